@@ -1,0 +1,105 @@
+"""The one tree of exceptions that mynamo raises.
+
+    MynamoError
+    +-- InvalidRequest            what was asked is wrong; nothing was written
+    |   +-- InvalidItem           an item, key or attribute value breaks DynamoDB's rules
+    |   +-- InvalidSchema         a table or index definition breaks them
+    |   +-- InvalidToken          a page or consistency token is damaged or belongs elsewhere
+    |   +-- ConfigError           the configuration is incomplete or contradicts itself
+    +-- NotFound
+    |   +-- TableNotFound
+    |   +-- IndexNotFound
+    +-- AlreadyExists             a table or index of that name is there already
+    +-- IndexNotReady             the index is still being filled
+    +-- ConditionFailed           the write's condition did not hold; nothing was written
+    +-- ConsistencyTimeout        the index did not apply the awaited write in time
+    +-- Unavailable               try again later
+    |   +-- ShardUnavailable      a MySQL server does not answer or refuses
+    |   +-- LogUnavailable        Kafka does not answer or refuses
+    |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
+    +-- LocalServerError          a server that mynamo runs on this machine did not start
+    +-- CorruptData               stored bytes are not what mynamo wrote
+
+Each class's docstring is its message when it is raised without one.
+"""
+
+from __future__ import annotations
+
+
+class MynamoError(Exception):
+    """Something went wrong in mynamo."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class InvalidRequest(MynamoError, ValueError):  # noqa: N818
+    """The request is not valid; nothing was written."""
+
+
+class InvalidItem(InvalidRequest):
+    """The item is not valid; nothing was written."""
+
+
+class InvalidSchema(InvalidRequest):
+    """The table or index definition is not valid; nothing was created."""
+
+
+class InvalidToken(InvalidRequest):
+    """The token is damaged or belongs to another query; start again without it."""
+
+
+class ConfigError(InvalidRequest):
+    """The configuration is incomplete; see docs/operations.md."""
+
+
+class NotFound(MynamoError, LookupError):  # noqa: N818
+    """What was asked for does not exist."""
+
+
+class TableNotFound(NotFound):
+    """The table does not exist; `mynamo table list` shows those that do."""
+
+
+class IndexNotFound(NotFound):
+    """The index does not exist; `mynamo table describe` shows those that do."""
+
+
+class AlreadyExists(MynamoError):  # noqa: N818
+    """Something of that name exists already."""
+
+
+class IndexNotReady(MynamoError):  # noqa: N818
+    """The index is still being filled; wait until its status is ACTIVE."""
+
+
+class ConditionFailed(MynamoError):  # noqa: N818
+    """The conditional request failed; nothing was written."""
+
+
+class ConsistencyTimeout(MynamoError, TimeoutError):  # noqa: N818
+    """The index has not applied the write yet; wait longer, or look at `mynamo lag`."""
+
+
+class Unavailable(MynamoError, ConnectionError):  # noqa: N818
+    """A server is not available; try again later."""
+
+
+class ShardUnavailable(Unavailable):
+    """A MySQL server does not answer; check that it runs and that its address is right."""
+
+
+class LogUnavailable(Unavailable):
+    """Kafka does not answer; check that it runs and that its address is right."""
+
+
+class WriteOutcomeUnknown(Unavailable):
+    """The connection was lost during commit; read the item to see whether it was written."""
+
+
+class LocalServerError(MynamoError):
+    """A local server did not start; its log says why."""
+
+
+class CorruptData(MynamoError):  # noqa: N818
+    """Stored bytes are not what mynamo wrote; run `mynamo verify`."""

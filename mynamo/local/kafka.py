@@ -1,0 +1,163 @@
+"""Apache Kafka on this machine: one node that is broker and controller, KRaft mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from mynamo.errors import LocalServerError
+from mynamo.local.broker import Broker
+from mynamo.local.cache import Fetched, find_fetched
+from mynamo.local.ports import LOOPBACK, free_port
+
+START_TIMEOUT = 120.0
+LARGEST_MESSAGE = 16 * 1024 * 1024
+CLUSTER_ID = "bXluYW1vLWxvY2FsLWthZg"  # 16 bytes in URL-safe base64, as Kafka wants it
+
+
+class ApacheKafka(Broker):
+    """Apache Kafka, one node in KRaft mode, from the class path that `fetch kafka` filled."""
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        port: int,
+        *,
+        controller_port: int | None = None,
+        heap: str = "512m",
+    ) -> None:
+        """Describe the broker; nothing happens before `start`.
+
+        Args:
+            data_dir: a folder for this broker alone; made when it does not exist.
+            port: where clients reach it.
+            controller_port: where the node talks to itself; any free port by default.
+            heap: memory of the Java machine.
+        """
+        super().__init__("kafka", data_dir, port)
+        self.controller_port = controller_port or free_port(taken=(port,))
+        self._heap = heap
+        fetched = find_kafka()
+        self._jars = fetched.folder
+        self.version = fetched.version
+        self.title = f"Apache Kafka {fetched.version}"
+
+    def start(self) -> Self:
+        """Start the broker, after formatting its folder when that is new."""
+        if self.running:
+            return self
+        self._prepare(self.port, self.controller_port)
+        java = find_java()
+        properties = self.data_dir / "server.properties"
+        properties.write_text(self._properties())
+        (self.data_dir / "log4j2.properties").write_text(LOG4J)
+        if not (self.data_dir / "log" / "meta.properties").exists():
+            self._format(java, properties)
+        self._process.start(
+            [*self._java(java, self._heap), "kafka.Kafka", str(properties)],
+            ready=self._answers,
+            timeout=START_TIMEOUT,
+        )
+        return self
+
+    def _format(self, java: str, properties: Path) -> None:
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        command = [*self._java(java, "128m"), *tool, "-t", CLUSTER_ID, "-c", str(properties)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip()[-2000:]
+            raise LocalServerError(f"Kafka could not format {self.data_dir}:\n{said}")
+
+    def _java(self, java: str, heap: str) -> list[str]:
+        return [
+            java,
+            f"-Xmx{heap}",
+            "-XX:+UseSerialGC",
+            f"-XX:ErrorFile={self.data_dir}/hs_err.log",
+            f"-Dlog4j2.configurationFile={self.data_dir}/log4j2.properties",
+            "-cp",
+            f"{self._jars}/*",
+        ]
+
+    def _properties(self) -> str:
+        # The voters are named here and not stored in the log, so that ports may change.
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},"
+            f"CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": self.data_dir / "log",
+            "auto.create.topics.enable": "false",
+            "delete.topic.enable": "true",
+            "default.replication.factor": 1,
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 4,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "share.coordinator.state.topic.num.partitions": 1,
+            # A killed broker's registration must expire before its successor may serve.
+            "broker.session.timeout.ms": 3_000,
+            "broker.heartbeat.interval.ms": 500,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1_000,
+            "message.max.bytes": LARGEST_MESSAGE,
+            "replica.fetch.max.bytes": LARGEST_MESSAGE,
+            "socket.request.max.bytes": 4 * LARGEST_MESSAGE,
+            "log.segment.bytes": 64 * 1024 * 1024,
+            "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+            "num.network.threads": 2,
+            "num.io.threads": 4,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+LOG4J = """\
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c - %m%n
+"""
+
+
+def find_kafka() -> Fetched:
+    """Return the fetched Apache Kafka.
+
+    Raises:
+        LocalServerError: it was not fetched.
+    """
+    fetched = find_fetched("kafka")
+    if fetched is None:
+        raise LocalServerError(
+            "Apache Kafka was not fetched; run `python -m mynamo.local.fetch kafka` (it needs "
+            "Java 17 and Maven, no root)"
+        )
+    return fetched
+
+
+def find_java() -> str:
+    """Return the path of the `java` program, from `JAVA_HOME` or `PATH`.
+
+    Raises:
+        LocalServerError: there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    found = (shutil.which("java", path=f"{home}/bin") if home else None) or shutil.which("java")
+    if not found:
+        raise LocalServerError(
+            "Java was not found; install a Java 17 runtime or later (on Debian and Ubuntu the "
+            "package default-jre-headless), or set JAVA_HOME"
+        )
+    return found

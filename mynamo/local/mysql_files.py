@@ -1,0 +1,125 @@
+"""The data folder of a private MySQL server: its system tables, accounts and passwords."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mynamo.errors import LocalServerError
+from mynamo.local.cache import version_key
+from mynamo.local.engines import Engine
+from mynamo.local.ports import LOOPBACK
+
+USER = "mynamo"
+DATABASE_PREFIX = "mynamo_"
+MARIADB_SYSTEM_SQL = (
+    "mysql_system_tables.sql",
+    "mysql_performance_tables.sql",
+    "mysql_system_tables_data.sql",
+    "fill_help_tables.sql",
+    "maria_add_gis_sp_bootstrap.sql",
+    "mysql_sys_schema.sql",
+)
+
+
+def check_engine(engine: Engine, folder: Path) -> None:
+    """Note which server the folder belongs to.
+
+    Raises:
+        LocalServerError: another engine, or a newer version of this one, has written it.
+    """
+    note = folder / "engine.json"
+    mine = {"kind": engine.kind, "version": engine.version}
+    if note.exists():
+        was = json.loads(note.read_text())
+        older = version_key(mine["version"])[:2] < version_key(was["version"])[:2]
+        if was["kind"] != mine["kind"] or older:
+            raise LocalServerError(
+                f"{folder} holds data of {was['kind']} {was['version']}, which {engine.title} "
+                "cannot read; use that server again, or another folder"
+            )
+    note.write_text(json.dumps(mine) + "\n")
+
+
+def load_passwords(folder: Path) -> dict[str, str]:
+    """Return the passwords of `mynamo` and `root`, which are made up when the folder is new."""
+    path = folder / "passwords.json"
+    if not path.exists():
+        made = {name: secrets.token_urlsafe(24) for name in (USER, "root")}
+        write_private(path, json.dumps(made) + "\n")
+    passwords: dict[str, str] = json.loads(path.read_text())
+    return passwords
+
+
+def initialise(engine: Engine, files: Path, options: Sequence[str], timeout: float) -> None:
+    """Make the system tables, in a folder that gets its name once it is whole.
+
+    Args:
+        engine: the server program.
+        files: the new folder.
+        options: of the server, other than where its data is.
+        timeout: seconds until it counts as failed.
+
+    Raises:
+        LocalServerError: it did not work.
+    """
+    work = files.with_suffix(".new")
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(mode=0o700)
+    if engine.kind == "mysql":
+        mode, sql = ["--initialize-insecure"], b""
+    else:
+        mode, sql = ["--bootstrap", "--enforce-storage-engine="], _mariadb_system_sql(engine)
+    try:
+        done = subprocess.run(
+            [*engine.command, *options, f"--datadir={work}", *mode],
+            input=sql,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise LocalServerError(
+            f"{engine.title} did not make its data folder {files} within {timeout:.0f} s"
+        ) from None
+    if done.returncode != 0:
+        said = done.stdout.decode("utf-8", "replace")[-2000:].strip()
+        raise LocalServerError(f"{engine.title} could not make its data folder {files}:\n{said}")
+    work.rename(files)
+
+
+def _mariadb_system_sql(engine: Engine) -> bytes:
+    """What mariadb-install-db feeds to the server; we do it alike for unpacked servers."""
+    parts = [b"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;"]
+    parts += [(engine.share / name).read_bytes() for name in MARIADB_SYSTEM_SQL]
+    # That makes roots without a password for every address of this machine.
+    parts.append(b"DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost';\n")
+    return b"\n".join(parts)
+
+
+def accounts_sql(passwords: Mapping[str, str]) -> str:
+    """SQL that the server runs at each start, before it lets anyone in."""
+    pattern = DATABASE_PREFIX.replace("_", "\\_") + "%"
+    lines = []
+    for host in ("localhost", LOOPBACK):
+        account = f"'{USER}'@'{host}'"
+        lines += [
+            f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{passwords[USER]}';",
+            f"GRANT ALL PRIVILEGES ON `{pattern}`.* TO {account};",
+        ]
+    lines.append(f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{passwords['root']}';")
+    return "\n".join(lines) + "\n"
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that only its owner can read."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    return path

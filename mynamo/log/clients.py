@@ -1,0 +1,129 @@
+"""Kafka clients, set up so that nothing acknowledged is lost or reordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+from mynamo.errors import LogUnavailable
+from mynamo.schemas.config import KafkaConfig
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes of the largest message: both images of a 400 KB item whose JSON is many times that."""
+
+_DELIVERY_MS = 30_000
+
+Message = tuple[str, int | None, bytes | None, bytes, list[tuple[str, bytes]]]
+"""Topic, partition (None: by key), key, value, headers."""
+
+
+@contextmanager
+def kafka_errors(config: KafkaConfig) -> Iterator[None]:
+    """Turn the client library's exceptions into ours.
+
+    Raises:
+        LogUnavailable: in place of any of them.
+    """
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        text = str(error) or type(error).__name__
+        raise LogUnavailable(
+            f"Kafka at {config.bootstrap_servers} does not answer or refuses: {text}; "
+            "check that it runs and that kafka.bootstrap_servers is right"
+        ) from None
+
+
+def open_producer(config: KafkaConfig) -> Any:
+    """A KafkaProducer: idempotent, acknowledged by all in-sync replicas.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+    with kafka_errors(config):
+        return KafkaProducer(
+            **_connection(config),
+            enable_idempotence=True,
+            acks="all",
+            delivery_timeout_ms=_DELIVERY_MS,
+            request_timeout_ms=_DELIVERY_MS // 2,
+            max_block_ms=_DELIVERY_MS,
+            linger_ms=2,
+            batch_size=256 * 1024,
+            compression_type="lz4",
+            max_request_size=MAX_MESSAGE,
+            allow_auto_create_topics=False,
+        )
+
+
+def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any:
+    """A KafkaConsumer that commits only when told to and starts at the earliest message.
+
+    Args:
+        group: None for one that is assigned its partitions by hand.
+        options: as kafka-python names them.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+    with kafka_errors(config):
+        return KafkaConsumer(
+            **_connection(config),
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=config.session_timeout_ms,
+            heartbeat_interval_ms=max(200, config.session_timeout_ms // 6),
+            max_partition_fetch_bytes=MAX_MESSAGE,
+            fetch_max_bytes=4 * MAX_MESSAGE,
+            allow_auto_create_topics=False,
+            metadata_max_age_ms=30_000,
+            **options,
+        )
+
+
+def open_admin(config: KafkaConfig) -> Any:
+    """A KafkaAdminClient.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+    with kafka_errors(config):
+        return KafkaAdminClient(**_connection(config), request_timeout_ms=_DELIVERY_MS // 2)
+
+
+def send_all(producer: Any, config: KafkaConfig, messages: Iterable[Message]) -> None:
+    """Send messages and wait until Kafka has every one of them.
+
+    Raises:
+        LogUnavailable: it does not have them all; some may have been sent.
+    """
+    with kafka_errors(config):
+        futures = [
+            producer.send(topic, partition=partition, key=key, value=value, headers=headers)
+            for topic, partition, key, value, headers in messages
+        ]
+        producer.flush(timeout=_DELIVERY_MS / 1000 + 5)
+        for future in futures:
+            future.get(timeout=5)
+
+
+def _connection(config: KafkaConfig) -> dict[str, Any]:
+    password = config.sasl_password
+    return {
+        "bootstrap_servers": config.bootstrap_servers.split(","),
+        "client_id": "mynamo",
+        "security_protocol": config.security_protocol,
+        "ssl_cafile": config.ssl_cafile,
+        "ssl_certfile": config.ssl_certfile,
+        "ssl_keyfile": config.ssl_keyfile,
+        "sasl_mechanism": config.sasl_mechanism,
+        "sasl_plain_username": config.sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+        "bootstrap_timeout_ms": 10_000,
+        "reconnect_backoff_max_ms": 1_000,
+    }

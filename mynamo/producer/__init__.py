@@ -1,0 +1,15 @@
+"""Writing items: `Producer`."""
+
+from mynamo.producer.producer import Producer
+from mynamo.producer.receipt import Receipt
+from mynamo.schemas.commands import MUST_EXIST, MUST_NOT_EXIST, Condition, WriteCommand, version_is
+
+__all__ = [
+    "MUST_EXIST",
+    "MUST_NOT_EXIST",
+    "Condition",
+    "Producer",
+    "Receipt",
+    "WriteCommand",
+    "version_is",
+]

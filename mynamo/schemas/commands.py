@@ -1,0 +1,98 @@
+"""The write command: a write that waits in Kafka until a writer applies it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mynamo.errors import CorruptData
+from mynamo.schemas.validation import explain
+
+
+class Condition(BaseModel):
+    """What must hold for a write to happen.
+
+    Attributes:
+        exists: True: the item must exist; False: it must not.
+        version: the item must exist in exactly this version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exists: bool | None = None
+    version: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Condition:
+        if self.exists is False and self.version is not None:
+            raise ValueError("an item that must not exist has no version")
+        return self
+
+
+MUST_EXIST = Condition(exists=True)
+MUST_NOT_EXIST = Condition(exists=False)
+
+
+def version_is(version: int) -> Condition:
+    """The condition that the item still has the version of an earlier receipt."""
+    return Condition(version=version)
+
+
+class WriteCommand(BaseModel):
+    """One queued write.
+
+    Attributes:
+        command_id: it is applied once, however often it arrives.
+        table: the table's name.
+        operation: PUT (with `item`), DELETE (with `key`) or UPDATE (with `key`, `set`, `remove`).
+        item: the whole new item, DynamoDB JSON.
+        key: the key of the item, DynamoDB JSON.
+        set: attributes and their new values, DynamoDB JSON.
+        remove: names of attributes to remove.
+        condition: what must hold when it is applied.
+        submitted_at: when it was published, Unix microseconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command_id: uuid.UUID = Field(default_factory=uuid.uuid4)
+    table: str
+    operation: Literal["PUT", "DELETE", "UPDATE"]
+    item: dict[str, dict[str, Any]] | None = None
+    key: dict[str, dict[str, Any]] | None = None
+    set: dict[str, dict[str, Any]] = {}
+    remove: tuple[str, ...] = ()
+    condition: Condition = Condition()
+    submitted_at: int = Field(default_factory=lambda: time.time_ns() // 1000)
+
+    @model_validator(mode="after")
+    def _has_its_parts(self) -> WriteCommand:
+        if (self.item is not None) != (self.operation == "PUT"):
+            raise ValueError("`item` belongs to PUT, and PUT needs it")
+        if (self.key is not None) != (self.operation != "PUT"):
+            raise ValueError("`key` belongs to DELETE and UPDATE, and they need it")
+        if (self.set or self.remove) and self.operation != "UPDATE":
+            raise ValueError("`set` and `remove` belong to UPDATE")
+        return self
+
+    def dump(self) -> bytes:
+        """The message for the topic."""
+        return self.model_dump_json().encode()
+
+
+def load_command(message: bytes) -> WriteCommand:
+    """Read a command from its message.
+
+    Raises:
+        CorruptData: it is not one.
+    """
+    try:
+        return WriteCommand.model_validate(orjson.loads(message))
+    except orjson.JSONDecodeError as error:
+        raise CorruptData(f"not a write command: {error}") from None
+    except ValidationError as error:
+        raise CorruptData(f"not a write command: {explain(error)}") from None

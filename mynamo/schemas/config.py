@@ -1,0 +1,194 @@
+"""Where the servers are: `ClusterConfig`, from a TOML file and the environment."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from mynamo.errors import ConfigError
+from mynamo.schemas.validation import explain
+
+DEFAULT_FILES = ("mynamo.toml", ".mynamo/mynamo.toml")
+"""Where a configuration is looked for when neither an argument nor MYNAMO_CONFIG names one."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MySQLTLS(_Strict):
+    """TLS to MySQL; the server's certificate is always verified against `ca`.
+
+    Attributes:
+        ca: path of the PEM file with the authority's certificates.
+        cert: path of the client's own certificate, for mutual TLS.
+        key: path of that certificate's private key.
+        verify_identity: check that the certificate names the host as well.
+    """
+
+    ca: str
+    cert: str | None = None
+    key: str | None = None
+    verify_identity: bool = True
+
+
+class DatabaseConfig(_Strict):
+    """One MySQL database and how to log in to it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(3306, ge=1, le=65535)
+    user: str = "mynamo"
+    password: SecretStr = SecretStr("")
+    database: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+    tls: MySQLTLS | None = None
+
+
+class ShardConfig(DatabaseConfig):
+    """One shard: a MySQL database with a number of its own, which never changes.
+
+    Attributes:
+        id: 1 to 4096; the catalog's slot map and every consistency token name shards by it.
+    """
+
+    id: int = Field(ge=1, le=4096)
+
+
+class KafkaConfig(_Strict):
+    """The Kafka cluster and the topics on it.
+
+    Attributes:
+        bootstrap_servers: `host:port`, several joined by commas.
+        changes_topic: the change events of all tables.
+        writes_topic: queued writes.
+        dead_letter_topic: what could not be applied, with the reason.
+        indexer_group: consumer group of the indexers.
+        writer_group: consumer group of the writers.
+        partitions: partitions of `changes` and `writes`; fixed once the cluster exists.
+        replication_factor: replicas of each topic, used when mynamo creates them.
+        session_timeout_ms: after this long without a heartbeat a worker is replaced.
+        security_protocol, sasl_*, ssl_*: as kafka-python names them.
+    """
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    changes_topic: str = "mynamo.changes"
+    writes_topic: str = "mynamo.writes"
+    dead_letter_topic: str = "mynamo.dead-letters"
+    indexer_group: str = "mynamo.indexer"
+    writer_group: str = "mynamo.writer"
+    partitions: int = Field(8, ge=1, le=1024)
+    replication_factor: int = Field(1, ge=1)
+    session_timeout_ms: int = Field(10_000, ge=1_000)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+
+
+class PoolConfig(_Strict):
+    """Connections that one process keeps to each database.
+
+    Attributes:
+        size: at most so many at a time; further callers wait.
+        connect_timeout: seconds until a server counts as not answering.
+        read_timeout: seconds until a statement counts as lost.
+        wait_timeout: seconds that a caller waits for a connection.
+    """
+
+    size: int = Field(16, ge=1, le=1000)
+    connect_timeout: float = Field(5.0, gt=0)
+    read_timeout: float = Field(30.0, gt=0)
+    wait_timeout: float = Field(30.0, gt=0)
+
+
+class ClusterConfig(BaseSettings):
+    """A whole cluster: the catalog, the shards, Kafka.
+
+    The environment overrides the file: `MYNAMO_` and the path, parts joined by two
+    underscores (`MYNAMO_KAFKA__BOOTSTRAP_SERVERS`, `MYNAMO_CATALOG__PASSWORD`); the list
+    of shards is given whole as JSON in `MYNAMO_SHARDS`. `MYNAMO_SHARD_PASSWORD` is the
+    password of every shard that has none in the file, and of the catalog likewise.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MYNAMO_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    catalog: DatabaseConfig
+    shards: tuple[ShardConfig, ...] = Field(min_length=1)
+    kafka: KafkaConfig = KafkaConfig()
+    pool: PoolConfig = PoolConfig()
+
+    @model_validator(mode="after")
+    def _shard_ids_are_unique(self) -> ClusterConfig:
+        ids = [shard.id for shard in self.shards]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"shard ids must be unique, but are {sorted(ids)}")
+        places = [(s.host, s.port, s.database) for s in self.shards]
+        if len(set(places)) != len(places):
+            raise ValueError("two shards name the same database; each needs one of its own")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then what `load` read from the file."""
+        return (EnvSettingsSource(settings_cls), init_settings)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> ClusterConfig:
+        """Read the configuration.
+
+        Args:
+            path: a TOML file; by default `MYNAMO_CONFIG`, then `mynamo.toml`, then
+                `.mynamo/mynamo.toml` (which `mynamo dev` writes).
+
+        Raises:
+            ConfigError: there is no such file, or what it says is not valid.
+        """
+        found = _find(path)
+        values = _read(found) if found else {}
+        password = os.environ.get("MYNAMO_SHARD_PASSWORD")
+        if password is not None:
+            for database in (values.get("catalog"), *values.get("shards", ())):
+                if isinstance(database, dict):
+                    database.setdefault("password", password)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            where = f"{found}: " if found else "no configuration file was found, and: "
+            raise ConfigError(where + explain(error)) from None
+
+
+def _find(path: str | Path | None) -> Path | None:
+    named = path or os.environ.get("MYNAMO_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"there is no configuration file {named}")
+        return Path(named)
+    return next((Path(name) for name in DEFAULT_FILES if Path(name).is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None

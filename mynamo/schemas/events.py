@@ -1,0 +1,129 @@
+"""The change event: what every consumer of the `changes` topic reads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mynamo.errors import CorruptData
+from mynamo.schemas.validation import explain
+
+FORMAT = 1
+"""Raised whenever old consumers could misread the events."""
+
+Operation = Literal["INSERT", "MODIFY", "REMOVE"]
+Origin = Literal["write", "backfill", "repair"]
+StoredImage = dict[str, dict[str, Any]]
+
+
+class ChangeEvent(BaseModel):
+    """One committed change of one item.
+
+    Attributes:
+        format: of this message; now 1.
+        event_id: the same whenever the event is sent again: `shard-outbox id`.
+        table_id: identity of the table, never used for another one.
+        table: its name.
+        schema_version: version of the table's definition that the write knew.
+        shard: on which it was committed.
+        partition: of the `changes` topic; with `shard` it names a stream.
+        sequence: position in the shard's sequence; dense per shard.
+        previous: sequence of the event before it in the same stream that feeds an index
+            (0: none). A consumer that has not seen that one has lost events.
+        feeds: whether an index waits for it; only these count for `previous`.
+        version: the item's version; larger means committed later.
+        operation: INSERT, MODIFY or REMOVE, as DynamoDB Streams names them.
+        origin: "write" for changes; "backfill" and "repair" state an item again, unchanged.
+        index_id: the one index that a backfill or repair is for; None: all of the table's.
+        keys: the item's key in DynamoDB JSON.
+        old_image: the item before, if there was one.
+        new_image: the item after, if it still exists.
+        committed_at: when it was committed, by the shard's clock, Unix microseconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1]
+    event_id: str
+    table_id: int
+    table: str
+    schema_version: int
+    shard: int
+    partition: int
+    sequence: int = Field(ge=1)
+    previous: int = Field(ge=0)
+    feeds: bool
+    version: int = Field(ge=0)
+    operation: Operation
+    origin: Origin = "write"
+    index_id: int | None = None
+    keys: StoredImage
+    old_image: StoredImage | None = None
+    new_image: StoredImage | None = None
+    committed_at: int
+
+
+def outbox_payload(
+    *,
+    table_id: int,
+    table: str,
+    schema_version: int,
+    operation: Operation,
+    origin: Origin = "write",
+    index_id: int | None = None,
+    keys: StoredImage,
+    old_image: StoredImage | None,
+    new_image: StoredImage | None,
+) -> bytes:
+    """The part of an event that is known before it commits."""
+    return orjson.dumps(
+        {
+            "format": FORMAT,
+            "table_id": table_id,
+            "table": table,
+            "schema_version": schema_version,
+            "operation": operation,
+            "origin": origin,
+            "index_id": index_id,
+            "keys": keys,
+            "old_image": old_image,
+            "new_image": new_image,
+        }
+    )
+
+
+def complete_event(
+    payload: bytes,
+    *,
+    shard: int,
+    outbox_id: int,
+    version: int,
+    partition: int,
+    sequence: int,
+    previous: int,
+    feeds: bool,
+    committed_at: int,
+) -> bytes:
+    """The whole event: the stored payload with what commit and sequencing added, spliced in."""
+    head = (
+        f'{{"event_id":"{shard}-{outbox_id}","shard":{shard},"partition":{partition},'
+        f'"sequence":{sequence},"previous":{previous},"feeds":{"true" if feeds else "false"},'
+        f'"version":{version},"committed_at":{committed_at},'
+    )
+    return head.encode() + payload[1:]
+
+
+def load_event(message: bytes) -> ChangeEvent:
+    """Read an event from its message.
+
+    Raises:
+        CorruptData: it is not one, or of a format that this version does not know.
+    """
+    try:
+        return ChangeEvent.model_validate(orjson.loads(message))
+    except orjson.JSONDecodeError as error:
+        raise CorruptData(f"not a change event: {error}") from None
+    except ValidationError as error:
+        raise CorruptData(f"not a change event: {explain(error)}") from None

@@ -1,0 +1,64 @@
+"""The size of an item as DynamoDB counts it, and the limit on it.
+
+Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats" and
+"Quotas". `mynamo.schemas.items` is the module to import from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mynamo.errors import InvalidItem
+from mynamo.schemas.values import utf8_size
+
+__all__ = ["MAX_ITEM_SIZE", "check_size", "item_size"]
+
+MAX_ITEM_SIZE = 400 * 1024
+
+
+def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
+    """The size of a stored item in bytes, as DynamoDB counts it for its limit and
+    its capacity units: names and text in UTF-8, binary as raw bytes, numbers one
+    byte per two significant digits and one more (and one for a minus sign), BOOL
+    and NULL 1, lists and maps 3 and 1 per element, sets the sum of their members.
+
+    Source: Developer Guide, "DynamoDB item sizes and formats", which calls the
+    figure for numbers approximate. Never more than `len(dump_item(stored))`.
+    """
+    return sum([utf8_size(name) + _size(value) for name, value in stored.items()])
+
+
+def check_size(stored: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises InvalidItem if a stored item is over 400 KB (409,600 bytes)."""
+    if item_size(stored) > MAX_ITEM_SIZE:
+        raise InvalidItem("Item size has exceeded the maximum allowed size")
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    ((kind, body),) = value.items()
+    return _SIZES[kind](body)
+
+
+def _number_size(text: str) -> int:
+    digits = text.strip("-0.")
+    significant = len(digits) - ("." in digits)
+    return (significant + 1) // 2 + 1 + text.startswith("-")
+
+
+def _binary_size(text: str) -> int:
+    return len(text) // 4 * 3 - text[-2:].count("=")
+
+
+_SIZES: dict[str, Callable[[Any], int]] = {
+    "S": utf8_size,
+    "N": _number_size,
+    "B": _binary_size,
+    "BOOL": lambda body: 1,
+    "NULL": lambda body: 1,
+    "L": lambda body: 3 + len(body) + sum(map(_size, body)),
+    "M": lambda body: 3 + len(body) + item_size(body),
+    "SS": lambda body: sum(map(utf8_size, body)),
+    "NS": lambda body: sum(map(_number_size, body)),
+    "BS": lambda body: sum(map(_binary_size, body)),
+}

@@ -1,0 +1,198 @@
+"""Tables and indexes as a user defines them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from mynamo.errors import InvalidSchema
+from mynamo.schemas.validation import explain
+
+KeyType = Literal["S", "N", "B"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_LOCAL_INDEXES = 5
+MAX_GLOBAL_INDEXES = 20
+MAX_INCLUDED = 100
+"""Non-key attributes that the INCLUDE projections of one table may name in all."""
+
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{3,255}$")]
+"""A table's or index's name, by DynamoDB's rule: 3 to 255 of a-z, A-Z, 0-9, '_', '-', '.'."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeyAttribute(_Strict):
+    """An attribute that is part of a key.
+
+    Attributes:
+        name: the attribute's name, 1 to 255 bytes of UTF-8.
+        type: S (string), N (number) or B (binary).
+    """
+
+    name: str = Field(min_length=1)
+    type: KeyType = "S"
+
+    @model_validator(mode="after")
+    def _name_fits(self) -> KeyAttribute:
+        if len(self.name.encode("utf-8", "replace")) > 255:
+            raise ValueError("a key attribute's name may have at most 255 bytes")
+        return self
+
+
+def _key_shorthand(value: Any) -> Any:
+    """Let "price:N" and "price" (a string key) stand for a KeyAttribute."""
+    if not isinstance(value, str):
+        return value
+    name, colon, kind = value.rpartition(":")
+    if colon and kind in ("S", "N", "B"):
+        return {"name": name, "type": kind}
+    return {"name": value}
+
+
+Key = Annotated[KeyAttribute, BeforeValidator(_key_shorthand)]
+"""A key attribute; also accepted as "name" (a string) or "name:S", "name:N", "name:B"."""
+
+
+class Projection(_Strict):
+    """Which attributes of an item an index answers with; keys are always among them.
+
+    Attributes:
+        type: ALL, KEYS_ONLY, or INCLUDE for the keys and `attributes`.
+        attributes: the further attributes of INCLUDE.
+    """
+
+    type: Literal["ALL", "KEYS_ONLY", "INCLUDE"] = "ALL"
+    attributes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _attributes_belong_to_include(self) -> Projection:
+        if self.type == "INCLUDE" and not self.attributes:
+            raise ValueError("a projection of type INCLUDE must name attributes")
+        if self.type != "INCLUDE" and self.attributes:
+            raise ValueError(f"a projection of type {self.type} takes no attributes")
+        if len(set(self.attributes)) != len(self.attributes):
+            raise ValueError("the attributes of a projection must be different")
+        return self
+
+
+class LocalIndexSchema(_Strict):
+    """A local secondary index: the table's hash key and another sort key.
+
+    Attributes:
+        name: unique among the table's indexes.
+        sort_key: the attribute that orders the items of one hash key.
+        projection: what a query of the index answers with.
+    """
+
+    name: Name
+    sort_key: Key
+    projection: Projection = Projection()
+
+
+class GlobalIndexSchema(_Strict):
+    """A global secondary index: a hash key and optional sort key of its own.
+
+    Attributes:
+        name: unique among the table's indexes.
+        hash_key: items are found by its value, whatever their own key.
+        sort_key: orders the items of one such value.
+        projection: what the index stores and a query answers with.
+    """
+
+    name: Name
+    hash_key: Key
+    sort_key: Key | None = None
+    projection: Projection = Projection()
+
+
+class TableSchema(_Strict):
+    """A table: its keys and its indexes, within DynamoDB's limits.
+
+    Attributes:
+        name: 3 to 255 of a-z, A-Z, 0-9, '_', '-', '.'.
+        hash_key: what an item is found by.
+        sort_key: with it, many items share a hash key and are ordered by this attribute.
+        local_indexes: up to 5; they need a table with a sort key.
+        global_indexes: up to 20.
+
+    Raises:
+        InvalidSchema: from `TableSchema.parse`, saying each thing that is wrong.
+    """
+
+    name: Name
+    hash_key: Key
+    sort_key: Key | None = None
+    local_indexes: tuple[LocalIndexSchema, ...] = Field((), max_length=MAX_LOCAL_INDEXES)
+    global_indexes: tuple[GlobalIndexSchema, ...] = Field((), max_length=MAX_GLOBAL_INDEXES)
+
+    @classmethod
+    def parse(cls, definition: Any) -> TableSchema:
+        """Check a definition given as a dictionary (or an existing TableSchema).
+
+        Raises:
+            InvalidSchema: it breaks one of DynamoDB's rules.
+        """
+        return parse(cls, definition)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TableSchema:
+        if self.sort_key and self.sort_key.name == self.hash_key.name:
+            raise ValueError(
+                "both the hash key and the sort key have the name " + repr(self.hash_key.name)
+            )
+        if self.local_indexes and self.sort_key is None:
+            raise ValueError("a local secondary index needs a table with a sort key")
+        names = [i.name for i in self.local_indexes] + [i.name for i in self.global_indexes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"duplicate index name: {name}")
+        projections = [i.projection for i in self.local_indexes]
+        projections += [i.projection for i in self.global_indexes]
+        included = sum(len(projection.attributes) for projection in projections)
+        if included > MAX_INCLUDED:
+            raise ValueError(
+                f"the INCLUDE projections name {included} attributes; the most is {MAX_INCLUDED}"
+            )
+        self._check_types_agree()
+        return self
+
+    def _check_types_agree(self) -> None:
+        types: dict[str, str] = {}
+        keys = [self.hash_key, self.sort_key]
+        keys += [index.sort_key for index in self.local_indexes]
+        for index in self.global_indexes:
+            if index.sort_key and index.sort_key.name == index.hash_key.name:
+                raise ValueError(
+                    f"both keys of index {index.name} have the name {index.hash_key.name!r}"
+                )
+            keys += [index.hash_key, index.sort_key]
+        for key in keys:
+            if key and types.setdefault(key.name, key.type) != key.type:
+                raise ValueError(
+                    f"attribute {key.name!r} is a key of type {types[key.name]} in one place "
+                    f"and {key.type} in another"
+                )
+
+
+def parse(model: type[Model], definition: Any) -> Model:
+    """Validate a definition.
+
+    Raises:
+        InvalidSchema: with one clause per mistake.
+    """
+    try:
+        return model.model_validate(definition)
+    except ValidationError as error:
+        raise InvalidSchema(explain(error)) from None

@@ -1,0 +1,159 @@
+"""What an attribute value may be, whichever form it comes in.
+
+The rules for text, names, binary and sets that items in Python form and items in
+DynamoDB JSON share. `mynamo.schemas.items` is the module to import from.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from mynamo.errors import InvalidItem
+
+__all__ = [
+    "ECHO",
+    "INVALID",
+    "MAX_LEVELS",
+    "MAX_NAME_SIZE",
+    "TOO_DEEP",
+    "Binary",
+    "StoredItem",
+    "base64_of",
+    "binary_of",
+    "checked_name",
+    "checked_text",
+    "each_attribute",
+    "sorted_set",
+    "utf8_size",
+]
+
+StoredItem: TypeAlias = dict[str, dict[str, Any]]
+
+MAX_NAME_SIZE = 65535
+MAX_LEVELS = 32
+
+INVALID = "One or more parameter values were invalid: "
+TOO_DEEP = (
+    "Nesting Levels have exceeded supported limits: "
+    "Attributes in the item have nested levels beyond supported limit"
+)
+ECHO = 200
+"""How many characters of a bad value a message repeats."""
+
+_EMPTY_SET = {
+    "SS": "An string set  may not be empty",
+    "NS": "An number set  may not be empty",
+    "BS": "Binary sets should not be empty",
+}
+_SORT_KEYS: dict[str, Callable[[str], Any] | None] = {
+    "SS": None,  # code points, which is UTF-8 order
+    "NS": Decimal,
+    "BS": binascii.a2b_base64,
+}
+
+
+class Binary(bytes):
+    """A binary value: bytes that print as `Binary(b'...')`.
+
+    Stands in for `boto3.dynamodb.types.Binary`: has `.value`, equals bytes and
+    boto3's Binary of the same content and hashes like them. Raises TypeError for
+    anything but bytes and bytearray.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes | bytearray) -> Binary:
+        if not isinstance(value, bytes | bytearray):
+            raise TypeError(f"Binary takes bytes or bytearray, not {type(value).__name__}")
+        return super().__new__(cls, value)
+
+    @property
+    def value(self) -> bytes:
+        return bytes(self)
+
+    def __repr__(self) -> str:
+        return f"Binary({super().__repr__()})"
+
+    __str__ = __repr__
+
+
+def binary_of(text: Any) -> bytes:
+    """The bytes that base64 text stands for. Raises InvalidItem if it is not a
+    str of padded standard base64."""
+    if not isinstance(text, str):
+        raise InvalidItem(f"A value of type B must be a JSON string, not {type(text).__name__}")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise InvalidItem("Base64 encoded binary is not valid: use padded base64") from None
+
+
+def base64_of(raw: bytes | bytearray) -> str:
+    """Padded standard base64 on one line."""
+    return binascii.b2a_base64(raw, newline=False).decode()
+
+
+def utf8_size(text: str) -> int:
+    """The length of text in UTF-8, in bytes."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def each_attribute(
+    item: Mapping[Any, Any], convert: Callable[[Any, int], dict[str, Any]]
+) -> StoredItem:
+    """Convert every value of an item with `convert(value, 1)`, 1 being its nesting
+    level, and check every name. Errors get a note that names the attribute."""
+    stored = {}
+    name = None
+    try:
+        for name, value in item.items():
+            stored[checked_name(name)] = convert(value, 1)
+    except InvalidItem as error:
+        error.add_note(f"In attribute {name!r:.{ECHO}}")
+        raise
+    return stored
+
+
+def checked_name(name: Any) -> str:
+    """An attribute name of 1 to 65535 UTF-8 bytes, or InvalidItem."""
+    if type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME_SIZE:
+        return name  # nearly every name; what follows is for the others
+    if not isinstance(name, str):
+        raise InvalidItem(f"Attribute names must be strings, not {type(name).__name__}")
+    text = checked_text(name)
+    if not text:
+        raise InvalidItem("Attribute name is empty, must be at least one character long")
+    if utf8_size(text) > MAX_NAME_SIZE:
+        raise InvalidItem("Attribute name is too large, must be less than 65536 bytes")
+    return text
+
+
+def checked_text(text: str) -> str:
+    """Text that UTF-8 can express, or InvalidItem."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidItem("Strings must be valid Unicode: found a lone surrogate") from None
+    return str.__str__(text)  # of a subclass such as an Enum: its plain text
+
+
+def sorted_set(kind: str, members: list[str]) -> dict[str, Any]:
+    """The stored form of a set of canonical members: SS by code point, NS by value,
+    BS by its bytes. Raises InvalidItem if it is empty or has duplicates."""
+    if not members:
+        raise InvalidItem(INVALID + _EMPTY_SET[kind])
+    if len(set(members)) < len(members):
+        raise InvalidItem(_duplicates(kind, members))
+    return {kind: sorted(members, key=_SORT_KEYS[kind])}
+
+
+def _duplicates(kind: str, members: list[str]) -> str:
+    if kind == "NS":
+        return "Input collection contains duplicates"
+    listed = ", ".join(members)[:ECHO]
+    end = "of type BS contains duplicates." if kind == "BS" else " contains duplicates."
+    return f"{INVALID}Input collection [{listed}]{end}"

@@ -1,0 +1,356 @@
+"""The catalog: which tables and indexes there are, and which shard owns which slot."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable, TableNotFound
+from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.schemas.table import (
+    GlobalIndexSchema,
+    KeyAttribute,
+    LocalIndexSchema,
+    Projection,
+    TableSchema,
+)
+from mynamo.shards.failures import DuplicateKey, MissingTable
+from mynamo.shards.keys import SLOTS
+from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
+from mynamo.shards.shard import retry
+from mynamo.shards.tables import Index, Status, Table
+
+FORMAT = 1
+
+_TABLES = (
+    """
+CREATE TABLE IF NOT EXISTS mynamo_cluster (
+    only_row TINYINT PRIMARY KEY,
+    cluster_id BINARY(16) NOT NULL,
+    format INT UNSIGNED NOT NULL,
+    partitions INT UNSIGNED NOT NULL,
+    version BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_slots (
+    first_slot SMALLINT UNSIGNED PRIMARY KEY,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    shard_id SMALLINT UNSIGNED NOT NULL,
+    epoch BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_tables (
+    table_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    name VARBINARY(255) NOT NULL UNIQUE,
+    status VARCHAR(16) NOT NULL,
+    version BIGINT UNSIGNED NOT NULL,
+    keys_json LONGBLOB NOT NULL,
+    created_at DATETIME(6) NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_indexes (
+    index_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    table_id BIGINT UNSIGNED NOT NULL,
+    name VARBINARY(255) NOT NULL,
+    kind VARCHAR(3) NOT NULL,
+    status VARCHAR(16) NOT NULL,
+    definition_json LONGBLOB NOT NULL,
+    UNIQUE (table_id, name)
+) ENGINE=InnoDB""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """Consecutive slots and the shard that owns them.
+
+    Attributes:
+        epoch: raised whenever the shard's slots change.
+    """
+
+    first: int
+    last: int
+    shard_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole catalog at one moment."""
+
+    cluster_id: bytes
+    partitions: int
+    version: int
+    slots: tuple[SlotRange, ...]
+    tables: dict[int, Table]
+    names: dict[str, Table]
+
+
+class Catalog:
+    """The catalog's database."""
+
+    def __init__(self, database: DatabaseConfig, limits: PoolConfig) -> None:
+        where = f"catalog ({database.host}:{database.port}/{database.database})"
+        self._pool = ConnectionPool(database, limits, where)
+        self.where = where
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    def exists(self) -> bool:
+        """Whether the cluster was set up in this database.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        try:
+            return bool(self._run(("SELECT 1 FROM mynamo_cluster", ()))[0].rows)
+        except MissingTable:
+            return False
+
+    def create(self, shard_ids: Sequence[int]) -> bytes:
+        """Make the catalog's tables, with the slots dealt out evenly; idempotent.
+
+        Returns:
+            The new cluster's id, which is not yet recorded: see `record`.
+        """
+        self._run(*((sql, ()) for sql in _TABLES))
+        ids = sorted(shard_ids)
+        edges = [SLOTS * i // len(ids) for i in range(len(ids) + 1)]
+        deal = [
+            (first, last - 1, shard_id)
+            for first, last, shard_id in zip(edges, edges[1:], ids, strict=False)
+        ]
+        self._run(
+            ("BEGIN", ()),
+            ("DELETE FROM mynamo_slots", ()),
+            *(("INSERT INTO mynamo_slots VALUES (%s, %s, %s, 1)", row) for row in deal),
+            ("COMMIT", ()),
+        )
+        return uuid.uuid4().bytes
+
+    def record(self, cluster_id: bytes, partitions: int) -> None:
+        """Say that the cluster is set up."""
+        self._run(
+            ("INSERT INTO mynamo_cluster VALUES (1, %s, %s, %s, 1)",
+             (cluster_id, FORMAT, partitions)),
+        )  # fmt: skip
+
+    @contextmanager
+    def lock(self, seconds: float = 60) -> Iterator[None]:
+        """Change definitions one at a time, across all processes.
+
+        Raises:
+            ShardUnavailable: another change has been going on for too long.
+        """
+        with self._pool.session() as session:
+            name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
+            if session.run((f"SELECT GET_LOCK({name}, %s)", (seconds,)))[0].rows != ((1,),):
+                raise ShardUnavailable(
+                    f"{self.where}: another change of tables has been going on for "
+                    f"{seconds:g} s; try again"
+                )
+            try:
+                yield
+            finally:
+                if not session.broken:
+                    session.run((f"SELECT RELEASE_LOCK({name})", ()))
+
+    def load(self) -> Snapshot:
+        """Read the whole catalog in one consistent view.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+            ConfigError: it was written by a newer mynamo.
+        """
+        _, _, cluster, slots, tables, indexes, _ = self._run(
+            ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
+            ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
+            ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ()),
+            ("SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1", ()),
+            ("SELECT table_id, name, status, version, keys_json, created_at"
+             " FROM mynamo_tables ORDER BY 1", ()),
+            ("SELECT index_id, table_id, name, kind, status, definition_json"
+             " FROM mynamo_indexes ORDER BY 1", ()),
+            ("COMMIT", ()),
+        )  # fmt: skip
+        cluster_id, written_as, partitions, version = cluster.rows[0]
+        if written_as > FORMAT:
+            raise ConfigError(
+                f"{self.where}: it is of format {written_as}, which this version of mynamo "
+                f"(format {FORMAT}) does not know; upgrade"
+            )
+        by_id = {row[0]: _table(row, indexes.rows) for row in tables.rows}
+        return Snapshot(
+            cluster_id=cluster_id,
+            partitions=partitions,
+            version=version,
+            slots=tuple(SlotRange(*row) for row in slots.rows),
+            tables=by_id,
+            names={table.name: table for table in by_id.values()},
+        )
+
+    def add_table(self, schema: TableSchema) -> int:
+        """Record a new table as CREATING.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+        """
+        keys = orjson.dumps(
+            {
+                "hash_key": schema.hash_key.model_dump(),
+                "sort_key": schema.sort_key.model_dump() if schema.sort_key else None,
+            }
+        )
+        with self._pool.session() as session:
+            try:
+                table_id = session.run(
+                    ("BEGIN", ()),
+                    ("INSERT INTO mynamo_tables (name, status, version, keys_json, created_at)"
+                     " VALUES (%s, 'CREATING', 1, %s, UTC_TIMESTAMP(6))",
+                     (schema.name.encode(), keys)),
+                )[1].insert_id  # fmt: skip
+            except DuplicateKey:
+                session.rollback()
+                raise AlreadyExists(f"Table already exists: {schema.name}") from None
+            indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
+            for index in (*indexes, *schema.global_indexes):
+                _insert_index(session, table_id, index, "ACTIVE")
+            session.run(_COUNT_UP, ("COMMIT", ()))
+        return table_id
+
+    def add_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
+        """Record a new index as CREATING, in the next version of the table's definition.
+
+        Raises:
+            AlreadyExists: the table has one of that name.
+            TableNotFound: the table is gone.
+        """
+        with self._pool.session() as session:
+            session.run(("BEGIN", ()))
+            _next_version(session, table_id)
+            try:
+                index_id = _insert_index(session, table_id, index, "CREATING")
+            except DuplicateKey:
+                session.rollback()
+                raise AlreadyExists(f"the table has an index {index.name} already") from None
+            session.run(_COUNT_UP, ("COMMIT", ()))
+        return index_id
+
+    def set_table_status(self, table_id: int, status: Status) -> None:
+        """Record a table's new status."""
+        self._change(
+            ("UPDATE mynamo_tables SET status = %s WHERE table_id = %s", (status, table_id))
+        )
+
+    def activate_index(self, index_id: int) -> None:
+        """Record that an index is filled (unless it is being dropped)."""
+        self._change(
+            ("UPDATE mynamo_indexes SET status = 'ACTIVE'"
+             " WHERE index_id = %s AND status = 'CREATING'", (index_id,))
+        )  # fmt: skip
+
+    def retire_index(self, table_id: int, index_id: int) -> None:
+        """Record an index as DELETING, in the next version of the table's definition."""
+        with self._pool.session() as session:
+            session.run(("BEGIN", ()))
+            _next_version(session, table_id)
+            session.run(
+                ("UPDATE mynamo_indexes SET status = 'DELETING' WHERE index_id = %s", (index_id,)),
+                _COUNT_UP,
+                ("COMMIT", ()),
+            )
+
+    def forget_index(self, index_id: int) -> None:
+        """Remove an index whose physical tables are gone."""
+        self._change(("DELETE FROM mynamo_indexes WHERE index_id = %s", (index_id,)))
+
+    def forget_table(self, table_id: int) -> None:
+        """Remove a table whose physical tables are gone."""
+        self._change(
+            ("DELETE FROM mynamo_indexes WHERE table_id = %s", (table_id,)),
+            ("DELETE FROM mynamo_tables WHERE table_id = %s", (table_id,)),
+        )
+
+    def _change(self, *statements: Statement) -> None:
+        self._run(("BEGIN", ()), *statements, _COUNT_UP, ("COMMIT", ()))
+
+    def _run(self, *statements: Statement) -> list[Result]:
+        """Run idempotent statements in one round trip, again if the connection was lost."""
+
+        def once() -> list[Result]:
+            with self._pool.session() as session:
+                return session.run(*statements)
+
+        return retry(once)
+
+
+_COUNT_UP: Statement = ("UPDATE mynamo_cluster SET version = version + 1", ())
+
+
+def _next_version(session: Session, table_id: int) -> None:
+    changed = session.run(
+        ("UPDATE mynamo_tables SET version = version + 1"
+         " WHERE table_id = %s AND status = 'ACTIVE'", (table_id,))
+    )[0].count  # fmt: skip
+    if not changed:
+        session.rollback()
+        raise TableNotFound("the table is gone, or is not ACTIVE yet")
+
+
+def _insert_index(
+    session: Session, table_id: int, index: LocalIndexSchema | GlobalIndexSchema, status: Status
+) -> int:
+    kind = "GSI" if isinstance(index, GlobalIndexSchema) else "LSI"
+    definition = orjson.dumps(index.model_dump(exclude={"name"}))
+    return session.run(
+        ("INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
+         " VALUES (%s, %s, %s, %s, %s)",
+         (table_id, index.name.encode(), kind, status, definition))
+    )[0].insert_id  # fmt: skip
+
+
+def _table(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
+    table_id, name, status, version, keys_json, created_at = row
+    keys = orjson.loads(keys_json)
+    hash_key = KeyAttribute(**keys["hash_key"])
+    sort_key = KeyAttribute(**keys["sort_key"]) if keys["sort_key"] else None
+    key_names = (hash_key.name,) if sort_key is None else (hash_key.name, sort_key.name)
+    return Table(
+        id=table_id,
+        name=name.decode(),
+        version=version,
+        status=status,
+        hash_key=hash_key,
+        sort_key=sort_key,
+        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
+        created_at=_utc(created_at),
+    )
+
+
+def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
+    index_id, table_id, name, kind, status, definition_json = row
+    definition = orjson.loads(definition_json)
+    hash_key, sort_key = definition.get("hash_key"), definition["sort_key"]
+    return Index(
+        id=index_id,
+        table_id=table_id,
+        name=name.decode(),
+        kind=kind,
+        hash_key=KeyAttribute(**hash_key) if hash_key else table_hash_key,
+        sort_key=KeyAttribute(**sort_key) if sort_key else None,
+        projection=Projection(**definition["projection"]),
+        status=status,
+        table_keys=key_names,
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

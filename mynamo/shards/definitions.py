@@ -1,0 +1,181 @@
+"""Creating and dropping tables and indexes, on all shards, whatever dies in between.
+
+A change is first recorded in the catalog and then *settled*: every step that it still
+needs is taken on every shard, each of them idempotent. Whoever finds a change half done
+(the next writer to be refused by a fence, or a writer worker on its rounds) settles it.
+"""
+
+from __future__ import annotations
+
+from mynamo.errors import AlreadyExists, InvalidSchema, TableNotFound
+from mynamo.schemas.table import (
+    MAX_GLOBAL_INDEXES,
+    MAX_LOCAL_INDEXES,
+    GlobalIndexSchema,
+    LocalIndexSchema,
+    TableSchema,
+)
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Index, Table
+
+
+def create_table(cluster: Cluster, schema: TableSchema) -> Table:
+    """Create a table and its indexes.
+
+    Raises:
+        AlreadyExists: there is a table of that name.
+        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+    """
+    settle(cluster, cluster.catalog.add_table(schema))
+    return cluster.table(schema.name)
+
+
+def drop_table(cluster: Cluster, name: str) -> None:
+    """Drop a table with all its items and indexes.
+
+    Raises:
+        TableNotFound: there is none of that name.
+        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+    """
+    table = cluster.refresh().names.get(name)
+    if table is None:
+        raise TableNotFound(f"Requested resource not found: Table: {name} not found")
+    cluster.catalog.set_table_status(table.id, "DELETING")
+    settle(cluster, table.id)
+
+
+def add_index(
+    cluster: Cluster, table_name: str, index: LocalIndexSchema | GlobalIndexSchema
+) -> Index:
+    """Add an index; from the next write on it is kept up, and its filling can begin.
+
+    Returns:
+        The index, whose status is CREATING until it contains every item.
+
+    Raises:
+        TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
+        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+    """
+    cluster.refresh()
+    table = cluster.table(table_name)
+    if any(i.name == index.name for i in table.indexes):
+        raise AlreadyExists(f"table {table_name} has an index {index.name} already")
+    _check_fits(table, index)
+    cluster.catalog.add_index(table.id, index)
+    settle(cluster, table.id)
+    return cluster.table(table_name).index(index.name)
+
+
+def drop_index(cluster: Cluster, table_name: str, index_name: str) -> None:
+    """Drop an index.
+
+    Raises:
+        TableNotFound, IndexNotFound: there is none of that name.
+        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+    """
+    cluster.refresh()
+    table = cluster.table(table_name)
+    index = table.index(index_name)
+    cluster.catalog.retire_index(table.id, index.id)
+    settle(cluster, table.id)
+
+
+def settle(cluster: Cluster, table_id: int) -> None:
+    """Finish whatever change of a table's definition is not finished yet."""
+    with cluster.catalog.lock():
+        table = cluster.refresh().tables.get(table_id)
+        if table is None:
+            return
+        if table.status == "DELETING":
+            _settle_dropping(cluster, table)
+        else:
+            _settle_existing(cluster, table)
+        cluster.refresh()
+
+
+def is_settled(table: Table) -> bool:
+    """Whether nothing is left to do, as far as the catalog knows."""
+    return table.status == "ACTIVE" and all(i.status != "DELETING" for i in table.indexes)
+
+
+def _settle_existing(cluster: Cluster, table: Table) -> None:
+    kept = [index for index in table.indexes if index.status != "DELETING"]
+    filling = [index for index in kept if index.status == "CREATING"]
+    dropping = [index for index in table.indexes if index.status == "DELETING"]
+    # 1. The tables, everywhere: once any shard's writes know an index, an indexer may
+    #    write to it on any other shard.
+    for shard in cluster.shards.values():
+        shard.run((sql.create_main(table), ()), *((sql.create_index(i), ()) for i in kept))
+    # 2. The fences. This waits for the writes that know the old definition and are about
+    #    to commit; later ones are refused. Rows that exist by now are what to backfill.
+    for shard in cluster.shards.values():
+        shard.run(
+            ("BEGIN", ()),
+            ("INSERT INTO mynamo_fence VALUES (%s, %s)"
+             " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))",
+             (table.id, table.version)),
+            *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
+               (i.id, table.id)) for i in filling),
+            ("COMMIT", ()),
+        )  # fmt: skip
+    # 3. Nobody writes to the dropped indexes any more, but for indexers that have not
+    #    heard of it, and they cope with a missing table.
+    for index in dropping:
+        for shard in cluster.shards.values():
+            shard.run(
+                (f"DROP TABLE IF EXISTS {sql.index_table(index)}", ()),
+                ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
+            )
+        cluster.catalog.forget_index(index.id)
+    if table.status == "CREATING":
+        cluster.catalog.set_table_status(table.id, "ACTIVE")
+
+
+def _settle_dropping(cluster: Cluster, table: Table) -> None:
+    names = [sql.main_table(table.id), *(sql.index_table(index) for index in table.indexes)]
+    # Without its fence row a table takes no write; this waits for those about to commit.
+    for shard in cluster.shards.values():
+        shard.run(
+            ("DELETE FROM mynamo_fence WHERE id = %s", (table.id,)),
+            ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
+        )
+    for shard in cluster.shards.values():
+        shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
+    cluster.catalog.forget_table(table.id)
+
+
+def _check_fits(table: Table, index: LocalIndexSchema | GlobalIndexSchema) -> None:
+    """Check the whole definition that would result, by the rules of a new table.
+
+    Raises:
+        InvalidSchema: it breaks one of them.
+    """
+    if isinstance(index, LocalIndexSchema) and len(table.local_indexes) >= MAX_LOCAL_INDEXES:
+        raise InvalidSchema(f"a table may have {MAX_LOCAL_INDEXES} local secondary indexes")
+    if isinstance(index, GlobalIndexSchema) and len(table.global_indexes) >= MAX_GLOBAL_INDEXES:
+        raise InvalidSchema(f"a table may have {MAX_GLOBAL_INDEXES} global secondary indexes")
+    schema = schema_of(table).model_dump()
+    kind = "local_indexes" if isinstance(index, LocalIndexSchema) else "global_indexes"
+    schema[kind] = (*schema[kind], index.model_dump())
+    TableSchema.parse(schema)
+
+
+def schema_of(table: Table) -> TableSchema:
+    """The definition of a table as its user would write it, without what is being dropped."""
+    return TableSchema(
+        name=table.name,
+        hash_key=table.hash_key,
+        sort_key=table.sort_key,
+        local_indexes=tuple(
+            LocalIndexSchema(name=i.name, sort_key=i.sort_key, projection=i.projection)
+            for i in table.local_indexes
+            if i.sort_key
+        ),
+        global_indexes=tuple(
+            GlobalIndexSchema(
+                name=i.name, hash_key=i.hash_key, sort_key=i.sort_key, projection=i.projection
+            )
+            for i in table.global_indexes
+        ),
+    )

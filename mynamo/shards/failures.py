@@ -1,0 +1,71 @@
+"""What can go wrong with a statement, by what the caller can do about it.
+
+The driver's exceptions stop here. Each class is one of mynamo's own exceptions too, so
+that a failure nobody handled still reaches the user as a sentence.
+"""
+
+from __future__ import annotations
+
+import pymysql
+
+from mynamo.errors import CorruptData, MynamoError, NotFound, ShardUnavailable
+
+
+class LostConnection(ShardUnavailable):
+    """The connection to a MySQL server was lost."""
+
+
+class Contention(ShardUnavailable):
+    """Other transactions held the rows for too long; try again."""
+
+
+class DuplicateKey(MynamoError):  # noqa: N818
+    """A row with this key exists already."""
+
+
+class MissingTable(NotFound):
+    """A physical table does not exist."""
+
+
+class StatementRefused(CorruptData):
+    """MySQL refused a statement."""
+
+
+_LOST = {2002, 2003, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161}
+_LOST |= {1927, 4031}  # connection was killed (MariaDB); disconnected for inactivity (MySQL)
+_CONTENTION = {1205, 1213, 3572}
+_UNAVAILABLE = {
+    1040: "it has too many connections; raise max_connections or lower the pools' size",
+    1044: "the user may not use the database; grant it the rights in docs/operations.md",
+    1045: "it refused the user or password; check them in the configuration",
+    1049: "the database does not exist; create it, or correct its name in the configuration",
+    1142: "the user lacks a right; grant it those in docs/operations.md",
+    1290: "it is read-only; a shard must be a primary",
+    1792: "it is read-only; a shard must be a primary",
+    1836: "it is read-only; a shard must be a primary",
+    1021: "its disk is full; free space and try again",
+    1114: "a table is full; free space on its disk and try again",
+    3024: "a statement took too long",
+}
+
+
+def translate(error: Exception, where: str) -> MynamoError:
+    """The exception of ours for a driver's exception.
+
+    Args:
+        error: what pymysql raised, or an OSError of its socket.
+        where: the server, for the message.
+    """
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    if code in _CONTENTION:
+        return Contention(f"{where}: {text}")
+    if code == 1062:
+        return DuplicateKey(f"{where}: {text}")
+    if code in (1146, 1051):
+        return MissingTable(f"{where}: {text}")
+    if code in _UNAVAILABLE:
+        return ShardUnavailable(f"{where}: {_UNAVAILABLE[code]} ({text})")
+    if code in _LOST or isinstance(error, (OSError, pymysql.err.InterfaceError)):
+        return LostConnection(f"{where} does not answer: {text}")
+    return StatementRefused(f"{where} refused a statement: {text} ({code})")

@@ -1,0 +1,205 @@
+"""Connections to one MySQL database: each used by one thread at a time, reused, bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from mynamo.errors import ShardUnavailable
+from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.shards.failures import LostConnection, translate
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL with %s for each value, and the values."""
+
+_SESSION = (
+    # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
+    # A multi-row insert into the outbox must get consecutive ids.
+    " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 10,"
+    " lock_wait_timeout = 60",
+)
+_IDLE_CHECK = 10.0
+"""Seconds after which a connection is asked for a sign of life before it is used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one statement gave.
+
+    Attributes:
+        rows: the rows it selected.
+        count: how many rows it selected or changed.
+        insert_id: the first AUTO_INCREMENT value it assigned, or 0.
+    """
+
+    rows: tuple[tuple[Any, ...], ...]
+    count: int
+    insert_id: int
+
+
+class Session:
+    """One connection while one caller has it."""
+
+    def __init__(self, connection: pymysql.Connection[Any], where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self.last_used = time.monotonic()
+        self.broken = False
+
+    @property
+    def thread_id(self) -> int:
+        """The server's number for this connection."""
+        return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
+
+    def run(self, *statements: Statement) -> list[Result]:
+        """Run statements in one round trip; the first that fails ends the row.
+
+        Raises:
+            LostConnection, Contention, DuplicateKey, MissingTable, StatementRefused,
+            ShardUnavailable: as `failures` sorts MySQL's errors.
+        """
+        try:
+            with self._connection.cursor() as cursor:
+                text = ";".join(
+                    cursor.mogrify(sql, values) if values else sql for sql, values in statements
+                )
+                cursor.execute(text)
+                results = [_result(cursor)]
+                while cursor.nextset():
+                    results.append(_result(cursor))
+        except (pymysql.err.Error, OSError) as error:
+            failure = translate(error, self._where)
+            self.broken = self.broken or isinstance(failure, LostConnection)
+            raise failure from None
+        except BaseException:
+            self.broken = True  # an answer may still be on its way: nobody must read it
+            raise
+        self.last_used = time.monotonic()
+        return results
+
+    def rollback(self) -> None:
+        """End the transaction, if the connection still lives."""
+        if not self.broken:
+            try:
+                self.run(("ROLLBACK", ()))
+            except ShardUnavailable:
+                self.broken = True
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        with suppress(pymysql.err.Error, OSError):
+            self._connection.close()
+
+    def is_alive(self) -> bool:
+        """Ask the server for a sign of life."""
+        try:
+            self._connection.ping(reconnect=False)
+        except (pymysql.err.Error, OSError):
+            return False
+        return True
+
+
+def _result(cursor: Any) -> Result:
+    return Result(tuple(cursor.fetchall()), cursor.rowcount, cursor.lastrowid or 0)
+
+
+class ConnectionPool:
+    """Up to `size` connections to one database, opened when needed."""
+
+    def __init__(self, database: DatabaseConfig, limits: PoolConfig, where: str) -> None:
+        self._database = database
+        self._limits = limits
+        self.where = where
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(limits.size)
+        self._closed = False
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Lend a connection; what the caller left open is rolled back.
+
+        Raises:
+            ShardUnavailable: the server does not answer, or no connection became free.
+        """
+        if not self._places.acquire(timeout=self._limits.wait_timeout):
+            raise ShardUnavailable(
+                f"{self.where}: all {self._limits.size} connections were busy for "
+                f"{self._limits.wait_timeout:g} s; raise the pool's size"
+            )
+        try:
+            session = self._take()
+            try:
+                yield session
+            except BaseException:
+                session.rollback()
+                raise
+            finally:
+                self._give_back(session)
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def _take(self) -> Session:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ShardUnavailable(f"{self.where}: already disconnected")
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return self._open()
+            if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
+                return session
+            session.close()
+
+    def _give_back(self, session: Session) -> None:
+        with self._lock:
+            if not session.broken and not self._closed:
+                self._idle.append(session)
+                return
+        session.close()
+
+    def _open(self) -> Session:
+        database = self._database
+        tls = database.tls
+        try:
+            connection: pymysql.Connection[Any] = pymysql.connect(
+                host=database.host,
+                port=database.port,
+                user=database.user,
+                password=database.password.get_secret_value(),
+                database=database.database,
+                charset="utf8mb4",
+                autocommit=True,
+                client_flag=CLIENT.MULTI_STATEMENTS,
+                connect_timeout=max(1, round(self._limits.connect_timeout)),
+                read_timeout=self._limits.read_timeout,
+                write_timeout=self._limits.read_timeout,
+                ssl_ca=tls.ca if tls else None,
+                ssl_cert=tls.cert if tls else None,
+                ssl_key=tls.key if tls else None,
+                ssl_verify_cert=True if tls else None,
+                ssl_verify_identity=tls.verify_identity if tls else None,
+            )
+        except (pymysql.err.Error, OSError) as error:
+            raise translate(error, self.where) from None
+        session = Session(connection, self.where)
+        for sql in _SESSION:
+            session.run((sql, ()))
+        return session

@@ -1,0 +1,180 @@
+"""`DynamoDBShard`: one MySQL database, and running statements on it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pydantic import SecretStr, ValidationError
+
+from mynamo.errors import ConfigError, ShardUnavailable
+from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
+from mynamo.schemas.validation import explain
+from mynamo.shards.failures import Contention, LostConnection
+from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+PATIENCE = 30.0
+"""Seconds for which work is tried again after deadlocks and lost connections."""
+
+
+class DynamoDBShard:
+    """One shard: a MySQL (or MariaDB) database that holds a share of every table.
+
+    Safe to share between threads. Connections are opened when needed.
+
+    Args:
+        shard_index: the shard's number, 1 to 4096; it never changes.
+        host: of the MySQL server, which must be a single primary.
+        user: with the rights listed in docs/operations.md.
+        password: never logged.
+        port: of the server.
+        database: which must exist, and belongs to mynamo alone.
+        tls: to encrypt and verify the connection.
+        pool: limits for its connections.
+
+    Raises:
+        ConfigError: an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        shard_index: int,
+        host: str,
+        user: str,
+        password: str,
+        port: int = 3306,
+        database: str = "mynamo",
+        *,
+        tls: MySQLTLS | None = None,
+        pool: PoolConfig | None = None,
+    ) -> None:
+        try:
+            self.config = ShardConfig(
+                id=shard_index,
+                host=host,
+                user=user,
+                password=SecretStr(password),
+                port=port,
+                database=database,
+                tls=tls,
+            )
+        except ValidationError as error:
+            raise ConfigError(f"shard {shard_index}: {explain(error)}") from None
+        self.where = f"shard {shard_index} ({host}:{port}/{database})"
+        self._pool = ConnectionPool(self.config, pool or PoolConfig(), self.where)
+        self._cluster_id: bytes | None = None
+        self._verified = False
+        self._verifying = threading.Lock()
+
+    @classmethod
+    def of(cls, config: ShardConfig, pool: PoolConfig) -> DynamoDBShard:
+        """The shard that a configuration describes."""
+        return cls(
+            config.id,
+            config.host,
+            config.user,
+            config.password.get_secret_value(),
+            config.port,
+            config.database,
+            tls=config.tls,
+            pool=pool,
+        )
+
+    @property
+    def id(self) -> int:
+        """The shard's number."""
+        return self.config.id
+
+    def belong_to(self, cluster_id: bytes) -> None:
+        """From now on, refuse to work if the database is not this shard of that cluster."""
+        self._cluster_id = cluster_id
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Lend a connection; an open transaction is rolled back if the block fails.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+            ConfigError: the database is another shard's.
+        """
+        with self._pool.session() as session:
+            if self._cluster_id is not None and not self._verified:
+                self._verify(session, self._cluster_id)
+            yield session
+
+    def run(self, *statements: Statement) -> list[Result]:
+        """Run statements that may safely run twice (reads, idempotent changes).
+
+        Raises:
+            ShardUnavailable: after `PATIENCE` seconds of trying.
+        """
+
+        def once() -> list[Result]:
+            with self.session() as session:
+                return session.run(*statements)
+
+        return retry(once)
+
+    def health(self) -> float:
+        """Ask the server for a sign of life.
+
+        Returns:
+            Seconds that the answer took.
+
+        Raises:
+            ShardUnavailable: it did not answer.
+        """
+        started = time.monotonic()
+        with self._pool.session() as session:
+            session.run(("SELECT 1", ()))
+        return time.monotonic() - started
+
+    def disconnect(self) -> None:
+        """Close all connections; the shard cannot be used afterwards."""
+        self._pool.close()
+
+    def _verify(self, session: Session, cluster_id: bytes) -> None:
+        with self._verifying:
+            if self._verified:
+                return
+            rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
+            if rows != ((cluster_id, self.id),):
+                found = f"shard {rows[0][1]} of another order or cluster" if rows else "no shard"
+                raise ConfigError(
+                    f"{self.where}: this database is {found}; correct the configuration"
+                )
+            self._verified = True
+
+
+def retry(once: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
+    """Call until it succeeds, for failures that another attempt can mend.
+
+    Raises:
+        ShardUnavailable: the last one, once patience is over.
+        MynamoError: any other failure, at once.
+    """
+    deadline = time.monotonic() + patience
+    attempt = 0
+    while True:
+        try:
+            return once()
+        except (Contention, LostConnection) as failure:
+            if time.monotonic() >= deadline:
+                raise ShardUnavailable(str(failure)) from None
+            log.debug("trying again: %s", failure)
+        pause(attempt)
+        attempt += 1
+
+
+def pause(attempt: int) -> None:
+    """Wait a random time that grows with the attempt, up to half a second."""
+    time.sleep(random.uniform(0, min(0.5, 0.002 * 2 ** min(attempt, 8))))  # noqa: S311

@@ -1,0 +1,236 @@
+"""Tables and indexes as the catalog knows them, and how an item maps to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from mynamo.errors import IndexNotFound, InvalidItem
+from mynamo.schemas.table import KeyAttribute, Projection
+from mynamo.shards.keys import MAX_HASH_KEY, MAX_SORT_KEY, encode_key, hash_of, slot_of
+
+IndexKind = Literal["LSI", "GSI"]
+Status = Literal["CREATING", "ACTIVE", "DELETING"]
+Attributes = Mapping[str, Mapping[str, Any]]
+
+
+class RowKey(NamedTuple):
+    """Where an item lies in a main table: its key, as bytes."""
+
+    hash: bytes
+    sort: bytes
+
+    @property
+    def slot(self) -> int:
+        """The slot that owns it."""
+        return slot_of(self.hash)
+
+
+class IndexKey(NamedTuple):
+    """Where an item lies in an index, before its own key makes the place unique."""
+
+    hash: bytes
+    sort: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index of a table.
+
+    Attributes:
+        id: never used again; names the physical tables.
+        hash_key: of a GSI its own, of an LSI the table's.
+        table_keys: names of the table's key attributes, which every projection has.
+    """
+
+    id: int
+    table_id: int
+    name: str
+    kind: IndexKind
+    hash_key: KeyAttribute
+    sort_key: KeyAttribute | None
+    projection: Projection
+    status: Status
+    table_keys: tuple[str, ...]
+
+    def key_of(self, item: Attributes | None) -> IndexKey | None:
+        """Where the item lies in this index; None if it is not in it (sparse).
+
+        An attribute of a wrong type or size, which a write would have been refused for
+        but which may be older than the index, counts as absent.
+        """
+        if item is None:
+            return None
+        try:
+            return self._key(item)
+        except InvalidItem:
+            return None
+
+    def check(self, item: Attributes) -> None:
+        """Refuse an item whose index key attributes are not fit for this index.
+
+        Raises:
+            InvalidItem: DynamoDB's validation message, with index and attribute named.
+        """
+        self._key(item)
+
+    def project(self, item: Attributes) -> dict[str, Any]:
+        """The part of the item that the index answers with."""
+        if self.projection.type == "ALL":
+            return dict(item)
+        keys = {self.hash_key.name, *self.table_keys, *self.projection.attributes}
+        if self.sort_key:
+            keys.add(self.sort_key.name)
+        return {name: value for name, value in item.items() if name in keys}
+
+    def _key(self, item: Attributes) -> IndexKey | None:
+        hash_value = item.get(self.hash_key.name)
+        sort_value = item.get(self.sort_key.name) if self.sort_key else None
+        hash_bytes = sort_bytes = None
+        if hash_value is not None:
+            hash_bytes = self._encode(self.hash_key, hash_value, MAX_HASH_KEY, "hashkey")
+        if self.sort_key and sort_value is not None:
+            sort_bytes = self._encode(self.sort_key, sort_value, MAX_SORT_KEY, "rangekey")
+        if hash_bytes is None or (self.sort_key and sort_bytes is None):
+            return None
+        return IndexKey(hash_of(hash_bytes), sort_bytes or b"")
+
+    def _encode(self, key: KeyAttribute, value: Mapping[str, Any], limit: int, part: str) -> bytes:
+        if key.type not in value:
+            actual = next(iter(value), "nothing")
+            raise InvalidItem(
+                "One or more parameter values were invalid: Type mismatch for Index Key "
+                f"{key.name} Expected: {key.type} Actual: {actual} IndexName: {self.name}"
+            )
+        data = encode_key(key.type, value)
+        if not data:
+            raise InvalidItem(
+                "One or more parameter values are not valid. A value specified for a secondary "
+                "index key is not supported. The AttributeValue for a key attribute cannot "
+                f"contain an empty {_TYPE_NAMES[key.type]} value. "
+                f"IndexName: {self.name}, IndexKey: {key.name}"
+            )
+        if len(data) > limit:
+            raise InvalidItem(
+                "One or more parameter values were invalid: "
+                f"Size of {part} has exceeded the maximum size limit of {limit} bytes. "
+                f"IndexName: {self.name}, IndexKey: {key.name}"
+            )
+        return data
+
+
+_TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        id: its identity; a table dropped and created again has another one.
+        version: of its definition; raised whenever writes must know about a change.
+    """
+
+    id: int
+    name: str
+    version: int
+    status: Status
+    hash_key: KeyAttribute
+    sort_key: KeyAttribute | None
+    indexes: tuple[Index, ...]
+    created_at: datetime
+
+    @property
+    def local_indexes(self) -> tuple[Index, ...]:
+        """The LSIs that writes keep up."""
+        return tuple(i for i in self.indexes if i.kind == "LSI" and i.status != "DELETING")
+
+    @property
+    def global_indexes(self) -> tuple[Index, ...]:
+        """The GSIs that indexers keep up."""
+        return tuple(i for i in self.indexes if i.kind == "GSI" and i.status != "DELETING")
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """Names of the key attributes."""
+        names = (self.hash_key.name,)
+        return (*names, self.sort_key.name) if self.sort_key else names
+
+    def index(self, name: str) -> Index:
+        """The index of that name.
+
+        Raises:
+            IndexNotFound: with the names there are.
+        """
+        for index in self.indexes:
+            if index.name == name and index.status != "DELETING":
+                return index
+        names = ", ".join(i.name for i in self.indexes) or "none"
+        raise IndexNotFound(f"table {self.name} has no index {name!r}; its indexes: {names}")
+
+    def key_attributes(self, item: Attributes) -> dict[str, Any]:
+        """The item's key, as attributes."""
+        return {name: item[name] for name in self.key_names}
+
+    def key_of(self, item: Attributes) -> RowKey:
+        """Where the item lies.
+
+        Raises:
+            InvalidItem: a key attribute is missing, of a wrong type, empty or too long.
+        """
+        hash_bytes = self._encode(self.hash_key, item, MAX_HASH_KEY, "hashkey")
+        sort_bytes = b""
+        if self.sort_key:
+            sort_bytes = self._encode(self.sort_key, item, MAX_SORT_KEY, "rangekey")
+        return RowKey(hash_of(hash_bytes), sort_bytes)
+
+    def key_only(self, key: Attributes) -> RowKey:
+        """Like `key_of`, for a key that must have no further attributes.
+
+        Raises:
+            InvalidItem: see `key_of`; or there are further attributes.
+        """
+        if set(key) - set(self.key_names):
+            raise InvalidItem(
+                "The provided key element does not match the schema: "
+                f"the key of table {self.name} is {' and '.join(self.key_names)}"
+            )
+        return self.key_of(key)
+
+    def check(self, item: Attributes) -> None:
+        """Refuse an item that an index could not take.
+
+        Raises:
+            InvalidItem: see `Index.check`.
+        """
+        for index in self.indexes:
+            if index.status != "DELETING":
+                index.check(item)
+
+    def _encode(self, key: KeyAttribute, item: Attributes, limit: int, part: str) -> bytes:
+        value = item.get(key.name)
+        if value is None:
+            raise InvalidItem(
+                f"One or more parameter values were invalid: Missing the key {key.name} in the item"
+            )
+        if key.type not in value:
+            actual = next(iter(value), "nothing")
+            raise InvalidItem(
+                "One or more parameter values were invalid: Type mismatch for key "
+                f"{key.name} expected: {key.type} actual: {actual}"
+            )
+        data = encode_key(key.type, value)
+        if not data:
+            raise InvalidItem(
+                "One or more parameter values are not valid. The AttributeValue for a key "
+                f"attribute cannot contain an empty {_TYPE_NAMES[key.type]} value. "
+                f"Key: {key.name}"
+            )
+        if len(data) > limit:
+            raise InvalidItem(
+                "One or more parameter values were invalid: "
+                f"Size of {part} has exceeded the maximum size limit of {limit} bytes"
+            )
+        return data

@@ -1,0 +1,44 @@
+"""Rows of the outbox, as a transaction inserts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mynamo.shards import sql
+from mynamo.shards.pool import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One change event before it has an id.
+
+    Attributes:
+        partition: of the `changes` topic.
+        feeds: whether an index waits for it.
+        payload: see `mynamo.schemas.events.outbox_payload`.
+        item_version: of the item, where the event restates it; None: the row's own id.
+    """
+
+    partition: int
+    feeds: bool
+    table_id: int
+    payload: bytes
+    item_version: int | None = None
+
+
+def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
+    """Insert rows; their ids are consecutive, and the statement's insert id is the first."""
+    values: list[Any] = []
+    for row in rows:
+        values += (
+            row.partition, row.feeds, row.table_id, row.item_version, write_id, row.payload,
+        )  # fmt: skip
+    places = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
+    return (
+        "INSERT INTO mynamo_outbox"
+        " (part, feeds, table_id, item_version, write_id, created, payload) VALUES "
+        + ", ".join([places] * len(rows)),
+        values,
+    )
