@@ -109,6 +109,7 @@ class LocalMySQL:
             return self
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._process.end_leftover()
+        (self.data_dir / "tmp").mkdir(exist_ok=True)
         check_engine(self.engine, self.data_dir)
         self._passwords = load_passwords(self.data_dir)
         if not is_free(self.port):
@@ -238,6 +239,8 @@ class LocalMySQL:
             f"--basedir={self.engine.base}",
             f"--lc-messages-dir={self.engine.share}",
             f"--character-sets-dir={self.engine.share / 'charsets'}",
+            # Not /tmp: a starting MariaDB deletes other servers' temporary tables there.
+            f"--tmpdir={self.data_dir / 'tmp'}",
             "--character-set-server=utf8mb4",
             f"--innodb-buffer-pool-size={self._buffer_pool}",
         ]

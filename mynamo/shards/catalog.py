@@ -222,7 +222,7 @@ class Catalog:
                 raise AlreadyExists(f"Table already exists: {schema.name}") from None
             indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
             for index in (*indexes, *schema.global_indexes):
-                _insert_index(session, table_id, index, "ACTIVE")
+                _insert_index(session, table_id, index, "ACTIVE", since=1)
             session.run(_COUNT_UP, ("COMMIT", ()))
         return table_id
 
@@ -235,9 +235,9 @@ class Catalog:
         """
         with self._pool.session() as session:
             session.run(("BEGIN", ()))
-            _next_version(session, table_id)
+            since = _next_version(session, table_id)
             try:
-                index_id = _insert_index(session, table_id, index, "CREATING")
+                index_id = _insert_index(session, table_id, index, "CREATING", since)
             except DuplicateKey:
                 session.rollback()
                 raise AlreadyExists(f"the table has an index {index.name} already") from None
@@ -295,21 +295,27 @@ class Catalog:
 _COUNT_UP: Statement = ("UPDATE mynamo_cluster SET version = version + 1", ())
 
 
-def _next_version(session: Session, table_id: int) -> None:
-    changed = session.run(
+def _next_version(session: Session, table_id: int) -> int:
+    changed, version = session.run(
         ("UPDATE mynamo_tables SET version = version + 1"
-         " WHERE table_id = %s AND status = 'ACTIVE'", (table_id,))
-    )[0].count  # fmt: skip
-    if not changed:
+         " WHERE table_id = %s AND status = 'ACTIVE'", (table_id,)),
+        ("SELECT version FROM mynamo_tables WHERE table_id = %s", (table_id,)),
+    )  # fmt: skip
+    if not changed.count:
         session.rollback()
         raise TableNotFound("the table is gone, or is not ACTIVE yet")
+    return int(version.rows[0][0])
 
 
 def _insert_index(
-    session: Session, table_id: int, index: LocalIndexSchema | GlobalIndexSchema, status: Status
+    session: Session,
+    table_id: int,
+    index: LocalIndexSchema | GlobalIndexSchema,
+    status: Status,
+    since: int,
 ) -> int:
     kind = "GSI" if isinstance(index, GlobalIndexSchema) else "LSI"
-    definition = orjson.dumps(index.model_dump(exclude={"name"}))
+    definition = orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})
     return session.run(
         ("INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
          " VALUES (%s, %s, %s, %s, %s)",
@@ -349,6 +355,7 @@ def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[
         projection=Projection(**definition["projection"]),
         status=status,
         table_keys=key_names,
+        since=definition.get("since", 1),
     )
 
 

@@ -27,6 +27,7 @@ _SESSION = (
     " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 10,"
     " lock_wait_timeout = 60",
 )
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
 
@@ -191,6 +192,9 @@ class ConnectionPool:
                 connect_timeout=max(1, round(self._limits.connect_timeout)),
                 read_timeout=self._limits.read_timeout,
                 write_timeout=self._limits.read_timeout,
+                # Without `tls` the driver still encrypts where the server can, but verifies
+                # nothing; on this machine there is nobody to hide from.
+                ssl_disabled=tls is None and database.host in _LOOPBACK,
                 ssl_ca=tls.ca if tls else None,
                 ssl_cert=tls.cert if tls else None,
                 ssl_key=tls.key if tls else None,

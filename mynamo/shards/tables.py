@@ -43,6 +43,8 @@ class Index:
         id: never used again; names the physical tables.
         hash_key: of a GSI its own, of an LSI the table's.
         table_keys: names of the table's key attributes, which every projection has.
+        since: version of the table's definition that brought the index. Events of earlier
+            versions never touch it, whoever applies them: its filling covers them.
     """
 
     id: int
@@ -54,6 +56,7 @@ class Index:
     projection: Projection
     status: Status
     table_keys: tuple[str, ...]
+    since: int = 1
 
     def key_of(self, item: Attributes | None) -> IndexKey | None:
         """Where the item lies in this index; None if it is not in it (sparse).

@@ -1,0 +1,71 @@
+# `make help` lists what there is. Nothing outside this folder is changed, except that
+# system packages that are missing are installed with apt-get, which it says.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check clean fetch engine lock
+
+export MYNAMO_CACHE ?= $(CURDIR)/.cache
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+
+# $(call apt,packages): install system packages, or say what to do.
+apt = if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
+	as_root=""; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	echo "installing system packages with apt-get: $(1)"; \
+	$$as_root apt-get update -qq; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
+	else echo "please install these system packages yourself: $(1)" >&2; false; fi
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(INSTALLED) ## make .venv with mynamo and all it needs, from requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "mynamo needs Python 3.11 or later; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3-venv); }
+	@[ -x $(BIN)/pip ] || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "installing the packages of requirements.lock (about 240 MB in .venv)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+engine: install
+	@$(BIN)/python -m mynamo.local.fetch engine
+
+demo: engine ## show mynamo at work on this machine, with servers of its own
+	@$(BIN)/mynamo demo
+
+fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafka
+	@{ command -v java && command -v mvn; } >/dev/null || { $(call apt,default-jre-headless maven); } || true
+	@for server in mysql mariadb kafka; do \
+		$(BIN)/python -m mynamo.local.fetch $$server || \
+		echo "WARNING: $$server could not be fetched; the tests go on without it" >&2; \
+	done
+
+test: fetch ## run all tests, with real servers
+	@$(BIN)/python -m pytest
+
+check: install ## run the linters, the type checker and the unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit -q
+
+lock: install ## pin the packages of pyproject.toml anew in requirements.lock
+	@$(BIN)/python -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
+	@echo 'setuptools>=77' > .cache/lock/build.in  # mynamo is built without isolation
+	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
+	@.cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--extra dev --extra local --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		pyproject.toml .cache/lock/build.in >> requirements.lock
+
+clean: ## delete .venv, .cache and what tools left; data in .mynamo stays
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

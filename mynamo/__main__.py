@@ -1,0 +1,5 @@
+"""`python -m mynamo`: the command line."""
+
+from mynamo.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""What commands share: the cluster that the configuration names, and their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def load_config() -> ClusterConfig:
+    """The configuration that `--config`, the environment or a usual place names.
+
+    Raises:
+        ConfigError: there is none, or what it says is not valid.
+    """
+    return ClusterConfig.load(click.get_current_context().find_root().params.get("config"))
+
+
+@contextmanager
+def opened() -> Iterator[Cluster]:
+    """The cluster, open for as long as the block runs.
+
+    Raises:
+        ConfigError: see `load_config`; or the shards are not this cluster's.
+        ShardUnavailable: the catalog's server does not answer.
+    """
+    with Cluster(load_config()) as cluster:
+        yield cluster
+
+
+def as_json(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def dynamodb_json(command: Command) -> Command:
+    """Add `--dynamodb-json`."""
+    return click.option(
+        "--dynamodb-json",
+        is_flag=True,
+        help='Items in DynamoDB JSON: {"id": {"S": "a"}, "price": {"N": "9.90"}}.',
+    )(command)
+
+
+def names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """Split `a,b,c`, for options that take names of attributes."""
+    if text is None:
+        return None
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise click.BadParameter("names of attributes, joined by commas: a,b,c")
+    return found

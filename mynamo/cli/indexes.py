@@ -1,0 +1,117 @@
+"""`mynamo index`: add one to a table that has items, or drop one."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mynamo.cli.context import opened
+from mynamo.cli.output import console, say
+from mynamo.cli.specs import parse_global_index, parse_local_index
+from mynamo.errors import TableNotFound
+from mynamo.shards import definitions
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Index
+from mynamo.writer.restate import activate_if_filled, fill_chunk, progress
+
+POLL_SECONDS = 0.2
+PATIENCE = 10.0
+"""Seconds without progress until we ask whether anybody works."""
+
+
+@click.group()
+def index() -> None:
+    """Add an index to a table, or drop one."""
+
+
+@index.command()
+@click.argument("table")
+@click.option("--lsi", "local", metavar="NAME=ATTR[:T][:PROJECTION]", help="A local index.")
+@click.option(
+    "--gsi", "global_", metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]", help="A global index."
+)
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE."
+)
+def add(table: str, local: str | None, global_: str | None, wait: bool) -> None:
+    """Add an index to a table; it is filled with the items that are there.
+
+    From then on every write keeps it up. It can be queried once it is ACTIVE. Filling
+    goes on whatever dies; with Ctrl-C, `mynamo writer` and `mynamo indexer` finish it.
+
+    \b
+    Examples:
+      mynamo index add orders --gsi by_city=city,ordered_at:N:KEYS_ONLY
+      mynamo index add orders --lsi by_price=price:N --no-wait
+    """
+    if (local is None) == (global_ is None):
+        raise click.UsageError("give one --lsi or one --gsi")
+    schema = parse_local_index(local) if local else parse_global_index(global_ or "")
+    with opened() as cluster:
+        made = definitions.add_index(cluster, table, schema)
+        if not wait:
+            click.echo(f"added index {made.name}: {made.status}; `mynamo writer` fills it")
+            return
+        try:
+            _fill(cluster, made)
+        except KeyboardInterrupt:
+            say(
+                f"\nIndex {made.name} stays CREATING: `mynamo writer` and `mynamo indexer` go on "
+                f"filling it; `mynamo table describe {table}` shows when it is ACTIVE."
+            )
+            raise SystemExit(130) from None
+        done = progress(cluster, made)
+    left_out = f", {done.skipped:,} items not in it" if done.skipped else ""
+    click.echo(f"index {made.name} is ACTIVE: {done.rows:,} items{left_out}")
+
+
+@index.command()
+@click.argument("table")
+@click.argument("name")
+def drop(table: str, name: str) -> None:
+    """Drop an index; the table's items stay."""
+    with opened() as cluster:
+        definitions.drop_index(cluster, table, name)
+    click.echo(f"dropped index {name} of table {table}")
+
+
+def _fill(cluster: Cluster, made: Index) -> None:
+    """Help filling, and show how far it is, until the index is ACTIVE."""
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rows]:,} items"), TimeElapsedColumn(),
+        console=console(stderr=True), disable=not console(stderr=True).is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(f"filling {made.name}", total=1.0, rows=0)
+        moved_at, last, hinted = time.monotonic(), None, False
+        while True:
+            more = [fill_chunk(cluster, shard, made) for shard in cluster.shards.values()]
+            now = progress(cluster, made)
+            bar.update(task, completed=now.fraction, rows=now.rows)
+            if any(more):
+                continue
+            if activate_if_filled(cluster, made) or _is_active(cluster, made):
+                return
+            if now != last:
+                moved_at, last = time.monotonic(), now
+            if time.monotonic() - moved_at > PATIENCE and not hinted:
+                hinted = True
+                bar.console.print(
+                    "still waiting for the indexers: do `mynamo writer` and `mynamo indexer` run?"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _is_active(cluster: Cluster, made: Index) -> bool:
+    """Whether somebody else made it ACTIVE.
+
+    Raises:
+        TableNotFound, IndexNotFound: it was dropped in the meantime.
+    """
+    known = cluster.refresh().tables.get(made.table_id)
+    if known is None:
+        raise TableNotFound("the table was dropped in the meantime")
+    return known.index(made.name).status == "ACTIVE"

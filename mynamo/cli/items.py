@@ -1,0 +1,132 @@
+"""Items in plain JSON: how people type them, and how scripts read them.
+
+A number in plain JSON is DynamoDB's N, exact to its last digit, in both directions. What
+plain JSON has no form for stands as DynamoDB JSON writes it, in an object with one name:
+
+    binary     {"B": "aGVsbG8="}
+    sets       {"SS": ["a", "b"]}   {"NS": ["1", "2"]}   {"BS": ["aGVsbG8="]}
+
+So that the two cannot be mixed up, a map that happens to have one of these (or M) as its
+only name is written whole in DynamoDB JSON: {"M": {"B": {"S": "grade B"}}}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import orjson
+
+from mynamo.errors import InvalidItem
+from mynamo.schemas.items import from_stored, normalise, to_stored
+from mynamo.schemas.numbers import format_number, parse_number
+
+TYPED = frozenset({"B", "SS", "NS", "BS", "M"})
+"""The names that mark a value as DynamoDB JSON inside plain JSON."""
+
+
+def parse_item(text: str | bytes, dynamodb_json: bool = False) -> dict[str, Any]:
+    """Read an item.
+
+    Args:
+        text: plain JSON.
+        dynamodb_json: it is DynamoDB JSON instead.
+
+    Returns:
+        The item in Python form: numbers as Decimal, sets as sets.
+
+    Raises:
+        InvalidItem: it is not JSON, not an object, or holds what no item can.
+    """
+    try:
+        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except json.JSONDecodeError as error:
+        raise InvalidItem(f"not valid JSON: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidItem(f"not valid UTF-8: {error}") from None
+    except RecursionError:
+        raise InvalidItem("not valid JSON for an item: nested too deep") from None
+    if not isinstance(value, dict):
+        raise InvalidItem('an item is a JSON object: {"name": value, ...}')
+    if dynamodb_json:
+        return from_stored(normalise(value))
+    return {name: _parsed(member) for name, member in value.items()}
+
+
+def dump_plain(value: Any, indent: bool = False) -> str:
+    """Write values in Python form (items, and lists and dicts of them) as plain JSON.
+
+    Args:
+        value: what the reader returned, or a part of it.
+        indent: over several lines, for people.
+    """
+    option = orjson.OPT_INDENT_2 if indent else 0
+    return orjson.dumps(plain(value), option=option).decode()
+
+
+def dump_dynamodb(item: Mapping[str, Any], indent: bool = False) -> str:
+    """Write an item in Python form as DynamoDB JSON."""
+    option = orjson.OPT_INDENT_2 if indent else 0
+    return orjson.dumps(to_stored(item), option=option).decode()
+
+
+def plain(value: Any) -> Any:
+    """A value in Python form as what the JSON writer takes; the inverse of reading it."""
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format_number(value))
+    if isinstance(value, Mapping):
+        if len(value) == 1 and not TYPED.isdisjoint(value):
+            return to_stored({"value": value})["value"]
+        return {name: plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(member) for member in value]
+    if isinstance(value, bytes | set | frozenset):
+        return to_stored({"value": value})["value"]
+    return value
+
+
+def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as what the JSON writer takes; its own names are never taken for types."""
+    return {name: plain(value) for name, value in item.items()}
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_parsed(member) for member in value]
+    if isinstance(value, dict):
+        if len(value) == 1 and not TYPED.isdisjoint(value):
+            return _typed(value)
+        return {name: _parsed(member) for name, member in value.items()}
+    return value
+
+
+def _typed(value: dict[str, Any]) -> Any:
+    try:
+        return from_stored(normalise({"value": value}))["value"]
+    except InvalidItem as error:
+        (name,) = value
+        raise InvalidItem(
+            f'an object whose only name is "{name}" is read as DynamoDB JSON, and is not valid: '
+            f'{error}. A map with that name is written {{"M": {{"{name}": {{"S": "..."}}}}}}'
+        ) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen = [name for name, _ in pairs]
+        twice = next(name for name in seen if seen.count(name) > 1)
+        raise InvalidItem(f"the name {twice!r} stands twice in one object")
+    return made
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise InvalidItem(f"{constant} is not a number that an item can hold")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=parse_number, parse_int=parse_number,
+    parse_constant=_refuse,
+)  # fmt: skip

@@ -1,0 +1,174 @@
+"""What is typed for indexes, keys and sort conditions, and what it means."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from mynamo.cli.items import parse_item
+from mynamo.errors import InvalidItem
+from mynamo.schemas.items import Binary, binary_of
+from mynamo.schemas.numbers import parse_number
+from mynamo.schemas.table import (
+    GlobalIndexSchema,
+    KeyAttribute,
+    KeyType,
+    LocalIndexSchema,
+    parse,
+)
+
+_INDEX = re.compile(
+    r"(?P<name>[^=]*)=(?P<keys>.+?)"
+    r"(?::(?P<type>ALL|KEYS_ONLY|INCLUDE\((?P<attributes>[^()]*)\)))?"
+)
+_OPERATORS = {
+    "=": "equal",
+    "<": "less",
+    "<=": "less_or_equal",
+    ">": "greater",
+    ">=": "greater_or_equal",
+}
+_SORT_HELP = (
+    'one of "= 5", "< 5", "<= 5", "> 5", ">= 5", "between 1 5", "begins_with abc"; '
+    "values with spaces in quotes"
+)
+
+
+class SortSpec(NamedTuple):
+    """A sort condition: the name of its function in `mynamo.reader`, and its values."""
+
+    operator: str
+    values: tuple[str, ...]
+
+
+def parse_local_index(text: str) -> LocalIndexSchema:
+    """Read `NAME=attribute[:T][:PROJECTION]`.
+
+    Raises:
+        click.BadParameter: it is not that.
+        InvalidSchema: the definition breaks a rule.
+    """
+    definition = _index(text, "NAME=attribute[:T][:PROJECTION], such as by_price=price:N", 1)
+    (sort_key,) = definition.pop("keys")
+    return parse(LocalIndexSchema, {**definition, "sort_key": sort_key})
+
+
+def parse_global_index(text: str) -> GlobalIndexSchema:
+    """Read `NAME=hash[:T][,sort[:T]][:PROJECTION]`.
+
+    Raises:
+        click.BadParameter: it is not that.
+        InvalidSchema: the definition breaks a rule.
+    """
+    wanted = "NAME=hash[:T][,sort[:T]][:PROJECTION], such as by_status=status,price:N:KEYS_ONLY"
+    definition = _index(text, wanted, 2)
+    hash_key, *sort_key = definition.pop("keys")
+    definition["hash_key"] = hash_key
+    if sort_key:
+        definition["sort_key"] = sort_key[0]
+    return parse(GlobalIndexSchema, definition)
+
+
+def parse_sort(text: str) -> SortSpec:
+    """Read a sort condition; its values stay text until the key's type is known.
+
+    Raises:
+        click.BadParameter: it is not one.
+    """
+    symbol = re.fullmatch(r"\s*(<=|>=|<|>|=)(.*)", text, re.DOTALL)
+    if symbol:
+        return SortSpec(_OPERATORS[symbol[1]], (_one(symbol[2], text),))
+    word, _, rest = text.strip().partition(" ")
+    if word.lower() == "begins_with":
+        return SortSpec("begins_with", (_one(rest, text),))
+    if word.lower() == "between":
+        values = _words(rest, text)
+        if len(values) == 3 and values[1].lower() == "and":
+            del values[1]
+        if len(values) == 2:
+            return SortSpec("between", tuple(values))
+    raise click.BadParameter(f"{text!r} is not a sort condition; write {_SORT_HELP}")
+
+
+def key_value(key: KeyAttribute, text: str) -> Any:
+    """A key attribute's value from what was typed: text, a number, or base64.
+
+    Raises:
+        InvalidItem: it is not of the key's type.
+    """
+    kinds: dict[KeyType, str] = {"N": "a number", "B": "binary, and is typed in base64"}
+    try:
+        if key.type == "N":
+            return parse_number(text)
+        return text if key.type == "S" else Binary(binary_of(text))
+    except InvalidItem as error:
+        raise InvalidItem(f"the key {key.name} is {kinds[key.type]}: {error}") from None
+
+
+def parse_key(
+    words: Sequence[str], keys: Sequence[KeyAttribute], dynamodb_json: bool = False
+) -> dict[str, Any]:
+    """Read a key given as one JSON object, or as `attribute=value` words.
+
+    Args:
+        words: as typed.
+        keys: the key attributes of the table.
+        dynamodb_json: the object is DynamoDB JSON.
+
+    Raises:
+        click.UsageError: it is neither.
+        InvalidItem: a value is not of its key's type, or the JSON is not valid.
+    """
+    if len(words) == 1 and words[0].lstrip().startswith("{"):
+        return parse_item(words[0], dynamodb_json)
+    if dynamodb_json:
+        raise click.UsageError("with --dynamodb-json the key is one JSON object")
+    by_name = {key.name: key for key in keys}
+    wanted = " ".join(f"{key.name}=VALUE" for key in keys)
+    made: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in by_name or name in made:
+            raise click.UsageError(f"{word!r} is no part of a key here; write {wanted}")
+        made[name] = key_value(by_name[name], text)
+    if len(made) < len(by_name):
+        raise click.UsageError(f"the key is not complete; write {wanted}")
+    return made
+
+
+def _index(text: str, wanted: str, most_keys: int) -> dict[str, Any]:
+    match = _INDEX.fullmatch(text)
+    keys = [key.strip() for key in match["keys"].split(",")] if match else []
+    if match is None or not all(keys) or len(keys) > most_keys:
+        raise click.BadParameter(
+            f"{text!r} is not an index; write {wanted}. T is S, N or B; PROJECTION is ALL, "
+            "KEYS_ONLY or INCLUDE(a,b)"
+        )
+    projection: dict[str, Any] = {"type": (match["type"] or "ALL").partition("(")[0]}
+    if match["attributes"] is not None:
+        projection["attributes"] = [name.strip() for name in match["attributes"].split(",")]
+    return {"name": match["name"].strip(), "keys": keys, "projection": projection}
+
+
+def _one(rest: str, text: str) -> str:
+    """The one value after an operator; quotes around it are optional."""
+    rest = rest.strip()
+    if rest[:1] not in ("'", '"'):
+        if not rest:
+            raise click.BadParameter(f"{text!r} lacks a value; write {_SORT_HELP}")
+        return rest
+    values = _words(rest, text)
+    if len(values) != 1:
+        raise click.BadParameter(f"{text!r} has {len(values)} values; write {_SORT_HELP}")
+    return values[0]
+
+
+def _words(rest: str, text: str) -> list[str]:
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}; write {_SORT_HELP}") from None

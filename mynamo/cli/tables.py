@@ -1,0 +1,175 @@
+"""`mynamo table`: create, list, describe, drop."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from mynamo.cli.context import as_json, opened
+from mynamo.cli.items import parse_item
+from mynamo.cli.output import print_grid, print_json, say
+from mynamo.cli.specs import parse_global_index, parse_local_index
+from mynamo.errors import InvalidItem, InvalidSchema, TableNotFound
+from mynamo.schemas.table import KeyAttribute, Projection, TableSchema
+from mynamo.shards import definitions
+from mynamo.shards.tables import Index, Table
+
+
+@click.group()
+def table() -> None:
+    """Create, list, describe and drop tables."""
+
+
+@table.command()
+@click.argument("name", required=False)
+@click.option("--hash-key", metavar="ATTR[:T]", help="Key of an item; T is S (default), N or B.")
+@click.option("--sort-key", metavar="ATTR[:T]", help="Orders the items of one hash key.")
+@click.option(
+    "--lsi", "local", multiple=True, metavar="NAME=ATTR[:T][:PROJECTION]",
+    help="A local secondary index: the same hash key, another sort key.",
+)  # fmt: skip
+@click.option(
+    "--gsi", "global_", multiple=True, metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]",
+    help="A global secondary index: a hash key of its own.",
+)  # fmt: skip
+@click.option("--file", type=click.File("rb"), help="The definition as JSON, in place of options.")
+@as_json
+def create(
+    name: str | None,
+    hash_key: str | None,
+    sort_key: str | None,
+    local: tuple[str, ...],
+    global_: tuple[str, ...],
+    file: IO[bytes] | None,
+    as_json: bool,
+) -> None:
+    """Create a table with its indexes.
+
+    PROJECTION says what an index answers with: ALL (default), KEYS_ONLY or INCLUDE(a,b).
+
+    \b
+    Examples:
+      mynamo table create orders --hash-key customer --sort-key ordered_at:N \\
+          --lsi by_price=price:N --gsi "by_status=status,ordered_at:N:INCLUDE(price)"
+      mynamo table create orders --file orders.json
+
+    \b
+    orders.json:
+      {"name": "orders", "hash_key": "customer", "sort_key": "ordered_at:N",
+       "local_indexes": [{"name": "by_price", "sort_key": "price:N"}],
+       "global_indexes": [{"name": "by_status", "hash_key": "status",
+                           "projection": {"type": "KEYS_ONLY"}}]}
+    """
+    if file is not None:
+        if hash_key or sort_key or local or global_:
+            raise click.UsageError("--file holds the whole definition; leave the other options out")
+        definition = _definition(file)
+        if name is not None and definition.setdefault("name", name) != name:
+            raise click.UsageError(f"the file defines {definition['name']!r}, not {name!r}")
+    else:
+        if name is None or hash_key is None:
+            raise click.UsageError("name the table and its --hash-key, or give a --file")
+        definition = {
+            "name": name,
+            "hash_key": hash_key,
+            "sort_key": sort_key,
+            "local_indexes": [parse_local_index(text) for text in local],
+            "global_indexes": [parse_global_index(text) for text in global_],
+        }
+    schema = TableSchema.parse(definition)
+    with opened() as cluster:
+        made = definitions.create_table(cluster, schema)
+    if as_json:
+        print_json(described(made))
+    else:
+        click.echo(f"created table {made.name}")
+
+
+@table.command("list")
+@as_json
+def list_tables(as_json: bool) -> None:
+    """List all tables."""
+    with opened() as cluster:
+        tables = sorted(cluster.snapshot.tables.values(), key=lambda t: t.name)
+    if as_json:
+        print_json([described(t) for t in tables])
+    elif tables:
+        print_grid(
+            ["table", "status", "hash key", "sort key", "LSIs", "GSIs"],
+            [(t.name, t.status, _key(t.hash_key), _key(t.sort_key),
+              _listed(t.local_indexes), _listed(t.global_indexes)) for t in tables],
+        )  # fmt: skip
+    else:
+        say("there are no tables yet; see `mynamo table create --help`")
+
+
+@table.command()
+@click.argument("name")
+@as_json
+def describe(name: str, as_json: bool) -> None:
+    """Show a table's keys and indexes."""
+    with opened() as cluster:
+        found = cluster.snapshot.names.get(name)
+    if found is None:
+        raise TableNotFound(
+            f"there is no table {name}; `mynamo table list` shows those that there are"
+        )
+    if as_json:
+        print_json(described(found))
+        return
+    click.echo(f"table {found.name}: {found.status}, created {found.created_at:%Y-%m-%d %H:%M} UTC")
+    rows = [("(table)", "", _key(found.hash_key), _key(found.sort_key), "", found.status)]
+    rows += [
+        (i.name, i.kind, _key(i.hash_key), _key(i.sort_key), projected(i.projection), i.status)
+        for i in found.indexes
+    ]
+    print_grid(["index", "kind", "hash key", "sort key", "projection", "status"], rows)
+
+
+@table.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(name: str, yes: bool) -> None:
+    """Drop a table with all its items and indexes."""
+    with opened() as cluster:
+        if not yes:
+            cluster.table(name)
+            click.confirm(f"Drop table {name} with all its items and indexes?", abort=True)
+        definitions.drop_table(cluster, name)
+    click.echo(f"dropped table {name}")
+
+
+def described(found: Table) -> dict[str, Any]:
+    """A table for scripts: its definition, as `--file` takes it, and where it stands."""
+    return {
+        **definitions.schema_of(found).model_dump(mode="json"),
+        "id": found.id,
+        "status": found.status,
+        "index_status": {i.name: i.status for i in found.indexes},
+        "created_at": found.created_at.isoformat(),
+    }
+
+
+def projected(projection: Projection) -> str:
+    """A projection as people write it."""
+    if projection.type != "INCLUDE":
+        return projection.type
+    return f"INCLUDE({','.join(projection.attributes)})"
+
+
+def _definition(file: IO[bytes]) -> dict[str, Any]:
+    try:
+        return parse_item(file.read())
+    except InvalidItem as error:
+        raise InvalidSchema(f"{file.name}: {error}") from None
+
+
+def _key(key: KeyAttribute | None) -> str:
+    return f"{key.name}:{key.type}" if key else ""
+
+
+def _listed(indexes: tuple[Index, ...]) -> str:
+    return ", ".join(
+        i.name if i.status == "ACTIVE" else f"{i.name} ({i.status})" for i in indexes
+    )

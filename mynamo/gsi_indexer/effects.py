@@ -1,0 +1,91 @@
+"""What a change event does to the rows of a table's global secondary indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mynamo.schemas.events import ChangeEvent
+from mynamo.schemas.items import dump_item
+from mynamo.shards.tables import Index, IndexKey, RowKey, Table
+
+
+class GsiRow(NamedTuple):
+    """Identity of a GSI row. Index keys are not unique; with the item's key they are."""
+
+    index_hash: bytes
+    index_sort: bytes
+    hash: bytes
+    sort: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One GSI row as it shall be.
+
+    Attributes:
+        index: to whose table the row belongs.
+        row: which one.
+        version: of the item that it shows.
+        item: the projected item as stored bytes; None: the row goes.
+    """
+
+    index: Index
+    row: GsiRow
+    version: int
+    item: bytes | None
+
+
+def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
+    """What an event does to the GSIs of its table: at most one row goes and one is
+    written per index.
+
+    The outcome depends on the event and the catalog's record of the index alone, not on
+    when or by whom it is computed.
+
+    Args:
+        table: its definition, at least of the event's schema version.
+
+    Raises:
+        InvalidItem: the event's key is not one of this table.
+    """
+    key = table.key_of(event.keys)
+    changes = []
+    whole: bytes | None = None
+    for index in _indexes_of(event, table):
+        before, after = index.key_of(event.old_image), index.key_of(event.new_image)
+        # The same key again: the row is overwritten, and must not be deleted.
+        if before is not None and before != after:
+            changes.append(RowChange(index, _row(before, key), event.version, None))
+        if after is None or event.new_image is None:
+            continue
+        if index.projection.type == "ALL":
+            whole = whole or dump_item(event.new_image)
+            item = whole
+        else:
+            item = dump_item(index.project(event.new_image))
+        changes.append(RowChange(index, _row(after, key), event.version, item))
+    return changes
+
+
+def net_effect(changes: Iterable[RowChange]) -> dict[tuple[int, GsiRow], RowChange]:
+    """What is left to do of changes in their order: the last one of each row, by index id
+    and row."""
+    return {(change.index.id, change.row): change for change in changes}
+
+
+def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
+    """The indexes that an event is for.
+
+    An event that is older than an index never touches it. Were it applied by an indexer
+    that knows the index and its successor by one that does not yet, the first one's row
+    would stay for ever.
+    """
+    if event.index_id is not None:
+        return [index for index in table.global_indexes if index.id == event.index_id]
+    return [index for index in table.global_indexes if index.since <= event.schema_version]
+
+
+def _row(place: IndexKey, key: RowKey) -> GsiRow:
+    return GsiRow(place.hash, place.sort, key.hash, key.sort)

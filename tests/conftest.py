@@ -1,0 +1,210 @@
+"""Servers for integration tests, and a report of which ones this run had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, cast
+
+import pytest
+from kafka import KafkaAdminClient
+
+from mynamo.local import (
+    ApacheKafka,
+    Broker,
+    EmbeddedBroker,
+    EngineKind,
+    LocalCluster,
+    LocalMySQL,
+    find_engine,
+    free_port,
+)
+from mynamo.schemas.config import ClusterConfig, KafkaConfig, ShardConfig
+from tests.servers import (
+    SERVER_FIXTURES,
+    Record,
+    Servers,
+    discard_data,
+    drop_topics,
+    missing_servers,
+    own_databases,
+    provide_cluster,
+    why_no_engine,
+    why_no_kafka,
+)
+
+BrokerKind = Literal["apache", "embedded"]
+ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
+BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
+RECORD = pytest.StashKey[Record]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        choices=[*ENGINES, "all"],
+        help="the shards' server in tests that do not name one (default: MySQL if there, "
+        "else MariaDB; all: each such test with both)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORD] = Record()
+    # Where `make fetch` puts servers, also for a pytest that make did not start.
+    os.environ.setdefault("MYNAMO_CACHE", str(config.rootpath / ".cache"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cluster_servers" in metafunc.fixturenames and metafunc.config.option.engine == "all":
+        metafunc.parametrize("cluster_servers", ENGINES, indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    record = session.config.stash[RECORD]
+    record.needed = any(
+        SERVER_FIXTURES & set(getattr(item, "fixturenames", ())) for item in session.items
+    )
+    if record.needed and not session.config.option.collectonly:
+        record.missing = missing_servers()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _incomplete_in_ci(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    record = config.stash[RECORD]
+    if not record.needed:
+        return
+    terminalreporter.section("servers")
+    for line in record.used:
+        terminalreporter.write_line(line)
+    if record.missing:
+        terminalreporter.section("WARNING: not everything was tested", sep="!", yellow=True)
+        for line in record.missing:
+            terminalreporter.write_line(line, yellow=True)
+    if _incomplete_in_ci(config):
+        terminalreporter.write_line("CI=true asks for all of them: this run FAILS", red=True)
+
+
+def _incomplete_in_ci(config: pytest.Config) -> bool:
+    record = config.stash[RECORD]
+    return bool(os.environ.get("CI") == "true" and record.needed and record.missing)
+
+
+@pytest.fixture(scope="session")
+def record(pytestconfig: pytest.Config) -> Record:
+    """What this run used; shown at its end."""
+    return pytestconfig.stash[RECORD]
+
+
+@pytest.fixture(scope="session")
+def chosen_engine(pytestconfig: pytest.Config) -> EngineKind | None:
+    """The engine that the command line asks for, or None."""
+    asked = pytestconfig.option.engine
+    return None if asked in (None, "all") else cast(EngineKind, asked)
+
+
+@pytest.fixture(scope="session")
+def cluster_servers(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    chosen_engine: EngineKind | None,
+    record: Record,
+) -> Iterator[Servers]:
+    """Two shards and a broker, shared by all tests; `config` lends a test its part of them."""
+    asked: EngineKind | None = getattr(request, "param", None)
+    if asked and (reason := why_no_engine(asked)):
+        pytest.skip(reason)
+    engine = asked or chosen_engine
+    folder = tmp_path_factory.mktemp("cluster")
+    with provide_cluster(folder, engine, record) as servers:
+        yield servers
+    discard_data(folder)
+
+
+@pytest.fixture(scope="session")
+def kafka_admin(cluster_servers: Servers) -> Iterator[KafkaAdminClient]:
+    """An administrator's client of the shared broker."""
+    admin = KafkaAdminClient(bootstrap_servers=cluster_servers.config.kafka.bootstrap_servers)
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def config(cluster_servers: Servers, kafka_admin: KafkaAdminClient) -> Iterator[ClusterConfig]:
+    """A cluster of the test's own: new empty databases, and names of topics and groups."""
+    with own_databases(cluster_servers.config) as own:
+        yield own
+    drop_topics(kafka_admin, own.kafka)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine_servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, record: Record
+) -> Iterator[LocalMySQL]:
+    """One server of each engine in turn, for tests of what differs between them."""
+    reason = why_no_engine(request.param)
+    if reason:
+        pytest.skip(reason)
+    engine = find_engine(request.param)
+    folder = tmp_path_factory.mktemp(engine.kind)
+    with LocalMySQL(engine, folder, free_port()) as server:
+        record.note(f"engine: {engine.title}")
+        yield server
+    discard_data(folder)
+
+
+@pytest.fixture
+def engine_config(engine_servers: LocalMySQL) -> Iterator[ClusterConfig]:
+    """As `config`, with all databases on one server of each engine, and without a broker."""
+    database = engine_servers.database("mynamo_template")
+    shards = tuple(ShardConfig(id=number, **database.model_dump()) for number in (1, 2))
+    template = ClusterConfig.model_construct(
+        catalog=database, shards=shards, kafka=KafkaConfig(bootstrap_servers="127.0.0.1:1")
+    )
+    with own_databases(template) as own:
+        yield own
+
+
+@pytest.fixture(scope="session", params=BROKERS)
+def kafka_servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, record: Record
+) -> Iterator[Broker]:
+    """Each broker in turn, for tests of what differs between them."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "apache" and (reason := why_no_kafka()):
+        pytest.skip(reason)
+    kind = ApacheKafka if request.param == "apache" else EmbeddedBroker
+    with kind(folder, free_port()) as broker:
+        record.note(f"broker: {broker.title}")
+        yield broker
+
+
+@pytest.fixture
+def private_cluster(
+    tmp_path_factory: pytest.TempPathFactory, chosen_engine: EngineKind | None
+) -> Iterator[Callable[..., LocalCluster]]:
+    """Start clusters whose servers a test may kill; takes what `LocalCluster` takes."""
+    started: list[LocalCluster] = []
+
+    def start(
+        shards: int = 2,
+        engine: EngineKind | None = chosen_engine,
+        kafka: BrokerKind = "embedded",
+        **options: Any,
+    ) -> LocalCluster:
+        if kafka == "apache" and (reason := why_no_kafka()):
+            pytest.skip(reason)
+        folder = tmp_path_factory.mktemp("private")
+        cluster = LocalCluster(folder, shards, engine, kafka, **options)
+        started.append(cluster)
+        return cluster.start()
+
+    yield start
+    for cluster in started:
+        cluster.stop()
+        discard_data(cluster.data_dir)

@@ -1,0 +1,115 @@
+"""The users of deploy/init/users.sh can do their own work, and no more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pymysql.constants import CLIENT
+
+from mynamo.errors import ShardUnavailable
+from mynamo.local import LocalMySQL
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
+from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
+from mynamo.shards import definitions, sql
+from mynamo.shards.cluster import Cluster
+
+USERS_SCRIPT = Path(__file__).parents[2] / "deploy" / "init" / "users.sh"
+ROLES = ("admin", "writer", "indexer", "reader")
+PASSWORDS = {role: f"it's \\ {role} {uuid.uuid4()}" for role in ROLES}
+SCHEMA = TableSchema.parse(
+    {"name": "orders", "hash_key": "id", "global_indexes": [{"name": "by_a", "hash_key": "a"}]}
+)
+
+
+@pytest.fixture
+def users(engine_servers: LocalMySQL) -> Iterator[LocalMySQL]:
+    environment = {f"{role.upper()}_PASSWORD": password for role, password in PASSWORDS.items()}
+    script = subprocess.run(
+        ["bash", str(USERS_SCRIPT)],
+        env={**os.environ, **environment, "MYSQL": "cat"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    drop = "DROP DATABASE IF EXISTS mynamo; DROP DATABASE IF EXISTS mynamo_catalog;"
+    drop += "".join(f"DROP USER IF EXISTS mynamo_{role}@'%';" for role in ROLES)
+    run_as_root(engine_servers, drop + script)
+    yield engine_servers
+    run_as_root(engine_servers, drop)
+
+
+def run_as_root(server: LocalMySQL, script: str) -> None:
+    connection = server.connect_root()
+    try:
+        connection.client_flag |= CLIENT.MULTI_STATEMENTS
+        with connection.cursor() as cursor:
+            for statement in without_comments(script).split(";"):
+                if statement.strip():
+                    cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+def without_comments(script: str) -> str:
+    return "\n".join(line for line in script.splitlines() if not line.startswith("--"))
+
+
+def config_of(server: LocalMySQL, role: str) -> ClusterConfig:
+    login = {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "user": f"mynamo_{role}",
+        "password": SecretStr(PASSWORDS[role]),
+    }
+    return ClusterConfig(
+        catalog=DatabaseConfig(database="mynamo_catalog", **login),
+        shards=(ShardConfig(id=1, database="mynamo", **login),),
+    )
+
+
+def test_each_user_can_do_its_own_work(users: LocalMySQL) -> None:
+    with Cluster(config_of(users, "admin")) as cluster:
+        definitions.create_table(cluster, SCHEMA)
+    with Cluster(config_of(users, "writer")) as cluster:
+        Producer(cluster).put("orders", {"id": "1", "a": "x"})
+        index = GlobalIndexSchema(name="by_b", hash_key=KeyAttribute(name="b"))
+        cluster.catalog.add_index(cluster.table("orders").id, index)  # stops half-way
+        definitions.settle(cluster, cluster.table("orders").id)
+    with Cluster(config_of(users, "indexer")) as cluster:
+        gsi = sql.index_table(cluster.table("orders").index("by_a"))
+        cluster.shards[1].run(
+            (f"INSERT INTO {gsi} VALUES (%s, '', %s, '', 1, '{{}}')", (b"h" * 16, b"i" * 16)),
+            ("INSERT INTO mynamo_checkpoint VALUES (1, 0, 1)", ()),
+            ("UPDATE mynamo_stream SET applied_seq = 1 WHERE part = 0", ()),
+        )
+    with Cluster(config_of(users, "reader")) as cluster:
+        main = sql.main_table(cluster.table("orders").id)
+        assert cluster.shards[1].run((f"SELECT COUNT(*) FROM {main}", ()))[0].rows == ((1,),)
+
+
+@pytest.mark.parametrize("role", ["indexer", "reader"])
+def test_who_may_not_create_tables_is_told_so(users: LocalMySQL, role: str) -> None:
+    with Cluster(config_of(users, "admin")):
+        pass  # sets the cluster up
+    with (
+        Cluster(config_of(users, role)) as cluster,
+        pytest.raises(ShardUnavailable, match=r"lacks a right; .*docs/operations\.md"),
+    ):
+        definitions.create_table(cluster, SCHEMA)
+
+
+def test_a_reader_cannot_write(users: LocalMySQL) -> None:
+    with Cluster(config_of(users, "admin")) as cluster:
+        definitions.create_table(cluster, SCHEMA)
+    with (
+        Cluster(config_of(users, "reader")) as cluster,
+        pytest.raises(ShardUnavailable, match="lacks a right"),
+    ):
+        Producer(cluster).put("orders", {"id": "1"})
