@@ -58,13 +58,16 @@ check: install ## run the linters, the type checker and the unit tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit -q
 
-lock: install ## pin the packages of pyproject.toml anew in requirements.lock
+UV_COMPILE = .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+lock: install ## pin the packages of pyproject.toml anew in both requirements.lock
 	@$(BIN)/python -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	@echo 'setuptools>=77' > .cache/lock/build.in  # mynamo is built without isolation
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
-	@.cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--extra dev --extra local --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-		pyproject.toml .cache/lock/build.in >> requirements.lock
+	@$(UV_COMPILE) --extra dev --extra local pyproject.toml .cache/lock/build.in >> requirements.lock
+	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
+	@$(UV_COMPILE) pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 
 clean: ## delete .venv, .cache and what tools left; data in .mynamo stays
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,114 @@
+"""DynamoDB's data model, API and habits on MySQL and Kafka.
+
+    import mynamo
+
+    with mynamo.connect() as manager:
+        manager.create_table({"table": "orders", "hash_key": "id"})
+        manager.insert("orders", {"id": "1", "price": 20})
+        manager.get("orders", {"id": "1"})
+
+Conditions on sort keys are in `mynamo.reader`, queued writes in `mynamo.producer`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mynamo.errors import (
+    AlreadyExists,
+    ConditionFailed,
+    ConfigError,
+    ConsistencyTimeout,
+    CorruptData,
+    IndexNotFound,
+    IndexNotReady,
+    InvalidItem,
+    InvalidRequest,
+    InvalidSchema,
+    InvalidToken,
+    LocalServerError,
+    LogUnavailable,
+    MynamoError,
+    NotFound,
+    ShardUnavailable,
+    TableNotFound,
+    Unavailable,
+    WriteOutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from mynamo.manager import HashBasedShardManager, connect
+    from mynamo.producer import (
+        MUST_EXIST,
+        MUST_NOT_EXIST,
+        Condition,
+        Producer,
+        Receipt,
+        version_is,
+    )
+    from mynamo.reader import Reader
+    from mynamo.schemas.config import ClusterConfig
+    from mynamo.schemas.table import TableSchema
+    from mynamo.shards.cluster import Cluster
+    from mynamo.shards.shard import DynamoDBShard
+
+__all__ = [
+    "MUST_EXIST",
+    "MUST_NOT_EXIST",
+    "AlreadyExists",
+    "Cluster",
+    "ClusterConfig",
+    "Condition",
+    "ConditionFailed",
+    "ConfigError",
+    "ConsistencyTimeout",
+    "CorruptData",
+    "DynamoDBShard",
+    "HashBasedShardManager",
+    "IndexNotFound",
+    "IndexNotReady",
+    "InvalidItem",
+    "InvalidRequest",
+    "InvalidSchema",
+    "InvalidToken",
+    "LocalServerError",
+    "LogUnavailable",
+    "MynamoError",
+    "NotFound",
+    "Producer",
+    "Reader",
+    "Receipt",
+    "ShardUnavailable",
+    "TableNotFound",
+    "TableSchema",
+    "Unavailable",
+    "WriteOutcomeUnknown",
+    "connect",
+    "version_is",
+]
+
+_HOMES = {
+    "mynamo.manager": ("HashBasedShardManager", "connect"),
+    "mynamo.producer": (
+        "MUST_EXIST", "MUST_NOT_EXIST", "Condition", "Producer", "Receipt", "version_is",
+    ),
+    "mynamo.reader": ("Reader",),
+    "mynamo.schemas.config": ("ClusterConfig",),
+    "mynamo.schemas.table": ("TableSchema",),
+    "mynamo.shards.cluster": ("Cluster",),
+    "mynamo.shards.shard": ("DynamoDBShard",),
+}  # fmt: skip
+"""Where the names are that take long to import: not everybody who imports a module of ours
+needs drivers, and `mynamo --help` needs none."""
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'mynamo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

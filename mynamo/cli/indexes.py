@@ -32,9 +32,7 @@ def index() -> None:
 @click.option(
     "--gsi", "global_", metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]", help="A global index."
 )
-@click.option(
-    "--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE."
-)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE.")
 def add(table: str, local: str | None, global_: str | None, wait: bool) -> None:
     """Add an index to a table; it is filled with the items that are there.
 

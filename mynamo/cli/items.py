@@ -55,21 +55,19 @@ def parse_item(text: str | bytes, dynamodb_json: bool = False) -> dict[str, Any]
     return {name: _parsed(member) for name, member in value.items()}
 
 
-def dump_plain(value: Any, indent: bool = False) -> str:
-    """Write values in Python form (items, and lists and dicts of them) as plain JSON.
-
-    Args:
-        value: what the reader returned, or a part of it.
-        indent: over several lines, for people.
-    """
-    option = orjson.OPT_INDENT_2 if indent else 0
-    return orjson.dumps(plain(value), option=option).decode()
+def dump_plain(item: Mapping[str, Any]) -> str:
+    """Write an item in Python form as plain JSON, on one line."""
+    return orjson.dumps(plain_item(item)).decode()
 
 
-def dump_dynamodb(item: Mapping[str, Any], indent: bool = False) -> str:
-    """Write an item in Python form as DynamoDB JSON."""
-    option = orjson.OPT_INDENT_2 if indent else 0
-    return orjson.dumps(to_stored(item), option=option).decode()
+def dump_dynamodb(item: Mapping[str, Any]) -> str:
+    """Write an item in Python form as DynamoDB JSON, on one line."""
+    return orjson.dumps(to_stored(item)).decode()
+
+
+def dump_value(value: Any) -> str:
+    """Write one attribute's value in Python form as plain JSON."""
+    return orjson.dumps(plain(value)).decode()
 
 
 def plain(value: Any) -> Any:

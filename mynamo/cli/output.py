@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from mynamo.cli.items import dump_plain, plain_item
+from mynamo.cli.items import dump_value, plain_item
 from mynamo.schemas.items import to_stored
 
 PIPED_WIDTH = 160
@@ -85,4 +85,4 @@ def _cell(item: Mapping[str, Any], name: str) -> str | None:
     if name not in item:
         return None
     value = item[name]
-    return value if isinstance(value, str) else dump_plain(value)
+    return value if isinstance(value, str) else dump_value(value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from mynamo import reader
 from mynamo.cli.context import as_json, dynamodb_json, names, opened
-from mynamo.cli.items import dump_dynamodb, dump_plain, plain_item
-from mynamo.cli.output import item_json, print_items, print_json, say
+from mynamo.cli.items import dump_dynamodb, dump_plain
+from mynamo.cli.output import item_json, print_grid, print_items, print_json, say
 from mynamo.cli.specs import key_value, parse_key, parse_sort
 from mynamo.cli.writes import keys_of
 from mynamo.shards.tables import Index, Table
@@ -79,20 +79,22 @@ def get(
 @click.command()
 @click.argument("table")
 @click.argument("hash_value", metavar="HASHVALUE")
-@click.option("--sort", metavar="CONDITION", help="On the sort key; see below.")
+@click.option("--sort", metavar="CONDITION", help="On the sort key; see above.")
 @click.option("--descending", is_flag=True, help="Highest sort key first.")
-@click.option("--after", metavar="TOKEN", help="Wait until a GSI has applied this write.")
+@click.option(
+    "--after", multiple=True, metavar="TOKEN", help="Wait until the GSI has applied this write."
+)
 @click.option(
     "--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait for --after."
 )
-@click.option("--explain", is_flag=True, help="Show how it would be read, in place of items.")
+@click.option("--explain", is_flag=True, help="Show how it would be read, with MySQL's own plan.")
 @paging
 def query(
     table: str,
     hash_value: str,
     sort: str | None,
     descending: bool,
-    after: str | None,
+    after: tuple[str, ...],
     timeout: float,
     explain: bool,
     index: str | None,
@@ -105,7 +107,8 @@ def query(
 ) -> None:
     """Read the items of one hash key, or of one in an index, in the order of the sort key.
 
-    HASHVALUE is the text, the number, or the base64 of the hash key.
+    HASHVALUE is the text, the number, or the base64 of the hash key; one that begins with a
+    minus goes last, behind --.
     CONDITION is one of "= 5", "< 5", "<= 5", "> 5", ">= 5", "between 1 5", "begins_with abc".
 
     With --json: {"items": [...], "count": n, "page_token": "..." or null}.
@@ -115,6 +118,7 @@ def query(
       mynamo query orders ann --sort "between 1 5" --descending
       mynamo query orders paid --index by_status --after AQIDBA...
       mynamo query orders paid --index by_status --explain
+      mynamo query readings --limit 5 -- -273.15
     """
     with opened() as cluster:
         known = cluster.table(table)
@@ -123,14 +127,14 @@ def query(
         condition = _sort_condition(at, sort) if sort else None
         source = reader.Reader(cluster)
         if explain:
-            plan = source.explain(
-                table, value, index=index, sort=condition, descending=descending,
-                projection=projection,
+            found = source.explain(
+                table, value, index=index, sort=condition, descending=descending, limit=limit,
+                page_token=page_token, projection=projection,
             )  # fmt: skip
-            _print_plan(plan, as_json)
+            _print_explanation(found, as_json)
             return
 
-        def page(token: str | None) -> Any:
+        def page(token: str | None) -> reader.Page:
             return source.query(
                 table, value, index=index, sort=condition, descending=descending, limit=limit,
                 page_token=token, projection=projection, after=after, timeout=timeout,
@@ -170,7 +174,7 @@ def scan(
         known = cluster.table(table)
         source = reader.Reader(cluster)
 
-        def page(token: str | None) -> Any:
+        def page(token: str | None) -> reader.Page:
             return source.scan(
                 table, index=index, limit=limit, page_token=token, segment=segment,
                 total_segments=segments, projection=projection,
@@ -198,7 +202,7 @@ def _leading(table: Table, index: str | None) -> list[str]:
 
 
 def _print_pages(
-    page: Callable[[str | None], Any],
+    page: Callable[[str | None], reader.Page],
     token: str | None,
     leading: Sequence[str],
     lines: bool,
@@ -207,7 +211,7 @@ def _print_pages(
 ) -> None:
     """Print one page, or with `lines` all of them."""
     if lines:
-        dump = dump_dynamodb if dynamodb_json else _line
+        dump = dump_dynamodb if dynamodb_json else dump_plain
         while True:
             found = page(token)
             for item in found.items:
@@ -224,12 +228,23 @@ def _print_pages(
         print_items(found.items, leading)
     say(f"{found.count} item{'' if found.count == 1 else 's'}")
     if found.page_token is not None:
-        say(f"there may be more: --page-token {found.page_token}")
+        say(f"there are more: --page-token {found.page_token}")
 
 
-def _line(item: Mapping[str, Any]) -> str:
-    return dump_plain({}) if not item else dump_plain(plain_item(item))
-
-
-def _print_plan(plan: Any, as_json: bool) -> None:
-    raise NotImplementedError
+def _print_explanation(found: reader.Explanation, as_json: bool) -> None:
+    plan = found.plan
+    if as_json:
+        print_json(
+            {
+                "kind": plan.kind,
+                "index": plan.index,
+                "shards": plan.shards,
+                "summary": plan.summary,
+                "statement": found.statement,
+                "rows": found.rows,
+            }
+        )
+        return
+    click.echo(f"{plan}\n\n{found.statement}\n")
+    columns = list(found.rows[0]) if found.rows else []
+    print_grid(columns, ([row[column] for column in columns] for row in found.rows))

@@ -117,7 +117,7 @@ def parse_key(
     Args:
         words: as typed.
         keys: the key attributes of the table.
-        dynamodb_json: the object is DynamoDB JSON.
+        dynamodb_json: an object is DynamoDB JSON.
 
     Raises:
         click.UsageError: it is neither.
@@ -125,8 +125,6 @@ def parse_key(
     """
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         return parse_item(words[0], dynamodb_json)
-    if dynamodb_json:
-        raise click.UsageError("with --dynamodb-json the key is one JSON object")
     by_name = {key.name: key for key in keys}
     wanted = " ".join(f"{key.name}=VALUE" for key in keys)
     made: dict[str, Any] = {}

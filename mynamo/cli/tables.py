@@ -170,6 +170,4 @@ def _key(key: KeyAttribute | None) -> str:
 
 
 def _listed(indexes: tuple[Index, ...]) -> str:
-    return ", ".join(
-        i.name if i.status == "ACTIVE" else f"{i.name} ({i.status})" for i in indexes
-    )
+    return ", ".join(i.name if i.status == "ACTIVE" else f"{i.name} ({i.status})" for i in indexes)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent
 
 
@@ -31,8 +30,9 @@ class Arrival:
         sequence: its own.
         previous: that of the stream's event before it which feeds an index; 0: none.
         feeds: whether an index waits for it.
-        event: None if it cannot be applied.
-        letter: says why, then.
+        event: None if it cannot be read.
+        flaw: why not.
+        record: the message, as the consumer gave it.
     """
 
     stream: Stream
@@ -40,7 +40,8 @@ class Arrival:
     previous: int
     feeds: bool
     event: ChangeEvent | None
-    letter: DeadLetter
+    flaw: str = ""
+    record: Any = None
 
 
 @dataclass(slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mynamo.errors import LocalServerError
 from mynamo.local.broker import Broker
@@ -77,6 +78,7 @@ class LocalCluster:
         self._partitions = partitions
         self._lock = FolderLock(self.data_dir)
         self._config: ClusterConfig | None = None
+        self._topic_prefix: str | None = None
 
     @property
     def config(self) -> ClusterConfig:
@@ -201,7 +203,9 @@ class LocalCluster:
             shard_ports=[_keep_or_choose(port, taken) for port in ports],
             kafka_port=_keep_or_choose(state.kafka_port, taken),
             controller_port=_keep_or_choose(state.controller_port, taken),
+            topic_prefix=state.topic_prefix or f"mynamo-{secrets.token_hex(4)}",
         )
+        self._topic_prefix = state.topic_prefix
         self._make_servers(state)
         state.save(path)
 
@@ -244,6 +248,7 @@ class LocalCluster:
             if self._kafka == "embedded"
             else KafkaConfig().session_timeout_ms,
             partitions=self._partitions,
+            **({} if self.broker else self._own_names()),
         )
         shards = tuple(
             ShardConfig(id=number, **server.database(f"mynamo_shard_{number}").model_dump())
@@ -251,6 +256,14 @@ class LocalCluster:
         )
         catalog = self.shards[1].database(CATALOG_DATABASE)
         return ClusterConfig(catalog=catalog, shards=shards, kafka=kafka)
+
+    def _own_names(self) -> dict[str, Any]:
+        """Topics and groups that no other cluster on a shared broker has."""
+        return {
+            name: default.replace("mynamo", self._topic_prefix, 1)
+            for name, default in KafkaConfig().model_dump().items()
+            if name.endswith(("_topic", "_group"))
+        }
 
 
 def _keep_or_choose(port: int | None, taken: set[int]) -> int:

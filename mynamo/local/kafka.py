@@ -50,6 +50,7 @@ class ApacheKafka(Broker):
         if self.running:
             return self
         self._prepare(self.port, self.controller_port)
+        (self.data_dir / "tmp").mkdir(exist_ok=True)
         java = find_java()
         properties = self.data_dir / "server.properties"
         properties.write_text(self._properties())
@@ -76,6 +77,8 @@ class ApacheKafka(Broker):
             java,
             f"-Xmx{heap}",
             "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+            f"-Djava.io.tmpdir={self.data_dir / 'tmp'}",
             f"-XX:ErrorFile={self.data_dir}/hs_err.log",
             f"-Dlog4j2.configurationFile={self.data_dir}/log4j2.properties",
             "-cp",

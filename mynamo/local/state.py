@@ -23,12 +23,14 @@ class ClusterState(BaseModel):
         shard_ports: one port per shard, shard 1 first.
         kafka_port: where clients reach the broker.
         controller_port: where Apache Kafka talks to itself.
+        topic_prefix: of topics and consumer groups on a broker that others use too.
     """
 
     engine: EngineKind | None = None
     shard_ports: list[int] = []
     kafka_port: int | None = None
     controller_port: int | None = None
+    topic_prefix: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> ClusterState:

@@ -1,9 +1,11 @@
 """Kafka, as mynamo uses it: clients, topics, dead letters."""
 
 from mynamo.log.clients import kafka_errors, open_admin, open_consumer, open_producer, send_all
+from mynamo.log.publisher import Publisher
 from mynamo.log.topics import ensure_topics
 
 __all__ = [
+    "Publisher",
     "ensure_topics",
     "kafka_errors",
     "open_admin",

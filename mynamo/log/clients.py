@@ -71,7 +71,7 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
         LogUnavailable: no broker answers.
     """
     with kafka_errors(config):
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             **_connection(config),
             group_id=group,
             enable_auto_commit=False,
@@ -84,6 +84,21 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             metadata_max_age_ms=30_000,
             **options,
         )
+    if group is not None:
+        _finish_joining(consumer)
+    return consumer
+
+
+def _finish_joining(consumer: Any) -> None:
+    """Let a consumer finish joining its group once it has begun.
+
+    kafka-python (3.0.12) forgets a join that new metadata were the reason for and that the
+    timeout of a `poll` interrupts at the wrong moment: the reason counts as dealt with, the
+    answer is never looked at, and the consumer has no partitions for ever.
+    """
+    coordinator = consumer._coordinator
+    wanted = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
 
 
 def open_admin(config: KafkaConfig) -> Any:

@@ -8,13 +8,11 @@ from typing import Any
 
 from mynamo.errors import InvalidItem
 from mynamo.log import ensure_topics, open_producer, send_all
-from mynamo.log.clients import Message
 from mynamo.producer.receipt import Receipt
 from mynamo.schemas.commands import Condition, WriteCommand
 from mynamo.schemas.items import from_stored, to_stored
-from mynamo.schemas.sizes import check_size
 from mynamo.shards.cluster import Cluster
-from mynamo.writer import Refused, WriteRequest, apply, command_request, prepare
+from mynamo.writer import Refused, WriteRequest, apply, command_message
 
 
 class Producer:
@@ -116,7 +114,7 @@ class Producer:
             LogUnavailable: some of them may not have reached Kafka; publishing the same
                 commands again is safe.
         """
-        messages = [self._message(command) for command in commands]
+        messages = [command_message(self._cluster, command) for command in commands]
         send_all(self._producer(), self._cluster.config.kafka, messages)
 
     def queued_put(
@@ -168,18 +166,6 @@ class Producer:
             token=str(self._cluster.token(shard_id, partition, outcome.version)),
             old=from_stored(outcome.old) if outcome.old is not None else None,
         )
-
-    def _message(self, command: WriteCommand) -> Message:
-        """Where a command goes: the partition of its item, so that an item's stay in order."""
-        table = self._cluster.table(command.table)
-        row = prepare(command_request(command), table).row
-        if command.item is not None:
-            check_size(command.item)
-            table.check(command.item)
-        partition = self._cluster.partition_of(table.id, row.slot)
-        key = command.table.encode() + b"\0" + row.hash + row.sort
-        topic = self._cluster.config.kafka.writes_topic
-        return topic, partition, key, command.dump(), [("table", command.table.encode())]
 
     def _producer(self) -> Any:
         with self._opening:

@@ -174,8 +174,13 @@ class ClusterConfig(BaseSettings):
         try:
             return cls(**values)
         except ValidationError as error:
-            where = f"{found}: " if found else "no configuration file was found, and: "
-            raise ConfigError(where + explain(error)) from None
+            if found is None:
+                raise ConfigError(
+                    "no configuration file was found: run `mynamo dev` here, or write "
+                    "mynamo.toml (docs/operations.md). The environment alone does not say: "
+                    + explain(error)
+                ) from None
+            raise ConfigError(f"{found}: {explain(error)}") from None
 
 
 def _find(path: str | Path | None) -> Path | None:

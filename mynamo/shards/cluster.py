@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from collections.abc import Iterable
 
 from mynamo.errors import ConfigError, TableNotFound
 from mynamo.schemas.config import ClusterConfig
@@ -24,16 +25,21 @@ class Cluster:
 
     Args:
         config: where the servers are.
+        shards: those of the configuration, where the caller has opened them already; they
+            are disconnected together with the cluster.
 
     Raises:
         ConfigError: the configuration's shards are not those of the cluster.
         ShardUnavailable: the catalog's server does not answer.
     """
 
-    def __init__(self, config: ClusterConfig) -> None:
+    def __init__(self, config: ClusterConfig, shards: Iterable[DynamoDBShard] = ()) -> None:
         self.config = config
         self.catalog = Catalog(config.catalog, config.pool)
-        self.shards = {s.id: DynamoDBShard.of(s, config.pool) for s in config.shards}
+        opened = {shard.id: shard for shard in shards}
+        self.shards = {
+            s.id: opened.get(s.id) or DynamoDBShard.of(s, config.pool) for s in config.shards
+        }
         self._refreshing = threading.Lock()
         try:
             if not self.catalog.exists():

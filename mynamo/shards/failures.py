@@ -33,7 +33,7 @@ class StatementRefused(CorruptData):
 
 _LOST = {2002, 2003, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161}
 _LOST |= {1927, 4031}  # connection was killed (MariaDB); disconnected for inactivity (MySQL)
-_CONTENTION = {1205, 1213, 3572}
+_CONTENTION = {1205, 1213, 3572, 1317}  # lock timeout, deadlock, NOWAIT, KILL QUERY
 _UNAVAILABLE = {
     1040: "it has too many connections; raise max_connections or lower the pools' size",
     1044: "the user may not use the database; grant it the rights in docs/operations.md",

@@ -1,7 +1,17 @@
 """Applying writes on their shards: the transaction, the queue, the relay."""
 
 from mynamo.writer.apply import apply
+from mynamo.writer.commands import command_message
 from mynamo.writer.requests import WriteRequest, command_request, prepare
 from mynamo.writer.transaction import Done, Outcome, Refused
 
-__all__ = ["Done", "Outcome", "Refused", "WriteRequest", "apply", "command_request", "prepare"]
+__all__ = [
+    "Done",
+    "Outcome",
+    "Refused",
+    "WriteRequest",
+    "apply",
+    "command_message",
+    "command_request",
+    "prepare",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mynamo.errors import MynamoError, TableNotFound
+from mynamo.errors import MynamoError, ShardUnavailable, Unavailable
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import settle
 from mynamo.shards.shard import DynamoDBShard, pause
@@ -41,7 +41,7 @@ def apply(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[tuple[int,
             return [outcome for outcome in outcomes if outcome is not None]
         waiting = sorted(stale)
         pause(attempt)
-    raise TableNotFound(
+    raise ShardUnavailable(
         "the table's definition keeps changing; a change of it may have stopped half-way: "
         "`mynamo writer` finishes it once all shards answer"
     )
@@ -58,6 +58,8 @@ def _by_shard(
         request = requests[position]
         try:
             write = prepare(request, cluster.table(request.table))
+        except Unavailable:  # nobody's fault: to go on would turn an item's writes around
+            raise
         except MynamoError as error:
             outcomes[position] = (0, Refused(error))
             continue

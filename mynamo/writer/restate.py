@@ -8,7 +8,6 @@ second way of applying it.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 
 from mynamo.schemas.events import Origin, outbox_payload
 from mynamo.schemas.items import load_item
@@ -16,7 +15,8 @@ from mynamo.schemas.values import StoredItem
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import DuplicateKey, MissingTable
-from mynamo.shards.keys import SLOTS, slot_of
+from mynamo.shards.filling import Progress as Progress
+from mynamo.shards.filling import progress as progress
 from mynamo.shards.pool import Session, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import Index, RowKey, Table
@@ -27,23 +27,6 @@ CHUNK_ROWS = 200
 MAX_BACKLOG = 5_000
 """Events that may wait for the indexers before a filling pauses."""
 _STATEMENT_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the filling of an index has come.
-
-    Attributes:
-        fraction: of the table's key space, 0 to 1.
-        rows: items put into the index.
-        skipped: items whose key attributes are not fit for the index.
-        finished: every shard's items have been read; a GSI may still be catching up.
-    """
-
-    fraction: float
-    rows: int
-    skipped: int
-    finished: bool
 
 
 def fill_chunk(cluster: Cluster, shard: DynamoDBShard, index: Index) -> bool:
@@ -249,26 +232,3 @@ def activate_if_filled(cluster: Cluster, index: Index) -> bool:
     cluster.catalog.activate_index(index.id)
     cluster.refresh()
     return True
-
-
-def progress(cluster: Cluster, index: Index) -> Progress:
-    """How far the filling of an index has come."""
-    slots_done = rows = skipped = 0
-    finished = True
-    for shard in cluster.shards.values():
-        found = shard.run(
-            ("SELECT after_hash, rows_done, rows_skipped, finished FROM mynamo_backfill"
-             " WHERE index_id = %s", (index.id,))
-        )[0].rows  # fmt: skip
-        if not found:
-            continue
-        after_hash, done, left_out, shard_finished = found[0]
-        rows, skipped = rows + done, skipped + left_out
-        finished = finished and bool(shard_finished)
-        reached = SLOTS if shard_finished else slot_of(after_hash) if after_hash else -1
-        slots_done += sum(
-            max(0, min(owned.last, reached) - owned.first + 1)
-            for owned in cluster.snapshot.slots
-            if owned.shard_id == shard.id
-        )
-    return Progress(slots_done / SLOTS, rows, skipped, finished)

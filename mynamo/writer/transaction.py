@@ -180,14 +180,17 @@ def _lock(
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
     known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
-    found = dict(results[1].rows)
-    if found != known:
-        raise StaleDefinition({i for i in tables if found.get(i) != known[i]})
+    _check_fences(known, dict(results[1].rows))
     rows = {
         (table_id, row): _row(tables[table_id], row, result)
         for (table_id, row), result in zip(keys, results[2:], strict=False)
     }
     return rows, _seen(results[-1]) if commands else {}
+
+
+def _check_fences(known: dict[int, int], found: dict[int, int]) -> None:
+    if found != known:
+        raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
 
 
 def _row(table: Table, key: RowKey, result: Result) -> _Row:
@@ -374,20 +377,27 @@ def _fate(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) ->
     Raises:
         WriteOutcomeUnknown: the server cannot be asked in time.
     """
-    while time.monotonic() - sent_at < OUTBOX_KEEPS * 0.8:
+    while True:
+        asked_after = time.monotonic() - sent_at
         try:
             with shard.session() as session:
-                alive, rows = session.run(
+                alive, uptime, rows = session.run(
                     ("SELECT 1 FROM information_schema.processlist WHERE id = %s", (thread,)),
+                    ("SHOW GLOBAL STATUS LIKE 'Uptime'", ()),
                     ("SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s", (write_id,)),
                 )
         except ShardUnavailable:
-            alive = None
-        if alive is not None:
+            pass
+        else:
             if rows.rows[0][0] is not None:
                 return int(rows.rows[0][0])
-            if not alive.rows:  # its session is over, so what it did is decided
+            # Its session is over, so what it did is decided; a server that was started
+            # since then gives the session's number to others.
+            over = not alive.rows or float(uptime.rows[0][1]) + 1 < asked_after
+            if over and time.monotonic() - sent_at < OUTBOX_KEEPS * 0.8:
                 return None
+        if asked_after >= OUTBOX_KEEPS * 0.8:  # from now on, absent may mean deleted
+            break
         time.sleep(0.1)
     raise WriteOutcomeUnknown(
         f"{shard.where}: the connection was lost during commit and the server does not answer; "

@@ -1,0 +1,259 @@
+"""`mynamo lag`, `verify` and `repair`: how the indexes are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mynamo.cli.context import as_json, opened
+from mynamo.cli.output import console, print_grid, print_json, say
+from mynamo.operations.findings import IndexVerdict, Verdict
+from mynamo.operations.lag import LagReport
+from mynamo.operations.lag import lag as lag_of
+from mynamo.operations.repair import RepairReport
+from mynamo.operations.repair import repair as repair_table
+from mynamo.operations.verify import verify as verify_table
+from mynamo.shards.cluster import Cluster
+
+DAMAGED, UNDECIDED = 1, 2
+
+waiting = click.option(
+    "--wait", type=click.FloatRange(0), default=30.0, show_default=True,
+    help="Seconds that the indexers may take to catch up.",
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=1.0, show_default=True,
+    help="Seconds between two looks of --watch.",
+)  # fmt: skip
+@as_json
+def lag(watch: bool, every: float, as_json: bool) -> None:
+    """Show how far outboxes, GSIs and queued writes are behind.
+
+    With --watch --json: a line per look.
+
+    \b
+    Examples:
+      mynamo lag
+      mynamo lag --watch
+      mynamo lag --json | jq .seconds
+    """
+    with opened() as cluster:
+        if not watch:
+            report = lag_of(cluster)
+            if as_json:
+                print_json(_lag_json(report))
+            else:
+                _print_lag(report)
+            return
+        with suppress(KeyboardInterrupt):
+            _watch(cluster, every, as_json)
+
+
+def _watch(cluster: Cluster, every: float, as_json: bool) -> None:
+    screen = console()
+    with Live(console=screen, auto_refresh=False) as live:
+        while True:
+            report = lag_of(cluster)
+            if as_json:
+                print_json(_lag_json(report), indent=False)
+            elif screen.is_terminal:
+                live.update(Text(str(report)), refresh=True)
+            else:
+                click.echo(f"{report}\n")
+            time.sleep(every)
+
+
+@click.command()
+@click.argument("table")
+@waiting
+@as_json
+def verify(table: str, wait: float, as_json: bool) -> None:
+    """Prove that a table's indexes are what the table says: no row missing, stale or too much.
+
+    Compares both ways, on all shards, beside live writes, and changes nothing. Ends with
+    status 0 if everything is right, 1 if something is damaged (`mynamo repair` mends it),
+    2 if the indexers are too far behind to tell.
+
+    \b
+    Example:
+      mynamo verify orders && echo clean
+    """
+    with opened() as cluster, progress_bar(f"verifying {table}", as_json) as moved:
+        verdict = verify_table(cluster, table, wait=wait, on_progress=moved)
+    if as_json:
+        print_json(verdict_json(verdict))
+    else:
+        print_verdict(verdict)
+    if not verdict.ok:
+        raise SystemExit(DAMAGED if verdict.findings or verdict.unreadable else UNDECIDED)
+
+
+@click.command()
+@click.argument("table")
+@click.option("--plan", is_flag=True, help="Only say what would be done.")
+@waiting
+@as_json
+def repair(table: str, plan: bool, wait: float, as_json: bool) -> None:
+    """Mend what `mynamo verify` finds in a table's indexes, beside live writes.
+
+    Changes index rows only: the main table is right by definition. Ends with status 0 if
+    nothing is left to mend, 1 if something is, 2 if the indexers are too far behind to tell.
+
+    \b
+    Examples:
+      mynamo repair orders --plan
+      mynamo repair orders
+    """
+    with opened() as cluster, progress_bar(f"examining {table}", as_json) as moved:
+        report = repair_table(cluster, table, dry_run=plan, wait=wait, on_progress=moved)
+    if as_json:
+        print_json(_repair_json(report))
+    else:
+        _print_repair(report)
+    if not report.ok:
+        left = report.verdict.findings - report.mended - report.waiting
+        raise SystemExit(DAMAGED if left > 0 or report.verdict.unreadable else UNDECIDED)
+
+
+@contextmanager
+def progress_bar(what: str, hidden: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a bar on stderr, if that is a terminal; yields what moves it, 0 to 1."""
+    screen = console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(), console=screen, disable=hidden or not screen.is_terminal,
+        transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print the figures of a comparison, examples of what is wrong, and one line that decides."""
+    print_grid(
+        ["index", "kind", "rows", "missing", "stale", "ghosts", "undecided"],
+        [(i.name, i.kind, f"{i.rows:,}", i.missing, i.stale, i.ghosts, i.undecided)
+         for i in verdict.indexes],
+        right=["rows", "missing", "stale", "ghosts", "undecided"],
+    )  # fmt: skip
+    for index in verdict.indexes:
+        for finding in index.examples:
+            say(f"{index.name}: {finding}")
+    for damaged in verdict.unreadable_examples:
+        say(f"damaged: {damaged}")
+    for name in verdict.left_out:
+        say(f"{name}: left out, it is still being filled")
+    click.echo(verdict_line(verdict))
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    what = f"{verdict.table}, {verdict.items:,} items on {verdict.shards} shards"
+    if verdict.ok:
+        return f"CLEAN: {what}: every index is what the table says"
+    wrong = []
+    if verdict.unreadable:
+        wrong.append(f"{verdict.unreadable:,} damaged items (restore them from a backup)")
+    if verdict.findings:
+        mend = f"`mynamo repair {verdict.table}` mends them"
+        wrong.append(f"{verdict.findings:,} wrong index rows ({mend})")
+    if wrong:
+        return f"DAMAGED: {what}: {', '.join(wrong)}"
+    return f"UNDECIDED: {what}: {verdict.hint.removeprefix('undecided: ')}"
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """The same for scripts."""
+    return {
+        "table": verdict.table,
+        "ok": verdict.ok,
+        "items": verdict.items,
+        "shards": verdict.shards,
+        "findings": verdict.findings,
+        "undecided": verdict.undecided,
+        "unreadable": verdict.unreadable,
+        "unreadable_examples": verdict.unreadable_examples,
+        "left_out": verdict.left_out,
+        "indexes": [_index_json(index) for index in verdict.indexes],
+    }
+
+
+def _index_json(index: IndexVerdict) -> dict[str, Any]:
+    return {
+        "name": index.name,
+        "kind": index.kind,
+        "rows": index.rows,
+        "missing": index.missing,
+        "stale": index.stale,
+        "ghosts": index.ghosts,
+        "undecided": index.undecided,
+        "examples": [str(example) for example in index.examples],
+    }
+
+
+def _print_repair(report: RepairReport) -> None:
+    print_verdict(report.verdict)
+    if report.dry_run:
+        click.echo(f"plan: {report.verdict.findings:,} index rows would be mended")
+        return
+    for example in report.examples:
+        say(example)
+    click.echo(f"mended {report.mended:,} of {report.verdict.findings:,} wrong index rows")
+    if report.waiting:
+        click.echo(f"{report.waiting:,} wait for the indexers: run `mynamo writer` and `indexer`")
+    if report.untouched:
+        click.echo(f"{report.untouched:,} were left alone, as the indexers stand still")
+    if report.failed:
+        click.echo(f"{report.failed:,} could not be mended; `mynamo dlq list` may say why")
+
+
+def _repair_json(report: RepairReport) -> dict[str, Any]:
+    return {
+        "ok": report.ok,
+        "plan": report.dry_run,
+        "mended": report.mended,
+        "waiting": report.waiting,
+        "untouched": report.untouched,
+        "failed": report.failed,
+        "by_index": report.by_index,
+        "examples": report.examples,
+        "verdict": verdict_json(report.verdict),
+    }
+
+
+def _print_lag(report: LagReport) -> None:
+    print_grid(
+        ["shard", "outbox rows", "unpublished", "unapplied", "behind", "relay"],
+        [(s.shard, f"{s.rows:,}", f"{s.unpublished:,}", f"{s.unapplied:,}",
+          f"{s.unapplied_seconds:.1f} s",
+          s.relay if s.relay_alive else "none: run `mynamo writer`") for s in report.shards],
+        right=["outbox rows", "unpublished", "unapplied", "behind"],
+    )  # fmt: skip
+    if report.indexes:
+        print_grid(
+            ["table", "index", "status", "from shard", "events", "behind"],
+            [(i.table, i.index, i.status, i.shard, f"{i.events:,}", f"{i.seconds:.1f} s")
+             for i in report.indexes],
+            right=["from shard", "events", "behind"],
+        )  # fmt: skip
+    if report.queued_writes is not None:
+        click.echo(f"queued writes that wait: {report.queued_writes:,}")
+    for note in report.notes:
+        say(note)
+
+
+def _lag_json(report: LagReport) -> dict[str, Any]:
+    return {**asdict(report), "seconds": report.seconds, "events": report.events}

@@ -1,0 +1,112 @@
+"""The workers that `mynamo dev` and `mynamo demo` run beside a local cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mynamo
+from mynamo.errors import LocalServerError
+from mynamo.local import Broker, LocalCluster, LocalMySQL
+from mynamo.local.process import ServerProcess
+
+STOP_SECONDS = 20.0
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 10.0
+HEALTHY_SECONDS = 30.0
+
+Say = Callable[[str], None]
+
+
+class Worker:
+    """`mynamo writer` or `mynamo indexer` as a child process that cannot outlive us."""
+
+    def __init__(self, command: str, folder: Path, config_file: Path) -> None:
+        self.command = command
+        self._process = ServerProcess(f"mynamo-{command}", folder)
+        self._config_file = config_file
+        self._started = 0.0
+        self._pause = FIRST_PAUSE
+
+    @property
+    def log(self) -> Path:
+        """Its log file."""
+        return self._process.log
+
+    def start(self) -> None:
+        """Start it; what an earlier run left behind in the same folder is ended first.
+
+        Raises:
+            LocalServerError: that did not end.
+        """
+        source = str(Path(mynamo.__file__).parents[1])  # found also when not installed
+        path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
+        self._started = time.monotonic()
+        self._process.start(
+            [sys.executable, "-m", "mynamo", "--config", str(self._config_file), self.command],
+            ready=lambda: True,
+            timeout=10,
+            env={"PYTHONPATH": path},
+        )
+
+    def revive(self, say: Say) -> None:
+        """Start it again if it died, less and less often if it keeps dying."""
+        if self._process.running:
+            if time.monotonic() - self._started > HEALTHY_SECONDS:
+                self._pause = FIRST_PAUSE
+            return
+        if time.monotonic() - self._started < self._pause:
+            return
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        say(f"the {self.command} ended; starting it again (its log: {self.log})")
+        self.start()
+
+    def stop(self) -> None:
+        """Let it finish what it is about, and end it."""
+        self._process.stop(STOP_SECONDS)
+
+
+class Workers:
+    """One writer and one indexer for a local cluster."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        folder = cluster.data_dir / "workers"
+        self._workers = [Worker(c, folder, cluster.config_file) for c in ("writer", "indexer")]
+
+    @property
+    def logs(self) -> list[Path]:
+        """Their log files."""
+        return [worker.log for worker in self._workers]
+
+    def start(self) -> None:
+        """Start both."""
+        for worker in self._workers:
+            worker.start()
+
+    def revive(self, say: Say) -> None:
+        """Start those again that died."""
+        for worker in self._workers:
+            worker.revive(say)
+
+    def stop(self) -> None:
+        """Stop both."""
+        for worker in self._workers:
+            worker.stop()
+
+
+def revive_servers(cluster: LocalCluster, say: Say) -> None:
+    """Start the servers again that died, on their ports and with their data."""
+    servers: list[LocalMySQL | Broker] = [*cluster.shards.values()]
+    servers += [cluster.broker] if cluster.broker else []
+    for server in servers:
+        if server.running:
+            continue
+        say(f"{server.title} on port {server.port} ended; starting it again (log: {server.log})")
+        try:
+            server.start()
+        except LocalServerError as error:
+            say(f"it did not start: {error}")
+            time.sleep(FIRST_PAUSE)

@@ -1,0 +1,116 @@
+"""`mynamo dev`: a whole cluster on this machine, for development."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from mynamo.cli.children import Workers, revive_servers
+from mynamo.cli.context import interruptible
+from mynamo.local import EngineKind, LocalCluster
+from mynamo.local.mysql_files import write_private
+from mynamo.log import ensure_topics
+from mynamo.shards.cluster import Cluster
+
+LOOK_SECONDS = 0.5
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(".mynamo"),
+    show_default=True, metavar="DIR", help="Folder of everything: data, logs, configuration.",
+)  # fmt: skip
+@click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option(
+    "--engine", type=click.Choice(["mysql", "mariadb"]),
+    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
+)  # fmt: skip
+@click.option(
+    "--kafka", default="embedded", show_default=True, metavar="embedded|apache|HOST:PORT",
+    help="The broker.",
+)  # fmt: skip
+def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
+    """Run a whole cluster on this machine: shards, broker, a writer and an indexer.
+
+    It runs until Ctrl-C or SIGTERM, and on Linux leaves no process behind however it ends
+    (elsewhere the next start ends what `kill -9` left). What was acknowledged is on disk:
+    start it again in the same folder, even after `kill -9` or a power failure, and
+    everything is there. The embedded broker keeps nothing on disk, which costs time only
+    (the changes are published again), but for queued writes that still wait in it; with
+    --kafka apache those stay too. On a broker that runs already it has topics of its own.
+
+    \b
+    Examples:
+      mynamo dev
+      mynamo dev --data /tmp/try --shards 4 --engine mariadb --kafka apache
+    """
+    local = LocalCluster(data, shards, engine, kafka)
+    workers: Workers | None = None
+    started = time.monotonic()
+    with interruptible():
+        try:
+            local.start(click.echo)
+            ensure_topics(local.config.kafka)
+            with Cluster(local.config):
+                pass  # the first to open it sets it up
+            workers = Workers(local)
+            workers.start()
+            _welcome(local, workers, time.monotonic() - started)
+            while True:
+                time.sleep(LOOK_SECONDS)
+                revive_servers(local, _report)
+                workers.revive(_report)
+        except KeyboardInterrupt:
+            click.echo("\nstopping ...")
+        finally:
+            _finish(local, workers)
+    click.echo(f"stopped; the data stays in {local.data_dir}")
+
+
+def _finish(local: LocalCluster, workers: Workers | None) -> None:
+    """End all processes in good order; a second Ctrl-C does not get in between."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    if workers is not None:
+        workers.stop()
+    local.stop()
+
+
+def _report(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _welcome(local: LocalCluster, workers: Workers, seconds: float) -> None:
+    broker = local.broker.title if local.broker else local.config.kafka.bootstrap_servers
+    logs = " ".join(shlex.quote(str(path)) for path in workers.logs)
+    client = "mysql" if local.engine.kind == "mysql" else "mariadb"
+    click.echo(
+        f"""
+Ready after {seconds:.1f} s: {len(local.shards)} x {local.engine.title}, {broker}, \
+a writer and an indexer.
+
+Talk to it from another terminal:
+  export MYNAMO_CONFIG={shlex.quote(str(local.config_file))}
+  mynamo table create orders --hash-key customer --sort-key ordered_at:N --gsi by_status=status
+  mynamo put orders '{{"customer": "ann", "ordered_at": 1, "status": "open", "price": 9.90}}'
+  mynamo query orders open --index by_status
+or with plain SQL:
+  {client} --defaults-file={shlex.quote(str(_client_file(local)))}
+
+Logs of the workers: {logs}
+Ctrl-C stops it; the data stays in {shlex.quote(str(local.data_dir))}.""",
+    )
+
+
+def _client_file(local: LocalCluster) -> Path:
+    """Write what the MySQL client needs for shard 1, so that no password is typed or shown."""
+    shard = local.config.shards[0]
+    return write_private(
+        local.data_dir / "shard-1.cnf",
+        f"[client]\nhost={shard.host}\nport={shard.port}\nuser={shard.user}\n"
+        f"password={shard.password.get_secret_value()}\n[mysql]\ndatabase={shard.database}\n",
+    )

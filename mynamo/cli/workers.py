@@ -1,0 +1,87 @@
+"""`mynamo writer` and `mynamo indexer`: workers that run until they are told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mynamo.cli.context import opened
+from mynamo.shards.cluster import Cluster
+
+LEVELS = ("debug", "info", "warning", "error")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def log_level(command: Command) -> Command:
+    """Add `--log-level`."""
+    return click.option(
+        "--log-level", type=click.Choice(LEVELS), default="info", show_default=True,
+        help="What is worth a line on stderr.",
+    )(command)  # fmt: skip
+
+
+@click.command()
+@log_level
+def writer(log_level: str) -> None:
+    """Run a writer worker, until SIGTERM or Ctrl-C.
+
+    It publishes committed changes to Kafka, applies queued writes, fills new indexes and
+    finishes interrupted changes of tables. Run two or more, on different machines: they
+    share the work, and when one dies the others take its part over.
+    """
+    from mynamo.writer.worker import run_writer
+
+    _run(run_writer, log_level)
+
+
+@click.command()
+@log_level
+def indexer(log_level: str) -> None:
+    """Run a GSI indexer worker, until SIGTERM or Ctrl-C.
+
+    It applies change events from Kafka to the GSIs, each exactly once. Run two or more, on
+    different machines: Kafka deals the partitions out among them, so more than
+    `kafka.partitions` of them is of no use.
+    """
+    from mynamo.gsi_indexer import run_indexer
+
+    _run(run_indexer, log_level)
+
+
+def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLogger().level))
+    stop = _stop_on_signals()
+    with opened() as cluster:
+        work(cluster, stop)
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set.
+
+    A signal may come while the main thread holds the event's own lock, so the handler only
+    writes to a pipe, and a thread sets the event.
+    """
+    stop = threading.Event()
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        os.read(reading, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name="mynamo-signals", daemon=True).start()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: os.write(writing, b"."))
+    return stop

@@ -1,0 +1,198 @@
+"""Applying events to GSI rows: exactly once in effect, whoever does it and however often.
+
+For each shard that rows go to, one transaction of two round trips:
+
+1.  BEGIN; lock the checkpoints of the events' streams, in order.  A zombie that wakes up
+    late waits here, and then finds that its events are known.
+2.  Drop the events that this shard contains already.
+3.  Of the others, write the net effect on each row.
+4.  Move the checkpoints; COMMIT.  A crash before it: nothing happened on this shard;
+    after it: whoever comes next drops these events in step 2.
+
+When all shards are done, the progress is recorded on the shards that the events come
+from: from then on the outbox may forget them. A crash before that: they are read again
+and dropped in step 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mynamo.gsi_indexer.effects import RowChange, net_effect
+from mynamo.gsi_indexer.streams import Stream
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.failures import Contention, DuplicateKey
+from mynamo.shards.pool import Session, Statement
+from mynamo.shards.shard import DynamoDBShard, retry
+
+PATIENCE = 3.0
+"""Seconds for which one shard's transaction is tried again before the caller is told."""
+STATEMENT_BYTES = 4 * 1024 * 1024
+"""Of values in one round trip; servers take 16 MB and more (max_allowed_packet)."""
+_STATEMENT_ROWS = 500
+
+LOCK_CHECKPOINT = "SELECT seq FROM mynamo_checkpoint WHERE shard = %s AND part = %s FOR UPDATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one event does.
+
+    Attributes:
+        stream, sequence: the event's place.
+        changes: of GSI rows on any shards, in order.
+    """
+
+    stream: Stream
+    sequence: int
+    changes: Sequence[RowChange]
+
+
+def apply_effects(cluster: Cluster, effects: Sequence[Effect]) -> None:
+    """Apply the effects of events to all shards that they concern; safe to repeat.
+
+    Args:
+        effects: of each stream, what follows without a gap on what was applied before.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; some may have been done.
+        MissingTable: an index or table was dropped; some may have been done.
+        StatementRefused: MySQL does not take a row; some may have been done.
+    """
+    for shard, part in sorted(_by_shard(cluster, effects).items(), key=lambda pair: pair[0].id):
+        _apply_on(shard, part)
+
+
+def record_progress(cluster: Cluster, reached: Mapping[Stream, int]) -> None:
+    """Record on the shards of the streams that every index has their events so far.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; some may have been done.
+    """
+    by_shard: dict[int, list[Statement]] = {}
+    for stream, sequence in sorted(reached.items()):
+        by_shard.setdefault(stream.shard, []).append(
+            ("UPDATE mynamo_stream SET applied_seq = GREATEST(applied_seq, %s) WHERE part = %s",
+             (sequence, stream.partition))
+        )  # fmt: skip
+    for shard_id, updates in by_shard.items():
+        _in_transaction(cluster.shards[shard_id], updates)
+
+
+def _in_transaction(shard: DynamoDBShard, updates: Sequence[Statement]) -> None:
+    def once() -> None:
+        with shard.session() as session:
+            session.run(("BEGIN", ()), *updates, ("COMMIT", ()))
+
+    retry(once, PATIENCE)
+
+
+def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard, list[Effect]]:
+    parts: dict[DynamoDBShard, list[Effect]] = {}
+    for effect in effects:
+        split: dict[DynamoDBShard, list[RowChange]] = {}
+        for change in effect.changes:
+            split.setdefault(cluster.shard_of(change.row.index_hash), []).append(change)
+        for shard, changes in split.items():
+            parts.setdefault(shard, []).append(Effect(effect.stream, effect.sequence, changes))
+    return parts
+
+
+def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect]) -> None:
+    streams = sorted({effect.stream for effect in effects})
+
+    def once() -> None:
+        with shard.session() as session:
+            contained = _lock_checkpoints(session, streams)  # step 1
+            fresh = [e for e in effects if is_fresh(e, contained)]  # step 2
+            net = net_effect(change for effect in fresh for change in effect.changes)
+            *trips, last = [*_round_trips(list(net.values()))] or [[]]
+            for statements in trips:  # step 3
+                session.run(*statements)
+            reached = {effect.stream: effect.sequence for effect in fresh}
+            session.run(*last, *_move_checkpoints(reached), ("COMMIT", ()))  # and step 4
+
+    retry(once, PATIENCE)
+
+
+def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:
+    """Whether a shard's GSI tables do not contain an event's effect yet."""
+    return effect.sequence > contained[effect.stream]
+
+
+def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Stream, int]:
+    results = session.run(("BEGIN", ()), *((LOCK_CHECKPOINT, stream) for stream in streams))[1:]
+    found = {s: r.rows[0][0] if r.rows else None for s, r in zip(streams, results, strict=True)}
+    missing = [stream for stream, sequence in found.items() if sequence is None]
+    if missing:  # the stream's first event here; a row of its own is the only lock
+        try:
+            session.run(*(
+                ("INSERT INTO mynamo_checkpoint (shard, part, seq) VALUES (%s, %s, 0)", stream)
+                for stream in missing
+            ))  # fmt: skip
+        except DuplicateKey as faster:
+            raise Contention(str(faster)) from None
+    return {stream: sequence or 0 for stream, sequence in found.items()}
+
+
+def _move_checkpoints(reached: Mapping[Stream, int]) -> list[Statement]:
+    return [
+        ("UPDATE mynamo_checkpoint SET seq = %s WHERE shard = %s AND part = %s",
+         (sequence, *stream))
+        for stream, sequence in sorted(reached.items())
+    ]  # fmt: skip
+
+
+def _round_trips(changes: list[RowChange]) -> Iterator[list[Statement]]:
+    """Statements for rows, in the order of their primary keys, as many as fit in each trip."""
+    changes.sort(key=lambda change: (change.index.id, change.row))
+    batch: list[Statement] = []
+    size = 0
+    for statement, weight in _statements(changes):
+        if batch and size + weight > STATEMENT_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(statement)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _statements(changes: Sequence[RowChange]) -> Iterator[tuple[Statement, int]]:
+    """Point deletes, and upserts of many rows of one index, each with its size in bytes."""
+    together: list[RowChange] = []
+    size = 0
+    for change in changes:
+        if change.item is None:
+            yield delete_row(change), 200
+            continue
+        full = size + len(change.item) > STATEMENT_BYTES or len(together) >= _STATEMENT_ROWS
+        if together and (full or together[0].index.id != change.index.id):
+            yield upsert_rows(together), size
+            together, size = [], 0
+        together.append(change)
+        size += len(change.item) + 200
+    if together:
+        yield upsert_rows(together), size
+
+
+def delete_row(change: RowChange) -> Statement:
+    """Delete one GSI row, by its primary key."""
+    return (
+        f"DELETE FROM {sql.index_table(change.index)}"
+        " WHERE index_hash = %s AND index_sort = %s AND hash = %s AND sort = %s",
+        change.row,
+    )
+
+
+def upsert_rows(changes: Sequence[RowChange]) -> Statement:
+    """Write rows of one index, whether they are there or not."""
+    places = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(changes))
+    return (
+        f"INSERT INTO {sql.index_table(changes[0].index)}"
+        f" (index_hash, index_sort, hash, sort, version, item) VALUES {places}"
+        " ON DUPLICATE KEY UPDATE version = VALUES(version), item = VALUES(item)",
+        [value for c in changes for value in (*c.row, c.version, c.item)],
+    )

@@ -1,0 +1,305 @@
+"""The GSI indexer: reads change events and keeps every global secondary index up to date.
+
+Each batch takes these steps; a crash between any two loses and repeats nothing:
+
+1.  Poll. Kafka's committed offset only says where reading starts.
+2.  Sift: drop events that are known, stop a stream before a gap (`streams`).
+3.  Apply to the shards that the rows go to, one transaction each (`apply`).
+4.  Send what cannot be applied to the dead-letter topic.
+5.  Record the progress on the shards that the events come from.
+6.  Commit the offsets, as a hint for whoever comes next.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerRebalanceListener
+from kafka.errors import KafkaError
+
+from mynamo.errors import MynamoError, ShardUnavailable, Unavailable
+from mynamo.gsi_indexer.apply import Effect, apply_effects, record_progress
+from mynamo.gsi_indexer.arrivals import letter, read
+from mynamo.gsi_indexer.effects import changes_of
+from mynamo.gsi_indexer.streams import Arrival, Positions, Stream, sift
+from mynamo.gsi_indexer.watch import Watch
+from mynamo.log import Publisher, ensure_topics, kafka_errors, open_consumer
+from mynamo.log.dead_letters import send_letters
+from mynamo.schemas.dead_letters import DeadLetter
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.failures import MissingTable, StatementRefused
+from mynamo.shards.shard import retry
+from mynamo.shards.tables import Table
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+"""Of messages that are applied at once; a batch has one message at least."""
+_POLL_MS = 200
+_COMMIT_EVERY = 1.0
+_MAX_PAUSE = 1.0
+_QUIET = 5.0
+"""Seconds without a failure after which the trouble counts as over."""
+_MAX_RESTART_PAUSE = 10.0
+_CLOSE_MS = 3_000
+
+
+def run_indexer(cluster: Cluster, stop: threading.Event) -> None:
+    """Keep the indexes up to date until told to stop, whatever servers come and go.
+
+    Args:
+        stop: when it is set, the indexer leaves its group and returns within seconds.
+    """
+    attempt = 0
+    while not stop.is_set():
+        try:
+            ensure_topics(cluster.config.kafka)
+            with Indexer(cluster) as indexer:
+                attempt = 0
+                indexer.run(stop)
+        except Unavailable as failure:
+            if attempt == 0:
+                log.warning("the indexer waits: %s", failure)
+        except Exception:
+            log.exception("the indexer starts again after an error")
+        stop.wait(min(_MAX_RESTART_PAUSE, 0.25 * 2 ** min(attempt, 6)))
+        attempt += 1
+
+
+class Indexer:
+    """One member of the indexers' consumer group. Not safe to share between threads.
+
+    Args:
+        cluster: whose indexes it keeps.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._kafka = cluster.config.kafka
+        self._positions = Positions()
+        self._dropped: set[int] = set()
+        self._publisher = Publisher(self._kafka)
+        self._troubles = 0
+        self._troubled_at = 0.0
+        self._committed_at = time.monotonic()
+        self._consumer = open_consumer(
+            self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS
+        )
+        self._consumer.subscribe([self._kafka.changes_topic], listener=_Forgetting(self._positions))
+        self._watch = Watch(cluster, self._consumer, self._positions)
+
+    def __enter__(self) -> Indexer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the group."""
+        with suppress(KafkaError):
+            self._consumer.commit(timeout_ms=_CLOSE_MS)
+        with suppress(KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+        self._publisher.close()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; servers that do not answer are waited for.
+
+        Raises:
+            Stalled: the consumer does not read on.
+        """
+        while not stop.is_set():
+            try:
+                self.step()
+            except Unavailable as failure:
+                if self._troubles == 0:
+                    log.warning("the indexer waits: %s", failure)
+                stop.wait(min(_MAX_PAUSE, 0.05 * 2 ** min(self._troubles, 5)))
+                self._troubles += 1
+                self._troubled_at = time.monotonic()
+
+    def step(self, poll_ms: int = _POLL_MS) -> int:
+        """Wait for messages and apply them.
+
+        Args:
+            poll_ms: how long to wait at the most.
+
+        Returns:
+            How many messages there were.
+
+        Raises:
+            Unavailable: a server does not answer; the same messages will come again.
+        """
+        with kafka_errors(self._kafka):
+            polled = self._consumer.poll(timeout_ms=poll_ms)  # 1
+        records = [record for some in polled.values() for record in some]
+        try:
+            gaps = self._work(records)
+        except BaseException:
+            self._rewind(polled)
+            raise
+        self._watch.look(gaps)
+        self._commit_now_and_then()
+        quiet = time.monotonic() - self._troubled_at > _QUIET
+        if self._troubles and (records or quiet):
+            log.info("the indexer goes on")
+            self._troubles = 0
+        return len(records)
+
+    def _work(self, records: Sequence[Any]) -> set[Stream]:
+        """Steps 2 to 5; returns the streams with gaps."""
+        self._learn_positions()
+        arrivals, letters = read(self._cluster, records)
+        self._put_aside(letters)
+        sifted = sift(self._positions.applied, arrivals)  # 2
+        for batch in _batches(sifted.fresh):
+            self._put_aside(self._write(batch))  # 3 and 4
+            reached = {arrival.stream: arrival.sequence for arrival in batch}
+            record_progress(self._cluster, reached)  # 5
+            self._positions.raise_to(reached)
+        return sifted.gaps
+
+    def _write(self, batch: Sequence[Arrival]) -> list[DeadLetter]:
+        """Apply a batch, and return the letters for what cannot be applied."""
+        for _ in range(2):
+            effects, letters = self._effects(batch)
+            try:
+                apply_effects(self._cluster, effects)
+                return letters
+            except MissingTable as failure:  # dropped in the meantime: the catalog says so
+                missing = failure
+                self._cluster.refresh()
+            except StatementRefused as refusal:
+                if len(batch) == 1:
+                    return [_letter(batch[0], str(refusal))]
+                # Find those that are refused; they must not hold up the others.
+                middle = len(batch) // 2
+                return self._write(batch[:middle]) + self._write(batch[middle:])
+        raise ShardUnavailable(f"an index is damaged: {missing}")
+
+    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
+        tables = self._tables(batch)
+        effects = []
+        letters = []
+        for arrival in batch:
+            event = arrival.event
+            if event is None:
+                letters.append(_letter(arrival, arrival.flaw))
+                continue
+            table = tables.get(event.table_id)
+            if table is None:  # dropped: nothing is left to keep up
+                continue
+            try:
+                changes = changes_of(event, table)
+            except (MynamoError, LookupError, TypeError, ValueError) as flaw:
+                letters.append(_letter(arrival, f"it cannot be applied: {flaw}"))
+                continue
+            effects.append(Effect(arrival.stream, arrival.sequence, changes))
+        return effects, letters
+
+    def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
+        """The tables of events, as new as the events know them."""
+        versions: dict[int, int] = {}
+        for arrival in batch:
+            if arrival.event is not None:
+                number, version = arrival.event.table_id, arrival.event.schema_version
+                versions[number] = max(version, versions.get(number, 0))
+        tables = {}
+        for number, version in versions.items():
+            if number in self._dropped:
+                continue
+            table = self._cluster.table_by_id(number, at_least=version)
+            if table is None or table.status == "DELETING":
+                self._dropped.add(number)
+            else:
+                tables[number] = table
+        return tables
+
+    def _put_aside(self, letters: list[DeadLetter]) -> None:
+        if not letters:
+            return
+        send_letters(self._publisher, letters)
+        for one in letters:
+            log.error("put aside to %s: %s: %s",
+                      self._kafka.dead_letter_topic, one.letter_id, one.reason)  # fmt: skip
+
+    def _learn_positions(self) -> None:
+        """Read the progress of streams that this member has just been given."""
+        unknown = self._positions.unknown(p.partition for p in self._consumer.assignment())
+        if not unknown:
+            return
+        progress = {}
+        for shard in self._cluster.shards.values():
+            for part, applied in home_progress(self._cluster, shard.id):
+                progress[Stream(shard.id, part)] = applied
+        wanted = set(unknown)
+        self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})
+
+    def _rewind(self, polled: dict[Any, list[Any]]) -> None:
+        """Let the messages come again; those that were applied are known by then."""
+        assigned = self._consumer.assignment()
+        for place, records in polled.items():
+            if place in assigned:
+                self._consumer.seek(place, records[0].offset)
+
+    def _commit_now_and_then(self) -> None:
+        if time.monotonic() - self._committed_at >= _COMMIT_EVERY:
+            self._committed_at = time.monotonic()
+            with suppress(KafkaError):
+                self._consumer.commit_async()  # 6
+
+
+class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Makes the indexer read the progress of its partitions anew after each rebalance:
+    another member may have been at work."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._positions.forget(place.partition for place in revoked)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._positions.forget(place.partition for place in assigned)
+
+
+def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...]:
+    """Per partition, the last sequence of a shard's events that every index has applied.
+
+    Raises:
+        ShardUnavailable: the shard does not answer.
+    """
+
+    def once() -> tuple[tuple[Any, ...], ...]:
+        with cluster.shards[shard_id].session() as session:
+            return session.run(("SELECT part, applied_seq FROM mynamo_stream", ()))[0].rows
+
+    return retry(once, _MAX_PAUSE)
+
+
+def _batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    batch: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        weight = len(arrival.record.value or b"")
+        if batch and size + weight > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(arrival)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _letter(arrival: Arrival, reason: str) -> DeadLetter:
+    event_id = arrival.event.event_id if arrival.event is not None else None
+    return letter(arrival.record, reason, event_id)

@@ -1,0 +1,115 @@
+"""`Publisher`: a Kafka producer that threads share, opened when needed, replaced once it failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from mynamo.errors import LogUnavailable
+from mynamo.log.clients import Message, kafka_errors, open_producer
+from mynamo.log.topics import ensure_topics
+from mynamo.schemas.config import KafkaConfig
+
+_TICK = 0.5
+"""Seconds between two calls of `while_waiting`."""
+_MEND_AFTER = 2.0
+"""Seconds without an answer after which the topics are looked at: a broker that keeps
+nothing on disk may have come back without them."""
+_PATIENCE = 20.0
+"""Seconds after which messages count as not sent."""
+_CLOSING = 60.0
+
+
+class Publisher:
+    """Sends messages and says when Kafka has them. Safe to share between threads.
+
+    A producer that failed once is not used again: what it still holds may arrive late, and
+    every reader of mynamo's topics knows a message that it has seen.
+
+    Args:
+        config: where to. Missing topics are made.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self.config = config
+        self._producer: Any = None
+        self._lock = threading.Lock()
+
+    def send(
+        self, messages: Sequence[Message], while_waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """Send messages, those of a partition in their order, and wait until Kafka has them all.
+
+        Args:
+            messages: see `Message`.
+            while_waiting: called about twice a second; what it raises ends the waiting.
+
+        Raises:
+            LogUnavailable: Kafka does not have them all; some may have been sent.
+        """
+        producer = self._open()
+        try:
+            with kafka_errors(self.config):
+                futures = [
+                    producer.send(topic, partition=partition, key=key, value=value, headers=headers)
+                    for topic, partition, key, value, headers in messages
+                ]
+                self._await(producer, futures, while_waiting)
+        except LogUnavailable:
+            self._discard(producer)
+            raise
+
+    def close(self) -> None:
+        """Close the producer; the next `send` opens another."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            _close(producer, 2.0)
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                ensure_topics(self.config)
+                self._producer = open_producer(self.config)
+            return self._producer
+
+    def _await(
+        self, producer: Any, futures: Sequence[Any], while_waiting: Callable[[], None]
+    ) -> None:
+        started = time.monotonic()
+        mended = False
+        while True:
+            with suppress(KafkaTimeoutError):
+                producer.flush(timeout=_TICK)
+            if all(future.is_done for future in futures):
+                break
+            while_waiting()
+            waited = time.monotonic() - started
+            if waited > _PATIENCE:
+                raise LogUnavailable(
+                    f"Kafka at {self.config.bootstrap_servers} has not answered for "
+                    f"{waited:.0f} s; check that it runs"
+                )
+            if waited > _MEND_AFTER and not mended:
+                mended = True
+                with suppress(LogUnavailable):
+                    ensure_topics(self.config)
+        for future in futures:
+            future.get(timeout=0)
+
+    def _discard(self, producer: Any) -> None:
+        with self._lock:
+            if self._producer is producer:
+                self._producer = None
+        # Closing waits for what is under way, which nobody else needs to wait for.
+        threading.Thread(target=_close, args=(producer, _CLOSING), daemon=True).start()
+
+
+def _close(producer: Any, seconds: float) -> None:
+    with suppress(KafkaError, OSError):
+        producer.close(timeout=seconds)

@@ -1,0 +1,267 @@
+"""`HashBasedShardManager`: one object that makes tables, writes to them and reads them.
+
+It composes a `Cluster`, a `Producer` and a `Reader`, which do more and are there as its
+properties; its own calls are the short ones, and choose by themselves how to read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mynamo.errors import (
+    ConditionFailed,
+    ConfigError,
+    ConsistencyTimeout,
+    IndexNotFound,
+    IndexNotReady,
+)
+from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
+from mynamo.reader import ALL_ATTRIBUTES, Reader, equal
+from mynamo.reader.choosing import SCAN, Choice, choose
+from mynamo.reader.own_writes import OwnWrites
+from mynamo.schemas.config import ClusterConfig, DatabaseConfig
+from mynamo.schemas.items import to_stored
+from mynamo.schemas.simple import SimpleIndex, SimpleTable
+from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.schemas.validation import explain
+from mynamo.schemas.values import StoredItem
+from mynamo.shards import definitions
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import Index, Table
+from mynamo.writer import restate
+
+log = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+
+OWN_WRITES_TIMEOUT = 5.0
+"""Seconds for which a read by a GSI waits for this manager's own writes."""
+_CATALOG_AGE = 1.0
+"""Seconds: before a scan, a catalog older than that is read again, for there may be an index."""
+
+
+class HashBasedShardManager:
+    """A cluster with a simple interface. Safe to share between threads.
+
+    Args:
+        config: where the servers are; or else
+        shards: the shards themselves. The catalog is then in the first one's database, and
+            Kafka is where the environment says, or at its default address.
+
+    Raises:
+        ConfigError: neither or both are given, or they are not the cluster's.
+        ShardUnavailable: the catalog's server does not answer.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig | None = None,
+        *,
+        shards: Sequence[DynamoDBShard] = (),
+    ) -> None:
+        if (config is None) == (not shards):
+            raise ConfigError("give a configuration, or at least one shard, and not both")
+        self._cluster = Cluster(config or _config_of(shards), shards)
+        self._producer = Producer(self._cluster)
+        self._reader = Reader(self._cluster)
+        self._own = OwnWrites()
+
+    def __enter__(self) -> HashBasedShardManager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def cluster(self) -> Cluster:
+        """The catalog and the shards."""
+        return self._cluster
+
+    @property
+    def producer(self) -> Producer:
+        """For everything that writes more than a new item."""
+        return self._producer
+
+    @property
+    def reader(self) -> Reader:
+        """For queries with conditions, pages, projections and scans."""
+        return self._reader
+
+    def close(self) -> None:
+        """Close all connections, those of the shards included."""
+        self._producer.close()
+        self._cluster.close()
+
+    def create_table(self, definition: Mapping[str, Any]) -> Table:
+        """Create a table.
+
+        Args:
+            definition: `{"table": "orders", "hash_key": "id", "sort_key": "day",
+                "columns": ["name", "price"]}`; keys are strings unless written "day:N".
+                The columns are for people: items may have any attributes.
+
+        Raises:
+            InvalidSchema, AlreadyExists: nothing was created.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        return definitions.create_table(self._cluster, SimpleTable.schema_of(definition))
+
+    def create_local_secondary_index(self, definition: Mapping[str, Any]) -> Index:
+        """Create an LSI and fill it with the items there are; ACTIVE when this returns.
+
+        Args:
+            definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
+                if it shall not be "price_lsi".
+
+        Raises:
+            InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        table, schema = SimpleIndex.local_of(definition)
+        index = definitions.add_index(self._cluster, table, schema)
+        for shard in self._cluster.shards.values():
+            while restate.fill_chunk(self._cluster, shard, index):
+                pass
+        restate.activate_if_filled(self._cluster, index)
+        return self._cluster.table(table).index(schema.name)
+
+    def create_global_secondary_index(self, definition: Mapping[str, Any]) -> Index:
+        """Create a GSI. On a table without items it is ACTIVE at once; else it is CREATING
+        until the workers have filled it, and reads do without it.
+
+        Args:
+            definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
+                if it shall not be "price_gsi".
+
+        Raises:
+            InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        table, schema = SimpleIndex.global_of(definition)
+        index = definitions.add_index(self._cluster, table, schema)
+        for shard in self._cluster.shards.values():
+            restate.fill_chunk(self._cluster, shard, index)
+        restate.activate_if_filled(self._cluster, index)
+        return self._cluster.table(table).index(schema.name)
+
+    def insert(self, table: str, item: Mapping[str, Any]) -> Receipt:
+        """Write a new item; it is on disk when this returns.
+
+        Raises:
+            ConditionFailed: there is an item with this key; nothing was written.
+            InvalidItem, TableNotFound: nothing was written.
+            ShardUnavailable: nothing was written; try again.
+            WriteOutcomeUnknown: read the item to see whether it was.
+        """
+        mark = self._own.begin(table)
+        try:
+            receipt = self._producer.put(table, item, condition=MUST_NOT_EXIST)
+        except ConditionFailed:
+            raise ConditionFailed(
+                f"table {table} has an item with this key already, and insert does not replace "
+                "it; to replace an item use Producer.put"
+            ) from None
+        self._own.end(table, mark, ConsistencyToken.parse(receipt.token))
+        return receipt
+
+    def get(self, table: str, filter: Mapping[str, Any] | None = None) -> list[Item]:  # noqa: A002
+        """Read the items whose attributes have all the values that `filter` names.
+
+        The cheapest reading that finds them all is chosen and logged: by the whole primary
+        key, an LSI, the hash key, a GSI, or else a scan of all shards. The items that this
+        manager inserted before are among those it looks at, whichever it is.
+
+        Args:
+            table: the table's name.
+            filter: attributes and their values; by default nothing, hence all items.
+
+        Returns:
+            All of the items at once: for large answers use `reader`, which has pages.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidItem: a value is not one that the attribute can have.
+            ShardUnavailable: a shard does not answer.
+        """
+        given = dict(filter or {})
+        wanted = to_stored(given)
+        choice = self._choose(table, wanted)
+        try:
+            items = self._read(table, choice, given)
+        except (ConsistencyTimeout, IndexNotFound, IndexNotReady) as failure:
+            # The index is behind, or was dropped since the catalog was read.
+            log.info("get from %s: scan after all: %s", table, failure)
+            choice, items = SCAN, self._read(table, SCAN, given)
+        rest = {name: value for name, value in wanted.items() if name not in choice.settled}
+        return [item for item in items if _has(item, rest)]
+
+    def _choose(self, table: str, wanted: StoredItem) -> Choice:
+        choice = choose(self._cluster.table(table), wanted)
+        if choice is SCAN and wanted:
+            self._cluster.refresh(if_older_than=_CATALOG_AGE)
+            choice = choose(self._cluster.table(table), wanted)
+        filtered = ", ".join(sorted(wanted.keys() - choice.settled)) or "nothing more"
+        log.info("get from %s: %s, then filter by %s", table, choice, filtered)
+        return choice
+
+    def _read(self, table: str, choice: Choice, given: Item) -> Iterator[Item] | list[Item]:
+        known = self._cluster.table(table)
+        if choice.kind == "item":
+            found = self._reader.get(table, {name: given[name] for name in known.key_names})
+            return [] if found is None else [found]
+        if choice.kind == "primary key":
+            return self._reader.query_all(table, given[known.hash_key.name])
+        if choice.index is None:
+            return self._reader.scan_all(table)
+        return self._read_index(table, choice.index, given)
+
+    def _read_index(self, table: str, index: Index, given: Item) -> list[Item]:
+        tokens = self._own.waiting(table) if index.kind == "GSI" else frozenset()
+        items = list(
+            self._reader.query_all(
+                table,
+                given[index.hash_key.name],
+                index=index.name,
+                sort=equal(given[index.sort_key.name]) if index.sort_key else None,
+                projection=ALL_ATTRIBUTES,
+                after=[str(token) for token in tokens],
+                timeout=OWN_WRITES_TIMEOUT,
+            )
+        )
+        self._own.applied(table, tokens)
+        return items
+
+
+def connect(config_path: str | Path | None = None) -> HashBasedShardManager:
+    """Open the cluster that a configuration file describes.
+
+    Args:
+        config_path: a TOML file; by default as `ClusterConfig.load` finds one.
+
+    Raises:
+        ConfigError, ShardUnavailable: see `HashBasedShardManager`.
+    """
+    return HashBasedShardManager(ClusterConfig.load(config_path))
+
+
+def _config_of(shards: Sequence[DynamoDBShard]) -> ClusterConfig:
+    """The configuration whose catalog is in the first shard's database."""
+    configs = tuple(shard.config for shard in shards)
+    catalog = DatabaseConfig(**configs[0].model_dump(exclude={"id"}))
+    try:
+        config = ClusterConfig(catalog=catalog, shards=configs)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+    # What the caller says of the databases goes before what the environment says of them.
+    return config.model_copy(update={"catalog": catalog, "shards": configs})
+
+
+def _has(item: Item, wanted: StoredItem) -> bool:
+    """Whether an item has these values; compared as stored, where 1 is not True."""
+    return to_stored({name: item[name] for name in wanted if name in item}) == wanted

@@ -1,0 +1,249 @@
+"""How far the pipeline is behind: outboxes, relays, indexes, queued writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import TopicPartition
+
+from mynamo.errors import MynamoError
+from mynamo.log import kafka_errors, open_consumer
+from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
+from mynamo.schemas.config import KafkaConfig
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Statement
+from mynamo.shards.shard import DynamoDBShard
+
+_KAFKA_MS = 10_000
+_SAMPLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLag:
+    """How far one shard's outbox is behind.
+
+    Attributes:
+        shard: its number.
+        rows: in the outbox; done ones stay for half a minute.
+        payload_bytes: of all of them, estimated from the newest.
+        unsequenced: rows that the relay has not seen yet.
+        unpublished: rows that are not in Kafka yet, the unsequenced ones included.
+        unapplied: rows that an index waits for.
+        unapplied_seconds: age of the oldest of those, by the shard's clock; 0 if none.
+        relay: the name of the worker that relays the shard's changes; None: nobody does.
+        relay_seconds: for which its lease still holds; negative: it has expired, so the
+            worker has died and another one takes over.
+    """
+
+    shard: int
+    rows: int
+    payload_bytes: int
+    unsequenced: int
+    unpublished: int
+    unapplied: int
+    unapplied_seconds: float
+    relay: str | None
+    relay_seconds: float
+
+    @property
+    def relay_alive(self) -> bool:
+        """Whether a worker relays this shard's changes."""
+        return self.relay is not None and self.relay_seconds > 0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLag:
+    """How far one GSI is behind the items of one shard.
+
+    Attributes:
+        table, index: names.
+        status: of the index.
+        shard: on which the items are.
+        events: changes of the table that are not applied yet; some may not concern the index.
+        seconds: age of the oldest of them, by the shard's clock; 0 if none.
+    """
+
+    table: str
+    index: str
+    status: str
+    shard: int
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LagReport:
+    """How far everything is behind.
+
+    Attributes:
+        shards: by number.
+        indexes: by table, index and shard.
+        queued_writes: commands in Kafka that no writer has taken; None: Kafka was not asked.
+        notes: what could not be found out, and why.
+    """
+
+    shards: tuple[ShardLag, ...]
+    indexes: tuple[IndexLag, ...]
+    queued_writes: int | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How far the GSI that is furthest behind is behind."""
+        return max((index.seconds for index in self.indexes), default=0.0)
+
+    @property
+    def events(self) -> int:
+        """Changes that some index waits for."""
+        return sum(shard.unapplied for shard in self.shards)
+
+    def __str__(self) -> str:
+        lines = []
+        for s in self.shards:
+            relay = f"relay {s.relay}" if s.relay_alive else "NO RELAY: run `mynamo writer`"
+            lines.append(
+                f"shard {s.shard}: outbox {s.rows:,} rows ({s.payload_bytes:,} bytes), "
+                f"{s.unpublished:,} unpublished, {s.unapplied:,} unapplied "
+                f"({s.unapplied_seconds:.1f} s), {relay}"
+            )
+        for i in self.indexes:
+            lines.append(
+                f"{i.table}.{i.index} ({i.status}) from shard {i.shard}: "
+                f"{i.events:,} events, {i.seconds:.1f} s behind"
+            )
+        if self.queued_writes is not None:
+            lines.append(f"queued writes waiting: {self.queued_writes:,}")
+        return "\n".join([*lines, *self.notes])
+
+
+def lag(cluster: Cluster) -> LagReport:
+    """Look how far everything is behind. Cheap: what is not waiting is not read.
+
+    Raises:
+        ShardUnavailable: a shard or the catalog does not answer. That Kafka does not is a
+            note in the report.
+    """
+    tables = cluster.refresh().tables
+    shards: list[ShardLag] = []
+    indexes: list[IndexLag] = []
+    for shard in cluster.shards.values():
+        entry, waiting = _shard_lag(shard)
+        shards.append(entry)
+        for table in tables.values():
+            events, seconds = waiting.get(table.id, (0, 0.0))
+            for index in table.global_indexes if table.status != "DELETING" else ():
+                indexes.append(
+                    IndexLag(table.name, index.name, index.status, shard.id, events, seconds)
+                )
+    notes: tuple[str, ...] = ()
+    queued: int | None = None
+    try:
+        queued = _queued_writes(cluster.config.kafka)
+    except MynamoError as failure:
+        notes = (f"queued writes are not known: {failure}",)
+    return LagReport(
+        tuple(sorted(shards, key=lambda s: s.shard)),
+        tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
+        queued,
+        notes,
+    )
+
+
+def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
+    """A shard's lag, and per table how many events wait and for how many seconds."""
+    relay, unsequenced, waiting_first, size = shard.run(
+        RELAY_STATE, UNSEQUENCED, UNSEQUENCED_FEEDING, AVERAGE_SIZE
+    )
+    owner, left, published, lowest, now = relay.rows[0]
+    rows, sequenced, waiting_next = shard.run(
+        ROWS, unpublished_above(published), unapplied_above(lowest)
+    )
+    by_table: dict[int, tuple[int, float]] = {}
+    for table_id, events, oldest in (*waiting_first.rows, *waiting_next.rows):
+        before, seconds = by_table.get(table_id, (0, 0.0))
+        age = max(seconds, (now - oldest) / 1e6, 0.0)
+        by_table[table_id] = (before + events, age)
+    count = rows.rows[0][0]
+    entry = ShardLag(
+        shard=shard.id,
+        rows=count,
+        payload_bytes=round(count * float(size.rows[0][0] or 0)),
+        unsequenced=unsequenced.rows[0][0],
+        unpublished=unsequenced.rows[0][0] + sequenced.rows[0][0],
+        unapplied=sum(events for events, _ in by_table.values()),
+        unapplied_seconds=max((seconds for _, seconds in by_table.values()), default=0.0),
+        relay=owner.decode("utf-8", "replace") if owner is not None else None,
+        relay_seconds=left / 1e6 if owner is not None else 0.0,
+    )
+    return entry, by_table
+
+
+RELAY_STATE: Statement = (
+    f"SELECT owner, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), published_seq,"
+    " COALESCE((SELECT MIN(applied_seq) FROM mynamo_stream WHERE applied_seq < last_seq),"
+    f" last_seq), CAST({sql.NOW} AS SIGNED) FROM mynamo_relay",
+    (),
+)
+"""The lease, and the lowest sequence after which there may be an event not applied."""
+
+ROWS: Statement = ("SELECT COUNT(*) FROM mynamo_outbox", ())
+
+UNSEQUENCED: Statement = (
+    "SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL",
+    (),
+)
+
+UNSEQUENCED_FEEDING: Statement = (
+    "SELECT table_id, COUNT(*), MIN(created) FROM mynamo_outbox FORCE INDEX (by_sequence)"
+    " WHERE seq IS NULL AND feeds = 1 GROUP BY table_id",
+    (),
+)
+"""Events that wait for their number already."""
+
+AVERAGE_SIZE: Statement = (
+    "SELECT AVG(size) FROM (SELECT OCTET_LENGTH(payload) AS size FROM mynamo_outbox"
+    f" ORDER BY id DESC LIMIT {_SAMPLE:d}) newest",
+    (),
+)
+
+
+def unpublished_above(published_seq: int) -> Statement:
+    """Rows with a number that are not in Kafka yet."""
+    return "SELECT COUNT(*) FROM mynamo_outbox WHERE seq > %s", (published_seq,)
+
+
+def unapplied_above(lowest: int) -> Statement:
+    """Events with a number that an index waits for, by table."""
+    return (
+        "SELECT o.table_id, COUNT(*), MIN(o.created)"
+        " FROM mynamo_outbox o FORCE INDEX (by_sequence)"
+        " STRAIGHT_JOIN mynamo_stream s ON s.part = o.part"
+        " WHERE o.seq > %s AND o.seq > s.applied_seq AND o.feeds = 1 GROUP BY o.table_id",
+        (lowest,),
+    )
+
+
+def _queued_writes(config: KafkaConfig) -> int:
+    """Commands that Kafka has and the writers' group has not committed.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+    consumer = open_consumer(config, config.writer_group)
+    with kafka_errors(config):
+        try:
+            return _behind(consumer, config.writes_topic)
+        finally:
+            consumer.close()
+
+
+def _behind(consumer: Any, topic: str) -> int:
+    if topic not in consumer.topics():
+        return 0
+    places = [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()]
+    first = consumer.beginning_offsets(places)
+    end = consumer.end_offsets(places)
+    done = {place: consumer.committed(place, timeout_ms=_KAFKA_MS) for place in places}
+    return sum(max(0, end[p] - max(done[p] or 0, first[p])) for p in places)

@@ -1,0 +1,154 @@
+"""Mending one finding, so that a write which happens meanwhile is never undone.
+
+Whatever is done is done under the lock of the item's main row:
+
+*   A GSI row that is missing or stale, and a ghost that its own content leads to, are
+    mended by an event that states the item again. It has its place among the item's other
+    changes, and the indexer applies it as it applies those.
+*   A ghost that no event leads to (it lies on a shard that does not own it, or under a key
+    that is not its content's) is deleted where it lies. The lock is held until that is
+    committed, and under it the item was seen not to have this row. Earlier events that are
+    still on their way end in the same state, and later ones come later.
+*   A row of an LSI is mended in the transaction that holds the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mynamo.operations import statements
+from mynamo.operations.expect import Place, expected_row, only, read_ghost, read_item
+from mynamo.operations.findings import Finding
+from mynamo.operations.statements import IndexRow
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.failures import Contention, DuplicateKey
+from mynamo.shards.pool import Session
+from mynamo.shards.shard import DynamoDBShard, retry
+from mynamo.shards.tables import RowKey, Table
+from mynamo.writer.restate import restate
+from mynamo.writer.transaction import delete_local, insert_local
+
+_deleting = threading.Lock()
+"""One thread at a time holds connections to two shards, so that none waits in a circle."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedItem:
+    """An item that nobody changes now.
+
+    Attributes:
+        readable: its bytes are an item with its key, or there is none.
+        item: None if there is none.
+        version: 0 if there is none.
+    """
+
+    readable: bool
+    item: StoredItem | None
+    version: int
+
+
+def mend(cluster: Cluster, table: Table, finding: Finding) -> None:
+    """Mend one finding, if it still is one; of a GSI, once the indexers have applied it.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; it can be mended later.
+        MissingTable: the index was dropped.
+    """
+    shard = cluster.shard_of(finding.row.hash)
+    if finding.index.kind == "LSI":
+        retry(lambda: _mend_local(table, finding, shard))
+    elif finding.kind == "ghost":
+        _mend_ghost(cluster, table, finding, shard)
+    else:
+        restate(cluster, shard, table, finding.index, finding.row)
+
+
+def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
+    """Whether a finding in an LSI is still one.
+
+    Raises:
+        ShardUnavailable, MissingTable: see `mend`.
+    """
+    place = (finding.row.hash, finding.index_key.sort, finding.row.sort)
+
+    def once() -> bool:
+        with shard.session() as session:
+            *_, items, rows, _ = session.run(
+                *statements.SNAPSHOT,
+                statements.items_of(table, [finding.row]),
+                statements.local_rows_of(finding.index, [place]),
+                ("COMMIT", ()),
+            )
+        item = read_item(table, finding.row, items.rows[0][3]) if items.rows else None
+        key = finding.index.key_of(item)
+        return (key is not None and key.sort == finding.index_key.sort) != bool(rows.rows)
+
+    return retry(once)
+
+
+def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoDBShard) -> None:
+    row = IndexRow(*finding.index_key, *finding.row)
+    where = cluster.shards[finding.index_shard]
+    found = only(where, statements.global_rows_of(finding.index, [row]))
+    if found is None:
+        return
+    ghost = read_ghost(table, finding.index, row, found.item)
+    if ghost is not None and cluster.shard_of(row.index_hash) is where:
+        restate(cluster, shard, table, finding.index, finding.row, ghost)
+        return
+    delete = statements.delete_global(finding.index, row, found.version, found.item)
+
+    def once() -> None:
+        with _locked(shard, table, finding.row) as (session, locked):
+            if not locked.readable:
+                return
+            expected = expected_row(cluster, finding.index, locked.item, locked.version)
+            if expected is not None and expected.place == Place(where.id, finding.index_key):
+                return
+            if where is shard:
+                session.run(delete)
+            else:
+                with where.session() as other:
+                    other.run(delete)
+
+    with _deleting:
+        retry(once)
+
+
+def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> None:
+    with _locked(shard, table, finding.row) as (session, locked):
+        if not locked.readable:
+            return
+        key = finding.index.key_of(locked.item)
+        belongs = key is not None and key.sort == finding.index_key.sort
+        if belongs:
+            session.run(insert_local(finding.index, finding.row, finding.index_key.sort))
+        else:
+            session.run(delete_local(finding.index, finding.row, finding.index_key.sort))
+
+
+@contextmanager
+def _locked(
+    shard: DynamoDBShard, table: Table, row: RowKey
+) -> Iterator[tuple[Session, LockedItem]]:
+    """A transaction in which an item, or its absence, cannot change; commits at the end."""
+    with shard.session() as session:
+        found = session.run(("BEGIN", ()), statements.lock_item(table, row))[1].rows
+        if found:
+            version, data = found[0]
+            item = read_item(table, row, data)
+            locked = LockedItem(item is not None, item, version)
+        else:
+            locked = LockedItem(True, None, 0)
+            try:
+                session.run(statements.hold_place(table, row))
+            except DuplicateKey as faster:
+                raise Contention(str(faster)) from None
+        yield session, locked
+        if not found:
+            session.run(statements.leave_place(table, row))
+        session.run(("COMMIT", ()))

@@ -1,0 +1,252 @@
+"""Telling damage from writes that are still on their way.
+
+A difference between a table and a GSI is only a suspicion: the pipeline may be about to
+remove it. It is decided like this, for many at a time:
+
+1.  Note the versions of the items, as they are now.
+2.  Wait until every event committed so far on their shards is applied. In vain: undecided.
+3.  Read the item, its index row, and the item's version again. If the version is that of
+    step 1 throughout, nobody wrote the item in between (versions never come again), so the
+    index row must be what the item says. If it is not, that is a finding.
+4.  The item was written in between: if the index row is what a newer event says, the
+    pipeline has overtaken the suspicion, and it is dropped. Otherwise begin again.
+
+An absent item has no version, so it may have come and gone between 1 and 3. Therefore a
+row that no item has must be the very same row as when it was first suspected: its event
+is older than the item's absence, and the event that removed the item is applied.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from mynamo.operations import statements
+from mynamo.operations.expect import (
+    Expected,
+    Place,
+    Stored,
+    by_shard,
+    expected_row,
+    only,
+    read_item,
+)
+from mynamo.operations.findings import Finding
+from mynamo.operations.pipeline import Horizon, doze
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import Index, RowKey, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A difference that may be a finding.
+
+    Attributes:
+        index: a GSI.
+        row: the item that it is about.
+        version: of the row that no item seems to have; else of the item, when suspected.
+        place: of that row; None: it is the item's own row that is missing or stale.
+    """
+
+    index: Index
+    row: RowKey
+    version: int
+    place: Place | None = None
+
+    def overtaken_by(self, version: int) -> bool:
+        """Whether a row of this version was written after what looked wrong."""
+        return version > self.version or (self.place is None and version == self.version)
+
+    def seen_as(self, found: Stored | None) -> Suspect:
+        """The suspicion against the row as it is now."""
+        if self.place is None or found is None:
+            return self
+        return replace(self, version=found.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of suspicions; those that are not here were unfounded.
+
+    Attributes:
+        findings: certain.
+        behind: not decided, since the indexers have not applied what concerns them.
+        busy: not decided, since their items were written all the time.
+    """
+
+    findings: Sequence[Finding]
+    behind: Sequence[Suspect]
+    busy: Sequence[Suspect]
+
+    @property
+    def undecided(self) -> tuple[Suspect, ...]:
+        """All that could not be decided in time."""
+        return (*self.behind, *self.busy)
+
+
+class Rechecker:
+    """Decides suspicions. One for each thread.
+
+    Args:
+        wait: seconds that one call waits for the pipeline. A shard on which that was in
+            vain is not waited for again until it moves.
+    """
+
+    def __init__(self, cluster: Cluster, table: Table, wait: float) -> None:
+        self._cluster = cluster
+        self._table = table
+        self._wait = wait
+        self._standing_still: set[int] = set()
+
+    def decide(self, suspects: Sequence[Suspect]) -> Decision:
+        """Find out which suspicions are true.
+
+        Raises:
+            ShardUnavailable: a shard does not answer.
+            MissingTable: the index was dropped.
+        """
+        deadline = time.monotonic() + self._wait
+        findings: list[Finding] = []
+        behind: list[Suspect] = []
+        changed: list[Suspect] = []
+        attempt = 0
+        while suspects:
+            versions = self._versions(suspects)  # step 1
+            applied, behind = self._await(suspects, deadline)  # step 2
+            changed = []
+            for suspect in applied:
+                outcome = self._examine(suspect, versions[suspect.row])  # steps 3 and 4
+                if isinstance(outcome, Finding):
+                    findings.append(outcome)
+                elif outcome is not None:
+                    changed.append(outcome)
+            suspects = [*changed, *behind]
+            if not changed or time.monotonic() >= deadline:
+                break
+            doze(attempt, deadline)
+            attempt += 1
+        return Decision(findings, behind, changed)
+
+    def _versions(self, suspects: Iterable[Suspect]) -> dict[RowKey, int | None]:
+        versions: dict[RowKey, int | None] = {suspect.row: None for suspect in suspects}
+        for shard, rows in by_shard(self._cluster, versions).items():
+            for start in range(0, len(rows), statements.CHUNK_ROWS):
+                some = rows[start : start + statements.CHUNK_ROWS]
+                found = shard.run(statements.versions_of(self._table, some))[0].rows
+                versions |= {RowKey(h, s): version for h, s, version in found}
+        return versions
+
+    def _await(
+        self, suspects: Sequence[Suspect], deadline: float
+    ) -> tuple[list[Suspect], list[Suspect]]:
+        """Those whose events are applied, and those whose events are not in time."""
+        homes = {self._home(suspect) for suspect in suspects}
+        horizons = {shard.id: Horizon(shard) for shard in homes}
+        attempt = 0
+        while True:
+            pending = {shard_id: horizon.pending() for shard_id, horizon in horizons.items()}
+            waited_for = {
+                self._home(s).id
+                for s in suspects
+                if self._partition(s) in pending[self._home(s).id]
+            }
+            if waited_for <= self._standing_still or time.monotonic() >= deadline:
+                break
+            doze(attempt, deadline)
+            attempt += 1
+        self._standing_still = (self._standing_still - horizons.keys()) | waited_for
+        applied: list[Suspect] = []
+        behind: list[Suspect] = []
+        for suspect in suspects:
+            late = self._partition(suspect) in pending[self._home(suspect).id]
+            (behind if late else applied).append(suspect)
+        return applied, behind
+
+    def _examine(self, suspect: Suspect, before: int | None) -> Finding | Suspect | None:
+        """Steps 3 and 4: a finding, or what to look at again, or nothing."""
+        home = self._home(suspect)
+        item = only(home, statements.items_of(self._table, [suspect.row]))
+        image = read_item(self._table, suspect.row, item.item) if item else None
+        if item is not None and image is None:
+            return None  # the item itself is damaged; the index may hold what is left of it
+        expected = expected_row(self._cluster, suspect.index, image, item.version if item else 0)
+        place = suspect.place or (expected.place if expected else None)
+        if place is None:
+            return None  # by now the item has no row in this index
+        wanted = expected.content if expected and expected.place == place else None
+        if suspect.place and wanted:
+            return None  # by now it is the item's own row
+        shard = self._cluster.shards[place.shard]
+        found = only(shard, statements.global_rows_of(suspect.index, [place.of(suspect.row)]))
+        if found == wanted:
+            return None
+        rows = home.run(statements.versions_of(self._table, [suspect.row]))[0].rows
+        after = rows[0][2] if rows else None
+        if not before == after == (item.version if item else None):
+            overtaken = found is not None and self._is_overtaken(suspect, place, found)
+            return None if overtaken else suspect.seen_as(found)
+        if item is None and found and found.version != suspect.version:
+            return suspect.seen_as(found)
+        return self._finding(suspect, place, image, wanted, found)
+
+    def _is_overtaken(self, suspect: Suspect, place: Place, found: Stored) -> bool:
+        """Whether a row was written since, and is what its event says."""
+        if not suspect.overtaken_by(found.version):
+            return False
+        rows = self._home(suspect).run(statements.event_of(found.version))[0].rows
+        if not rows:
+            return False
+        event = orjson.loads(rows[0][0])
+        if self._table.key_of(event["keys"]) != suspect.row:
+            return False
+        said = expected_row(self._cluster, suspect.index, event["new_image"], found.version)
+        return said == Expected(place, found)
+
+    def _finding(
+        self,
+        suspect: Suspect,
+        place: Place,
+        item: StoredItem | None,
+        wanted: Stored | None,
+        found: Stored | None,
+    ) -> Finding:
+        known = item
+        if known is None and found is not None:
+            known = read_item(self._table, suspect.row, found.item)
+        return Finding(
+            kind="missing" if found is None else "ghost" if wanted is None else "stale",
+            index=suspect.index,
+            row=suspect.row,
+            shard=self._home(suspect).id,
+            index_key=place.key,
+            index_shard=place.shard,
+            keys=self._table.key_attributes(known) if known else None,
+            detail=self._detail(place, item, wanted, found),
+        )
+
+    def _detail(
+        self, place: Place, item: StoredItem | None, wanted: Stored | None, found: Stored | None
+    ) -> str:
+        where = f"on shard {place.shard}"
+        if found is None:
+            return f"its row {where} is not there"
+        if wanted is not None:
+            if found.version != wanted.version:
+                return f"its row {where} is of version {found.version}, not {wanted.version}"
+            return f"its row {where} has another content than its version {wanted.version}"
+        if self._cluster.shard_of(place.key.hash).id != place.shard:
+            return f"a row {where}, which does not own this index key"
+        if item is None:
+            return f"a row {where}, but there is no such item"
+        return f"a row {where} under an index key that the item does not have"
+
+    def _home(self, suspect: Suspect) -> DynamoDBShard:
+        return self._cluster.shard_of(suspect.row.hash)
+
+    def _partition(self, suspect: Suspect) -> int:
+        return self._cluster.partition_of(self._table.id, suspect.row.slot)

@@ -1,0 +1,183 @@
+"""Mending what verify finds."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from mynamo.operations.expect import Place
+from mynamo.operations.findings import MAX_EXAMPLES, Finding, Verdict
+from mynamo.operations.mend import is_wrong, mend
+from mynamo.operations.recheck import Decision, Rechecker, Suspect
+from mynamo.operations.verify import OnProgress, examine
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import RowKey, Table
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair did.
+
+    Attributes:
+        verdict: what was found before it.
+        dry_run: nothing was changed.
+        mended: findings that were mended, and were looked at again afterwards.
+        waiting: findings that are mended as soon as the indexers apply what was queued.
+        untouched: findings left alone, since the indexers stood still already.
+        failed: findings that are still there, or came back.
+        by_index: per index, how many were mended.
+        examples: some of what was done, for a person.
+    """
+
+    verdict: Verdict
+    dry_run: bool
+    mended: int
+    waiting: int
+    untouched: int
+    failed: int
+    by_index: dict[str, int]
+    examples: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to mend, as far as could be decided."""
+        left = self.verdict.findings - self.mended
+        return left <= 0 and not self.verdict.undecided and not self.verdict.unreadable
+
+    def __str__(self) -> str:
+        lines = [str(self.verdict)]
+        if self.dry_run:
+            lines.append(f"dry run: {self.verdict.findings:,} findings would be mended")
+        else:
+            mended = "".join(f", {name}: {n:,}" for name, n in sorted(self.by_index.items()))
+            lines.append(f"mended {self.mended:,} of {self.verdict.findings:,} findings{mended}")
+        lines += [f"  {example}" for example in self.examples]
+        if self.waiting:
+            lines.append(
+                f"{self.waiting:,} wait for the indexers: run `mynamo indexer` and "
+                f"`mynamo writer`, then `mynamo verify {self.verdict.table}`"
+            )
+        if self.untouched:
+            lines.append(f"{self.untouched:,} were left alone, as the indexers stand still")
+        if self.failed:
+            lines.append(f"{self.failed:,} could not be mended; `mynamo dlq` may say why")
+        return "\n".join(lines)
+
+
+def repair(
+    cluster: Cluster,
+    table_name: str,
+    *,
+    dry_run: bool = False,
+    wait: float = 30.0,
+    on_progress: OnProgress | None = None,
+) -> RepairReport:
+    """Verify a table, and mend what is certainly wrong, beside live writes.
+
+    The main table is right by definition; only rows of indexes are changed. Indexes that
+    are still being filled, differences that verify cannot decide and damaged items are
+    left alone.
+
+    Args:
+        dry_run: only say what would be mended.
+        wait: seconds that the indexers may take to catch up, before deciding and after
+            mending.
+        on_progress: see `verify`.
+
+    Raises:
+        See `verify`.
+    """
+    repairer = _Repairer(cluster, wait, dry_run)
+    verdict = examine(cluster, table_name, wait, on_progress, repairer.handle)
+    return repairer.report(verdict)
+
+
+class _Repairer:
+    """Mends findings as they come. Safe to share between threads."""
+
+    def __init__(self, cluster: Cluster, wait: float, dry_run: bool) -> None:
+        self._cluster = cluster
+        self._wait = wait
+        self._dry_run = dry_run
+        self._lock = threading.Lock()
+        self._stands_still = False
+        self._done: Counter[str] = Counter()
+        self._by_index: Counter[str] = Counter()
+        self._examples: list[str] = []
+
+    def handle(self, findings: list[Finding]) -> None:
+        """Mend a bounded number of findings, and look at them again."""
+        if self._dry_run:
+            self._note(f"would mend {finding}" for finding in findings)
+            return
+        if self._stands_still:
+            self._count("untouched", findings)
+            return
+        table = self._cluster.table_by_id(findings[0].index.table_id)
+        if table is None:  # dropped in the meantime
+            return
+        for finding in findings:
+            mend(self._cluster, table, finding)
+        decision = self._look_again(table, findings)
+        late = {_identity(suspect) for suspect in decision.undecided}
+        left = {_identity(finding) for finding in decision.findings}
+        with self._lock:
+            self._stands_still = self._stands_still or bool(decision.behind)
+        for finding in findings:
+            fate = _identity(finding)
+            if fate in late:
+                self._count("waiting", [finding])
+            elif fate in left:
+                self._count("failed", [finding])
+            else:
+                self._count("mended", [finding])
+                self._note([f"mended {finding}"])
+
+    def report(self, verdict: Verdict) -> RepairReport:
+        """All that was done."""
+        return RepairReport(
+            verdict=verdict,
+            dry_run=self._dry_run,
+            mended=self._done["mended"],
+            waiting=self._done["waiting"],
+            untouched=self._done["untouched"],
+            failed=self._done["failed"],
+            by_index=dict(self._by_index),
+            examples=tuple(self._examples),
+        )
+
+    def _look_again(self, table: Table, findings: Sequence[Finding]) -> Decision:
+        """Which of the findings are still there, once the indexers have applied the repair."""
+        suspects = [_suspect(f) for f in findings if f.index.kind == "GSI"]
+        decision = Rechecker(self._cluster, table, self._wait).decide(suspects)
+        still_wrong = [
+            finding
+            for finding in findings
+            if finding.index.kind == "LSI"
+            and is_wrong(self._cluster.shards[finding.shard], table, finding)
+        ]
+        return replace(decision, findings=[*decision.findings, *still_wrong])
+
+    def _count(self, fate: str, findings: Sequence[Finding]) -> None:
+        with self._lock:
+            self._done[fate] += len(findings)
+            if fate == "mended":
+                self._by_index.update(finding.index.name for finding in findings)
+
+    def _note(self, lines: Iterable[str]) -> None:
+        with self._lock:
+            room = MAX_EXAMPLES - len(self._examples)
+            self._examples += islice(lines, max(0, room))
+
+
+def _suspect(finding: Finding) -> Suspect:
+    place = Place(finding.index_shard, finding.index_key) if finding.kind == "ghost" else None
+    return Suspect(finding.index, finding.row, 0, place)
+
+
+def _identity(what: Finding | Suspect) -> tuple[int, RowKey, Place | None]:
+    suspect = _suspect(what) if isinstance(what, Finding) else what
+    return suspect.index.id, suspect.row, suspect.place

@@ -1,0 +1,194 @@
+"""What verify and repair ask of the servers: one statement, one function, one sentence of why.
+
+Scans go along a primary key from the last row seen; look-ups name whole primary keys. A
+chunk of either is bounded in rows and in bytes: items of 400 KB exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from mynamo.shards import sql
+from mynamo.shards.pool import Statement
+from mynamo.shards.tables import Index, IndexKey, RowKey, Table
+
+CHUNK_ROWS = 500
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Of items in one chunk; a single item may be larger, and is then a chunk of its own."""
+
+ITEM_ORDER = ("hash", "sort")
+LOCAL_ORDER = ("hash", "index_sort", "sort")
+GLOBAL_ORDER = ("index_hash", "index_sort", "hash", "sort")
+
+Values = Sequence[Any]
+
+
+class IndexRow(NamedTuple):
+    """The primary key of a row of a GSI."""
+
+    index_hash: bytes
+    index_sort: bytes
+    hash: bytes
+    sort: bytes
+
+    @property
+    def key(self) -> IndexKey:
+        """Where in the index it lies."""
+        return IndexKey(self.index_hash, self.index_sort)
+
+    @property
+    def item(self) -> RowKey:
+        """The item that it speaks of."""
+        return RowKey(self.hash, self.sort)
+
+
+SNAPSHOT: tuple[Statement, ...] = (
+    ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
+    ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
+)
+"""Everything up to the COMMIT sees the shard as it is now."""
+
+
+def item_sizes(table: Table, after: Values | None) -> Statement:
+    """The next items' sizes: how many of them fit into a chunk."""
+    return _scan("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, after)
+
+
+def items(table: Table, after: Values | None, rows: int) -> Statement:
+    """The next items."""
+    return _scan("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, after, rows)
+
+
+def local_row_sizes(index: Index, after: Values | None) -> Statement:
+    """The sizes of the items that the next rows of an LSI stand for; NULL: there is none."""
+    return _scan("l.hash, l.index_sort, l.sort, LENGTH(m.item)", *_beside_items(index), after)
+
+
+def local_rows(index: Index, after: Values | None, rows: int) -> Statement:
+    """The next rows of an LSI, each with its item; NULL: there is none."""
+    return _scan("l.hash, l.index_sort, l.sort, m.item", *_beside_items(index), after, rows)
+
+
+def global_rows(index: Index, after: Values | None) -> Statement:
+    """The next rows of a GSI, without their items: what they stand for decides."""
+    columns = "index_hash, index_sort, hash, sort, version"
+    return _scan(columns, sql.index_table(index), GLOBAL_ORDER, after)
+
+
+def item_sizes_of(table: Table, keys: Iterable[Values]) -> Statement:
+    """The sizes of certain items."""
+    return _look_up("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, keys)
+
+
+def items_of(table: Table, keys: Iterable[Values]) -> Statement:
+    """Certain items."""
+    return _look_up("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, keys)
+
+
+def versions_of(table: Table, keys: Iterable[Values]) -> Statement:
+    """The versions of certain items."""
+    return _look_up("hash, sort, version", sql.main_table(table.id), ITEM_ORDER, keys)
+
+
+def local_rows_of(index: Index, keys: Iterable[Values]) -> Statement:
+    """Which of certain rows an LSI has."""
+    return _look_up("hash, index_sort, sort", sql.index_table(index), LOCAL_ORDER, keys)
+
+
+def global_rows_of(index: Index, keys: Iterable[Values]) -> Statement:
+    """Certain rows of a GSI."""
+    columns = "index_hash, index_sort, hash, sort, version, item"
+    return _look_up(columns, sql.index_table(index), GLOBAL_ORDER, keys)
+
+
+def event_of(version: int) -> Statement:
+    """The event of a change that was made a short while ago."""
+    return "SELECT payload FROM mynamo_outbox WHERE id = %s", (version,)
+
+
+def lock_item(table: Table, row: RowKey) -> Statement:
+    """An item, and nobody may change it until the transaction ends."""
+    main = sql.main_table(table.id)
+    return f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row
+
+
+def hold_place(table: Table, row: RowKey) -> Statement:
+    """A row in place of an absent item: the only lock that keeps it absent."""
+    return f"INSERT INTO {sql.main_table(table.id)} VALUES (%s, %s, 0, '')", row
+
+
+def leave_place(table: Table, row: RowKey) -> Statement:
+    """Take back what `hold_place` put there."""
+    return f"DELETE FROM {sql.main_table(table.id)} WHERE hash = %s AND sort = %s", row
+
+
+def delete_global(index: Index, row: IndexRow, version: int, item: bytes) -> Statement:
+    """Take a row out of a GSI, if it still is the one that was examined."""
+    matches, values = _any_of(GLOBAL_ORDER, [row])
+    return (
+        f"DELETE FROM {sql.index_table(index)} WHERE {matches} AND version = %s AND item = %s",
+        (*values, version, item),
+    )
+
+
+def fitting(sizes: Iterable[int | None]) -> int:
+    """How many of these items make a chunk: at least one, if there is any."""
+    total = rows = 0
+    for size in sizes:
+        total += size or 0
+        if rows and total > CHUNK_BYTES:
+            break
+        rows += 1
+    return rows
+
+
+def groups(sizes: Sequence[tuple[RowKey, int]]) -> Iterator[list[RowKey]]:
+    """Divide items into chunks."""
+    start = 0
+    while start < len(sizes):
+        end = start + fitting(size for _, size in sizes[start : start + CHUNK_ROWS])
+        yield [row for row, _ in sizes[start:end]]
+        start = end
+
+
+def _beside_items(index: Index) -> tuple[str, tuple[str, ...]]:
+    main = sql.main_table(index.table_id)
+    source = f"{sql.index_table(index)} l LEFT JOIN {main} m ON m.hash = l.hash AND m.sort = l.sort"
+    return source, tuple(f"l.{column}" for column in LOCAL_ORDER)
+
+
+def _scan(
+    columns: str, source: str, order: tuple[str, ...], after: Values | None, rows: int | None = None
+) -> Statement:
+    where, values = _above(order, after) if after is not None else ("", ())
+    limit = CHUNK_ROWS if rows is None else rows
+    return (
+        f"SELECT {columns} FROM {source}{where} ORDER BY {', '.join(order)} LIMIT {limit:d}",
+        values,
+    )
+
+
+def _above(order: tuple[str, ...], after: Values) -> tuple[str, Values]:
+    """Beyond a row. Not `(a, b) > (x, y)`: neither server walks an index by that."""
+    ranges: list[str] = []
+    values: list[Any] = []
+    for position, column in reversed(list(enumerate(order))):
+        ranges.append(" AND ".join([*(f"{c} = %s" for c in order[:position]), f"{column} > %s"]))
+        values += after[: position + 1]
+    return " WHERE (" + ") OR (".join(ranges) + ")", values
+
+
+def _look_up(
+    columns: str, source: str, order: tuple[str, ...], keys: Iterable[Values]
+) -> Statement:
+    where, values = _any_of(order, keys)
+    return f"SELECT {columns} FROM {source} WHERE {where}", values
+
+
+def _any_of(columns: tuple[str, ...], keys: Iterable[Values]) -> tuple[str, list[Any]]:
+    """One of these rows; both servers look each of them up by the primary key."""
+    listed = [tuple(key) for key in keys]
+    one = "(" + ", ".join(["%s"] * len(columns)) + ")"
+    where = f"({', '.join(columns)}) IN ({', '.join([one] * len(listed))})"
+    return where, [value for key in listed for value in key]

@@ -1,0 +1,68 @@
+"""Which reading finds the items that have given attributes at the least cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.tables import Index, Table
+
+ChoiceKind = Literal["item", "primary key", "local index", "global index", "scan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A reading that finds every item with the given attributes, and perhaps others.
+
+    Attributes:
+        kind: "item" reads one by its whole key; "primary key" those of one hash key; an
+            index those with its keys; "scan" all.
+        index: for the two kinds of index.
+        settled: the given attributes that every item it finds has.
+    """
+
+    kind: ChoiceKind
+    index: Index | None = None
+    settled: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.index.name}" if self.index else self.kind
+
+
+SCAN = Choice("scan")
+
+
+def choose(table: Table, given: StoredItem) -> Choice:
+    """Choose by what is cheapest: item, LSI, hash key, GSI, scan.
+
+    An index serves only if *all* of its key attributes are given, each of the key's type:
+    an item that lacks one of them, or has it in another type, is not in the index, but may
+    still be one of those that are looked for.
+
+    Args:
+        given: attributes and the values they must have.
+    """
+    if all(name in given for name in table.key_names):
+        return Choice("item", settled=frozenset(table.key_names))
+    if table.hash_key.name in given:
+        for index in table.local_indexes:
+            if _serves(index, given):
+                return Choice("local index", index, _keys(index))
+        return Choice("primary key", settled=frozenset({table.hash_key.name}))
+    serving = [index for index in table.global_indexes if _serves(index, given)]
+    # A GSI answers with what it projects: whole items only if that is everything.
+    whole = [index for index in serving if index.projection.type == "ALL"]
+    if whole:
+        best = max(whole, key=lambda index: len(_keys(index)))
+        return Choice("global index", best, _keys(best))
+    return SCAN
+
+
+def _serves(index: Index, given: StoredItem) -> bool:
+    return index.status == "ACTIVE" and index.key_of(given) is not None
+
+
+def _keys(index: Index) -> frozenset[str]:
+    names = {index.hash_key.name}
+    return frozenset(names | {index.sort_key.name} if index.sort_key else names)

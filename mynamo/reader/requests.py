@@ -1,0 +1,177 @@
+"""Queries and scans, resolved: from names and values to ranges of rows on shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
+from mynamo.reader.access import Access, Position, access_to
+from mynamo.reader.conditions import Comparison, SortCondition, StoredValue, key_bytes
+from mynamo.reader.fetching import Stretch
+from mynamo.reader.page_tokens import Order, Reading, fingerprint
+from mynamo.reader.pages import Plan, PlanKind
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.filling import progress
+from mynamo.shards.keys import MAX_HASH_KEY, hash_of, segment_range, slot_range
+from mynamo.shards.tables import Index, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A query or scan that knows where its rows are.
+
+    Attributes:
+        stretches: what to read, in order.
+        reading: what its page tokens belong to.
+        kind, summary: for its plan.
+    """
+
+    access: Access
+    stretches: tuple[Stretch, ...]
+    reading: Reading
+    kind: PlanKind
+    summary: str
+
+    def plan(self, shards: Sequence[int]) -> Plan:
+        """How it was, or would be, answered."""
+        index = self.access.index
+        return Plan(self.kind, index.name if index else None, tuple(shards), self.summary)
+
+    def behind(self, position: Position | None) -> tuple[Stretch, ...]:
+        """The stretches that are not read yet, when `position` is the last row read."""
+        if position is None or self.reading.order is not Order.SCAN:
+            return self.stretches
+        return tuple(s for s in self.stretches if not _ends_before(s, position[0]))
+
+
+def ready_table(cluster: Cluster, name: str, index_name: str | None) -> tuple[Table, Index | None]:
+    """The table and the index, asking the catalog again before saying that they are not there.
+
+    Raises:
+        TableNotFound, IndexNotFound: there is none of that name.
+        IndexNotReady: the index is still being filled; says how far it is.
+    """
+    table = cluster.table(name)
+    if index_name is None:
+        return table, None
+    try:
+        index = table.index(index_name)
+    except IndexNotFound:
+        index = None
+    if index is None or index.status != "ACTIVE":
+        cluster.refresh()
+        table = cluster.table(name)
+        index = table.index(index_name)
+    if index.status != "ACTIVE":
+        done = progress(cluster, index)
+        left_out = f", {done.skipped} unfit for it" if done.skipped else ""
+        raise IndexNotReady(
+            f"index {index.name} of table {name} is {index.status}: {done.fraction:.0%} of the "
+            f"table is read, {done.rows} items are on their way into it{left_out}; "
+            "`mynamo writer` and `mynamo indexer` fill it, wait until it is ACTIVE"
+        )
+    return table, index
+
+
+def resolve_query(
+    cluster: Cluster,
+    table: Table,
+    index: Index | None,
+    hash_value: StoredValue,
+    sort: SortCondition | None,
+    descending: bool,
+) -> Resolved:
+    """Where the items of one hash key are: on one shard, whatever the index.
+
+    Raises:
+        InvalidItem, InvalidRequest: a value is not fit for its key.
+    """
+    keyed: Table | Index = index if index is not None else table
+    hash16 = hash_of(key_bytes(keyed.hash_key, hash_value, MAX_HASH_KEY, "hash"))
+    comparisons: tuple[Comparison, ...] = ()
+    if sort is not None:
+        if keyed.sort_key is None:
+            raise InvalidRequest(
+                f"{keyed.name} has no sort key, so there can be no condition on it"
+            )
+        comparisons = sort.comparisons(keyed.sort_key)
+    access = access_to(table, index)
+    hash_column, sort_column = access.columns[:2]
+    bounds: list[tuple[str, Comparison]] = [(hash_column, ("=", hash16))]
+    bounds += [(sort_column, comparison) for comparison in comparisons]
+    kinds: dict[str, PlanKind] = {"LSI": "local index", "GSI": "global index"}
+    columns = ", ".join(_bare(column) for column in access.columns[: 2 if comparisons else 1])
+    joined = ", each with its row of the table" if index and index.kind == "LSI" else ""
+    return Resolved(
+        access=access,
+        stretches=(Stretch(cluster.shard_of(hash16), tuple(bounds)),),
+        reading=Reading(
+            table.id,
+            index.id if index else 0,
+            Order.DESCENDING if descending else Order.ASCENDING,
+            fingerprint(cluster.fingerprint, hash16, comparisons),
+        ),
+        kind=kinds[index.kind] if index else "primary key",
+        summary=f"range of ({columns}){joined}",
+    )
+
+
+def resolve_scan(
+    cluster: Cluster,
+    table: Table,
+    index: Index | None,
+    segment: int | None,
+    total_segments: int | None,
+) -> Resolved:
+    """Where all items are, or those of one segment: on every shard, in the order of hashes.
+
+    Raises:
+        InvalidRequest: only one of segment and total is given, or they are out of range.
+    """
+    if (segment is None) != (total_segments is None):
+        raise InvalidRequest(
+            "segment and total_segments belong together: give both, or neither for one segment"
+        )
+    low, high = segment_range(segment or 0, total_segments or 1)
+    access = access_to(table, index)
+    column = access.columns[0]
+    stretches = []
+    for owned in cluster.snapshot.slots:
+        first, end = slot_range(owned.first, owned.last)
+        begin, stop = max(low, first), _lower(high, end)
+        if stop is not None and stop <= begin:
+            continue
+        bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
+        if stop is not None:
+            bounds.append((column, ("<", stop)))
+        stretches.append(Stretch(cluster.shards[owned.shard_id], tuple(bounds)))
+    source = f"{index.kind} {index.name}" if index else "the table"
+    part = "" if total_segments is None else f", segment {segment} of {total_segments}"
+    return Resolved(
+        access=access,
+        stretches=tuple(stretches),
+        reading=Reading(
+            table.id,
+            index.id if index else 0,
+            Order.SCAN,
+            fingerprint(cluster.fingerprint, segment or 0, total_segments or 1),
+        ),
+        kind="scan",
+        summary=f"all of {source} by {_bare(column)}{part}",
+    )
+
+
+def _lower(one: bytes | None, other: bytes | None) -> bytes | None:
+    """The lower of two upper bounds, where None is above everything."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
+
+
+def _ends_before(stretch: Stretch, hash16: bytes) -> bool:
+    return any(operator == "<" and bound <= hash16 for _, (operator, bound) in stretch.bounds)
+
+
+def _bare(column: str) -> str:
+    return column.rpartition(".")[2]

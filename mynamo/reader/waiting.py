@@ -1,0 +1,119 @@
+"""Reading your own writes from a global index: waiting until it has applied them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from mynamo.errors import ConsistencyTimeout, InvalidToken
+from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Statement
+from mynamo.shards.tables import Index
+
+FIRST_PAUSE = 0.005
+LONGEST_PAUSE = 0.05
+_IDS_PER_STATEMENT = 500
+
+
+class Written(Protocol):
+    """Anything with a consistency token, such as a producer's receipt."""
+
+    @property
+    def token(self) -> str:
+        """The token's text."""
+
+
+After = str | Written | Iterable[str | Written] | None
+"""Which writes an index must contain: a token, a receipt, or several of either."""
+
+
+def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
+    """The tokens that a caller gave.
+
+    Raises:
+        InvalidToken: one is damaged, or of another cluster.
+    """
+    tokens = []
+    for text in _texts(after):
+        token = ConsistencyToken.parse(text)
+        if token.cluster != cluster.fingerprint or token.shard not in cluster.shards:
+            raise InvalidToken(f"the consistency token {token} belongs to another cluster")
+        tokens.append(token)
+    return tokens
+
+
+def _texts(after: After) -> list[str]:
+    if after is None:
+        return []
+    if isinstance(after, str):
+        return [after]
+    if isinstance(after, Iterable):
+        return [text for each in after for text in _texts(each)]
+    return [after.token]
+
+
+def wait_until_applied(
+    cluster: Cluster, index: Index, tokens: Sequence[ConsistencyToken], timeout: float
+) -> None:
+    """Wait until every index has applied these writes.
+
+    Args:
+        index: for the message.
+        timeout: seconds.
+
+    Raises:
+        ConsistencyTimeout: it has not, in that time.
+        ShardUnavailable: a shard that has one of the writes does not answer.
+    """
+    deadline = time.monotonic() + timeout
+    waiting = _by_shard(tokens)
+    pause = FIRST_PAUSE
+    while True:
+        waiting = {shard: ids for shard, ids in _pending(cluster, waiting) if ids}
+        if not waiting:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            count = sum(len(ids) for ids in waiting.values())
+            shards = ", ".join(str(shard) for shard in sorted(waiting))
+            raise ConsistencyTimeout(
+                f"index {index.name} has not applied {count} of the writes to wait for (committed "
+                f"on shard {shards}) within {timeout:g} s; `mynamo lag` shows how far behind it "
+                "is: check that `mynamo writer` and `mynamo indexer` run and that Kafka answers"
+            )
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def pending_statement(ids: Sequence[int]) -> Statement:
+    """Which of these outbox rows of a shard not every index has applied yet.
+
+    A row that is gone was published and applied, or no index waits for it.
+    """
+    marks = ", ".join(["%s"] * len(ids))
+    return (
+        "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY) STRAIGHT_JOIN mynamo_stream AS s"
+        f" ON s.part = o.part WHERE o.id IN ({marks}) AND o.feeds = 1"
+        " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
+        ids,
+    )
+
+
+def _by_shard(tokens: Sequence[ConsistencyToken]) -> dict[int, list[int]]:
+    waiting: dict[int, list[int]] = {}
+    for token in set(tokens):
+        if token.version:
+            waiting.setdefault(token.shard, []).append(token.version)
+    return waiting
+
+
+def _pending(cluster: Cluster, waiting: dict[int, list[int]]) -> Iterable[tuple[int, list[int]]]:
+    for shard, ids in waiting.items():
+        pending: list[int] = []
+        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+            some = ids[start : start + _IDS_PER_STATEMENT]
+            found = cluster.shards[shard].run(pending_statement(some))[0].rows
+            pending += [row[0] for row in found]
+        yield shard, pending

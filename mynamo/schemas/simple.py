@@ -1,0 +1,80 @@
+"""The short definitions that the simple interface takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from mynamo.schemas.table import (
+    GlobalIndexSchema,
+    Key,
+    LocalIndexSchema,
+    TableSchema,
+    parse,
+)
+
+
+class _Definition(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+
+
+class SimpleTable(_Definition):
+    """`{"table": "orders", "hash_key": "id", "sort_key": "day:N", "columns": ["name"]}`.
+
+    Attributes:
+        hash_key, sort_key: strings, unless written "name:N" or "name:B".
+        columns: further attributes, for people: an item may have any.
+    """
+
+    hash_key: Key
+    sort_key: Key | None = None
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def schema_of(cls, definition: Any) -> TableSchema:
+        """The table's full definition.
+
+        Raises:
+            InvalidSchema: the short one is not valid.
+        """
+        short = parse(cls, definition)
+        return TableSchema.parse(
+            {"name": short.table, "hash_key": short.hash_key, "sort_key": short.sort_key}
+        )
+
+
+class SimpleIndex(_Definition):
+    """`{"table": "orders", "index_column": "price:N", "index_name": "by_price"}`.
+
+    Attributes:
+        index_column: a string, unless written "name:N" or "name:B".
+        index_name: by default the column with "_lsi" or "_gsi" behind it.
+    """
+
+    index_column: Key
+    index_name: str | None = None
+
+    @classmethod
+    def local_of(cls, definition: Any) -> tuple[str, LocalIndexSchema]:
+        """The table's name, and an LSI whose sort key is the column.
+
+        Raises:
+            InvalidSchema: the short definition is not valid.
+        """
+        short = parse(cls, definition)
+        name = short.index_name or f"{short.index_column.name}_lsi"
+        return short.table, parse(LocalIndexSchema, {"name": name, "sort_key": short.index_column})
+
+    @classmethod
+    def global_of(cls, definition: Any) -> tuple[str, GlobalIndexSchema]:
+        """The table's name, and a GSI whose hash key is the column.
+
+        Raises:
+            InvalidSchema: the short definition is not valid.
+        """
+        short = parse(cls, definition)
+        name = short.index_name or f"{short.index_column.name}_gsi"
+        return short.table, parse(GlobalIndexSchema, {"name": name, "hash_key": short.index_column})

@@ -1,0 +1,106 @@
+"""The rounds of a writer worker: unfinished definitions, new indexes, old command ids."""
+
+from __future__ import annotations
+
+import time
+
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.definitions import is_settled, settle
+from mynamo.shards.tables import Index, Table
+from mynamo.writer.commands import REMEMBERED
+from mynamo.writer.restate import activate_if_filled, fill_chunk
+
+ABANDONED = 10.0
+"""Seconds after which a change of definitions counts as abandoned by whoever began it."""
+_FILL_SECONDS = 0.5
+"""For which one round fills one index on one shard."""
+_PURGE_EVERY = 60.0
+_PURGE_ROWS = 1_000
+
+
+class Maintenance:
+    """Finishes what others began. Any number of workers may do so at once.
+
+    Args:
+        cluster: to look after.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._unsettled: dict[tuple[int, int], float] = {}
+        self._purge_at = 0.0
+
+    def round(self) -> bool:
+        """Do what there is to do now.
+
+        Returns:
+            Whether there is more of it right away.
+
+        Raises:
+            ShardUnavailable: some of it was not done; call again.
+        """
+        self._cluster.refresh()
+        self._settle()
+        more = self._fill()
+        if time.monotonic() >= self._purge_at and not self._purge():
+            self._purge_at = time.monotonic() + _PURGE_EVERY
+        return more
+
+    def _settle(self) -> None:
+        found = {}
+        for table in self._cluster.snapshot.tables.values():
+            if not is_settled(table) or self._is_unknown_somewhere(table):
+                change = (table.id, table.version)
+                found[change] = self._unsettled.get(change, time.monotonic())
+        self._unsettled = found
+        for (table_id, version), since in found.items():
+            if time.monotonic() - since > ABANDONED:
+                settle(self._cluster, table_id)
+                del self._unsettled[table_id, version]
+                return  # the others in the next round, by what the catalog says then
+
+    def _is_unknown_somewhere(self, table: Table) -> bool:
+        """Whether a shard has not heard of an index that is to be filled."""
+        filling = [index.id for index in _creating(table)]
+        return any(
+            shard.run(
+                (f"SELECT COUNT(*) FROM mynamo_backfill WHERE index_id IN ({_marks(filling)})",
+                 filling)
+            )[0].rows[0][0] < len(filling)
+            for shard in self._cluster.shards.values() if filling
+        )  # fmt: skip
+
+    def _fill(self) -> bool:
+        more = False
+        for table in self._cluster.snapshot.tables.values():
+            for index in _creating(table):
+                for shard in self._cluster.shards.values():
+                    enough = time.monotonic() + _FILL_SECONDS
+                    while fill_chunk(self._cluster, shard, index):
+                        if time.monotonic() > enough:
+                            more = True
+                            break
+                activate_if_filled(self._cluster, index)
+        return more
+
+    def _purge(self) -> bool:
+        """Forget commands that cannot come again; returns whether there may be more."""
+        more = False
+        for shard in self._cluster.shards.values():
+            done = shard.run(
+                (f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
+                 f" ORDER BY done_at LIMIT {_PURGE_ROWS:d}", (round(REMEMBERED * 1_000_000),))
+            )[0]  # fmt: skip
+            more = more or done.count == _PURGE_ROWS
+        return more
+
+
+def _creating(table: Table) -> list[Index]:
+    if table.status != "ACTIVE":
+        return []
+    return [index for index in table.indexes if index.status == "CREATING"]
+
+
+def _marks(values: list[int]) -> str:
+    return ", ".join(["%s"] * len(values))

@@ -1,0 +1,217 @@
+"""`Relay`: takes committed changes from a shard's outbox to Kafka, in commit order per item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from mynamo.log.clients import Message
+from mynamo.log.publisher import Publisher
+from mynamo.schemas.events import complete_event
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Statement
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.writer.lease import EXPIRY, Lease, LeaseLost, RelayState
+from mynamo.writer.sweep import Sweep
+
+BATCH_ROWS = 500
+BATCH_BYTES = 12 * 1024 * 1024
+"""Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
+
+
+class Relay:
+    """Sequences and publishes one shard's changes, while it holds the shard's lease.
+
+    Use by one thread. It keeps nothing in memory that the database does not say again, so
+    a step that failed, wherever, is simply followed by the next one.
+
+    Args:
+        cluster: which the shard belongs to.
+        shard: whose outbox.
+        owner: a name that no other relay has, up to 64 bytes.
+        publisher: of the changes.
+    """
+
+    def __init__(
+        self, cluster: Cluster, shard: DynamoDBShard, owner: str, publisher: Publisher
+    ) -> None:
+        self.shard = shard
+        self.lease = Lease(shard, owner)
+        self._topic = cluster.config.kafka.changes_topic
+        self._publisher = publisher
+        self._sweep = Sweep(shard)
+        self._limit = BATCH_ROWS
+
+    @property
+    def holding(self) -> bool:
+        """Whether it held the lease at its last step."""
+        return self.lease.epoch is not None
+
+    def step(self) -> int:
+        """Do what there is to do now, a batch at the most.
+
+        Returns:
+            How many rows it sequenced, published or deleted; 0: poll again later.
+
+        Raises:
+            ShardUnavailable, LogUnavailable: nothing is lost; call again.
+        """
+        try:
+            # 1. The lease. A crash here: another relay takes over when it has expired.
+            state = self.lease.hold()
+            if state is None:
+                return 0
+            # 2. Numbers for what has none. A crash before the commit: nothing happened;
+            #    after it: the numbers stay, and whoever comes next publishes by them.
+            sequenced, last_seq = self._sequence() if state.waiting else (0, state.last_seq)
+            # 3. To Kafka, all acknowledged. A crash here: the next one publishes the same
+            #    numbers again, and consumers leave out those that they have seen.
+            published, reached = self._publish(state, last_seq)
+            # 4. Note how far it came. A crash before that: as in 3.
+            if reached > state.published_seq:
+                self._move(state.published_seq, reached)
+            # 5. Delete what nobody needs any more. A crash here: the next one does it.
+            deleted = self._sweep.step(busy=bool(sequenced or published))
+        except LeaseLost:
+            return 0
+        return sequenced + published + deleted
+
+    def release(self) -> None:
+        """Give up the lease.
+
+        Raises:
+            ShardUnavailable: it will expire by itself.
+        """
+        self.lease.release()
+
+    def _sequence(self) -> tuple[int, int]:
+        """Give numbers to committed rows; returns how many, and the last number."""
+        with self.shard.session() as session:
+            _, lease, streams, rows = session.run(
+                ("BEGIN", ()),
+                ("SELECT owner, epoch, last_seq FROM mynamo_relay FOR UPDATE", ()),
+                ("SELECT part, last_seq FROM mynamo_stream", ()),
+                ("SELECT id, part, feeds FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 f" WHERE seq IS NULL ORDER BY id LIMIT {BATCH_ROWS:d}", ()),
+            )  # fmt: skip
+            owner, epoch, last_seq = lease.rows[0]
+            if (owner, epoch) != self.lease.guard:
+                session.rollback()
+                self.lease.lost()
+            numbers, last_by_part = number(rows.rows, last_seq, dict(streams.rows))
+            last_seq += len(numbers)
+            session.run(
+                *([_set_numbers(numbers)] if numbers else []),
+                *(("UPDATE mynamo_stream SET last_seq = %s WHERE part = %s", (last, part))
+                  for part, last in sorted(last_by_part.items())),
+                (f"UPDATE mynamo_relay SET last_seq = %s, expires = {EXPIRY}", (last_seq,)),
+                ("COMMIT", ()),
+            )  # fmt: skip
+        return len(numbers), last_seq
+
+    def _publish(self, state: RelayState, last_seq: int) -> tuple[int, int]:
+        """Publish the next rows; returns how many, and up to which number all are in Kafka."""
+        if last_seq <= state.published_seq:
+            return 0, last_seq
+        up_to = self._extent(state.published_seq)
+        if up_to is None:  # what there was has been deleted, as nobody needs it
+            return 0, last_seq
+        with self.shard.session() as session:
+            rows = session.run(
+                ("SELECT id, seq, previous, part, feeds, item_version, created, payload"
+                 " FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 " WHERE seq > %s AND seq <= %s ORDER BY seq",
+                 (state.published_seq, up_to))
+            )[0].rows  # fmt: skip
+        self._publisher.send([self._message(row) for row in rows], self.lease.renew)
+        return len(rows), up_to
+
+    def _extent(self, after: int) -> int | None:
+        """The last of the rows after a number that fit into one batch; None: no rows."""
+        with self.shard.session() as session:
+            rows = session.run(
+                ("SELECT seq, OCTET_LENGTH(payload) FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 f" WHERE seq > %s ORDER BY seq LIMIT {self._limit:d}", (after,))
+            )[0].rows  # fmt: skip
+        size = 0
+        for count, (_, length) in enumerate(rows):
+            size += length
+            if size > BATCH_BYTES and count > 0:
+                # Reading a length reads the payload: with large ones, ask for fewer.
+                self._limit = 2 * count
+                return int(rows[count - 1][0])
+        self._limit = min(BATCH_ROWS, 4 * self._limit)
+        return int(rows[-1][0]) if rows else None
+
+    def _move(self, before: int, after: int) -> None:
+        """Note how far it is published, unless someone asked to publish again in between."""
+        with self.shard.session() as session:
+            moved, lease = session.run(
+                (f"UPDATE mynamo_relay SET published_seq = %s, expires = {EXPIRY}"
+                 " WHERE owner = %s AND epoch = %s AND published_seq = %s",
+                 (after, *self.lease.guard, before)),
+                ("SELECT owner, epoch FROM mynamo_relay", ()),
+            )  # fmt: skip
+        if not moved.count and lease.rows[0] != self.lease.guard:
+            self.lease.lost()
+
+    def _message(self, row: tuple[Any, ...]) -> Message:
+        outbox_id, seq, previous, part, feeds, item_version, created, payload = row
+        content = orjson.loads(payload)
+        value = complete_event(
+            payload,
+            shard=self.shard.id,
+            outbox_id=outbox_id,
+            version=outbox_id if item_version is None else item_version,
+            partition=part,
+            sequence=seq,
+            previous=previous,
+            feeds=bool(feeds),
+            committed_at=created,
+        )
+        headers = [
+            ("table", content["table"].encode()),
+            ("event_id", f"{self.shard.id}-{outbox_id}".encode()),
+            ("shard", str(self.shard.id).encode()),
+            ("sequence", str(seq).encode()),
+        ]
+        key = f"{content['table_id']}:".encode() + orjson.dumps(content["keys"])
+        return self._topic, part, key, value, headers
+
+
+def number(
+    rows: Sequence[tuple[int, int, int]], last_seq: int, last_by_part: dict[int, int]
+) -> tuple[list[tuple[int, int, int]], dict[int, int]]:
+    """Number rows densely, and chain those that feed an index with their stream.
+
+    Args:
+        rows: id, partition, feeds.
+        last_seq: the last number given so far.
+        last_by_part: per partition, the last number given to a row that feeds an index.
+
+    Returns:
+        Per row: id, number, the number before it in its stream; and the partitions whose
+        last number changed, with it.
+    """
+    numbers: list[tuple[int, int, int]] = []
+    changed: dict[int, int] = {}
+    for row_id, part, feeds in rows:
+        last_seq += 1
+        numbers.append((row_id, last_seq, changed.get(part, last_by_part.get(part, 0))))
+        if feeds:
+            changed[part] = last_seq
+    return numbers, changed
+
+
+def _set_numbers(numbers: Sequence[tuple[int, int, int]]) -> Statement:
+    """One statement for many rows: a lookup by primary key for each."""
+    return (
+        "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$[0]',"
+        " seq BIGINT UNSIGNED PATH '$[1]', previous BIGINT UNSIGNED PATH '$[2]')) numbers"
+        # By primary key even when there are few rows: a scan would wait for uncommitted ones.
+        " STRAIGHT_JOIN mynamo_outbox o FORCE INDEX (PRIMARY) ON o.id = numbers.id"
+        " SET o.seq = numbers.seq, o.previous = numbers.previous",
+        (orjson.dumps(numbers).decode(),),
+    )

@@ -1,0 +1,164 @@
+"""`run_writer`: a writer worker. Run two or more; they share the work and replace each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
+from mynamo.log import Publisher, ensure_topics
+from mynamo.shards.cluster import Cluster
+from mynamo.writer.maintenance import Maintenance
+from mynamo.writer.queue import WriteQueue
+from mynamo.writer.relay import Relay
+
+log = logging.getLogger(__name__)
+
+_BUSY_PAUSE = 0.005
+_IDLE_PAUSE = 0.05
+_STANDBY_PAUSE = 0.5
+_ROUND_PAUSE = 1.0
+_TOPICS_EVERY = 15.0
+_MAX_RETRY_PAUSE = 1.0
+_MAX_RESTART_PAUSE = 30.0
+_CLOSING = 8.0
+"""Seconds that the parts of a worker have to end; what still waits for a server then is left."""
+
+
+def run_writer(
+    cluster: Cluster, stop: threading.Event, *, relay: bool = True, queue: bool = True
+) -> None:
+    """Do a writer worker's work until told to stop, whatever servers come and go meanwhile.
+
+    Args:
+        cluster: to work for.
+        stop: when it is set, this gives up its leases and returns within seconds.
+        relay: publish committed changes: one thread per shard, each only while it holds
+            the shard's lease.
+        queue: apply queued writes.
+    """
+    publisher = Publisher(cluster.config.kafka)
+    owner = f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    relays = [Relay(cluster, shard, owner, publisher) for shard in cluster.shards.values()]
+    parts: dict[str, Callable[[], None]] = {"maintenance": partial(_maintain, cluster, stop)}
+    if relay:
+        parts |= {f"relay-{r.shard.id}": partial(_relay, r, stop) for r in relays}
+    if queue:
+        parts["queue"] = partial(_consume, cluster, publisher, stop)
+    threads = [
+        threading.Thread(target=_keep_up, args=(name, part, stop), name=name, daemon=True)
+        for name, part in parts.items()
+    ]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    deadline = time.monotonic() + _CLOSING
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for each in relays:  # of those whose threads still wait for Kafka
+        with suppress(ShardUnavailable):
+            each.release()
+    publisher.close()
+
+
+def _relay(relay: Relay, stop: threading.Event) -> None:
+    pause, trouble = _BUSY_PAUSE, Trouble(f"relay of {relay.shard.where}", stop)
+    try:
+        while not stop.is_set():
+            try:
+                done = relay.step()
+            except LogUnavailable as failure:
+                with suppress(ShardUnavailable):
+                    relay.release()  # perhaps another worker reaches Kafka
+                trouble.wait(failure)
+                continue
+            except Unavailable as failure:
+                trouble.wait(failure)
+                continue
+            trouble.over()
+            pause = _BUSY_PAUSE if done else min(_IDLE_PAUSE, pause * 1.5)
+            stop.wait(pause if relay.holding else _STANDBY_PAUSE)
+    finally:
+        with suppress(ShardUnavailable):
+            relay.release()
+
+
+def _consume(cluster: Cluster, publisher: Publisher, stop: threading.Event) -> None:
+    queue, trouble = WriteQueue(cluster, publisher), Trouble("queue of writes", stop)
+    try:
+        while not stop.is_set():
+            try:
+                queue.step()
+            except Unavailable as failure:
+                trouble.wait(failure)
+                continue
+            trouble.over()
+    finally:
+        queue.close()
+
+
+def _maintain(cluster: Cluster, stop: threading.Event) -> None:
+    maintenance, trouble = Maintenance(cluster), Trouble("maintenance", stop)
+    topics_at = 0.0
+    while not stop.is_set():
+        try:
+            more = maintenance.round()
+            if time.monotonic() >= topics_at:
+                ensure_topics(cluster.config.kafka)
+                topics_at = time.monotonic() + _TOPICS_EVERY
+        except Unavailable as failure:
+            trouble.wait(failure)
+            continue
+        trouble.over()
+        stop.wait(0 if more else _ROUND_PAUSE)
+
+
+class Trouble:
+    """A server that does not answer: said once, with growing pauses, and once when over.
+
+    Args:
+        what: has the trouble, for the log.
+        stop: ends a pause.
+    """
+
+    def __init__(self, what: str, stop: threading.Event) -> None:
+        self._what = what
+        self._stop = stop
+        self._attempts = 0
+
+    def wait(self, failure: Unavailable) -> None:
+        """Wait before the next attempt."""
+        if self._attempts == 0 and not self._stop.is_set():
+            log.warning("%s waits: %s", self._what, failure)
+        self._stop.wait(min(_MAX_RETRY_PAUSE, 0.05 * 2 ** min(self._attempts, 10)))
+        self._attempts += 1
+
+    def over(self) -> None:
+        """An attempt has succeeded."""
+        if self._attempts:
+            log.info("%s goes on", self._what)
+            self._attempts = 0
+
+
+def _keep_up(name: str, part: Callable[[], None], stop: threading.Event) -> None:
+    """Run a part of the worker; when it fails in a way nobody foresaw, start it again."""
+    pause = 0.5
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            part()
+        except Exception:
+            if stop.is_set():  # servers and connections are going away
+                return
+            if time.monotonic() - started > _MAX_RESTART_PAUSE:
+                pause = 0.5
+            log.exception("the worker's part %s failed; it starts again in %g s", name, pause)
+            stop.wait(pause)
+            pause = min(_MAX_RESTART_PAUSE, pause * 2)

@@ -1,0 +1,99 @@
+"""Comparing every GSI of a table with what its items say, by plain SQL, reading everything.
+
+Independent of the production code that writes and verifies indexes, but for the encoding
+of keys and the routing of hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mynamo.schemas.items import StoredItem, dump_item, load_item
+from mynamo.schemas.table import KeyAttribute
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.keys import encode_key, hash_of
+from mynamo.shards.tables import Index, Table
+
+Rows = dict[tuple[bytes, ...], tuple[int, bytes]]
+"""By primary key: version and item."""
+
+
+def gsi_damage(cluster: Cluster, table_name: str) -> list[str]:
+    """A line for each row of a GSI that is missing, stale, a ghost or on the wrong shard;
+    an empty list when all GSIs of the table are right."""
+    cluster.refresh()
+    table = cluster.table(table_name)
+    items = [
+        (hash16, sort, version, load_item(data))
+        for _, (hash16, sort, version, data) in _everywhere(
+            cluster, f"SELECT hash, sort, version, item FROM t{table.id}"
+        )
+    ]
+    return [
+        line for index in table.global_indexes for line in _compare(cluster, table, index, items)
+    ]
+
+
+def gsi_rows(cluster: Cluster, index: Index) -> Rows:
+    """All rows of a GSI, from all shards."""
+    return {row[:4]: row[4:] for _, row in _everywhere(cluster, _select(index))}
+
+
+def _compare(
+    cluster: Cluster, table: Table, index: Index, items: list[tuple[Any, ...]]
+) -> Iterator[str]:
+    expected: Rows = {}
+    for hash16, sort, version, item in items:
+        place = _place(index, item)
+        if place is not None:
+            expected[(*place, hash16, sort)] = (version, dump_item(_projected(table, index, item)))
+    found: Rows = {}
+    for shard_id, row in _everywhere(cluster, _select(index)):
+        if cluster.shard_of(row[0]).id != shard_id:
+            yield f"{index.name}: a row is on the wrong shard, {shard_id}: {row}"
+        found[row[:4]] = row[4:]
+    for key in sorted(expected.keys() | found.keys()):
+        if key not in found:
+            yield f"{index.name}: missing: {expected[key]}"
+        elif key not in expected:
+            yield f"{index.name}: ghost: {found[key]}"
+        elif found[key] != expected[key]:
+            yield f"{index.name}: stale: {found[key]} instead of {expected[key]}"
+
+
+def _select(index: Index) -> str:
+    return (
+        "SELECT index_hash, index_sort, hash, sort, version, item"
+        f" FROM t{index.table_id}_g{index.id}"
+    )
+
+
+def _everywhere(cluster: Cluster, sql: str) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    for shard in cluster.shards.values():
+        for row in shard.run((sql, ()))[0].rows:
+            yield shard.id, row
+
+
+def _place(index: Index, item: StoredItem) -> tuple[bytes, bytes] | None:
+    hash_key = _key_bytes(index.hash_key, item, 2048)
+    sort_key = _key_bytes(index.sort_key, item, 1024) if index.sort_key else b""
+    if hash_key is None or sort_key is None:
+        return None
+    return hash_of(hash_key), sort_key
+
+
+def _key_bytes(key: KeyAttribute, item: StoredItem, longest: int) -> bytes | None:
+    value = item.get(key.name)
+    if value is None or key.type not in value:
+        return None
+    data = encode_key(key.type, value)
+    return data if 0 < len(data) <= longest else None
+
+
+def _projected(table: Table, index: Index, item: StoredItem) -> StoredItem:
+    if index.projection.type == "ALL":
+        return item
+    keys = [table.hash_key, table.sort_key, index.hash_key, index.sort_key]
+    kept = {key.name for key in keys if key} | set(index.projection.attributes)
+    return {name: value for name, value in item.items() if name in kept}

@@ -1,0 +1,185 @@
+"""The `changes` topic in memory: real relays and indexers, step by step, without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+
+from mynamo.gsi_indexer import Indexer, indexer, watch
+from mynamo.log.clients import Message
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.dead_letters import DeadLetter, load_letter
+from mynamo.schemas.table import TableSchema
+from mynamo.shards import definitions
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
+from mynamo.writer.relay import Relay
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as a consumer gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+@dataclass
+class FakeLog:
+    """Partitions of `changes`, and the dead letters. Stands in for a Publisher too."""
+
+    config: Any
+    records: dict[int, list[Record]] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+    def send(
+        self, messages: Sequence[Message], while_waiting: Callable[[], None] | None = None
+    ) -> None:
+        """What `Publisher.send` does."""
+        for topic, partition, key, value, headers in messages:
+            if topic == self.config.dead_letter_topic:
+                self.letters.append(load_letter(value))
+            else:
+                self.append(partition or 0, value, headers, key)
+
+    def append(
+        self,
+        partition: int,
+        value: bytes,
+        headers: Iterable[tuple[str, bytes]] = (),
+        key: bytes | None = None,
+    ) -> None:
+        """Add a message."""
+        records = self.records.setdefault(partition, [])
+        records.append(
+            Record(self.config.changes_topic, partition, len(records), key, value, list(headers))
+        )
+
+    def wipe(self) -> None:
+        """Lose every message; offsets start at 0 again."""
+        self.records.clear()
+
+    def close(self) -> None:
+        """What `Publisher.close` does."""
+
+
+class FakeConsumer:
+    """Reads all partitions of a FakeLog from the beginning."""
+
+    def __init__(self, log: FakeLog) -> None:
+        self._log = log
+        self._offsets: dict[TopicPartition, int] = {}
+        self._listener: Any = None
+
+    def partitions_for_topic(self, topic: str) -> None: ...
+
+    def subscribe(self, topics: list[str], listener: Any) -> None:
+        partitions = range(self._log.config.partitions)
+        self._offsets = {TopicPartition(topics[0], number): 0 for number in partitions}
+        self._listener = listener
+        self.rebalance()
+
+    def rebalance(self) -> None:
+        """Lose all partitions and be given them again, to read them from the beginning."""
+        self._listener.on_partitions_revoked(self.assignment())
+        self._offsets = dict.fromkeys(self._offsets, 0)
+        self._listener.on_partitions_assigned(self.assignment())
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self._offsets)
+
+    def poll(self, timeout_ms: int = 0) -> dict[TopicPartition, list[Record]]:
+        polled = {}
+        for place, offset in self._offsets.items():
+            records = self._log.records.get(place.partition, [])
+            if offset > len(records):  # auto_offset_reset="earliest"
+                offset = 0
+            if records[offset:]:
+                polled[place] = records[offset:]
+            self._offsets[place] = len(records)
+        return polled
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        self._offsets[place] = offset
+
+    def position(self, place: TopicPartition, timeout_ms: int) -> int:
+        return self._offsets[place]
+
+    def end_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[Any, int]:
+        return {place: len(self._log.records.get(place.partition, [])) for place in places}
+
+    def commit(self, timeout_ms: int) -> None: ...
+
+    def commit_async(self) -> None: ...
+
+    def close(self, autocommit: bool, timeout_ms: int) -> None: ...
+
+
+class Bench:
+    """A cluster whose relays and indexers move when the test says so."""
+
+    def __init__(self, config: ClusterConfig, patch: pytest.MonkeyPatch) -> None:
+        self.cluster = Cluster(config)
+        self.producer = Producer(self.cluster)
+        self.log = FakeLog(config.kafka)
+        self._relays = [
+            Relay(self.cluster, shard, f"bench-{shard.id}", self.log)  # type: ignore[arg-type]
+            for shard in self.cluster.shards.values()
+        ]
+        self._opened = [self.cluster]
+        patch.setattr(indexer, "open_consumer", lambda *_, **__: FakeConsumer(self.log))
+        patch.setattr(indexer, "Publisher", lambda _: self.log)
+        patch.setattr(watch, "ensure_topics", lambda _: None)
+        patch.setattr(watch, "LOOK_EVERY", 0.0)
+        patch.setattr(watch, "_LOOK_IN_A_HURRY", 0.0)
+
+    def create(self, definition: dict[str, Any]) -> Table:
+        """Create a table."""
+        return definitions.create_table(self.cluster, TableSchema.parse(definition))
+
+    def publish(self) -> None:
+        """Let the relays publish all there is."""
+        while sum(relay.step() for relay in self._relays):
+            pass
+
+    def indexer(self, cluster: Cluster | None = None) -> Indexer:
+        """A new indexer, which reads the log from its beginning."""
+        return Indexer(cluster or self.cluster)
+
+    def open_cluster(self) -> Cluster:
+        """A catalog as another process has it."""
+        self._opened.append(Cluster(self.cluster.config))
+        return self._opened[-1]
+
+    def settle(self, one: Indexer, steps: int = 12) -> None:
+        """Let relays and an indexer work until nothing waits any more."""
+        for _ in range(steps):
+            self.publish()
+            one.step(0)
+            if not waiting_events(self.cluster):
+                return
+        raise AssertionError(f"{waiting_events(self.cluster)} events still wait")
+
+    def close(self) -> None:
+        for cluster in self._opened:
+            cluster.close()
+
+
+def waiting_events(cluster: Cluster) -> int:
+    """How many committed changes some index has not applied yet."""
+    waiting = 0
+    for shard in cluster.shards.values():
+        waiting += shard.run(
+            ("SELECT COUNT(*) FROM mynamo_outbox o JOIN mynamo_stream s ON s.part = o.part"
+             " WHERE o.feeds = 1 AND (o.seq IS NULL OR o.seq > s.applied_seq)", ())
+        )[0].rows[0][0]  # fmt: skip
+    return waiting

@@ -1,0 +1,316 @@
+"""The command line against real servers: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mynamo.cli.app import root
+from mynamo.local.state import config_toml
+from mynamo.schemas.config import ClusterConfig
+from tests.waiting import eventually
+
+CREATE = (
+    "table", "create", "orders", "--hash-key", "customer", "--sort-key", "at:N",
+    "--lsi", "by_price=price:N", "--gsi", "by_status=status,at:N",
+)  # fmt: skip
+
+Mynamo = Callable[..., Result]
+
+
+@pytest.fixture
+def config_file(config: ClusterConfig, tmp_path: Path) -> Path:
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config))
+    return path
+
+
+@pytest.fixture
+def mynamo(config_file: Path) -> Mynamo:
+    """Run a command in this process; it must end with `status`."""
+
+    def run(*words: str, status: int = 0, **options: Any) -> Result:
+        result = CliRunner().invoke(root, ["--config", str(config_file), *words], **options)
+        assert result.exit_code == status, (words, result.output, result.exc_info)
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def orders(mynamo: Mynamo) -> Mynamo:
+    """As `mynamo`, with a table of orders."""
+    mynamo(*CREATE)
+    return mynamo
+
+
+def put(mynamo: Mynamo, item: str, *options: str) -> dict[str, Any]:
+    receipt: dict[str, Any] = json.loads(mynamo("put", "orders", item, "--json", *options).stdout)
+    return receipt
+
+
+def exact(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def test_create_list_describe_drop(mynamo: Mynamo) -> None:
+    assert "no tables yet" in mynamo("table", "list").stderr
+    assert mynamo(*CREATE).stdout == "created table orders\n"
+    listed = mynamo("table", "list").stdout
+    assert all(word in listed for word in ("orders", "ACTIVE", "at:N", "by_price", "by_status"))
+    described = json.loads(mynamo("table", "describe", "orders", "--json").stdout)
+    assert described["sort_key"] == {"name": "at", "type": "N"}
+    assert described["index_status"] == {"by_price": "ACTIVE", "by_status": "ACTIVE"}
+    assert "KEYS_ONLY" not in mynamo("table", "describe", "orders").stdout
+    assert "Table already exists: orders" in mynamo(*CREATE, status=1).stderr
+    mynamo("table", "drop", "orders", input="n\n", status=1)
+    assert mynamo("table", "drop", "orders", input="y\n").stdout.endswith("dropped table orders\n")
+    assert json.loads(mynamo("table", "list", "--json").stdout) == []
+
+
+def test_what_describe_says_makes_the_same_table(mynamo: Mynamo, tmp_path: Path) -> None:
+    mynamo(*CREATE)
+    keys = ("name", "hash_key", "sort_key", "local_indexes", "global_indexes")
+    described = json.loads(mynamo("table", "describe", "orders", "--json").stdout)
+    definition = {key: described[key] for key in keys}
+    file = tmp_path / "copy.json"
+    file.write_text(json.dumps({**definition, "name": "copy"}))
+    made = json.loads(mynamo("table", "create", "--file", str(file), "--json").stdout)
+    assert {**{key: made[key] for key in keys}, "name": "orders"} == definition
+
+
+def test_put_and_get_are_exact(orders: Mynamo) -> None:
+    number = "1234567890.1234567890123456789012345678"
+    item = f'{{"customer": "ann", "at": 1.50, "n": {number}, "tags": {{"SS": ["a", "b"]}}}}'
+    receipt = put(orders, item)
+    assert receipt["version"] > 0
+    assert receipt["old"] is None
+    found = orders("get", "orders", "customer=ann", "at=1.5", "--json").stdout
+    assert exact(found)["n"] == Decimal(number)
+    assert exact(found)["tags"] == {"SS": ["a", "b"]}
+    by_json = orders("get", "orders", '{"customer": "ann", "at": 1.5}', "--json").stdout
+    assert by_json == found
+    stored = orders("get", "orders", "customer=ann", "at=1.5", "--dynamodb-json").stdout
+    assert json.loads(stored)["n"] == {"N": number}
+    assert number in orders("get", "orders", "customer=ann", "at=1.5").stdout
+
+
+def test_items_from_stdin_and_in_dynamodb_json(orders: Mynamo) -> None:
+    orders("put", "orders", "-", input='{"customer": "ann", "at": 1}')
+    item = '{"customer": {"S": "ann"}, "at": {"N": "2"}, "raw": {"B": "aGk="}}'
+    orders("put", "orders", "-", "--dynamodb-json", input=item)
+    found = orders("get", "orders", "customer=ann", "at=2", "--json").stdout
+    assert json.loads(found) == {"customer": "ann", "at": 2, "raw": {"B": "aGk="}}
+
+
+def test_conditions_and_versions(orders: Mynamo) -> None:
+    item = '{"customer": "ann", "at": 1}'
+    first = put(orders, item, "--if-not-exists")
+    refused = orders("put", "orders", item, "--if-not-exists", status=1)
+    assert refused.stderr == "Error: The conditional request failed: the item exists\n"
+    second = put(orders, item, "--if-version", str(first["version"]))
+    assert second["old"] == {"customer": "ann", "at": 1}
+    orders("put", "orders", item, "--if-version", str(first["version"]), status=1)
+    orders("delete", "orders", "customer=bob", "at=1", "--if-exists", status=1)
+    usage = orders("put", "orders", item, "--if-exists", "--if-not-exists", status=2)
+    assert "--if-not-exists excludes --if-exists" in usage.stderr
+
+
+def test_update_and_delete(orders: Mynamo) -> None:
+    put(orders, '{"customer": "ann", "at": 1, "note": "x", "status": "open"}')
+    orders("update", "orders", "customer=ann", "at=1", "--set", '{"price": 3}', "--remove", "note")
+    found = orders("get", "orders", "customer=ann", "at=1", "--json").stdout
+    assert json.loads(found) == {"customer": "ann", "at": 1, "status": "open", "price": 3}
+    orders("delete", "orders", "customer=ann", "at=1")
+    gone = orders("get", "orders", "customer=ann", "at=1", status=1)
+    assert gone.stderr == "Error: table orders has no item with this key\n"
+    assert "no such item" in orders("delete", "orders", "customer=ann", "at=1").stdout
+
+
+def test_query_sorts_pages_and_uses_local_indexes(orders: Mynamo) -> None:
+    for at in (10, 9, 100):
+        put(orders, f'{{"customer": "ann", "at": {at}, "price": {-at}}}')
+
+    def ats(*options: str) -> list[int]:
+        page = json.loads(orders("query", "orders", "ann", *options, "--json").stdout)
+        return [item["at"] for item in page["items"]]
+
+    assert ats() == [9, 10, 100]
+    assert ats("--descending") == [100, 10, 9]
+    assert ats("--sort", "between 9 10") == [9, 10]
+    assert ats("--sort", "> 9") == [10, 100]
+    assert ats("--index", "by_price") == [100, 10, 9]
+    assert ats("--index", "by_price", "--sort", "<= -10") == [100, 10]
+    first = json.loads(orders("query", "orders", "ann", "--limit", "2", "--json").stdout)
+    assert [item["at"] for item in first["items"]] == [9, 10]
+    assert ats("--limit", "2", "--page-token", first["page_token"]) == [100]
+    shown = orders("query", "orders", "ann", "--limit", "1")
+    assert "1 item\n" in shown.stderr
+    assert "--page-token" in shown.stderr
+    projected = orders("query", "orders", "ann", "--projection", "price", "--limit", "1", "--json")
+    assert json.loads(projected.stdout)["items"] == [{"price": -9}]
+
+
+def test_explain_names_one_shard(orders: Mynamo) -> None:
+    assert "shard" in orders("query", "orders", "open", "--index", "by_status", "--explain").stdout
+    plan = orders("query", "orders", "ann", "--explain", "--json").stdout
+    assert isinstance(json.loads(plan), dict)
+
+
+def test_scan_as_lines_loads_again(orders: Mynamo, tmp_path: Path) -> None:
+    for at in range(5):
+        put(orders, f'{{"customer": "c{at}", "at": {at}, "price": 0.1}}')
+    lines = orders("scan", "orders", "--lines", "--limit", "2").stdout
+    assert len(lines.splitlines()) == 5
+    segments = [
+        orders("scan", "orders", "--lines", "--segment", str(n), "--segments", "3").stdout
+        for n in range(3)
+    ]
+    assert sorted("".join(segments).splitlines()) == sorted(lines.splitlines())
+    file = tmp_path / "items.jsonl"
+    file.write_text(lines)
+    orders("table", "create", "copy", "--hash-key", "customer", "--sort-key", "at:N")
+    loaded = json.loads(orders("load", str(file), "--table", "copy", "--json").stdout)
+    assert (loaded["acknowledged"], loaded["failed"]) == (5, 0)
+    copied = orders("scan", "copy", "--lines").stdout
+    assert sorted(copied.splitlines()) == sorted(lines.splitlines())
+
+
+def test_load_reports_each_bad_line_and_writes_the_others(orders: Mynamo, tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text(
+        '{"customer": "ann", "at": 1}\n'
+        "{broken\n"
+        '{"customer": "ann"}\n'
+        "\n"
+        '{"customer": "ann", "at": 2, "price": "dear"}\n'
+        '{"customer": "ann", "at": 3}\n'
+    )
+    receipts = tmp_path / "receipts.jsonl"
+    done = orders("load", str(file), "--table", "orders", "--receipts", str(receipts), status=1)
+    assert "2 items written, 3 failed" in done.stdout
+    reasons = dict(line.split(": ", 1) for line in done.stderr.splitlines())
+    assert reasons["line 2"].startswith("not valid JSON")
+    assert "Missing the key at" in reasons["line 3"]
+    assert "IndexName: by_price" in reasons["line 5"]
+    acknowledged = [json.loads(line) for line in receipts.read_text().splitlines()]
+    assert sorted((entry["line"], entry["key"]["at"]) for entry in acknowledged) == [(1, 1), (6, 3)]
+    as_json = json.loads(orders("load", str(file), "--table", "orders", "--json", status=1).stdout)
+    assert [error["line"] for error in as_json["errors"]] == [2, 3, 5]
+
+
+def test_load_writes_lines_of_one_item_in_order(orders: Mynamo, tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text("".join(f'{{"customer": "ann", "at": 1, "n": {n}}}\n' for n in range(100)))
+    orders("load", str(file), "--table", "orders", "--threads", "8")
+    found = json.loads(orders("get", "orders", "customer=ann", "at=1", "--json").stdout)
+    assert found["n"] == 99
+
+
+def test_load_that_is_interrupted_says_what_is_written(
+    orders: Mynamo, config_file: Path, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "items.jsonl"
+    os.mkfifo(fifo)
+    receipts = tmp_path / "receipts.jsonl"
+    command = [
+        sys.executable, "-m", "mynamo", "--config", str(config_file), "load", str(fifo),
+        "--table", "orders", "--json", "--receipts", str(receipts),
+    ]  # fmt: skip
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
+        fifo.open("w") as feed,
+    ):
+        feed.writelines(f'{{"customer": "ann", "at": {n}}}\n' for n in range(20))
+        feed.flush()
+        eventually(lambda: receipts.exists() and receipts.stat().st_size > 0, 30)
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=30)
+    assert child.returncode == 130
+    report = json.loads(out)
+    assert report["interrupted"] is True
+    assert report["acknowledged"] == len(receipts.read_text().splitlines())
+
+
+def test_a_local_index_is_filled_by_the_command_itself(orders: Mynamo) -> None:
+    for at in range(3):
+        put(orders, f'{{"customer": "ann", "at": {at}, "weight": {10 - at}}}')
+    put(orders, '{"customer": "ann", "at": 3, "weight": "heavy"}')
+    added = orders("index", "add", "orders", "--lsi", "by_weight=weight:N").stdout
+    assert added == "index by_weight is ACTIVE: 3 items, 1 items not in it\n"
+    page = json.loads(orders("query", "orders", "ann", "--index", "by_weight", "--json").stdout)
+    assert [item["at"] for item in page["items"]] == [2, 1, 0]
+    orders("index", "drop", "orders", "by_weight")
+    missing = orders("query", "orders", "ann", "--index", "by_weight", status=1)
+    assert "has no index 'by_weight'; its indexes: by_price, by_status" in missing.stderr
+
+
+MISTAKES: tuple[tuple[tuple[str, ...], int, str], ...] = (
+    (("get", "nowhere", "id=1"), 1, "Table: nowhere not found"),
+    (("query", "orders", "a", "--index", "by_x"), 1, "its indexes: by_price, by_status"),
+    (("put", "orders", '{"customer": "ann"}'), 1, "Missing the key at"),
+    (("put", "orders", '{"customer": 1, "at": 1}'), 1, "expected: S actual: N"),
+    (("put", "orders", "{"), 1, "not valid JSON"),
+    (("get", "orders", "customer=ann"), 2, "write customer=VALUE at=VALUE"),
+    (("get", "orders", "customer=ann", "at=soon"), 1, "the key at is a number"),
+    (("query", "orders", "a", "--sort", "like 5"), 2, "is not a sort condition"),
+    (("query", "orders", "a", "--page-token", "x"), 1, "token"),
+    (("query", "orders", "a", "--index", "by_status", "--after", "x"), 1, "token"),
+    (("update", "orders", "customer=a", "at=1"), 2, "say what to change"),
+    (("update", "orders", "customer=a", "at=1", "--remove", "at"), 1, "part of the key"),
+    (("table", "create", "x1y", "--hash-key", "a", "--lsi", "by_p=p"), 1, "needs a table with"),
+    (("table", "create", "x1y"), 2, "name the table and its --hash-key"),
+    (("index", "add", "orders"), 2, "give one --lsi or one --gsi"),
+    (("nonsense",), 2, "No such command 'nonsense'"),
+)
+"""Words, the status that they end with, and what the message says."""
+
+
+def test_mistakes_are_explained(orders: Mynamo) -> None:
+    for words, status, message in MISTAKES:
+        result = orders(*words, status=status)
+        assert message in result.stderr
+        assert result.stdout == ""
+        if status == 1:
+            assert result.stderr.startswith("Error: ")
+            assert result.stderr.count("\n") == 1
+
+
+def test_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MYNAMO_CONFIG", raising=False)
+    result = CliRunner().invoke(root, ["table", "list"])
+    assert result.exit_code == 1
+    assert "run `mynamo dev` here, or write mynamo.toml" in result.stderr
+    named = CliRunner().invoke(root, ["--config", "none.toml", "table", "list"])
+    assert (named.exit_code, named.stderr) == (
+        1, "Error: there is no configuration file none.toml\n"
+    )  # fmt: skip
+
+
+def test_a_server_that_is_down(config: ClusterConfig, tmp_path: Path) -> None:
+    gone = config.catalog.model_copy(update={"port": 1})
+    file = tmp_path / "gone.toml"
+    file.write_text(config_toml(config.model_copy(update={"catalog": gone})))
+    env = {"MYNAMO_POOL__CONNECT_TIMEOUT": "1"}
+    result = CliRunner().invoke(root, ["--config", str(file), "table", "list"], env=env)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: catalog (127.0.0.1:1/")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_defect_is_one_line_too(orders: Mynamo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mynamo.cli.writes.parse_item", lambda *_: 1 / 0)
+    result = orders("put", "orders", "{}", status=1)
+    assert result.stderr.startswith("Error: ZeroDivisionError: division by zero (this is a defect")

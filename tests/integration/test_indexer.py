@@ -1,0 +1,497 @@
+"""The indexer on real servers of both engines, with the log in memory: step by step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from mynamo.errors import ShardUnavailable, TableNotFound
+from mynamo.gsi_indexer import apply, effects, indexer, streams, watch
+from mynamo.gsi_indexer.apply import Effect
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import to_stored
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.shards import definitions, sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.writer import restate
+from tests.comparing import gsi_damage, gsi_rows
+from tests.fake_log import Bench, waiting_events
+
+THINGS = {
+    "name": "things",
+    "hash_key": "id",
+    "sort_key": "part:N",
+    "global_indexes": [
+        {"name": "by_group", "hash_key": "group"},
+        {"name": "by_price", "hash_key": "group", "sort_key": "price:N",
+         "projection": {"type": "KEYS_ONLY"}},
+        {"name": "by_note", "hash_key": "note", "sort_key": "part:N",
+         "projection": {"type": "INCLUDE", "attributes": ["group"]}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def bench(engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster with the table `things`."""
+    bench = Bench(engine_config, monkeypatch)
+    bench.create(THINGS)
+    yield bench
+    bench.close()
+
+
+def thing(key: str, **others: Any) -> dict[str, Any]:
+    return {"id": key, "part": 1, **others}
+
+
+def rows_of(bench: Bench, name: str) -> list[dict[str, Any]]:
+    """What the items in an index say, in the order of the index's keys."""
+    index = bench.cluster.table("things").index(name)
+    found = gsi_rows(bench.cluster, index)
+    return [orjson.loads(found[key][1]) for key in sorted(found)]
+
+
+def test_each_kind_of_write_reaches_every_index(bench: Bench) -> None:
+    put, one = bench.producer.put, bench.indexer()
+
+    def check(groups: list[str]) -> None:
+        bench.settle(one)
+        assert gsi_damage(bench.cluster, "things") == []
+        assert sorted(row["group"]["S"] for row in rows_of(bench, "by_group")) == groups
+
+    put("things", thing("a", group="x", price=1, note="n"))
+    check(["x"])
+    put("things", thing("a", group="x", price=1, note="n"))  # the same again
+    check(["x"])
+    put("things", thing("a", group="y", price=2, note="n"))  # moves, perhaps to another shard
+    check(["y"])
+    for group in ("z", "y", "z", "y"):  # changed and changed back, in one batch
+        put("things", thing("a", group=group, price=2, note="n"))
+    check(["y"])
+    put("things", thing("b", group="y", price=2, note="n"))  # equal index keys, other item
+    check(["y", "y"])
+    put("things", thing("b", note="n"))  # sparse
+    check(["y"])
+    bench.producer.update("things", {"id": "b", "part": 1}, set={"group": "x"})
+    check(["x", "y"])
+    bench.producer.delete("things", {"id": "a", "part": 1})
+    check(["x"])
+    put("things", thing("a", group="x"))  # created again
+    check(["x", "x"])
+    put("things", thing("c", group="x"))  # here and gone in one batch
+    bench.producer.delete("things", {"id": "c", "part": 1})
+    check(["x", "x"])
+
+
+def test_rows_lie_on_both_shards(bench: Bench) -> None:
+    for number in range(12):
+        bench.producer.put("things", thing("a", group=f"g{number}"))
+        bench.producer.put("things", thing(f"b{number}", group=f"g{number}"))
+    bench.settle(bench.indexer())
+    table = sql.index_table(bench.cluster.table("things").index("by_group"))
+    counts = [
+        shard.run((f"SELECT COUNT(*) FROM {table}", ()))[0].rows[0][0]
+        for shard in bench.cluster.shards.values()
+    ]
+    assert min(counts) > 0
+    assert sum(counts) == 13
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_a_table_may_have_twenty_indexes(bench: Bench) -> None:
+    indexes = [{"name": f"by_{n}", "hash_key": f"k{n}"} for n in range(20)]
+    bench.create({"name": "wide", "hash_key": "id", "global_indexes": indexes})
+    one, choice = bench.indexer(), random.Random(20)
+    for _ in range(2):
+        for key in range(8):
+            keys = {f"k{n}": choice.choice("xyz") for n in range(20) if choice.random() < 0.8}
+            bench.producer.put("wide", {"id": str(key), **keys})
+        bench.settle(one)
+        assert gsi_damage(bench.cluster, "wide") == []
+
+
+def test_large_items_are_applied_in_several_round_trips(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "STATEMENT_BYTES", 100_000)
+    monkeypatch.setattr(indexer, "BATCH_BYTES", 1_000_000)
+    for number in range(12):
+        bench.producer.put("things", thing(f"a{number}", group="x", pad='"' * 100_000))
+    bench.settle(bench.indexer())
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def moves(bench: Bench, groups: str = "xyxz") -> None:
+    """Let an item wander through the index, and others beside it."""
+    for number, group in enumerate(groups):
+        for key in "abc":
+            bench.producer.put("things", thing(key, group=group, price=number))
+    bench.publish()
+
+
+def test_repeated_messages_change_nothing(bench: Bench) -> None:
+    moves(bench)
+    one = bench.indexer()
+    bench.settle(one)
+    for shard in bench.cluster.shards.values():  # the relays publish everything again
+        shard.run(("UPDATE mynamo_relay SET published_seq = 0", ()))
+    before = sum(map(len, bench.log.records.values()))
+    bench.publish()
+    assert sum(map(len, bench.log.records.values())) > before
+    one.step(0)
+    one._consumer.rebalance()
+    one.step(0)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """An indexer takes what is published and is stopped before it applies it.
+
+    Returns:
+        What it does when it wakes up.
+    """
+    taken: list[tuple[Cluster, list[Effect]]] = []
+
+    def stop(cluster: Cluster, batch: list[Effect]) -> None:
+        taken.append((cluster, batch))
+        raise ShardUnavailable("stopped")
+
+    zombie = bench.indexer()
+    with patch.context() as stopped:
+        stopped.setattr(indexer, "apply_effects", stop)
+        with pytest.raises(ShardUnavailable):
+            zombie.step(0)
+    ((cluster, batch),) = taken
+
+    def wake() -> None:
+        apply.apply_effects(cluster, batch)
+        apply.record_progress(cluster, {e.stream: e.sequence for e in batch})
+
+    return wake
+
+
+def test_a_zombie_that_wakes_up_late_does_no_harm(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves(bench, "xy")
+    wake = take_and_stop(bench, monkeypatch)
+    moves(bench, "xz")
+    bench.settle(bench.indexer())
+    wake()
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_without_checkpoints_the_zombie_does_harm(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves(bench, "xy")
+    wake = take_and_stop(bench, monkeypatch)
+    moves(bench, "xz")
+    bench.settle(bench.indexer())
+    monkeypatch.setattr(apply, "is_fresh", lambda effect, contained: True)
+    wake()
+    damage = gsi_damage(bench.cluster, "things")
+    assert any("ghost" in line for line in damage)
+
+
+def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes_of = effects.changes_of
+    monkeypatch.setattr(
+        indexer, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
+    )
+    moves(bench)
+    bench.settle(bench.indexer())
+    assert any("ghost" in line for line in gsi_damage(bench.cluster, "things"))
+
+
+def test_a_zombie_that_was_first_is_overtaken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It applied to one shard, died, and another one starts from the recorded progress."""
+    moves(bench)
+    apply_on = apply._apply_on
+
+    def first_only(shard: DynamoDBShard, batch: list[Effect]) -> None:
+        if shard.id == 2:
+            raise ShardUnavailable("died")
+        apply_on(shard, batch)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(apply, "_apply_on", first_only)
+        with pytest.raises(ShardUnavailable):
+            bench.indexer().step(0)
+    assert waiting_events(bench.cluster)
+    moves(bench, "zyx")
+    bench.settle(bench.indexer())
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_a_shard_that_does_not_answer_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves(bench)
+    one = bench.indexer()
+    for name in ("apply_effects", "record_progress", "home_progress"):
+        with monkeypatch.context() as broken:
+            broken.setattr(indexer, name, _unavailable)
+            one._consumer.rebalance()
+            with pytest.raises(ShardUnavailable):
+                one.step(0)
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def _unavailable(*_: object) -> None:
+    raise ShardUnavailable("gone")
+
+
+def test_what_the_log_lost_is_published_again(bench: Bench) -> None:
+    one = bench.indexer()
+    moves(bench, "xy")
+    bench.settle(one)
+    moves(bench, "xz")
+    bench.log.wipe()  # published, and never read
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_later_events_wait_for_what_the_log_lost(bench: Bench) -> None:
+    one = bench.indexer()
+    moves(bench, "xy")
+    bench.log.wipe()
+    moves(bench, "xz")  # these arrive
+    one.step(0)
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_without_gap_detection_what_the_log_lost_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "is_gap", lambda arrival, position: False)
+    one = bench.indexer()
+    moves(bench, "xy")
+    bench.producer.put("things", thing("lost", group="x"))
+    bench.publish()
+    bench.log.wipe()
+    for number in range(16):  # in every partition
+        bench.producer.put("things", thing(f"other{number}", group="x"))
+    bench.settle(one)
+    assert any("missing" in line for line in gsi_damage(bench.cluster, "things"))
+
+
+def test_nothing_is_asked_for_while_the_log_is_being_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow consumer is not a loss."""
+    asked: list[int] = []
+    monkeypatch.setattr(watch, "publish_again", lambda shard, sequence: asked.append(sequence))
+    moves(bench)
+    one = bench.indexer()
+    one._consumer.poll = lambda timeout_ms: {}
+    for _ in range(4):
+        one.step(0)
+    assert asked == []
+    for place in one._consumer.assignment():  # now the log says that it was read to the end
+        one._consumer.seek(place, 1000)
+    one.step(0)
+    assert asked
+
+
+def test_damaged_messages_are_put_aside(bench: Bench) -> None:
+    one = bench.indexer()
+    bench.log.append(0, b"not JSON")
+    bench.log.append(1, b"{}", [("shard", b"?"), ("sequence", b"1")])
+    bench.producer.put("things", thing("a", group="x"))
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+    assert [(letter.letter_id, letter.message) for letter in bench.log.letters] == [
+        (f"{bench.log.config.changes_topic}/0/0", b"not JSON"),
+        (f"{bench.log.config.changes_topic}/1/0", b"{}"),
+    ]
+
+
+@pytest.mark.parametrize("flaw", ["format", "json", "keys", "shard"])
+def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> None:
+    put = bench.producer.put
+    put("things", thing("a", group="x"))
+    put("things", thing("a", group="y"))
+    bench.publish()
+    place, records = next((p, r) for p, r in bench.log.records.items() if len(r) == 2)
+    event = orjson.loads(records[0].value)
+    event |= {"format": {"format": 99}, "keys": {"keys": {}}, "shard": {"shard": 77}}.get(flaw, {})
+    value = b"\xff" if flaw == "json" else orjson.dumps(event)
+    bench.log.wipe()
+    bench.log.append(place, value, records[0].headers)
+    bench.log.append(place, records[1].value, records[1].headers)
+    put("things", thing("b", group="x"))
+    bench.settle(bench.indexer())
+    assert [letter.message for letter in bench.log.letters] == [value]
+    # Of "a" only its second event was applied, which states it whole.
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> None:
+    index = bench.cluster.table("things").index("by_group")
+    for shard in bench.cluster.shards.values():
+        shard.run(
+            (f"ALTER TABLE {sql.index_table(index)} ADD CONSTRAINT no_poison"
+             " CHECK (item NOT LIKE '%%poison%%')", ("",)[:0])
+        )  # fmt: skip
+    keys = [f"a{number}" for number in range(20)]
+    for key in keys:
+        bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
+    bench.settle(bench.indexer())
+    (letter,) = bench.log.letters
+    assert orjson.loads(letter.message)["keys"]["id"] == {"S": "a7"}
+    assert "no_poison" in letter.reason
+    assert len(rows_of(bench, "by_group")) == len(keys) - 1
+    assert len(gsi_damage(bench.cluster, "things")) == 1
+
+
+def test_events_of_a_dropped_table_hold_nothing_up(bench: Bench) -> None:
+    bench.create({**THINGS, "name": "other"})
+    one = bench.indexer(bench.open_cluster())
+    one.step(0)
+    for key in "abcd":
+        bench.producer.put("things", thing(key, group="x"))
+        bench.producer.put("other", thing(key, group="x"))
+    definitions.drop_table(bench.cluster, "things")
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "other") == []
+    assert bench.log.letters == []
+
+
+def test_a_table_of_the_same_name_shows_nothing_old(bench: Bench) -> None:
+    one = bench.indexer(bench.open_cluster())
+    one.step(0)
+    for key in "abcd":
+        bench.producer.put("things", thing(key, group="old"))
+    bench.publish()
+    definitions.drop_table(bench.cluster, "things")
+    bench.create(THINGS)
+    bench.producer.put("things", thing("a", group="new"))
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+    assert [row["group"]["S"] for row in rows_of(bench, "by_group")] == ["new"]
+
+
+def test_an_index_dropped_in_flight_leaves_the_others(bench: Bench) -> None:
+    one = bench.indexer(bench.open_cluster())
+    one.step(0)
+    moves(bench)
+    definitions.drop_index(bench.cluster, "things", "by_price")
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+    assert len(bench.cluster.table("things").global_indexes) == 2
+
+
+def test_a_missing_table_that_the_catalog_knows_is_waited_for(bench: Bench) -> None:
+    """Somebody dropped it by hand: nothing may be counted as applied."""
+    index = bench.cluster.table("things").index("by_group")
+    for shard in bench.cluster.shards.values():
+        shard.run((f"DROP TABLE {sql.index_table(index)}", ()))
+    moves(bench)
+    one = bench.indexer()
+    with pytest.raises(ShardUnavailable, match="damaged"):
+        one.step(0)
+    assert waiting_events(bench.cluster)
+    for shard in bench.cluster.shards.values():
+        shard.run((sql.create_index(index), ()))
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def fill(cluster: Cluster, table: str, index: str) -> None:
+    """Put all items into a new index's events."""
+    for shard in cluster.shards.values():
+        while restate.fill_chunk(cluster, shard, cluster.table(table).index(index)):
+            pass
+
+
+@pytest.mark.parametrize("first_knows", [True, False])
+def test_a_new_index_is_right_whoever_applies_what_is_older(
+    bench: Bench, first_knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two indexers take turns, of which one has not heard of the new index."""
+    ignorant = bench.open_cluster()
+    bench.producer.put("things", thing("a", group="x", note="n"))
+    bench.publish()
+    definitions.add_index(
+        bench.cluster, "things", GlobalIndexSchema(name="by_both", hash_key="group")
+    )
+    order = [bench.cluster, ignorant] if first_knows else [ignorant, bench.cluster]
+    bench.indexer(order[0]).step(0)
+    bench.producer.put("things", thing("a", group="y", note="n"))
+    bench.publish()
+    bench.indexer(order[1]).step(0)
+    fill(bench.cluster, "things", "by_both")
+    bench.settle(bench.indexer(ignorant))
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_a_repair_takes_ghosts_away_and_fills_gaps(bench: Bench) -> None:
+    bench.producer.put("things", thing("a", group="x"))
+    one = bench.indexer()
+    bench.settle(one)
+    table = bench.cluster.table("things")
+    index = table.index("by_group")
+    for shard in bench.cluster.shards.values():
+        shard.run((f"UPDATE {sql.index_table(index)} SET item = '{{}}', version = 0", ()))
+    ghost = to_stored(thing("gone", group="x"))
+    place = index.key_of(ghost)
+    assert place is not None
+    bench.cluster.shard_of(place.hash).run(
+        (f"INSERT INTO {sql.index_table(index)} VALUES (%s, %s, %s, %s, 1, '{{}}')",
+         (*place, *table.key_of(ghost)))
+    )  # fmt: skip
+    assert len(gsi_damage(bench.cluster, "things")) == 2
+    for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
+        row = table.key_of(stored)
+        restate.restate(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def test_an_unknown_table_is_asked_for_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves(bench)
+    definitions.drop_table(bench.cluster, "things")
+    with pytest.raises(TableNotFound):
+        bench.cluster.table("things")
+    one = bench.indexer()
+    one.step(0)
+    one._consumer.rebalance()
+    monkeypatch.setattr(Cluster, "refresh", lambda self: pytest.fail("asked again"))
+    one.step(0)
+
+
+def explain(shard: DynamoDBShard, statement: tuple[str, Any]) -> list[tuple[str, str]]:
+    """Type of access and index of each step of a statement's plan."""
+    text, values = statement
+    maria = "MariaDB" in shard.run(("SELECT VERSION()", ()))[0].rows[0][0]
+    rows = shard.run(
+        (f"EXPLAIN {'' if maria else 'FORMAT=TRADITIONAL '}{text}", values)
+    )[0].rows  # fmt: skip
+    kind, key = (3, 5) if maria else (4, 6)  # MySQL names the partitions before them
+    return [(row[kind], row[key]) for row in rows]
+
+
+def test_hot_statements_use_their_keys(bench: Bench) -> None:
+    """Point operations: they must not slow down as the tables grow."""
+    moves(bench)
+    one = bench.indexer()
+    bench.settle(one)
+    shard = bench.cluster.shards[1]
+    index = bench.cluster.table("things").index("by_group")
+    ghost = effects.RowChange(index, effects.GsiRow(b"\0" * 16, b"", b"\0" * 16, b""), 1, None)
+    deleting = explain(shard, apply.delete_row(ghost))
+    assert deleting in ([("range", "PRIMARY")], [("const", "PRIMARY")])
+    part = shard.run(("SELECT part FROM mynamo_checkpoint WHERE shard = 1 LIMIT 1", ()))[0].rows
+    assert explain(shard, (apply.LOCK_CHECKPOINT, (1, part[0][0]))) == [("const", "PRIMARY")]
+    plan = explain(shard, (watch.PUBLISHED, (0, 0)))
+    assert ("range", "by_sequence") in plan

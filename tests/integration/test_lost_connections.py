@@ -1,0 +1,180 @@
+"""A connection that dies during commit: the caller learns what became of the write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from mynamo.errors import ConditionFailed, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.sql import index_table
+from mynamo.shards.tables import Table
+from mynamo.writer import transaction
+from tests.proxy import Proxy
+from tests.rows import damage, items_of, make_table, select
+from tests.waiting import eventually
+
+KEY = {"id": "a", "at": "1"}
+COMMIT = b";COMMIT"
+"""What the request that ends a write ends with."""
+
+
+@pytest.fixture
+def direct(engine_config: ClusterConfig) -> Iterator[Cluster]:
+    """A cluster whose connections nobody cuts."""
+    with Cluster(engine_config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(direct: Cluster) -> Table:
+    return make_table(direct)
+
+
+@pytest.fixture
+def proxy(engine_config: ClusterConfig) -> Iterator[Proxy]:
+    shard = engine_config.shards[0]
+    with Proxy(shard.host, shard.port) as standing_between:
+        yield standing_between
+
+
+@pytest.fixture
+def producer(engine_config: ClusterConfig, proxy: Proxy, orders: Table) -> Iterator[Producer]:
+    """One whose connections to the shards lead through the proxy."""
+    shards = tuple(s.model_copy(update={"port": proxy.port}) for s in engine_config.shards)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(engine_config.model_copy(update={"shards": shards})))
+        yield stack.enter_context(Producer(cluster))
+
+
+def is_running(shard: DynamoDBShard, start: str) -> bool:
+    """Whether another session of the server executes a statement that starts so."""
+    return bool(
+        select(
+            shard,
+            "SELECT id FROM information_schema.processlist"
+            " WHERE id <> CONNECTION_ID() AND info LIKE %s",
+            start + "%",
+        )
+    )
+
+
+def versions(cluster: Cluster, table: Table) -> list[int]:
+    return [version for version, _ in items_of(cluster, table).values()]
+
+
+def test_the_answer_to_a_commit_is_lost(
+    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+) -> None:
+    proxy.on(COMMIT, "lose_answer")
+    receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
+    assert proxy.struck.is_set()
+    assert versions(direct, orders) == [receipt.version]
+    assert damage(direct, orders) == []
+
+
+def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
+    orders: Table, proxy: Proxy, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "_fate", lambda *_: None)
+    proxy.on(COMMIT, "lose_answer")
+    with pytest.raises(ConditionFailed):
+        producer.put("orders", KEY, condition=MUST_NOT_EXIST)
+
+
+def test_the_commit_itself_is_lost(
+    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+) -> None:
+    proxy.on(COMMIT, "lose_request")
+    receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
+    assert proxy.struck.is_set()
+    assert versions(direct, orders) == [receipt.version]
+    assert damage(direct, orders) == []
+
+
+def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
+    direct: Cluster,
+    orders: Table,
+    proxy: Proxy,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transaction, "_fate", lambda *_: 1)
+    proxy.on(COMMIT, "lose_request")
+    producer.put("orders", KEY, condition=MUST_NOT_EXIST)
+    assert versions(direct, orders) == []
+
+
+@pytest.mark.parametrize("lost", ["FOR UPDATE", "mynamo_fence"])
+def test_a_connection_lost_before_the_commit_is_no_trouble(
+    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer, lost: str
+) -> None:
+    proxy.on(lost.encode(), "lose_answer")
+    receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
+    assert proxy.struck.is_set()
+    assert versions(direct, orders) == [receipt.version]
+
+
+def test_a_commit_whose_session_still_runs_is_waited_for(
+    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+) -> None:
+    """The session outlives its connection while it waits for a lock; then it commits."""
+    producer.put("orders", {**KEY, "x": 1})
+    index_row = {"id": "a", "at": "2", "price": 7}
+    row = orders.key_of({"id": {"S": "a"}, "at": {"S": "2"}})
+    index = orders.index("by_price")
+    index_key = index.key_of({"id": {"S": "a"}, "price": {"N": "7"}})
+    assert index_key is not None
+    table = index_table(index)
+    shard = direct.shard_of(row.hash)
+    with shard.session() as holder, ThreadPoolExecutor(1) as pool:
+        # Whoever inserts the same LSI row waits for this transaction.
+        holder.run(
+            ("BEGIN", ()),
+            (f"INSERT INTO {table} VALUES (%s, %s, %s)", (row.hash, index_key.sort, row.sort)),
+        )
+        proxy.on(COMMIT, "lose_answer")
+        writing = pool.submit(producer.put, "orders", index_row, condition=MUST_NOT_EXIST)
+        eventually(lambda: is_running(shard, f"INSERT INTO {table}"), 10)
+        proxy.refuse()
+        proxy.accept()
+        assert not writing.done()
+        holder.rollback()
+        receipt = writing.result(20)
+    assert sorted(versions(direct, orders))[-1] == receipt.version
+    assert damage(direct, orders) == []
+
+
+def test_when_nobody_can_be_asked_the_caller_is_told_so(
+    direct: Cluster,
+    orders: Table,
+    proxy: Proxy,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transaction, "OUTBOX_KEEPS", 1.0)
+    proxy.on(COMMIT, "lose_server")
+    with pytest.raises(WriteOutcomeUnknown):
+        producer.put("orders", KEY)
+    assert len(versions(direct, orders)) == 1
+
+
+def test_outside_of_a_commit_an_unreachable_shard_means_nothing_was_written(
+    direct: Cluster,
+    orders: Table,
+    proxy: Proxy,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transaction, "PATIENCE", 0.5)
+    proxy.refuse()
+    with pytest.raises(ShardUnavailable) as failure:
+        producer.put("orders", KEY)
+    assert failure.type is ShardUnavailable
+    assert versions(direct, orders) == []

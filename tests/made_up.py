@@ -1,0 +1,57 @@
+"""Tables and indexes that no database has, for tests of pure logic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mynamo.schemas.table import KeyAttribute, Projection
+from mynamo.shards.tables import Index, IndexKind, Status, Table
+
+
+def key(text: str | None) -> KeyAttribute | None:
+    """A key attribute written "name" or "name:N"."""
+    if text is None:
+        return None
+    name, _, kind = text.partition(":")
+    return KeyAttribute(name=name, type=kind or "S")
+
+
+def index_of(
+    kind: IndexKind = "GSI",
+    hash_key: str = "g",
+    sort_key: str | None = "a",
+    *,
+    number: int = 1,
+    status: Status = "ACTIVE",
+    projection: Projection | None = None,
+) -> Index:
+    """An index of the table below."""
+    hashed = key(hash_key)
+    assert hashed is not None
+    return Index(
+        id=number,
+        table_id=5,
+        name=f"index_{number}",
+        kind=kind,
+        hash_key=hashed,
+        sort_key=key(sort_key),
+        projection=projection or Projection(),
+        status=status,
+        table_keys=("h", "s"),
+    )
+
+
+def table_of(*indexes: Index, sort_key: str | None = "s", **changes: Any) -> Table:
+    """A table whose keys are `h` and `s`."""
+    values: dict[str, Any] = {
+        "id": 5,
+        "name": "orders",
+        "version": 1,
+        "status": "ACTIVE",
+        "hash_key": KeyAttribute(name="h"),
+        "sort_key": key(sort_key),
+        "indexes": indexes,
+        "created_at": datetime.now(UTC),
+    }
+    return Table(**{**values, **changes})

@@ -1,0 +1,114 @@
+"""A table for tests, what its shards hold, and whether that fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from mynamo.schemas.items import load_item
+from mynamo.schemas.table import TableSchema
+from mynamo.shards import definitions, sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Session, Statement
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import RowKey, Table
+
+Items = dict[RowKey, tuple[int, dict[str, Any]]]
+"""Per item: its version, and itself in stored form."""
+
+
+def make_table(cluster: Cluster, name: str = "orders", **more: Any) -> Table:
+    """A table with hash key `id`, sort key `at`, LSI `by_price` and GSI `by_name`."""
+    schema = {
+        "name": name,
+        "hash_key": "id",
+        "sort_key": "at",
+        "local_indexes": [{"name": "by_price", "sort_key": "price:N"}],
+        "global_indexes": [{"name": "by_name", "hash_key": "name"}],
+    }
+    return definitions.create_table(cluster, TableSchema.parse(schema | more))
+
+
+def select(shard: DynamoDBShard, statement: str, *values: Any) -> tuple[tuple[Any, ...], ...]:
+    """The rows of a SELECT."""
+    return shard.run((statement, values))[0].rows
+
+
+def everywhere(cluster: Cluster, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """The rows of a SELECT on all shards."""
+    return [row for shard in cluster.shards.values() for row in select(shard, statement, *values)]
+
+
+def items_of(cluster: Cluster, table: Table) -> Items:
+    """Every item of a table."""
+    rows = everywhere(cluster, f"SELECT hash, sort, version, item FROM {sql.main_table(table.id)}")
+    return {RowKey(h, s): (version, load_item(data)) for h, s, version, data in rows}
+
+
+def outbox_of(shard: DynamoDBShard, table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The item's version and the payload of every outbox row of a table, by id."""
+    rows = select(
+        shard,
+        "SELECT COALESCE(item_version, id), payload FROM mynamo_outbox"
+        " WHERE table_id = %s ORDER BY id",
+        table.id,
+    )
+    return ((version, orjson.loads(payload)) for version, payload in rows)
+
+
+def damage(cluster: Cluster, table: Table) -> list[str]:
+    """What does not fit together between main, LSI and outbox rows.
+
+    The outbox must still have every event since the table was made.
+    """
+    items = items_of(cluster, table)
+    return damaged_local_indexes(cluster, table, items) + _damaged_events(cluster, table, items)
+
+
+def damaged_local_indexes(cluster: Cluster, table: Table, items: Items) -> list[str]:
+    """What does not fit together between main and LSI rows."""
+    found = []
+    for index in table.local_indexes:
+        wanted = {
+            (row.hash, key.sort, row.sort)
+            for row, (_, item) in items.items()
+            if (key := index.key_of(item))
+        }
+        rows = everywhere(cluster, f"SELECT hash, index_sort, sort FROM {sql.index_table(index)}")
+        found += [f"{index.name} lacks {row}" for row in wanted - set(rows)]
+        found += [f"{index.name} has a ghost {row}" for row in set(rows) - wanted]
+    return found
+
+
+def _damaged_events(cluster: Cluster, table: Table, items: Items) -> list[str]:
+    found = []
+    last: Items = {}
+    for shard in cluster.shards.values():
+        for version, event in outbox_of(shard, table):
+            row = table.key_of(event["keys"])
+            before = last.pop(row, (0, None))[1]
+            if event["origin"] == "write" and event["old_image"] != before:
+                found.append(f"{event['keys']}: event {version} does not follow the one before")
+            if event["new_image"] is not None:
+                last[row] = (version, event["new_image"])
+    found += [f"{items[row][1]} has no event" for row in items.keys() - last.keys()]
+    found += [f"{last[row][1]} has an event, but no row" for row in last.keys() - items.keys()]
+    found += [
+        f"row {items[row]} differs from its last event {last[row]}"
+        for row in items.keys() & last.keys()
+        if items[row] != last[row]
+    ]
+    return found
+
+
+def leave_out(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Take some words out of every statement from now on: a negative control."""
+    run = Session.run
+
+    def without(self: Session, *statements: Statement) -> Any:
+        return run(self, *((text.replace(words, ""), values) for text, values in statements))
+
+    monkeypatch.setattr(Session, "run", without)
