@@ -10,10 +10,12 @@ from pathlib import Path
 
 import mynamo
 from mynamo.errors import LocalServerError
+from mynamo.gsi_indexer import READING
 from mynamo.local import Broker, LocalCluster, LocalMySQL
 from mynamo.local.process import ServerProcess
 
 STOP_SECONDS = 20.0
+JOIN_SECONDS = 15.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 HEALTHY_SECONDS = 30.0
@@ -29,6 +31,7 @@ class Worker:
         self._process = ServerProcess(f"mynamo-{command}", folder)
         self._config_file = config_file
         self._started = 0.0
+        self._log_start = 0
         self._pause = FIRST_PAUSE
 
     @property
@@ -45,12 +48,22 @@ class Worker:
         source = str(Path(mynamo.__file__).parents[1])  # found also when not installed
         path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
         self._started = time.monotonic()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._process.start(
             [sys.executable, "-m", "mynamo", "--config", str(self._config_file), self.command],
             ready=lambda: True,
             timeout=10,
             env={"PYTHONPATH": path},
         )
+
+    def await_line(self, text: str, seconds: float) -> bool:
+        """Wait until its log says something; returns whether it did in time."""
+        deadline = time.monotonic() + seconds
+        while text not in self._process.log_tail(self._log_start):
+            if time.monotonic() > deadline or not self._process.running:
+                return False
+            time.sleep(0.05)
+        return True
 
     def revive(self, say: Say) -> None:
         """Start it again if it died, less and less often if it keeps dying."""
@@ -74,7 +87,9 @@ class Workers:
 
     def __init__(self, cluster: LocalCluster) -> None:
         folder = cluster.data_dir / "workers"
-        self._workers = [Worker(c, folder, cluster.config_file) for c in ("writer", "indexer")]
+        self._writer = Worker("writer", folder, cluster.config_file)
+        self._indexer = Worker("indexer", folder, cluster.config_file)
+        self._workers = [self._writer, self._indexer]
 
     @property
     def logs(self) -> list[Path]:
@@ -82,9 +97,10 @@ class Workers:
         return [worker.log for worker in self._workers]
 
     def start(self) -> None:
-        """Start both."""
+        """Start both, and give the indexer time to join its group in Kafka."""
         for worker in self._workers:
             worker.start()
+        self._indexer.await_line(READING, JOIN_SECONDS)
 
     def revive(self, say: Say) -> None:
         """Start those again that died."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
+from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import ClusterConfig
 from mynamo.shards.cluster import Cluster
 
@@ -25,15 +27,33 @@ def load_config() -> ClusterConfig:
 
 
 @contextmanager
-def opened() -> Iterator[Cluster]:
+def opened(patient: bool = False) -> Iterator[Cluster]:
     """The cluster, open for as long as the block runs.
+
+    Args:
+        patient: wait for a catalog that does not answer, as a worker should; a person at a
+            terminal is told at once.
 
     Raises:
         ConfigError: see `load_config`; or the shards are not this cluster's.
         ShardUnavailable: the catalog's server does not answer.
     """
-    with Cluster(load_config()) as cluster:
+    config = load_config()
+    if not patient:
+        _check_catalog(config)
+    with Cluster(config) as cluster:
         yield cluster
+
+
+def _check_catalog(config: ClusterConfig) -> None:
+    where = config.catalog
+    try:
+        socket.create_connection((where.host, where.port), config.pool.connect_timeout).close()
+    except OSError as error:
+        raise ShardUnavailable(
+            f"catalog ({where.host}:{where.port}/{where.database}) does not answer: {error}; "
+            "check that its server runs (`mynamo dev` runs one) and that its address is right"
+        ) from None
 
 
 def as_json(command: Command) -> Command:

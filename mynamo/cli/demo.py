@@ -92,7 +92,7 @@ def _running(folder: Path, engine: EngineKind | None, kafka: str) -> Iterator[Lo
     local = LocalCluster(folder, 2, engine, kafka)
     workers: Workers | None = None
     try:
-        local.start()
+        local.start(click.echo)
         ensure_topics(local.config.kafka)
         with Cluster(local.config):
             pass  # the first to open it sets it up

@@ -10,7 +10,7 @@ from mynamo.reader.waiting import pending_statement
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards.cluster import Cluster
 
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.02
 MOST_AT_ONCE = 200
 
 
@@ -18,7 +18,7 @@ class LagProbe:
     """Follows every Nth write until all GSIs have applied it.
 
     The clock runs from the moment the write was acknowledged to the moment a look at its
-    shard, every 10 ms, finds it applied. Writes are chosen by count, not by when the last
+    shard, every 20 ms, finds it applied. Writes are chosen by count, not by when the last
     one was done, so a slow phase is not left out.
 
     Args:

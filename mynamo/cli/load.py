@@ -77,8 +77,10 @@ def load(
                 loader.finish()
             interrupted = False
         except KeyboardInterrupt:
-            loader.abandon()
+            busy = loader.abandon()
             interrupted = True
+            if busy:
+                say(f"{busy} threads still wait for a server; what they write is not counted")
     _report(loader.counts, told.errors, interrupted, queued, as_json)
     if loader.trouble is not None:
         raise click.ClickException(

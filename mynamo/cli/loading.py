@@ -143,16 +143,26 @@ class Loader:
                     continue
         self._end()
 
-    def abandon(self) -> None:
-        """Let each thread finish the write that it is about, and end."""
-        self._abandoned.set()
-        self._end()
+    def abandon(self, patience: float = 5.0) -> int:
+        """Let each thread finish the write that it is about, and end.
 
-    def _end(self) -> None:
+        Args:
+            patience: seconds that this may take.
+
+        Returns:
+            How many threads are still at it, as when a server does not answer.
+        """
+        self._abandoned.set()
+        return self._end(time.monotonic() + patience)
+
+    def _end(self, deadline: float | None = None) -> int:
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()) if deadline else None)
         self.counts.stop()
-        self._producer.close()
+        busy = sum(thread.is_alive() for thread in self._threads)
+        if not busy:
+            self._producer.close()
+        return busy
 
     def _key(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {name: item[name] for name in self._table.key_names if name in item}

@@ -12,7 +12,6 @@ from mynamo.cli.context import as_json, dynamodb_json, names, opened
 from mynamo.cli.items import dump_dynamodb, dump_plain
 from mynamo.cli.output import item_json, print_grid, print_items, print_json, say
 from mynamo.cli.specs import key_value, parse_key, parse_sort
-from mynamo.cli.writes import keys_of
 from mynamo.shards.tables import Index, Table
 
 PAGE_ITEMS = 100
@@ -66,7 +65,7 @@ def get(
     """
     with opened() as cluster:
         known = cluster.table(table)
-        where = parse_key(key, keys_of(known), dynamodb_json)
+        where = parse_key(key, known, dynamodb_json)
         item = reader.Reader(cluster).get(table, where, projection=projection)
     if item is None:
         raise click.ClickException(f"table {table} has no item with this key")

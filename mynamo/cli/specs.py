@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import click
 
@@ -36,6 +36,18 @@ _SORT_HELP = (
     'one of "= 5", "< 5", "<= 5", "> 5", ">= 5", "between 1 5", "begins_with abc"; '
     "values with spaces in quotes"
 )
+
+
+class Keyed(Protocol):
+    """Anything with a key: a table, or its schema."""
+
+    @property
+    def hash_key(self) -> KeyAttribute:
+        """What an item is found by."""
+
+    @property
+    def sort_key(self) -> KeyAttribute | None:
+        """What orders the items of one hash key, if anything does."""
 
 
 class SortSpec(NamedTuple):
@@ -109,14 +121,12 @@ def key_value(key: KeyAttribute, text: str) -> Any:
         raise InvalidItem(f"the key {key.name} is {kinds[key.type]}: {error}") from None
 
 
-def parse_key(
-    words: Sequence[str], keys: Sequence[KeyAttribute], dynamodb_json: bool = False
-) -> dict[str, Any]:
+def parse_key(words: Sequence[str], table: Keyed, dynamodb_json: bool = False) -> dict[str, Any]:
     """Read a key given as one JSON object, or as `attribute=value` words.
 
     Args:
         words: as typed.
-        keys: the key attributes of the table.
+        table: whose key it is.
         dynamodb_json: an object is DynamoDB JSON.
 
     Raises:
@@ -125,8 +135,8 @@ def parse_key(
     """
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         return parse_item(words[0], dynamodb_json)
-    by_name = {key.name: key for key in keys}
-    wanted = " ".join(f"{key.name}=VALUE" for key in keys)
+    by_name = {key.name: key for key in (table.hash_key, table.sort_key) if key}
+    wanted = " ".join(f"{name}=VALUE" for name in by_name)
     made: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")

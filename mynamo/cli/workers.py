@@ -64,7 +64,7 @@ def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
     )
     logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLogger().level))
     stop = _stop_on_signals()
-    with opened() as cluster:
+    with opened(patient=True) as cluster:
         work(cluster, stop)
 
 

@@ -13,7 +13,6 @@ from mynamo.cli.items import parse_item
 from mynamo.cli.output import item_json, print_json
 from mynamo.cli.specs import parse_key
 from mynamo.producer import Condition, Producer, Receipt
-from mynamo.shards.tables import Table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,7 +91,7 @@ def delete(
     """
     condition = _condition(if_not_exists, if_exists, if_version)
     with opened() as cluster, Producer(cluster) as producer:
-        where = parse_key(key, keys_of(cluster.table(table)), dynamodb_json)
+        where = parse_key(key, cluster.table(table), dynamodb_json)
         receipt = producer.delete(table, where, condition=condition)
         _print_receipt(receipt, "deleted", as_json, dynamodb_json)
 
@@ -130,14 +129,9 @@ def update(
     condition = _condition(if_not_exists, if_exists, if_version)
     new = parse_item(changes, dynamodb_json) if changes is not None else {}
     with opened() as cluster, Producer(cluster) as producer:
-        where = parse_key(key, keys_of(cluster.table(table)), dynamodb_json)
+        where = parse_key(key, cluster.table(table), dynamodb_json)
         receipt = producer.update(table, where, set=new, remove=remove or (), condition=condition)
         _print_receipt(receipt, "updated", as_json, dynamodb_json)
-
-
-def keys_of(table: Table) -> list[Any]:
-    """The key attributes of a table."""
-    return [key for key in (table.hash_key, table.sort_key) if key]
 
 
 def _condition(not_exists: bool, exists: bool, version: int | None) -> Condition | None:

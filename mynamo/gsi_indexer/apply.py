@@ -16,8 +16,10 @@ and dropped in step 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from mynamo.gsi_indexer.effects import RowChange, net_effect
 from mynamo.gsi_indexer.streams import Stream
@@ -50,22 +52,22 @@ class Effect:
     changes: Sequence[RowChange]
 
 
-def apply_effects(cluster: Cluster, effects: Sequence[Effect]) -> None:
+def apply_effects(cluster: Cluster, effects: Sequence[Effect], pool: Executor) -> None:
     """Apply the effects of events to all shards that they concern; safe to repeat.
 
     Args:
         effects: of each stream, what follows without a gap on what was applied before.
+        pool: shards are worked on side by side.
 
     Raises:
         ShardUnavailable: a shard does not answer; some may have been done.
         MissingTable: an index or table was dropped; some may have been done.
         StatementRefused: MySQL does not take a row; some may have been done.
     """
-    for shard, part in sorted(_by_shard(cluster, effects).items(), key=lambda pair: pair[0].id):
-        _apply_on(shard, part)
+    _side_by_side(pool, [partial(_apply_on, *part) for part in _by_shard(cluster, effects).items()])
 
 
-def record_progress(cluster: Cluster, reached: Mapping[Stream, int]) -> None:
+def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Executor) -> None:
     """Record on the shards of the streams that every index has their events so far.
 
     Raises:
@@ -77,8 +79,21 @@ def record_progress(cluster: Cluster, reached: Mapping[Stream, int]) -> None:
             ("UPDATE mynamo_stream SET applied_seq = GREATEST(applied_seq, %s) WHERE part = %s",
              (sequence, stream.partition))
         )  # fmt: skip
-    for shard_id, updates in by_shard.items():
-        _in_transaction(cluster.shards[shard_id], updates)
+    _side_by_side(
+        pool,
+        [partial(_in_transaction, cluster.shards[id_], some) for id_, some in by_shard.items()],
+    )
+
+
+def _side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
+    """Make calls at once; when all have ended, raise the first failure, if any."""
+    if len(calls) == 1:
+        calls[0]()
+        return
+    running = [pool.submit(call) for call in calls]
+    wait(running)
+    for one in running:
+        one.result()
 
 
 def _in_transaction(shard: DynamoDBShard, updates: Sequence[Statement]) -> None:

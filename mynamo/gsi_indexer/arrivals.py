@@ -13,6 +13,8 @@ from mynamo.schemas.events import ChangeEvent, load_event
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import retry
 
+_LARGEST = 2**63 - 1
+
 PATIENCE = 3.0
 """Seconds for which one step tries again before the whole batch is put off."""
 
@@ -61,6 +63,8 @@ def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:
         raise CorruptData(f"it is of shard {event.shard}, which this cluster does not have")
     if event.partition != record.partition:
         raise CorruptData(f"it belongs to partition {event.partition}")
+    if max(event.sequence, event.version) > _LARGEST:
+        raise CorruptData("its sequence or version is out of range")
     return Arrival(
         stream=Stream(event.shard, event.partition),
         sequence=event.sequence,

@@ -15,32 +15,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 
-from mynamo.errors import MynamoError, ShardUnavailable, Unavailable
-from mynamo.gsi_indexer.apply import Effect, apply_effects, record_progress
-from mynamo.gsi_indexer.arrivals import letter, read
-from mynamo.gsi_indexer.effects import changes_of
-from mynamo.gsi_indexer.streams import Arrival, Positions, Stream, sift
+from mynamo.errors import Unavailable
+from mynamo.gsi_indexer.apply import record_progress
+from mynamo.gsi_indexer.arrivals import read
+from mynamo.gsi_indexer.batches import BatchWriter, cut_batches
+from mynamo.gsi_indexer.streams import Positions, Stream, sift
 from mynamo.gsi_indexer.watch import Watch
 from mynamo.log import Publisher, ensure_topics, kafka_errors, open_consumer
 from mynamo.log.dead_letters import send_letters
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import MissingTable, StatementRefused
 from mynamo.shards.shard import retry
-from mynamo.shards.tables import Table
 
 log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 500
-BATCH_BYTES = 4 * 1024 * 1024
-"""Of messages that are applied at once; a batch has one message at least."""
+READING = "reading partitions"
+"""Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200
 _COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
@@ -48,6 +47,7 @@ _QUIET = 5.0
 """Seconds without a failure after which the trouble counts as over."""
 _MAX_RESTART_PAUSE = 10.0
 _CLOSE_MS = 3_000
+_MAX_THREADS = 16
 
 
 def run_indexer(cluster: Cluster, stop: threading.Event) -> None:
@@ -86,8 +86,8 @@ class Indexer:
         self._cluster = cluster
         self._kafka = cluster.config.kafka
         self._positions = Positions()
-        self._dropped: set[int] = set()
         self._publisher = Publisher(self._kafka)
+        self._pool = ThreadPoolExecutor(min(_MAX_THREADS, len(cluster.shards)), "gsi-apply")
         self._troubles = 0
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
@@ -95,6 +95,7 @@ class Indexer:
             self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS
         )
         self._consumer.subscribe([self._kafka.changes_topic], listener=_Forgetting(self._positions))
+        self._batches = BatchWriter(cluster, self._pool)
         self._watch = Watch(cluster, self._consumer, self._positions)
 
     def __enter__(self) -> Indexer:
@@ -110,6 +111,7 @@ class Indexer:
         with suppress(KafkaError):
             self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
         self._publisher.close()
+        self._pool.shutdown()
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop; servers that do not answer are waited for.
@@ -161,68 +163,12 @@ class Indexer:
         arrivals, letters = read(self._cluster, records)
         self._put_aside(letters)
         sifted = sift(self._positions.applied, arrivals)  # 2
-        for batch in _batches(sifted.fresh):
-            self._put_aside(self._write(batch))  # 3 and 4
+        for batch in cut_batches(sifted.fresh):
+            self._put_aside(self._batches.write(batch))  # 3 and 4
             reached = {arrival.stream: arrival.sequence for arrival in batch}
-            record_progress(self._cluster, reached)  # 5
+            record_progress(self._cluster, reached, self._pool)  # 5
             self._positions.raise_to(reached)
         return sifted.gaps
-
-    def _write(self, batch: Sequence[Arrival]) -> list[DeadLetter]:
-        """Apply a batch, and return the letters for what cannot be applied."""
-        for _ in range(2):
-            effects, letters = self._effects(batch)
-            try:
-                apply_effects(self._cluster, effects)
-                return letters
-            except MissingTable as failure:  # dropped in the meantime: the catalog says so
-                missing = failure
-                self._cluster.refresh()
-            except StatementRefused as refusal:
-                if len(batch) == 1:
-                    return [_letter(batch[0], str(refusal))]
-                # Find those that are refused; they must not hold up the others.
-                middle = len(batch) // 2
-                return self._write(batch[:middle]) + self._write(batch[middle:])
-        raise ShardUnavailable(f"an index is damaged: {missing}")
-
-    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
-        tables = self._tables(batch)
-        effects = []
-        letters = []
-        for arrival in batch:
-            event = arrival.event
-            if event is None:
-                letters.append(_letter(arrival, arrival.flaw))
-                continue
-            table = tables.get(event.table_id)
-            if table is None:  # dropped: nothing is left to keep up
-                continue
-            try:
-                changes = changes_of(event, table)
-            except (MynamoError, LookupError, TypeError, ValueError) as flaw:
-                letters.append(_letter(arrival, f"it cannot be applied: {flaw}"))
-                continue
-            effects.append(Effect(arrival.stream, arrival.sequence, changes))
-        return effects, letters
-
-    def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
-        """The tables of events, as new as the events know them."""
-        versions: dict[int, int] = {}
-        for arrival in batch:
-            if arrival.event is not None:
-                number, version = arrival.event.table_id, arrival.event.schema_version
-                versions[number] = max(version, versions.get(number, 0))
-        tables = {}
-        for number, version in versions.items():
-            if number in self._dropped:
-                continue
-            table = self._cluster.table_by_id(number, at_least=version)
-            if table is None or table.status == "DELETING":
-                self._dropped.add(number)
-            else:
-                tables[number] = table
-        return tables
 
     def _put_aside(self, letters: list[DeadLetter]) -> None:
         if not letters:
@@ -249,7 +195,8 @@ class Indexer:
         assigned = self._consumer.assignment()
         for place, records in polled.items():
             if place in assigned:
-                self._consumer.seek(place, records[0].offset)
+                with suppress(KafkaError):  # the partition has just gone to another member
+                    self._consumer.seek(place, records[0].offset)
 
     def _commit_now_and_then(self) -> None:
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY:
@@ -270,6 +217,7 @@ class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         self._positions.forget(place.partition for place in assigned)
+        log.info("%s %s", READING, sorted(place.partition for place in assigned))
 
 
 def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...]:
@@ -284,22 +232,3 @@ def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...
             return session.run(("SELECT part, applied_seq FROM mynamo_stream", ()))[0].rows
 
     return retry(once, _MAX_PAUSE)
-
-
-def _batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
-    batch: list[Arrival] = []
-    size = 0
-    for arrival in arrivals:
-        weight = len(arrival.record.value or b"")
-        if batch and size + weight > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(arrival)
-        size += weight
-    if batch:
-        yield batch
-
-
-def _letter(arrival: Arrival, reason: str) -> DeadLetter:
-    event_id = arrival.event.event_id if arrival.event is not None else None
-    return letter(arrival.record, reason, event_id)

@@ -1,6 +1,13 @@
 """Kafka, as mynamo uses it: clients, topics, dead letters."""
 
-from mynamo.log.clients import kafka_errors, open_admin, open_consumer, open_producer, send_all
+from mynamo.log.clients import (
+    kafka_errors,
+    open_admin,
+    open_consumer,
+    open_producer,
+    send_all,
+    subscribe,
+)
 from mynamo.log.publisher import Publisher
 from mynamo.log.topics import ensure_topics
 
@@ -12,4 +19,5 @@ __all__ = [
     "open_consumer",
     "open_producer",
     "send_all",
+    "subscribe",
 ]

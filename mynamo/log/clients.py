@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,6 +100,26 @@ def _finish_joining(consumer: Any) -> None:
     coordinator = consumer._coordinator
     wanted = coordinator.need_rejoin
     coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
+
+
+def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) -> None:
+    """Subscribe to a topic that exists, once the consumer knows its partitions.
+
+    A consumer that joins its group before it does may deal out no partitions at all.
+
+    Args:
+        options: as kafka-python names them.
+
+    Raises:
+        LogUnavailable: the broker does not know the topic.
+    """
+    with kafka_errors(config):
+        deadline = time.monotonic() + 10
+        while not consumer.partitions_for_topic(topic):
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"Kafka does not say where topic {topic} is; try again")
+            time.sleep(0.05)
+        consumer.subscribe([topic], **options)
 
 
 def open_admin(config: KafkaConfig) -> Any:

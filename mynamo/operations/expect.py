@@ -38,6 +38,7 @@ class Expected(NamedTuple):
 
     place: Place
     content: Stored
+    item: StoredItem
 
 
 def expected_row(
@@ -53,7 +54,7 @@ def expected_row(
     if item is None or key is None:
         return None
     place = Place(cluster.shard_of(key.hash).id, key)
-    return Expected(place, Stored(version, dump_item(index.project(item))))
+    return Expected(place, Stored(version, dump_item(index.project(item))), item)
 
 
 def read_item(table: Table, row: RowKey, data: bytes) -> StoredItem | None:

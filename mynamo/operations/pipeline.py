@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
 
 _SHORTEST_PAUSE = 0.02
@@ -24,7 +25,8 @@ class Horizon:
 
     def __init__(self, shard: DynamoDBShard) -> None:
         self._shard = shard
-        self._newest = shard.run(("SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox", ()))[0].rows[0]
+        newest = shard.run(("SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox", ()))
+        self._newest: int = newest[0].rows[0][0]
         self._goals: dict[int, int] | None = None
         self._unsequenced: set[int] = set()
 
@@ -44,10 +46,8 @@ class Horizon:
     def _set_goals(self) -> None:
         # In this order: what is sequenced between the two statements counts as unsequenced.
         unsequenced, streams = self._shard.run(
-            ("SELECT DISTINCT part FROM mynamo_outbox FORCE INDEX (by_sequence)"
-             " WHERE seq IS NULL AND id <= %s AND feeds = 1", self._newest),
-            ("SELECT part, last_seq FROM mynamo_stream", ()),
-        )  # fmt: skip
+            unsequenced_up_to(self._newest), ("SELECT part, last_seq FROM mynamo_stream", ())
+        )
         known = self._goals or {}
         self._unsequenced = {part for (part,) in unsequenced.rows}
         self._goals = known | {
@@ -57,7 +57,16 @@ class Horizon:
         }
 
 
-_APPLIED = ("SELECT part, applied_seq FROM mynamo_stream", ())
+def unsequenced_up_to(newest: int) -> Statement:
+    """Partitions whose events wait for their number, of the rows up to an id."""
+    return (
+        "SELECT DISTINCT part FROM mynamo_outbox FORCE INDEX (by_sequence)"
+        " WHERE seq IS NULL AND id <= %s AND feeds = 1",
+        (newest,),
+    )
+
+
+_APPLIED: Statement = ("SELECT part, applied_seq FROM mynamo_stream", ())
 
 
 def wait_until_applied(cluster: Cluster, timeout: float = 30.0) -> bool:

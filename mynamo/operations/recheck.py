@@ -8,12 +8,12 @@ remove it. It is decided like this, for many at a time:
 3.  Read the item, its index row, and the item's version again. If the version is that of
     step 1 throughout, nobody wrote the item in between (versions never come again), so the
     index row must be what the item says. If it is not, that is a finding.
-4.  The item was written in between: if the index row is what a newer event says, the
-    pipeline has overtaken the suspicion, and it is dropped. Otherwise begin again.
+4.  The item was written in between: begin again, or follow its events (see `follow`).
 
-An absent item has no version, so it may have come and gone between 1 and 3. Therefore a
-row that no item has must be the very same row as when it was first suspected: its event
-is older than the item's absence, and the event that removed the item is applied.
+A row that the item should not have is easier: if it still is the very row that was
+suspected, though an event of another version has been applied since, no event will remove
+it. An absent item may have come and gone between 1 and 3, and the same holds: the row is
+older than its absence, which is applied.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from mynamo.operations import statements
 from mynamo.operations.expect import (
-    Expected,
     Place,
     Stored,
     by_shard,
@@ -35,6 +32,7 @@ from mynamo.operations.expect import (
     read_item,
 )
 from mynamo.operations.findings import Finding
+from mynamo.operations.follow import follow
 from mynamo.operations.pipeline import Horizon, doze
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.cluster import Cluster
@@ -49,18 +47,14 @@ class Suspect:
     Attributes:
         index: a GSI.
         row: the item that it is about.
-        version: of the row that no item seems to have; else of the item, when suspected.
-        place: of that row; None: it is the item's own row that is missing or stale.
+        place: of a row that the item should not have; None: its own is missing or stale.
+        version: of that row.
     """
 
     index: Index
     row: RowKey
-    version: int
     place: Place | None = None
-
-    def overtaken_by(self, version: int) -> bool:
-        """Whether a row of this version was written after what looked wrong."""
-        return version > self.version or (self.place is None and version == self.version)
+    version: int = 0
 
     def seen_as(self, found: Stored | None) -> Suspect:
         """The suspicion against the row as it is now."""
@@ -181,31 +175,34 @@ class Rechecker:
         wanted = expected.content if expected and expected.place == place else None
         if suspect.place and wanted:
             return None  # by now it is the item's own row
-        shard = self._cluster.shards[place.shard]
-        found = only(shard, statements.global_rows_of(suspect.index, [place.of(suspect.row)]))
+        found = self._row_at(suspect, place)
         if found == wanted:
             return None
+        if suspect.place and found and found.version != suspect.version:
+            return suspect.seen_as(found)
         rows = home.run(statements.versions_of(self._table, [suspect.row]))[0].rows
         after = rows[0][2] if rows else None
-        if not before == after == (item.version if item else None):
-            overtaken = found is not None and self._is_overtaken(suspect, place, found)
-            return None if overtaken else suspect.seen_as(found)
-        if item is None and found and found.version != suspect.version:
-            return suspect.seen_as(found)
-        return self._finding(suspect, place, image, wanted, found)
+        unchanged = before == after == (item.version if item else None)
+        if unchanged or (suspect.place and before != suspect.version):
+            return self._finding(suspect, place, image, wanted, found)
+        if suspect.place or before is None:
+            return suspect
+        return self._follow(suspect, before)
 
-    def _is_overtaken(self, suspect: Suspect, place: Place, found: Stored) -> bool:
-        """Whether a row was written since, and is what its event says."""
-        if not suspect.overtaken_by(found.version):
-            return False
-        rows = self._home(suspect).run(statements.event_of(found.version))[0].rows
-        if not rows:
-            return False
-        event = orjson.loads(rows[0][0])
-        if self._table.key_of(event["keys"]) != suspect.row:
-            return False
-        said = expected_row(self._cluster, suspect.index, event["new_image"], found.version)
-        return said == Expected(place, found)
+    def _follow(self, suspect: Suspect, before: int) -> Finding | Suspect | None:
+        """Step 4 for an item that is written all the time."""
+        followed = follow(self._cluster, self._table, suspect.index, suspect.row, before)
+        if followed is None:
+            return suspect
+        said, found = followed
+        if found == said.content:
+            return None
+        return self._finding(suspect, said.place, said.item, said.content, found)
+
+    def _row_at(self, suspect: Suspect, place: Place) -> Stored | None:
+        shard = self._cluster.shards[place.shard]
+        row = place.of(suspect.row)
+        return only(shard, statements.global_rows_of(suspect.index, [row]))
 
     def _finding(
         self,

@@ -175,7 +175,7 @@ class _Repairer:
 
 def _suspect(finding: Finding) -> Suspect:
     place = Place(finding.index_shard, finding.index_key) if finding.kind == "ghost" else None
-    return Suspect(finding.index, finding.row, 0, place)
+    return Suspect(finding.index, finding.row, place)
 
 
 def _identity(what: Finding | Suspect) -> tuple[int, RowKey, Place | None]:

@@ -221,14 +221,14 @@ class Scan:
             for target in targets:
                 content = expected[target.item].content
                 if found.get(target) != content:
-                    yield Suspect(index, target.item, content.version)
+                    yield Suspect(index, target.item)
 
     def _suspect_rows(self, index: Index, seen: dict[IndexRow, int]) -> Iterator[Suspect]:
         places = dict(self._places(index, {row.item for row in seen}))
         for row, version in seen.items():
             place = Place(self._shard.id, row.key)
             if places.get(row.item) != place:
-                yield Suspect(index, row.item, version, place)
+                yield Suspect(index, row.item, place, version)
 
     def _places(self, index: Index, rows: set[RowKey]) -> Iterator[tuple[RowKey, Place]]:
         """Where the rows of items must lie in a GSI."""

@@ -103,8 +103,34 @@ def global_rows_of(index: Index, keys: Iterable[Values]) -> Statement:
 
 
 def event_of(version: int) -> Statement:
-    """The event of a change that was made a short while ago."""
-    return "SELECT payload FROM mynamo_outbox WHERE id = %s", (version,)
+    """The event of a change of a short while ago."""
+    return (
+        "SELECT seq, part, payload FROM mynamo_outbox"
+        " WHERE id = %s AND item_version IS NULL AND seq IS NOT NULL",
+        (version,),
+    )
+
+
+def checkpoint(shard_id: int, partition: int) -> Statement:
+    """Up to which event of a stream the GSI tables of a shard contain what is theirs."""
+    return (
+        "SELECT seq FROM mynamo_checkpoint WHERE shard = %s AND part = %s",
+        (shard_id, partition),
+    )
+
+
+def last_event(table: Table, keys: bytes, partition: int, first: int, last: int) -> Statement:
+    """The last event of an item between two places in the sequence, these included.
+
+    Args:
+        keys: of the item, as its events spell them.
+    """
+    return (
+        "SELECT COALESCE(item_version, id), payload FROM mynamo_outbox FORCE INDEX (by_sequence)"
+        " WHERE seq >= %s AND seq <= %s AND part = %s AND table_id = %s AND feeds = 1"
+        " AND LOCATE(%s, payload) > 0 ORDER BY seq DESC LIMIT 1",
+        (first, last, partition, table.id, keys),
+    )
 
 
 def lock_item(table: Table, row: RowKey) -> Statement:
@@ -187,8 +213,8 @@ def _look_up(
 
 
 def _any_of(columns: tuple[str, ...], keys: Iterable[Values]) -> tuple[str, list[Any]]:
-    """One of these rows; both servers look each of them up by the primary key."""
+    """One of these rows. Not `(a, b) IN (...)`: of a single row MariaDB's DELETE would
+    read the whole table."""
     listed = [tuple(key) for key in keys]
-    one = "(" + ", ".join(["%s"] * len(columns)) + ")"
-    where = f"({', '.join(columns)}) IN ({', '.join([one] * len(listed))})"
-    return where, [value for key in listed for value in key]
+    one = "(" + " AND ".join(f"{column} = %s" for column in columns) + ")"
+    return "(" + " OR ".join([one] * len(listed)) + ")", [v for key in listed for v in key]

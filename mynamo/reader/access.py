@@ -7,8 +7,8 @@ on MySQL and MariaDB alike, and tests/integration/test_explain_reads.py holds th
     `(a > 1 OR (a = 1 AND b > 2))`; for `(a, b) > (1, 2)`, which says the same, it walks
     from the beginning of the hash key to the position, and page 1000 costs 1000 pages.
 *   ORDER BY names all columns of the primary key, so nothing is ever sorted.
-*   FORCE INDEX: statistics of a table that has just grown may say that it is empty, and
-    then a full scan looks cheap. MySQL also saves itself the look at the range's ends.
+*   FORCE INDEX: by the statistics of a table that has just grown, a full scan may look
+    cheap. MySQL also saves itself the look at the range's ends.
 """
 
 from __future__ import annotations

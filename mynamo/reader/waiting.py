@@ -94,8 +94,9 @@ def pending_statement(ids: Sequence[int]) -> Statement:
     """
     marks = ", ".join(["%s"] * len(ids))
     return (
-        "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY) STRAIGHT_JOIN mynamo_stream AS s"
-        f" ON s.part = o.part WHERE o.id IN ({marks}) AND o.feeds = 1"
+        "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
+        " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
+        f" WHERE o.id IN ({marks}) AND o.feeds = 1"
         " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
         ids,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from mynamo.errors import (
     NotFound,
     Unavailable,
 )
-from mynamo.log import ensure_topics, kafka_errors, open_consumer
+from mynamo.log import ensure_topics, kafka_errors, open_consumer, subscribe
 from mynamo.log.dead_letters import send_letters
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
@@ -80,28 +80,26 @@ class WriteQueue:
             Unavailable: nothing is lost; call again.
         """
         consumer = self._open()
-        # 1. Read. A crash up to step 4: they are read again, by whoever takes over.
+        # 1. Read. A crash here: they are read again, by whoever takes over.
         with kafka_errors(self._config):
             polled = consumer.poll(timeout_ms=round(wait * 1000), max_records=BATCH_WRITES)
         records = [record for batch in polled.values() for record in batch]
-        if not records:
-            return 0
+        done = 0
         try:
-            places, letters = read(records)
-            # 2. Apply. A crash from here on: when read again, what was applied changes
-            #    nothing, and what was refused is refused again.
-            letters += self._apply_all(places)
-            # 3. Put aside what cannot be applied. A crash after it: the same letter again,
-            #    with the same id.
-            if letters:
-                unique = {letter.letter_id: letter for letter in letters}
-                send_letters(self._publisher, unique.values())
+            while done < len(records):
+                part = records[done : self._end(records, done)]
+                self._finish(part)
+                done += len(part)
+                self._limit = min(BATCH_WRITES, self._limit + 1)
         except Unavailable:
-            self._put_back(polled)
+            # It may have been too much at once, as small commands may change large items.
+            self._limit = max(1, len(part) // 4)
+            self._put_back(records[done:])
             raise
-        # 4. Say that this is done.
-        self._commit(polled)
-        return len(records)
+        finally:
+            # 4. Say how far it came. A crash before that: as in 2 and 3.
+            self._commit(records[:done])
+        return done
 
     def close(self) -> None:
         """Leave the group."""
@@ -113,34 +111,33 @@ class WriteQueue:
     def _open(self) -> Any:
         if self._consumer is None:
             ensure_topics(self._config)
-            self._consumer = open_consumer(self._config, self._config.writer_group)
-            self._consumer.subscribe([self._config.writes_topic])
+            consumer = open_consumer(self._config, self._config.writer_group)
+            subscribe(consumer, self._config, self._config.writes_topic)
+            self._consumer = consumer
         return self._consumer
 
-    def _apply_all(self, places: Sequence[Place]) -> list[DeadLetter]:
-        letters, start = [], 0
-        while start < len(places):
-            part = self._next_part(places, start)
-            try:
-                outcomes = self._apply([request for _, request in part])
-            except Unavailable:
-                # It may have been too much at once, with small commands and large items.
-                self._limit = max(1, self._limit // 4)
-                raise
-            self._limit = min(BATCH_WRITES, self._limit * 2)
-            for (record, _), outcome in zip(part, outcomes, strict=True):
-                if isinstance(outcome, Refused):
-                    letters.append(letter(record, outcome.error))
-            start += len(part)
-        return letters
-
-    def _next_part(self, places: Sequence[Place], start: int) -> Sequence[Place]:
-        size = end = 0
-        for end in range(start, min(len(places), start + self._limit)):
-            size += len(places[end][0].value)
+    def _end(self, records: Sequence[Any], start: int) -> int:
+        """Where the part ends that begins at `start` and is applied at once."""
+        size = 0
+        for end in range(start, min(len(records), start + self._limit)):
+            size += len(records[end].value or b"")
             if size > BATCH_BYTES and end > start:
-                return places[start:end]
-        return places[start : end + 1]
+                return end
+        return min(len(records), start + self._limit)
+
+    def _finish(self, records: Sequence[Any]) -> None:
+        places, letters = read(records)
+        # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
+        #    and what was refused is refused again.
+        outcomes = self._apply([request for _, request in places])
+        for (record, _), outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                letters.append(letter(record, outcome.error))
+        # 3. Put aside what cannot be applied. A crash after it: the same letter again, with
+        #    the same id.
+        if letters:
+            unique = {letter.letter_id: letter for letter in letters}
+            send_letters(self._publisher, list(unique.values()))
 
     def _apply(self, requests: Sequence[WriteRequest]) -> list[Outcome]:
         """Apply requests; when one of them makes the whole fail, each by itself."""
@@ -155,17 +152,21 @@ class WriteQueue:
                 raise outcome.error
         return outcomes
 
-    def _put_back(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """Read the same again at the next poll; polling keeps the place in the group."""
-        for partition, records in polled.items():
-            with suppress(ValueError):  # no longer ours: its new owner reads them
-                self._consumer.seek(partition, records[0].offset)
+    def _put_back(self, records: Sequence[Any]) -> None:
+        """Read them again at the next poll; polling keeps the place in the group."""
+        for record in reversed(records):
+            with suppress(ValueError):  # no longer ours: its new owner reads it
+                self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
-    def _commit(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+    def _commit(self, records: Sequence[Any]) -> None:
         offsets = {
-            partition: OffsetAndMetadata(records[-1].offset + 1, "", -1)
-            for partition, records in polled.items()
+            TopicPartition(record.topic, record.partition): OffsetAndMetadata(
+                record.offset + 1, "", -1
+            )
+            for record in records
         }
+        if not offsets:
+            return
         try:
             self._consumer.commit(offsets, timeout_ms=_COMMIT_MS)
         except KafkaError as error:  # the partitions moved on: their new owner repeats this

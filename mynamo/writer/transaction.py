@@ -162,8 +162,9 @@ def _lock(
     fences = (0, *sorted(tables))
     statements: list[Statement] = [
         ("BEGIN", ()),
-        (f"SELECT id, version FROM mynamo_fence WHERE id IN ({_marks(fences)})"
-         " ORDER BY id LOCK IN SHARE MODE", fences),
+        # By primary key even when there are few: a scan would wait for other tables' changes.
+        ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
+         f" WHERE id IN ({_marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
     ]  # fmt: skip
     for table_id, row in keys:
         statements.append(

@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,8 @@ from click.testing import CliRunner, Result
 from mynamo.cli.app import root
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
+from tests.commands import CREATE_ORDERS, run, start
 from tests.waiting import eventually
-
-CREATE = (
-    "table", "create", "orders", "--hash-key", "customer", "--sort-key", "at:N",
-    "--lsi", "by_price=price:N", "--gsi", "by_status=status,at:N",
-)  # fmt: skip
 
 Mynamo = Callable[..., Result]
 
@@ -39,19 +35,13 @@ def config_file(config: ClusterConfig, tmp_path: Path) -> Path:
 def mynamo(config_file: Path) -> Mynamo:
     """Run a command in this process; it must end with `status`."""
 
-    def run(*words: str, status: int = 0, **options: Any) -> Result:
-        result = CliRunner().invoke(root, ["--config", str(config_file), *words], **options)
-        assert result.exit_code == status, (words, result.output, result.exc_info)
-        assert "Traceback" not in result.output
-        return result
-
-    return run
+    return partial(run, config_file)
 
 
 @pytest.fixture
 def orders(mynamo: Mynamo) -> Mynamo:
     """As `mynamo`, with a table of orders."""
-    mynamo(*CREATE)
+    mynamo(*CREATE_ORDERS)
     return mynamo
 
 
@@ -66,21 +56,21 @@ def exact(text: str) -> Any:
 
 def test_create_list_describe_drop(mynamo: Mynamo) -> None:
     assert "no tables yet" in mynamo("table", "list").stderr
-    assert mynamo(*CREATE).stdout == "created table orders\n"
+    assert mynamo(*CREATE_ORDERS).stdout == "created table orders\n"
     listed = mynamo("table", "list").stdout
     assert all(word in listed for word in ("orders", "ACTIVE", "at:N", "by_price", "by_status"))
     described = json.loads(mynamo("table", "describe", "orders", "--json").stdout)
     assert described["sort_key"] == {"name": "at", "type": "N"}
     assert described["index_status"] == {"by_price": "ACTIVE", "by_status": "ACTIVE"}
     assert "KEYS_ONLY" not in mynamo("table", "describe", "orders").stdout
-    assert "Table already exists: orders" in mynamo(*CREATE, status=1).stderr
+    assert "Table already exists: orders" in mynamo(*CREATE_ORDERS, status=1).stderr
     mynamo("table", "drop", "orders", input="n\n", status=1)
     assert mynamo("table", "drop", "orders", input="y\n").stdout.endswith("dropped table orders\n")
     assert json.loads(mynamo("table", "list", "--json").stdout) == []
 
 
 def test_what_describe_says_makes_the_same_table(mynamo: Mynamo, tmp_path: Path) -> None:
-    mynamo(*CREATE)
+    mynamo(*CREATE_ORDERS)
     keys = ("name", "hash_key", "sort_key", "local_indexes", "global_indexes")
     described = json.loads(mynamo("table", "describe", "orders", "--json").stdout)
     definition = {key: described[key] for key in keys}
@@ -224,20 +214,17 @@ def test_load_that_is_interrupted_says_what_is_written(
     fifo = tmp_path / "items.jsonl"
     os.mkfifo(fifo)
     receipts = tmp_path / "receipts.jsonl"
-    command = [
-        sys.executable, "-m", "mynamo", "--config", str(config_file), "load", str(fifo),
-        "--table", "orders", "--json", "--receipts", str(receipts),
-    ]  # fmt: skip
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
-        fifo.open("w") as feed,
-    ):
+    loading = start(
+        "--config", str(config_file), "load", str(fifo), "--table", "orders", "--json",
+        "--receipts", str(receipts), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with loading, fifo.open("w") as feed:
         feed.writelines(f'{{"customer": "ann", "at": {n}}}\n' for n in range(20))
         feed.flush()
         eventually(lambda: receipts.exists() and receipts.stat().st_size > 0, 30)
-        child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=30)
-    assert child.returncode == 130
+        loading.send_signal(signal.SIGINT)
+        out, _ = loading.communicate(timeout=30)
+    assert loading.returncode == 130
     report = json.loads(out)
     assert report["interrupted"] is True
     assert report["acknowledged"] == len(receipts.read_text().splitlines())

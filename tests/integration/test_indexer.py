@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 import orjson
 import pytest
 
 from mynamo.errors import ShardUnavailable, TableNotFound
-from mynamo.gsi_indexer import apply, effects, indexer, streams, watch
+from mynamo.gsi_indexer import apply, batches, effects, indexer, streams, watch
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
@@ -119,7 +120,7 @@ def test_large_items_are_applied_in_several_round_trips(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apply, "STATEMENT_BYTES", 100_000)
-    monkeypatch.setattr(indexer, "BATCH_BYTES", 1_000_000)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1_000_000)
     for number in range(12):
         bench.producer.put("things", thing(f"a{number}", group="x", pad='"' * 100_000))
     bench.settle(bench.indexer())
@@ -155,22 +156,22 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
     Returns:
         What it does when it wakes up.
     """
-    taken: list[tuple[Cluster, list[Effect]]] = []
+    taken: list[tuple[Cluster, list[Effect], Executor]] = []
 
-    def stop(cluster: Cluster, batch: list[Effect]) -> None:
-        taken.append((cluster, batch))
+    def stop(*arguments: Any) -> None:
+        taken.append(arguments)
         raise ShardUnavailable("stopped")
 
     zombie = bench.indexer()
     with patch.context() as stopped:
-        stopped.setattr(indexer, "apply_effects", stop)
+        stopped.setattr(batches, "apply_effects", stop)
         with pytest.raises(ShardUnavailable):
             zombie.step(0)
-    ((cluster, batch),) = taken
+    ((cluster, batch, pool),) = taken
 
     def wake() -> None:
-        apply.apply_effects(cluster, batch)
-        apply.record_progress(cluster, {e.stream: e.sequence for e in batch})
+        apply.apply_effects(cluster, batch, pool)
+        apply.record_progress(cluster, {e.stream: e.sequence for e in batch}, pool)
 
     return wake
 
@@ -202,7 +203,7 @@ def test_without_checkpoints_the_zombie_does_harm(
 def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     changes_of = effects.changes_of
     monkeypatch.setattr(
-        indexer, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
+        batches, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
     )
     moves(bench)
     bench.settle(bench.indexer())
@@ -236,9 +237,13 @@ def test_a_shard_that_does_not_answer_is_waited_for(
 ) -> None:
     moves(bench)
     one = bench.indexer()
-    for name in ("apply_effects", "record_progress", "home_progress"):
+    for module, name in (
+        (batches, "apply_effects"),
+        (indexer, "record_progress"),
+        (indexer, "home_progress"),
+    ):
         with monkeypatch.context() as broken:
-            broken.setattr(indexer, name, _unavailable)
+            broken.setattr(module, name, _unavailable)
             one._consumer.rebalance()
             with pytest.raises(ShardUnavailable):
                 one.step(0)

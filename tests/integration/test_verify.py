@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from mynamo.errors import ConditionFailed, TableNotFound
+from mynamo.errors import TableNotFound
 from mynamo.operations import Finding, Verdict, lag, repair, statements, verify, wait_until_applied
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
 from mynamo.producer import Producer

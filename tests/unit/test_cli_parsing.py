@@ -23,11 +23,11 @@ from mynamo.cli.specs import (
     parse_sort,
 )
 from mynamo.errors import InvalidItem, InvalidSchema
-from mynamo.schemas.table import KeyAttribute
+from mynamo.schemas.table import KeyAttribute, TableSchema
 from tests.strategies import python_items
 
 DIGITS = "12345678901234567890123456789012345678"
-KEYS = [KeyAttribute(name="customer", type="S"), KeyAttribute(name="at", type="N")]
+ORDERS = TableSchema.parse({"name": "orders", "hash_key": "customer", "sort_key": "at:N"})
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ def test_what_is_no_sort_condition(text: str) -> None:
 
 def test_keys_as_words_and_as_json() -> None:
     expected = {"customer": "ann=1", "at": Decimal("1.50")}
-    assert parse_key(["customer=ann=1", "at=1.5"], KEYS) == expected
-    assert parse_key(['{"customer": "ann=1", "at": 1.5}'], KEYS) == expected
+    assert parse_key(["customer=ann=1", "at=1.5"], ORDERS) == expected
+    assert parse_key(['{"customer": "ann=1", "at": 1.5}'], ORDERS) == expected
     stored = '{"customer": {"S": "ann=1"}, "at": {"N": "1.5"}}'
-    assert parse_key([stored], KEYS, dynamodb_json=True) == expected
+    assert parse_key([stored], ORDERS, dynamodb_json=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_keys_as_words_and_as_json() -> None:
 )
 def test_words_that_are_no_key(words: list[str]) -> None:
     with pytest.raises(click.UsageError, match="write customer=VALUE at=VALUE"):
-        parse_key(words, KEYS)
+        parse_key(words, ORDERS)
 
 
 def test_values_of_a_wrong_type_name_the_key() -> None:
     with pytest.raises(InvalidItem, match="the key at is a number"):
-        key_value(KEYS[1], "soon")
+        key_value(KeyAttribute(name="at", type="N"), "soon")
     with pytest.raises(InvalidItem, match="the key raw is binary"):
         key_value(KeyAttribute(name="raw", type="B"), "!")
     assert key_value(KeyAttribute(name="raw", type="B"), "aGk=") == b"hi"

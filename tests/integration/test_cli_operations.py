@@ -1,0 +1,101 @@
+"""The commands that need workers: lag, verify, repair, filling a GSI, queued writes, dlq."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from tests.commands import WORKER_SECONDS, Dev, run
+from tests.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """One `mynamo dev` for all tests here; each has a table of its own."""
+    made = Dev(tmp_path_factory.mktemp("dev"))
+    made.start()
+    yield made
+    made.end_if_running()
+
+
+def create(dev: Dev, name: str) -> None:
+    dev.run(
+        "table", "create", name, "--hash-key", "customer", "--sort-key", "at:N",
+        "--gsi", "by_status=status,at:N",
+    )  # fmt: skip
+
+
+def test_verify_and_repair_tell_damage_by_their_status(dev: Dev) -> None:
+    create(dev, "damaged")
+    dev.open_orders(dev.put(1, "damaged"), "damaged")
+    assert "CLEAN: damaged, 1 items on 2 shards" in dev.run("verify", "damaged")
+    with Cluster(ClusterConfig.load(dev.config)) as cluster:  # behind mynamo's back
+        index = cluster.table("damaged").index("by_status")
+        for shard in cluster.shards.values():
+            shard.run((f"DELETE FROM {sql.index_table(index)}", ()))
+    assert json.loads(dev.run("verify", "damaged", "--json", status=1))["findings"] == 1
+    assert "DAMAGED: damaged" in dev.run("verify", "damaged", status=1)
+    planned = dev.run("repair", "damaged", "--plan", status=1)
+    assert "plan: 1 index rows would be mended" in planned
+    assert "mended 1 of 1" in dev.run("repair", "damaged")
+    assert json.loads(dev.run("repair", "damaged", "--json"))["verdict"]["ok"] is True
+    assert "CLEAN" in dev.run("verify", "damaged")
+
+
+def test_lag_for_people_and_for_scripts(dev: Dev) -> None:
+    create(dev, "followed")
+    dev.open_orders(dev.put(1, "followed"), "followed")
+    report = json.loads(dev.run("lag", "--json"))
+    assert (report["events"], report["queued_writes"]) == (0, 0)
+    assert [shard["shard"] for shard in report["shards"]] == [1, 2]
+    shown = dev.run("lag")
+    assert "by_status" in shown
+    assert "queued writes that wait: 0" in shown
+
+
+def test_a_global_index_is_added_with_its_items(dev: Dev) -> None:
+    create(dev, "grown")
+    for at in range(3):
+        dev.put(at, "grown")
+    added = dev.run("index", "add", "grown", "--gsi", "by_price=price:N:KEYS_ONLY")
+    assert added == "index by_price is ACTIVE: 3 items\n"
+    page = json.loads(dev.run("query", "grown", "2", "--index", "by_price", "--json"))
+    assert page["items"] == [{"customer": "ann", "at": 2, "price": 2}]
+    shown = dev.run("table", "describe", "grown")
+    assert "KEYS_ONLY" in shown
+
+
+def test_queued_writes_and_dead_letters(dev: Dev, tmp_path: Path) -> None:
+    create(dev, "queued")
+    assert "no dead letters" in run(dev.config, "dlq", "list").stderr
+    file = tmp_path / "items.jsonl"
+    file.write_text(
+        "".join(f'{{"customer": "ann", "at": {n}}}\n' for n in range(300)) + '{"customer": 1}\n'
+    )
+    words = ("load", str(file), "--table", "queued", "--queued", "--json")
+    loaded = json.loads(dev.run(*words, status=1))
+    assert (loaded["acknowledged"], [e["line"] for e in loaded["errors"]]) == (300, [301])
+    eventually(lambda: count(dev, "queued") == 300, WORKER_SECONDS)
+    with Cluster(ClusterConfig.load(dev.config)) as cluster, Producer(cluster) as producer:
+        item = {"customer": "ann", "at": 7}
+        producer.publish(producer.queued_put("queued", item, condition=MUST_NOT_EXIST))
+    (letter,) = eventually(lambda: json.loads(dev.run("dlq", "list", "--json")), WORKER_SECONDS)
+    assert "the item exists" in letter["reason"]
+    assert letter["message"]["table"] == "queued"
+    assert letter["letter_id"] in dev.run("dlq", "list")
+    dev.run("dlq", "replay", "nobody", status=1)
+    dev.run("dlq", "replay", status=2)
+    dev.run("delete", "queued", "customer=ann", "at=7")
+    assert dev.run("dlq", "replay", letter["letter_id"]) == "1 replayed, 0 failed\n"
+    eventually(lambda: count(dev, "queued") == 300, WORKER_SECONDS)
+
+
+def count(dev: Dev, table: str) -> int:
+    return len(dev.run("scan", table, "--lines", "--limit", "1000").splitlines())

@@ -1,0 +1,288 @@
+"""Filling a new index while writes go on: every item, no ghost, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import dump_item, load_item
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
+from mynamo.shards import definitions
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.keys import SLOTS
+from mynamo.shards.pool import Statement
+from mynamo.shards.tables import Index, IndexKey, RowKey
+from mynamo.writer import restate
+from mynamo.writer.relay import Relay
+from mynamo.writer.restate import activate_if_filled, fill_chunk
+from tests.events import Recorder, broken_promises
+from tests.rows import (
+    damaged_local_indexes,
+    everywhere,
+    items_of,
+    leave_out,
+    make_table,
+    select,
+)
+from tests.waiting import eventually
+from tests.worker_process import worker_process
+
+LOCAL = LocalIndexSchema.model_validate({"name": "by_size", "sort_key": "size:N"})
+GLOBAL = GlobalIndexSchema.model_validate({"name": "by_colour", "hash_key": "colour"})
+KINDS = pytest.mark.parametrize("schema", [LOCAL, GLOBAL], ids=["LSI", "GSI"])
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        make_table(opened, local_indexes=[], global_indexes=[])
+        yield opened
+
+
+def put(producer: Producer, number: int, turn: int = 0) -> None:
+    item = {"id": str(number // 2), "at": str(number % 2), "size": turn, "colour": f"c{turn % 5}"}
+    if (number + turn) % 6 == 5:
+        del item["size"], item["colour"]
+    producer.put("orders", item)
+
+
+def fill(cluster: Cluster, index: Index) -> None:
+    for shard in cluster.shards.values():
+        while fill_chunk(cluster, shard, index):
+            pass
+
+
+def finish(cluster: Cluster, index: Index) -> None:
+    """Do what relays and indexers do, and see the index become ACTIVE."""
+    if index.kind == "GSI":
+        assert not activate_if_filled(cluster, index), "it is ACTIVE before it was applied"
+    for shard in cluster.shards.values():
+        relay = Relay(cluster, shard, "finisher", Recorder())
+        shard.run(("UPDATE mynamo_relay SET expires = 0", ()))
+        while relay.step():
+            pass
+        shard.run(("UPDATE mynamo_stream SET applied_seq = last_seq", ()))
+    assert activate_if_filled(cluster, index)
+    assert cluster.table("orders").index(index.name).status == "ACTIVE"
+
+
+def filled_wrong(cluster: Cluster, index: Index) -> list[str]:
+    """What the index lacks or has too much."""
+    table = cluster.table("orders")
+    items = items_of(cluster, table)
+    if index.kind == "LSI":
+        return damaged_local_indexes(cluster, table, items)
+    wanted = {(key, row): item for row, (_, item) in items.items() if (key := index.key_of(item))}
+    found, flaws = _by_events(cluster, index)
+    flaws += [f"lacks {place}" for place in wanted.keys() - found.keys()]
+    flaws += [f"has a ghost {place}" for place in found.keys() - wanted.keys()]
+    both = wanted.keys() & found.keys()
+    return flaws + [f"stale {place}" for place in both if wanted[place] != found[place]]
+
+
+def _by_events(
+    cluster: Cluster, index: Index
+) -> tuple[dict[tuple[IndexKey, RowKey], Any], list[str]]:
+    """What an indexer makes of the events: out goes the old image, in comes the new one."""
+    table = cluster.table("orders")
+    found: dict[tuple[IndexKey, RowKey], Any] = {}
+    recorder = Recorder()
+    for shard in cluster.shards.values():
+        shard.run(("UPDATE mynamo_relay SET expires = 0, published_seq = 0", ()))
+        relay = Relay(cluster, shard, "reader", recorder)
+        while relay.step():
+            pass
+    for event in recorder.events:
+        row = table.key_of(event.keys)
+        for image in (event.old_image, event.new_image):
+            if key := index.key_of(image):
+                found.pop((key, row), None)
+        if key := index.key_of(event.new_image):
+            found[key, row] = event.new_image
+    return found, broken_promises(recorder.events)
+
+
+@contextmanager
+def writing(cluster: Cluster, items: int) -> Iterator[None]:
+    """Put and delete items for as long as the block runs."""
+    producer, done = Producer(cluster), threading.Event()
+
+    def work(start: int) -> None:
+        turn = start
+        while not done.is_set():
+            turn += 1
+            number = (turn * 7 + start) % items
+            if turn % 9 == 0:
+                key = {"id": str(number // 2), "at": str(number % 2)}
+                producer.delete("orders", key)
+            else:
+                put(producer, number, turn)
+
+    with ThreadPoolExecutor(3) as pool:
+        futures: list[Future[None]] = [pool.submit(work, start) for start in range(3)]
+        try:
+            yield
+        finally:
+            done.set()
+        for future in futures:
+            future.result()
+
+
+@KINDS
+def test_an_index_is_filled_while_items_change(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
+) -> None:
+    monkeypatch.setattr(restate, "CHUNK_ROWS", 11)
+    producer = Producer(cluster)
+    for number in range(150):
+        put(producer, number)
+    with writing(cluster, 180):
+        index = definitions.add_index(cluster, "orders", schema)
+        fill(cluster, index)
+    finish(cluster, index)
+    assert filled_wrong(cluster, index) == []
+
+
+@KINDS
+def test_filling_that_fails_in_the_middle_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
+) -> None:
+    monkeypatch.setattr(restate, "CHUNK_ROWS", 11)
+    producer = Producer(cluster)
+    for number in range(100):
+        put(producer, number)
+    index = definitions.add_index(cluster, "orders", schema)
+    # One chunk's work is done, but the transaction dies before its commit.
+    for name in ("insert_local", "insert_outbox"):
+        with monkeypatch.context() as patch:
+            patch.setattr(restate, name, lambda *_: ("SIGNAL SQLSTATE '45000'", ()))
+            for shard in cluster.shards.values():
+                with suppress(Exception):
+                    fill_chunk(cluster, shard, index)
+    fill(cluster, index)
+    finish(cluster, index)
+    assert filled_wrong(cluster, index) == []
+
+
+@pytest.mark.parametrize("locking", [True, False])
+@KINDS
+def test_an_item_that_changes_under_the_filling(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any, locking: bool
+) -> None:
+    """Between reading an item and stating it, somebody changes it, unless a lock prevents it."""
+    producer = Producer(cluster)
+    producer.put("orders", {"id": "a", "at": "1", "size": 1, "colour": "red"})
+    index = definitions.add_index(cluster, "orders", schema)
+    changing: list[Future[Any]] = []
+
+    def interrupted(data: bytes) -> Any:
+        if not changing:
+            new = {"id": "a", "at": "1", "size": 2, "colour": "blue"}
+            changing.append(pool.submit(producer.put, "orders", new))
+            with suppress(TimeoutError):
+                changing[0].result(0.7)
+        return load_item(data)
+
+    if not locking:
+        leave_out(monkeypatch, " LOCK IN SHARE MODE")
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr("mynamo.writer.restate.load_item", interrupted)
+            fill(cluster, index)
+        changing[0].result(20)
+    assert (filled_wrong(cluster, index) == []) == locking
+
+
+@KINDS
+def test_the_highest_and_lowest_keys_are_filled_in(cluster: Cluster, schema: Any) -> None:
+    table = cluster.table("orders")
+    rows = 0
+    for owned in cluster.snapshot.slots:
+        first = (owned.first << 4).to_bytes(2, "big") + bytes(14)
+        last = (((owned.last + 1) << 4) - 1).to_bytes(2, "big") + b"\xff" * 14
+        for number, (hashed, sort) in enumerate(
+            [(first, b"\0"), (last, b"\xff" * 1024), (last, b"\xff" * 1023)]
+        ):
+            item: Any = {"id": {"S": "x"}, "at": {"S": str(number)}, "size": {"N": "1"},
+                         "colour": {"S": "red"}}  # fmt: skip
+            cluster.shards[owned.shard_id].run(
+                (f"INSERT INTO t{table.id} VALUES (%s, %s, 1, %s)", (hashed, sort, dump_item(item)))
+            )
+            rows += 1
+    assert cluster.snapshot.slots[-1].last == SLOTS - 1
+    index = definitions.add_index(cluster, "orders", schema)
+    fill(cluster, index)
+    done = everywhere(cluster, "SELECT rows_done, finished FROM mynamo_backfill")
+    assert sum(count for count, _ in done) == rows
+    assert all(finished for _, finished in done)
+
+
+def test_items_unfit_for_the_index_are_left_out_and_counted(cluster: Cluster) -> None:
+    producer = Producer(cluster)
+    for number in range(10):
+        producer.put("orders", {"id": str(number), "at": "1", "size": "large" if number % 2 else 1})
+    index = definitions.add_index(cluster, "orders", LOCAL)
+    fill(cluster, index)
+    finish(cluster, index)
+    progress = restate.progress(cluster, index)
+    assert (progress.rows, progress.skipped, progress.fraction) == (5, 5, 1.0)
+    assert filled_wrong(cluster, index) == []
+
+
+def test_the_next_items_are_a_range_of_the_primary_key(engine_config: ClusterConfig) -> None:
+    with Cluster(engine_config) as cluster:
+        table = make_table(cluster)
+        producer = Producer(cluster)
+        for number in range(60):
+            put(producer, number)
+        shard = cluster.shards[1]
+        ((middle, sort),) = select(
+            shard, f"SELECT hash, sort FROM t{table.id} ORDER BY hash LIMIT 1 OFFSET 5"
+        )
+        text, values = restate._next_rows(table, (middle, sort))
+        (plan,) = shard.run(("EXPLAIN FORMAT=TRADITIONAL " + text, values))[0].rows
+    assert "PRIMARY" in plan
+    assert "range" in plan
+    assert "filesort" not in str(plan[-1])
+
+
+def test_a_worker_killed_amid_filling(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path
+) -> None:
+    table = cluster.table("orders")
+    batches: dict[int, list[Statement]] = {}
+    for number in range(3000):
+        row = RowKey(number.to_bytes(2, "big") * 8, b"%d" % number)
+        item: Any = {"id": {"S": "x"}, "at": {"S": str(number)}, "size": {"N": str(number)}}
+        statement = (
+            f"INSERT INTO t{table.id} VALUES (%s, %s, 1, %s)",
+            (*row, dump_item(item)),
+        )
+        batches.setdefault(cluster.shard_of(row.hash).id, []).append(statement)
+    for shard_id, statements in batches.items():
+        cluster.shards[shard_id].run(("BEGIN", ()), *statements, ("COMMIT", ()))
+    definitions.add_index(cluster, "orders", LOCAL)
+    progress = "SELECT SUM(rows_done) FROM mynamo_backfill"
+
+    def done() -> int:
+        return int(sum(row[0] for row in everywhere(cluster, progress)))
+
+    with worker_process(config, tmp_path) as process:
+        eventually(done, 30)
+        process.kill()
+    assert done() > 0
+    with worker_process(config, tmp_path):
+        eventually(
+            lambda: cluster.refresh().names["orders"].index("by_size").status == "ACTIVE", 60
+        )
+    assert done() == 3000
+    items = items_of(cluster, table)
+    assert damaged_local_indexes(cluster, cluster.table("orders"), items) == []

@@ -1,0 +1,127 @@
+"""`lag` and `wait_until_applied` see where changes wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+
+from mynamo.errors import LogUnavailable
+from mynamo.operations import lag, wait_until_applied
+from mynamo.operations.pipeline import Horizon
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import TableSchema
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.definitions import create_table
+from mynamo.writer.worker import run_writer
+from tests.comparing import gsi_damage
+from tests.operations import fill, order
+from tests.waiting import eventually
+from tests.workers import pipeline, working
+
+ITEMS = [order(number) for number in range(20)]
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as cluster:
+        yield cluster
+
+
+def test_changes_are_seen_where_they_wait(config: ClusterConfig, cluster: Cluster) -> None:
+    create_table(cluster, TableSchema.parse({"name": "plain", "hash_key": "id"}))
+    fill(cluster, ITEMS)
+    with Producer(cluster) as producer:
+        producer.put("plain", {"id": "1"})
+    # 1. Nobody works.
+    report = lag(cluster)
+    assert report.events == len(ITEMS)
+    assert sum(s.rows for s in report.shards) == len(ITEMS) + 1
+    assert sum(s.unsequenced for s in report.shards) == len(ITEMS) + 1
+    assert sum(s.unpublished for s in report.shards) == len(ITEMS) + 1
+    assert all(s.payload_bytes > 100 * s.rows for s in report.shards)
+    assert {(i.table, i.index) for i in report.indexes} == {
+        ("orders", "by_name"), ("orders", "by_city"),
+    }  # fmt: skip
+    assert len(report.indexes) == 4
+    assert sum(i.events for i in report.indexes if i.index == "by_name") == len(ITEMS)
+    assert 0 < report.seconds < 600
+    assert report.queued_writes == 0
+    assert "NO RELAY" in str(report)
+    assert not wait_until_applied(cluster, 0.1)
+    # 2. A relay, but no indexer.
+    with working(config, run_writer):
+        eventually(lambda: sum(s.unpublished for s in lag(cluster).shards) == 0)
+        report = lag(cluster)
+        assert all(s.relay_alive for s in report.shards), str(report)
+        assert "NO RELAY" not in str(report)
+        assert report.events == len(ITEMS)
+        assert sum(s.unsequenced for s in report.shards) == 0
+        assert not wait_until_applied(cluster, 0.1)
+    assert not any(s.relay_alive for s in lag(cluster).shards)
+    # 3. Both.
+    with pipeline(config):
+        assert wait_until_applied(cluster, 60), str(lag(cluster))
+    report = lag(cluster)
+    assert report.events == 0
+    assert report.seconds == 0
+    assert gsi_damage(cluster, "orders") == []
+
+
+def test_an_empty_cluster_has_no_lag(cluster: Cluster) -> None:
+    report = lag(cluster)
+    assert (report.events, report.seconds, report.indexes, report.queued_writes) == (0, 0, (), 0)
+    assert [s.rows for s in report.shards] == [0, 0]
+    assert wait_until_applied(cluster, 0)
+
+
+def test_waiting_means_that_the_indexes_are_complete(
+    config: ClusterConfig, cluster: Cluster
+) -> None:
+    fill(cluster, ())
+    with pipeline(config), Producer(cluster) as producer:
+        for price in range(30):
+            producer.put("orders", order(price % 3, price=price))
+            assert wait_until_applied(cluster, 60), str(lag(cluster))
+            assert gsi_damage(cluster, "orders") == []
+
+
+def test_without_waiting_they_are_not(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the test above."""
+    monkeypatch.setattr(Horizon, "pending", lambda _: set())
+    fill(cluster, ())
+    damaged = 0
+    with pipeline(config), Producer(cluster) as producer:
+        for price in range(30):
+            producer.put("orders", order(price % 3, price=price))
+            assert wait_until_applied(cluster, 60)
+            damaged += bool(gsi_damage(cluster, "orders"))
+    assert damaged
+
+
+def test_queued_writes_are_counted(config: ClusterConfig, cluster: Cluster) -> None:
+    fill(cluster, ())
+    with Producer(cluster) as producer:
+        producer.publish(*(producer.queued_put("orders", item) for item in ITEMS))
+    assert lag(cluster).queued_writes == len(ITEMS)
+    assert f"queued writes waiting: {len(ITEMS)}" in str(lag(cluster))
+    with pipeline(config):
+        eventually(lambda: lag(cluster).queued_writes == 0)
+
+
+def test_without_kafka_the_rest_is_still_known(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise LogUnavailable("Kafka at nowhere:9092 does not answer")
+
+    monkeypatch.setattr(import_module("mynamo.operations.lag"), "open_consumer", refuse)
+    fill(cluster, ITEMS[:3])
+    report = lag(cluster)
+    assert report.queued_writes is None
+    assert "Kafka at nowhere:9092" in report.notes[0]
+    assert report.events == 3

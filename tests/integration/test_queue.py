@@ -1,0 +1,338 @@
+"""Queued writes: each applied exactly once in effect, in order, and nothing blocks the queue."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from mynamo.errors import CorruptData, ShardUnavailable
+from mynamo.log import Publisher
+from mynamo.log.clients import Message
+from mynamo.log.dead_letters import read_letters
+from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
+from mynamo.writer import apply, transaction
+from mynamo.writer import queue as queue_module
+from mynamo.writer.commands import DAY, command_message
+from mynamo.writer.maintenance import Maintenance
+from mynamo.writer.queue import WriteQueue
+from mynamo.writer.replay import replay
+from tests.rows import damage, everywhere, items_of, make_table, outbox_of
+from tests.waiting import eventually
+
+KEY = {"id": "a", "at": "1"}
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(cluster: Cluster) -> Table:
+    return make_table(cluster)
+
+
+@pytest.fixture
+def publisher(config: ClusterConfig) -> Iterator[Publisher]:
+    opened = Publisher(config.kafka)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def producer(cluster: Cluster, orders: Table) -> Iterator[Producer]:
+    with Producer(cluster) as opened:
+        yield opened
+
+
+def applied(cluster: Cluster) -> int:
+    """How many writes have been committed, ever: the outbox keeps them all in these tests."""
+    return int(sum(row[0] for row in everywhere(cluster, "SELECT COUNT(*) FROM mynamo_outbox")))
+
+
+def consume(cluster: Cluster, publisher: Publisher, messages: int) -> None:
+    """Let one worker finish so many messages."""
+    queue = WriteQueue(cluster, publisher)
+    try:
+        done = 0
+        deadline = time.monotonic() + 60
+        while done < messages:
+            assert time.monotonic() < deadline, f"{done} of {messages} messages"
+            done += queue.step()
+        assert done == messages
+    finally:
+        queue.close()
+
+
+def regrouped(cluster: Cluster) -> Cluster:
+    """The same cluster for a worker that knows no offsets: all is delivered again."""
+    kafka = cluster.config.kafka.model_copy(update={"writer_group": f"again.{uuid.uuid4().hex}"})
+    return Cluster(cluster.config.model_copy(update={"kafka": kafka}))
+
+
+def turns(producer: Producer, items: int, each: int) -> list[WriteCommand]:
+    """Updates that count each item's turns up, interleaved."""
+    return [
+        producer.queued_update("orders", {"id": f"i{item}", "at": "1"}, set={"turn": turn})
+        for turn in range(each)
+        for item in range(items)
+    ]
+
+
+def histories(cluster: Cluster, table: Table) -> dict[str, list[str]]:
+    """Per item, the turns in the order in which they were committed."""
+    found: dict[str, list[str]] = {}
+    for shard in cluster.shards.values():
+        for _, event in outbox_of(shard, table):
+            found.setdefault(event["keys"]["id"]["S"], []).append(event["new_image"]["turn"]["N"])
+    return found
+
+
+# -- exactly once, in order -----------------------------------------------------------
+
+
+def test_commands_are_applied_once_and_in_order_however_often_they_come(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    commands = turns(producer, items=7, each=30)
+    producer.publish(*commands)
+    producer.publish(*commands[:100])  # as after an error whose cause was only the answer
+    consume(cluster, publisher, 310)
+    before = items_of(cluster, orders)
+    assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(30)] for n in range(7)}
+    with regrouped(cluster) as again:
+        consume(again, publisher, 310)
+    assert items_of(cluster, orders) == before
+    assert applied(cluster) == 210
+    assert damage(cluster, orders) == []
+    assert read_letters(cluster.config.kafka) == []
+
+
+def test_control_without_remembered_ids_they_are_applied_again(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer.publish(*turns(producer, items=2, each=5))
+    consume(cluster, publisher, 10)
+    monkeypatch.setattr(transaction, "_seen", lambda result: {})
+    monkeypatch.setattr(transaction, "_insert_command", lambda *_: ("DO 0", ()))
+    with regrouped(cluster) as again:
+        consume(again, publisher, 10)
+    assert applied(cluster) == 20
+
+
+def test_workers_that_apply_the_same_commands_at_once_do_no_harm(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    """What a worker does that was frozen, lost its partitions and wakes up: at its worst."""
+    producer.publish(*turns(producer, items=5, each=40))
+    with ThreadPoolExecutor(3) as pool, regrouped(cluster) as one, regrouped(cluster) as two:
+        for done in [pool.submit(consume, c, publisher, 200) for c in (cluster, one, two)]:
+            done.result()
+    assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(40)] for n in range(5)}
+    assert damage(cluster, orders) == []
+
+
+def test_conditions_are_checked_when_a_command_is_applied(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    first = producer.queued_put("orders", {**KEY, "price": 1}, condition=MUST_NOT_EXIST)
+    second = producer.queued_put("orders", {**KEY, "price": 2}, condition=MUST_NOT_EXIST)
+    gone = producer.queued_delete("orders", {"id": "b", "at": "1"}, condition=MUST_EXIST)
+    third = producer.queued_update("orders", KEY, set={"price": 3}, condition=MUST_EXIST)
+    producer.publish(first, second, gone, third)
+    consume(cluster, publisher, 4)
+    ((_, item),) = items_of(cluster, orders).values()
+    assert item["price"] == {"N": "3"}
+    letters = read_letters(cluster.config.kafka)
+    assert {letter.letter_id for letter in letters} == {
+        str(second.command_id),
+        str(gone.command_id),
+    }
+    assert all("conditional request failed" in letter.reason for letter in letters)
+
+
+def test_a_refused_command_stays_refused(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    """It must not take effect later, when its letter may have been dealt with."""
+    producer.publish(producer.queued_update("orders", KEY, set={"x": 1}, condition=MUST_EXIST))
+    consume(cluster, publisher, 1)
+    producer.put("orders", KEY)
+    with regrouped(cluster) as again:
+        consume(again, publisher, 1)
+    assert applied(cluster) == 1
+    assert len(read_letters(cluster.config.kafka)) == 1
+
+
+# -- dead letters ---------------------------------------------------------------------
+
+
+def raw(cluster: Cluster, value: bytes | None) -> Message:
+    return cluster.config.kafka.writes_topic, 0, b"key", value, []  # type: ignore[return-value]
+
+
+def on_partition_0(cluster: Cluster, producer: Producer) -> WriteCommand:
+    """A command that comes behind whatever is in partition 0."""
+    for number in range(1000):
+        command = producer.queued_put("orders", {"id": f"p{number}", "at": "1"})
+        if command_message(cluster, command)[1] == 0:
+            return command
+    raise AssertionError("no item of partition 0")
+
+
+def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    good = on_partition_0(cluster, producer)
+    now = time.time_ns() // 1000
+    strange = [
+        b"\x00 not JSON",
+        b"{}",
+        None,
+        good.model_copy(
+            update={"command_id": uuid.uuid4(), "submitted_at": now - 8 * 86_400_000_000}
+        ).dump(),
+        good.model_copy(
+            update={"command_id": uuid.uuid4(), "submitted_at": now + 2 * 86_400_000_000}
+        ).dump(),
+        good.model_copy(update={"command_id": uuid.uuid4(), "table": "nowhere"}).dump(),
+        good.model_copy(update={"command_id": uuid.uuid4(), "item": {"id": {"S": "a"}}}).dump(),
+        good.model_copy(update={"command_id": uuid.uuid4(), "item": {"id": {"Q": 1}}}).dump(),
+    ]
+    publisher.send([raw(cluster, value) for value in strange])
+    producer.publish(good)
+    consume(cluster, publisher, len(strange) + 1)
+    assert len(items_of(cluster, orders)) == 1
+    letters = read_letters(cluster.config.kafka)
+    reasons = [letter.reason for letter in letters]
+    assert [letter.message for letter in sorted(letters, key=lambda one: one.offset)] == [
+        value or b"" for value in strange
+    ]
+    for words in ("not a write command", "8.0 days ago", "in the future", "nowhere not found",
+                  "Missing the key at", "AttributeValue"):  # fmt: skip
+        assert any(words in reason for reason in reasons), (words, reasons)
+    assert [letter.letter_id for letter in letters if letter.offset == 0] == [
+        f"{cluster.config.kafka.writes_topic}/0/0"
+    ]
+
+
+def test_letters_that_come_again_are_listed_once(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    publisher.send([raw(cluster, b"poison"), raw(cluster, b"more poison")])
+    consume(cluster, publisher, 2)
+    with regrouped(cluster) as again:
+        consume(again, publisher, 2)
+    letters = read_letters(cluster.config.kafka)
+    assert [letter.message for letter in letters] == [b"poison", b"more poison"]
+    assert read_letters(cluster.config.kafka, limit=1) == letters[1:]
+
+
+def test_a_damaged_item_costs_only_its_own_commands(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    producer.put("orders", KEY)
+    for shard in cluster.shards.values():
+        shard.run((f"UPDATE t{orders.id} SET item = 'damaged'", ()))
+    hit = producer.queued_update("orders", KEY, set={"x": 1})
+    producer.publish(*turns(producer, 5, 2), hit, *turns(producer, 5, 1))
+    consume(cluster, publisher, 16)
+    (letter,) = read_letters(cluster.config.kafka)
+    assert letter.letter_id == str(hit.command_id)
+    assert applied(cluster) == 1 + 15
+
+
+def test_a_letter_that_is_replayed_twice_is_applied_once(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    producer.publish(producer.queued_update("orders", KEY, set={"x": 1}, condition=MUST_EXIST))
+    consume(cluster, publisher, 1)
+    (letter,) = read_letters(cluster.config.kafka)
+    producer.put("orders", KEY)
+    replay(cluster, letter)
+    replay(cluster, letter)
+    consume(cluster, publisher, 2)
+    ((_, item),) = items_of(cluster, orders).values()
+    assert item["x"] == {"N": "1"}
+    assert applied(cluster) == 2
+    assert len(read_letters(cluster.config.kafka)) == 1
+
+
+def test_a_letter_that_nobody_can_read_cannot_be_replayed(
+    cluster: Cluster, orders: Table, publisher: Publisher
+) -> None:
+    publisher.send([raw(cluster, b"poison")])
+    consume(cluster, publisher, 1)
+    (letter,) = read_letters(cluster.config.kafka)
+    with pytest.raises(CorruptData):
+        replay(cluster, letter)
+
+
+# -- servers that do not answer -------------------------------------------------------
+
+
+def test_a_shard_that_does_not_answer_is_waited_for(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands = turns(producer, items=3, each=6)
+    producer.publish(*commands)
+    calls = Counter[bool]()
+
+    def failing(*arguments: Any) -> Any:
+        broken = sum(calls.values()) % 3 != 2
+        calls[broken] += 1
+        if broken:
+            raise ShardUnavailable
+        return apply(*arguments)
+
+    monkeypatch.setattr(queue_module, "apply", failing)
+    queue = WriteQueue(cluster, publisher)
+
+    def try_again() -> bool:
+        with suppress(ShardUnavailable):
+            queue.step()
+        return applied(cluster) == len(commands)
+
+    eventually(try_again, 60)
+    queue.close()
+    assert calls[True] > 2
+    assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(6)] for n in range(3)}
+    assert read_letters(cluster.config.kafka) == []
+
+
+def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    producer.publish(*turns(producer, items=4, each=1))
+    consume(cluster, publisher, 4)
+    command_count = "SELECT COUNT(*) FROM mynamo_command"
+
+    def grow_older(days: float) -> int:
+        for shard in cluster.shards.values():
+            shard.run(
+                ("UPDATE mynamo_command SET done_at = done_at - %s", (round(days * DAY * 1e6),))
+            )
+        Maintenance(cluster).round()
+        return int(sum(row[0] for row in everywhere(cluster, command_count)))
+
+    assert grow_older(8.5) == 4
+    assert grow_older(1.0) == 0

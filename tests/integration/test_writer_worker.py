@@ -1,0 +1,321 @@
+"""The writer worker among servers and workers that die, freeze and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from mynamo.errors import Unavailable
+from mynamo.local import LocalCluster
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import TableSchema
+from mynamo.shards.cluster import Cluster
+from mynamo.writer.maintenance import Maintenance
+from mynamo.writer.worker import run_writer
+from tests.events import broken_promises, changes_topic
+from tests.rows import damage, everywhere, items_of, make_table
+from tests.waiting import eventually
+from tests.worker_process import worker_process
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        yield opened
+
+
+@contextmanager
+def running(config: ClusterConfig, **parts: bool) -> Iterator[None]:
+    """A worker in a thread."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with Cluster(config) as cluster:
+            run_writer(cluster, stop, **parts)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            yield
+        finally:
+            stop.set()
+            working.result(30)
+
+
+def all_published(cluster: Cluster) -> bool:
+    """Whether every committed change is in Kafka, as far as the shards know."""
+    return not any(
+        waiting or last != published
+        for last, published, waiting in everywhere(
+            cluster,
+            "SELECT last_seq, published_seq, EXISTS (SELECT 1 FROM mynamo_outbox"
+            " WHERE seq IS NULL) FROM mynamo_relay",
+        )
+    )
+
+
+def all_held(cluster: Cluster, process: int) -> bool:
+    """Whether a process holds the leases of all shards."""
+    owners = everywhere(cluster, "SELECT owner, epoch FROM mynamo_relay")
+    return all(owner and owner.split(b"/")[1] == b"%d" % process for owner, _ in owners)
+
+
+class Load:
+    """Threads that put items for as long as the block runs, whatever fails meanwhile.
+
+    Attributes:
+        acknowledged: per item, the largest turn whose put returned.
+    """
+
+    def __init__(self, producer: Producer, threads: int = 3) -> None:
+        self.acknowledged: dict[str, int] = {}
+        self._producer = producer
+        self._done = threading.Event()
+        self._pool = ThreadPoolExecutor(threads)
+        self._futures = [self._pool.submit(self._put, number) for number in range(threads)]
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._pool.shutdown()
+        for future in self._futures:
+            future.result()
+
+    def wait_for(self, puts: int) -> None:
+        """Until so many more have been acknowledged."""
+        goal = sum(self.acknowledged.values()) + puts
+        eventually(lambda: sum(self.acknowledged.values()) >= goal, 60)
+
+    def _put(self, number: int) -> None:
+        turn = 0
+        while not self._done.is_set():
+            turn += 1
+            name = f"{number}.{turn % 7}"
+            with suppress(Unavailable):
+                self._producer.put("orders", {"id": name, "at": "1", "name": "n", "price": turn})
+                self.acknowledged[name] = turn
+
+
+def nothing_lost(cluster: Cluster, load: Load) -> None:
+    """Each acknowledged put, or a later one, is in the table; every change is in Kafka."""
+    table = cluster.table("orders")
+    items = {item["id"]["S"]: item for _, item in items_of(cluster, table).values()}
+    for name, turn in load.acknowledged.items():
+        assert int(items[name]["price"]["N"]) >= turn
+    assert damage(cluster, table) == []
+    eventually(lambda: all_published(cluster), 60)
+    events = changes_topic(cluster.config.kafka)
+    assert broken_promises(events) == []
+    rows = everywhere(cluster, "SELECT id FROM mynamo_outbox")
+    assert len({event.event_id for event in events}) == len(rows)
+
+
+# -- workers --------------------------------------------------------------------------
+
+
+def test_a_killed_relay_is_replaced(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path
+) -> None:
+    make_table(cluster)
+    producer = Producer(cluster)
+    with worker_process(config, tmp_path, "relay") as process:
+        eventually(lambda: all_held(cluster, process.pid), 60)
+        with running(config, queue=False), Load(producer) as load:
+            load.wait_for(30)
+            process.kill()
+            eventually(lambda: all_held(cluster, os.getpid()), 30)
+            load.wait_for(30)
+        # The last worker gave its leases up, so this one need not wait.
+        with running(config, queue=False):
+            nothing_lost(cluster, load)
+
+
+def test_a_frozen_relay_that_wakes_up_does_no_harm(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path
+) -> None:
+    make_table(cluster)
+    producer = Producer(cluster)
+    with worker_process(config, tmp_path, "relay") as process:
+        eventually(lambda: all_held(cluster, process.pid), 60)
+        with running(config, queue=False):
+            with Load(producer) as load:
+                load.wait_for(30)
+                process.send_signal(signal.SIGSTOP)
+                eventually(lambda: all_held(cluster, os.getpid()), 30)
+                load.wait_for(30)
+                process.send_signal(signal.SIGCONT)
+                load.wait_for(60)
+            nothing_lost(cluster, load)
+
+
+def test_a_worker_that_stops_gives_up_its_leases(cluster: Cluster, config: ClusterConfig) -> None:
+    with running(config):
+        eventually(lambda: all_held(cluster, os.getpid()), 60)
+    assert everywhere(cluster, "SELECT owner, expires FROM mynamo_relay") == [(None, 0)] * 2
+
+
+def test_a_worker_killed_amid_queued_writes(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path
+) -> None:
+    table = make_table(cluster)
+    fast = config.model_copy(
+        update={"kafka": config.kafka.model_copy(update={"session_timeout_ms": 6_000})}
+    )
+    count = "SELECT COUNT(*) FROM mynamo_outbox"
+
+    def applied() -> int:
+        return int(sum(row[0] for row in everywhere(cluster, count)))
+
+    with Producer(cluster) as producer, worker_process(fast, tmp_path, "queue") as process:
+        commands = [
+            producer.queued_update("orders", {"id": f"i{n % 9}", "at": "1"}, set={"price": n})
+            for n in range(900)
+        ]
+        producer.publish(*commands)
+        eventually(lambda: applied() > 0, 60)
+        process.kill()
+        at_death = applied()
+        with running(fast, relay=False):
+            eventually(lambda: applied() >= len(commands), 60)
+    assert at_death > 0
+    assert applied() == len(commands)
+    assert damage(cluster, table) == []
+    prices = sorted(int(item["price"]["N"]) for _, item in items_of(cluster, table).values())
+    assert prices == list(range(891, 900))  # the last of each item
+
+
+def test_a_part_that_fails_is_started_again(
+    cluster: Cluster, config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = []
+    do_round = Maintenance.round
+
+    def failing(self: Maintenance) -> bool:
+        rounds.append(True)
+        if len(rounds) == 1:
+            raise RuntimeError("nobody foresaw this")
+        return do_round(self)
+
+    monkeypatch.setattr(Maintenance, "round", failing)
+    with running(config, relay=False, queue=False):
+        eventually(lambda: len(rounds) > 2, 30)
+
+
+# -- changes of definitions that stopped half-way -------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mynamo.writer.maintenance.ABANDONED", 0.5)
+
+
+def test_a_table_whose_creation_stopped_half_way_is_finished(
+    cluster: Cluster, config: ClusterConfig, impatient: None
+) -> None:
+    cluster.catalog.add_table(TableSchema.parse({"name": "half", "hash_key": "id"}))
+    with running(config, relay=False, queue=False):
+        eventually(lambda: cluster.refresh().names["half"].status == "ACTIVE", 30)
+    Producer(cluster).put("half", {"id": "a"})
+
+
+def test_an_index_whose_creation_stopped_half_way_is_finished_and_filled(
+    cluster: Cluster, config: ClusterConfig, impatient: None
+) -> None:
+    table = make_table(cluster, global_indexes=[])
+    Producer(cluster).put("orders", {"id": "a", "at": "1", "price": 1, "size": 3})
+    local = TableSchema.parse(
+        {"name": "any", "hash_key": "a", "sort_key": "b",
+         "local_indexes": [{"name": "by_size", "sort_key": "size:N"}]}
+    ).local_indexes[0]  # fmt: skip
+    cluster.catalog.add_index(table.id, local)
+
+    def status() -> dict[str, str]:
+        return {index.name: index.status for index in cluster.refresh().names["orders"].indexes}
+
+    with running(config, relay=False, queue=False):
+        eventually(lambda: status() == {"by_price": "ACTIVE", "by_size": "ACTIVE"}, 30)
+    assert damage(cluster, cluster.table("orders")) == []
+
+
+def test_a_table_whose_dropping_stopped_half_way_is_gone(
+    cluster: Cluster, config: ClusterConfig, impatient: None
+) -> None:
+    table = make_table(cluster)
+    cluster.catalog.set_table_status(table.id, "DELETING")
+    with running(config, relay=False, queue=False):
+        eventually(lambda: "orders" not in cluster.refresh().names, 30)
+    assert make_table(cluster).id != table.id
+
+
+# -- servers --------------------------------------------------------------------------
+
+Start = Callable[..., LocalCluster]
+
+
+def ready(servers: LocalCluster) -> Cluster:
+    cluster = Cluster(servers.config)
+    make_table(cluster)
+    return cluster
+
+
+def test_shards_that_restart_under_load_lose_nothing(private_cluster: Start) -> None:
+    servers = private_cluster(2, kafka="embedded", partitions=4)
+    with ready(servers) as cluster, running(servers.config, queue=False):
+        with Load(Producer(cluster)) as load:
+            load.wait_for(50)
+            servers.restart_shard(2)
+            load.wait_for(50)
+            servers.kill_shard(2)
+            servers.start_shard(2)
+            load.wait_for(50)
+        nothing_lost(cluster, load)
+
+
+def test_a_worker_waits_for_servers_that_are_not_there_yet(private_cluster: Start) -> None:
+    servers = private_cluster(1, kafka="embedded", partitions=4)
+    servers.stop_broker()
+    with ready(servers) as cluster, running(servers.config):
+        Producer(cluster).put("orders", {"id": "a", "at": "1"})
+        eventually(lambda: everywhere(cluster, "SELECT seq FROM mynamo_outbox") == [(1,)], 30)
+        assert not all_published(cluster)
+        servers.start_broker()
+        eventually(lambda: all_published(cluster), 60)
+        assert len(changes_topic(cluster.config.kafka)) == 1
+
+
+def test_a_broker_that_was_away_gets_everything(private_cluster: Start) -> None:
+    servers = private_cluster(1, kafka="apache", partitions=4)
+    with ready(servers) as cluster, running(servers.config, queue=False):
+        with Load(Producer(cluster)) as load:
+            load.wait_for(50)
+            servers.kill_broker()
+            load.wait_for(50)
+            servers.start_broker()
+            load.wait_for(50)
+        nothing_lost(cluster, load)
+
+
+def test_a_broker_that_lost_everything_gets_what_is_asked_for(private_cluster: Start) -> None:
+    servers = private_cluster(1, kafka="embedded", partitions=4)
+    with ready(servers) as cluster, running(servers.config, queue=False):
+        producer = Producer(cluster)
+        for number in range(50):
+            producer.put("orders", {"id": str(number), "at": "1", "name": "n"})
+        eventually(lambda: all_published(cluster), 60)
+        servers.restart_broker()
+        # What an indexer does that finds its stream shorter than it should be.
+        cluster.shards[1].run(("UPDATE mynamo_relay SET published_seq = 0", ()))
+        eventually(lambda: all_published(cluster), 60)
+        events = changes_topic(cluster.config.kafka)
+    assert len(events) == 50
+    assert broken_promises(events) == []

@@ -1,0 +1,75 @@
+"""What verify tells, and how chunks are bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from mynamo.operations import statements
+from mynamo.operations.findings import MAX_EXAMPLES, Finding, Tally, shown
+from mynamo.operations.statements import fitting, groups
+from mynamo.shards.tables import IndexKey, RowKey
+from tests.made_up import index_of, table_of
+
+INDEX = index_of()
+TABLE = table_of(INDEX)
+ROW = RowKey(b"h" * 16, b"s")
+
+
+def finding(kind: str = "missing") -> Finding:
+    keys = {"h": {"S": "1"}, "s": {"S": "2"}}
+    return Finding(kind, INDEX, ROW, 1, IndexKey(b"g" * 16, b""), 2, keys, "so")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fit"),
+    [([], 0), ([5], 1), ([500, 1], 1), ([40, 60, 1], 2), ([1, None, 200], 2), ([None] * 7, 7)],
+)
+def test_a_chunk_is_bounded_in_bytes_but_has_a_row(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], fit: int
+) -> None:
+    monkeypatch.setattr(statements, "CHUNK_BYTES", 100)
+    assert fitting(sizes) == fit
+
+
+def test_groups_cover_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(statements, "CHUNK_ROWS", 3)
+    sizes = [(RowKey(b"h", bytes([n])), size) for n, size in enumerate([1, 1, 1, 1, 300, 99, 1, 1])]
+    found = [[row.sort[0] for row in group] for group in groups(sizes)]
+    assert found == [[0, 1, 2], [3], [4], [5, 6], [7]]
+
+
+def test_a_verdict_counts_all_and_shows_some() -> None:
+    tally = Tally(TABLE, (INDEX,))
+    tally.add_findings(finding() for _ in range(MAX_EXAMPLES + 5))
+    tally.add_findings([finding("ghost")])
+    verdict = tally.verdict(2, ("filling",))
+    assert not verdict.ok
+    assert verdict.findings == MAX_EXAMPLES + 6
+    assert len(verdict.index(INDEX.name).examples) == MAX_EXAMPLES
+    text = str(verdict)
+    assert f"{MAX_EXAMPLES + 5} missing, 1 ghosts" in text
+    assert "and 6 more" in text
+    assert "filling: left out" in text
+    assert "mynamo repair orders" in text
+
+
+def test_undecided_is_not_ok_and_says_what_to_do() -> None:
+    tally = Tally(TABLE, (INDEX,))
+    assert tally.verdict(2, ()).ok
+    tally.add_undecided(INDEX, behind=False)
+    assert not tally.verdict(2, ()).ok
+    assert "verify again" in str(tally.verdict(2, ()))
+    tally.add_undecided(INDEX, behind=True)
+    assert "mynamo indexer" in str(tally.verdict(2, ()))
+
+
+def test_a_damaged_item_is_not_ok() -> None:
+    tally = Tally(TABLE, (INDEX,))
+    tally.add_unreadable("a row")
+    assert not tally.verdict(2, ()).ok
+    assert "a row" in str(tally.verdict(2, ()))
+
+
+def test_long_keys_are_cut() -> None:
+    assert len(shown({"k": {"S": "x" * 2000}})) == 200
