@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr, ValidationError
 
-from mynamo.errors import ConfigError, ShardUnavailable
+from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
 from mynamo.shards.failures import Contention, LostConnection
@@ -24,6 +24,8 @@ Answer = TypeVar("Answer")
 
 PATIENCE = 30.0
 """Seconds for which work is tried again after deadlocks and lost connections."""
+SAY_AFTER = 2.0
+"""Seconds after which whoever waits is told why."""
 
 
 class DynamoDBShard:
@@ -155,22 +157,35 @@ class DynamoDBShard:
             self._verified = True
 
 
-def retry(once: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
+def retry(
+    once: Callable[[], Answer],
+    patience: float | None = None,
+    mends: tuple[type[MynamoError], ...] = (Contention, LostConnection),
+) -> Answer:
     """Call until it succeeds, for failures that another attempt can mend.
+
+    Args:
+        patience: seconds; `PATIENCE` unless told.
+        mends: those failures.
 
     Raises:
         ShardUnavailable: the last one, once patience is over.
         MynamoError: any other failure, at once.
     """
-    deadline = time.monotonic() + patience
+    patience = PATIENCE if patience is None else patience
+    started = time.monotonic()
     attempt = 0
+    said = False
     while True:
         try:
             return once()
-        except (Contention, LostConnection) as failure:
-            if time.monotonic() >= deadline:
+        except mends as failure:
+            waited = time.monotonic() - started
+            if waited >= patience:
                 raise ShardUnavailable(str(failure)) from None
-            log.debug("trying again: %s", failure)
+            if waited >= SAY_AFTER and not said:
+                said = True
+                log.warning("%s; trying for another %.0f s", failure, patience - waited)
         pause(attempt)
         attempt += 1
 

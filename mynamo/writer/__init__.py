@@ -1,8 +1,8 @@
 """Applying writes on their shards: the transaction, the queue, the relay."""
 
-from mynamo.writer.apply import apply
 from mynamo.writer.commands import command_message
 from mynamo.writer.requests import WriteRequest, command_request, prepare
+from mynamo.writer.routing import apply
 from mynamo.writer.transaction import Done, Outcome, Refused
 
 __all__ = [

@@ -26,9 +26,9 @@ from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
-from mynamo.writer.apply import apply
 from mynamo.writer.commands import check_age
 from mynamo.writer.requests import WriteRequest, command_request
+from mynamo.writer.routing import apply
 from mynamo.writer.transaction import Outcome, Refused
 
 log = logging.getLogger(__name__)

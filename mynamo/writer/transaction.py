@@ -36,7 +36,7 @@ from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.shards.pool import Result, Session, Statement
-from mynamo.shards.shard import PATIENCE, DynamoDBShard, pause
+from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import Index, RowKey, Table
 from mynamo.writer.outbox import OutboxRow, insert_outbox
 from mynamo.writer.requests import Current, Write
@@ -117,16 +117,10 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
         ShardUnavailable: nothing was written; the server does not answer.
         WriteOutcomeUnknown: the connection was lost and its commit's fate is not known.
     """
-    deadline = time.monotonic() + PATIENCE
-    attempt = 0
-    while True:
-        try:
-            return _attempt(cluster, shard, writes)
-        except (Contention, DuplicateKey, LostConnection) as failure:
-            if time.monotonic() >= deadline:
-                raise ShardUnavailable(str(failure)) from None
-        pause(attempt)
-        attempt += 1
+    return retry(
+        lambda: _attempt(cluster, shard, writes),
+        mends=(Contention, DuplicateKey, LostConnection),
+    )
 
 
 def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:

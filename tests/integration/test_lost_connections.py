@@ -11,6 +11,7 @@ import pytest
 from mynamo.errors import ConditionFailed, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
+from mynamo.shards import shard as shard_module
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.sql import index_table
@@ -172,7 +173,7 @@ def test_outside_of_a_commit_an_unreachable_shard_means_nothing_was_written(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transaction, "PATIENCE", 0.5)
+    monkeypatch.setattr(shard_module, "PATIENCE", 0.5)
     proxy.refuse()
     with pytest.raises(ShardUnavailable) as failure:
         producer.put("orders", KEY)
