@@ -29,7 +29,7 @@ from mynamo.gsi_indexer.arrivals import read
 from mynamo.gsi_indexer.batches import BatchWriter, cut_batches
 from mynamo.gsi_indexer.streams import Positions, Stream, sift
 from mynamo.gsi_indexer.watch import Watch
-from mynamo.log import Publisher, ensure_topics, kafka_errors, open_consumer
+from mynamo.log import Publisher, ensure_topics, kafka_errors, open_consumer, subscribe
 from mynamo.log.dead_letters import send_letters
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
@@ -94,7 +94,16 @@ class Indexer:
         self._consumer = open_consumer(
             self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS
         )
-        self._consumer.subscribe([self._kafka.changes_topic], listener=_Forgetting(self._positions))
+        try:
+            subscribe(
+                self._consumer,
+                self._kafka,
+                self._kafka.changes_topic,
+                listener=_Forgetting(self._positions),
+            )
+        except BaseException:
+            self.close()
+            raise
         self._batches = BatchWriter(cluster, self._pool)
         self._watch = Watch(cluster, self._consumer, self._positions)
 

@@ -17,7 +17,7 @@ from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
 
 _KAFKA_MS = 10_000
-_SAMPLE = 32
+_SAMPLE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ShardLag:
     Attributes:
         shard: its number.
         rows: in the outbox; done ones stay for half a minute.
-        payload_bytes: of all of them, estimated from the newest.
+        payload_bytes: of all of them, estimated from a sample.
         unsequenced: rows that the relay has not seen yet.
         unpublished: rows that are not in Kafka yet, the unsequenced ones included.
         unapplied: rows that an index waits for.
@@ -153,19 +153,19 @@ def lag(cluster: Cluster) -> LagReport:
 
 def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
     """A shard's lag, and per table how many events wait and for how many seconds."""
-    relay, unsequenced, waiting_first, size = shard.run(
-        RELAY_STATE, UNSEQUENCED, UNSEQUENCED_FEEDING, AVERAGE_SIZE
+    relay, counted, unsequenced, waiting_first = shard.run(
+        RELAY_STATE, ROWS, UNSEQUENCED, UNSEQUENCED_FEEDING
     )
     owner, left, published, lowest, now = relay.rows[0]
-    rows, sequenced, waiting_next = shard.run(
-        ROWS, unpublished_above(published), unapplied_above(lowest)
+    count, first, last = counted.rows[0]
+    sequenced, waiting_next, size = shard.run(
+        unpublished_above(published), unapplied_above(lowest), average_size(first or 0, last or 0)
     )
     by_table: dict[int, tuple[int, float]] = {}
     for table_id, events, oldest in (*waiting_first.rows, *waiting_next.rows):
         before, seconds = by_table.get(table_id, (0, 0.0))
         age = max(seconds, (now - oldest) / 1e6, 0.0)
         by_table[table_id] = (before + events, age)
-    count = rows.rows[0][0]
     entry = ShardLag(
         shard=shard.id,
         rows=count,
@@ -188,7 +188,7 @@ RELAY_STATE: Statement = (
 )
 """The lease, and the lowest sequence after which there may be an event not applied."""
 
-ROWS: Statement = ("SELECT COUNT(*) FROM mynamo_outbox", ())
+ROWS: Statement = ("SELECT COUNT(*), MIN(id), MAX(id) FROM mynamo_outbox", ())
 
 UNSEQUENCED: Statement = (
     "SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL",
@@ -202,11 +202,12 @@ UNSEQUENCED_FEEDING: Statement = (
 )
 """Events that wait for their number already."""
 
-AVERAGE_SIZE: Statement = (
-    "SELECT AVG(size) FROM (SELECT OCTET_LENGTH(payload) AS size FROM mynamo_outbox"
-    f" ORDER BY id DESC LIMIT {_SAMPLE:d}) newest",
-    (),
-)
+
+def average_size(first: int, last: int) -> Statement:
+    """The size of a payload, from a sample of the rows between two ids."""
+    ids = sorted({first + (last - first) * n // _SAMPLE for n in range(_SAMPLE + 1)})
+    marks = ", ".join(["%s"] * len(ids))
+    return f"SELECT AVG(OCTET_LENGTH(payload)) FROM mynamo_outbox WHERE id IN ({marks})", ids
 
 
 def unpublished_above(published_seq: int) -> Statement:

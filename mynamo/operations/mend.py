@@ -30,7 +30,7 @@ from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import RowKey, Table
 from mynamo.writer.restate import restate
-from mynamo.writer.transaction import delete_local, insert_local
+from mynamo.writer.statements import delete_local, insert_local
 
 _deleting = threading.Lock()
 """One thread at a time holds connections to two shards, so that none waits in a circle."""

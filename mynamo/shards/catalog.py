@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -15,55 +13,17 @@ from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable, TableNot
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.schemas.table import (
     GlobalIndexSchema,
-    KeyAttribute,
     LocalIndexSchema,
-    Projection,
     TableSchema,
 )
+from mynamo.shards.catalog_rows import TABLES, table_of
 from mynamo.shards.failures import DuplicateKey, MissingTable
 from mynamo.shards.keys import SLOTS
 from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 from mynamo.shards.shard import retry
-from mynamo.shards.tables import Index, Status, Table
+from mynamo.shards.tables import Status, Table
 
 FORMAT = 1
-
-_TABLES = (
-    """
-CREATE TABLE IF NOT EXISTS mynamo_cluster (
-    only_row TINYINT PRIMARY KEY,
-    cluster_id BINARY(16) NOT NULL,
-    format INT UNSIGNED NOT NULL,
-    partitions INT UNSIGNED NOT NULL,
-    version BIGINT UNSIGNED NOT NULL
-) ENGINE=InnoDB""",
-    """
-CREATE TABLE IF NOT EXISTS mynamo_slots (
-    first_slot SMALLINT UNSIGNED PRIMARY KEY,
-    last_slot SMALLINT UNSIGNED NOT NULL,
-    shard_id SMALLINT UNSIGNED NOT NULL,
-    epoch BIGINT UNSIGNED NOT NULL
-) ENGINE=InnoDB""",
-    """
-CREATE TABLE IF NOT EXISTS mynamo_tables (
-    table_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
-    name VARBINARY(255) NOT NULL UNIQUE,
-    status VARCHAR(16) NOT NULL,
-    version BIGINT UNSIGNED NOT NULL,
-    keys_json LONGBLOB NOT NULL,
-    created_at DATETIME(6) NOT NULL
-) ENGINE=InnoDB""",
-    """
-CREATE TABLE IF NOT EXISTS mynamo_indexes (
-    index_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
-    table_id BIGINT UNSIGNED NOT NULL,
-    name VARBINARY(255) NOT NULL,
-    kind VARCHAR(3) NOT NULL,
-    status VARCHAR(16) NOT NULL,
-    definition_json LONGBLOB NOT NULL,
-    UNIQUE (table_id, name)
-) ENGINE=InnoDB""",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +81,7 @@ class Catalog:
         Returns:
             The new cluster's id, which is not yet recorded: see `record`.
         """
-        self._run(*((sql, ()) for sql in _TABLES))
+        self._run(*((sql, ()) for sql in TABLES))
         ids = sorted(shard_ids)
         edges = [SLOTS * i // len(ids) for i in range(len(ids) + 1)]
         deal = [
@@ -187,7 +147,7 @@ class Catalog:
                 f"{self.where}: it is of format {written_as}, which this version of mynamo "
                 f"(format {FORMAT}) does not know; upgrade"
             )
-        by_id = {row[0]: _table(row, indexes.rows) for row in tables.rows}
+        by_id = {row[0]: table_of(row, indexes.rows) for row in tables.rows}
         return Snapshot(
             cluster_id=cluster_id,
             partitions=partitions,
@@ -321,43 +281,3 @@ def _insert_index(
          " VALUES (%s, %s, %s, %s, %s)",
          (table_id, index.name.encode(), kind, status, definition))
     )[0].insert_id  # fmt: skip
-
-
-def _table(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
-    table_id, name, status, version, keys_json, created_at = row
-    keys = orjson.loads(keys_json)
-    hash_key = KeyAttribute(**keys["hash_key"])
-    sort_key = KeyAttribute(**keys["sort_key"]) if keys["sort_key"] else None
-    key_names = (hash_key.name,) if sort_key is None else (hash_key.name, sort_key.name)
-    return Table(
-        id=table_id,
-        name=name.decode(),
-        version=version,
-        status=status,
-        hash_key=hash_key,
-        sort_key=sort_key,
-        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
-        created_at=_utc(created_at),
-    )
-
-
-def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
-    index_id, table_id, name, kind, status, definition_json = row
-    definition = orjson.loads(definition_json)
-    hash_key, sort_key = definition.get("hash_key"), definition["sort_key"]
-    return Index(
-        id=index_id,
-        table_id=table_id,
-        name=name.decode(),
-        kind=kind,
-        hash_key=KeyAttribute(**hash_key) if hash_key else table_hash_key,
-        sort_key=KeyAttribute(**sort_key) if sort_key else None,
-        projection=Projection(**definition["projection"]),
-        status=status,
-        table_keys=key_names,
-        since=definition.get("since", 1),
-    )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC)

@@ -27,9 +27,9 @@ from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
 from mynamo.writer.commands import check_age
+from mynamo.writer.evaluation import Outcome, Refused
 from mynamo.writer.requests import WriteRequest, command_request
 from mynamo.writer.routing import apply
-from mynamo.writer.transaction import Outcome, Refused
 
 log = logging.getLogger(__name__)
 

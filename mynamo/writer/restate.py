@@ -21,7 +21,7 @@ from mynamo.shards.pool import Session, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import Index, RowKey, Table
 from mynamo.writer.outbox import OutboxRow, insert_outbox
-from mynamo.writer.transaction import insert_local
+from mynamo.writer.statements import insert_local
 
 CHUNK_ROWS = 200
 MAX_BACKLOG = 5_000

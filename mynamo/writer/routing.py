@@ -8,8 +8,9 @@ from mynamo.errors import MynamoError, ShardUnavailable, Unavailable
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import settle
 from mynamo.shards.shard import DynamoDBShard, pause
+from mynamo.writer.evaluation import Outcome, Refused
 from mynamo.writer.requests import Write, WriteRequest, prepare
-from mynamo.writer.transaction import Outcome, Refused, StaleDefinition, commit
+from mynamo.writer.transaction import StaleDefinition, commit
 
 _PATIENT_ATTEMPTS = 12
 

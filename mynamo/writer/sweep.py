@@ -7,7 +7,7 @@ import time
 from mynamo.shards import sql
 from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard
-from mynamo.writer.transaction import OUTBOX_KEEPS
+from mynamo.writer.fate import OUTBOX_KEEPS
 
 CHUNK_ROWS = 500
 _PAUSE = 1.0

@@ -16,7 +16,7 @@ from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.sql import index_table
 from mynamo.shards.tables import Table
-from mynamo.writer import transaction
+from mynamo.writer import fate, transaction
 from tests.proxy import Proxy
 from tests.rows import damage, items_of, make_table, select
 from tests.waiting import eventually
@@ -83,7 +83,7 @@ def test_the_answer_to_a_commit_is_lost(
 def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
     orders: Table, proxy: Proxy, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transaction, "_fate", lambda *_: None)
+    monkeypatch.setattr(transaction, "fate_of", lambda *_: None)
     proxy.on(COMMIT, "lose_answer")
     with pytest.raises(ConditionFailed):
         producer.put("orders", KEY, condition=MUST_NOT_EXIST)
@@ -106,7 +106,7 @@ def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transaction, "_fate", lambda *_: 1)
+    monkeypatch.setattr(transaction, "fate_of", lambda *_: 1)
     proxy.on(COMMIT, "lose_request")
     producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert versions(direct, orders) == []
@@ -159,7 +159,7 @@ def test_when_nobody_can_be_asked_the_caller_is_told_so(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transaction, "OUTBOX_KEEPS", 1.0)
+    monkeypatch.setattr(fate, "OUTBOX_KEEPS", 1.0)
     proxy.on(COMMIT, "lose_server")
     with pytest.raises(WriteOutcomeUnknown):
         producer.put("orders", KEY)

@@ -105,3 +105,4 @@ def test_the_outbox_is_not_read_whole(engine_config: ClusterConfig, shard: Dynam
         lagging.unapplied_above(ROWS - 200),
     ):
         assert plan(shard, statement)[0] in waiting, statement[0]
+    assert plan(shard, lagging.average_size(1, ROWS)) == [("range", "PRIMARY")]

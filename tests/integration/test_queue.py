@@ -20,7 +20,7 @@ from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.config import ClusterConfig
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table
-from mynamo.writer import apply, transaction
+from mynamo.writer import apply, statements, transaction
 from mynamo.writer import queue as queue_module
 from mynamo.writer.commands import DAY, command_message
 from mynamo.writer.maintenance import Maintenance
@@ -129,7 +129,7 @@ def test_control_without_remembered_ids_they_are_applied_again(
     producer.publish(*turns(producer, items=2, each=5))
     consume(cluster, publisher, 10)
     monkeypatch.setattr(transaction, "_seen", lambda result: {})
-    monkeypatch.setattr(transaction, "_insert_command", lambda *_: ("DO 0", ()))
+    monkeypatch.setattr(statements, "_insert_command", lambda *_: ("DO 0", ()))
     with regrouped(cluster) as again:
         consume(again, publisher, 10)
     assert applied(cluster) == 20

@@ -18,8 +18,9 @@ from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.pool import Session, Statement
 from mynamo.shards.tables import Table
-from mynamo.writer import Done, Refused, WriteRequest, apply, transaction
+from mynamo.writer import Done, Refused, WriteRequest, apply, evaluation, transaction
 from mynamo.writer.restate import activate_if_filled, fill_chunk
+from mynamo.writer.statements import statements_of
 from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
 
 KEY = {"id": "a", "at": "1"}
@@ -49,14 +50,14 @@ def break_at(
     monkeypatch: pytest.MonkeyPatch, position: int, statements: tuple[Statement, ...] = (REFUSED,)
 ) -> None:
     """Put statements into step 4 of the transaction."""
-    made = transaction._statements
+    made = statements_of
 
     def broken(*arguments: Any) -> tuple[list[Statement], int]:
         plan, outbox_at = made(*arguments)
         plan[position:position] = statements
         return plan, outbox_at + len(statements) * (position <= outbox_at)
 
-    monkeypatch.setattr(transaction, "_statements", broken)
+    monkeypatch.setattr(transaction, "statements_of", broken)
 
 
 def changes(producer: Producer) -> list[Callable[[], Any]]:
@@ -206,7 +207,7 @@ def test_concurrent_updates_of_one_item_all_take_effect(cluster: Cluster, orders
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two transactions meet between reading and writing, if nothing keeps them apart."""
     meeting = threading.Barrier(2)
-    evaluate = transaction._evaluate
+    evaluate = evaluation.evaluate
 
     def waiting(*arguments: Any) -> Any:
         plan = evaluate(*arguments)
@@ -214,7 +215,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> None:
             meeting.wait(0.5)
         return plan
 
-    monkeypatch.setattr(transaction, "_evaluate", waiting)
+    monkeypatch.setattr(transaction, "evaluate", waiting)
 
 
 @pytest.mark.parametrize("locking", [True, False])

@@ -312,3 +312,14 @@ def test_without_rechecking_live_writes_look_like_damage(
     monkeypatch.setattr(Rechecker, "decide", believe)
     with pipeline(config), writing(config):
         assert sum(verify(cluster, "orders").findings for _ in range(4)) > 0
+
+
+def test_without_following_its_events_a_busy_item_stays_undecided(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control for `follow`, on which `test_live_writes_are_no_damage` relies."""
+    monkeypatch.setattr("mynamo.operations.recheck.follow", lambda *_: None)
+    fill(cluster, ITEMS)
+    with pipeline(config), writing(config):
+        assert wait_until_applied(cluster, 60), str(lag(cluster))
+        assert sum(verify(cluster, "orders", wait=1).undecided for _ in range(4)) > 0

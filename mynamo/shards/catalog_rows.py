@@ -1,0 +1,88 @@
+"""The catalog's tables, and what their rows say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from mynamo.schemas.table import KeyAttribute, Projection
+from mynamo.shards.tables import Index, Table
+
+TABLES = (
+    """
+CREATE TABLE IF NOT EXISTS mynamo_cluster (
+    only_row TINYINT PRIMARY KEY,
+    cluster_id BINARY(16) NOT NULL,
+    format INT UNSIGNED NOT NULL,
+    partitions INT UNSIGNED NOT NULL,
+    version BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_slots (
+    first_slot SMALLINT UNSIGNED PRIMARY KEY,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    shard_id SMALLINT UNSIGNED NOT NULL,
+    epoch BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_tables (
+    table_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    name VARBINARY(255) NOT NULL UNIQUE,
+    status VARCHAR(16) NOT NULL,
+    version BIGINT UNSIGNED NOT NULL,
+    keys_json LONGBLOB NOT NULL,
+    created_at DATETIME(6) NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_indexes (
+    index_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    table_id BIGINT UNSIGNED NOT NULL,
+    name VARBINARY(255) NOT NULL,
+    kind VARCHAR(3) NOT NULL,
+    status VARCHAR(16) NOT NULL,
+    definition_json LONGBLOB NOT NULL,
+    UNIQUE (table_id, name)
+) ENGINE=InnoDB""",
+)
+
+
+def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
+    table_id, name, status, version, keys_json, created_at = row
+    keys = orjson.loads(keys_json)
+    hash_key = KeyAttribute(**keys["hash_key"])
+    sort_key = KeyAttribute(**keys["sort_key"]) if keys["sort_key"] else None
+    key_names = (hash_key.name,) if sort_key is None else (hash_key.name, sort_key.name)
+    return Table(
+        id=table_id,
+        name=name.decode(),
+        version=version,
+        status=status,
+        hash_key=hash_key,
+        sort_key=sort_key,
+        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
+        created_at=_utc(created_at),
+    )
+
+
+def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
+    index_id, table_id, name, kind, status, definition_json = row
+    definition = orjson.loads(definition_json)
+    hash_key, sort_key = definition.get("hash_key"), definition["sort_key"]
+    return Index(
+        id=index_id,
+        table_id=table_id,
+        name=name.decode(),
+        kind=kind,
+        hash_key=KeyAttribute(**hash_key) if hash_key else table_hash_key,
+        sort_key=KeyAttribute(**sort_key) if sort_key else None,
+        projection=Projection(**definition["projection"]),
+        status=status,
+        table_keys=key_names,
+        since=definition.get("since", 1),
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

@@ -1,0 +1,142 @@
+"""What a batch of writes comes to, evaluated in order on the locked rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mynamo.errors import ConditionFailed, CorruptData, InvalidItem, MynamoError
+from mynamo.schemas.events import outbox_payload
+from mynamo.schemas.sizes import check_size
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import RowKey, Table
+from mynamo.writer.outbox import OutboxRow
+from mynamo.writer.requests import Current, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A write that was applied.
+
+    Attributes:
+        version: of the change, which is the id of its outbox row; 0 if nothing changed.
+        old: the item before.
+        new: the item after.
+        repeated: it is a queued write that had been applied before.
+    """
+
+    version: int
+    old: StoredItem | None = None
+    new: StoredItem | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A write that was not applied: why, for its caller alone.
+
+    Attributes:
+        repeated: it is a queued write that had been refused before.
+    """
+
+    error: MynamoError
+    repeated: bool = False
+
+
+Outcome = Done | Refused
+
+
+@dataclass(slots=True)
+class Row:
+    """A main row in the course of the transaction."""
+
+    table: Table
+    key: RowKey
+    before: Current
+    now: Current
+    events: int = 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """What step 3 found out."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    events: list[OutboxRow] = field(default_factory=list)
+    commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
+
+
+def evaluate(
+    cluster: Cluster,
+    writes: Sequence[Write],
+    rows: dict[tuple[int, RowKey], Row],
+    seen: dict[bytes, Outcome],
+) -> Plan:
+    plan = Plan()
+    for write in writes:
+        if write.command_id in seen:
+            plan.outcomes.append(seen[write.command_id])
+            continue
+        row = rows[write.table.id, write.row]
+        try:
+            outcome: Outcome = _evaluate_one(cluster, write, row, plan)
+        except (ConditionFailed, InvalidItem) as error:
+            outcome = Refused(error)
+        plan.outcomes.append(outcome)
+        if write.command_id:
+            refusal = str(outcome.error) if isinstance(outcome, Refused) else None
+            event = len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
+            plan.commands.append((write.command_id, event, refusal))
+            seen[write.command_id] = outcome
+    return plan
+
+
+def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
+    old = row.now.item
+    if old is not None and any(old.get(name) != value for name, value in write.key.items()):
+        raise CorruptData(
+            f"table {write.table.name}: two hash keys have the same 128-bit hash: "
+            f"{write.key} and {write.table.key_attributes(old)}"
+        )
+    new = write.change(row.now)
+    if new is None and old is None:
+        return Done(0)
+    if new is not None:
+        check_size(new)
+        write.table.check(new)
+    plan.events.append(_event(cluster, write, old, new))
+    row.now = Current(new, -len(plan.events))
+    row.events += 1
+    # Its version is known only after the insert: the event's number stands for it.
+    return Done(len(plan.events), old, new)
+
+
+def _event(
+    cluster: Cluster, write: Write, old: StoredItem | None, new: StoredItem | None
+) -> OutboxRow:
+    table = write.table
+    return OutboxRow(
+        partition=cluster.partition_of(table.id, write.row.slot),
+        feeds=bool(table.global_indexes),
+        table_id=table.id,
+        payload=outbox_payload(
+            table_id=table.id,
+            table=table.name,
+            schema_version=table.version,
+            operation="INSERT" if old is None else "REMOVE" if new is None else "MODIFY",
+            keys=write.key,
+            old_image=old,
+            new_image=new,
+        ),
+    )
+
+
+def with_versions(outcomes: list[Outcome], first_id: int) -> list[Outcome]:
+    """Put the real versions in place of the events' numbers."""
+    return [
+        Done(first_id + o.version - 1, o.old, o.new)
+        if isinstance(o, Done) and o.version and not o.repeated
+        else o
+        for o in outcomes
+    ]

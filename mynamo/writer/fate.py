@@ -1,0 +1,49 @@
+"""What became of a transaction whose connection was lost during commit."""
+
+from __future__ import annotations
+
+import time
+
+from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
+from mynamo.shards.shard import DynamoDBShard
+
+OUTBOX_KEEPS = 30.0
+"""Seconds for which the outbox keeps a row at the least, so that a writer that lost its
+connection during commit can find out what became of it."""
+
+
+def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) -> int | None:
+    """Find out whether a transaction committed whose connection was lost.
+
+    Returns:
+        The id of its first outbox row, or None if it did not commit and never will.
+
+    Raises:
+        WriteOutcomeUnknown: the server cannot be asked in time.
+    """
+    while True:
+        asked_after = time.monotonic() - sent_at
+        try:
+            with shard.session() as session:
+                alive, uptime, rows = session.run(
+                    ("SELECT 1 FROM information_schema.processlist WHERE id = %s", (thread,)),
+                    ("SHOW GLOBAL STATUS LIKE 'Uptime'", ()),
+                    ("SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s", (write_id,)),
+                )
+        except ShardUnavailable:
+            pass
+        else:
+            if rows.rows[0][0] is not None:
+                return int(rows.rows[0][0])
+            # Its session is over, so what it did is decided; a server that was started
+            # since then gives the session's number to others.
+            over = not alive.rows or float(uptime.rows[0][1]) + 1 < asked_after
+            if over and time.monotonic() - sent_at < OUTBOX_KEEPS * 0.8:
+                return None
+        if asked_after >= OUTBOX_KEEPS * 0.8:  # from now on, absent may mean deleted
+            break
+        time.sleep(0.1)
+    raise WriteOutcomeUnknown(
+        f"{shard.where}: the connection was lost during commit and the server does not answer; "
+        "read the item to see whether it was written"
+    )
