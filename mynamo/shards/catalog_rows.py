@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS mynamo_indexes (
 
 
 def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
+    """One table, from its row and the rows of all indexes."""
     table_id, name, status, version, keys_json, created_at = row
     keys = orjson.loads(keys_json)
     hash_key = KeyAttribute(**keys["hash_key"])
