@@ -80,7 +80,8 @@ class FakeConsumer:
         self._offsets: dict[TopicPartition, int] = {}
         self._listener: Any = None
 
-    def partitions_for_topic(self, topic: str) -> None: ...
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(range(self._log.config.partitions))
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
         partitions = range(self._log.config.partitions)

@@ -10,7 +10,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
-from mynamo.errors import LogUnavailable
+from mynamo.errors import LogUnavailable, MynamoError
 from mynamo.schemas.config import KafkaConfig
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -31,6 +31,8 @@ def kafka_errors(config: KafkaConfig) -> Iterator[None]:
     """
     try:
         yield
+    except MynamoError:
+        raise
     except (KafkaError, OSError) as error:
         text = str(error) or type(error).__name__
         raise LogUnavailable(
