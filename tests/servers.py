@@ -145,7 +145,7 @@ def log_in(where: DatabaseConfig) -> pymysql.Connection:
         port=where.port,
         user=where.user,
         password=where.password.get_secret_value(),
-        ssl_ca=where.tls.ca if where.tls else None,
+        ssl_ca=str(where.tls.ca) if where.tls else None,
         connect_timeout=10,
         autocommit=True,
     )

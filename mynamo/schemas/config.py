@@ -7,7 +7,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -30,15 +38,15 @@ class MySQLTLS(_Strict):
     """TLS to MySQL; the server's certificate is always verified against `ca`.
 
     Attributes:
-        ca: path of the PEM file with the authority's certificates.
+        ca: path of the PEM file with the authority's certificates; it must exist.
         cert: path of the client's own certificate, for mutual TLS.
         key: path of that certificate's private key.
         verify_identity: check that the certificate names the host as well.
     """
 
-    ca: str
-    cert: str | None = None
-    key: str | None = None
+    ca: FilePath
+    cert: FilePath | None = None
+    key: FilePath | None = None
     verify_identity: bool = True
 
 

@@ -46,6 +46,7 @@ _UNAVAILABLE = {
     1021: "its disk is full; free space and try again",
     1114: "a table is full; free space on its disk and try again",
     3024: "a statement took too long",
+    3159: "it demands TLS; give its certificate authority as `tls` in the configuration",
 }
 
 

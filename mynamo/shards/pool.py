@@ -195,9 +195,9 @@ class ConnectionPool:
                 # Without `tls` the driver still encrypts where the server can, but verifies
                 # nothing; on this machine there is nobody to hide from.
                 ssl_disabled=tls is None and database.host in _LOOPBACK,
-                ssl_ca=tls.ca if tls else None,
-                ssl_cert=tls.cert if tls else None,
-                ssl_key=tls.key if tls else None,
+                ssl_ca=str(tls.ca) if tls else None,
+                ssl_cert=str(tls.cert) if tls and tls.cert else None,
+                ssl_key=str(tls.key) if tls and tls.key else None,
                 ssl_verify_cert=True if tls else None,
                 ssl_verify_identity=tls.verify_identity if tls else None,
             )

@@ -72,6 +72,7 @@ def test_passwords_are_never_shown(file: Path) -> None:
         (TOML.replace('"two"', '"two; DROP"'), "shards.1.database"),
         (TOML + "\n[kafka]\npartitons = 3\n", "kafka.partitons"),
         (TOML.replace("3307", "99999"), "shards.1.port"),
+        (TOML + "\n[shards.tls]\nca = '/nowhere.pem'\n", "shards.1.tls.ca: .*not point to a file"),
         ("[catalog", "cannot be read"),
     ],
 )
