@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,7 @@ class ApacheKafka(Broker):
         *,
         controller_port: int | None = None,
         heap: str = "512m",
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the broker; nothing happens before `start`.
 
@@ -36,10 +38,12 @@ class ApacheKafka(Broker):
             port: where clients reach it.
             controller_port: where the node talks to itself; any free port by default.
             heap: memory of the Java machine.
+            settings: of the broker, in place of ours or on top of them.
         """
         super().__init__("kafka", data_dir, port)
         self.controller_port = controller_port or free_port(taken=(port,))
         self._heap = heap
+        self._settings = dict(settings or {})
         fetched = find_kafka()
         self._jars = fetched.folder
         self.version = fetched.version
@@ -87,7 +91,7 @@ class ApacheKafka(Broker):
 
     def _properties(self) -> str:
         # The voters are named here and not stored in the log, so that ports may change.
-        settings = {
+        settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
@@ -122,7 +126,9 @@ class ApacheKafka(Broker):
             "num.network.threads": 2,
             "num.io.threads": 4,
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
+        return "".join(
+            f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()
+        )
 
 
 LOG4J = """\
