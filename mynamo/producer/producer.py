@@ -157,13 +157,11 @@ class Producer:
         ((shard_id, outcome),) = apply(self._cluster, [request])
         if isinstance(outcome, Refused):
             raise outcome.error
-        table = self._cluster.table(request.table)
-        partition = self._cluster.partition_of(table.id, table.key_of(request.item).slot)
         return Receipt(
             table=request.table,
             shard=shard_id,
             version=outcome.version,
-            token=str(self._cluster.token(shard_id, partition, outcome.version)),
+            token=str(self._cluster.token(shard_id, outcome.partition, outcome.version)),
             old=from_stored(outcome.old) if outcome.old is not None else None,
         )
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from mynamo.reader.access import Access, Position, select
 from mynamo.reader.conditions import Comparison
 from mynamo.schemas.items import item_size, load_item
 from mynamo.schemas.values import StoredItem
+from mynamo.shards.failures import MissingTable
+from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
+
+Rows: TypeAlias = tuple[tuple[Any, ...], ...]
 
 PAGE_BYTES = 1024 * 1024
 """A page holds items of at most so many bytes, as DynamoDB counts them, but one at least."""
@@ -76,7 +81,7 @@ def fetch(
         while True:
             rows = _chunk_rows(limit, len(page.items), size)
             statement = select(access, stretch.bounds, reached, descending, rows)
-            found = stretch.shard.run(statement)[0].rows
+            found = _rows(stretch.shard, access, statement)
             for *key, data in found:
                 item = view(load_item(data))
                 size += item_size(item)
@@ -90,6 +95,21 @@ def fetch(
                 break
         after = None
     return page
+
+
+def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
+    """Run a statement; for an index, see that writes still kept it up at that moment.
+
+    Raises:
+        MissingTable: the table's definition is newer than `access` knows.
+    """
+    if access.index is None:
+        return shard.run(statement)[0].rows
+    fence = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
+    found, version = shard.run(statement, fence)  # the fence last: what it says held before
+    if version.rows and version.rows[0][0] > access.table.version:
+        raise MissingTable(f"{shard.where}: table {access.table.name} has a newer definition")
+    return found.rows
 
 
 def _chunk_rows(limit: int | None, count: int, size: int) -> int:

@@ -111,13 +111,13 @@ class PoolConfig(_Strict):
     Attributes:
         size: at most so many at a time; further callers wait.
         connect_timeout: seconds until a server counts as not answering.
-        read_timeout: seconds until a statement counts as lost.
+        read_timeout: seconds until a statement counts as lost, 40 at the most.
         wait_timeout: seconds that a caller waits for a connection.
     """
 
-    size: int = Field(16, ge=1, le=1000)
+    size: int = Field(16, ge=2, le=1000)
     connect_timeout: float = Field(5.0, gt=0)
-    read_timeout: float = Field(30.0, gt=0)
+    read_timeout: float = Field(30.0, gt=0, le=40)
     wait_timeout: float = Field(30.0, gt=0)
 
 

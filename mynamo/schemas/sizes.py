@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
 from mynamo.errors import InvalidItem
 from mynamo.schemas.values import utf8_size
 
 __all__ = ["MAX_ITEM_SIZE", "check_size", "item_size"]
 
 MAX_ITEM_SIZE = 400 * 1024
+MAX_JSON_SIZE = 7 * 1024 * 1024
+"""Bytes of an item as stored. DynamoDB counts a number like 1E-130 as 2 bytes, of which
+the text has 132; an event holds two images, and must fit into a Kafka message."""
+_SURELY_FITS = 64 * 1024
+"""Bytes as DynamoDB counts; no type takes 100 times as much as JSON."""
 
 
 def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
@@ -30,9 +37,16 @@ def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def check_size(stored: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises InvalidItem if a stored item is over 400 KB (409,600 bytes)."""
-    if item_size(stored) > MAX_ITEM_SIZE:
+    """Raises InvalidItem if a stored item is over 400 KB (409,600 bytes), or over 7 MiB
+    as JSON, which takes tens of thousands of very small or large numbers."""
+    size = item_size(stored)
+    if size > MAX_ITEM_SIZE:
         raise InvalidItem("Item size has exceeded the maximum allowed size")
+    if size > _SURELY_FITS and len(orjson.dumps(stored)) > MAX_JSON_SIZE:
+        raise InvalidItem(
+            "Item size has exceeded the maximum allowed size: as JSON it takes more than "
+            f"{MAX_JSON_SIZE} bytes; write numbers with fewer zeros, or split the item"
+        )
 
 
 def _size(value: Mapping[str, Any]) -> int:

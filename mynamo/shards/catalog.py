@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,11 @@ from mynamo.shards.failures import DuplicateKey, MissingTable
 from mynamo.shards.keys import SLOTS
 from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 from mynamo.shards.shard import retry
-from mynamo.shards.tables import Status, Table
+from mynamo.shards.tables import Table
 
 FORMAT = 1
+LOCK_SECONDS = 20
+"""For which a change of definitions waits for another one; less than a read may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Catalog:
         where = f"catalog ({database.host}:{database.port}/{database.database})"
         self._pool = ConnectionPool(database, limits, where)
         self.where = where
+        self._changing = threading.Lock()
 
     def close(self) -> None:
         """Close all connections."""
@@ -99,29 +103,44 @@ class Catalog:
     def record(self, cluster_id: bytes, partitions: int) -> None:
         """Say that the cluster is set up."""
         self._run(
-            ("INSERT INTO mynamo_cluster VALUES (1, %s, %s, %s, 1)",
+            ("INSERT INTO mynamo_cluster VALUES (1, %s, %s, %s, 1)"
+             " ON DUPLICATE KEY UPDATE version = version",
              (cluster_id, FORMAT, partitions)),
         )  # fmt: skip
 
     @contextmanager
-    def lock(self, seconds: float = 60) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Change definitions one at a time, across all processes.
+
+        The lock saves work and keeps changes readable; no change rests on it for safety,
+        because it ends with its connection, whatever its holder thinks.
 
         Raises:
             ShardUnavailable: another change has been going on for too long.
         """
-        with self._pool.session() as session:
-            name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
-            if session.run((f"SELECT GET_LOCK({name}, %s)", (seconds,)))[0].rows != ((1,),):
-                raise ShardUnavailable(
-                    f"{self.where}: another change of tables has been going on for "
-                    f"{seconds:g} s; try again"
-                )
-            try:
-                yield
-            finally:
-                if not session.broken:
-                    session.run((f"SELECT RELEASE_LOCK({name})", ()))
+        # One thread of this process at a time: those that wait must not hold the
+        # connections that the holder needs.
+        if not self._changing.acquire(timeout=LOCK_SECONDS):
+            raise self._locked_for_too_long()
+        try:
+            with self._pool.session() as session:
+                name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
+                locked = session.run((f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)))[0].rows
+                if locked != ((1,),):
+                    raise self._locked_for_too_long()
+                try:
+                    yield
+                finally:
+                    if not session.broken:
+                        session.run((f"SELECT RELEASE_LOCK({name})", ()))
+        finally:
+            self._changing.release()
+
+    def _locked_for_too_long(self) -> ShardUnavailable:
+        return ShardUnavailable(
+            f"{self.where}: another change of tables has been going on for "
+            f"{LOCK_SECONDS} s; try again"
+        )
 
     def load(self) -> Snapshot:
         """Read the whole catalog in one consistent view.
@@ -138,7 +157,7 @@ class Catalog:
             ("SELECT table_id, name, status, version, keys_json, created_at"
              " FROM mynamo_tables ORDER BY 1", ()),
             ("SELECT index_id, table_id, name, kind, status, definition_json"
-             " FROM mynamo_indexes ORDER BY 1", ()),
+             " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
             ("COMMIT", ()),
         )  # fmt: skip
         cluster_id, written_as, partitions, version = cluster.rows[0]
@@ -182,32 +201,55 @@ class Catalog:
                 raise AlreadyExists(f"Table already exists: {schema.name}") from None
             indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
             for index in (*indexes, *schema.global_indexes):
-                _insert_index(session, table_id, index, "ACTIVE", since=1)
+                session.run(_insert_index(table_id, index, "ACTIVE", since=1))
             session.run(_COUNT_UP, ("COMMIT", ()))
         return table_id
 
-    def add_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
-        """Record a new index as CREATING, in the next version of the table's definition.
+    def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
+        """Give a new index an id; until `add_index` nobody hears of it.
 
         Raises:
             AlreadyExists: the table has one of that name.
+        """
+        with self._pool.session() as session:
+            try:
+                return session.run(
+                    ("DELETE FROM mynamo_indexes WHERE table_id = %s AND name = %s AND status = %s",
+                     (table_id, index.name.encode(), PLANNED)),
+                    _insert_index(table_id, index, PLANNED, since=0),
+                )[1].insert_id  # fmt: skip
+            except DuplicateKey:
+                raise AlreadyExists(f"the table has an index {index.name} already") from None
+
+    def add_index(
+        self, table_id: int, index_id: int, index: LocalIndexSchema | GlobalIndexSchema
+    ) -> None:
+        """Record a planned index as CREATING, in the next version of the table's definition.
+
+        Raises:
             TableNotFound: the table is gone.
         """
         with self._pool.session() as session:
             session.run(("BEGIN", ()))
             since = _next_version(session, table_id)
-            try:
-                index_id = _insert_index(session, table_id, index, "CREATING", since)
-            except DuplicateKey:
-                session.rollback()
-                raise AlreadyExists(f"the table has an index {index.name} already") from None
-            session.run(_COUNT_UP, ("COMMIT", ()))
-        return index_id
+            session.run(
+                ("UPDATE mynamo_indexes SET status = 'CREATING', definition_json = %s"
+                 " WHERE index_id = %s", (_definition(index, since), index_id)),
+                _COUNT_UP,
+                ("COMMIT", ()),
+            )  # fmt: skip
 
-    def set_table_status(self, table_id: int, status: Status) -> None:
-        """Record a table's new status."""
+    def activate_table(self, table_id: int) -> None:
+        """Record that a table is there on every shard (unless it is being dropped)."""
         self._change(
-            ("UPDATE mynamo_tables SET status = %s WHERE table_id = %s", (status, table_id))
+            ("UPDATE mynamo_tables SET status = 'ACTIVE'"
+             " WHERE table_id = %s AND status = 'CREATING'", (table_id,))
+        )  # fmt: skip
+
+    def retire_table(self, table_id: int) -> None:
+        """Record a table as DELETING; there is no way back."""
+        self._change(
+            ("UPDATE mynamo_tables SET status = 'DELETING' WHERE table_id = %s", (table_id,))
         )
 
     def activate_index(self, index_id: int) -> None:
@@ -252,6 +294,9 @@ class Catalog:
         return retry(once)
 
 
+PLANNED = "PLANNED"
+"""Status of an index that has an id and perhaps tables, but that no definition contains."""
+
 _COUNT_UP: Statement = ("UPDATE mynamo_cluster SET version = version + 1", ())
 
 
@@ -268,16 +313,15 @@ def _next_version(session: Session, table_id: int) -> int:
 
 
 def _insert_index(
-    session: Session,
-    table_id: int,
-    index: LocalIndexSchema | GlobalIndexSchema,
-    status: Status,
-    since: int,
-) -> int:
+    table_id: int, index: LocalIndexSchema | GlobalIndexSchema, status: str, since: int
+) -> Statement:
     kind = "GSI" if isinstance(index, GlobalIndexSchema) else "LSI"
-    definition = orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})
-    return session.run(
-        ("INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
-         " VALUES (%s, %s, %s, %s, %s)",
-         (table_id, index.name.encode(), kind, status, definition))
-    )[0].insert_id  # fmt: skip
+    return (
+        "INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        (table_id, index.name.encode(), kind, status, _definition(index, since)),
+    )
+
+
+def _definition(index: LocalIndexSchema | GlobalIndexSchema, since: int) -> bytes:
+    return orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})

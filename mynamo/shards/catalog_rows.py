@@ -7,7 +7,12 @@ from typing import Any
 
 import orjson
 
-from mynamo.schemas.table import KeyAttribute, Projection
+from mynamo.schemas.table import (
+    GlobalIndexSchema,
+    KeyAttribute,
+    LocalIndexSchema,
+    Projection,
+)
 from mynamo.shards.tables import Index, Table
 
 TABLES = (
@@ -82,6 +87,24 @@ def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[
         status=status,
         table_keys=key_names,
         since=definition.get("since", 1),
+    )
+
+
+def planned_index(
+    table: Table, index_id: int, index: LocalIndexSchema | GlobalIndexSchema
+) -> Index:
+    """An index that the catalog does not know yet, for making its tables."""
+    return Index(
+        id=index_id,
+        table_id=table.id,
+        name=index.name,
+        kind="GSI" if isinstance(index, GlobalIndexSchema) else "LSI",
+        hash_key=index.hash_key if isinstance(index, GlobalIndexSchema) else table.hash_key,
+        sort_key=index.sort_key,
+        projection=index.projection,
+        status="CREATING",
+        table_keys=table.key_names,
+        since=0,
     )
 
 

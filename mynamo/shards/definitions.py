@@ -7,7 +7,9 @@ needs is taken on every shard, each of them idempotent. Whoever finds a change h
 
 from __future__ import annotations
 
-from mynamo.errors import AlreadyExists, InvalidSchema, TableNotFound
+from collections.abc import Callable
+
+from mynamo.errors import AlreadyExists, InvalidSchema, ShardUnavailable, TableNotFound
 from mynamo.schemas.table import (
     MAX_GLOBAL_INDEXES,
     MAX_LOCAL_INDEXES,
@@ -16,7 +18,9 @@ from mynamo.schemas.table import (
     TableSchema,
 )
 from mynamo.shards import sql
+from mynamo.shards.catalog_rows import planned_index
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Index, Table
 
 
@@ -41,7 +45,7 @@ def drop_table(cluster: Cluster, name: str) -> None:
     table = cluster.refresh().names.get(name)
     if table is None:
         raise TableNotFound(f"Requested resource not found: Table: {name} not found")
-    cluster.catalog.set_table_status(table.id, "DELETING")
+    cluster.catalog.retire_table(table.id)
     settle(cluster, table.id)
 
 
@@ -55,14 +59,23 @@ def add_index(
 
     Raises:
         TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
-        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        ShardUnavailable: a shard does not answer. Either nothing was changed, or a writer
+            worker finishes it later: `mynamo table describe` shows whether it is there.
     """
-    cluster.refresh()
-    table = cluster.table(table_name)
-    if any(i.name == index.name for i in table.indexes):
-        raise AlreadyExists(f"table {table_name} has an index {index.name} already")
-    _check_fits(table, index)
-    cluster.catalog.add_index(table.id, index)
+    with cluster.catalog.lock():
+        cluster.refresh()
+        table = cluster.table(table_name)
+        if any(i.name == index.name for i in table.indexes):
+            raise AlreadyExists(f"table {table_name} has an index {index.name} already")
+        _check_fits(table, index)
+        # 1. Its tables, everywhere: once any shard's writes know the index, an indexer may
+        #    write to it on any other shard. If one does not answer, no writer has noticed.
+        index_id = cluster.catalog.plan_index(table.id, index)
+        planned = planned_index(table, index_id, index)
+        for shard in cluster.shards.values():
+            shard.run((sql.create_index(planned), ()))
+        # 2. The definition: from here on it will be finished, whatever happens.
+        cluster.catalog.add_index(table.id, index_id, index)
     settle(cluster, table.id)
     return cluster.table(table_name).index(index.name)
 
@@ -82,10 +95,16 @@ def drop_index(cluster: Cluster, table_name: str, index_name: str) -> None:
 
 
 def settle(cluster: Cluster, table_id: int) -> None:
-    """Finish whatever change of a table's definition is not finished yet."""
+    """Finish whatever change of a table's definition is not finished yet.
+
+    What can be done on the shards that answer is done.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; call again.
+    """
     with cluster.catalog.lock():
         table = cluster.refresh().tables.get(table_id)
-        if table is None:
+        if table is None or (is_settled(table) and _is_known_everywhere(cluster, table)):
             return
         if table.status == "DELETING":
             _settle_dropping(cluster, table)
@@ -99,50 +118,90 @@ def is_settled(table: Table) -> bool:
     return table.status == "ACTIVE" and all(i.status != "DELETING" for i in table.indexes)
 
 
+def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
+    read = ("SELECT version FROM mynamo_fence WHERE id = %s", (table.id,))
+    return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
+
+
 def _settle_existing(cluster: Cluster, table: Table) -> None:
-    kept = [index for index in table.indexes if index.status != "DELETING"]
-    filling = [index for index in kept if index.status == "CREATING"]
+    filling = [index for index in table.indexes if index.status == "CREATING"]
     dropping = [index for index in table.indexes if index.status == "DELETING"]
-    # 1. The tables, everywhere: once any shard's writes know an index, an indexer may
-    #    write to it on any other shard.
-    for shard in cluster.shards.values():
+
+    def create(shard: DynamoDBShard) -> None:
+        kept = [index for index in table.indexes if index.status != "DELETING"]
         shard.run((sql.create_main(table), ()), *((sql.create_index(i), ()) for i in kept))
-    # 2. The fences. This waits for the writes that know the old definition and are about
-    #    to commit; later ones are refused. Rows that exist by now are what to backfill.
-    for shard in cluster.shards.values():
+
+    def move_fence(shard: DynamoDBShard) -> None:
+        # This waits for the writes that know the old definition and are about to commit;
+        # later ones are refused. Rows that exist by now are what to backfill.
         shard.run(
             ("BEGIN", ()),
-            ("INSERT INTO mynamo_fence VALUES (%s, %s)"
-             " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))",
-             (table.id, table.version)),
+            (_NEW_FENCE if table.status == "CREATING" else _OLD_FENCE, (table.version, table.id)),
             *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
                (i.id, table.id)) for i in filling),
             ("COMMIT", ()),
         )  # fmt: skip
-    # 3. Nobody writes to the dropped indexes any more, but for indexers that have not
-    #    heard of it, and they cope with a missing table.
-    for index in dropping:
-        for shard in cluster.shards.values():
+
+    def drop(shard: DynamoDBShard) -> None:
+        for index in dropping:
             shard.run(
                 (f"DROP TABLE IF EXISTS {sql.index_table(index)}", ()),
                 ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
             )
+
+    if table.status == "CREATING":
+        _on_all(cluster, create)
+    _on_all(cluster, move_fence)
+    # Nobody writes to the dropped indexes any more, but for indexers that have not heard
+    # of it, and they cope with a missing table.
+    _on_all(cluster, drop)
+    for index in dropping:
         cluster.catalog.forget_index(index.id)
     if table.status == "CREATING":
-        cluster.catalog.set_table_status(table.id, "ACTIVE")
+        cluster.catalog.activate_table(table.id)
 
 
 def _settle_dropping(cluster: Cluster, table: Table) -> None:
     names = [sql.main_table(table.id), *(sql.index_table(index) for index in table.indexes)]
-    # Without its fence row a table takes no write; this waits for those about to commit.
-    for shard in cluster.shards.values():
+
+    def close_fence(shard: DynamoDBShard) -> None:
+        # No write knows this version; this waits for those about to commit. The row stays,
+        # so that nobody who wakes up late can open the fence again.
         shard.run(
-            ("DELETE FROM mynamo_fence WHERE id = %s", (table.id,)),
+            (_NEW_FENCE, (_CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
         )
-    for shard in cluster.shards.values():
+
+    def drop(shard: DynamoDBShard) -> None:
         shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
+
+    _on_all(cluster, close_fence)
+    _on_all(cluster, drop)
     cluster.catalog.forget_table(table.id)
+
+
+_CLOSED = 2**63
+_OLD_FENCE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
+_NEW_FENCE = (
+    "INSERT INTO mynamo_fence (version, id) VALUES (%s, %s)"
+    " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))"
+)
+
+
+def _on_all(cluster: Cluster, step: Callable[[DynamoDBShard], None]) -> None:
+    """Take a step on every shard that answers.
+
+    Raises:
+        ShardUnavailable: of the first that did not.
+    """
+    failures = []
+    for shard in cluster.shards.values():
+        try:
+            step(shard)
+        except ShardUnavailable as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def _check_fits(table: Table, index: LocalIndexSchema | GlobalIndexSchema) -> None:

@@ -33,7 +33,14 @@ class StatementRefused(CorruptData):
 
 _LOST = {2002, 2003, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161}
 _LOST |= {1927, 4031}  # connection was killed (MariaDB); disconnected for inactivity (MySQL)
-_CONTENTION = {1205, 1213, 3572, 1317}  # lock timeout, deadlock, NOWAIT, KILL QUERY
+_LOST |= {1317}  # KILL QUERY: how far it came is not known, so the connection is given up
+_CONTENTION = {1205, 1213, 3572}  # lock timeout, deadlock, NOWAIT
+_REFUSED = {
+    1048, 1054, 1064, 1136, 1149, 1153, 1171, 1264, 1265, 1292, 1301, 1305, 1366, 1364, 1406,
+    1411, 1425, 1690, 3140, 3141, 3143, 3156,
+}  # fmt: skip
+"""What is wrong with the statement or its values, and would be wrong again. Any other code
+may be a passing trouble of the server: to take it for the data's fault would lose data."""
 _UNAVAILABLE = {
     1040: "it has too many connections; raise max_connections or lower the pools' size",
     1044: "the user may not use the database; grant it the rights in docs/operations.md",
@@ -69,4 +76,12 @@ def translate(error: Exception, where: str) -> MynamoError:
         return ShardUnavailable(f"{where}: {_UNAVAILABLE[code]} ({text})")
     if code in _LOST or isinstance(error, (OSError, pymysql.err.InterfaceError)):
         return LostConnection(f"{where} does not answer: {text}")
-    return StatementRefused(f"{where} refused a statement: {text} ({code})")
+    if code in _REFUSED:
+        return StatementRefused(f"{where} refused a statement: {text} ({code})")
+    return ShardUnavailable(f"{where}: {text} ({code})")
+
+
+def unreachable(error: Exception, where: str) -> ShardUnavailable:
+    """The exception of ours for a failure to connect, which is never a statement's fault."""
+    failure = translate(error, where)
+    return failure if isinstance(failure, ShardUnavailable) else ShardUnavailable(str(failure))

@@ -14,7 +14,7 @@ from pymysql.constants import CLIENT
 
 from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
-from mynamo.shards.failures import LostConnection, translate
+from mynamo.shards.failures import LostConnection, translate, unreachable
 
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
@@ -25,7 +25,7 @@ _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
     " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 10,"
-    " lock_wait_timeout = 60",
+    " lock_wait_timeout = 25",
 )
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
@@ -202,7 +202,7 @@ class ConnectionPool:
                 ssl_verify_identity=tls.verify_identity if tls else None,
             )
         except (pymysql.err.Error, OSError) as error:
-            raise translate(error, self.where) from None
+            raise unreachable(error, self.where) from None
         session = Session(connection, self.where)
         for sql in _SESSION:
             session.run((sql, ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mynamo.errors import ConditionFailed, CorruptData, InvalidItem, MynamoError
 from mynamo.schemas.events import outbox_payload
@@ -24,12 +24,14 @@ class Done:
         old: the item before.
         new: the item after.
         repeated: it is a queued write that had been applied before.
+        partition: of its event.
     """
 
     version: int
     old: StoredItem | None = None
     new: StoredItem | None = None
     repeated: bool = False
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,15 @@ def evaluate(
     rows: dict[tuple[int, RowKey], Row],
     seen: dict[bytes, Outcome],
 ) -> Plan:
+    """Evaluate writes one after another, each on what the one before it left.
+
+    Args:
+        rows: of all the writes, by table id and key; they are brought up to date.
+        seen: outcomes of queued writes that are done already.
+
+    Returns:
+        The outcomes, with numbers of events in place of versions.
+    """
     plan = Plan()
     for write in writes:
         if write.command_id in seen:
@@ -81,7 +92,7 @@ def evaluate(
         row = rows[write.table.id, write.row]
         try:
             outcome: Outcome = _evaluate_one(cluster, write, row, plan)
-        except (ConditionFailed, InvalidItem) as error:
+        except (ConditionFailed, InvalidItem, CorruptData) as error:
             outcome = Refused(error)
         plan.outcomes.append(outcome)
         if write.command_id:
@@ -105,11 +116,12 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
     if new is not None:
         check_size(new)
         write.table.check(new)
-    plan.events.append(_event(cluster, write, old, new))
+    event = _event(cluster, write, old, new)
+    plan.events.append(event)
     row.now = Current(new, -len(plan.events))
     row.events += 1
     # Its version is known only after the insert: the event's number stands for it.
-    return Done(len(plan.events), old, new)
+    return Done(len(plan.events), old, new, partition=event.partition)
 
 
 def _event(
@@ -135,7 +147,7 @@ def _event(
 def with_versions(outcomes: list[Outcome], first_id: int) -> list[Outcome]:
     """Put the real versions in place of the events' numbers."""
     return [
-        Done(first_id + o.version - 1, o.old, o.new)
+        replace(o, version=first_id + o.version - 1)
         if isinstance(o, Done) and o.version and not o.repeated
         else o
         for o in outcomes

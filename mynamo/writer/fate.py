@@ -7,9 +7,12 @@ import time
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
 from mynamo.shards.shard import DynamoDBShard
 
-OUTBOX_KEEPS = 30.0
+OUTBOX_KEEPS = 60.0
 """Seconds for which the outbox keeps a row at the least, so that a writer that lost its
-connection during commit can find out what became of it."""
+connection during commit can find out what became of it: longer than it waits for an answer
+(`pool.read_timeout`)."""
+_LOOK_BACK = 1_000_000
+"""Ids among which it looks for its own; far more than are given in that time."""
 
 
 def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) -> int | None:
@@ -28,7 +31,12 @@ def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) 
                 alive, uptime, rows = session.run(
                     ("SELECT 1 FROM information_schema.processlist WHERE id = %s", (thread,)),
                     ("SHOW GLOBAL STATUS LIKE 'Uptime'", ()),
-                    ("SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s", (write_id,)),
+                    (
+                        "SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s AND id > CAST("
+                        "(SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox) AS SIGNED)"
+                        f" - {_LOOK_BACK:d}",
+                        (write_id,),
+                    ),
                 )
         except ShardUnavailable:
             pass
@@ -44,6 +52,6 @@ def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) 
             break
         time.sleep(0.1)
     raise WriteOutcomeUnknown(
-        f"{shard.where}: the connection was lost during commit and the server does not answer; "
-        "read the item to see whether it was written"
+        f"{shard.where}: the connection was lost during commit, and the server did not say in "
+        "time what became of it; read the item to see whether it was written"
     )

@@ -58,7 +58,8 @@ def _fill_chunk(cluster: Cluster, session: Session, table: Table, index: Index) 
         ("BEGIN", ()),
         ("SELECT after_hash, after_sort FROM mynamo_backfill"
          " WHERE index_id = %s AND finished = 0 FOR UPDATE", (index.id,)),
-        ("SELECT r.last_seq - COALESCE(MIN(s.applied_seq), r.last_seq) FROM mynamo_relay r"
+        ("SELECT r.last_seq - COALESCE(MIN(s.applied_seq), r.last_seq)"
+         " + (SELECT COUNT(*) FROM mynamo_outbox WHERE seq IS NULL) FROM mynamo_relay r"
          " LEFT JOIN mynamo_stream s ON s.applied_seq < s.last_seq GROUP BY r.last_seq", ()),
     )  # fmt: skip
     if not state.rows or (index.kind == "GSI" and backlog.rows[0][0] > MAX_BACKLOG):

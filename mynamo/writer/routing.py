@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from mynamo.errors import MynamoError, ShardUnavailable, Unavailable
@@ -11,6 +12,8 @@ from mynamo.shards.shard import DynamoDBShard, pause
 from mynamo.writer.evaluation import Outcome, Refused
 from mynamo.writer.requests import Write, WriteRequest, prepare
 from mynamo.writer.transaction import StaleDefinition, commit
+
+log = logging.getLogger(__name__)
 
 _PATIENT_ATTEMPTS = 12
 
@@ -75,4 +78,7 @@ def _catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
     for table_id in table_ids:
         table = snapshot.tables.get(table_id)
         if table is not None and table == before[table_id] and attempt > 0:
-            settle(cluster, table_id)
+            try:
+                settle(cluster, table_id)
+            except ShardUnavailable as failure:  # what matters is the shard of this write
+                log.debug("a change of table %s is not finished: %s", table.name, failure)

@@ -17,6 +17,7 @@ from mynamo.local import LocalCluster
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
+from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.worker import run_writer
@@ -229,15 +230,17 @@ def test_a_table_whose_creation_stopped_half_way_is_finished(
 
 
 def test_an_index_whose_creation_stopped_half_way_is_finished_and_filled(
-    cluster: Cluster, config: ClusterConfig, impatient: None
+    cluster: Cluster, config: ClusterConfig, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = make_table(cluster, global_indexes=[])
+    make_table(cluster, global_indexes=[])
     Producer(cluster).put("orders", {"id": "a", "at": "1", "price": 1, "size": 3})
     local = TableSchema.parse(
         {"name": "any", "hash_key": "a", "sort_key": "b",
          "local_indexes": [{"name": "by_size", "sort_key": "size:N"}]}
     ).local_indexes[0]  # fmt: skip
-    cluster.catalog.add_index(table.id, local)
+    with monkeypatch.context() as patch:
+        patch.setattr(definitions, "settle", lambda *_: None)
+        definitions.add_index(cluster, "orders", local)
 
     def status() -> dict[str, str]:
         return {index.name: index.status for index in cluster.refresh().names["orders"].indexes}
@@ -251,7 +254,7 @@ def test_a_table_whose_dropping_stopped_half_way_is_gone(
     cluster: Cluster, config: ClusterConfig, impatient: None
 ) -> None:
     table = make_table(cluster)
-    cluster.catalog.set_table_status(table.id, "DELETING")
+    cluster.catalog.retire_table(table.id)
     with running(config, relay=False, queue=False):
         eventually(lambda: "orders" not in cluster.refresh().names, 30)
     assert make_table(cluster).id != table.id

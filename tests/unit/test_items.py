@@ -29,6 +29,7 @@ from mynamo.schemas.items import (
     normalise,
     to_stored,
 )
+from mynamo.schemas.numbers import format_number
 from tests.strategies import python_items, stored_items
 
 
@@ -421,3 +422,15 @@ def test_control_json_length_is_not_the_size() -> None:
 def test_public_names_exist() -> None:
     assert sorted(items.__all__, key=lambda n: (not n.isupper(), n)) == items.__all__
     assert all(hasattr(items, name) for name in items.__all__)
+
+
+def test_numbers_that_take_far_more_as_text_than_dynamodb_counts_are_bounded() -> None:
+    tiny = {"N": format_number(Decimal("1E-130"))}
+    check_size({"l": {"L": [tiny] * 40_000}})
+    with pytest.raises(InvalidItem, match="as JSON it takes more than"):
+        check_size({"l": {"L": [tiny] * 60_000}})
+
+
+def test_the_largest_items_of_other_types_fit() -> None:
+    check_size({"l": {"L": [{"NULL": True}] * 200_000}})
+    check_size({"s": {"S": "\x01" * 400_000}})

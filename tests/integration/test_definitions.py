@@ -1,0 +1,191 @@
+"""Changes of tables and indexes: what dies in between, and who has not heard of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mynamo.errors import IndexNotFound, ShardUnavailable, TableNotFound
+from mynamo.producer import Producer
+from mynamo.reader import Reader, fetching
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import LocalIndexSchema, TableSchema
+from mynamo.shards import definitions
+from mynamo.shards import shard as shard_module
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from tests.waiting import eventually
+
+SCHEMA = TableSchema.parse(
+    {
+        "name": "orders",
+        "hash_key": "id",
+        "sort_key": "at",
+        "local_indexes": [{"name": "by_price", "sort_key": "price:N"}],
+    }
+)
+BY_SIZE = LocalIndexSchema.model_validate({"name": "by_size", "sort_key": "size:N"})
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        definitions.create_table(opened, SCHEMA)
+        yield opened
+
+
+@pytest.fixture
+def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
+    """Another process, which has heard of everything so far."""
+    with Cluster(config) as opened:
+        yield opened
+
+
+def item_of(cluster: Cluster, shard: DynamoDBShard) -> dict[str, object]:
+    """An item that lies on a shard."""
+    table = cluster.table("orders")
+    for number in range(1000):
+        item = {"id": {"S": f"i{number}"}, "at": {"S": "1"}}
+        if cluster.shard_of(table.key_of(item).hash) is shard:
+            return {"id": f"i{number}", "at": "1", "price": 1, "size": 2}
+    raise AssertionError
+
+
+def unreachable(shard: DynamoDBShard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ShardUnavailable(f"{shard.where} does not answer")
+
+    monkeypatch.setattr(shard, "run", refuse)
+    monkeypatch.setattr(shard, "session", refuse)
+
+
+def test_with_a_shard_down_a_new_index_changes_nothing(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = cluster.shards.values()
+    with monkeypatch.context() as down:
+        unreachable(second, down)
+        with pytest.raises(ShardUnavailable, match="does not answer"):
+            definitions.add_index(cluster, "orders", BY_SIZE)
+        other.refresh()
+        assert [i.name for i in other.table("orders").indexes] == ["by_price"]
+        assert Producer(other).put("orders", item_of(other, other.shards[first.id])).version > 0
+    assert definitions.add_index(cluster, "orders", BY_SIZE).status == "CREATING"
+
+
+def test_with_a_shard_down_a_dropped_index_stops_no_write_on_the_others(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = cluster.shards.values()
+    unreachable(second, monkeypatch)
+    unreachable(other.shards[second.id], monkeypatch)
+    with pytest.raises(ShardUnavailable, match="does not answer"):
+        definitions.drop_index(cluster, "orders", "by_price")
+    assert Producer(other).put("orders", item_of(other, other.shards[first.id])).version > 0
+
+
+def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definitions, "_on_all", half_way(definitions._on_all))
+    item = item_of(cluster, cluster.shards[1])
+    with pytest.raises(ShardUnavailable, match="half-way"):
+        definitions.drop_index(cluster, "orders", "by_price")
+    Producer(cluster).put("orders", item)
+    with monkeypatch.context() as patch:  # the control: a reader that does not look
+        patch.setattr(fetching, "_rows", lambda shard, _, statement: shard.run(statement)[0].rows)
+        assert Reader(other).query("orders", item["id"], index="by_price").items == []
+    with pytest.raises(IndexNotFound):
+        Reader(other).query("orders", item["id"], index="by_price")
+
+
+def half_way(on_all: object) -> object:
+    """The process dies before it drops the physical tables."""
+
+    def step(cluster: Cluster, do: object) -> None:
+        if getattr(do, "__name__", "") == "drop":
+            raise ShardUnavailable("half-way")
+        on_all(cluster, do)  # type: ignore[operator]
+
+    return step
+
+
+def test_a_table_dropped_while_it_is_made_is_gone(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = TableSchema.parse({"name": "short-lived", "hash_key": "id"})
+    activate = cluster.catalog.activate_table
+    dropping: list[threading.Thread] = []
+
+    def drop_first(table_id: int) -> None:
+        dropping.append(
+            threading.Thread(target=definitions.drop_table, args=(other, "short-lived"))
+        )
+        dropping[0].start()
+        eventually(lambda: status(cluster, table_id) == "DELETING", 10)
+        activate(table_id)
+
+    monkeypatch.setattr(cluster.catalog, "activate_table", drop_first)
+    with pytest.raises(TableNotFound):
+        definitions.create_table(cluster, made)
+    dropping[0].join()
+    assert "short-lived" not in cluster.refresh().names
+
+
+def status(cluster: Cluster, table_id: int) -> str:
+    table = cluster.catalog.load().tables.get(table_id)
+    return table.status if table else "gone"
+
+
+def test_who_settles_a_dropped_table_too_late_brings_nothing_back(
+    cluster: Cluster, other: Cluster
+) -> None:
+    late = cluster.table("orders")
+    definitions.drop_table(other, "orders")
+    definitions._settle_existing(cluster, late)  # knows of no lock and no drop
+    for shard in cluster.shards.values():
+        fence = shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (late.id,)))[0].rows
+        assert fence[0][0] > late.version
+    with pytest.raises(TableNotFound):
+        Producer(cluster).put("orders", {"id": "a", "at": "1"})
+
+
+def test_many_writers_and_a_change_of_definitions_do_not_starve_each_other(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_module, "PATIENCE", 20.0)
+    small = config.model_copy(
+        update={"pool": config.pool.model_copy(update={"size": 3, "wait_timeout": 15.0})}
+    )
+    with Cluster(small) as crowded, ThreadPoolExecutor(13) as pool:
+        producer = Producer(crowded)
+        puts = [
+            pool.submit(producer.put, "orders", {"id": f"{n}", "at": "1", "size": n})
+            for n in range(300)
+        ]
+        definitions.add_index(crowded, "orders", BY_SIZE)
+        for put in puts:
+            assert put.result().version > 0
+
+
+def test_limits_are_checked_under_the_lock(cluster: Cluster, other: Cluster) -> None:
+    """Two processes that add indexes at once cannot exceed them together."""
+    names = [f"extra{n}" for n in range(6)]
+
+    def add(pair: tuple[Cluster, str]) -> bool:
+        by, name = pair
+        schema = LocalIndexSchema.model_validate({"name": name, "sort_key": name})
+        try:
+            definitions.add_index(by, "orders", schema)
+        except ValueError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        pairs = [((cluster, other)[n % 2], name) for n, name in enumerate(names)]
+        added = list(pool.map(add, pairs))
+    assert added.count(True) == 4
+    assert len(cluster.refresh().names["orders"].local_indexes) == 5
