@@ -32,7 +32,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@[ -x $(BIN)/pip ] || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
 	@echo "installing the packages of requirements.lock (about 240 MB in .venv)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat -e .  # found from any folder, also one up
 	@touch $@
 
 engine: install

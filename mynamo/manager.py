@@ -19,6 +19,7 @@ from mynamo.errors import (
     ConsistencyTimeout,
     IndexNotFound,
     IndexNotReady,
+    InvalidItem,
 )
 from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
 from mynamo.reader import ALL_ATTRIBUTES, Reader, equal
@@ -65,6 +66,12 @@ class HashBasedShardManager:
         *,
         shards: Sequence[DynamoDBShard] = (),
     ) -> None:
+        if config is not None and not isinstance(config, ClusterConfig):
+            raise ConfigError("the configuration is a ClusterConfig; give shards as shards=[...]")
+        if not isinstance(shards, Sequence) or not all(
+            isinstance(shard, DynamoDBShard) for shard in shards
+        ):
+            raise ConfigError("shards is a list of DynamoDBShard")
         if (config is None) == (not shards):
             raise ConfigError("give a configuration, or at least one shard, and not both")
         self._cluster = Cluster(config or _config_of(shards), shards)
@@ -117,7 +124,9 @@ class HashBasedShardManager:
 
         Args:
             definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
-                if it shall not be "price_lsi".
+                if it shall not be "price_lsi". The column holds strings unless written
+                "price:N"; items whose value is of another type are not in the index, and
+                writes of such are refused from then on.
 
         Raises:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
@@ -189,6 +198,10 @@ class HashBasedShardManager:
             InvalidItem: a value is not one that the attribute can have.
             ShardUnavailable: a shard does not answer.
         """
+        if filter is not None and not isinstance(filter, Mapping):
+            raise InvalidItem(
+                f"a filter is a dictionary of attributes and their values, not {filter!r}"
+            )
         given = dict(filter or {})
         wanted = to_stored(given)
         choice = self._choose(table, wanted)

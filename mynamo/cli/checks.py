@@ -56,7 +56,7 @@ def lag(watch: bool, every: float, as_json: bool) -> None:
                 print_json(_lag_json(report))
             else:
                 _print_lag(report)
-            return
+            raise SystemExit(0 if report.complete else 1)
         with suppress(KeyboardInterrupt):
             _watch(cluster, every, as_json)
 

@@ -40,8 +40,9 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
     (elsewhere the next start ends what `kill -9` left). What was acknowledged is on disk:
     start it again in the same folder, even after `kill -9` or a power failure, and
     everything is there. The embedded broker keeps nothing on disk, which costs time only
-    (the changes are published again), but for queued writes that still wait in it; with
-    --kafka apache those stay too. On a broker that runs already it has topics of its own.
+    (the changes are published again), but for dead letters and queued writes that still
+    wait in it; with --kafka apache those stay too. On a broker that runs already it has
+    topics of its own.
 
     \b
     Examples:

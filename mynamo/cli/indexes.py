@@ -28,12 +28,15 @@ def index() -> None:
 
 @index.command()
 @click.argument("table")
-@click.option("--lsi", "local", metavar="NAME=ATTR[:T][:PROJECTION]", help="A local index.")
 @click.option(
-    "--gsi", "global_", metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]", help="A global index."
+    "--lsi", "local", multiple=True, metavar="NAME=ATTR[:T][:PROJECTION]", help="A local index."
 )
+@click.option(
+    "--gsi", "global_", multiple=True, metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]",
+    help="A global index.",
+)  # fmt: skip
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE.")
-def add(table: str, local: str | None, global_: str | None, wait: bool) -> None:
+def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool) -> None:
     """Add an index to a table; it is filled with the items that are there.
 
     From then on every write keeps it up. It can be queried once it is ACTIVE. Filling
@@ -44,9 +47,9 @@ def add(table: str, local: str | None, global_: str | None, wait: bool) -> None:
       mynamo index add orders --gsi by_city=city,ordered_at:N:KEYS_ONLY
       mynamo index add orders --lsi by_price=price:N --no-wait
     """
-    if (local is None) == (global_ is None):
-        raise click.UsageError("give one --lsi or one --gsi")
-    schema = parse_local_index(local) if local else parse_global_index(global_ or "")
+    if len(local) + len(global_) != 1:
+        raise click.UsageError("give one --lsi or one --gsi; each command adds one index")
+    schema = parse_local_index(local[0]) if local else parse_global_index(global_[0])
     with opened() as cluster:
         made = definitions.add_index(cluster, table, schema)
         if not wait:

@@ -69,7 +69,10 @@ def replay(letter_id: str | None, everything: bool) -> None:
             except MynamoError as error:
                 failed += 1
                 say(f"{letter.letter_id}: {wording(error)}")
-    click.echo(f"{len(chosen) - failed} replayed, {failed} failed")
+    click.echo(
+        f"{len(chosen) - failed} handed to the workers again, {failed} failed; "
+        "what is refused once more comes back to `mynamo dlq list`, under a new id"
+    )
     if failed:
         raise SystemExit(1)
 

@@ -84,8 +84,8 @@ def load(
     _report(loader.counts, told.errors, interrupted, queued, as_json)
     if loader.trouble is not None:
         raise click.ClickException(
-            f"{wording(loader.trouble)}. Loading the whole file again is safe: an item that is "
-            "there is written again"
+            f"{wording(loader.trouble)}. The lines after that were not tried. Loading the whole "
+            "file again is safe: an item that is there is written again"
         )
     if interrupted:
         raise SystemExit(130)

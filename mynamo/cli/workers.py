@@ -62,7 +62,8 @@ def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
         level=level.upper(),
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLogger().level))
+    if level != "debug":  # we say ourselves, once, that Kafka does not answer
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
     stop = _stop_on_signals()
     with opened(patient=True) as cluster:
         work(cluster, stop)

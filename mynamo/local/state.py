@@ -55,10 +55,15 @@ class FolderLock:
         """Take the lock; the kernel gives it back when this process ends, however it ends.
 
         Raises:
-            LocalServerError: another process has it.
+            LocalServerError: another process has it, or the folder cannot be made.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._path.open("a+")
+        except OSError as error:
+            raise LocalServerError(
+                f"the folder {self._path.parent} cannot be used: {error}; choose another one"
+            ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

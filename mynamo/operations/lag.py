@@ -7,17 +7,19 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from mynamo.errors import MynamoError
+from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
 from mynamo.schemas.config import KafkaConfig
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.pool import Result, Statement
+from mynamo.shards.shard import DynamoDBShard, retry
 
 _KAFKA_MS = 10_000
 _SAMPLE = 100
+_PATIENCE = 3.0
+"""Seconds after which a shard counts as not answering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,14 @@ class LagReport:
         indexes: by table, index and shard.
         queued_writes: commands in Kafka that no writer has taken; None: Kafka was not asked.
         notes: what could not be found out, and why.
+        complete: every shard has answered.
     """
 
     shards: tuple[ShardLag, ...]
     indexes: tuple[IndexLag, ...]
     queued_writes: int | None
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
     @property
     def seconds(self) -> float:
@@ -122,14 +126,19 @@ def lag(cluster: Cluster) -> LagReport:
     """Look how far everything is behind. Cheap: what is not waiting is not read.
 
     Raises:
-        ShardUnavailable: a shard or the catalog does not answer. That Kafka does not is a
+        ShardUnavailable: the catalog does not answer. That a shard or Kafka does not is a
             note in the report.
     """
     tables = cluster.refresh().tables
+    notes: list[str] = []
     shards: list[ShardLag] = []
     indexes: list[IndexLag] = []
     for shard in cluster.shards.values():
-        entry, waiting = _shard_lag(shard)
+        try:
+            entry, waiting = _shard_lag(shard)
+        except ShardUnavailable as failure:
+            notes.append(f"shard {shard.id} is not known: {failure}")
+            continue
         shards.append(entry)
         for table in tables.values():
             events, seconds = waiting.get(table.id, (0, 0.0))
@@ -137,25 +146,28 @@ def lag(cluster: Cluster) -> LagReport:
                 indexes.append(
                     IndexLag(table.name, index.name, index.status, shard.id, events, seconds)
                 )
-    notes: tuple[str, ...] = ()
     queued: int | None = None
     try:
         queued = _queued_writes(cluster.config.kafka)
     except MynamoError as failure:
-        notes = (f"queued writes are not known: {failure}",)
+        notes.append(f"queued writes are not known: {failure}")
     return LagReport(
         tuple(sorted(shards, key=lambda s: s.shard)),
         tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
         queued,
-        notes,
+        tuple(notes),
+        complete=len(shards) == len(cluster.shards),
     )
 
 
 def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
     """A shard's lag, and per table how many events wait and for how many seconds."""
-    relay, counted, unsequenced, waiting_first = shard.run(
-        RELAY_STATE, ROWS, UNSEQUENCED, UNSEQUENCED_FEEDING
-    )
+
+    def look() -> list[Result]:
+        with shard.session() as session:
+            return session.run(RELAY_STATE, ROWS, UNSEQUENCED, UNSEQUENCED_FEEDING)
+
+    relay, counted, unsequenced, waiting_first = retry(look, _PATIENCE)
     owner, left, published, lowest, now = relay.rows[0]
     count, first, last = counted.rows[0]
     sequenced, waiting_next, size = shard.run(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mynamo.errors import InvalidItem
+from mynamo.errors import InvalidItem, InvalidRequest
 from mynamo.log import ensure_topics, open_producer, send_all
 from mynamo.producer.receipt import Receipt
 from mynamo.schemas.commands import Condition, WriteCommand
@@ -114,6 +114,12 @@ class Producer:
             LogUnavailable: some of them may not have reached Kafka; publishing the same
                 commands again is safe.
         """
+        for command in commands:
+            if not isinstance(command, WriteCommand):
+                raise InvalidRequest(
+                    "publish takes commands: make them with queued_put, queued_delete or "
+                    f"queued_update, not {type(command).__name__}"
+                )
         messages = [command_message(self._cluster, command) for command in commands]
         send_all(self._producer(), self._cluster.config.kafka, messages)
 
@@ -121,6 +127,7 @@ class Producer:
         self, table: str, item: Mapping[str, Any], *, condition: Condition | None = None
     ) -> WriteCommand:
         """The command for `publish` that does what `put` does."""
+        _check_condition(condition)
         return WriteCommand(
             table=table, operation="PUT", item=to_stored(item), condition=condition or Condition()
         )
@@ -129,6 +136,7 @@ class Producer:
         self, table: str, key: Mapping[str, Any], *, condition: Condition | None = None
     ) -> WriteCommand:
         """The command for `publish` that does what `delete` does."""
+        _check_condition(condition)
         return WriteCommand(
             table=table, operation="DELETE", key=to_stored(key), condition=condition or Condition()
         )
@@ -143,6 +151,7 @@ class Producer:
         condition: Condition | None = None,
     ) -> WriteCommand:
         """The command for `publish` that does what `update` does."""
+        _check_condition(condition)
         request = _update(table, key, set or {}, remove, condition)
         return WriteCommand(
             table=table,
@@ -154,6 +163,7 @@ class Producer:
         )
 
     def _write(self, request: WriteRequest) -> Receipt:
+        _check_condition(request.condition)
         ((shard_id, outcome),) = apply(self._cluster, [request])
         if isinstance(outcome, Refused):
             raise outcome.error
@@ -171,6 +181,14 @@ class Producer:
                 ensure_topics(self._cluster.config.kafka)
                 self._kafka = open_producer(self._cluster.config.kafka)
             return self._kafka
+
+
+def _check_condition(condition: object) -> None:
+    if condition is not None and not isinstance(condition, Condition):
+        raise InvalidRequest(
+            "a condition is MUST_EXIST, MUST_NOT_EXIST or version_is(n), not "
+            f"{condition!r}; expressions are not supported yet"
+        )
 
 
 def _update(

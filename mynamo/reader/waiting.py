@@ -51,7 +51,10 @@ def _texts(after: After) -> list[str]:
         return [after]
     if isinstance(after, Iterable):
         return [text for each in after for text in _texts(each)]
-    return [after.token]
+    token = getattr(after, "token", None)
+    if not isinstance(token, str):
+        raise InvalidToken(f"after takes a receipt or its token, not {after!r}")
+    return [token]
 
 
 def wait_until_applied(

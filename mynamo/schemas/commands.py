@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mynamo.errors import CorruptData
+from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.schemas.validation import explain
 
 
@@ -38,7 +38,13 @@ MUST_NOT_EXIST = Condition(exists=False)
 
 
 def version_is(version: int) -> Condition:
-    """The condition that the item still has the version of an earlier receipt."""
+    """The condition that the item still has the version of an earlier receipt.
+
+    Raises:
+        InvalidRequest: it is not a version that a receipt can have.
+    """
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InvalidRequest(f"a version is a whole number from 1 on, not {version!r}")
     return Condition(version=version)
 
 

@@ -172,6 +172,8 @@ class ClusterConfig(BaseSettings):
         Raises:
             ConfigError: there is no such file, or what it says is not valid.
         """
+        if path is not None and not isinstance(path, str | Path):
+            raise ConfigError(f"the configuration is named by a path, not {path!r}")
         found = _find(path)
         values = _read(found) if found else {}
         password = os.environ.get("MYNAMO_SHARD_PASSWORD")

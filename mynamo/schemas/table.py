@@ -55,10 +55,13 @@ def _key_shorthand(value: Any) -> Any:
     """Let "price:N" and "price" (a string key) stand for a KeyAttribute."""
     if not isinstance(value, str):
         return value
-    name, colon, kind = value.rpartition(":")
-    if colon and kind in ("S", "N", "B"):
-        return {"name": name, "type": kind}
-    return {"name": value}
+    name, colon, kind = value.partition(":")
+    if colon and kind not in ("S", "N", "B"):
+        raise ValueError(
+            f"in {value!r} the type after the colon must be S (string), N (number) or B (binary); "
+            'an attribute with a colon in its name is written {"name": ..., "type": ...}'
+        )
+    return {"name": name, "type": kind} if colon else {"name": name}
 
 
 Key = Annotated[KeyAttribute, BeforeValidator(_key_shorthand)]

@@ -18,12 +18,15 @@ def test_shorthand_and_long_form_say_the_same() -> None:
     assert TableSchema.parse(definition()).hash_key == KeyAttribute(name="order_id", type="S")
 
 
-@pytest.mark.parametrize("name", ["a:b", "a:b:c"])
-def test_a_colon_in_a_name_is_part_of_it_unless_a_type_follows(name: str) -> None:
-    assert TableSchema.parse(definition(hash_key=name)).hash_key.name == name
-    assert TableSchema.parse(definition(hash_key=f"{name}:B")).hash_key == KeyAttribute(
-        name=name, type="B"
-    )
+@pytest.mark.parametrize("key", ["id:NUMBER", "id:n", "id:", "a:b:N", "c:N:KEYS_ONLY"])
+def test_a_mistyped_type_does_not_become_part_of_the_name(key: str) -> None:
+    with pytest.raises(InvalidSchema, match="the type after the colon must be S"):
+        TableSchema.parse(definition(hash_key=key))
+
+
+def test_a_name_with_a_colon_has_a_long_form() -> None:
+    parsed = TableSchema.parse(definition(hash_key={"name": "a:b:N", "type": "B"}))
+    assert parsed.hash_key == KeyAttribute(name="a:b:N", type="B")
 
 
 @pytest.mark.parametrize("name", ["ab", "a" * 256, "has space", "umlaut-ü", ""])
@@ -77,7 +80,7 @@ def test_the_limits_on_indexes_are_inclusive() -> None:
             },
             "102 attributes; the most is 100",
         ),
-        ({"hash_key": "x:Q", "hash_kay": 1}, "hash_kay"),
+        ({"hash_kay": 1}, "hash_kay"),
         ({"hash_key": {"name": "x", "type": "BOOL"}}, "hash_key.type"),
         ({"hash_key": "x" * 256}, "at most 255 bytes"),
     ],
