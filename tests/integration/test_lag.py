@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from mynamo.errors import LogUnavailable
+from mynamo.errors import LogUnavailable, ShardUnavailable
 from mynamo.operations import lag, wait_until_applied
 from mynamo.operations.pipeline import Horizon
 from mynamo.producer import Producer
@@ -125,3 +125,17 @@ def test_without_kafka_the_rest_is_still_known(
     assert report.queued_writes is None
     assert "Kafka at nowhere:9092" in report.notes[0]
     assert report.events == 3
+
+
+def test_a_shard_that_does_not_answer_is_a_note(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ShardUnavailable("it does not answer")
+
+    fill(cluster, ITEMS)
+    monkeypatch.setattr(cluster.shards[2], "session", refuse)
+    report = lag(cluster)
+    assert [s.shard for s in report.shards] == [1]
+    assert not report.complete
+    assert "shard 2 is not known: it does not answer" in str(report)
