@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from kafka.admin import NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import BrokerResponseError, TopicAlreadyExistsError
 
 from mynamo.errors import ConfigError, LogUnavailable
 from mynamo.log.clients import MAX_MESSAGE, kafka_errors, open_admin
@@ -19,7 +19,8 @@ def ensure_topics(config: KafkaConfig) -> None:
     """Create the topics that are missing, and check that the others fit.
 
     Raises:
-        ConfigError: a topic has another number of partitions: events would lose their order.
+        ConfigError: a topic has another number of partitions: events would lose their order;
+            or it does not take messages as large as an event can be.
         LogUnavailable: Kafka does not answer, or has just made the topics and is not ready.
     """
     wanted = {
@@ -40,6 +41,7 @@ def ensure_topics(config: KafkaConfig) -> None:
                     raise LogUnavailable(f"Kafka has not made the topics {missing} yet; try again")
                 time.sleep(0.05)
                 existing = _partitions(admin)
+            _check_sizes(admin, [name for name in wanted if name not in missing])
     finally:
         admin.close()
     for name, partitions in wanted.items():
@@ -59,6 +61,30 @@ def _create(admin: object, name: str, partitions: int, replicas: int) -> None:
         log.info("made topic %s with %d partitions", name, partitions)
     except TopicAlreadyExistsError:  # another process was faster
         pass
+
+
+def _check_sizes(admin: object, names: list[str]) -> None:
+    """Refuse topics that somebody made with room for small messages only.
+
+    A broker may not show us its settings.
+    """
+    if not names:
+        return
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    try:
+        found = admin.describe_configs(resources, config_filter="all")  # type: ignore[attr-defined]
+    except BrokerResponseError as error:
+        log.info("the settings of the topics cannot be read, so they are not checked: %s", error)
+        return
+    for name, settings in found.get("topic", {}).items():
+        largest = settings.get("max.message.bytes", {}).get("value")
+        if largest is not None and int(largest) < MAX_MESSAGE:
+            raise ConfigError(
+                f"topic {name} takes messages of {largest} bytes, but an event can have "
+                f"{MAX_MESSAGE}; set its max.message.bytes to that (kafka-configs.sh --alter "
+                f"--entity-type topics --entity-name {name} --add-config "
+                f"max.message.bytes={MAX_MESSAGE})"
+            )
 
 
 def _partitions(admin: object) -> dict[str, int]:
