@@ -37,7 +37,7 @@ _LOST |= {1317}  # KILL QUERY: how far it came is not known, so the connection i
 _CONTENTION = {1205, 1213, 3572}  # lock timeout, deadlock, NOWAIT
 _REFUSED = {
     1048, 1054, 1064, 1136, 1149, 1153, 1171, 1264, 1265, 1292, 1301, 1305, 1366, 1364, 1406,
-    1411, 1425, 1690, 3140, 3141, 3143, 3156,
+    1411, 1425, 1690, 3140, 3141, 3143, 3156, 3819, 4025,
 }  # fmt: skip
 """What is wrong with the statement or its values, and would be wrong again. Any other code
 may be a passing trouble of the server: to take it for the data's fault would lose data."""

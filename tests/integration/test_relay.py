@@ -24,6 +24,7 @@ from mynamo.writer.outbox import OutboxRow, insert_outbox
 from mynamo.writer.relay import Relay
 from tests.events import Recorder, broken_promises, first_time
 from tests.rows import everywhere, leave_out, make_table, select
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -338,10 +339,23 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
     assert [event.sequence for event in recorder.events] == [1, 2, 3, 4, 2, 3, 4]
 
 
+KEEPS = 20.0
+
+
+def uptime(cluster: Cluster) -> float:
+    found = [
+        shard.run(("SHOW GLOBAL STATUS LIKE 'Uptime'", ()))[0].rows[0][1]
+        for shard in cluster.shards.values()
+    ]
+    return min(map(float, found))
+
+
 def test_rows_go_once_they_are_published_applied_and_old(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mynamo.writer.sweep._PAUSE", 0.0)
+    monkeypatch.setattr("mynamo.writer.sweep.OUTBOX_KEEPS", KEEPS)
+    eventually(lambda: uptime(cluster) > KEEPS, 60)  # a server that has just come up keeps all
     make_table(cluster, "plain", global_indexes=[])
     relaying = relays(cluster, Recorder())
     for number in range(40):
@@ -351,7 +365,7 @@ def test_rows_go_once_they_are_published_applied_and_old(
     drain(*relaying)
     assert len(everywhere(cluster, "SELECT id FROM mynamo_outbox")) == 80  # all are too young
     for shard in cluster.shards.values():
-        shard.run(("UPDATE mynamo_outbox SET created = created - 31000000", ()))
+        shard.run(("UPDATE mynamo_outbox SET created = created - %s", (round(KEEPS * 1e6),)))
     drain(*relaying)
     # Those that feed no index are gone; the others wait until they are applied.
     assert len(everywhere(cluster, "SELECT id FROM mynamo_outbox")) == 40

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mynamo.errors import Unavailable
+from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.local import LocalCluster
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
@@ -238,9 +238,14 @@ def test_an_index_whose_creation_stopped_half_way_is_finished_and_filled(
         {"name": "any", "hash_key": "a", "sort_key": "b",
          "local_indexes": [{"name": "by_size", "sort_key": "size:N"}]}
     ).local_indexes[0]  # fmt: skip
+
+    def die(*_: object) -> None:
+        raise ShardUnavailable("half-way")
+
     with monkeypatch.context() as patch:
-        patch.setattr(definitions, "settle", lambda *_: None)
-        definitions.add_index(cluster, "orders", local)
+        patch.setattr(definitions, "settle", die)
+        with pytest.raises(ShardUnavailable, match="half-way"):
+            definitions.add_index(cluster, "orders", local)
 
     def status() -> dict[str, str]:
         return {index.name: index.status for index in cluster.refresh().names["orders"].indexes}
