@@ -146,7 +146,8 @@ class HashBasedShardManager:
 
         Args:
             definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
-                if it shall not be "price_gsi".
+                if it shall not be "price_gsi". The column holds strings unless written
+                "price:N", as for an LSI.
 
         Raises:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.

@@ -90,7 +90,6 @@ class Loader:
         """Why the servers take no more, if they do not."""
         self._table = cluster.table(table)
         self._producer = Producer(cluster)
-        self._queued = queued
         self._acknowledged = acknowledged
         self._refused = refused
         self._telling = threading.Lock()

@@ -28,7 +28,7 @@ class ShardLag:
 
     Attributes:
         shard: its number.
-        rows: in the outbox; done ones stay for half a minute.
+        rows: in the outbox; done ones stay for a minute.
         payload_bytes: of all of them, estimated from a sample.
         unsequenced: rows that the relay has not seen yet.
         unpublished: rows that are not in Kafka yet, the unsequenced ones included.
@@ -218,8 +218,8 @@ UNSEQUENCED_FEEDING: Statement = (
 def average_size(first: int, last: int) -> Statement:
     """The size of a payload, from a sample of the rows between two ids."""
     ids = sorted({first + (last - first) * n // _SAMPLE for n in range(_SAMPLE + 1)})
-    marks = ", ".join(["%s"] * len(ids))
-    return f"SELECT AVG(OCTET_LENGTH(payload)) FROM mynamo_outbox WHERE id IN ({marks})", ids
+    where = f"id IN ({sql.marks(ids)})"
+    return f"SELECT AVG(OCTET_LENGTH(payload)) FROM mynamo_outbox WHERE {where}", ids
 
 
 def unpublished_above(published_seq: int) -> Statement:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mynamo.errors import ConsistencyTimeout, InvalidToken
 from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.pool import Statement
 from mynamo.shards.tables import Index
@@ -95,11 +96,10 @@ def pending_statement(ids: Sequence[int]) -> Statement:
 
     A row that is gone was published and applied, or no index waits for it.
     """
-    marks = ", ".join(["%s"] * len(ids))
     return (
         "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
-        f" WHERE o.id IN ({marks}) AND o.feeds = 1"
+        f" WHERE o.id IN ({sql.marks(ids)}) AND o.feeds = 1"
         " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
         ids,
     )

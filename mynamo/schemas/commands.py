@@ -6,11 +6,10 @@ import time
 import uuid
 from typing import Any, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mynamo.errors import CorruptData, InvalidRequest
-from mynamo.schemas.validation import explain
+from mynamo.errors import InvalidRequest
+from mynamo.schemas.validation import load
 
 
 class Condition(BaseModel):
@@ -96,9 +95,4 @@ def load_command(message: bytes) -> WriteCommand:
     Raises:
         CorruptData: it is not one.
     """
-    try:
-        return WriteCommand.model_validate(orjson.loads(message))
-    except orjson.JSONDecodeError as error:
-        raise CorruptData(f"not a write command: {error}") from None
-    except ValidationError as error:
-        raise CorruptData(f"not a write command: {explain(error)}") from None
+    return load(WriteCommand, message, "a write command")

@@ -6,11 +6,9 @@ import base64
 import time
 from typing import Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from mynamo.errors import CorruptData
-from mynamo.schemas.validation import explain
+from mynamo.schemas.validation import load
 
 
 class DeadLetter(BaseModel):
@@ -53,9 +51,4 @@ def load_letter(message: bytes) -> DeadLetter:
     Raises:
         CorruptData: it is not one.
     """
-    try:
-        return DeadLetter.model_validate(orjson.loads(message))
-    except orjson.JSONDecodeError as error:
-        raise CorruptData(f"not a dead letter: {error}") from None
-    except ValidationError as error:
-        raise CorruptData(f"not a dead letter: {explain(error)}") from None
+    return load(DeadLetter, message, "a dead letter")

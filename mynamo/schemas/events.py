@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from mynamo.errors import CorruptData
-from mynamo.schemas.validation import explain
+from mynamo.schemas.validation import load
 
 FORMAT = 1
 """Raised whenever old consumers could misread the events."""
@@ -121,9 +120,4 @@ def load_event(message: bytes) -> ChangeEvent:
     Raises:
         CorruptData: it is not one, or of a format that this version does not know.
     """
-    try:
-        return ChangeEvent.model_validate(orjson.loads(message))
-    except orjson.JSONDecodeError as error:
-        raise CorruptData(f"not a change event: {error}") from None
-    except ValidationError as error:
-        raise CorruptData(f"not a change event: {explain(error)}") from None
+    return load(ChangeEvent, message, "a change event")

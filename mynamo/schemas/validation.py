@@ -1,8 +1,15 @@
-"""What pydantic found wrong, in words for the person who wrote it."""
+"""Reading contracts from messages; what pydantic found wrong, in words for people."""
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from typing import TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from mynamo.errors import CorruptData
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def explain(error: ValidationError) -> str:
@@ -13,3 +20,20 @@ def explain(error: ValidationError) -> str:
         message = mistake["msg"].removeprefix("Value error, ")
         clauses.append(f"{place}: {message}" if place else message)
     return "; ".join(clauses)
+
+
+def load(model: type[Model], message: bytes, what: str) -> Model:
+    """Read a contract from a message.
+
+    Args:
+        what: the contract's name for people, such as "a write command".
+
+    Raises:
+        CorruptData: it is not one.
+    """
+    try:
+        return model.model_validate(orjson.loads(message))
+    except orjson.JSONDecodeError as error:
+        raise CorruptData(f"not {what}: {error}") from None
+    except ValidationError as error:
+        raise CorruptData(f"not {what}: {explain(error)}") from None

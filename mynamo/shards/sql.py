@@ -6,6 +6,8 @@ stands beside the code that runs it.
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from mynamo.shards.tables import Index, Table
 
 SHARD_IDENTITY = """
@@ -109,6 +111,11 @@ CONTROL_TABLES = (
 
 NOW = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"
 """The server's clock, Unix microseconds."""
+
+
+def marks(values: Sized) -> str:
+    """A placeholder for each value, for `IN (...)`."""
+    return ", ".join(["%s"] * len(values))
 
 
 def main_table(table_id: int) -> str:

@@ -65,7 +65,7 @@ class Maintenance:
         filling = [index.id for index in _creating(table)]
         return any(
             shard.run(
-                (f"SELECT COUNT(*) FROM mynamo_backfill WHERE index_id IN ({_marks(filling)})",
+                (f"SELECT COUNT(*) FROM mynamo_backfill WHERE index_id IN ({sql.marks(filling)})",
                  filling)
             )[0].rows[0][0] < len(filling)
             for shard in self._cluster.shards.values() if filling
@@ -100,7 +100,3 @@ def _creating(table: Table) -> list[Index]:
     if table.status != "ACTIVE":
         return []
     return [index for index in table.indexes if index.status == "CREATING"]
-
-
-def _marks(values: list[int]) -> str:
-    return ", ".join(["%s"] * len(values))

@@ -61,11 +61,10 @@ class Sweep:
         old = [row for row in rows.rows if row[3]]
         done = [row_id for row_id, _, needless, _ in old if needless]
         if done:
-            marks = ", ".join(["%s"] * len(done))
             # By primary key: a scan would wait for uncommitted rows.
             session.run(
                 ("DELETE o FROM mynamo_outbox o FORCE INDEX (PRIMARY)"
-                 f" WHERE o.id IN ({marks})", done)
+                 f" WHERE o.id IN ({sql.marks(done)})", done)
             )  # fmt: skip
         at_end = len(old) < CHUNK_ROWS
         self._after = 0 if at_end else int(old[-1][1])

@@ -96,7 +96,7 @@ def _lock(
         ("BEGIN", ()),
         # By primary key even when there are few: a scan would wait for other tables' changes.
         ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
-         f" WHERE id IN ({_marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
+         f" WHERE id IN ({sql.marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
     ]  # fmt: skip
     for table_id, row in keys:
         statements.append(
@@ -106,7 +106,7 @@ def _lock(
     if commands:  # after the locks, to see what whoever held them has committed
         statements.append(
             ("SELECT command_id, version, refused FROM mynamo_command"
-             f" WHERE command_id IN ({_marks(commands)})", commands)
+             f" WHERE command_id IN ({sql.marks(commands)})", commands)
         )  # fmt: skip
     try:
         results = session.run(*statements)
@@ -142,7 +142,3 @@ def _seen(result: Result) -> dict[bytes, Outcome]:
         else Done(version or 0, repeated=True)
         for command_id, version, refused in result.rows
     }
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join(["%s"] * len(values))

@@ -221,7 +221,9 @@ def test_load_that_is_interrupted_says_what_is_written(
     with loading, fifo.open("w") as feed:
         feed.writelines(f'{{"customer": "ann", "at": {n}}}\n' for n in range(20))
         feed.flush()
-        eventually(lambda: receipts.exists() and receipts.stat().st_size > 0, 30)
+        # Once all are acknowledged it waits for more: a signal that comes just before a
+        # blocking read begins would be noticed only when that read ends.
+        eventually(lambda: receipts.exists() and receipts.read_text().count("\n") == 20, 30)
         loading.send_signal(signal.SIGINT)
         out, _ = loading.communicate(timeout=30)
     assert loading.returncode == 130
