@@ -3,6 +3,7 @@
     MynamoError
     +-- InvalidRequest            what was asked is wrong; nothing was written
     |   +-- InvalidItem           an item, key or attribute value breaks DynamoDB's rules
+    |   +-- InvalidExpression     an expression or its placeholders break them
     |   +-- InvalidSchema         a table or index definition breaks them
     |   +-- InvalidToken          a page or consistency token is damaged or belongs elsewhere
     |   +-- ConfigError           the configuration is incomplete or contradicts itself
@@ -10,6 +11,7 @@
     |   +-- TableNotFound
     |   +-- IndexNotFound
     +-- AlreadyExists             a table or index of that name is there already
+    +-- TableProtected            the table's deletion protection is on; it was not deleted
     +-- IndexNotReady             the index is still being filled
     +-- ConditionFailed           the write's condition did not hold; nothing was written
     +-- ConsistencyTimeout        the index did not apply the awaited write in time
@@ -25,6 +27,8 @@ Each class's docstring is its message when it is raised without one.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MynamoError(Exception):
     """Something went wrong in mynamo."""
@@ -39,6 +43,10 @@ class InvalidRequest(MynamoError, ValueError):  # noqa: N818
 
 class InvalidItem(InvalidRequest):
     """The item is not valid; nothing was written."""
+
+
+class InvalidExpression(InvalidRequest):
+    """The expression is not valid; nothing was read or written."""
 
 
 class InvalidSchema(InvalidRequest):
@@ -69,12 +77,23 @@ class AlreadyExists(MynamoError):  # noqa: N818
     """Something of that name exists already."""
 
 
+class TableProtected(MynamoError):  # noqa: N818
+    """The table is protected against deletion; disable deletion protection first."""
+
+
 class IndexNotReady(MynamoError):  # noqa: N818
     """The index is still being filled; wait until its status is ACTIVE."""
 
 
 class ConditionFailed(MynamoError):  # noqa: N818
     """The conditional request failed; nothing was written."""
+
+    def __init__(
+        self, message: str | None = None, *, item: dict[str, dict[str, Any]] | None = None
+    ) -> None:
+        """Args: item: as the write found it, in stored form; None if there is none."""
+        super().__init__(message)
+        self.item = item
 
 
 class ConsistencyTimeout(MynamoError, TimeoutError):  # noqa: N818

@@ -1,0 +1,1 @@
+"""DynamoDB's expressions: parsed once, evaluated on items in stored form."""

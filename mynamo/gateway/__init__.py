@@ -1,0 +1,1 @@
+"""DynamoDB's API over HTTP: any AWS SDK can talk to it."""
