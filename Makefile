@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check clean fetch engine lock
+.PHONY: help install demo test test-clients check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -49,8 +49,17 @@ fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafk
 		echo "WARNING: $$server could not be fetched; the tests go on without it" >&2; \
 	done
 
-test: fetch ## run all tests, with real servers
+clients: install ## download the clients to test with: AWS CLI, PynamoDB, JavaScript SDK, Chromium
+	@{ command -v node && command -v npm; } >/dev/null || { $(call apt,nodejs npm); } || true
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call apt,chromium); } || true
+	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
+		echo "WARNING: the clients could not be installed; the tests go on without them" >&2
+
+test: fetch clients ## run all tests, with real servers and real clients
 	@$(BIN)/python -m pytest
+
+test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
+	@$(BIN)/python -m pytest tests/clients
 
 check: install ## run the linters, the type checker and the unit tests
 	$(BIN)/ruff check .
@@ -62,13 +71,16 @@ check: install ## run the linters, the type checker and the unit tests
 UV_COMPILE = .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-lock: install ## pin the packages of pyproject.toml anew in both requirements.lock
+lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@$(BIN)/python -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	@echo 'setuptools>=77' > .cache/lock/build.in  # mynamo is built without isolation
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
 	@$(UV_COMPILE) --extra dev --extra local pyproject.toml .cache/lock/build.in >> requirements.lock
 	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
 	@$(UV_COMPILE) pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
+	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
+	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
+	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
 
 clean: ## delete .venv, .cache and what tools left; data in .mynamo stays
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

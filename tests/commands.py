@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import mynamo
 from mynamo.cli.app import root
+from mynamo.local import free_port
 from tests.waiting import eventually
 
 START_SECONDS = 120.0
@@ -65,9 +66,15 @@ class Dev:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.port = free_port()
         self.config = folder / "data" / "mynamo.toml"
         self._log = folder / "dev.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where its DynamoDB API is."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def said(self) -> str:
@@ -83,7 +90,7 @@ class Dev:
         """Start it and wait for the line that says it is ready."""
         with self._log.open("wb") as log:
             self._process = start(
-                "dev", "--data", str(self.config.parent),
+                "dev", "--data", str(self.config.parent), "--port", str(self.port),
                 cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         eventually(self._is_ready, START_SECONDS)
