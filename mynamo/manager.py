@@ -22,7 +22,7 @@ from mynamo.errors import (
     InvalidItem,
 )
 from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
-from mynamo.reader import ALL_ATTRIBUTES, Reader, equal
+from mynamo.reader import ALL_ATTRIBUTES, Reader
 from mynamo.reader.choosing import SCAN, Choice, choose
 from mynamo.reader.own_writes import OwnWrites
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
@@ -147,7 +147,8 @@ class HashBasedShardManager:
         Args:
             definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
                 if it shall not be "price_gsi". The column holds strings unless written
-                "price:N", as for an LSI.
+                "price:N", as for an LSI. A list of up to four columns makes an index for
+                those who give all of them.
 
         Raises:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
@@ -240,9 +241,9 @@ class HashBasedShardManager:
         items = list(
             self._reader.query_all(
                 table,
-                given[index.hash_key.name],
+                {key.name: given[key.name] for key in index.hash_keys},
                 index=index.name,
-                sort=equal(given[index.sort_key.name]) if index.sort_key else None,
+                sort={key.name: given[key.name] for key in index.sort_keys} or None,
                 projection=ALL_ATTRIBUTES,
                 after=[str(token) for token in tokens],
                 timeout=OWN_WRITES_TIMEOUT,

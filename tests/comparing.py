@@ -12,7 +12,7 @@ from typing import Any
 from mynamo.schemas.items import StoredItem, dump_item, load_item
 from mynamo.schemas.table import KeyAttribute
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import encode_key, hash_of
+from mynamo.shards.keys import encode_key, hash_of_parts, sort_code
 from mynamo.shards.tables import Index, Table
 
 Rows = dict[tuple[bytes, ...], tuple[int, bytes]]
@@ -76,24 +76,26 @@ def _everywhere(cluster: Cluster, sql: str) -> Iterator[tuple[int, tuple[Any, ..
 
 
 def _place(index: Index, item: StoredItem) -> tuple[bytes, bytes] | None:
-    hash_key = _key_bytes(index.hash_key, item, 2048)
-    sort_key = _key_bytes(index.sort_key, item, 1024) if index.sort_key else b""
+    hash_key = _key_bytes(index.hash_keys, item, 2048)
+    sort_key = _key_bytes(index.sort_keys, item, 1024)
     if hash_key is None or sort_key is None:
         return None
-    return hash_of(hash_key), sort_key
+    types = [key.type for key in index.sort_keys]
+    return hash_of_parts(hash_key), sort_code(types, sort_key, len(types))
 
 
-def _key_bytes(key: KeyAttribute, item: StoredItem, longest: int) -> bytes | None:
-    value = item.get(key.name)
-    if value is None or key.type not in value:
+def _key_bytes(
+    keys: tuple[KeyAttribute, ...], item: StoredItem, longest: int
+) -> list[bytes] | None:
+    values = [item.get(key.name, {}) for key in keys]
+    if any(key.type not in value for key, value in zip(keys, values, strict=True)):
         return None
-    data = encode_key(key.type, value)
-    return data if 0 < len(data) <= longest else None
+    parts = [encode_key(key.type, value) for key, value in zip(keys, values, strict=True)]
+    return parts if all(parts) and sum(map(len, parts)) <= longest else None
 
 
 def _projected(table: Table, index: Index, item: StoredItem) -> StoredItem:
     if index.projection.type == "ALL":
         return item
-    keys = [table.hash_key, table.sort_key, index.hash_key, index.sort_key]
-    kept = {key.name for key in keys if key} | set(index.projection.attributes)
+    kept = {*table.key_names, *index.key_names, *index.projection.attributes}
     return {name: value for name, value in item.items() if name in kept}

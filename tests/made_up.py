@@ -17,6 +17,11 @@ def key(text: str | None) -> KeyAttribute | None:
     return KeyAttribute(name=name, type=kind or "S")
 
 
+def keys(text: str | None) -> tuple[KeyAttribute, ...]:
+    """Key attributes written "name+other:N"."""
+    return tuple(k for part in (text or "").split("+") if part and (k := key(part)))
+
+
 def index_of(
     kind: IndexKind = "GSI",
     hash_key: str = "g",
@@ -26,16 +31,14 @@ def index_of(
     status: Status = "ACTIVE",
     projection: Projection | None = None,
 ) -> Index:
-    """An index of the table below."""
-    hashed = key(hash_key)
-    assert hashed is not None
+    """An index of the table below; keys as `keys` reads them."""
     return Index(
         id=number,
         table_id=5,
         name=f"index_{number}",
         kind=kind,
-        hash_key=hashed,
-        sort_key=key(sort_key),
+        hash_keys=keys(hash_key),
+        sort_keys=keys(sort_key),
         projection=projection or Projection(),
         status=status,
         table_keys=("h", "s"),

@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Operations": {
         "writer": Entry("workers", "writer", "Run a writer worker."),
         "indexer": Entry("workers", "indexer", "Run a GSI indexer worker."),
+        "serve": Entry("serve", "serve", "Serve DynamoDB's API over HTTP."),
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),

@@ -1,4 +1,4 @@
-"""The workers that `mynamo dev` and `mynamo demo` run beside a local cluster."""
+"""The workers and the gateway that `mynamo dev` and `mynamo demo` run beside a local cluster."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mynamo
+from mynamo.cli.serve import SERVING
 from mynamo.errors import LocalServerError
 from mynamo.gsi_indexer import READING
 from mynamo.local import Broker, LocalCluster, LocalMySQL
+from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import ServerProcess
 
 STOP_SECONDS = 20.0
@@ -24,10 +26,22 @@ Say = Callable[[str], None]
 
 
 class Worker:
-    """`mynamo writer` or `mynamo indexer` as a child process that cannot outlive us."""
+    """A command of mynamo's that works until it is stopped, as a child that cannot outlive us.
 
-    def __init__(self, command: str, folder: Path, config_file: Path) -> None:
+    Args:
+        command: such as "writer".
+        folder: of its log.
+        config_file: the cluster's.
+        options: of the command.
+        title: what messages call it.
+    """
+
+    def __init__(
+        self, command: str, folder: Path, config_file: Path, *options: str, title: str = ""
+    ) -> None:
         self.command = command
+        self.title = title or command
+        self._options = options
         self._process = ServerProcess(f"mynamo-{command}", folder)
         self._config_file = config_file
         self._started = 0.0
@@ -50,11 +64,14 @@ class Worker:
         self._started = time.monotonic()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._process.start(
-            [sys.executable, "-m", "mynamo", "--config", str(self._config_file), self.command],
+            [
+                sys.executable, "-m", "mynamo", "--config", str(self._config_file), self.command,
+                *self._options,
+            ],
             ready=lambda: True,
             timeout=10,
             env={"PYTHONPATH": path},
-        )
+        )  # fmt: skip
 
     def await_line(self, text: str, seconds: float) -> bool:
         """Wait until its log says something; returns whether it did in time."""
@@ -74,7 +91,7 @@ class Worker:
         if time.monotonic() - self._started < self._pause:
             return
         self._pause = min(LONGEST_PAUSE, self._pause * 2)
-        say(f"the {self.command} ended; starting it again (its log: {self.log})")
+        say(f"the {self.title} ended; starting it again (its log: {self.log})")
         self.start()
 
     def stop(self) -> None:
@@ -83,13 +100,23 @@ class Worker:
 
 
 class Workers:
-    """One writer and one indexer for a local cluster."""
+    """One writer, one indexer and, if asked for, one gateway for a local cluster.
 
-    def __init__(self, cluster: LocalCluster) -> None:
+    Args:
+        cluster: whose tables they work on.
+        port: of the gateway, on the loopback address; None for no gateway.
+    """
+
+    def __init__(self, cluster: LocalCluster, port: int | None = None) -> None:
         folder = cluster.data_dir / "workers"
         self._writer = Worker("writer", folder, cluster.config_file)
         self._indexer = Worker("indexer", folder, cluster.config_file)
         self._workers = [self._writer, self._indexer]
+        self._gateway: Worker | None = None
+        if port is not None:
+            options = ("--host", LOOPBACK, "--port", str(port), "--no-auth")
+            self._gateway = Worker("serve", folder, cluster.config_file, *options, title="gateway")
+            self._workers.append(self._gateway)
 
     @property
     def logs(self) -> list[Path]:
@@ -97,10 +124,16 @@ class Workers:
         return [worker.log for worker in self._workers]
 
     def start(self) -> None:
-        """Start both, and give the indexer time to join its group in Kafka."""
+        """Start them, and give the indexer time to join its group in Kafka.
+
+        Raises:
+            LocalServerError: the gateway does not serve.
+        """
         for worker in self._workers:
             worker.start()
         self._indexer.await_line(READING, JOIN_SECONDS)
+        if self._gateway and not self._gateway.await_line(SERVING, JOIN_SECONDS):
+            raise LocalServerError(f"the gateway did not start; its log: {self._gateway.log}")
 
     def revive(self, say: Say) -> None:
         """Start those again that died."""
@@ -108,8 +141,8 @@ class Workers:
             worker.revive(say)
 
     def stop(self) -> None:
-        """Stop both."""
-        for worker in self._workers:
+        """Stop them, the gateway first: what it was asked still finds the others at work."""
+        for worker in reversed(self._workers):
             worker.stop()
 
 

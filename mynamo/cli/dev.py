@@ -11,8 +11,10 @@ import click
 
 from mynamo.cli.children import Workers, revive_servers
 from mynamo.cli.context import interruptible
+from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.local.mysql_files import write_private
+from mynamo.local.ports import LOOPBACK, free_port, is_free
 from mynamo.log import ensure_topics
 from mynamo.shards.cluster import Cluster
 
@@ -33,8 +35,12 @@ LOOK_SECONDS = 0.5
     "--kafka", default="embedded", show_default=True, metavar="embedded|apache|HOST:PORT",
     help="The broker.",
 )  # fmt: skip
-def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
-    """Run a whole cluster on this machine: shards, broker, a writer and an indexer.
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+    help="Of DynamoDB's API on this machine; 0: any free one.",
+)  # fmt: skip
+def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str, port: int) -> None:
+    """Run a whole cluster on this machine: shards, broker, writer, indexer, DynamoDB's API.
 
     It runs until Ctrl-C or SIGTERM, and on Linux leaves no process behind however it ends
     (elsewhere the next start ends what `kill -9` left). What was acknowledged is on disk:
@@ -47,8 +53,10 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
     \b
     Examples:
       mynamo dev
+      mynamo dev --port 8001
       mynamo dev --data /tmp/try --shards 4 --engine mariadb --kafka apache
     """
+    port = _checked(port)
     local = LocalCluster(data, shards, engine, kafka)
     workers: Workers | None = None
     started = time.monotonic()
@@ -58,9 +66,9 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
             ensure_topics(local.config.kafka)
             with Cluster(local.config):
                 pass  # the first to open it sets it up
-            workers = Workers(local)
+            workers = Workers(local, port)
             workers.start()
-            _welcome(local, workers, time.monotonic() - started)
+            _welcome(local, workers, port, time.monotonic() - started)
             while True:
                 time.sleep(LOOK_SECONDS)
                 revive_servers(local, _report)
@@ -70,6 +78,22 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str) -> None:
         finally:
             _finish(local, workers)
     click.echo(f"stopped; the data stays in {local.data_dir}")
+
+
+def _checked(port: int) -> int:
+    """The port of the API, before anything is started for nothing.
+
+    Raises:
+        LocalServerError: it is taken.
+    """
+    if port == 0:
+        return free_port()
+    if not is_free(port):
+        raise LocalServerError(
+            f"port {port} is taken by another program; choose another one for DynamoDB's API: "
+            f"mynamo dev --port {port + 1 if port < 65535 else 8000}"
+        )
+    return port
 
 
 def _finish(local: LocalCluster, workers: Workers | None) -> None:
@@ -85,16 +109,22 @@ def _report(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
 
-def _welcome(local: LocalCluster, workers: Workers, seconds: float) -> None:
+def _welcome(local: LocalCluster, workers: Workers, port: int, seconds: float) -> None:
+    endpoint = f"http://{LOOPBACK}:{port}"
     broker = local.broker.title if local.broker else local.config.kafka.bootstrap_servers
     logs = " ".join(shlex.quote(str(path)) for path in workers.logs)
     client = "mysql" if local.engine.kind == "mysql" else "mariadb"
     click.echo(
         f"""
 Ready after {seconds:.1f} s: {len(local.shards)} x {local.engine.title}, {broker}, \
-a writer and an indexer.
+a writer, an indexer and DynamoDB's API.
 
-Talk to it from another terminal:
+DynamoDB's API: {endpoint} (from this machine only; any credentials are accepted)
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
+  aws dynamodb list-tables --endpoint-url {endpoint}
+  boto3.client("dynamodb", endpoint_url="{endpoint}")
+
+mynamo's own commands, from another terminal:
   export MYNAMO_CONFIG={shlex.quote(str(local.config_file))}
   mynamo table create orders --hash-key customer --sort-key ordered_at:N --gsi by_status=status
   mynamo put orders '{{"customer": "ann", "ordered_at": 1, "status": "open", "price": 9.90}}'

@@ -33,7 +33,7 @@ def index() -> None:
 )
 @click.option(
     "--gsi", "global_", multiple=True, metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]",
-    help="A global index.",
+    help="A global index; HASH and SORT may each be up to four attributes, as in a+b,c:N+d.",
 )  # fmt: skip
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE.")
 def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool) -> None:

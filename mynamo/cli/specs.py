@@ -70,18 +70,21 @@ def parse_local_index(text: str) -> LocalIndexSchema:
 
 
 def parse_global_index(text: str) -> GlobalIndexSchema:
-    """Read `NAME=hash[:T][,sort[:T]][:PROJECTION]`.
+    """Read `NAME=hash[:T][+...][,sort[:T][+...]][:PROJECTION]`.
 
     Raises:
         click.BadParameter: it is not that.
         InvalidSchema: the definition breaks a rule.
     """
-    wanted = "NAME=hash[:T][,sort[:T]][:PROJECTION], such as by_status=status,price:N:KEYS_ONLY"
+    wanted = (
+        "NAME=hash[:T][,sort[:T]][:PROJECTION], such as by_status=status,price:N:KEYS_ONLY, and "
+        "with several attributes in a key by_place=country+city,year:N+month:N"
+    )
     definition = _index(text, wanted, 2)
-    hash_key, *sort_key = definition.pop("keys")
-    definition["hash_key"] = hash_key
-    if sort_key:
-        definition["sort_key"] = sort_key[0]
+    keys = [[name.strip() for name in key.split("+")] for key in definition.pop("keys")]
+    if not all(name for key in keys for name in key):
+        raise _no_index(text, wanted)
+    definition["hash_key"], definition["sort_key"] = keys[0], keys[1] if keys[1:] else []
     return parse(GlobalIndexSchema, definition)
 
 
@@ -152,14 +155,18 @@ def _index(text: str, wanted: str, most_keys: int) -> dict[str, Any]:
     match = _INDEX.fullmatch(text)
     keys = [key.strip() for key in match["keys"].split(",")] if match else []
     if match is None or not all(keys) or len(keys) > most_keys:
-        raise click.BadParameter(
-            f"{text!r} is not an index; write {wanted}. T is S, N or B; PROJECTION is ALL, "
-            "KEYS_ONLY or INCLUDE(a,b)"
-        )
+        raise _no_index(text, wanted)
     projection: dict[str, Any] = {"type": (match["type"] or "ALL").partition("(")[0]}
     if match["attributes"] is not None:
         projection["attributes"] = [name.strip() for name in match["attributes"].split(",")]
     return {"name": match["name"].strip(), "keys": keys, "projection": projection}
+
+
+def _no_index(text: str, wanted: str) -> click.BadParameter:
+    return click.BadParameter(
+        f"{text!r} is not an index; write {wanted}. T is S, N or B; PROJECTION is ALL, "
+        "KEYS_ONLY or INCLUDE(a,b)"
+    )
 
 
 def _one(rest: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""`mynamo table`: create, list, describe, drop."""
+"""`mynamo table`: create, list, describe, protect, drop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def table() -> None:
 )  # fmt: skip
 @click.option(
     "--gsi", "global_", multiple=True, metavar="NAME=HASH[:T][,SORT[:T]][:PROJECTION]",
-    help="A global secondary index: a hash key of its own.",
+    help="A global secondary index: a hash key of its own. HASH and SORT may each be up to four "
+    "attributes, as in country+city,year:N+month:N.",
 )  # fmt: skip
 @click.option("--file", type=click.File("rb"), help="The definition as JSON, in place of options.")
 @as_json
@@ -52,6 +53,7 @@ def create(
     Examples:
       mynamo table create orders --hash-key customer --sort-key ordered_at:N \\
           --lsi by_price=price:N --gsi "by_status=status,ordered_at:N:INCLUDE(price)"
+      mynamo table create shops --hash-key id --gsi by_place=country+city,year:N+month:N
       mynamo table create orders --file orders.json
 
     \b
@@ -59,7 +61,8 @@ def create(
       {"name": "orders", "hash_key": "customer", "sort_key": "ordered_at:N",
        "local_indexes": [{"name": "by_price", "sort_key": "price:N"}],
        "global_indexes": [{"name": "by_status", "hash_key": "status",
-                           "projection": {"type": "KEYS_ONLY"}}]}
+                           "projection": {"type": "KEYS_ONLY"}},
+                          {"name": "by_place", "hash_key": ["country", "city"]}]}
     """
     if file is not None:
         if hash_key or sort_key or local or global_:
@@ -97,7 +100,7 @@ def list_tables(as_json: bool) -> None:
     elif tables:
         print_grid(
             ["table", "status", "hash key", "sort key", "LSIs", "GSIs"],
-            [(t.name, t.status, _key(t.hash_key), _key(t.sort_key),
+            [(t.name, t.status, _key(t.hash_keys), _key(t.sort_keys),
               _listed(t.local_indexes), _listed(t.global_indexes)) for t in tables],
         )  # fmt: skip
     else:
@@ -118,10 +121,14 @@ def describe(name: str, as_json: bool) -> None:
     if as_json:
         print_json(described(found))
         return
-    click.echo(f"table {found.name}: {found.status}, created {found.created_at:%Y-%m-%d %H:%M} UTC")
-    rows = [("(table)", "", _key(found.hash_key), _key(found.sort_key), "", found.status)]
+    protected = ", protected against deletion" if found.settings.deletion_protection else ""
+    click.echo(
+        f"table {found.name}: {found.status}, created {found.created_at:%Y-%m-%d %H:%M} UTC"
+        + protected
+    )
+    rows = [("(table)", "", _key(found.hash_keys), _key(found.sort_keys), "", found.status)]
     rows += [
-        (i.name, i.kind, _key(i.hash_key), _key(i.sort_key), projected(i.projection), i.status)
+        (i.name, i.kind, _key(i.hash_keys), _key(i.sort_keys), projected(i.projection), i.status)
         for i in found.indexes
     ]
     print_grid(["index", "kind", "hash key", "sort key", "projection", "status"], rows)
@@ -140,6 +147,18 @@ def drop(name: str, yes: bool) -> None:
     click.echo(f"dropped table {name}")
 
 
+@table.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="No longer.")
+def protect(name: str, off: bool) -> None:
+    """Protect a table against being dropped."""
+    with opened() as cluster:
+        cluster.catalog.change_settings(
+            cluster.table(name).id, lambda now: now.with_(deletion_protection=not off)
+        )
+    click.echo(f"table {name} is {'no longer ' if off else ''}protected against deletion")
+
+
 def described(found: Table) -> dict[str, Any]:
     """A table for scripts: its definition, as `--file` takes it, and where it stands."""
     return {
@@ -148,6 +167,7 @@ def described(found: Table) -> dict[str, Any]:
         "status": found.status,
         "index_status": {i.name: i.status for i in found.indexes},
         "created_at": found.created_at.isoformat(),
+        "settings": found.settings.model_dump(mode="json", exclude_defaults=True),
     }
 
 
@@ -165,8 +185,8 @@ def _definition(file: IO[bytes]) -> dict[str, Any]:
         raise InvalidSchema(f"{file.name}: {error}") from None
 
 
-def _key(key: KeyAttribute | None) -> str:
-    return f"{key.name}:{key.type}" if key else ""
+def _key(attributes: tuple[KeyAttribute, ...]) -> str:
+    return "+".join(f"{key.name}:{key.type}" for key in attributes)
 
 
 def _listed(indexes: tuple[Index, ...]) -> str:

@@ -57,6 +57,14 @@ def indexer(log_level: str) -> None:
 
 
 def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
+    start_logging(level)
+    stop = stop_on_signals()
+    with opened(patient=True) as cluster:
+        work(cluster, stop)
+
+
+def start_logging(level: str) -> None:
+    """Log to stderr, one line for each event."""
     logging.basicConfig(
         stream=sys.stderr,
         level=level.upper(),
@@ -64,12 +72,9 @@ def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
     )
     if level != "debug":  # we say ourselves, once, that Kafka does not answer
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    stop = _stop_on_signals()
-    with opened(patient=True) as cluster:
-        work(cluster, stop)
 
 
-def _stop_on_signals() -> threading.Event:
+def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and Ctrl-C set.
 
     A signal may come while the main thread holds the event's own lock, so the handler only

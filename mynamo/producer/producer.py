@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mynamo.errors import InvalidItem, InvalidRequest
+from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import ensure_topics, open_producer, send_all
-from mynamo.producer.receipt import Receipt
+from mynamo.producer.asking import Asked, ask
+from mynamo.producer.batches import Delete, Put, write_batch
+from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
 from mynamo.schemas.commands import Condition, WriteCommand
-from mynamo.schemas.items import from_stored, to_stored
 from mynamo.shards.cluster import Cluster
-from mynamo.writer import Refused, WriteRequest, apply, command_message
+from mynamo.writer import Refused, ReturnValues, apply, check_return_values, command_message
 
 
 class Producer:
@@ -20,6 +21,17 @@ class Producer:
 
     Items are dictionaries of the Python types that boto3's resource layer uses: str, int
     or Decimal, bytes or Binary, bool, None, dict, list, and sets of str, numbers or bytes.
+
+    Every write takes the same words for what must hold and what it returns:
+
+    condition: a DynamoDB condition expression, such as
+        "attribute_not_exists(id) OR price < :max"; or one of `MUST_EXIST`,
+        `MUST_NOT_EXIST` and `version_is(n)`. It is evaluated under the item's lock, in the
+        transaction of the write.
+    names: what `#placeholders` in expressions stand for: {"#s": "status"}.
+    values: what `:placeholders` stand for: {":max": 10}.
+    return_values: "NONE", "ALL_OLD", and for updates "ALL_NEW", "UPDATED_OLD" and
+        "UPDATED_NEW": what the receipt's `attributes` are.
 
     Args:
         cluster: where to.
@@ -44,7 +56,14 @@ class Producer:
                 self._kafka = None
 
     def put(
-        self, table: str, item: Mapping[str, Any], *, condition: Condition | None = None
+        self,
+        table: str,
+        item: Mapping[str, Any],
+        *,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        return_values: ReturnValues = "NONE",
     ) -> Receipt:
         """Write an item, in place of the one with the same key.
 
@@ -53,54 +72,95 @@ class Producer:
         Args:
             table: the table's name.
             item: all its attributes.
-            condition: `MUST_NOT_EXIST`, `MUST_EXIST` or `version_is(n)`.
+            condition, names, values, return_values: see `Producer`.
 
         Raises:
-            InvalidItem: nothing was written; the message says what to change.
+            InvalidItem, InvalidExpression: nothing was written; the message says what to
+                change.
             TableNotFound: there is no such table.
-            ConditionFailed: nothing was written.
+            ConditionFailed: nothing was written; its `item` is the item as it was found, or
+                None.
             ShardUnavailable: nothing was written; try again.
             WriteOutcomeUnknown: read the item to see whether it was.
         """
-        return self._write(WriteRequest(table, "PUT", to_stored(item), condition=condition))
+        asked = ask(table, "PUT", item, condition=condition, names=names, values=values)
+        return self._write(asked, return_values)
 
     def delete(
-        self, table: str, key: Mapping[str, Any], *, condition: Condition | None = None
+        self,
+        table: str,
+        key: Mapping[str, Any],
+        *,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        return_values: ReturnValues = "NONE",
     ) -> Receipt:
         """Delete an item; that it does not exist is no error.
 
         Args:
             table: the table's name.
             key: the key attributes, and no others.
-            condition: as for `put`.
+            condition, names, values, return_values: see `Producer`.
 
         Raises:
             See `put`.
         """
-        return self._write(WriteRequest(table, "DELETE", to_stored(key), condition=condition))
+        asked = ask(table, "DELETE", key, condition=condition, names=names, values=values)
+        return self._write(asked, return_values)
 
     def update(
         self,
         table: str,
         key: Mapping[str, Any],
         *,
+        expression: str | None = None,
         set: Mapping[str, Any] | None = None,  # noqa: A002 -- the field's own word
         remove: Iterable[str] = (),
-        condition: Condition | None = None,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        return_values: ReturnValues = "NONE",
     ) -> Receipt:
-        """Set and remove attributes of an item, creating it if it does not exist.
+        """Change an item, creating it if it does not exist.
 
         Args:
             table: the table's name.
             key: the key attributes, and no others.
-            set: attributes and their new values.
-            remove: names of attributes to remove; missing ones are no error.
-            condition: as for `put`.
+            expression: DynamoDB's update expression, such as
+                "SET price = :p, tags[0] = :t REMOVE note ADD views :one".
+            set: in place of an expression: attributes and their new values.
+            remove: likewise: names of attributes to remove; missing ones are no error.
+            condition, names, values, return_values: see `Producer`.
 
         Raises:
-            See `put`.
+            See `put`; InvalidItem also if the expression does not fit the item that is
+            there, as when it adds a number to a string.
         """
-        return self._write(_update(table, key, set or {}, remove, condition))
+        asked = ask(
+            table, "UPDATE", key, expression=expression, set=set, remove=remove,
+            condition=condition, names=names, values=values,
+        )  # fmt: skip
+        return self._write(asked, return_values)
+
+    def write_batch(self, writes: Sequence[Put | Delete]) -> list[Receipt | MynamoError]:
+        """Write any number of items of any tables, at far less cost than one by one.
+
+        The writes of one shard are committed together, in transactions of a bounded size;
+        the whole is not one transaction. One that fails leaves the others alone.
+
+        Args:
+            writes: `Put(table, item)` and `Delete(table, key)`, at most one for each item.
+
+        Returns:
+            For each write, in order, its receipt, or the error that `put` or `delete` would
+            have raised.
+
+        Raises:
+            InvalidRequest: nothing was written: two writes are for the same item, or it is
+                not a list of writes.
+        """
+        return write_batch(self._cluster, writes)
 
     def publish(self, *commands: WriteCommand) -> None:
         """Queue writes in Kafka, for the writer workers to apply.
@@ -110,7 +170,7 @@ class Producer:
         topic. Make commands with `queued_put`, `queued_delete` and `queued_update`.
 
         Raises:
-            InvalidItem, TableNotFound: nothing was published.
+            InvalidItem, InvalidExpression, TableNotFound: nothing was published.
             LogUnavailable: some of them may not have reached Kafka; publishing the same
                 commands again is safe.
         """
@@ -124,56 +184,59 @@ class Producer:
         send_all(self._producer(), self._cluster.config.kafka, messages)
 
     def queued_put(
-        self, table: str, item: Mapping[str, Any], *, condition: Condition | None = None
+        self,
+        table: str,
+        item: Mapping[str, Any],
+        *,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> WriteCommand:
         """The command for `publish` that does what `put` does."""
-        _check_condition(condition)
-        return WriteCommand(
-            table=table, operation="PUT", item=to_stored(item), condition=condition or Condition()
-        )
+        asked = ask(table, "PUT", item, condition=condition, names=names, values=values)
+        return asked.command()
 
     def queued_delete(
-        self, table: str, key: Mapping[str, Any], *, condition: Condition | None = None
+        self,
+        table: str,
+        key: Mapping[str, Any],
+        *,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> WriteCommand:
         """The command for `publish` that does what `delete` does."""
-        _check_condition(condition)
-        return WriteCommand(
-            table=table, operation="DELETE", key=to_stored(key), condition=condition or Condition()
-        )
+        asked = ask(table, "DELETE", key, condition=condition, names=names, values=values)
+        return asked.command()
 
     def queued_update(
         self,
         table: str,
         key: Mapping[str, Any],
         *,
+        expression: str | None = None,
         set: Mapping[str, Any] | None = None,  # noqa: A002 -- the field's own word
         remove: Iterable[str] = (),
-        condition: Condition | None = None,
+        condition: Condition | str | None = None,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> WriteCommand:
         """The command for `publish` that does what `update` does."""
-        _check_condition(condition)
-        request = _update(table, key, set or {}, remove, condition)
-        return WriteCommand(
-            table=table,
-            operation="UPDATE",
-            key=request.item,
-            set=request.set,
-            remove=request.remove,
-            condition=condition or Condition(),
-        )
+        asked = ask(
+            table, "UPDATE", key, expression=expression, set=set, remove=remove,
+            condition=condition, names=names, values=values,
+        )  # fmt: skip
+        return asked.command()
 
-    def _write(self, request: WriteRequest) -> Receipt:
-        _check_condition(request.condition)
+    def _write(self, asked: Asked, return_values: ReturnValues) -> Receipt:
+        check_return_values(return_values, asked.operation)
+        request = asked.request()
         ((shard_id, outcome),) = apply(self._cluster, [request])
-        if isinstance(outcome, Refused):
-            raise outcome.error
-        return Receipt(
-            table=request.table,
-            shard=shard_id,
-            version=outcome.version,
-            token=str(self._cluster.token(shard_id, outcome.partition, outcome.version)),
-            old=from_stored(outcome.old) if outcome.old is not None else None,
-        )
+        if not isinstance(outcome, Refused):
+            return receipt_of(self._cluster, request, shard_id, outcome, return_values)
+        if isinstance(outcome.error, ConditionFailed):
+            raise in_python_form(outcome.error)
+        raise outcome.error
 
     def _producer(self) -> Any:
         with self._opening:
@@ -181,27 +244,3 @@ class Producer:
                 ensure_topics(self._cluster.config.kafka)
                 self._kafka = open_producer(self._cluster.config.kafka)
             return self._kafka
-
-
-def _check_condition(condition: object) -> None:
-    if condition is not None and not isinstance(condition, Condition):
-        raise InvalidRequest(
-            "a condition is MUST_EXIST, MUST_NOT_EXIST or version_is(n), not "
-            f"{condition!r}; expressions are not supported yet"
-        )
-
-
-def _update(
-    table: str,
-    key: Mapping[str, Any],
-    changes: Mapping[str, Any],
-    remove: Iterable[str],
-    condition: Condition | None,
-) -> WriteRequest:
-    if isinstance(remove, str):
-        raise InvalidItem(f"remove must be names of attributes, not one string: [{remove!r}]")
-    names = tuple(remove)
-    both = set(names) & set(changes)
-    if both:
-        raise InvalidItem(f"attributes cannot be both set and removed: {', '.join(sorted(both))}")
-    return WriteRequest(table, "UPDATE", to_stored(key), to_stored(changes), names, condition)

@@ -1,5 +1,10 @@
-"""Reading items: `Reader`, and the conditions on a sort key."""
+"""Reading items: `Reader`, and the conditions on a sort key.
 
+`StoredReader` is the same in stored form, in DynamoDB's terms, with `Query`, `Scan` and `Get`
+for what it is asked and `StoredPage` and `Got` for what it answers.
+"""
+
+from mynamo.reader.arguments import ALL_ATTRIBUTES
 from mynamo.reader.conditions import (
     SortCondition,
     begins_with,
@@ -10,17 +15,25 @@ from mynamo.reader.conditions import (
     less,
     less_or_equal,
 )
-from mynamo.reader.pages import Explanation, Page, Plan
-from mynamo.reader.projections import ALL_ATTRIBUTES
+from mynamo.reader.pages import Explanation, Page, Plan, StoredPage
+from mynamo.reader.queries import Get, Got, Query, Scan, Select
 from mynamo.reader.reader import Reader
+from mynamo.reader.stored import StoredReader
 
 __all__ = [
     "ALL_ATTRIBUTES",
     "Explanation",
+    "Get",
+    "Got",
     "Page",
     "Plan",
+    "Query",
     "Reader",
+    "Scan",
+    "Select",
     "SortCondition",
+    "StoredPage",
+    "StoredReader",
     "begins_with",
     "between",
     "equal",

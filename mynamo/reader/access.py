@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mynamo.reader.conditions import Comparison
 from mynamo.shards import sql
+from mynamo.shards.keys import Comparison
 from mynamo.shards.pool import Statement
 from mynamo.shards.tables import Index, Table
 

@@ -64,5 +64,4 @@ def _serves(index: Index, given: StoredItem) -> bool:
 
 
 def _keys(index: Index) -> frozenset[str]:
-    names = {index.hash_key.name}
-    return frozenset(names | {index.sort_key.name} if index.sort_key else names)
+    return frozenset(index.key_names)

@@ -1,4 +1,4 @@
-"""Conditions on the sort key of a query, and the ranges of key bytes that they mean."""
+"""Conditions on a sort key as a caller of `Reader` writes them: `between(1, 5)`."""
 
 from __future__ import annotations
 
@@ -6,136 +6,112 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mynamo.errors import InvalidItem, InvalidRequest
+from mynamo.errors import InvalidRequest
+from mynamo.expressions import KeyCondition
 from mynamo.schemas.items import to_stored
-from mynamo.schemas.table import KeyAttribute
-from mynamo.shards.keys import MAX_SORT_KEY, encode_key, prefix_end
+from mynamo.shards.tables import Index, Table
 
-StoredValue = Mapping[str, Any]
-"""One attribute value in stored form, such as `{"S": "x"}`."""
-
-Comparison = tuple[Literal["=", "<", "<=", ">", ">="], bytes]
-"""How a column of key bytes compares with a bound."""
-
-_TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
+__all__ = [
+    "SortCondition",
+    "begins_with",
+    "between",
+    "equal",
+    "greater",
+    "greater_or_equal",
+    "key_conditions",
+    "less",
+    "less_or_equal",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class SortCondition:
-    """What the sort key of a query's items must be; made by the functions below.
+    """What one attribute of the sort key must be; made by the functions below.
 
     Attributes:
-        operator: one of SQL's five comparisons, `between` or `begins_with`.
-        values: two for `between`, one for all others; in stored form.
+        operator, values: those of a `KeyCondition`, which has the attribute's name besides.
     """
 
     operator: Literal["=", "<", "<=", ">", ">=", "between", "begins_with"]
-    values: tuple[StoredValue, ...]
+    values: tuple[dict[str, Any], ...]
 
-    def comparisons(self, key: KeyAttribute) -> tuple[Comparison, ...]:
-        """The condition on the encoded key: comparisons that must all hold.
-
-        Raises:
-            InvalidRequest: DynamoDB's message: `begins_with` a number, or a range whose
-                lower bound is above its upper one.
-            InvalidItem: see `key_bytes`.
-        """
-        if self.operator == "begins_with":
-            return self._prefix(key)
-        bounds = [key_bytes(key, value, MAX_SORT_KEY, "range") for value in self.values]
-        if self.operator == "between":
-            lower, upper = bounds
-            if lower > upper:
-                raise InvalidRequest(
-                    "The BETWEEN operator requires upper bound to be greater than or equal to "
-                    f"lower bound; lower bound operand: AttributeValue: {self.values[0]}, "
-                    f"upper bound operand: AttributeValue: {self.values[1]}"
-                )
-            return ((">=", lower), ("<=", upper))
-        return ((self.operator, bounds[0]),)
-
-    def _prefix(self, key: KeyAttribute) -> tuple[Comparison, ...]:
-        (value,) = self.values
-        if key.type == "N" or "N" in value:
-            raise InvalidRequest(
-                "Incorrect operand type for operator or function; "
-                "operator or function: begins_with, operand type: N"
-            )
-        prefix = key_bytes(key, value, MAX_SORT_KEY, "range")
-        end = prefix_end(prefix)
-        return ((">=", prefix),) if end is None else ((">=", prefix), ("<", end))
+    def on(self, name: str) -> KeyCondition:
+        """The condition on the attribute of that name."""
+        return KeyCondition(name, self.operator, self.values)
 
 
-def key_bytes(key: KeyAttribute, value: StoredValue, limit: int, part: str) -> bytes:
-    """The bytes that a key attribute is compared by.
+Sort = SortCondition | Mapping[str, Any] | None
+"""A condition on the sort key; where it has several attributes, by their names a value or a
+condition for each; None: there is none."""
+
+
+def key_conditions(at: Table | Index, hash_value: Any, sort: Sort) -> tuple[KeyCondition, ...]:
+    """The conditions on a table's or an index's key.
 
     Args:
-        key: the attribute.
-        value: what it is compared with.
-        limit: the most bytes it may have.
-        part: "hash" or "range", for the message.
+        hash_value: of the hash key; where it has several attributes, a mapping of their
+            names to values.
+        sort: see `Sort`.
 
     Raises:
-        InvalidItem: the value is of another type than the key, empty, or too long.
+        InvalidItem: a value is not one that an attribute can have.
+        InvalidRequest: a condition on a sort key that there is not.
     """
-    if key.type not in value:
-        raise InvalidItem(
-            "One or more parameter values were invalid: Condition parameter type does not match "
-            f"schema type; {key.name} is of type {key.type}, not {', '.join(value)}"
-        )
-    data = encode_key(key.type, value)
-    if not data:
-        raise InvalidItem(
-            "One or more parameter values are not valid. The AttributeValue for a key attribute "
-            f"cannot contain an empty {_TYPE_NAMES[key.type]} value. Key: {key.name}"
-        )
-    if len(data) > limit:
-        raise InvalidItem(
-            "One or more parameter values were invalid: Aggregated size of all "
-            f"{part} keys has exceeded the size limit of {limit} bytes"
-        )
-    return data
+    if isinstance(hash_value, Mapping):
+        given = dict(hash_value)
+    else:
+        if len(at.hash_keys) > 1:
+            names = ", ".join(key.name for key in at.hash_keys)
+            raise InvalidRequest(
+                f"the hash key of {at.name} is {names}: give a dictionary of these and their values"
+            )
+        given = {at.hash_keys[0].name: hash_value}
+    conditions = [equal(value).on(name) for name, value in given.items()]
+    if sort is not None:
+        if not at.sort_keys:
+            raise InvalidRequest(f"{at.name} has no sort key, so there can be no condition on it")
+        by_name = sort if isinstance(sort, Mapping) else {at.sort_keys[0].name: sort}
+        conditions += [
+            (each if isinstance(each, SortCondition) else equal(each)).on(name)
+            for name, each in by_name.items()
+        ]
+    return tuple(conditions)
 
 
-def stored_value(value: Any) -> StoredValue:
-    """One value from Python form into stored form.
-
-    Raises:
-        InvalidItem: it is not one that an attribute can have.
-    """
+def _stored(value: Any) -> dict[str, Any]:
     return to_stored({"value": value})["value"]
 
 
 def equal(value: Any) -> SortCondition:
     """The sort key is `value`."""
-    return SortCondition("=", (stored_value(value),))
+    return SortCondition("=", (_stored(value),))
 
 
 def less(value: Any) -> SortCondition:
     """The sort key is below `value`."""
-    return SortCondition("<", (stored_value(value),))
+    return SortCondition("<", (_stored(value),))
 
 
 def less_or_equal(value: Any) -> SortCondition:
     """The sort key is `value` or below it."""
-    return SortCondition("<=", (stored_value(value),))
+    return SortCondition("<=", (_stored(value),))
 
 
 def greater(value: Any) -> SortCondition:
     """The sort key is above `value`."""
-    return SortCondition(">", (stored_value(value),))
+    return SortCondition(">", (_stored(value),))
 
 
 def greater_or_equal(value: Any) -> SortCondition:
     """The sort key is `value` or above it."""
-    return SortCondition(">=", (stored_value(value),))
+    return SortCondition(">=", (_stored(value),))
 
 
 def between(low: Any, high: Any) -> SortCondition:
     """The sort key is `low`, `high`, or anything in between."""
-    return SortCondition("between", (stored_value(low), stored_value(high)))
+    return SortCondition("between", (_stored(low), _stored(high)))
 
 
 def begins_with(prefix: Any) -> SortCondition:
     """The sort key, a string or binary, begins with `prefix`."""
-    return SortCondition("begins_with", (stored_value(prefix),))
+    return SortCondition("begins_with", (_stored(prefix),))

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mynamo.reader.access import Access, Position, select
-from mynamo.reader.conditions import Comparison
 from mynamo.schemas.items import item_size, load_item
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.failures import MissingTable
+from mynamo.shards.keys import Comparison
 from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
 
 Rows: TypeAlias = tuple[tuple[Any, ...], ...]
 
 PAGE_BYTES = 1024 * 1024
-"""A page holds items of at most so many bytes, as DynamoDB counts them, but one at least."""
+"""A page ends with the item with which its items have so many bytes, as DynamoDB counts."""
 FIRST_CHUNK = 101
 """Rows that the first statement of a page asks for at most: 100 and the one behind them."""
 MAX_CHUNK = 256
@@ -41,13 +41,17 @@ class Fetched:
     """A page of rows.
 
     Attributes:
-        items: in stored form.
-        position: of the last one, if there are more behind it.
+        items: as they are stored, and the part of each that this access shows.
+        last: where the last one lies.
+        more: whether reading ended before the rows did.
+        size: of all parts together, in bytes.
         shards: numbers of those that were asked.
     """
 
-    items: list[StoredItem] = field(default_factory=list)
-    position: Position | None = None
+    items: list[tuple[StoredItem, StoredItem]] = field(default_factory=list)
+    last: Position | None = None
+    more: bool = False
+    size: int = 0
     shards: list[int] = field(default_factory=list)
 
 
@@ -56,45 +60,55 @@ def fetch(
     stretches: Iterable[Stretch],
     after: Position | None,
     *,
-    view: Callable[[StoredItem], StoredItem],
+    part: Callable[[StoredItem], StoredItem],
     descending: bool = False,
     limit: int | None = None,
+    look_ahead: bool = False,
 ) -> Fetched:
     """Read a page.
 
     Args:
         stretches: in the order to read them; `after` lies in or before the first.
         after: the row to go on behind.
-        view: the part of an item that this access shows, which the page's size counts.
+        part: the part of an item that this access shows, which the page's size counts.
         limit: items, at most.
+        look_ahead: whether a page that `limit` ends says that there is more only if there
+            is, for which it reads one row more. DynamoDB saves itself that look.
 
     Raises:
         MissingTable: the catalog's knowledge of the table or index is outdated.
         ShardUnavailable: a shard does not answer.
     """
     page = Fetched()
-    size = 0
-    last: Position | None = None
+    most = limit + 1 if limit is not None and look_ahead else limit
     for stretch in stretches:
         _note(page.shards, stretch.shard.id)
         reached = after
         while True:
-            rows = _chunk_rows(limit, len(page.items), size)
-            statement = select(access, stretch.bounds, reached, descending, rows)
-            found = _rows(stretch.shard, access, statement)
+            rows = _chunk_rows(most, page)
+            found = _rows(
+                stretch.shard, access, select(access, stretch.bounds, reached, descending, rows)
+            )
             for *key, data in found:
-                item = view(load_item(data))
-                size += item_size(item)
-                # This row is only the proof that there are more.
-                if page.items and (len(page.items) == limit or size > PAGE_BYTES):
-                    page.position = last
+                if _is_full(page, limit):  # and this row is the proof that there are more
+                    page.more = True
                     return page
-                page.items.append(item)
-                last = reached = tuple(key)
+                item = load_item(data)
+                shown = part(item)
+                page.size += item_size(shown)
+                page.items.append((item, shown))
+                page.last = reached = tuple(key)
+            if len(page.items) == limit and not look_ahead:
+                page.more = True
+                return page
             if len(found) < rows:
                 break
         after = None
     return page
+
+
+def _is_full(page: Fetched, limit: int | None) -> bool:
+    return len(page.items) == limit or page.size >= PAGE_BYTES
 
 
 def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
@@ -112,14 +126,14 @@ def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
     return found.rows
 
 
-def _chunk_rows(limit: int | None, count: int, size: int) -> int:
+def _chunk_rows(most: int | None, page: Fetched) -> int:
     """Rows to ask for: up to the one behind the page's last, judged by the rows so far."""
-    rows = MAX_CHUNK if count else FIRST_CHUNK
+    count = len(page.items)
+    rows = FIRST_CHUNK
     if count:
-        rows = min(rows, (PAGE_BYTES - size) * count // max(size, 1) + 2)
-    if limit is not None:
-        rows = min(rows, limit + 1 - count)
-    return rows
+        left = max(PAGE_BYTES - page.size, 0)
+        rows = min(MAX_CHUNK, left * count // max(page.size, 1) + 2)
+    return rows if most is None else min(rows, most - count)
 
 
 def _note(shards: list[int], shard_id: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mynamo.schemas.values import StoredItem
+
 PlanKind = Literal["primary key", "local index", "global index", "scan"]
 
 
@@ -32,23 +34,48 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A page of items in stored form.
+
+    Attributes:
+        items: in the order of the keys they were read by; none if only they were counted.
+        count: how many items the filter let pass.
+        scanned_count: how many were read.
+        last_key: the key of the last item that was read, where reading stopped before the
+            end: DynamoDB's LastEvaluatedKey. There may be nothing behind it.
+        size: bytes that were read, of the table or of the index.
+        table_size: bytes that were read of the table besides, because an LSI was asked for
+            attributes that it does not project: whole units of 4 KB for each item.
+        plan: how they were found.
+    """
+
+    items: list[StoredItem]
+    count: int
+    scanned_count: int
+    last_key: StoredItem | None
+    size: int
+    table_size: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A page of items.
 
     Attributes:
-        items: in Python form, in the order of the keys they were read by.
+        items: in Python form, in the order of the keys they were read by; none if only they
+            were counted.
         page_token: where the next page begins; None if there is nothing more.
         plan: how they were found.
+        count: how many items the filter let pass.
+        scanned_count: how many were read.
     """
 
     items: list[dict[str, Any]]
     page_token: str | None
     plan: Plan
-
-    @property
-    def count(self) -> int:
-        """How many items it has."""
-        return len(self.items)
+    count: int
+    scanned_count: int
 
 
 @dataclass(frozen=True, slots=True)

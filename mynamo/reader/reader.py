@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Unpack
 
-from mynamo.errors import InvalidRequest, TableNotFound
-from mynamo.reader.access import select
-from mynamo.reader.conditions import SortCondition, stored_value
-from mynamo.reader.explaining import explain_statement
-from mynamo.reader.fetching import FIRST_CHUNK, fetch
-from mynamo.reader.page_tokens import dump_page_token, parse_page_token
-from mynamo.reader.pages import Explanation, Page
-from mynamo.reader.projections import Projected, View, frozen, view_of
-from mynamo.reader.requests import Resolved, ready_table, resolve_query, resolve_scan
-from mynamo.reader.waiting import After, tokens_of, wait_until_applied
-from mynamo.schemas.items import from_stored, load_item, to_stored
-from mynamo.shards import sql
+from mynamo.reader import reading
+from mynamo.reader.arguments import (
+    Arguments,
+    Projected,
+    QueryOptions,
+    ScanOptions,
+    reusable,
+)
+from mynamo.reader.conditions import Sort
+from mynamo.reader.newest import by_newest_catalog
+from mynamo.reader.pages import Explanation, Page, StoredPage
+from mynamo.reader.queries import Query, Scan
+from mynamo.reader.requests import ready_table
+from mynamo.reader.stored import StoredReader
+from mynamo.reader.waiting import After
+from mynamo.schemas.items import from_stored, to_stored
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import MissingTable
-
-Answer = TypeVar("Answer")
 
 
 class Reader:
@@ -29,7 +30,9 @@ class Reader:
     Reads by primary key and by LSI are consistent: they see every write that has returned.
     A GSI is applied a moment later; `after` waits for the writes that matter.
 
-    Items are dictionaries: numbers come as Decimal, binary as Binary, sets as sets.
+    Items are dictionaries: numbers come as Decimal, binary as Binary, sets as sets. In
+    expressions, `:value` stands for what `values` has for it, in the same form, and `#name`
+    for what `names` has, as in DynamoDB.
 
     Args:
         cluster: where from.
@@ -37,16 +40,23 @@ class Reader:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._stored = StoredReader(cluster)
 
     def get(
-        self, table: str, key: Mapping[str, Any], *, projection: Projected = None
+        self,
+        table: str,
+        key: Mapping[str, Any],
+        *,
+        projection: Projected = None,
+        names: Mapping[str, str] | None = None,
     ) -> dict[str, Any] | None:
         """Read an item by its key, from the one shard that has it.
 
         Args:
             table: the table's name.
             key: the key attributes, and no others.
-            projection: names of the attributes to answer with; by default all.
+            projection: what to answer with, as for `query`; by default all attributes.
+            names: what the projection's placeholders stand for.
 
         Returns:
             The item, or None if there is none.
@@ -56,30 +66,44 @@ class Reader:
             InvalidItem, InvalidRequest: the key or the projection is not valid.
             ShardUnavailable: the shard does not answer.
         """
-        stored = to_stored(key)
-        view = view_of(None, frozen(projection))
+        return self.batch_get(table, [key], projection=projection, names=names)[0]
 
-        def read() -> dict[str, Any] | None:
-            known = self._cluster.table(table)
-            row = known.key_only(stored)
-            found = self._cluster.shard_of(row.hash).run(
-                (f"SELECT item FROM {sql.main_table(known.id)} WHERE hash = %s AND sort = %s", row)
-            )[0].rows  # fmt: skip
-            return from_stored(view.answer(load_item(found[0][0]))) if found else None
+    def batch_get(
+        self,
+        table: str,
+        keys: Iterable[Mapping[str, Any]],
+        *,
+        projection: Projected = None,
+        names: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any] | None]:
+        """Read items by their keys, with one round trip to each shard they are on.
 
-        return self._by_newest_catalog(table, read)
+        Returns:
+            For each key the item, or None if there is none.
+
+        Raises:
+            See `get`.
+        """
+        wanted = Arguments(projection=projection, names=names).projection
+        found = self._stored.get_many(table, [to_stored(key) for key in keys], wanted)
+        return [None if item is None else from_stored(item) for item in found]
 
     def query(
         self,
         table: str,
-        hash_value: Any,
+        hash_value: Any = None,
         *,
+        key_condition: str | None = None,
         index: str | None = None,
-        sort: SortCondition | None = None,
+        sort: Sort = None,
+        filter: str | None = None,  # noqa: A002
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        projection: Projected = None,
+        count: bool = False,
         descending: bool = False,
         limit: int | None = None,
         page_token: str | None = None,
-        projection: Projected = None,
         after: After = None,
         timeout: float = 5.0,
     ) -> Page:
@@ -87,14 +111,25 @@ class Reader:
 
         Args:
             table: the table's name.
-            hash_value: of the table's hash key or, with `index`, of the index's.
+            hash_value: of the table's hash key or, with `index`, of the index's; a dictionary
+                of its attributes and their values where it has several.
+            key_condition: in place of `hash_value` and `sort`, an expression such as
+                "customer = :c AND price > :p".
             index: name of an LSI or GSI, which must be ACTIVE.
-            sort: a condition on the sort key, such as `between(1, 5)`.
+            sort: a condition on the sort key, such as `between(1, 5)`; where the key has
+                several attributes, a dictionary of the first ones and a value for each, or
+                for the last of them a condition.
+            filter: an expression that decides which of the items that are read are in the
+                page; not on the attributes of the key.
+            names, values: what the placeholders in the expressions stand for.
+            projection: an expression; or paths of attributes in a list; `ALL_ATTRIBUTES`;
+                by default all that the table or index has. Asking an LSI for more than it
+                projects is allowed.
+            count: no items, only how many there are.
             descending: highest sort key first.
-            limit: items, at most; a page also ends at 1 MB.
+            limit: items to read at most, whether the filter lets them pass or not; a page
+                also ends once they make up 1 MB.
             page_token: of the page before, of the same query.
-            projection: names of attributes; `ALL_ATTRIBUTES`; by default all that the table
-                or index has. Asking an LSI for more than it projects is allowed.
             after: receipts or tokens of writes that a GSI must have applied. Reads of the
                 table or an LSI always see them, and need not wait.
             timeout: seconds to wait for that.
@@ -106,36 +141,33 @@ class Reader:
             ConsistencyTimeout: the index did not apply the awaited writes in time.
             ShardUnavailable: the shard does not answer.
         """
-        stored = stored_value(hash_value)
-        names = frozen(projection)
-        _check_limit(limit)
-        tokens = tokens_of(after, self._cluster)
-
-        def read() -> Page:
-            known, at = ready_table(self._cluster, table, index)
-            view = view_of(at, names)
-            resolved = resolve_query(self._cluster, known, at, stored, sort, descending)
-            position = _position(resolved, page_token)
-            if at is not None and at.kind == "GSI":
-                wait_until_applied(self._cluster, at, tokens, timeout)
-            fetched = fetch(
-                resolved.access, resolved.stretches, position,
-                view=view.source, descending=descending, limit=limit,
-            )  # fmt: skip
-            return _page(resolved, view, fetched.items, fetched.position, fetched.shards)
-
-        return self._by_newest_catalog(table, read)
+        ask = self._asking(
+            table, hash_value, key_condition=key_condition, index=index, sort=sort, filter=filter,
+            names=names, values=values, projection=projection, count=count, descending=descending,
+            limit=limit, after=after, timeout=timeout,
+        )  # fmt: skip
+        return by_newest_catalog(
+            self._cluster,
+            table,
+            lambda: _page(*reading.read_by_token(self._cluster, ask(), page_token)),
+        )
 
     def scan(
         self,
         table: str,
         *,
         index: str | None = None,
+        filter: str | None = None,  # noqa: A002
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        projection: Projected = None,
+        count: bool = False,
         limit: int | None = None,
         page_token: str | None = None,
         segment: int | None = None,
         total_segments: int | None = None,
-        projection: Projected = None,
+        after: After = None,
+        timeout: float = 5.0,
     ) -> Page:
         """Read all items of a table or an index, or one segment of them, from all shards.
 
@@ -145,156 +177,113 @@ class Reader:
         Args:
             table: the table's name.
             index: name of an LSI or GSI, which must be ACTIVE.
-            limit: items, at most; a page also ends at 1 MB.
+            filter: as for `query`; on any attributes.
+            names, values, projection, count, limit: as for `query`.
             page_token: of the page before, of the same scan and segment.
             segment: which segment, from 0.
             total_segments: how many there are, up to 1,000,000.
-            projection: as for `query`.
+            after, timeout: as for `query`.
 
         Raises:
             See `query`.
         """
-        names = frozen(projection)
-        _check_limit(limit)
-
-        def read() -> Page:
-            known, at = ready_table(self._cluster, table, index)
-            view = view_of(at, names)
-            resolved = resolve_scan(self._cluster, known, at, segment, total_segments)
-            position = _position(resolved, page_token)
-            fetched = fetch(
-                resolved.access, resolved.behind(position), position,
-                view=view.source, limit=limit,
-            )  # fmt: skip
-            return _page(resolved, view, fetched.items, fetched.position, fetched.shards)
-
-        return self._by_newest_catalog(table, read)
+        given = Arguments(
+            filter=filter, names=names, values=values, projection=projection, count=count
+        )
+        scan = Scan(
+            table, index, given.filter, projection=given.projection, select=given.select,
+            limit=limit, segment=segment, total_segments=total_segments, after=after,
+            timeout=timeout,
+        )  # fmt: skip
+        return by_newest_catalog(
+            self._cluster,
+            table,
+            lambda: _page(*reading.read_by_token(self._cluster, scan, page_token)),
+        )
 
     def query_all(
-        self,
-        table: str,
-        hash_value: Any,
-        *,
-        index: str | None = None,
-        sort: SortCondition | None = None,
-        descending: bool = False,
-        projection: Projected = None,
-        after: After = None,
-        timeout: float = 5.0,
+        self, table: str, hash_value: Any = None, **options: Unpack[QueryOptions]
     ) -> Iterator[dict[str, Any]]:
         """Read all items of a query, page by page as they are wanted; see `query`."""
-        names = frozen(projection)
+        options["projection"] = reusable(options.get("projection"))
         token: str | None = None
         while True:
-            page = self.query(
-                table, hash_value, index=index, sort=sort, descending=descending,
-                page_token=token, projection=names, after=after, timeout=timeout,
-            )  # fmt: skip
+            page = self.query(table, hash_value, page_token=token, **options)
             yield from page.items
-            token, after = page.page_token, None
+            token, options["after"] = page.page_token, None
             if token is None:
                 return
 
-    def scan_all(
-        self,
-        table: str,
-        *,
-        index: str | None = None,
-        segment: int | None = None,
-        total_segments: int | None = None,
-        projection: Projected = None,
-    ) -> Iterator[dict[str, Any]]:
+    def scan_all(self, table: str, **options: Unpack[ScanOptions]) -> Iterator[dict[str, Any]]:
         """Read all items of a scan, page by page as they are wanted; see `scan`."""
-        names = frozen(projection)
+        options["projection"] = reusable(options.get("projection"))
         token: str | None = None
         while True:
-            page = self.scan(
-                table, index=index, page_token=token, segment=segment,
-                total_segments=total_segments, projection=names,
-            )  # fmt: skip
+            page = self.scan(table, page_token=token, **options)
             yield from page.items
-            token = page.page_token
+            token, options["after"] = page.page_token, None
             if token is None:
                 return
 
     def explain(
         self,
         table: str,
-        hash_value: Any,
+        hash_value: Any = None,
         *,
-        index: str | None = None,
-        sort: SortCondition | None = None,
-        descending: bool = False,
         limit: int | None = None,
         page_token: str | None = None,
-        projection: Projected = None,
-        after: After = None,
-        timeout: float = 5.0,
+        **options: Unpack[QueryOptions],
     ) -> Explanation:
         """Say how a query with these arguments is answered, without answering it or waiting.
 
         Raises:
             See `query`.
         """
-        stored = stored_value(hash_value)
-        names = frozen(projection)
-        _check_limit(limit)
-        tokens_of(after, self._cluster)
+        ask = self._asking(table, hash_value, limit=limit, **options)
+        return by_newest_catalog(
+            self._cluster, table, lambda: reading.explain(self._cluster, ask(), page_token)
+        )
 
-        def read() -> Explanation:
+    def _asking(
+        self,
+        table: str,
+        hash_value: Any,
+        *,
+        key_condition: str | None = None,
+        index: str | None = None,
+        sort: Sort = None,
+        filter: str | None = None,  # noqa: A002
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        projection: Projected = None,
+        count: bool = False,
+        descending: bool = False,
+        limit: int | None = None,
+        after: After = None,
+        timeout: float = 5.0,
+    ) -> Callable[[], Query]:
+        """What makes the query in stored form, by the catalog as it is known when called."""
+        given = Arguments(
+            key_condition=key_condition, filter=filter, names=names, values=values,
+            projection=projection, count=count,
+        )  # fmt: skip
+
+        def ask() -> Query:
             known, at = ready_table(self._cluster, table, index)
-            view_of(at, names)
-            resolved = resolve_query(self._cluster, known, at, stored, sort, descending)
-            position = _position(resolved, page_token)
-            (stretch,) = resolved.stretches
-            rows = FIRST_CHUNK if limit is None else min(FIRST_CHUNK, limit + 1)
-            statement = select(resolved.access, stretch.bounds, position, descending, rows)
-            return Explanation(
-                plan=resolved.plan([stretch.shard.id]),
-                statement=statement[0],
-                rows=explain_statement(stretch.shard, statement),
-            )
+            return Query(
+                table, index, given.filter, projection=given.projection, select=given.select,
+                limit=limit, key_conditions=given.key_conditions(at or known, hash_value, sort),
+                descending=descending, after=after, timeout=timeout,
+            )  # fmt: skip
 
-        return self._by_newest_catalog(table, read)
-
-    def _by_newest_catalog(self, table: str, read: Callable[[], Answer]) -> Answer:
-        """Read; once more, by the catalog as it is now, if a table is not where it was.
-
-        Raises:
-            TableNotFound: it is being created or dropped at this moment.
-        """
-        try:
-            return read()
-        except MissingTable:
-            self._cluster.refresh()
-        try:
-            return read()
-        except MissingTable:
-            raise TableNotFound(
-                f"table {table}, or its index, is being dropped at this moment"
-            ) from None
+        return ask
 
 
-def _page(
-    resolved: Resolved,
-    view: View,
-    items: list[Any],
-    position: tuple[bytes, ...] | None,
-    shards: list[int],
-) -> Page:
+def _page(found: StoredPage, page_token: str | None) -> Page:
     return Page(
-        items=[from_stored(view.answer(item)) for item in items],
-        page_token=None if position is None else dump_page_token(resolved.reading, position),
-        plan=resolved.plan(shards),
+        items=[from_stored(item) for item in found.items],
+        page_token=page_token,
+        plan=found.plan,
+        count=found.count,
+        scanned_count=found.scanned_count,
     )
-
-
-def _position(resolved: Resolved, page_token: str | None) -> tuple[bytes, ...] | None:
-    if page_token is None:
-        return None
-    return parse_page_token(page_token, resolved.reading, len(resolved.access.columns))
-
-
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise InvalidRequest(f"limit must be a whole number of 1 or more, not {limit!r}")

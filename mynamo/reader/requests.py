@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
+from mynamo.expressions import KeyCondition
 from mynamo.reader.access import Access, Position, access_to
-from mynamo.reader.conditions import Comparison, SortCondition, StoredValue, key_bytes
 from mynamo.reader.fetching import Stretch
+from mynamo.reader.key_ranges import KeyRange, key_range
 from mynamo.reader.page_tokens import Order, Reading, fingerprint
 from mynamo.reader.pages import Plan, PlanKind
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.filling import progress
-from mynamo.shards.keys import MAX_HASH_KEY, hash_of, segment_range, slot_range
+from mynamo.shards.keys import Comparison, segment_range, slot_range
 from mynamo.shards.tables import Index, Table
 
 
@@ -24,6 +25,8 @@ class Resolved:
     Attributes:
         stretches: what to read, in order.
         reading: what its page tokens belong to.
+        within: of a query, its key conditions.
+        segment: of a scan, which one of how many; None: of all.
         kind, summary: for its plan.
     """
 
@@ -32,6 +35,8 @@ class Resolved:
     reading: Reading
     kind: PlanKind
     summary: str
+    within: KeyRange | None = None
+    segment: tuple[int, int] | None = None
 
     def plan(self, shards: Sequence[int]) -> Plan:
         """How it was, or would be, answered."""
@@ -55,65 +60,72 @@ def ready_table(cluster: Cluster, name: str, index_name: str | None) -> tuple[Ta
     table = cluster.table(name)
     if index_name is None:
         return table, None
-    try:
-        index = table.index(index_name)
-    except IndexNotFound:
-        index = None
+    index = _index(table, index_name)
     if index is None or index.status != "ACTIVE":
         cluster.refresh()
         table = cluster.table(name)
-        index = table.index(index_name)
+        index = _index(table, index_name)
+    if index is None:
+        missing = IndexNotFound(f"The table does not have the specified index: {index_name}")
+        names = ", ".join(index.name for index in table.indexes) or "none"
+        missing.add_note(f"indexes of table {name}: {names}")
+        raise missing
     if index.status != "ACTIVE":
-        done = progress(cluster, index)
-        left_out = f", {done.skipped} unfit for it" if done.skipped else ""
-        raise IndexNotReady(
-            f"index {index.name} of table {name} is {index.status}: {done.fraction:.0%} of the "
-            f"table is read, {done.rows} items are on their way into it{left_out}; "
-            "`mynamo writer` and `mynamo indexer` fill it, wait until it is ACTIVE"
-        )
+        raise _not_ready(cluster, table, index)
     return table, index
+
+
+def _index(table: Table, name: str) -> Index | None:
+    try:
+        return table.index(name)
+    except IndexNotFound:
+        return None
+
+
+def _not_ready(cluster: Cluster, table: Table, index: Index) -> IndexNotReady:
+    done = progress(cluster, index)
+    left_out = f", {done.skipped} unfit for it" if done.skipped else ""
+    return IndexNotReady(
+        f"index {index.name} of table {table.name} is {index.status}: {done.fraction:.0%} of the "
+        f"table is read, {done.rows} items are on their way into it{left_out}; "
+        "`mynamo writer` and `mynamo indexer` fill it, wait until it is ACTIVE"
+    )
 
 
 def resolve_query(
     cluster: Cluster,
     table: Table,
     index: Index | None,
-    hash_value: StoredValue,
-    sort: SortCondition | None,
+    conditions: Sequence[KeyCondition],
     descending: bool,
 ) -> Resolved:
     """Where the items of one hash key are: on one shard, whatever the index.
 
     Raises:
-        InvalidItem, InvalidRequest: a value is not fit for its key.
+        InvalidItem, InvalidRequest: see `key_range`.
     """
-    keyed: Table | Index = index if index is not None else table
-    hash16 = hash_of(key_bytes(keyed.hash_key, hash_value, MAX_HASH_KEY, "hash"))
-    comparisons: tuple[Comparison, ...] = ()
-    if sort is not None:
-        if keyed.sort_key is None:
-            raise InvalidRequest(
-                f"{keyed.name} has no sort key, so there can be no condition on it"
-            )
-        comparisons = sort.comparisons(keyed.sort_key)
+    within = key_range(index or table, conditions)
     access = access_to(table, index)
     hash_column, sort_column = access.columns[:2]
-    bounds: list[tuple[str, Comparison]] = [(hash_column, ("=", hash16))]
-    bounds += [(sort_column, comparison) for comparison in comparisons]
+    bounds: list[tuple[str, Comparison]] = [(hash_column, ("=", within.hash16))]
+    bounds += [(sort_column, comparison) for comparison in within.comparisons]
     kinds: dict[str, PlanKind] = {"LSI": "local index", "GSI": "global index"}
-    columns = ", ".join(_bare(column) for column in access.columns[: 2 if comparisons else 1])
+    columns = ", ".join(
+        _bare(column) for column in access.columns[: 2 if within.comparisons else 1]
+    )
     joined = ", each with its row of the table" if index and index.kind == "LSI" else ""
     return Resolved(
         access=access,
-        stretches=(Stretch(cluster.shard_of(hash16), tuple(bounds)),),
+        stretches=(Stretch(cluster.shard_of(within.hash16), tuple(bounds)),),
         reading=Reading(
             table.id,
             index.id if index else 0,
             Order.DESCENDING if descending else Order.ASCENDING,
-            fingerprint(cluster.fingerprint, hash16, comparisons),
+            fingerprint(cluster.fingerprint, within.hash16, within.comparisons),
         ),
         kind=kinds[index.kind] if index else "primary key",
         summary=f"range of ({columns}){joined}",
+        within=within,
     )
 
 
@@ -159,6 +171,7 @@ def resolve_scan(
         ),
         kind="scan",
         summary=f"all of {source} by {_bare(column)}{part}",
+        segment=None if segment is None or total_segments is None else (segment, total_segments),
     )
 
 

@@ -53,12 +53,17 @@ class WriteCommand(BaseModel):
     Attributes:
         command_id: it is applied once, however often it arrives.
         table: the table's name.
-        operation: PUT (with `item`), DELETE (with `key`) or UPDATE (with `key`, `set`, `remove`).
+        operation: PUT (with `item`), DELETE (with `key`) or UPDATE (with `key`, and either
+            `set` and `remove` or `update_expression`).
         item: the whole new item, DynamoDB JSON.
         key: the key of the item, DynamoDB JSON.
         set: attributes and their new values, DynamoDB JSON.
         remove: names of attributes to remove.
         condition: what must hold when it is applied.
+        update_expression: the change, as DynamoDB words it.
+        condition_expression: in place of `condition`, as DynamoDB words it.
+        expression_names: what the `#placeholders` of the expressions stand for.
+        expression_values: what their `:placeholders` stand for, DynamoDB JSON.
         submitted_at: when it was published, Unix microseconds.
     """
 
@@ -72,6 +77,10 @@ class WriteCommand(BaseModel):
     set: dict[str, dict[str, Any]] = {}
     remove: tuple[str, ...] = ()
     condition: Condition = Condition()
+    update_expression: str | None = None
+    condition_expression: str | None = None
+    expression_names: dict[str, str] = {}
+    expression_values: dict[str, dict[str, Any]] = {}
     submitted_at: int = Field(default_factory=lambda: time.time_ns() // 1000)
 
     @model_validator(mode="after")
@@ -82,11 +91,25 @@ class WriteCommand(BaseModel):
             raise ValueError("`key` belongs to DELETE and UPDATE, and they need it")
         if (self.set or self.remove) and self.operation != "UPDATE":
             raise ValueError("`set` and `remove` belong to UPDATE")
+        if self.update_expression is not None:
+            if self.operation != "UPDATE":
+                raise ValueError("`update_expression` belongs to UPDATE")
+            if self.set or self.remove:
+                raise ValueError("`update_expression` stands in place of `set` and `remove`")
+        if self.condition_expression is not None and self.condition != Condition():
+            raise ValueError("`condition_expression` stands in place of `condition`")
         return self
 
     def dump(self) -> bytes:
-        """The message for the topic."""
-        return self.model_dump_json().encode()
+        """The message for the topic. Without expressions it is what it was before there were
+        any, so that workers of that time can read it."""
+        unused = {name for name in _EXPRESSION_FIELDS if not getattr(self, name)}
+        return self.model_dump_json(exclude=unused).encode()
+
+
+_EXPRESSION_FIELDS = (
+    "update_expression", "condition_expression", "expression_names", "expression_values",
+)  # fmt: skip
 
 
 def load_command(message: bytes) -> WriteCommand:

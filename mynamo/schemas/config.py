@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from mynamo.errors import ConfigError
+from mynamo.schemas.gateway import GatewayConfig
 from mynamo.schemas.validation import explain
 
 DEFAULT_FILES = ("mynamo.toml", ".mynamo/mynamo.toml")
@@ -122,7 +123,7 @@ class PoolConfig(_Strict):
 
 
 class ClusterConfig(BaseSettings):
-    """A whole cluster: the catalog, the shards, Kafka.
+    """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
     The environment overrides the file: `MYNAMO_` and the path, parts joined by two
     underscores (`MYNAMO_KAFKA__BOOTSTRAP_SERVERS`, `MYNAMO_CATALOG__PASSWORD`); the list
@@ -138,6 +139,7 @@ class ClusterConfig(BaseSettings):
     shards: tuple[ShardConfig, ...] = Field(min_length=1)
     kafka: KafkaConfig = KafkaConfig()
     pool: PoolConfig = PoolConfig()
+    gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")
     def _shard_ids_are_unique(self) -> ClusterConfig:

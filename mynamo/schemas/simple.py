@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from mynamo.errors import InvalidSchema
 from mynamo.schemas.table import (
     GlobalIndexSchema,
     Key,
+    Keys,
     LocalIndexSchema,
     TableSchema,
     parse,
@@ -50,11 +52,12 @@ class SimpleIndex(_Definition):
     """`{"table": "orders", "index_column": "price:N", "index_name": "by_price"}`.
 
     Attributes:
-        index_column: a string, unless written "name:N" or "name:B".
-        index_name: by default the column with "_lsi" or "_gsi" behind it.
+        index_column: a string, unless written "name:N" or "name:B". A GSI may have a list of
+            up to four.
+        index_name: by default the columns with "_lsi" or "_gsi" behind them.
     """
 
-    index_column: Key
+    index_column: Keys
     index_name: str | None = None
 
     @classmethod
@@ -65,16 +68,24 @@ class SimpleIndex(_Definition):
             InvalidSchema: the short definition is not valid.
         """
         short = parse(cls, definition)
-        name = short.index_name or f"{short.index_column.name}_lsi"
-        return short.table, parse(LocalIndexSchema, {"name": name, "sort_key": short.index_column})
+        if len(short.index_column) != 1:
+            raise InvalidSchema("index_column: a local index has one column")
+        (column,) = short.index_column
+        return short.table, parse(
+            LocalIndexSchema, {"name": short._name("lsi"), "sort_key": column}
+        )
 
     @classmethod
     def global_of(cls, definition: Any) -> tuple[str, GlobalIndexSchema]:
-        """The table's name, and a GSI whose hash key is the column.
+        """The table's name, and a GSI whose hash key is the column, or all of them.
 
         Raises:
             InvalidSchema: the short definition is not valid.
         """
         short = parse(cls, definition)
-        name = short.index_name or f"{short.index_column.name}_gsi"
-        return short.table, parse(GlobalIndexSchema, {"name": name, "hash_key": short.index_column})
+        return short.table, parse(
+            GlobalIndexSchema, {"name": short._name("gsi"), "hash_key": short.index_column}
+        )
+
+    def _name(self, kind: str) -> str:
+        return self.index_name or "_".join([*(key.name for key in self.index_column), kind])

@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -22,6 +23,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MAX_LOCAL_INDEXES = 5
 MAX_GLOBAL_INDEXES = 20
+MAX_KEY_ATTRIBUTES = 4
+"""Of a GSI's hash key, and as many of its sort key."""
 MAX_INCLUDED = 100
 """Non-key attributes that the INCLUDE projections of one table may name in all."""
 
@@ -68,6 +71,29 @@ Key = Annotated[KeyAttribute, BeforeValidator(_key_shorthand)]
 """A key attribute; also accepted as "name" (a string) or "name:S", "name:N", "name:B"."""
 
 
+def _one_or_more(value: Any) -> Any:
+    """Let one key attribute stand for a list of one, and None for an empty list."""
+    if value is None:
+        return ()
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _bare_if_one(keys: tuple[KeyAttribute, ...]) -> Any:
+    """One attribute as it was written before keys could have several."""
+    dumped = [key.model_dump() for key in keys]
+    return dumped if len(dumped) > 1 else next(iter(dumped), None)
+
+
+Keys = Annotated[
+    tuple[Key, ...],
+    BeforeValidator(
+        _one_or_more, json_schema_input_type=KeyAttribute | tuple[KeyAttribute, ...] | None
+    ),
+    PlainSerializer(_bare_if_one),
+]
+"""The attributes of a key, in their order; also accepted as a single one of them."""
+
+
 class Projection(_Strict):
     """Which attributes of an item an index answers with; keys are always among them.
 
@@ -107,17 +133,39 @@ class LocalIndexSchema(_Strict):
 class GlobalIndexSchema(_Strict):
     """A global secondary index: a hash key and optional sort key of its own.
 
+    Each of the two may have up to four attributes, as DynamoDB's may since November 2025
+    ("Multi-attribute keys" in its developer guide): a query names all those of the hash key,
+    and of the sort key the first ones. An item that lacks one of them is not in the index.
+
     Attributes:
         name: unique among the table's indexes.
-        hash_key: items are found by its value, whatever their own key.
-        sort_key: orders the items of one such value.
+        hash_key: items are found by its value, whatever their own key. One attribute, or a
+            list of up to four.
+        sort_key: orders the items of one such value. None, one, or a list of up to four.
         projection: what the index stores and a query answers with.
     """
 
     name: Name
-    hash_key: Key
-    sort_key: Key | None = None
+    hash_key: Keys
+    sort_key: Keys = ()
     projection: Projection = Projection()
+
+    @model_validator(mode="after")
+    def _keys_are_within_limits(self) -> GlobalIndexSchema:
+        if not self.hash_key:
+            raise ValueError(f"the hash key of index {self.name} must have an attribute")
+        for part, keys in (("HASH", self.hash_key), ("RANGE", self.sort_key)):
+            if len(keys) > MAX_KEY_ATTRIBUTES:
+                raise ValueError(
+                    "The KeySchema exceeds the maximum allowed number of "
+                    f"{part} key attributes: {len(keys)} in index {self.name}, "
+                    f"and the most is {MAX_KEY_ATTRIBUTES}"
+                )
+        names = [key.name for key in (*self.hash_key, *self.sort_key)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two keys of index {self.name} have the name {name!r}")
+        return self
 
 
 class TableSchema(_Strict):
@@ -176,11 +224,7 @@ class TableSchema(_Strict):
         keys = [self.hash_key, self.sort_key]
         keys += [index.sort_key for index in self.local_indexes]
         for index in self.global_indexes:
-            if index.sort_key and index.sort_key.name == index.hash_key.name:
-                raise ValueError(
-                    f"both keys of index {index.name} have the name {index.hash_key.name!r}"
-                )
-            keys += [index.hash_key, index.sort_key]
+            keys += [*index.hash_key, *index.sort_key]
         for key in keys:
             if key and types.setdefault(key.name, key.type) != key.type:
                 raise ValueError(

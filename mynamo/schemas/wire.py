@@ -24,7 +24,7 @@ from mynamo.schemas.values import (
     sorted_set,
 )
 
-__all__ = ["normalise"]
+__all__ = ["normalise", "normalise_value"]
 
 _EMPTY = "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"
 _AMBIGUOUS = (
@@ -47,14 +47,29 @@ def normalise(stored: Any) -> StoredItem:
     return each_attribute(stored, _check)
 
 
+def normalise_value(value: Any) -> dict[str, Any]:
+    """Check one AttributeValue from outside and return it in stored form, anew.
+
+    For values that come without an item, such as those of a condition. Raises
+    InvalidItem with DynamoDB's message.
+    """
+    return _check(value, 1)
+
+
 def _check(value: Any, level: int) -> dict[str, Any]:
     if level > MAX_LEVELS:
         raise InvalidItem(TOO_DEEP)
     if type(value) is not dict:
         _refuse("An AttributeValue", "object", value)
     if len(value) != 1:
+        for kind, body in value.items():  # what is wrong with one of them comes first
+            _checked(kind, body, level)
         raise InvalidItem(_AMBIGUOUS if value else _EMPTY)
     ((kind, body),) = value.items()
+    return _checked(kind, body, level)
+
+
+def _checked(kind: str, body: Any, level: int) -> dict[str, Any]:
     checker = _CHECKERS.get(kind)
     if checker is None:
         raise InvalidItem(_EMPTY)

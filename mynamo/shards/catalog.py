@@ -6,53 +6,41 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import orjson
 
-from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable, TableNotFound
+from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.schemas.settings import IndexSettings, TableSettings
 from mynamo.schemas.table import (
     GlobalIndexSchema,
     LocalIndexSchema,
     TableSchema,
 )
+from mynamo.shards.catalog_changes import (
+    COUNT_UP,
+    PLANNED,
+    definition_of,
+    insert_index,
+    next_version,
+)
 from mynamo.shards.catalog_rows import TABLES, table_of
+from mynamo.shards.catalog_settings import (
+    Change,
+    locked_settings,
+    refuse_protected,
+    store_settings,
+)
 from mynamo.shards.failures import DuplicateKey, MissingTable
 from mynamo.shards.keys import SLOTS
-from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
+from mynamo.shards.pool import ConnectionPool, Result, Statement
 from mynamo.shards.shard import retry
-from mynamo.shards.tables import Table
+from mynamo.shards.snapshot import SlotRange, Snapshot
 
-FORMAT = 1
+FORMAT = 2
+"""Of the catalog. 1 had no settings of tables, and one attribute in each key of an index."""
 LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotRange:
-    """Consecutive slots and the shard that owns them.
-
-    Attributes:
-        epoch: raised whenever the shard's slots change.
-    """
-
-    first: int
-    last: int
-    shard_id: int
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The whole catalog at one moment."""
-
-    cluster_id: bytes
-    partitions: int
-    version: int
-    slots: tuple[SlotRange, ...]
-    tables: dict[int, Table]
-    names: dict[str, Table]
 
 
 class Catalog:
@@ -78,6 +66,28 @@ class Catalog:
             return bool(self._run(("SELECT 1 FROM mynamo_cluster", ()))[0].rows)
         except MissingTable:
             return False
+
+    def upgrade(self) -> None:
+        """Bring a catalog of an older format up to date; idempotent, and loses nothing.
+
+        Raises:
+            ConfigError: this user has no right to.
+        """
+        written_as = self._run(("SELECT format FROM mynamo_cluster", ()))[0].rows[0][0]
+        if written_as >= FORMAT:
+            return
+        try:
+            self._run(
+                *((sql, ()) for sql in TABLES),
+                ("UPDATE mynamo_cluster SET format = %s, version = version + 1"
+                 " WHERE format < %s", (FORMAT, FORMAT)),
+            )  # fmt: skip
+        except ShardUnavailable as failure:
+            raise ConfigError(
+                f"{self.where}: it is of the older format {written_as} and could not be brought "
+                f"up to date; run `mynamo table list` once as a user who may create tables there "
+                f"({failure})"
+            ) from None
 
     def create(self, shard_ids: Sequence[int]) -> bytes:
         """Make the catalog's tables, with the slots dealt out evenly; idempotent.
@@ -154,8 +164,9 @@ class Catalog:
             ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
             ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ()),
             ("SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1", ()),
-            ("SELECT table_id, name, status, version, keys_json, created_at"
-             " FROM mynamo_tables ORDER BY 1", ()),
+            ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
+             " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
+             " ON s.table_id = t.table_id ORDER BY 1", ()),
             ("SELECT index_id, table_id, name, kind, status, definition_json"
              " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
             ("COMMIT", ()),
@@ -176,7 +187,7 @@ class Catalog:
             names={table.name: table for table in by_id.values()},
         )
 
-    def add_table(self, schema: TableSchema) -> int:
+    def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
         """Record a new table as CREATING.
 
         Raises:
@@ -201,8 +212,10 @@ class Catalog:
                 raise AlreadyExists(f"Table already exists: {schema.name}") from None
             indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
             for index in (*indexes, *schema.global_indexes):
-                session.run(_insert_index(table_id, index, "ACTIVE", since=1))
-            session.run(_COUNT_UP, ("COMMIT", ()))
+                session.run(insert_index(table_id, index, "ACTIVE", since=1))
+            if settings is not None:
+                session.run(store_settings(table_id, settings))
+            session.run(COUNT_UP, ("COMMIT", ()))
         return table_id
 
     def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
@@ -216,13 +229,17 @@ class Catalog:
                 return session.run(
                     ("DELETE FROM mynamo_indexes WHERE table_id = %s AND name = %s AND status = %s",
                      (table_id, index.name.encode(), PLANNED)),
-                    _insert_index(table_id, index, PLANNED, since=0),
+                    insert_index(table_id, index, PLANNED, since=0),
                 )[1].insert_id  # fmt: skip
             except DuplicateKey:
                 raise AlreadyExists(f"the table has an index {index.name} already") from None
 
     def add_index(
-        self, table_id: int, index_id: int, index: LocalIndexSchema | GlobalIndexSchema
+        self,
+        table_id: int,
+        index_id: int,
+        index: LocalIndexSchema | GlobalIndexSchema,
+        settings: IndexSettings | None = None,
     ) -> None:
         """Record a planned index as CREATING, in the next version of the table's definition.
 
@@ -231,11 +248,14 @@ class Catalog:
         """
         with self._pool.session() as session:
             session.run(("BEGIN", ()))
-            since = _next_version(session, table_id)
+            since = next_version(session, table_id)
+            if settings is not None:
+                known = locked_settings(session, table_id)
+                session.run(store_settings(table_id, known.with_index(index.name, settings)))
             session.run(
                 ("UPDATE mynamo_indexes SET status = 'CREATING', definition_json = %s"
-                 " WHERE index_id = %s", (_definition(index, since), index_id)),
-                _COUNT_UP,
+                 " WHERE index_id = %s", (definition_of(index, since), index_id)),
+                COUNT_UP,
                 ("COMMIT", ()),
             )  # fmt: skip
 
@@ -247,10 +267,47 @@ class Catalog:
         )  # fmt: skip
 
     def retire_table(self, table_id: int) -> None:
-        """Record a table as DELETING; there is no way back."""
-        self._change(
-            ("UPDATE mynamo_tables SET status = 'DELETING' WHERE table_id = %s", (table_id,))
-        )
+        """Record a table as DELETING; there is no way back.
+
+        Raises:
+            TableProtected: its deletion protection is on.
+        """
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                refuse_protected(session, table_id)
+                session.run(
+                    ("UPDATE mynamo_tables SET status = 'DELETING' WHERE table_id = %s",
+                     (table_id,)),
+                    COUNT_UP,
+                    ("COMMIT", ()),
+                )  # fmt: skip
+
+        retry(once)
+
+    def change_settings(self, table_id: int, change: Change) -> TableSettings:
+        """Change a table's settings; of several changes at once, none is lost.
+
+        Args:
+            change: makes the new settings from those that are there.
+
+        Returns:
+            The new settings.
+
+        Raises:
+            TableNotFound: the table is gone, or is being deleted.
+            Exception: whatever `change` raises; nothing was changed.
+        """
+
+        def once() -> TableSettings:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                changed = change(locked_settings(session, table_id))
+                session.run(store_settings(table_id, changed), COUNT_UP, ("COMMIT", ()))
+                return changed
+
+        return retry(once)
 
     def activate_index(self, index_id: int) -> None:
         """Record that an index is filled (unless it is being dropped)."""
@@ -263,10 +320,16 @@ class Catalog:
         """Record an index as DELETING, in the next version of the table's definition."""
         with self._pool.session() as session:
             session.run(("BEGIN", ()))
-            _next_version(session, table_id)
+            next_version(session, table_id)
+            known = locked_settings(session, table_id)
+            names = session.run(
+                ("SELECT name FROM mynamo_indexes WHERE index_id = %s", (index_id,))
+            )[0].rows  # fmt: skip
+            for (name,) in names:  # what comes under this name later inherits nothing
+                session.run(store_settings(table_id, known.without_index(name.decode())))
             session.run(
                 ("UPDATE mynamo_indexes SET status = 'DELETING' WHERE index_id = %s", (index_id,)),
-                _COUNT_UP,
+                COUNT_UP,
                 ("COMMIT", ()),
             )
 
@@ -278,11 +341,12 @@ class Catalog:
         """Remove a table whose physical tables are gone."""
         self._change(
             ("DELETE FROM mynamo_indexes WHERE table_id = %s", (table_id,)),
+            ("DELETE FROM mynamo_table_settings WHERE table_id = %s", (table_id,)),
             ("DELETE FROM mynamo_tables WHERE table_id = %s", (table_id,)),
         )
 
     def _change(self, *statements: Statement) -> None:
-        self._run(("BEGIN", ()), *statements, _COUNT_UP, ("COMMIT", ()))
+        self._run(("BEGIN", ()), *statements, COUNT_UP, ("COMMIT", ()))
 
     def _run(self, *statements: Statement) -> list[Result]:
         """Run idempotent statements in one round trip, again if the connection was lost."""
@@ -292,36 +356,3 @@ class Catalog:
                 return session.run(*statements)
 
         return retry(once)
-
-
-PLANNED = "PLANNED"
-"""Status of an index that has an id and perhaps tables, but that no definition contains."""
-
-_COUNT_UP: Statement = ("UPDATE mynamo_cluster SET version = version + 1", ())
-
-
-def _next_version(session: Session, table_id: int) -> int:
-    changed, version = session.run(
-        ("UPDATE mynamo_tables SET version = version + 1"
-         " WHERE table_id = %s AND status = 'ACTIVE'", (table_id,)),
-        ("SELECT version FROM mynamo_tables WHERE table_id = %s", (table_id,)),
-    )  # fmt: skip
-    if not changed.count:
-        session.rollback()
-        raise TableNotFound("the table is gone, or is not ACTIVE yet")
-    return int(version.rows[0][0])
-
-
-def _insert_index(
-    table_id: int, index: LocalIndexSchema | GlobalIndexSchema, status: str, since: int
-) -> Statement:
-    kind = "GSI" if isinstance(index, GlobalIndexSchema) else "LSI"
-    return (
-        "INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
-        " VALUES (%s, %s, %s, %s, %s)",
-        (table_id, index.name.encode(), kind, status, _definition(index, since)),
-    )
-
-
-def _definition(index: LocalIndexSchema | GlobalIndexSchema, since: int) -> bytes:
-    return orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})

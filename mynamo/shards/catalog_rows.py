@@ -13,6 +13,7 @@ from mynamo.schemas.table import (
     LocalIndexSchema,
     Projection,
 )
+from mynamo.shards.catalog_settings import settings_of
 from mynamo.shards.tables import Index, Table
 
 TABLES = (
@@ -50,12 +51,17 @@ CREATE TABLE IF NOT EXISTS mynamo_indexes (
     definition_json LONGBLOB NOT NULL,
     UNIQUE (table_id, name)
 ) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_table_settings (
+    table_id BIGINT UNSIGNED PRIMARY KEY,
+    settings_json LONGBLOB NOT NULL
+) ENGINE=InnoDB""",
 )
 
 
 def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
     """One table, from its row and the rows of all indexes."""
-    table_id, name, status, version, keys_json, created_at = row
+    table_id, name, status, version, keys_json, created_at, settings_json = row
     keys = orjson.loads(keys_json)
     hash_key = KeyAttribute(**keys["hash_key"])
     sort_key = KeyAttribute(**keys["sort_key"]) if keys["sort_key"] else None
@@ -69,25 +75,33 @@ def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> T
         sort_key=sort_key,
         indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
         created_at=_utc(created_at),
+        settings=settings_of(settings_json),
     )
 
 
 def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
     index_id, table_id, name, kind, status, definition_json = row
     definition = orjson.loads(definition_json)
-    hash_key, sort_key = definition.get("hash_key"), definition["sort_key"]
+    hash_keys = _keys(definition.get("hash_key"))
     return Index(
         id=index_id,
         table_id=table_id,
         name=name.decode(),
         kind=kind,
-        hash_key=KeyAttribute(**hash_key) if hash_key else table_hash_key,
-        sort_key=KeyAttribute(**sort_key) if sort_key else None,
+        hash_keys=hash_keys or (table_hash_key,),
+        sort_keys=_keys(definition["sort_key"]),
         projection=Projection(**definition["projection"]),
         status=status,
         table_keys=key_names,
         since=definition.get("since", 1),
     )
+
+
+def _keys(stored: dict[str, Any] | list[dict[str, Any]] | None) -> tuple[KeyAttribute, ...]:
+    """Key attributes as a definition has them: several, or one or none as format 1 had it."""
+    if isinstance(stored, dict):
+        stored = [stored]
+    return tuple(KeyAttribute(**key) for key in stored or ())
 
 
 def planned_index(
@@ -98,9 +112,9 @@ def planned_index(
         id=index_id,
         table_id=table.id,
         name=index.name,
-        kind="GSI" if isinstance(index, GlobalIndexSchema) else "LSI",
-        hash_key=index.hash_key if isinstance(index, GlobalIndexSchema) else table.hash_key,
-        sort_key=index.sort_key,
+        kind="LSI" if isinstance(index, LocalIndexSchema) else "GSI",
+        hash_keys=table.hash_keys if isinstance(index, LocalIndexSchema) else index.hash_key,
+        sort_keys=(index.sort_key,) if isinstance(index, LocalIndexSchema) else index.sort_key,
         projection=index.projection,
         status="CREATING",
         table_keys=table.key_names,

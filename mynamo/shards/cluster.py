@@ -11,9 +11,10 @@ from mynamo.errors import ConfigError, TableNotFound
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
-from mynamo.shards.catalog import Catalog, Snapshot
+from mynamo.shards.catalog import Catalog
 from mynamo.shards.keys import slot_of
 from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.snapshot import Snapshot
 from mynamo.shards.tables import Table
 
 
@@ -45,6 +46,7 @@ class Cluster:
             if not self.catalog.exists():
                 with self.catalog.lock():
                     self._set_up()
+            self.catalog.upgrade()
             self._snapshot = self.catalog.load()
             self._loaded_at = time.monotonic()
             self._check_shards()

@@ -1,15 +1,21 @@
-"""Creating and dropping tables and indexes, on all shards, whatever dies in between.
+"""Creating and dropping tables and indexes.
 
-A change is first recorded in the catalog and then *settled*: every step that it still
-needs is taken on every shard, each of them idempotent. Whoever finds a change half done
-(the next writer to be refused by a fence, or a writer worker on its rounds) settles it.
+A change is first recorded in the catalog (`begin_...`), from when on it will be finished,
+and then *settled* on all shards; see `settling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import replace
 
-from mynamo.errors import AlreadyExists, InvalidSchema, ShardUnavailable, TableNotFound
+from mynamo.errors import (
+    AlreadyExists,
+    InvalidSchema,
+    ShardUnavailable,
+    TableNotFound,
+)
+from mynamo.schemas.settings import IndexSettings, TableSettings
 from mynamo.schemas.table import (
     MAX_GLOBAL_INDEXES,
     MAX_LOCAL_INDEXES,
@@ -20,18 +26,23 @@ from mynamo.schemas.table import (
 from mynamo.shards import sql
 from mynamo.shards.catalog_rows import planned_index
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.settling import settle
 from mynamo.shards.tables import Index, Table
 
 
-def create_table(cluster: Cluster, schema: TableSchema) -> Table:
+def create_table(
+    cluster: Cluster, schema: TableSchema, settings: TableSettings | None = None
+) -> Table:
     """Create a table and its indexes.
 
+    Args:
+        settings: by default none is set.
+
     Raises:
-        AlreadyExists: there is a table of that name.
+        AlreadyExists: there is a table of that name; perhaps it is still being deleted.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    settle(cluster, cluster.catalog.add_table(schema))
+    settle(cluster, begin_table(cluster, schema, settings).id)
     return cluster.table(schema.name)
 
 
@@ -40,17 +51,17 @@ def drop_table(cluster: Cluster, name: str) -> None:
 
     Raises:
         TableNotFound: there is none of that name.
+        TableProtected: its deletion protection is on.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    table = cluster.refresh().names.get(name)
-    if table is None:
-        raise TableNotFound(f"Requested resource not found: Table: {name} not found")
-    cluster.catalog.retire_table(table.id)
-    settle(cluster, table.id)
+    settle(cluster, begin_drop_table(cluster, name).id)
 
 
 def add_index(
-    cluster: Cluster, table_name: str, index: LocalIndexSchema | GlobalIndexSchema
+    cluster: Cluster,
+    table_name: str,
+    index: LocalIndexSchema | GlobalIndexSchema,
+    settings: IndexSettings | None = None,
 ) -> Index:
     """Add an index; from the next write on it is kept up, and its filling can begin.
 
@@ -58,25 +69,11 @@ def add_index(
         The index, whose status is CREATING until it contains every item.
 
     Raises:
-        TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
+        See `begin_index`.
         ShardUnavailable: a shard does not answer. Either nothing was changed, or a writer
             worker finishes it later: `mynamo table describe` shows whether it is there.
     """
-    with cluster.catalog.lock():
-        cluster.refresh()
-        table = cluster.table(table_name)
-        if any(i.name == index.name for i in table.indexes):
-            raise AlreadyExists(f"table {table_name} has an index {index.name} already")
-        _check_fits(table, index)
-        # 1. Its tables, everywhere: once any shard's writes know the index, an indexer may
-        #    write to it on any other shard. If one does not answer, no writer has noticed.
-        index_id = cluster.catalog.plan_index(table.id, index)
-        planned = planned_index(table, index_id, index)
-        for shard in cluster.shards.values():
-            shard.run((sql.create_index(planned), ()))
-        # 2. The definition: from here on it will be finished, whatever happens.
-        cluster.catalog.add_index(table.id, index_id, index)
-    settle(cluster, table.id)
+    settle(cluster, begin_index(cluster, table_name, index, settings).table_id)
     return cluster.table(table_name).index(index.name)
 
 
@@ -87,137 +84,135 @@ def drop_index(cluster: Cluster, table_name: str, index_name: str) -> None:
         TableNotFound, IndexNotFound: there is none of that name.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
+    settle(cluster, begin_drop_index(cluster, table_name, index_name).id)
+
+
+def begin_table(
+    cluster: Cluster, schema: TableSchema, settings: TableSettings | None = None
+) -> Table:
+    """Record a new table, which is CREATING until it is settled.
+
+    Raises:
+        AlreadyExists: there is a table of that name; perhaps it is still being deleted.
+    """
+    return _known(cluster, cluster.catalog.add_table(schema, settings))
+
+
+def begin_drop_table(cluster: Cluster, name: str) -> Table:
+    """Record that a table is to be dropped; it is DELETING until that is settled.
+
+    Whether it is protected is decided by the catalog, not by what this process knows.
+
+    Raises:
+        TableNotFound: there is none of that name.
+        TableProtected: its deletion protection is on.
+    """
+    table = cluster.refresh().names.get(name)
+    if table is None:
+        raise TableNotFound(f"Requested resource not found: Table: {name} not found")
+    cluster.catalog.retire_table(table.id)
+    # Somebody else may have settled it by now.
+    return cluster.refresh().tables.get(table.id) or replace(table, status="DELETING")
+
+
+def begin_index(
+    cluster: Cluster,
+    table_name: str,
+    index: LocalIndexSchema | GlobalIndexSchema,
+    settings: IndexSettings | None = None,
+) -> Index:
+    """Make an index's tables and record it; writes keep it up once that is settled.
+
+    Returns:
+        The index, which is CREATING until it contains every item.
+
+    Raises:
+        TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
+        ShardUnavailable: a shard does not answer, and nothing was changed.
+    """
+    with cluster.catalog.lock():
+        cluster.refresh()
+        table = cluster.table(table_name)
+        check_index_changes(table, added=[index])
+        # 1. Its tables, everywhere: once any shard's writes know the index, an indexer may
+        #    write to it on any other shard. If one does not answer, no writer has noticed.
+        index_id = cluster.catalog.plan_index(table.id, index)
+        planned = planned_index(table, index_id, index)
+        for shard in cluster.shards.values():
+            shard.run((sql.create_index(planned), ()))
+        # 2. The definition: from here on it will be finished, whatever happens.
+        cluster.catalog.add_index(table.id, index_id, index, settings)
+    return _known(cluster, table.id).index(index.name)
+
+
+def begin_drop_index(cluster: Cluster, table_name: str, index_name: str) -> Table:
+    """Record that an index is to be dropped; it is DELETING until that is settled.
+
+    Raises:
+        TableNotFound, IndexNotFound: there is none of that name.
+    """
     cluster.refresh()
     table = cluster.table(table_name)
     index = table.index(index_name)
     cluster.catalog.retire_index(table.id, index.id)
-    settle(cluster, table.id)
+    return _known(cluster, table.id)
 
 
-def settle(cluster: Cluster, table_id: int) -> None:
-    """Finish whatever change of a table's definition is not finished yet.
+def finish(cluster: Cluster, table_id: int) -> bool:
+    """Settle what was begun.
 
-    What can be done on the shards that answer is done.
+    Returns:
+        Whether every shard answered; if not, a writer worker finishes it later.
+    """
+    try:
+        settle(cluster, table_id)
+    except ShardUnavailable:
+        return False
+    return True
+
+
+def check_index_changes(
+    table: Table,
+    added: Iterable[LocalIndexSchema | GlobalIndexSchema] = (),
+    dropped: Iterable[str] = (),
+) -> None:
+    """Check changes of a table's indexes together, by the rules of a new table.
+
+    An index that is dropped by the same changes still holds its name and its place.
 
     Raises:
-        ShardUnavailable: a shard does not answer; call again.
+        AlreadyExists, IndexNotFound: by name.
+        InvalidSchema: the definition that would result breaks a rule.
     """
-    with cluster.catalog.lock():
-        table = cluster.refresh().tables.get(table_id)
-        if table is None or (is_settled(table) and _is_known_everywhere(cluster, table)):
-            return
-        if table.status == "DELETING":
-            _settle_dropping(cluster, table)
-        else:
-            _settle_existing(cluster, table)
-        cluster.refresh()
-
-
-def is_settled(table: Table) -> bool:
-    """Whether nothing is left to do, as far as the catalog knows."""
-    return table.status == "ACTIVE" and all(i.status != "DELETING" for i in table.indexes)
-
-
-def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
-    read = ("SELECT version FROM mynamo_fence WHERE id = %s", (table.id,))
-    return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
-
-
-def _settle_existing(cluster: Cluster, table: Table) -> None:
-    filling = [index for index in table.indexes if index.status == "CREATING"]
-    dropping = [index for index in table.indexes if index.status == "DELETING"]
-
-    def create(shard: DynamoDBShard) -> None:
-        kept = [index for index in table.indexes if index.status != "DELETING"]
-        shard.run((sql.create_main(table), ()), *((sql.create_index(i), ()) for i in kept))
-
-    def move_fence(shard: DynamoDBShard) -> None:
-        # This waits for the writes that know the old definition and are about to commit;
-        # later ones are refused. Rows that exist by now are what to backfill.
-        shard.run(
-            ("BEGIN", ()),
-            (_NEW_FENCE if table.status == "CREATING" else _OLD_FENCE, (table.version, table.id)),
-            *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
-               (i.id, table.id)) for i in filling),
-            ("COMMIT", ()),
-        )  # fmt: skip
-
-    def drop(shard: DynamoDBShard) -> None:
-        for index in dropping:
-            shard.run(
-                (f"DROP TABLE IF EXISTS {sql.index_table(index)}", ()),
-                ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
-            )
-
-    if table.status == "CREATING":
-        _on_all(cluster, create)
-    _on_all(cluster, move_fence)
-    # Nobody writes to the dropped indexes any more, but for indexers that have not heard
-    # of it, and they cope with a missing table.
-    _on_all(cluster, drop)
-    for index in dropping:
-        cluster.catalog.forget_index(index.id)
-    if table.status == "CREATING":
-        cluster.catalog.activate_table(table.id)
-
-
-def _settle_dropping(cluster: Cluster, table: Table) -> None:
-    names = [sql.main_table(table.id), *(sql.index_table(index) for index in table.indexes)]
-
-    def close_fence(shard: DynamoDBShard) -> None:
-        # No write knows this version; this waits for those about to commit. The row stays,
-        # so that nobody who wakes up late can open the fence again.
-        shard.run(
-            (_NEW_FENCE, (_CLOSED, table.id)),
-            ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
-        )
-
-    def drop(shard: DynamoDBShard) -> None:
-        shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
-
-    _on_all(cluster, close_fence)
-    _on_all(cluster, drop)
-    cluster.catalog.forget_table(table.id)
-
-
-_CLOSED = 2**63
-_OLD_FENCE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
-_NEW_FENCE = (
-    "INSERT INTO mynamo_fence (version, id) VALUES (%s, %s)"
-    " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))"
-)
-
-
-def _on_all(cluster: Cluster, step: Callable[[DynamoDBShard], None]) -> None:
-    """Take a step on every shard that answers.
-
-    Raises:
-        ShardUnavailable: of the first that did not.
-    """
-    failures = []
-    for shard in cluster.shards.values():
-        try:
-            step(shard)
-        except ShardUnavailable as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
-
-
-def _check_fits(table: Table, index: LocalIndexSchema | GlobalIndexSchema) -> None:
-    """Check the whole definition that would result, by the rules of a new table.
-
-    Raises:
-        InvalidSchema: it breaks one of them.
-    """
-    if isinstance(index, LocalIndexSchema) and len(table.local_indexes) >= MAX_LOCAL_INDEXES:
+    for name in dropped:
+        table.index(name)
+    new = list(added)
+    known = {index.name for index in table.indexes}
+    for index in new:
+        if index.name in known:
+            raise AlreadyExists(f"table {table.name} has an index {index.name} already")
+    local = [i for i in new if isinstance(i, LocalIndexSchema)]
+    global_ = [i for i in new if isinstance(i, GlobalIndexSchema)]
+    if len(table.local_indexes) + len(local) > MAX_LOCAL_INDEXES:
         raise InvalidSchema(f"a table may have {MAX_LOCAL_INDEXES} local secondary indexes")
-    if isinstance(index, GlobalIndexSchema) and len(table.global_indexes) >= MAX_GLOBAL_INDEXES:
+    if len(table.global_indexes) + len(global_) > MAX_GLOBAL_INDEXES:
         raise InvalidSchema(f"a table may have {MAX_GLOBAL_INDEXES} global secondary indexes")
     schema = schema_of(table).model_dump()
-    kind = "local_indexes" if isinstance(index, LocalIndexSchema) else "global_indexes"
-    schema[kind] = (*schema[kind], index.model_dump())
+    schema["local_indexes"] = (*schema["local_indexes"], *(i.model_dump() for i in local))
+    schema["global_indexes"] = (*schema["global_indexes"], *(i.model_dump() for i in global_))
     TableSchema.parse(schema)
+
+
+def _known(cluster: Cluster, table_id: int) -> Table:
+    """A table as it now is in the catalog.
+
+    Raises:
+        TableNotFound: somebody else has dropped it by now, and that is settled.
+    """
+    table = cluster.refresh().tables.get(table_id)
+    if table is None:
+        raise TableNotFound("Requested resource not found: the table is gone")
+    return table
 
 
 def schema_of(table: Table) -> TableSchema:
@@ -227,13 +222,12 @@ def schema_of(table: Table) -> TableSchema:
         hash_key=table.hash_key,
         sort_key=table.sort_key,
         local_indexes=tuple(
-            LocalIndexSchema(name=i.name, sort_key=i.sort_key, projection=i.projection)
+            LocalIndexSchema(name=i.name, sort_key=i.sort_keys[0], projection=i.projection)
             for i in table.local_indexes
-            if i.sort_key
         ),
         global_indexes=tuple(
             GlobalIndexSchema(
-                name=i.name, hash_key=i.hash_key, sort_key=i.sort_key, projection=i.projection
+                name=i.name, hash_key=i.hash_keys, sort_key=i.sort_keys, projection=i.projection
             )
             for i in table.global_indexes
         ),

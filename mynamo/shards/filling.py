@@ -36,6 +36,7 @@ def progress(cluster: Cluster, index: Index) -> Progress:
              " WHERE index_id = %s", (index.id,))
         )[0].rows  # fmt: skip
         if not found:
+            finished = False  # the shard has not heard of the index yet
             continue
         after_hash, done, left_out, shard_finished = found[0]
         rows, skipped = rows + done, skipped + left_out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 
+from mynamo.shards.keys import MAX_SORT_CODE, MAX_SORT_KEY
 from mynamo.shards.tables import Index, Table
 
 SHARD_IDENTITY = """
@@ -155,7 +156,7 @@ CREATE TABLE IF NOT EXISTS {index_table(index)} (
     return f"""
 CREATE TABLE IF NOT EXISTS {index_table(index)} (
     index_hash BINARY(16) NOT NULL,
-    index_sort VARBINARY(1024) NOT NULL,
+    index_sort VARBINARY({MAX_SORT_CODE if len(index.sort_keys) > 1 else MAX_SORT_KEY}) NOT NULL,
     hash BINARY(16) NOT NULL,
     sort VARBINARY(1024) NOT NULL,
     version BIGINT UNSIGNED NOT NULL,

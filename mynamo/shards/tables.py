@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from mynamo.errors import IndexNotFound, InvalidItem
+from mynamo.schemas.settings import TableSettings
 from mynamo.schemas.table import KeyAttribute, Projection
-from mynamo.shards.keys import MAX_HASH_KEY, MAX_SORT_KEY, encode_key, hash_of, slot_of
+from mynamo.shards.keys import (
+    MAX_HASH_KEY,
+    MAX_SORT_KEY,
+    encode_key,
+    hash_of,
+    hash_of_parts,
+    slot_of,
+    sort_code,
+)
 
 IndexKind = Literal["LSI", "GSI"]
 Status = Literal["CREATING", "ACTIVE", "DELETING"]
@@ -41,7 +50,9 @@ class Index:
 
     Attributes:
         id: never used again; names the physical tables.
-        hash_key: of a GSI its own, of an LSI the table's.
+        hash_keys: of a GSI its own, one to four; of an LSI the table's.
+        sort_keys: of a GSI none to four; of an LSI one. What a query's conditions on them
+            mean in the index is said by `keys.sort_bounds`.
         table_keys: names of the table's key attributes, which every projection has.
         since: version of the table's definition that brought the index. Events of earlier
             versions never touch it, whoever applies them: its filling covers them.
@@ -51,18 +62,24 @@ class Index:
     table_id: int
     name: str
     kind: IndexKind
-    hash_key: KeyAttribute
-    sort_key: KeyAttribute | None
+    hash_keys: tuple[KeyAttribute, ...]
+    sort_keys: tuple[KeyAttribute, ...]
     projection: Projection
     status: Status
     table_keys: tuple[str, ...]
     since: int = 1
 
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """Names of the index's own key attributes, those of the hash key first."""
+        return tuple(key.name for key in (*self.hash_keys, *self.sort_keys))
+
     def key_of(self, item: Attributes | None) -> IndexKey | None:
         """Where the item lies in this index; None if it is not in it (sparse).
 
-        An attribute of a wrong type or size, which a write would have been refused for
-        but which may be older than the index, counts as absent.
+        An item without one of the key attributes is not in it. An attribute of a wrong type
+        or size, which a write would have been refused for but which may be older than the
+        index, counts as absent.
         """
         if item is None:
             return None
@@ -83,24 +100,33 @@ class Index:
         """The part of the item that the index answers with."""
         if self.projection.type == "ALL":
             return dict(item)
-        keys = {self.hash_key.name, *self.table_keys, *self.projection.attributes}
-        if self.sort_key:
-            keys.add(self.sort_key.name)
+        keys = {*self.key_names, *self.table_keys, *self.projection.attributes}
         return {name: value for name, value in item.items() if name in keys}
 
     def _key(self, item: Attributes) -> IndexKey | None:
-        hash_value = item.get(self.hash_key.name)
-        sort_value = item.get(self.sort_key.name) if self.sort_key else None
-        hash_bytes = sort_bytes = None
-        if hash_value is not None:
-            hash_bytes = self._encode(self.hash_key, hash_value, MAX_HASH_KEY, "hashkey")
-        if self.sort_key and sort_value is not None:
-            sort_bytes = self._encode(self.sort_key, sort_value, MAX_SORT_KEY, "rangekey")
-        if hash_bytes is None or (self.sort_key and sort_bytes is None):
+        hashed = self._parts(item, self.hash_keys, MAX_HASH_KEY)
+        sorted_by = self._parts(item, self.sort_keys, MAX_SORT_KEY)
+        if hashed is None or sorted_by is None:
             return None
-        return IndexKey(hash_of(hash_bytes), sort_bytes or b"")
+        types = [key.type for key in self.sort_keys]
+        return IndexKey(hash_of_parts(hashed), sort_code(types, sorted_by, len(types)))
 
-    def _encode(self, key: KeyAttribute, value: Mapping[str, Any], limit: int, part: str) -> bytes:
+    def _parts(
+        self, item: Attributes, keys: tuple[KeyAttribute, ...], limit: int
+    ) -> list[bytes] | None:
+        """The bytes of key attributes; None if one is absent. All that are there are checked."""
+        there = [key for key in keys if key.name in item]
+        parts = [self._encode(key, item[key.name]) for key in there]
+        size = sum(map(len, parts))
+        if size > limit:
+            raise InvalidItem(
+                "One or more parameter values were invalid: Size limit exceeded for Index Key "
+                f"{', '.join(key.name for key in there)} Actual Size: {size} bytes "
+                f"Max Size: {limit} bytes IndexName: {self.name}"
+            )
+        return parts if len(parts) == len(keys) else None
+
+    def _encode(self, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
         if key.type not in value:
             actual = next(iter(value), "nothing")
             raise InvalidItem(
@@ -115,16 +141,15 @@ class Index:
                 f"contain an empty {_TYPE_NAMES[key.type]} value. "
                 f"IndexName: {self.name}, IndexKey: {key.name}"
             )
-        if len(data) > limit:
-            raise InvalidItem(
-                "One or more parameter values were invalid: "
-                f"Size of {part} has exceeded the maximum size limit of {limit} bytes. "
-                f"IndexName: {self.name}, IndexKey: {key.name}"
-            )
         return data
 
 
 _TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
+_TOO_LONG = {  # as DynamoDB writes it, with the missing space
+    "hash": f"Size of hashkey has exceeded the maximum size limit of{MAX_HASH_KEY} bytes",
+    "range": "Aggregated size of all range keys has exceeded the size limit of "
+    f"{MAX_SORT_KEY} bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +159,7 @@ class Table:
     Attributes:
         id: its identity; a table dropped and created again has another one.
         version: of its definition; raised whenever writes must know about a change.
+        settings: what writes need not know about; changing them leaves the version alone.
     """
 
     id: int
@@ -144,6 +170,17 @@ class Table:
     sort_key: KeyAttribute | None
     indexes: tuple[Index, ...]
     created_at: datetime
+    settings: TableSettings = field(default=TableSettings(), hash=False)
+
+    @property
+    def hash_keys(self) -> tuple[KeyAttribute, ...]:
+        """The hash key, as an index has it."""
+        return (self.hash_key,)
+
+    @property
+    def sort_keys(self) -> tuple[KeyAttribute, ...]:
+        """The sort key, as an index has it."""
+        return (self.sort_key,) if self.sort_key else ()
 
     @property
     def local_indexes(self) -> tuple[Index, ...]:
@@ -158,8 +195,7 @@ class Table:
     @property
     def key_names(self) -> tuple[str, ...]:
         """Names of the key attributes."""
-        names = (self.hash_key.name,)
-        return (*names, self.sort_key.name) if self.sort_key else names
+        return tuple(key.name for key in (*self.hash_keys, *self.sort_keys))
 
     def index(self, name: str) -> Index:
         """The index of that name.
@@ -183,23 +219,24 @@ class Table:
         Raises:
             InvalidItem: a key attribute is missing, of a wrong type, empty or too long.
         """
-        hash_bytes = self._encode(self.hash_key, item, MAX_HASH_KEY, "hashkey")
+        hash_bytes = self._encode(self.hash_key, item, MAX_HASH_KEY, "hash")
         sort_bytes = b""
         if self.sort_key:
-            sort_bytes = self._encode(self.sort_key, item, MAX_SORT_KEY, "rangekey")
+            sort_bytes = self._encode(self.sort_key, item, MAX_SORT_KEY, "range")
         return RowKey(hash_of(hash_bytes), sort_bytes)
 
     def key_only(self, key: Attributes) -> RowKey:
         """Like `key_of`, for a key that must have no further attributes.
 
         Raises:
-            InvalidItem: see `key_of`; or there are further attributes.
+            InvalidItem: see `key_of`; or it is not the table's key, in DynamoDB's words.
         """
-        if set(key) - set(self.key_names):
-            raise InvalidItem(
-                "The provided key element does not match the schema: "
-                f"the key of table {self.name} is {' and '.join(self.key_names)}"
-            )
+        keys = (*self.hash_keys, *self.sort_keys)
+        if set(key) != set(self.key_names) or any(k.type not in key[k.name] for k in keys):
+            mismatch = InvalidItem("The provided key element does not match the schema")
+            wanted = " and ".join(f"{k.name} (type {k.type})" for k in keys)
+            mismatch.add_note(f"the key of table {self.name} is {wanted}")
+            raise mismatch
         return self.key_of(key)
 
     def check(self, item: Attributes) -> None:
@@ -232,8 +269,5 @@ class Table:
                 f"Key: {key.name}"
             )
         if len(data) > limit:
-            raise InvalidItem(
-                "One or more parameter values were invalid: "
-                f"Size of {part} has exceeded the maximum size limit of {limit} bytes"
-            )
+            raise InvalidItem(f"One or more parameter values were invalid: {_TOO_LONG[part]}")
         return data

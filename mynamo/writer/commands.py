@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 from mynamo.errors import CorruptData
+from mynamo.expressions import Update
 from mynamo.log.clients import Message
 from mynamo.schemas.commands import WriteCommand
-from mynamo.schemas.sizes import check_size
+from mynamo.schemas.items import normalise
 from mynamo.shards.cluster import Cluster
-from mynamo.writer.requests import command_request, prepare
+from mynamo.writer.requests import WriteRequest, prepare
+from mynamo.writer.texts import parse_texts
 
 DAY = 86_400.0
 MAX_AGE = 7 * DAY
@@ -21,18 +23,40 @@ REMEMBERED = MAX_AGE + MAX_AHEAD + DAY
 command could be applied, by any clock, plus a day for a worker that was frozen meanwhile."""
 
 
+def command_request(command: WriteCommand) -> WriteRequest:
+    """The request that a queued write stands for.
+
+    Raises:
+        InvalidItem: its item, key or values are not valid DynamoDB JSON.
+        InvalidExpression: its expressions are not valid.
+    """
+    update, condition = parse_texts(
+        update=command.update_expression,
+        condition=command.condition_expression,
+        names=command.expression_names,
+        values=normalise(command.expression_values),
+    )
+    if command.set or command.remove:
+        update = Update.setting(normalise(command.set), command.remove)
+    return WriteRequest(
+        table=command.table,
+        operation=command.operation,
+        item=normalise(command.item if command.item is not None else command.key),
+        update=update,
+        condition=condition or command.condition,
+        command_id=command.command_id.bytes,
+    )
+
+
 def command_message(cluster: Cluster, command: WriteCommand) -> Message:
     """The message for a command, to the partition of its item, so that an item's stay in order.
 
     Raises:
-        InvalidItem: it could never be applied.
+        InvalidItem, InvalidExpression: it could never be applied.
         TableNotFound: there is no such table.
     """
     table = cluster.table(command.table)
     row = prepare(command_request(command), table).row
-    if command.item is not None:
-        check_size(command.item)
-        table.check(command.item)
     partition = cluster.partition_of(table.id, row.slot)
     key = command.table.encode() + b"\0" + row.hash + row.sort
     topic = cluster.config.kafka.writes_topic

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mynamo.errors import ConditionFailed, CorruptData, InvalidItem, MynamoError
+from mynamo.errors import ConditionFailed, CorruptData, InvalidRequest, MynamoError
 from mynamo.schemas.events import outbox_payload
-from mynamo.schemas.sizes import check_size
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import RowKey, Table
+from mynamo.writer.conditions import Current
 from mynamo.writer.outbox import OutboxRow
-from mynamo.writer.requests import Current, Write
+from mynamo.writer.requests import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,12 @@ class Refused:
 
     Attributes:
         repeated: it is a queued write that had been refused before.
+        whole: it is not this write that was at fault, but the server or the configuration.
     """
 
     error: MynamoError
     repeated: bool = False
+    whole: bool = False
 
 
 Outcome = Done | Refused
@@ -67,6 +69,11 @@ class Plan:
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[OutboxRow] = field(default_factory=list)
     commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its events, which hold every item before and after."""
+        return sum(len(event.payload) for event in self.events)
 
 
 def evaluate(
@@ -92,7 +99,7 @@ def evaluate(
         row = rows[write.table.id, write.row]
         try:
             outcome: Outcome = _evaluate_one(cluster, write, row, plan)
-        except (ConditionFailed, InvalidItem, CorruptData) as error:
+        except (ConditionFailed, InvalidRequest, CorruptData) as error:
             outcome = Refused(error)
         plan.outcomes.append(outcome)
         if write.command_id:
@@ -113,9 +120,6 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
     new = write.change(row.now)
     if new is None and old is None:
         return Done(0)
-    if new is not None:
-        check_size(new)
-        write.table.check(new)
     event = _event(cluster, write, old, new)
     plan.events.append(event)
     row.now = Current(new, -len(plan.events))

@@ -6,7 +6,7 @@ import time
 
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import is_settled, settle
+from mynamo.shards.settling import is_settled, settle
 from mynamo.shards.tables import Index, Table
 from mynamo.writer.commands import REMEMBERED
 from mynamo.writer.restate import activate_if_filled, fill_chunk

@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 from mynamo.errors import (
     ConditionFailed,
     CorruptData,
+    InvalidExpression,
     InvalidItem,
     MynamoError,
     NotFound,
@@ -26,9 +27,9 @@ from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
-from mynamo.writer.commands import check_age
+from mynamo.writer.commands import check_age, command_request
 from mynamo.writer.evaluation import Outcome, Refused
-from mynamo.writer.requests import WriteRequest, command_request
+from mynamo.writer.requests import WriteRequest
 from mynamo.writer.routing import apply
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ BATCH_BYTES = 2 * 1024 * 1024
 
 _COMMIT_MS = 10_000
 _CLOSE_MS = 3_000
-_REFUSALS = (ConditionFailed, InvalidItem, NotFound, CorruptData)
+_REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptData)
 """Failures that are the command's own; any other one is the servers' or the configuration's."""
 
 Place = tuple[Any, WriteRequest]
@@ -140,13 +141,7 @@ class WriteQueue:
             send_letters(self._publisher, list(unique.values()))
 
     def _apply(self, requests: Sequence[WriteRequest]) -> list[Outcome]:
-        """Apply requests; when one of them makes the whole fail, each by itself."""
-        try:
-            outcomes = [outcome for _, outcome in apply(self._cluster, requests)]
-        except _REFUSALS as error:
-            if len(requests) == 1:
-                return [Refused(error)]
-            return [self._apply([request])[0] for request in requests]
+        outcomes = [outcome for _, outcome in apply(self._cluster, requests)]
         for outcome in outcomes:
             if isinstance(outcome, Refused) and not isinstance(outcome.error, _REFUSALS):
                 raise outcome.error
@@ -183,7 +178,7 @@ def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:
             command_id = str(command.command_id)
             check_age(command)
             places.append((record, command_request(command)))
-        except (CorruptData, InvalidItem) as flaw:
+        except (CorruptData, InvalidItem, InvalidExpression) as flaw:
             letters.append(letter(record, flaw, command_id))
     return places, letters
 

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from mynamo.errors import ConditionFailed, InvalidItem
-from mynamo.schemas.commands import Condition, WriteCommand
+from mynamo import expressions
+from mynamo.errors import InvalidItem
+from mynamo.schemas.commands import Condition
+from mynamo.schemas.sizes import check_size
 from mynamo.schemas.values import StoredItem
-from mynamo.schemas.wire import normalise
 from mynamo.shards.tables import RowKey, Table
+from mynamo.writer.conditions import Current, check_condition
+from mynamo.writer.updates import check_update, updated
 
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """An item as a write finds it, under its row's lock.
-
-    Attributes:
-        item: None if there is none.
-        version: 0 if there is none.
-    """
-
-    item: StoredItem | None
-    version: int
-
+Operation = Literal["PUT", "DELETE", "UPDATE"]
 
 Change = Callable[[Current], StoredItem | None]
 """From the item as it is to the item as it shall be (None: gone). May run more than once.
@@ -42,101 +33,77 @@ class WriteRequest:
     Attributes:
         table: the table's name.
         operation: PUT replaces the item by `item`; DELETE removes that of `item`'s key;
-            UPDATE sets and removes attributes of it, creating it if need be.
+            UPDATE changes it, creating it if need be.
         item: the whole item for PUT, the key alone otherwise.
-        set: for UPDATE: attributes and their new values.
-        remove: for UPDATE: names of attributes that go.
+        update: for UPDATE: the change; None: it only makes sure that there is an item.
         condition: what must hold.
         command_id: 16 bytes, of a queued write: its effect happens once.
     """
 
     table: str
-    operation: Literal["PUT", "DELETE", "UPDATE"]
+    operation: Operation
     item: StoredItem
-    set: StoredItem = field(default_factory=dict)
-    remove: tuple[str, ...] = ()
-    condition: Condition | None = None
+    update: expressions.Update | None = None
+    condition: Condition | expressions.Condition | None = None
     command_id: bytes | None = None
-
-
-def command_request(command: WriteCommand) -> WriteRequest:
-    """The request that a queued write stands for.
-
-    Raises:
-        InvalidItem: its item, key or new values are not valid DynamoDB JSON.
-    """
-    return WriteRequest(
-        table=command.table,
-        operation=command.operation,
-        item=normalise(command.item if command.item is not None else command.key),
-        set=normalise(command.set),
-        remove=command.remove,
-        condition=command.condition,
-        command_id=command.command_id.bytes,
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A request that knows its table's definition and its row."""
+    """A request that knows its table's definition and its row.
+
+    Attributes:
+        item: the request's: for PUT the whole item.
+    """
 
     table: Table
     row: RowKey
     key: StoredItem
+    item: StoredItem
     change: Change
     command_id: bytes | None
 
 
 def prepare(request: WriteRequest, table: Table) -> Write:
-    """Check a request against its table.
+    """Check what of a request can be checked without the item that is there.
 
     Raises:
-        InvalidItem: its key is not one of this table, or it would change a key.
+        InvalidItem: it could never be applied: its item is too large, its key is not one of
+            this table, an index could not take it, or it would change a key.
     """
-    locate = table.key_of if request.operation == "PUT" else table.key_only
-    row = locate(request.item)
-    for name in (*request.set, *request.remove):
-        if name in table.key_names:
-            raise InvalidItem(
-                "One or more parameter values were invalid: Cannot update attribute "
-                f"{name}. This attribute is part of the key"
-            )
+    if request.operation == "PUT":
+        check_size(request.item)  # before the key, as DynamoDB does
+        row = table.key_of(request.item)
+        table.check(request.item)
+    else:
+        row = table.key_only(request.item)
+    if request.update is not None:
+        if request.operation != "UPDATE":
+            raise InvalidItem(f"an update belongs to UPDATE, not to {request.operation}")
+        check_update(table, request.update)
     return Write(
-        table, row, table.key_attributes(request.item), _change(request), request.command_id
+        table=table,
+        row=row,
+        key=table.key_attributes(request.item),
+        item=request.item,
+        change=_change(request, table),
+        command_id=request.command_id,
     )
 
 
-def _change(request: WriteRequest) -> Change:
-    condition = request.condition
-
+def _change(request: WriteRequest, table: Table) -> Change:
     def put(current: Current) -> StoredItem | None:
-        _check(condition, current)
+        check_condition(request.condition, current)
         return request.item
 
     def delete(current: Current) -> StoredItem | None:
-        _check(condition, current)
+        check_condition(request.condition, current)
         return None
 
     def update(current: Current) -> StoredItem | None:
-        _check(condition, current)
-        item = {**(current.item or request.item), **request.set}
-        for name in request.remove:
-            item.pop(name, None)
-        return item
+        check_condition(request.condition, current)
+        # What is not there yet starts from its key alone.
+        return updated(table, request.update, current.item, current.item or request.item)
 
-    return {"PUT": put, "DELETE": delete, "UPDATE": update}[request.operation]
-
-
-def _check(condition: Condition | None, current: Current) -> None:
-    if condition is None:
-        return
-    if condition.exists is False and current.item is not None:
-        raise ConditionFailed("The conditional request failed: the item exists")
-    if condition.exists and current.item is None:
-        raise ConditionFailed("The conditional request failed: the item does not exist")
-    if condition.version is not None and condition.version != current.version:
-        found = "another version" if current.item is not None else "no item"
-        raise ConditionFailed(
-            f"The conditional request failed: version {condition.version} was expected, "
-            f"but there is {found}"
-        )
+    changes: dict[Operation, Change] = {"PUT": put, "DELETE": delete, "UPDATE": update}
+    return changes[request.operation]

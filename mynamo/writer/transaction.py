@@ -2,6 +2,7 @@
 
 Two round trips, whatever the number of writes:
 
+0.  Take the turn on the rows within this process (see `turns`).
 1.  BEGIN; lock the fences shared; lock the rows, in key order.  A crash here: nothing
     happened.
 2.  Check the fences: a write that knows an outdated definition goes no further.
@@ -24,16 +25,23 @@ from mynamo.errors import (
     MynamoError,
 )
 from mynamo.schemas.items import load_item
+from mynamo.shards import shard as shard_module
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.shards.pool import Result, Session, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import RowKey, Table
+from mynamo.writer.conditions import Current
 from mynamo.writer.evaluation import Done, Outcome, Refused, Row, evaluate, with_versions
 from mynamo.writer.fate import fate_of
-from mynamo.writer.requests import Current, Write
+from mynamo.writer.requests import Write
 from mynamo.writer.statements import statements_of
+from mynamo.writer.turns import turns_of
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Of events in one transaction, unless one alone is larger. What is sent is up to four
+times as much (the items themselves, and escaped quotes), in one packet."""
 
 
 class StaleDefinition(MynamoError):  # noqa: N818
@@ -44,6 +52,10 @@ class StaleDefinition(MynamoError):  # noqa: N818
         self.table_ids = table_ids
 
 
+class TooMuch(MynamoError):  # noqa: N818
+    """The writes do not fit into one transaction; divide them."""
+
+
 def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
     """Apply writes that belong to one shard, in order, in one transaction.
 
@@ -52,13 +64,17 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
 
     Raises:
         StaleDefinition: nothing was written; refresh the catalog and try again.
+        TooMuch: nothing was written; they do not fit into one transaction.
         ShardUnavailable: nothing was written; the server does not answer.
         WriteOutcomeUnknown: the connection was lost and its commit's fate is not known.
     """
-    return retry(
-        lambda: _attempt(cluster, shard, writes),
-        mends=(Contention, DuplicateKey, LostConnection),
-    )
+    places = sorted({(write.table.id, write.row) for write in writes})
+    with turns_of(shard).taken(places) as since:
+        return retry(
+            lambda: _attempt(cluster, shard, writes),
+            patience=shard_module.PATIENCE - (time.monotonic() - since),
+            mends=(Contention, DuplicateKey, LostConnection),
+        )
 
 
 def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
@@ -69,6 +85,9 @@ def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) ->
             session.rollback()
             return plan.outcomes
         write_id = uuid.uuid4().bytes
+        if plan.size > MAX_BYTES and len(writes) > 1:
+            session.rollback()
+            raise TooMuch
         statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
         thread, sent_at = session.thread_id, time.monotonic()
         try:

@@ -80,6 +80,30 @@ def test_what_describe_says_makes_the_same_table(mynamo: Mynamo, tmp_path: Path)
     assert {**{key: made[key] for key in keys}, "name": "orders"} == definition
 
 
+def test_keys_of_several_attributes_are_shown(mynamo: Mynamo) -> None:
+    mynamo(
+        "table", "create", "shops", "--hash-key", "id",
+        "--gsi", "by_place=country+city,year:N+month:N",
+    )  # fmt: skip
+    shown = mynamo("table", "describe", "shops").stdout
+    assert "country:S+city:S" in shown
+    assert "year:N+month:N" in shown
+    described = json.loads(mynamo("table", "describe", "shops", "--json").stdout)
+    (index,) = described["global_indexes"]
+    assert [key["name"] for key in index["hash_key"]] == ["country", "city"]
+    assert [key["type"] for key in index["sort_key"]] == ["N", "N"]
+
+
+def test_a_protected_table_is_not_dropped(mynamo: Mynamo) -> None:
+    mynamo(*CREATE_ORDERS)
+    assert "is protected" in mynamo("table", "protect", "orders").stdout
+    assert "protected against deletion" in mynamo("table", "describe", "orders").stdout
+    refused = mynamo("table", "drop", "orders", "--yes", status=1).stderr
+    assert "Disable deletion protection first" in refused
+    assert "no longer" in mynamo("table", "protect", "orders", "--off").stdout
+    mynamo("table", "drop", "orders", "--yes")
+
+
 def test_put_and_get_are_exact(orders: Mynamo) -> None:
     number = "1234567890.1234567890123456789012345678"
     item = f'{{"customer": "ann", "at": 1.50, "n": {number}, "tags": {{"SS": ["a", "b"]}}}}'
@@ -117,6 +141,41 @@ def test_conditions_and_versions(orders: Mynamo) -> None:
     assert "--if-not-exists excludes --if-exists" in usage.stderr
 
 
+def test_expressions_decide_and_change(orders: Mynamo) -> None:
+    key = ("customer=ann", "at=1")
+    put(orders, '{"customer": "ann", "at": 1, "status": "open", "tags": {"SS": ["a"]}}')
+    done = orders(
+        "update", "orders", *key, "--return", "UPDATED_NEW",
+        "--expression", "SET price = :p, #s = :s ADD tags :t",
+        "--condition", "#s = :open", "--names", '{"#s": "status"}',
+        "--values", '{":p": 9.90, ":s": "paid", ":open": "open", ":t": {"SS": ["b"]}}',
+    ).stdout  # fmt: skip
+    assert exact(done.splitlines()[1]) == {
+        "price": Decimal("9.9"), "status": "paid", "tags": {"SS": ["a", "b"]},
+    }  # fmt: skip
+    refused = orders(
+        "delete", "orders", *key, "--condition", "price > :p", "--values", '{":p": {"N": "10"}}',
+        "--dynamodb-json", status=1,
+    ).stderr  # fmt: skip
+    assert refused.startswith('Error: The conditional request failed. The item is: {"at":{"N"')
+    assert '"price":{"N":"9.9"}' in refused
+    shown = put(orders, '{"customer": "ann", "at": 1}', "--return", "all_old")
+    assert shown["old"]["status"] == "paid"
+    assert shown["attributes"] == shown["old"]
+    gone = orders(
+        "delete", "orders", "customer=bob", "at=1", "--condition", "attribute_exists(at)", status=1
+    )
+    assert gone.stderr == (
+        "Error: Invalid ConditionExpression: Attribute name is a reserved keyword; reserved "
+        "keyword: at\n"
+    )
+    gone = orders(
+        "delete", "orders", "customer=bob", "at=1",
+        "--condition", "attribute_exists(customer)", status=1,
+    )  # fmt: skip
+    assert gone.stderr == "Error: The conditional request failed: there is no such item\n"
+
+
 def test_update_and_delete(orders: Mynamo) -> None:
     put(orders, '{"customer": "ann", "at": 1, "note": "x", "status": "open"}')
     orders("update", "orders", "customer=ann", "at=1", "--set", '{"price": 3}', "--remove", "note")
@@ -150,6 +209,29 @@ def test_query_sorts_pages_and_uses_local_indexes(orders: Mynamo) -> None:
     assert "--page-token" in shown.stderr
     projected = orders("query", "orders", "ann", "--projection", "price", "--limit", "1", "--json")
     assert json.loads(projected.stdout)["items"] == [{"price": -9}]
+
+
+def test_reads_with_expressions(orders: Mynamo) -> None:
+    for at in range(6):
+        put(orders, f'{{"customer": "ann", "at": {at}, "price": {at}, "deep": {{"l": [{at}]}}}}')
+    where = ("--filter", "#p > :p", "--names", '{"#p": "price"}', "--values", '{":p": 2}')
+    page = json.loads(orders("query", "orders", "ann", *where, "--limit", "5", "--json").stdout)
+    assert ([item["at"] for item in page["items"]], page["scanned_count"]) == ([3, 4], 5)
+    assert "of 6 read" in orders("query", "orders", "ann", *where).stderr
+    assert orders("query", "orders", "ann", *where, "--count").stdout == "3\n"
+    counted = json.loads(orders("scan", "orders", *where, "--count", "--json").stdout)
+    assert counted == {"count": 3, "scanned_count": 6}
+    text = orders(
+        "query", "orders", "--key-condition", "customer = :c AND #a >= :a",
+        "--names", '{"#a": "at"}', "--values", '{":c": "ann", ":a": 4}', "--lines",
+        "--projection", "at,deep.l[0]",
+    ).stdout  # fmt: skip
+    assert [json.loads(line) for line in text.splitlines()] == [
+        {"at": at, "deep": {"l": [at]}} for at in (4, 5)
+    ]
+    one = ("get", "orders", "customer=ann", "at=4", "--json", "--projection")
+    assert json.loads(orders(*one, "deep.l").stdout) == {"deep": {"l": [4]}}
+    assert json.loads(orders(*one, "#d", "--names", '{"#d": "at"}').stdout) == {"at": 4}
 
 
 def test_explain_names_one_shard(orders: Mynamo) -> None:
@@ -258,6 +340,12 @@ MISTAKES: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (("query", "orders", "a", "--index", "by_status", "--after", "x"), 1, "token"),
     (("update", "orders", "customer=a", "at=1"), 2, "say what to change"),
     (("update", "orders", "customer=a", "at=1", "--remove", "at"), 1, "part of the key"),
+    (("update", "orders", "a=1", "--expression", "SET a", "--remove", "b"), 2, "excludes --set"),
+    (("update", "orders", "customer=a", "at=1", "--expression", "SET a"), 1, "Syntax error"),
+    (("delete", "orders", "a=1", "--condition", "a", "--if-exists"), 2, "--condition excludes"),
+    (("put", "orders", "{}", "--condition", "#a", "--names", "x"), 1, "in --names, which is JSON"),
+    (("put", "orders", "{}", "--names", '{"#a": 5}'), 1, "#a must stand for the name"),
+    (("put", "orders", "{}", "--return", "all_new"), 2, "Invalid value for '--return'"),
     (("table", "create", "x1y", "--hash-key", "a", "--lsi", "by_p=p"), 1, "needs a table with"),
     (("table", "create", "x1y"), 2, "name the table and its --hash-key"),
     (("index", "add", "orders"), 2, "give one --lsi or one --gsi"),

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from mynamo.reader import Reader, begins_with, between, greater, less
+from mynamo.expressions import KeyCondition
+from mynamo.reader import Query, Reader, StoredReader, begins_with, between, greater, less
 from mynamo.reader import access as access_module
+from mynamo.reader.batches import item_statement
 from mynamo.reader.waiting import pending_statement
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
@@ -37,7 +39,10 @@ SCHEMA = {
     "hash_key": "h",
     "sort_key": "s",
     "local_indexes": [{"name": "local", "sort_key": "a"}],
-    "global_indexes": [{"name": "global", "hash_key": "g", "sort_key": "a"}],
+    "global_indexes": [
+        {"name": "global", "hash_key": "g", "sort_key": "a"},
+        {"name": "many", "hash_key": ["g", "k:N"], "sort_key": ["a", "b:N"]},
+    ],
 }
 
 
@@ -57,6 +62,8 @@ def items() -> list[dict[str, Any]]:
             "s": f"{number:05}",
             "g": BIG if number % 3 else f"g{number % 50}",
             "a": f"{number % 40:05}",
+            "k": 5,
+            "b": number % 7,
             "pad": "p" * 100,
         }
         for number in range(ROWS)
@@ -66,21 +73,25 @@ def items() -> list[dict[str, Any]]:
 def fill(cluster: Cluster) -> None:
     """Write rows by the thousand, all tables of a shard, and let the server count them."""
     table = cluster.table("orders")
-    local, global_ = table.index("local"), table.index("global")
-    names = (sql.main_table(table.id), sql.index_table(local), sql.index_table(global_))
+    local = table.index("local")
+    main = sql.main_table(table.id)
+    names = [main, *(sql.index_table(index) for index in table.indexes)]
     rows: dict[tuple[DynamoDBShard, str], list[tuple[Any, ...]]] = {}
     for number, item in enumerate(items(), 1):
         stored = to_stored(item)
         key, data = table.key_of(stored), dump_item(stored)
         own = cluster.shard_of(key.hash)
-        local_key, global_key = local.key_of(stored), global_.key_of(stored)
+        local_key = local.key_of(stored)
         assert local_key is not None
-        assert global_key is not None
-        rows.setdefault((own, names[0]), []).append((*key, number, data))
-        rows.setdefault((own, names[1]), []).append((key.hash, local_key.sort, key.sort))
-        rows.setdefault((cluster.shard_of(global_key.hash), names[2]), []).append(
-            (*global_key, *key, number, data)
+        rows.setdefault((own, main), []).append((*key, number, data))
+        rows.setdefault((own, sql.index_table(local)), []).append(
+            (key.hash, local_key.sort, key.sort)
         )
+        for index in table.global_indexes:
+            index_key = index.key_of(stored)
+            assert index_key is not None
+            place = (cluster.shard_of(index_key.hash), sql.index_table(index))
+            rows.setdefault(place, []).append((*index_key, *key, number, data))
     for (shard, name), values in rows.items():
         marks = f"({', '.join(['%s'] * len(values[0]))})"
         shard.run(
@@ -202,8 +213,46 @@ def query_reads(read: Reader) -> None:
                     assert token is not None
 
 
-def scan_reads(read: Reader) -> None:
+def several_attributes_reads(read: Reader) -> None:
+    """The same of an index whose keys have several attributes: about 25 items share each `a`."""
+    for sort in (None, {"a": "00004"}, between("00002", "02500"), greater("00001"),
+                 {"a": "00004", "b": less(6)}, {"a": "00007", "b": between(0, 5)},
+                 {"a": "00007", "b": greater(0)}):  # fmt: skip
+        for descending in (False, True):
+            token = None
+            for limit in (5, 3, 5):
+                page = read.query(
+                    "orders", {"g": BIG, "k": 5}, index="many", sort=sort, descending=descending,
+                    limit=limit, page_token=token,
+                )  # fmt: skip
+                assert page.count == limit
+                token = page.page_token
+                assert token is not None
+
+
+def filtered_reads(read: Reader) -> None:
+    """A filter is not the statement's business, nor does it read more."""
     for index in (None, "local", "global"):
+        page = read.query(
+            "orders", BIG, index=index, limit=50, filter="k = :none", values={":none": 0}
+        )
+        assert (page.count, page.scanned_count) == (0, 50)
+
+
+def stored_reads(cluster: Cluster) -> None:
+    """A page in DynamoDB's terms: no row is read for the sake of what lies behind it."""
+    read = StoredReader(cluster)
+    hashed = KeyCondition("g", "=", ({"S": BIG},))
+    start = None
+    for limit in (10, 400, 10):
+        query = Query("orders", "global", limit=limit, start=start, key_conditions=(hashed,))
+        page = read.query(query)
+        assert page.scanned_count == limit
+        start = page.last_key
+
+
+def scan_reads(read: Reader) -> None:
+    for index in (None, "local", "global", "many"):
         for segment, total in ((None, None), (1, 3)):
             token = None
             for limit in (10, 300, 10):
@@ -217,6 +266,11 @@ def scan_reads(read: Reader) -> None:
 
 def get_reads(read: Reader) -> None:
     assert read.get("orders", {"h": BIG, "s": "00001"}) is not None
+    keys = [{"h": BIG, "s": f"{number:05}"} for number in range(1, 200, 2)]
+    keys += [{"h": f"h{number}", "s": "none"} for number in range(20)]
+    assert [found is not None for found in read.batch_get("orders", keys)] == (
+        [True] * 100 + [False] * 20
+    )
 
 
 def test_every_read_goes_by_the_primary_key(
@@ -225,6 +279,9 @@ def test_every_read_goes_by_the_primary_key(
     read = Reader(cluster)
     with overhearing(monkeypatch) as heard:
         query_reads(read)
+        several_attributes_reads(read)
+        filtered_reads(read)
+        stored_reads(cluster)
         scan_reads(read)
         get_reads(read)
     assert len(heard) > 100
@@ -253,6 +310,7 @@ def test_a_table_that_has_just_grown_is_read_no_worse(
     read = Reader(cluster)
     with overhearing(monkeypatch) as heard:
         query_reads(read)
+        several_attributes_reads(read)
         scan_reads(read)
     assert check(heard) == {}
 
@@ -279,6 +337,19 @@ def test_a_row_constructor_is_found_out(cluster: Cluster, monkeypatch: pytest.Mo
 
 
 Spoil = Callable[[str], str]
+
+
+def careless_functions(table_id: int, keys: Any) -> Statement:
+    text, values = item_statement(table_id, keys)
+    return text.replace("hash = %s", "CONCAT(hash) = %s"), values
+
+
+def test_gets_that_walk_the_table_are_found_out(cluster: Cluster) -> None:
+    table = cluster.table("orders")
+    keys = [table.key_of(to_stored(item)) for item in items()[1:9:2]]
+    shard = cluster.shard_of(keys[0].hash)
+    assert check([(shard, item_statement(table.id, keys))]) == {}
+    assert check([(shard, careless_functions(table.id, keys))]) != {}
 
 
 @pytest.mark.parametrize(

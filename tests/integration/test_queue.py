@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.errors import CorruptData, ShardUnavailable
+from mynamo.errors import CorruptData, InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher
 from mynamo.log.clients import Message
 from mynamo.log.dead_letters import read_letters
@@ -164,6 +164,56 @@ def test_conditions_are_checked_when_a_command_is_applied(
         str(gone.command_id),
     }
     assert all("conditional request failed" in letter.reason for letter in letters)
+
+
+def test_expressions_wait_in_the_queue(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    add = producer.queued_update("orders", KEY, expression="ADD n :one", values={":one": 1})
+    capped: dict[str, Any] = {"condition": "#n < :cap", "names": {"#n": "n"}, "values": {":cap": 2}}
+    first = producer.queued_put("orders", KEY, condition="attribute_not_exists(id)")
+    kept = producer.queued_delete("orders", KEY, condition="attribute_not_exists(id)")
+    again = add.model_copy(update={"command_id": uuid.uuid4()})
+    over = producer.queued_update(
+        "orders", KEY, expression="ADD n :one", **{**capped, "values": {":cap": 2, ":one": 1}}
+    )
+    producer.publish(first, add, again, add, kept, over)
+    consume(cluster, publisher, 6)
+    ((_, item),) = items_of(cluster, orders).values()
+    assert item["n"] == {"N": "2"}
+    letters = read_letters(cluster.config.kafka)
+    assert {letter.letter_id for letter in letters} == {str(kept.command_id), str(over.command_id)}
+    assert {letter.reason for letter in letters} == {"The conditional request failed"}
+
+
+def test_a_queued_expression_is_checked_before_it_is_published(
+    orders: Table, producer: Producer
+) -> None:
+    for slip in (
+        producer.queued_update("orders", KEY, expression="SET a"),
+        producer.queued_update("orders", KEY, expression="REMOVE id"),
+        producer.queued_put("orders", KEY, condition="a = :undefined"),
+        producer.queued_delete("orders", KEY, condition="a = b", names={"#unused": "x"}),
+        producer.queued_put("orders", {**KEY, "price": "dear"}),
+        producer.queued_put("orders", {**KEY, "x": "x" * 410_000}),
+    ):
+        with pytest.raises(InvalidRequest):
+            producer.publish(slip)
+
+
+def test_a_message_with_a_bad_expression_becomes_a_letter(
+    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
+) -> None:
+    """Whoever publishes without this library may write anything."""
+    good = on_partition_0(cluster, producer)
+    bad = good.model_copy(update={"command_id": uuid.uuid4(), "condition_expression": "a ="})
+    publisher.send([raw(cluster, bad.dump())])
+    producer.publish(good)
+    consume(cluster, publisher, 2)
+    (letter,) = read_letters(cluster.config.kafka)
+    assert letter.letter_id == str(bad.command_id)
+    assert "Invalid ConditionExpression: Syntax error" in letter.reason
+    assert len(items_of(cluster, orders)) == 1
 
 
 def test_a_refused_command_stays_refused(

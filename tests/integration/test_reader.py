@@ -31,6 +31,7 @@ from mynamo.reader import (
     less,
     less_or_equal,
     reader,
+    reading,
 )
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import Binary
@@ -164,12 +165,13 @@ def test_get(cluster: Cluster, producer: Producer, read: Reader) -> None:
     assert isinstance(read.get("orders", {"h": "a", "s": 1})["x"]["y"][0], Binary)  # type: ignore[index]
     assert read.get("orders", {"h": "a", "s": 2}) is None
     assert read.get("orders", {"h": "a", "s": 1}, projection=["s", "none"]) == {"s": Decimal(1)}
-    with pytest.raises(InvalidItem, match="key of table orders is h and s"):
-        read.get("orders", {"h": "a", "s": 1, "x": 1})
-    with pytest.raises(InvalidItem, match="Missing the key s"):
-        read.get("orders", {"h": "a"})
-    with pytest.raises(InvalidItem, match="expected: N actual: S"):
-        read.get("orders", {"h": "a", "s": "1"})
+    for wrong in ({"h": "a", "s": 1, "x": 1}, {"h": "a"}, {"h": "a", "s": "1"}, {"h": 1, "x": 1}):
+        with pytest.raises(InvalidItem) as refused:
+            read.get("orders", wrong)
+        assert str(refused.value) == "The provided key element does not match the schema"
+        assert "h (type S) and s (type N)" in refused.value.__notes__[0]
+    with pytest.raises(InvalidItem, match="cannot contain an empty string value. Key: h$"):
+        read.get("orders", {"h": "", "s": 1})
     with pytest.raises(TableNotFound):
         read.get("nothing", {"h": "a"})
 
@@ -181,12 +183,14 @@ def test_requests_that_cannot_be(cluster: Cluster, read: Reader) -> None:
         read.query("orders", 5)
     with pytest.raises(InvalidItem, match="empty string"):
         read.query("orders", "")
-    with pytest.raises(InvalidItem, match="size limit of 2048"):
+    with pytest.raises(InvalidItem, match="size limit of2048"):
         read.query("orders", "x" * 2049)
     with pytest.raises(InvalidRequest, match="no sort key"):
         read.query("plain", "x", sort=equal(1))
-    with pytest.raises(InvalidRequest, match="begins_with"):
+    with pytest.raises(InvalidRequest, match="does not match schema type"):
         read.query("orders", "x", sort=begins_with("1"))
+    with pytest.raises(InvalidRequest, match="begins_with"):
+        read.query("orders", "x", sort=begins_with(1))
     with pytest.raises(InvalidRequest, match="upper bound"):
         read.query("orders", "x", sort=between(2, 1))
     for limit in (0, -1, "3"):
@@ -194,8 +198,6 @@ def test_requests_that_cannot_be(cluster: Cluster, read: Reader) -> None:
             read.query("orders", "x", limit=limit)  # type: ignore[arg-type]
     with pytest.raises(IndexNotFound, match="local, global"):
         read.query("orders", "x", index="none")
-    with pytest.raises(InvalidRequest, match="one string"):
-        read.query("orders", "x", projection="abc")
     with pytest.raises(InvalidRequest, match="at least one"):
         read.query("orders", "x", projection=[])
     with pytest.raises(InvalidRequest, match="belong together"):
@@ -363,7 +365,7 @@ def test_without_waiting_a_query_misses_the_write(
 ) -> None:
     """Negative control."""
     make(cluster)
-    monkeypatch.setattr(reader, "wait_until_applied", lambda *_: None)
+    monkeypatch.setattr(reading, "wait_until_applied", lambda *_: None)
     receipt = producer.put("orders", {"h": "x", "s": 1, "a": 1, "g": "x"})
     assert read.query("orders", "x", index="global", after=receipt, timeout=5).count == 0
 
@@ -410,7 +412,7 @@ def test_an_outdated_catalog_would_be_believed(
     cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: without the second attempt."""
-    monkeypatch.setattr(Reader, "_by_newest_catalog", lambda self, table, read: read())
+    monkeypatch.setattr(reader, "by_newest_catalog", lambda cluster, table, read: read())
     read = drop_and_make_again(cluster, other)
     with pytest.raises(MissingTable):
         read.query("orders", "x")

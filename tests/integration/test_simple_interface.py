@@ -177,7 +177,7 @@ def test_definitions_that_cannot_be(
         manager.insert("none", order(1))
     with pytest.raises(InvalidItem):
         manager.insert("order_table", order(1, price=20))
-    with pytest.raises(InvalidItem, match="expected: S actual: N"):
+    with pytest.raises(InvalidItem, match=r"order_id \(type S\)"):
         manager.get("order_table", {"order_id": 1, "create_date": "2023-01-01"})
     with pytest.raises(ConfigError, match="not both"):
         HashBasedShardManager()
@@ -203,6 +203,25 @@ def test_keys_of_other_types_and_names(manager: HashBasedShardManager) -> None:
     # 1 is not True, and a string is no number.
     assert [each["id"] for each in manager.get("events", {"flag": True})] == [1]
     assert manager.get("events", {"level": "3"}) == []
+
+
+def test_an_index_of_several_columns_serves_those_who_give_all_of_them(
+    manager: HashBasedShardManager, choices: pytest.LogCaptureFixture
+) -> None:
+    manager.create_table({"table": "shops", "hash_key": "id"})
+    columns = {"table": "shops", "index_column": ["country", "city", "floor:N"]}
+    assert manager.create_global_secondary_index(columns).name == "country_city_floor_gsi"
+    with pytest.raises(InvalidSchema, match="a local index has one column"):
+        manager.create_local_secondary_index(columns)
+    for number in range(6):
+        shop = {"id": str(number), "country": "fr", "city": f"c{number % 2}", "floor": number % 3}
+        manager.insert("shops", shop)
+    catch_up(manager.cluster, "shops")
+    found = manager.get("shops", {"country": "fr", "city": "c1", "floor": 2})
+    assert [shop["id"] for shop in found] == ["5"]
+    assert "global index country_city_floor_gsi" in choices.records[-1].getMessage()
+    assert len(manager.get("shops", {"country": "fr", "city": "c1"})) == 3
+    assert "scan" in choices.records[-1].getMessage()
 
 
 def test_a_local_index_of_a_full_table(manager: HashBasedShardManager) -> None:

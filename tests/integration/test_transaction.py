@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 
 from mynamo.errors import ConditionFailed, InvalidItem, MynamoError
+from mynamo.expressions import Update
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, version_is
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import LocalIndexSchema
@@ -169,6 +170,13 @@ def test_a_writer_that_missed_a_moved_slot_reads_the_catalog_again(
 # -- concurrency ----------------------------------------------------------------------
 
 
+@pytest.fixture
+def producers(engine_config: ClusterConfig, orders: Table) -> Iterator[list[Producer]]:
+    """As of four processes: what keeps their writes apart is MySQL's locks alone."""
+    with ExitStack() as stack:
+        yield [Producer(stack.enter_context(Cluster(engine_config))) for _ in range(4)]
+
+
 def hammer(threads: int, work: Callable[[int], object]) -> None:
     """Run work(0) ... work(threads - 1) at once; raises what one of them raised."""
     with ThreadPoolExecutor(threads) as pool:
@@ -176,10 +184,11 @@ def hammer(threads: int, work: Callable[[int], object]) -> None:
             done.result()
 
 
-def test_concurrent_puts_of_new_and_existing_keys(cluster: Cluster, orders: Table) -> None:
-    producer = Producer(cluster)
-
+def test_concurrent_puts_of_new_and_existing_keys(
+    cluster: Cluster, orders: Table, producers: list[Producer]
+) -> None:
     def work(number: int) -> None:
+        producer = producers[number % 4]
         for turn in range(12):
             own = {"id": f"own{number}", "at": str(turn), "price": turn}
             producer.put("orders", own)
@@ -191,12 +200,12 @@ def test_concurrent_puts_of_new_and_existing_keys(cluster: Cluster, orders: Tabl
     assert damage(cluster, orders) == []
 
 
-def test_concurrent_updates_of_one_item_all_take_effect(cluster: Cluster, orders: Table) -> None:
-    producer = Producer(cluster)
-
+def test_concurrent_updates_of_one_item_all_take_effect(
+    cluster: Cluster, orders: Table, producers: list[Producer]
+) -> None:
     def work(number: int) -> None:
         for turn in range(6):
-            producer.update("orders", KEY, set={f"a{number}_{turn}": turn})
+            producers[number % 4].update("orders", KEY, set={f"a{number}_{turn}": turn})
 
     hammer(8, work)
     ((_, item),) = items_of(cluster, orders).values()
@@ -220,27 +229,31 @@ def together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("locking", [True, False])
 def test_an_update_is_lost_only_without_the_row_lock(
-    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch, locking: bool
+    cluster: Cluster,
+    orders: Table,
+    producers: list[Producer],
+    monkeypatch: pytest.MonkeyPatch,
+    locking: bool,
 ) -> None:
-    producer = Producer(cluster)
-    producer.put("orders", KEY)
+    producers[0].put("orders", KEY)
     together(monkeypatch)
     if not locking:
         leave_out(monkeypatch, " FOR UPDATE")
-    hammer(2, lambda number: producer.update("orders", KEY, set={f"a{number}": 1}))
+    hammer(2, lambda number: producers[number].update("orders", KEY, set={f"a{number}": 1}))
     monkeypatch.undo()
     ((_, item),) = items_of(cluster, orders).values()
     assert ("a0" in item and "a1" in item) == locking
     assert (damage(cluster, orders) == []) == locking
 
 
-def test_one_of_many_conditional_puts_wins(cluster: Cluster, orders: Table) -> None:
-    producer = Producer(cluster)
+def test_one_of_many_conditional_puts_wins(
+    cluster: Cluster, orders: Table, producers: list[Producer]
+) -> None:
     won: list[int] = []
 
     def work(number: int) -> None:
         with suppress(ConditionFailed):
-            producer.put("orders", {**KEY, "price": number}, condition=MUST_NOT_EXIST)
+            producers[number % 4].put("orders", {**KEY, "price": number}, condition=MUST_NOT_EXIST)
             won.append(number)
 
     hammer(8, work)
@@ -276,18 +289,22 @@ def stored(price: int | None = None, /, **key: str) -> dict[str, dict[str, Any]]
     return item if price is None else item | {"price": {"N": str(price)}}
 
 
+def setting(**attributes: dict[str, Any]) -> Update:
+    return Update.setting(attributes, ())
+
+
 def test_a_batch_applies_writes_to_one_item_in_their_order(cluster: Cluster, orders: Table) -> None:
     key = stored(**KEY)
     requests = [
         WriteRequest("orders", "PUT", stored(1, **KEY), condition=MUST_NOT_EXIST),
         WriteRequest("orders", "PUT", stored(2, **KEY), condition=MUST_NOT_EXIST),
-        WriteRequest("orders", "UPDATE", key, set={"price": {"N": "3"}, "x": {"S": "y"}}),
+        WriteRequest("orders", "UPDATE", key, setting(price={"N": "3"}, x={"S": "y"})),
         WriteRequest("orders", "PUT", stored(0, id="other", at="1")),
-        WriteRequest("orders", "UPDATE", key, set={"at": {"S": "2"}}),
+        WriteRequest("orders", "UPDATE", key, setting(at={"S": "2"})),
         WriteRequest("nowhere", "DELETE", key),
         WriteRequest("orders", "DELETE", key),
         WriteRequest("orders", "DELETE", key),
-        WriteRequest("orders", "UPDATE", key, set={"price": {"N": "4"}}),
+        WriteRequest("orders", "UPDATE", key, setting(price={"N": "4"})),
     ]
     outcomes = [outcome for _, outcome in apply(cluster, requests)]
     refused = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Refused)]

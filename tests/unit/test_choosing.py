@@ -24,8 +24,8 @@ def indexes(draw: Any) -> list[Index]:
     for number in range(draw(st.integers(0, 4))):
         kind = draw(st.sampled_from(["LSI", "GSI"]))
         names = ["a", "b", "a:N", "b:N"]
-        hash_key = "h" if kind == "LSI" else draw(st.sampled_from(names))
-        free = [n for n in names if n[0] != hash_key[0]]
+        hash_key = "h" if kind == "LSI" else draw(st.sampled_from([*names, "a+c", "c+b:N"]))
+        free = [n for n in names if n[0] not in hash_key]
         sort_key = draw(st.sampled_from(free if kind == "LSI" else [*free, None]))
         made.append(
             index_of(
@@ -83,8 +83,8 @@ def test_no_item_is_missed(situation: tuple[Table, list[StoredItem], StoredItem]
 
 def test_half_of_an_index_key_would_miss_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a sparse index chosen by its hash key alone."""
-    monkeypatch.setattr(choosing, "_serves", lambda index, given: index.hash_key.name in given)
-    monkeypatch.setattr(choosing, "_keys", lambda index: frozenset({index.hash_key.name}))
+    monkeypatch.setattr(choosing, "_serves", lambda index, given: index.hash_keys[0].name in given)
+    monkeypatch.setattr(choosing, "_keys", lambda index: frozenset({index.hash_keys[0].name}))
     items = [to_stored({"h": "1", "s": "1", "g": "x"})]
     given_ = to_stored({"g": "x"})
     choice = choose(table_of(index_of("GSI", "g", "a")), given_)
@@ -95,6 +95,7 @@ def test_half_of_an_index_key_would_miss_items(monkeypatch: pytest.MonkeyPatch) 
 LSI = index_of("LSI", "h", "a", number=1)
 GSI = index_of("GSI", "g", None, number=2)
 GSI_SORTED = index_of("GSI", "g", "a", number=3)
+SEVERAL = index_of("GSI", "g+x", "y:N+z", number=5)
 NUMBERS = index_of("GSI", "g:N", None, number=4)
 
 
@@ -119,6 +120,16 @@ def test_the_cheapest_is_chosen(given_: dict[str, Any], expected: str) -> None:
 
 def test_a_table_without_sort_key_finds_its_item_by_the_hash_key() -> None:
     assert str(choose(table_of(sort_key=None), to_stored({"h": "1", "c": "x"}))) == "item"
+
+
+def test_an_index_with_several_attributes_in_its_keys_serves_only_all_of_them() -> None:
+    table = table_of(GSI, SEVERAL)
+    whole = {"g": "1", "x": "2", "y": 3, "z": "4"}
+    choice = choose(table, to_stored(whole))
+    assert (choice.index, choice.settled) == (SEVERAL, frozenset(whole))
+    for name in ("x", "y", "z"):
+        part = {other: value for other, value in whole.items() if other != name}
+        assert str(choose(table, to_stored(part))) == "global index index_2"
 
 
 def test_the_type_of_a_value_decides() -> None:

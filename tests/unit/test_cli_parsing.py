@@ -98,15 +98,27 @@ def test_index_specifications() -> None:
     assert (local.name, local.sort_key.name, local.sort_key.type) == ("by_price", "price", "N")
     assert local.projection.type == "ALL"
     both = parse_global_index("by_status=status,at:N:INCLUDE(price, note)")
-    assert both.hash_key == KeyAttribute(name="status", type="S")
-    assert both.sort_key == KeyAttribute(name="at", type="N")
+    assert both.hash_key == (KeyAttribute(name="status", type="S"),)
+    assert both.sort_key == (KeyAttribute(name="at", type="N"),)
     assert both.projection.attributes == ("price", "note")
     keys_only = parse_global_index("by_city=city:KEYS_ONLY")
-    assert (keys_only.hash_key.name, keys_only.sort_key) == ("city", None)
+    assert [key.name for key in keys_only.hash_key] == ["city"]
+    assert keys_only.sort_key == ()
     assert keys_only.projection.type == "KEYS_ONLY"
 
 
-@pytest.mark.parametrize("text", ["by_price", "by_price=", "by_x=a,b,c", "by_x=a,", "by_x=,a"])
+def test_keys_of_several_attributes() -> None:
+    place = parse_global_index("by_place=country + city,year:N+month:N:INCLUDE(name)")
+    assert [(key.name, key.type) for key in place.hash_key] == [("country", "S"), ("city", "S")]
+    assert [(key.name, key.type) for key in place.sort_key] == [("year", "N"), ("month", "N")]
+    assert place.projection.attributes == ("name",)
+    with pytest.raises(InvalidSchema, match="maximum allowed number of RANGE key attributes"):
+        parse_global_index("by_x=a,b+c+d+e+f")
+
+
+@pytest.mark.parametrize(
+    "text", ["by_price", "by_price=", "by_x=a,b,c", "by_x=a,", "by_x=,a", "by_x=a+,b", "by_x=a,+b"]
+)
 def test_what_is_no_index_specification(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not an index; write NAME="):
         parse_global_index(text)

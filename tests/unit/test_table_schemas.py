@@ -61,7 +61,7 @@ def test_the_limits_on_indexes_are_inclusive() -> None:
         ({"sort_key": "order_id"}, "both the hash key and the sort key"),
         ({"global_indexes": [gsi(1), gsi(1)]}, "duplicate index name: global1"),
         ({"local_indexes": [lsi(1)], "global_indexes": [gsi(1, name="local1")]}, "duplicate"),
-        ({"global_indexes": [gsi(1, sort_key="g1")]}, "both keys of index global1"),
+        ({"global_indexes": [gsi(1, sort_key="g1")]}, "two keys of index global1"),
         ({"global_indexes": [gsi(1, hash_key="created:S")]}, "type N in one place and S"),
         ({"global_indexes": [gsi(1, projection={"type": "INCLUDE"})]}, "must name attributes"),
         (
@@ -105,3 +105,50 @@ def test_a_schema_is_accepted_as_it_is() -> None:
     assert schema.global_indexes == (
         GlobalIndexSchema(name="global1", hash_key=KeyAttribute(name="g1")),
     )
+
+
+def test_index_keys_of_several_attributes() -> None:
+    index = GlobalIndexSchema.model_validate(
+        {"name": "places", "hash_key": ["country", "city"], "sort_key": ["year:N", "street"]}
+    )
+    assert [key.name for key in index.hash_key] == ["country", "city"]
+    assert [key.type for key in index.sort_key] == ["N", "S"]
+    assert GlobalIndexSchema.model_validate(index.model_dump()) == index
+    assert GlobalIndexSchema.model_validate_json(index.model_dump_json()) == index
+
+
+def test_one_attribute_is_written_as_before() -> None:
+    dumped = GlobalIndexSchema.model_validate(gsi(1)).model_dump()
+    assert dumped["hash_key"] == {"name": "g1", "type": "S"}
+    assert dumped["sort_key"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hash_key": list("abcde")}, "maximum allowed number of HASH key attributes"),
+        ({"sort_key": list("abcde")}, "maximum allowed number of RANGE key attributes"),
+        ({"hash_key": []}, "the hash key of index global1 must have an attribute"),
+        ({"hash_key": ["a", "b"], "sort_key": ["c", "a"]}, "two keys of index global1"),
+        ({"hash_key": ["a", "a:N"]}, "two keys of index global1 have the name 'a'"),
+        ({"hash_key": ["a", "created:S"]}, "type N in one place and S"),
+        ({"sort_key": ["a", "b:X"]}, "the type after the colon"),
+    ],
+)
+def test_index_keys_that_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidSchema, match=complaint):
+        TableSchema.parse(definition(global_indexes=[gsi(1, **changes)]))
+
+
+def test_four_and_four_attributes_are_the_most() -> None:
+    full = gsi(1, hash_key=list("abcd"), sort_key=list("efgh"))
+    (index,) = TableSchema.parse(definition(global_indexes=[full])).global_indexes
+    assert (len(index.hash_key), len(index.sort_key)) == (4, 4)
+
+
+@pytest.mark.parametrize("part", ["hash_key", "sort_key"])
+def test_tables_and_local_indexes_have_one_attribute_in_each_key(part: str) -> None:
+    with pytest.raises(InvalidSchema, match=part):
+        TableSchema.parse(definition(**{part: ["a", "b"]}))
+    with pytest.raises(InvalidSchema, match="sort_key"):
+        TableSchema.parse(definition(local_indexes=[lsi(1, sort_key=["a", "b"])]))

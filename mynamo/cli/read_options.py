@@ -1,0 +1,119 @@
+"""The options that `mynamo get`, `query` and `scan` share, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from mynamo.cli.context import as_json, dynamodb_json, names
+from mynamo.cli.placeholders import (
+    expression_names,
+    expression_values,
+    read_names,
+    read_values,
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PAGE_ITEMS = 100
+
+
+def paths(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> str | tuple[str, ...] | None:
+    """Paths joined by commas; one that has placeholders is an expression as it stands."""
+    return text if text is not None and "#" in text else names(context, parameter, text)
+
+
+def seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+    """A time to wait."""
+    if math.isnan(value) or value < 0:
+        raise click.BadParameter(f"{value} is not a number of seconds from 0 on")
+    return value
+
+
+projection = click.option(
+    "--projection", callback=paths, metavar="A,B.C", help="Only these attributes, or parts of them."
+)
+waiting = (
+    click.option(
+        "--after", multiple=True, metavar="TOKEN", help="Wait until the GSI has applied this write."
+    ),
+    click.option(
+        "--timeout", type=float, default=5.0, show_default=True, callback=seconds,
+        help="Seconds to wait for --after.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is printed, and how.
+
+    Attributes:
+        limit: items per page.
+        page_token: where to begin.
+        count: only how many items there are, on all pages.
+        lines: all pages, an item per line.
+    """
+
+    limit: int
+    page_token: str | None
+    count: bool
+    lines: bool
+    dynamodb_json: bool
+    as_json: bool
+
+
+def paging(command: Command) -> Command:
+    """Add the options of everything that answers with pages of items."""
+    for option in (
+        as_json,
+        dynamodb_json,
+        click.option(
+            "--lines", is_flag=True,
+            help="Print all pages, an item per line, as `mynamo load` reads them.",
+        ),
+        click.option("--count", is_flag=True, help="Print how many items there are in all."),
+        click.option("--page-token", metavar="TOKEN", help="Go on where a page ended."),
+        click.option(
+            "--limit", type=click.IntRange(1), metavar="N",
+            help=f"Items to read per page.  [default: {PAGE_ITEMS}]",
+        ),
+        projection,
+        expression_values,
+        expression_names,
+        click.option(
+            "--filter", metavar="TEXT",
+            help="Only items for which this DynamoDB filter expression holds.",
+        ),
+        *reversed(waiting),
+        click.option("--index", metavar="NAME", help="An index in place of the table."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def read_paging(options: dict[str, Any]) -> Shown:
+    """What the options of `paging` say; what remains are arguments of the reader's calls.
+
+    Raises:
+        click.UsageError: two options exclude each other.
+        InvalidItem: see `read_names` and `read_values`.
+    """
+    count, lines, limit = (options.pop(name) for name in ("count", "lines", "limit"))
+    if count and (lines or limit or options["projection"]):
+        raise click.UsageError(
+            "--count prints one number for all pages: leave out --lines, --limit and --projection"
+        )
+    shown = Shown(
+        limit or PAGE_ITEMS, options.pop("page_token"), count, lines,
+        options.pop("dynamodb_json"), options.pop("as_json"),
+    )  # fmt: skip
+    options["names"] = read_names(options.pop("expression_names"))
+    options["values"] = read_values(options.pop("expression_values"), shown.dynamodb_json)
+    return shown

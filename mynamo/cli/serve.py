@@ -1,0 +1,128 @@
+"""`mynamo serve`: DynamoDB's API over HTTP, until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+from typing import Any
+
+import click
+
+from mynamo.cli.context import load_config, opened
+from mynamo.cli.workers import log_level, start_logging, stop_on_signals
+from mynamo.errors import ConfigError
+from mynamo.schemas.gateway import GatewayConfig
+
+SERVING = "DynamoDB's API on "
+"""How the first line begins that it prints; then the address follows."""
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Of the API.  [default: 8000]")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+    help="Processes that share the port.",
+)  # fmt: skip
+@click.option("--no-auth", is_flag=True, help="Accept any credentials; on this machine only.")
+@click.option(
+    "--open-to-network", is_flag=True,
+    help="With --no-auth: serve other machines too. Whoever reaches the port can do anything.",
+)  # fmt: skip
+@log_level
+def serve(
+    port: int | None,
+    host: str | None,
+    workers: int,
+    no_auth: bool,
+    open_to_network: bool,
+    log_level: str,
+) -> None:
+    """Serve DynamoDB's API over HTTP, until SIGTERM or Ctrl-C.
+
+    Any AWS SDK can talk to it once its endpoint is set. Requests must be signed with one of
+    the key pairs under [gateway] in the configuration file; region, limits and a certificate
+    for HTTPS are set there too. Run several, behind a load balancer: they share nothing.
+    GSIs are filled by the workers (`mynamo writer`, `mynamo indexer`).
+
+    \b
+    Examples:
+      mynamo serve
+      mynamo serve --host 0.0.0.0 --port 443 --workers 4
+    """
+    start_logging(log_level)
+    config = _configured(port=port, host=host)
+    _refuse_if_open(config, no_auth, open_to_network)
+    _allow_many_files()
+    from mynamo.gateway.processes import run_processes
+    from mynamo.gateway.server import listen, tls_context
+
+    tls_context(config)
+    listener = listen(config)
+    _announce(config, listener, no_auth)
+    if workers == 1:
+        _work(config, listener, no_auth)
+        return
+    status = run_processes(workers, lambda: _work(config, listener, no_auth))
+    click.get_current_context().exit(status)
+
+
+def _work(config: GatewayConfig, listener: socket.socket, no_auth: bool) -> int:
+    from mynamo.gateway.serving import serve as serve_until
+
+    stop = stop_on_signals()
+    with opened(patient=True) as cluster:
+        serve_until(cluster, config, listener, stop, verify=not no_auth)
+    return 0
+
+
+def _configured(**options: Any) -> GatewayConfig:
+    given = {name: value for name, value in options.items() if value is not None}
+    return load_config().gateway.model_copy(update=given)
+
+
+def _refuse_if_open(config: GatewayConfig, no_auth: bool, open_to_network: bool) -> None:
+    """Nobody shall serve a network without authentication by oversight."""
+    if not no_auth and not config.credentials:
+        raise ConfigError(
+            "no credentials are configured, so no request could be signed: add\n"
+            '  [gateway]\n  credentials = [{ access_key_id = "...", secret_access_key = "..." }]\n'
+            "to the configuration file, or, to try things out on this machine, use --no-auth"
+        )
+    if no_auth and not open_to_network and not _is_loopback(config.host):
+        raise ConfigError(
+            f"--no-auth lets everyone who reaches {config.host} read and write all tables; "
+            "listen on 127.0.0.1, or say --open-to-network too if that is meant"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _announce(config: GatewayConfig, listener: socket.socket, no_auth: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    pairs = len(config.credentials)
+    who = (
+        "any credentials are accepted"
+        if no_auth
+        else f"requests must be signed with {'the' if pairs == 1 else 'one of the'} configured "
+        f"key pair{'' if pairs == 1 else 's'}"
+    )
+    scheme = "https" if config.cert else "http"
+    click.echo(f"{SERVING}{scheme}://{shown}:{port} (region {config.region}; {who})")
+
+
+def _allow_many_files() -> None:
+    """Each client is an open file; the usual limit of 1024 is for programs that poll badly."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, 65_536), hard))

@@ -1,0 +1,163 @@
+"""The syntax of condition, filter and key condition expressions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from mynamo.expressions.lexer import END
+from mynamo.expressions.parser import FUNCTIONS, MISUSED, UPDATE_FUNCTIONS, Parser
+from mynamo.expressions.syntax import (
+    Call,
+    ConditionSyntax,
+    Connective,
+    Negation,
+    OperandSyntax,
+)
+
+__all__ = ["condition_syntax"]
+
+_COMPARATORS = frozenset({"=", "<>", "<", "<=", ">", ">="})
+_PRECEDENCE = {"OR": 1, "AND": 2, "NOT": 3}
+_CACHED = 1024
+
+
+@lru_cache(_CACHED)
+def condition_syntax(text: str) -> ConditionSyntax:
+    """The tree of a condition.
+
+    Raises:
+        InvalidExpression: DynamoDB's message, without the name of the parameter.
+    """
+    parser = _ConditionParser(text)
+    condition = parser.condition()
+    parser.finish()
+    return condition
+
+
+class _ConditionParser(Parser):
+    """Puts conditions together as operators come in: NOT before AND before OR."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._conditions: list[ConditionSyntax] = []
+        # Operators still without their right side, and the numbers of the "(" of open groups.
+        self._waiting: list[str | int] = []
+
+    def condition(self) -> ConditionSyntax:
+        """Read up to where no condition can go on."""
+        tokens = self.tokens
+        while True:
+            while tokens.kind in ("NOT", "("):
+                at = tokens.at
+                self._waiting.append(self.operator() if tokens.kind == "NOT" else at)
+                if self._waiting[-1] == at:
+                    tokens.take()
+            self._conditions.append(self._test())
+            self.check_groups()
+            while tokens.kind == ")":
+                self._join(0)
+                if not self._waiting:
+                    raise tokens.error()
+                self.close_group(self._open_group())
+                self.check_groups()
+            if tokens.kind not in ("AND", "OR"):
+                break
+            self._join(_PRECEDENCE[tokens.kind])
+            self._waiting.append(self.operator())
+        self._join(0)
+        if self._waiting or tokens.kind != END:
+            raise tokens.error()
+        return self._conditions.pop()
+
+    def _open_group(self) -> int:
+        opened = self._waiting.pop()
+        assert isinstance(opened, int)  # noqa: S101
+        return opened
+
+    def _join(self, precedence: int) -> None:
+        """Give the operators that bind at least so strongly their right sides."""
+        waiting = self._waiting
+        while waiting:
+            operator = waiting[-1]
+            if isinstance(operator, int) or _PRECEDENCE[operator] < precedence:
+                return
+            waiting.pop()
+            right = self._conditions.pop()
+            if operator == "NOT":
+                self._conditions.append(_negated(right))
+            else:
+                left = self._conditions.pop()
+                parts = (*_parts(operator, left), *_parts(operator, right))
+                self._conditions.append(Connective(operator, parts))
+
+    def _test(self) -> Call:
+        """A comparison, BETWEEN, IN or a function."""
+        tokens = self.tokens
+        start = tokens.at
+        left = self.operand()
+        while tokens.kind == ")" and self._waiting and self._waiting[-1] == start - 1:
+            # The group held this operand alone: `(a) = :v`.
+            self.close_group(self._open_group())
+            start -= 1
+        kind = tokens.kind
+        if kind not in _COMPARATORS and kind not in ("BETWEEN", "IN"):
+            if not isinstance(left, Call):
+                raise tokens.error()
+            self._check(left, left.operator != "size")
+            return left
+        self.check_groups()
+        self._check_operand(left)
+        at = tokens.at
+        operator = self.operator()
+        if kind == "BETWEEN":
+            low = self._right_side()
+            tokens.take_one("AND")
+            return Call(operator, (left, low, self._right_side()), at)
+        if kind == "IN":
+            return Call(operator, (left, *self._choices()), at)
+        return Call(operator, (left, self._right_side()), at)
+
+    def _choices(self) -> list[OperandSyntax]:
+        self.tokens.take_one("(")
+        choices = [self._right_side()]
+        while self.tokens.kind == ",":
+            self.tokens.take()
+            choices.append(self._right_side())
+        self.tokens.take_one(")")
+        return choices
+
+    def _right_side(self) -> OperandSyntax:
+        operand = self.operand()
+        self.check_groups()
+        self._check_operand(operand)
+        return operand
+
+    def _check_operand(self, operand: OperandSyntax) -> None:
+        if isinstance(operand, Call):
+            self._check(operand, operand.operator == "size")
+
+    def _check(self, call: Call, in_place: bool) -> None:
+        function = call.operator
+        if function not in FUNCTIONS:
+            self.fault(call.at, f"Invalid function name; function: {function}")
+        elif function in UPDATE_FUNCTIONS:
+            self.fault(
+                call.at,
+                f"The function is not allowed in a condition expression; function: {function}",
+            )
+        elif not in_place:
+            self.fault(call.at, MISUSED + function)
+
+
+def _negated(condition: ConditionSyntax) -> ConditionSyntax:
+    """NOT and a condition; the third NOT in a row cancels the second, so that no tree is
+    deep without a reason."""
+    if isinstance(condition, Negation) and isinstance(condition.part, Negation):
+        return condition.part
+    return Negation(condition)
+
+
+def _parts(operator: str, condition: ConditionSyntax) -> tuple[ConditionSyntax, ...]:
+    if isinstance(condition, Connective) and condition.operator == operator:
+        return condition.parts
+    return (condition,)

@@ -1,0 +1,200 @@
+"""What all kinds of expressions share: paths, operands, functions, parentheses, limits.
+
+A parser by hand: no recursion, so no text can exhaust the stack, and errors where
+DynamoDB finds them. Observed of DynamoDB, in this order: the size of the text, its syntax
+and redundant parentheses, then names and functions as they come in the text, then the
+number of operators; only then do placeholders matter.
+"""
+
+from __future__ import annotations
+
+from mynamo.errors import InvalidExpression
+from mynamo.expressions.lexer import (
+    END,
+    INDEX,
+    NAME,
+    NAME_PLACEHOLDER,
+    VALUE_PLACEHOLDER,
+    Tokens,
+)
+from mynamo.expressions.reserved import RESERVED_WORDS
+from mynamo.expressions.syntax import Call, OperandSyntax, PathSyntax, ValueSyntax
+from mynamo.schemas.values import utf8_size
+
+__all__ = ["FUNCTIONS", "UPDATE_FUNCTIONS", "Parser", "check_size"]
+
+MAX_SIZE = 4096
+"""UTF-8 bytes of an expression."""
+MAX_OPERATORS = 300
+"""Operators and functions in an expression: Developer Guide, "Quotas"."""
+MAX_INDEX = 2**31 - 1
+
+CONDITION_FUNCTIONS = frozenset(
+    {
+        "attribute_exists",
+        "attribute_not_exists",
+        "attribute_type",
+        "begins_with",
+        "contains",
+        "size",
+    }
+)
+UPDATE_FUNCTIONS = frozenset({"if_not_exists", "list_append"})
+FUNCTIONS = CONDITION_FUNCTIONS | UPDATE_FUNCTIONS
+
+MISUSED = "The function is not allowed to be used this way in an expression; function: "
+
+
+def check_size(text: str) -> None:
+    """Raises InvalidExpression if a text is empty or over 4 KB."""
+    if not text:
+        raise InvalidExpression("The expression can not be empty;")
+    if len(text) * 4 > MAX_SIZE and (size := utf8_size(text)) > MAX_SIZE:
+        raise InvalidExpression(
+            f"Expression size has exceeded the maximum allowed size; expression size: {size}"
+        )
+
+
+class Parser:
+    """Reads the parts of an expression from its tokens.
+
+    Errors that DynamoDB looks for only once the syntax is right wait in it for `finish`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.tokens = Tokens(text)
+        self._operators = 0
+        self._faults: list[tuple[int, str]] = []
+        self._redundant = False
+        self._last_group = (-1, -1)
+
+    def finish(self) -> None:
+        """Check that the text ends here and is right as far as it alone can tell.
+
+        Raises:
+            InvalidExpression: it is not.
+        """
+        if self.tokens.kind != END:
+            raise self.tokens.error()
+        if self._faults:
+            raise InvalidExpression(min(self._faults)[1])
+        if self._operators > MAX_OPERATORS:
+            raise InvalidExpression(
+                f"The expression contains too many operators; operator count: {MAX_OPERATORS + 1}"
+            )
+
+    def path(self) -> PathSyntax:
+        """A document path: `a.b[0]`."""
+        tokens = self.tokens
+        parts: list[str | int] = [self._name()]
+        plain = type(parts[0]) is str and parts[0][0] != "#"
+        while True:
+            if tokens.kind == ".":
+                tokens.take()
+                name = self._name()
+                plain = plain and name[0] != "#"
+                parts.append(name)
+            elif tokens.kind == "[":
+                tokens.take()
+                parts.append(self._index())
+                tokens.take_one("]")
+            else:
+                return PathSyntax(tuple(parts), plain)
+
+    def operand(self) -> OperandSyntax:
+        """A path, a value or a function, maybe in parentheses."""
+        tokens = self.tokens
+        unfinished: list[int | Call] = []  # groups by the number of their "(", and functions
+        while True:
+            kind = tokens.kind
+            if kind == "(":
+                unfinished.append(tokens.at)
+                tokens.take()
+                continue
+            if kind == NAME and tokens.following() == "(":
+                self._count()
+                unfinished.append(Call(tokens.take(), (), tokens.at - 1))
+                tokens.take()
+                continue
+            operand: OperandSyntax = self.value() if kind == VALUE_PLACEHOLDER else self.path()
+            while unfinished:
+                opened = unfinished.pop()
+                if isinstance(opened, int):
+                    self.close_group(opened)
+                    continue
+                call = Call(opened.operator, (*opened.operands, operand), opened.at)
+                self._check_operand(operand)
+                if tokens.kind == ",":
+                    tokens.take()
+                    unfinished.append(call)
+                    break
+                tokens.take_one(")")
+                operand = call
+            else:
+                return operand
+
+    def close_group(self, opened: int) -> None:
+        """Read the ")" of a group.
+
+        Args:
+            opened: the number of its "(".
+        """
+        closed = self.tokens.at
+        self.tokens.take_one(")")
+        if self._last_group == (opened + 1, closed - 1):
+            self._redundant = True
+        self._last_group = (opened, closed)
+
+    def check_groups(self) -> None:
+        """Raises InvalidExpression if there was a group with nothing but a group in it."""
+        if self._redundant:
+            raise InvalidExpression("The expression has redundant parentheses;")
+
+    def operator(self) -> str:
+        """Read an operator and count it: its text in capitals."""
+        self._count()
+        return self.tokens.take().upper()
+
+    def fault(self, at: int, message: str) -> None:
+        """Note what is wrong with token number `at`, for when the syntax is known to be right."""
+        self._faults.append((at, message))
+
+    def _check_operand(self, operand: OperandSyntax) -> None:
+        """Note a fault if it is a function that cannot be the operand of another."""
+        raise NotImplementedError
+
+    def value(self) -> ValueSyntax:
+        """A value's placeholder."""
+        if self.tokens.kind != VALUE_PLACEHOLDER:
+            raise self.tokens.error()
+        return ValueSyntax(self.tokens.take())
+
+    def _count(self) -> None:
+        self._operators += 1
+
+    def _name(self) -> str:
+        kind = self.tokens.kind
+        if kind == NAME_PLACEHOLDER:
+            return self.tokens.take()
+        if kind != NAME:
+            raise self.tokens.error()
+        name = self.tokens.take()
+        if name.upper() in RESERVED_WORDS:
+            self.fault(
+                self.tokens.at - 1,
+                f"Attribute name is a reserved keyword; reserved keyword: {name}",
+            )
+        return name
+
+    def _index(self) -> int:
+        if self.tokens.kind != INDEX:
+            raise self.tokens.error()
+        digits = self.tokens.take()
+        # A text has at most 4096 digits, which int() takes; longer ones are out of range anyway.
+        if len(digits) > len(str(MAX_INDEX)) or int(digits) > MAX_INDEX:
+            self.fault(
+                self.tokens.at - 1,
+                f"List index is not within the allowable range; index: [{digits}]",
+            )
+            return MAX_INDEX
+        return int(digits)

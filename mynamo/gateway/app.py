@@ -1,0 +1,184 @@
+"""DynamoDB's protocol on HTTP: what stands between a request's bytes and `Service.call`.
+
+In DynamoDB's order: the method, the content type, the JSON, the operation's name, the
+signature, and then the operation itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Container, Mapping
+from typing import Protocol
+
+import orjson
+
+from mynamo.gateway.cors import Cors
+from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.http_bodies import checksum, compressed, decompressed
+from mynamo.gateway.http_messages import Request, Response
+from mynamo.gateway.json_input import parse
+from mynamo.schemas.gateway import GatewayConfig
+
+log = logging.getLogger(__name__)
+
+JSON = "application/x-amz-json-1.0"
+CONTENT_TYPES = frozenset({JSON, "application/json"})
+TARGET_PREFIX = "DynamoDB_20120810."
+HEALTH_PATHS = frozenset({"/health", "/healthz"})
+EARLY_LOOK_BYTES = 64 * 1024
+
+_random = random.Random()  # noqa: S311 - ids need to differ, not to be secret
+os.register_at_fork(after_in_child=_random.seed)  # processes that share a port differ too
+
+
+class Answered(Protocol):
+    """What an operation answers: `mynamo.gateway.service.Answer`."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+    @property
+    def body(self) -> bytes:
+        """JSON."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that the operation sets."""
+
+
+class Caller(Protocol):
+    """What answers operations: `mynamo.gateway.service.Service`."""
+
+    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """Answer one request; never raises."""
+
+
+class Authenticator(Protocol):
+    """What checks who sent a request: `mynamo.gateway.auth.Signatures` or `AnyCredentials`."""
+
+    def check(self, request: Request) -> None:
+        """Raises ServiceError unless the request may be answered."""
+
+
+class HealthCheck(Protocol):
+    """What knows how the servers are: `mynamo.gateway.health.Health`."""
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Whether all is well, and the details."""
+
+
+class App:
+    """Answers HTTP requests. Safe to share between threads.
+
+    Args:
+        caller: what answers operations.
+        authenticator: what checks signatures.
+        health: what the health endpoint reports.
+        cors: which web pages may call.
+        config: region and limits.
+        operations: names that exist.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        authenticator: Authenticator,
+        health: HealthCheck,
+        cors: Cors,
+        config: GatewayConfig,
+        operations: Container[str],
+    ) -> None:
+        self._caller = caller
+        self._authenticator = authenticator
+        self._health = health
+        self._cors = cors
+        self._operations = operations
+        self._body_limit = config.limits.body_bytes
+        self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request, whatever it is."""
+        request_id = new_request_id()
+        try:
+            response = self._route(request)
+        except ServiceError as error:
+            response = _refusal(error)
+        except Exception:
+            log.exception("request %s failed in a way nobody foresaw", request_id)
+            response = _refusal(ServiceError("InternalServerError", "Internal server error", 500))
+        return self._finished(request, response, request_id)
+
+    def overloaded(self, request: Request) -> Response:
+        """Ask the client to come again; SDKs do so by themselves after a moment."""
+        error = ServiceError(
+            "ServiceUnavailableException",
+            "Service is temporarily unavailable: too many requests at a time",
+            503,
+        )
+        return self._finished(request, _refusal(error), new_request_id())
+
+    def _route(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(200)
+        if request.method in ("GET", "HEAD"):
+            if request.target.partition("?")[0] in HEALTH_PATHS:
+                return self._health_report()
+            return Response(200, self._greeting, {"content-type": "text/plain"})
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method != "POST" or content_type not in CONTENT_TYPES:
+            return Response(404, b"<UnknownOperationException/>\n")
+        return self._operation(request)
+
+    def _operation(self, request: Request) -> Response:
+        self._cors.check(request)
+        target = request.headers.get("x-amz-target", "")
+        known = target.startswith(TARGET_PREFIX)
+        operation = target.removeprefix(TARGET_PREFIX)
+        known = known and operation in self._operations
+        try:
+            self._authenticator.check(request)
+        except ServiceError:
+            _raise_what_comes_first(known, request)
+            raise
+        body = decompressed(request, self._body_limit)
+        if not known:
+            parse(body)
+            raise ServiceError("UnknownOperationException")
+        answer = self._caller.call(operation, body, request.headers)
+        return Response(answer.status, answer.body, {"content-type": JSON, **answer.headers})
+
+    def _health_report(self) -> Response:
+        well, details = self._health.report()
+        headers = {"content-type": "application/json", "cache-control": "no-store"}
+        return Response(200 if well else 503, orjson.dumps(details), headers)
+
+    def _finished(self, request: Request, response: Response, request_id: str) -> Response:
+        compressed(request, response)
+        response.headers["x-amzn-requestid"] = request_id
+        response.headers["x-amz-crc32"] = checksum(response.body)
+        response.headers.update(self._cors.headers(request))
+        return response
+
+
+def new_request_id() -> str:
+    """An id for an answer, in the form of AWS: 52 digits and upper-case letters."""
+    return f"{_random.getrandbits(208):052X}"
+
+
+def _raise_what_comes_first(known: bool, request: Request) -> None:
+    """An unsigned request whose JSON or operation is wrong hears of that first.
+
+    Only small ones are looked at: nobody without a key shall make us parse megabytes.
+    """
+    if len(request.body) > EARLY_LOOK_BYTES or "content-encoding" in request.headers:
+        return
+    parse(request.body)
+    if not known:
+        raise ServiceError("UnknownOperationException")
+
+
+def _refusal(error: ServiceError) -> Response:
+    return Response(error.status, orjson.dumps(error.body()), {"content-type": JSON})

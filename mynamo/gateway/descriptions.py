@@ -1,0 +1,186 @@
+"""TableDescription: what DynamoDB's API says of a table."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from mynamo.gateway.arns import table_arn
+from mynamo.gateway.key_schemas import types_in
+from mynamo.schemas.settings import Capacity, Encryption, OnDemand, TableSettings
+from mynamo.schemas.table import KeyAttribute, Projection
+from mynamo.shards.statistics import Size, TableStatistics
+from mynamo.shards.tables import Index, Table
+
+if TYPE_CHECKING:
+    from mynamo.gateway.service import Service
+
+Described = dict[str, Any]
+
+
+def describe(service: Service, table: Table, status: str | None = None) -> Described:
+    """Everything about a table, its members in AWS's order.
+
+    Args:
+        status: said of the table, if it is not what the table itself says.
+    """
+    arn, settings = table_arn(service, table.name), table.settings
+    # Nothing is asked of a table that is just being made: the answer would be kept for a while.
+    new = table.status == "CREATING"
+    numbers = TableStatistics(Size(), {}) if new else service.statistics.of(table)
+    described: Described = {
+        "AttributeDefinitions": _definitions(table),
+        "TableName": table.name,
+        "KeySchema": _key_schema(table.hash_keys, table.sort_keys),
+        "TableStatus": status or status_of(table),
+        "CreationDateTime": round(table.created_at.timestamp(), 3),
+        "ProvisionedThroughput": _throughput(settings.capacity),
+        "TableSizeBytes": numbers.table.bytes,
+        "ItemCount": numbers.table.items,
+        "TableArn": arn,
+        "TableId": _id_of(service, table),
+    }
+    described |= _billing(settings)
+    local = [_local(index, arn, numbers) for index in table.indexes if index.kind == "LSI"]
+    if local:
+        described["LocalSecondaryIndexes"] = local
+    indexes = [_global(i, arn, settings, numbers) for i in table.indexes if i.kind == "GSI"]
+    if indexes:
+        described["GlobalSecondaryIndexes"] = indexes
+    return described | _stream(settings, arn) | _others(settings)
+
+
+def describe_dropped(service: Service, table: Table) -> Described:
+    """What DeleteTable says: less than the others."""
+    described = describe(service, table, "DELETING")
+    kept = ("TableName", "TableStatus", "ProvisionedThroughput", "TableSizeBytes", "ItemCount")
+    more = ("TableArn", "TableId", "BillingModeSummary", "DeletionProtectionEnabled")
+    return {name: described[name] for name in (*kept, *more) if name in described}
+
+
+def status_of(table: Table) -> str:
+    """CREATING, ACTIVE, UPDATING (while an index comes or goes), or DELETING."""
+    changing = any(index.status != "ACTIVE" for index in table.indexes)
+    return "UPDATING" if table.status == "ACTIVE" and changing else table.status
+
+
+def _definitions(table: Table) -> list[dict[str, str]]:
+    types = types_in(table)
+    return [{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()]
+
+
+def _key_schema(
+    hash_keys: tuple[KeyAttribute, ...], sort_keys: tuple[KeyAttribute, ...]
+) -> list[dict[str, str]]:
+    return [
+        *({"AttributeName": key.name, "KeyType": "HASH"} for key in hash_keys),
+        *({"AttributeName": key.name, "KeyType": "RANGE"} for key in sort_keys),
+    ]
+
+
+def _id_of(service: Service, table: Table) -> str:
+    """A UUID that belongs to this table for good, and to no later one of its name."""
+    cluster = uuid.UUID(bytes=service.cluster.snapshot.cluster_id)
+    return str(uuid.uuid5(cluster, str(table.id)))
+
+
+def _throughput(capacity: Capacity) -> Described:
+    times = {
+        "LastIncreaseDateTime": capacity.increased_at,
+        "LastDecreaseDateTime": capacity.decreased_at,
+    }
+    return {name: round(at, 3) for name, at in times.items() if at is not None} | {
+        "NumberOfDecreasesToday": 0,
+        "ReadCapacityUnits": capacity.read,
+        "WriteCapacityUnits": capacity.write,
+    }
+
+
+def _billing(settings: TableSettings) -> Described:
+    described: Described = {}
+    if settings.billing_mode == "PAY_PER_REQUEST" or settings.billing_mode_at is not None:
+        summary: Described = {"BillingMode": settings.billing_mode}
+        if settings.billing_mode_at is not None:
+            summary["LastUpdateToPayPerRequestDateTime"] = round(settings.billing_mode_at, 3)
+        described["BillingModeSummary"] = summary
+    return described | _on_demand(settings.on_demand)
+
+
+def _on_demand(limits: OnDemand) -> Described:
+    given = {"MaxReadRequestUnits": limits.read, "MaxWriteRequestUnits": limits.write}
+    given = {name: units for name, units in given.items() if units is not None}
+    return {"OnDemandThroughput": given} if given else {}
+
+
+def _local(index: Index, arn: str, numbers: TableStatistics) -> Described:
+    size = numbers.indexes.get(index.name, Size())
+    return {
+        "IndexName": index.name,
+        "KeySchema": _key_schema(index.hash_keys, index.sort_keys),
+        "Projection": _projection(index.projection),
+        "IndexSizeBytes": size.bytes,
+        "ItemCount": size.items,
+        "IndexArn": f"{arn}/index/{index.name}",
+    }
+
+
+def _global(index: Index, arn: str, settings: TableSettings, numbers: TableStatistics) -> Described:
+    set_for = settings.of_index(index.name)
+    size = numbers.indexes.get(index.name, Size())
+    described: Described = {
+        "IndexName": index.name,
+        "KeySchema": _key_schema(index.hash_keys, index.sort_keys),
+        "Projection": _projection(index.projection),
+        "IndexStatus": index.status,
+    }
+    if index.status == "CREATING":
+        described["Backfilling"] = True
+    return {
+        **described,
+        "ProvisionedThroughput": _throughput(set_for.capacity),
+        "IndexSizeBytes": size.bytes,
+        "ItemCount": size.items,
+        "IndexArn": f"{arn}/index/{index.name}",
+        **_on_demand(set_for.on_demand),
+    }
+
+
+def _projection(projection: Projection) -> Described:
+    described: Described = {"ProjectionType": projection.type}
+    if projection.attributes:
+        described["NonKeyAttributes"] = list(projection.attributes)
+    return described
+
+
+def _stream(settings: TableSettings, arn: str) -> Described:
+    stream = settings.stream
+    described: Described = {}
+    if stream.enabled:
+        described["StreamSpecification"] = {
+            "StreamEnabled": True,
+            "StreamViewType": stream.view,
+        }
+    if stream.label is not None:  # of the last one, also when it is over
+        described["LatestStreamLabel"] = stream.label
+        described["LatestStreamArn"] = f"{arn}/stream/{stream.label}"
+    return described
+
+
+def _others(settings: TableSettings) -> Described:
+    described: Described = {}
+    if settings.sse.enabled:
+        described["SSEDescription"] = _encryption(settings.sse)
+    if settings.table_class != "STANDARD" or settings.table_class_at is not None:
+        summary: Described = {"TableClass": settings.table_class}
+        if settings.table_class_at is not None:
+            summary["LastUpdateDateTime"] = round(settings.table_class_at, 3)
+        described["TableClassSummary"] = summary
+    described["DeletionProtectionEnabled"] = settings.deletion_protection
+    return described
+
+
+def _encryption(encryption: Encryption) -> Described:
+    described = {"Status": "ENABLED", "SSEType": encryption.kind or "KMS"}
+    if encryption.key is not None:
+        described["KMSMasterKeyArn"] = encryption.key
+    return described

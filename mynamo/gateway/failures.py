@@ -1,0 +1,67 @@
+"""mynamo's exceptions as DynamoDB's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mynamo.errors import (
+    AlreadyExists,
+    ConditionFailed,
+    ConsistencyTimeout,
+    IndexNotFound,
+    IndexNotReady,
+    InvalidRequest,
+    MynamoError,
+    NotFound,
+    TableProtected,
+    Unavailable,
+    WriteOutcomeUnknown,
+)
+from mynamo.gateway.errors import ServiceError, invalid
+
+NOT_FOUND = "Requested resource not found"
+
+
+def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceError:
+    """What DynamoDB would answer.
+
+    What a client had better try again has a status from 500 on: SDKs do so by themselves.
+
+    Args:
+        request: that failed, checked; it decides what some errors say.
+    """
+    match failure:
+        case ConditionFailed():
+            return _condition_failed(failure, request)
+        case IndexNotFound():
+            name = request.get("IndexName")
+            return invalid(f"The table does not have the specified index: {name}")
+        case NotFound():
+            return ServiceError("ResourceNotFoundException", NOT_FOUND)
+        case IndexNotReady():
+            name = request.get("IndexName")
+            return invalid(f"Cannot read from backfilling global secondary index: {name}")
+        case AlreadyExists():
+            return ServiceError("ResourceInUseException", str(failure))
+        case InvalidRequest() | TableProtected():
+            return invalid(str(failure))
+        case WriteOutcomeUnknown():
+            return ServiceError("InternalServerError", str(failure), 500)
+        case Unavailable() | ConsistencyTimeout():
+            return ServiceError("ServiceUnavailableException", str(failure), 503)
+        case _:
+            return internal_error()
+
+
+def internal_error() -> ServiceError:
+    """For what nobody foresaw; the log has the rest."""
+    return ServiceError("InternalServerError", "Internal server error", 500)
+
+
+def _condition_failed(failure: ConditionFailed, request: Mapping[str, Any]) -> ServiceError:
+    asked = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+    error = ServiceError("ConditionalCheckFailedException", "The conditional request failed")
+    if asked and failure.item is not None:
+        error.members["Item"] = failure.item
+    return error

@@ -1,0 +1,101 @@
+"""Several processes that serve one port: they inherit its listening socket."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+def run_processes(count: int, work: Callable[[], int]) -> int:
+    """Run some work in processes of its own until SIGTERM or Ctrl-C, which they are told.
+
+    One that a signal killed (out of memory, say) is started again. When one ends by itself,
+    all end: what is wrong with it is wrong with them. They also end with this process.
+
+    Args:
+        count: of processes.
+        work: ends at SIGTERM; returns the status to end with.
+
+    Returns:
+        The status to end with.
+    """
+    return _Family(count, work).run()
+
+
+class _Family:
+    def __init__(self, count: int, work: Callable[[], int]) -> None:
+        self._count = count
+        self._work = work
+        self._children: dict[int, float] = {}
+        self._stopping = False
+        self._alive, self._life = os.pipe()  # children see its end when this process ends
+
+    def run(self) -> int:
+        for kind in _SIGNALS:
+            signal.signal(kind, self._stop)
+        for _ in range(self._count):
+            self._start()
+        status = 0
+        while self._children:
+            pid, code = os.wait()
+            started = self._children.pop(pid)
+            code = os.waitstatus_to_exitcode(code)
+            if self._stopping:
+                continue
+            if code >= 0:
+                log.error("a process of the gateway ended with status %s", code)
+                status = code or 1
+                self._stop()
+                continue
+            log.error("a process of the gateway was killed by signal %s; starting another", -code)
+            time.sleep(max(0.0, started + PAUSE_SECONDS - time.monotonic()))
+            self._start()
+        return status
+
+    def _start(self) -> None:
+        """Start one; a signal meanwhile waits until it is clear who has it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        if not self._stopping:
+            pid = os.fork()
+            if pid == 0:
+                self._be_a_child(before)
+            self._children[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _be_a_child(self, mask: set[int | signal.Signals]) -> NoReturn:
+        os.close(self._life)
+        for kind in _SIGNALS:
+            signal.signal(kind, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        status = 1
+        try:
+            status = self._work()
+        except BaseException:
+            log.exception("a process of the gateway failed")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _end_with_parent(self) -> None:
+        os.read(self._alive, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+        for pid in list(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)

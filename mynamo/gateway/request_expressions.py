@@ -1,0 +1,161 @@
+"""The expressions of a request, or the parameters that they replaced, as one kind of object.
+
+    expressions = Expressions.of("UpdateItem", request)
+    expressions.update, expressions.condition
+
+The order of the checks is DynamoDB's: the old parameters; placeholders as such; each
+expression by itself, in the order update, condition, filter, projection, key condition;
+placeholders that none of them uses. Whether a request mixes old and new parameters is known
+before its values are looked at, so callers ask `check_not_mixed` first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mynamo.errors import InvalidItem
+from mynamo.expressions import (
+    Condition,
+    KeyCondition,
+    Placeholders,
+    Projection,
+    Update,
+    parse_condition,
+    parse_key_condition,
+    parse_projection,
+    parse_update,
+)
+from mynamo.expressions.legacy import (
+    condition_of_expected,
+    condition_of_filter,
+    key_conditions_of,
+    projection_of_attributes,
+    update_of_attribute_updates,
+)
+from mynamo.gateway.errors import invalid
+from mynamo.schemas.wire import normalise_value
+
+Request = Mapping[str, Any]
+
+_NAME = re.compile(r"#[0-9a-zA-Z_]+")
+_VALUE = re.compile(r":[0-9a-zA-Z_]+")
+_FILTERS = {"Query": "QueryFilter", "Scan": "ScanFilter"}
+
+
+@dataclass(slots=True)
+class Expressions:
+    """What a request says by way of expressions; None where it says nothing."""
+
+    update: Update | None = None
+    condition: Condition | None = None
+    filter: Condition | None = None
+    projection: Projection | None = None
+    key_conditions: tuple[KeyCondition, ...] | None = None
+
+    @classmethod
+    def of(cls, operation: str, request: Request) -> Expressions:
+        """Read them from a request.
+
+        Args:
+            operation: such as "UpdateItem"; of BatchGetItem "GetItem", with the part of the
+                request for one table.
+            request: its JSON.
+
+        Raises:
+            InvalidExpression, InvalidItem, ServiceError: DynamoDB's message.
+        """
+        old = _legacy(operation, request)
+        placeholders = placeholders_of(request)
+        new = _parsed(request, placeholders)
+        placeholders.check_all_used()
+        # Never both of one kind; but KeyConditions may come with a FilterExpression.
+        return cls(
+            update=new.update or old.update,
+            condition=new.condition or old.condition,
+            filter=new.filter or old.filter,
+            projection=new.projection or old.projection,
+            key_conditions=new.key_conditions or old.key_conditions,
+        )
+
+
+def _parsed(request: Request, placeholders: Placeholders) -> Expressions:
+    update, condition, filter_, projection, keys = (
+        request.get(f"{kind}Expression")
+        for kind in ("Update", "Condition", "Filter", "Projection", "KeyCondition")
+    )
+    parsed = Expressions()
+    if update is not None:
+        parsed.update = parse_update(update, placeholders)
+    if condition is not None:
+        parsed.condition = parse_condition(condition, placeholders)
+    if filter_ is not None:
+        parsed.filter = parse_condition(filter_, placeholders, kind="FilterExpression")
+    if projection is not None:
+        parsed.projection = parse_projection(projection, placeholders)
+    if keys is not None:
+        parsed.key_conditions = parse_key_condition(keys, placeholders)
+    return parsed
+
+
+def _legacy(operation: str, request: Request) -> Expressions:
+    connective = request.get("ConditionalOperator")
+    filter_kind = _FILTERS.get(operation)
+    translated = Expressions()
+    if "KeyConditions" in request:
+        translated.key_conditions = key_conditions_of(request["KeyConditions"])
+    if filter_kind is None and ("Expected" in request or connective is not None):
+        translated.condition = condition_of_expected(request.get("Expected"), connective)
+    if filter_kind is not None and (filter_kind in request or connective is not None):
+        translated.filter = condition_of_filter(request.get(filter_kind), connective, filter_kind)
+    if "AttributeUpdates" in request:
+        translated.update = update_of_attribute_updates(request["AttributeUpdates"])
+    if "AttributesToGet" in request:
+        translated.projection = projection_of_attributes(request["AttributesToGet"])
+    return translated
+
+
+def placeholders_of(request: Request) -> Placeholders:
+    """The placeholders of a request.
+
+    Raises:
+        ServiceError: there are none in a member that is given, one has not the form of a
+            placeholder, or a value is not valid.
+    """
+    names = request.get("ExpressionAttributeNames")
+    values = request.get("ExpressionAttributeValues")
+    for member, given, form in (
+        ("ExpressionAttributeNames", names, _NAME),
+        ("ExpressionAttributeValues", values, _VALUE),
+    ):
+        if given is not None:
+            _check_keys(member, given, form)
+    for key, name in (names or {}).items():
+        if not name:
+            raise invalid(
+                "ExpressionAttributeNames contains invalid value: Empty attribute name "
+                f"for key {key}"
+            )
+    return Placeholders(names, None if values is None else _stored_values(values))
+
+
+def _check_keys(member: str, given: Mapping[str, Any], form: re.Pattern[str]) -> None:
+    if not given:
+        raise invalid(f"{member} must not be empty")
+    for key in given:
+        if not form.fullmatch(key):
+            raise invalid(f'{member} contains invalid key: Syntax error; key: "{key}"')
+
+
+def _stored_values(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    stored = {}
+    for key, value in values.items():
+        try:
+            stored[key] = normalise_value(value)
+        except InvalidItem as error:
+            raise invalid(
+                f"ExpressionAttributeValues contains invalid value: {error} for key {key}"
+            ) from None
+    return stored

@@ -1,0 +1,149 @@
+"""`Service`: one call of DynamoDB's API, from the bytes of a request to those of its answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from mynamo.errors import CorruptData, MynamoError
+from mynamo.gateway import (
+    batches,
+    items,
+    limits,
+    queries,
+    table_updates,
+    tables,
+    tags,
+    time_to_live,
+)
+from mynamo.gateway.arns import replace_arns
+from mynamo.gateway.consistency import TOKEN_HEADER
+from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.failures import internal_error, service_error
+from mynamo.gateway.json_input import parse
+from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.gateway.validation import check
+from mynamo.reader import StoredReader
+from mynamo.schemas.gateway import GatewayConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.statistics import Statistics
+
+log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What goes back to the client.
+
+    Attributes:
+        status: of HTTP.
+        body: JSON.
+        headers: those that the operation sets; the HTTP layer adds its own.
+    """
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(slots=True)
+class Call:
+    """What an operation knows of its call besides the request.
+
+    Attributes:
+        operation: DynamoDB's name, such as "PutItem".
+        token: the consistency token that came along, or None.
+        host: by which the client found this server, with the port.
+        answer_headers: for the operation to fill.
+    """
+
+    operation: str
+    token: str | None = None
+    host: str = "localhost"
+    answer_headers: dict[str, str] = field(default_factory=dict)
+
+
+class Service:
+    """DynamoDB's API on a cluster. Safe to share between threads.
+
+    Args:
+        cluster: whose tables are served.
+        config: the gateway's; its region and account number appear in ARNs.
+    """
+
+    def __init__(self, cluster: Cluster, config: GatewayConfig) -> None:
+        self.cluster = cluster
+        self.reader = StoredReader(cluster)
+        self.statistics = Statistics(cluster)
+        self.region = config.region
+        self.account_id = config.account_id
+
+    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Answer one request; whatever happens, there is an answer and no exception.
+
+        Args:
+            operation: the part of X-Amz-Target after the dot.
+            body: JSON, as it came (after decompression).
+            headers: of the request; names in lower case.
+        """
+        call = Call(operation, headers.get(TOKEN_HEADER), headers.get("host", "localhost"))
+        try:
+            return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers)
+        except ServiceError as failure:
+            error = failure
+        except Exception:
+            log.exception("%s failed in a way nobody foresaw", operation)
+            error = internal_error()
+        return Answer(error.status, orjson.dumps(error.body()), call.answer_headers)
+
+    def _run(self, call: Call, body: bytes) -> dict[str, Any]:
+        handler = OPERATIONS.get(call.operation)
+        if handler is None:
+            raise _unknown(call.operation)
+        request = check(call.operation, parse(body))
+        replace_arns(self, call.operation, request)
+        try:
+            return handler(self, request, call)
+        except MynamoError as failure:
+            if isinstance(failure, CorruptData):
+                log.exception("%s met stored data that is not what it should be", call.operation)
+            raise service_error(failure, request) from failure
+
+
+def _unknown(operation: str) -> ServiceError:
+    """The error for an operation that is not there. DynamoDB gives it no text."""
+    if operation in UNSUPPORTED:
+        message = f"mynamo does not support {operation} yet"
+        return ServiceError("UnknownOperationException", message)
+    return ServiceError("UnknownOperationException")
+
+
+Handler = Callable[[Service, dict[str, Any], Call], dict[str, Any]]
+
+OPERATIONS: dict[str, Handler] = {
+    "BatchGetItem": batches.batch_get_item,
+    "BatchWriteItem": batches.batch_write_item,
+    "CreateTable": tables.create_table,
+    "DeleteItem": items.delete_item,
+    "DeleteTable": tables.delete_table,
+    "DescribeContinuousBackups": limits.describe_continuous_backups,
+    "DescribeEndpoints": limits.describe_endpoints,
+    "DescribeLimits": limits.describe_limits,
+    "DescribeTable": tables.describe_table,
+    "DescribeTimeToLive": time_to_live.describe_time_to_live,
+    "GetItem": items.get_item,
+    "ListTables": tables.list_tables,
+    "ListTagsOfResource": tags.list_tags_of_resource,
+    "PutItem": items.put_item,
+    "Query": queries.query,
+    "Scan": queries.scan,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+    "UpdateItem": items.update_item,
+    "UpdateTable": table_updates.update_table,
+    "UpdateTimeToLive": time_to_live.update_time_to_live,
+}
+"""Every operation of the API that mynamo has, by DynamoDB's name."""

@@ -1,0 +1,78 @@
+"""The parts of the gateway, put together."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mynamo.gateway.app import App, Authenticator
+from mynamo.gateway.auth import AnyCredentials, Signatures
+from mynamo.gateway.cors import Cors
+from mynamo.gateway.health import Health
+from mynamo.gateway.server import HttpServer, tls_context
+from mynamo.gateway.service import OPERATIONS, Service
+from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.schemas.gateway import GatewayConfig
+from mynamo.shards.cluster import Cluster
+
+
+@contextmanager
+def gateway(
+    cluster: Cluster, config: GatewayConfig, listener: socket.socket, *, verify: bool
+) -> Iterator[HttpServer]:
+    """DynamoDB's API on a cluster; the block runs the server.
+
+    Args:
+        listener: from `mynamo.gateway.server.listen`.
+        verify: check signatures against the configuration's credentials; if false, any
+            credentials are accepted.
+
+    Raises:
+        ConfigError: the certificate or its key cannot be used.
+    """
+    health = Health(cluster)
+    try:
+        authenticator: Authenticator
+        authenticator = (
+            Signatures(config.credentials, config.region) if verify else AnyCredentials()
+        )
+        origins = config.cors_origins or (("*",) if verify else None)
+        app = App(
+            Service(cluster, config),
+            authenticator,
+            health,
+            Cors(origins),
+            config,
+            OPERATIONS.keys() | UNSUPPORTED,
+        )
+        yield HttpServer(app, listener, config.limits, tls_context(config))
+    finally:
+        health.close()
+
+
+def serve(
+    cluster: Cluster,
+    config: GatewayConfig,
+    listener: socket.socket,
+    stop: threading.Event,
+    *,
+    verify: bool,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve in this thread until `stop` is set; what is under way is finished.
+
+    Args:
+        ready: called when requests can be taken.
+        others: see `gateway`.
+    """
+    with gateway(cluster, config, listener, verify=verify) as server:
+
+        def watch() -> None:
+            stop.wait()
+            server.stop()
+
+        threading.Thread(target=watch, name="gateway-stop", daemon=True).start()
+        ready()
+        server.run()

@@ -1,0 +1,189 @@
+"""Constraints on a request: lengths, patterns, ranges, what must be there.
+
+All that is wrong goes into one message, in AWS's words ("2 validation errors detected: ...")
+and in the order of the request's members in AWS's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mynamo.gateway.constraints import (
+    NOT_NULL,
+    Constraint,
+    constraints_of,
+    key_constraints,
+    listed,
+    size_constraints,
+)
+from mynamo.gateway.errors import ServiceError, invalid
+from mynamo.gateway.item_requests import ITEM_REQUESTS
+from mynamo.gateway.java_text import java_text
+from mynamo.gateway.serialization import reader_of
+from mynamo.gateway.shapes import ListOf, MapOf, Shape, Structure, Text, Whole
+from mynamo.gateway.table_requests import TABLE_REQUESTS
+
+Finder = Callable[[Any, str, list[str]], None]
+"""Takes a value, its path, and a list to which it adds what is wrong with the value."""
+
+REQUESTS = ITEM_REQUESTS | TABLE_REQUESTS
+"""The request of every operation."""
+
+MOST_ERRORS = 10
+"""In one message."""
+
+
+def check(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Check a request as it came from the JSON parser.
+
+    Returns:
+        The request with the members that the operation has, in the types they should have;
+        what is null is left out.
+
+    Raises:
+        ServiceError: SerializationException, or ValidationException with all that is wrong.
+    """
+    read, find = _COMPILED[operation]
+    known: dict[str, Any] = read(request)
+    errors: list[str] = []
+    find(known, "", errors)
+    if errors:
+        raise _detected(errors)
+    return known
+
+
+def _detected(errors: list[str]) -> ServiceError:
+    shown = errors[:MOST_ERRORS]
+    noun = "error" if len(shown) == 1 else "errors"
+    return invalid(f"{len(shown)} validation {noun} detected: {'; '.join(shown)}")
+
+
+def _failed(value: Any, shape: Shape, path: str, constraint: str) -> str:
+    shown = "null" if value is None else f"'{java_text(value, shape)}'"
+    return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _finder_of(shape: Shape) -> Finder | None:
+    """Compile a shape's constraints; None if it has none."""
+    match shape:
+        case Structure():
+            return _in_structure(shape, ".")
+        case ListOf():
+            return _together(_own(shape, size_constraints(shape)), _in_list(shape))
+        case MapOf():
+            return _together(_own(shape, size_constraints(shape)), _in_map(shape))
+        case Text() | Whole():
+            return _own(shape, constraints_of(shape))
+        case _:
+            return None
+
+
+def _together(*finders: Finder | None) -> Finder | None:
+    found = [finder for finder in finders if finder is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for finder in found:
+            finder(value, path, errors)
+
+    return find
+
+
+def _own(shape: Shape, constraints: list[Constraint]) -> Finder | None:
+    """The value itself: each constraint that does not hold is an error of its own."""
+    if not constraints:
+        return None
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for constraint in constraints:
+            if not constraint.holds(value):
+                errors.append(_failed(value, shape, path, constraint.text))
+
+    return find
+
+
+def _in_structure(shape: Structure, joint: str) -> Finder | None:
+    members = []
+    for name, member in shape.members.items():
+        finder, required = _finder_of(member), name in shape.required
+        if finder is not None or required:
+            members.append((name, joint + name[0].lower() + name[1:], member, required, finder))
+    if not members:
+        return None
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for name, step, member, required, finder in members:
+            given = value.get(name)
+            if given is None:
+                if required:
+                    errors.append(_failed(None, member, path + step, NOT_NULL))
+            elif finder is not None:
+                finder(given, path + step, errors)
+
+    return find
+
+
+def _in_list(shape: ListOf) -> Finder | None:
+    if isinstance(shape.member, Text | Whole):
+        return _all(shape, constraints_of(shape.member), "Member", list)
+    finder = _finder_of(shape.member)
+    if finder is None:
+        return None
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for position, member in enumerate(value, 1):
+            finder(member, f"{path}.{position}.member", errors)
+
+    return find
+
+
+def _in_map(shape: MapOf) -> Finder | None:
+    keys = _all(shape, key_constraints(shape.key), "Map keys", list)
+    inner = shape.value
+    if isinstance(inner, Text | Whole):
+        own, within = constraints_of(inner), None
+    elif isinstance(inner, ListOf):
+        own, within = size_constraints(inner), _in_list(inner)
+    else:
+        own, within = [], _finder_of(inner)
+    values = _all(shape, own, "Map value", dict.values)
+    return _together(keys, values, _in_values(within))
+
+
+def _in_values(finder: Finder | None) -> Finder | None:
+    if finder is None:
+        return None
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for name, member in value.items():
+            finder(member, f"{path}.{name}.member", errors)
+
+    return find
+
+
+def _all(
+    shape: ListOf | MapOf,
+    constraints: list[Constraint],
+    what: str,
+    parts: Callable[[Any], Any],
+) -> Finder | None:
+    """The scalars in a collection: if one is wrong, the collection is shown, once."""
+    if not constraints:
+        return None
+    text = f"{what} must satisfy constraint: {listed(constraints)}"
+
+    def find(value: Any, path: str, errors: list[str]) -> None:
+        for part in parts(value):
+            if part is None or not all(constraint.holds(part) for constraint in constraints):
+                errors.append(_failed(value, shape, path, text))
+                return
+
+    return find
+
+
+_COMPILED = {
+    operation: (reader_of(shape), _in_structure(shape, "") or (lambda value, path, errors: None))
+    for operation, shape in REQUESTS.items()
+}

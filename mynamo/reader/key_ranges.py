@@ -1,0 +1,183 @@
+"""A query's key conditions, and the range of an index's or a table's rows that they mean.
+
+What is refused, in which order and in which words is DynamoDB's doing: its API reference
+of Query, "KeyConditionExpression", and for keys of several attributes its Developer Guide,
+"Multi-attribute keys pattern": every attribute of the hash key must be equal to a value;
+those of the sort key are given from the left without a gap, and only the last one that is
+given may be anything but equal.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+from mynamo.errors import InvalidItem, InvalidRequest
+from mynamo.expressions import KeyCondition
+from mynamo.schemas.table import KeyAttribute
+from mynamo.shards.keys import (
+    MAX_HASH_KEY,
+    MAX_SORT_KEY,
+    Comparison,
+    encode_key,
+    hash_of_parts,
+    sort_bounds,
+)
+from mynamo.shards.tables import Index, Table
+
+Keyed: TypeAlias = Table | Index
+"""What has keys: a table or an index."""
+
+_HOLDS = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
+_INVALID = "One or more parameter values were invalid: "
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Rows of one hash.
+
+    Attributes:
+        hash16: theirs.
+        comparisons: what the column of the sort key must be.
+        conditions: of the sort key's attributes, how many have one.
+    """
+
+    hash16: bytes
+    comparisons: tuple[Comparison, ...]
+    conditions: int
+
+    def admits(self, sort: bytes) -> bool:
+        """Whether a row with this sort key is among them."""
+        return all(_HOLDS[sign](sort, bound) for sign, bound in self.comparisons)
+
+    def ends_at(self, sort: bytes, descending: bool) -> bool:
+        """Whether this sort key is the last one that a row can have, in that direction."""
+        return (">=" if descending else "<=", sort) in self.comparisons
+
+
+def key_range(at: Keyed, conditions: Sequence[KeyCondition]) -> KeyRange:
+    """The rows that fulfil a query's key conditions.
+
+    Raises:
+        InvalidRequest: they are not conditions on these keys, in DynamoDB's words.
+        InvalidItem: a value is of another type than its key, empty or too long.
+    """
+    by_name = {condition.name: condition for condition in conditions}
+    if len(by_name) < len(conditions):
+        raise InvalidRequest("KeyConditionExpressions must only contain one condition per key")
+    if len(conditions) > max(2, len(at.key_names)):
+        raise InvalidRequest("Conditions can be of length 1 or 2 only")
+    if len(conditions) > len(at.key_names):
+        _not_supported()
+    hashed = [_equal_to(at, key, by_name.pop(key.name, None)) for key in at.hash_keys]
+    _check_size(hashed, MAX_HASH_KEY, "hash")
+    return KeyRange(hash_of_parts(hashed), _sort_comparisons(at, by_name), len(by_name))
+
+
+def encoded(at: Keyed, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
+    """The bytes of a key attribute's value, which must not be empty.
+
+    Raises:
+        InvalidItem: it is empty; or it is not of the key's type, which the caller checks.
+    """
+    data = encode_key(key.type, value)
+    if data:
+        return data
+    what = _TYPE_NAMES[key.type]
+    empty = f"The AttributeValue for a key attribute cannot contain an empty {what} value."
+    if isinstance(at, Table):
+        raise InvalidItem(f"One or more parameter values are not valid. {empty} Key: {key.name}")
+    raise InvalidItem(
+        "One or more parameter values are not valid. A value specified for a secondary index key "
+        f"is not supported. {empty} IndexName: {at.name}, IndexKey: {key.name}"
+    )
+
+
+def _equal_to(at: Keyed, key: KeyAttribute, condition: KeyCondition | None) -> bytes:
+    """The value of an attribute of the hash key."""
+    if condition is None:
+        _missing(key)
+    _check_types(key, condition)
+    if condition.operator != "=":
+        _not_supported()
+    return encoded(at, key, condition.values[0])
+
+
+def _sort_comparisons(at: Keyed, conditions: Mapping[str, KeyCondition]) -> tuple[Comparison, ...]:
+    """What the conditions on the sort key's attributes mean for the column that has it."""
+    if not conditions:
+        return ()
+    equal: list[bytes] = []
+    last: tuple[KeyCondition, list[bytes]] | None = None
+    for key in at.sort_keys[: len(conditions)]:
+        condition = conditions.get(key.name)
+        if condition is None:
+            _missing(key)
+        if last is not None:
+            _not_supported()
+        _check_types(key, condition)
+        operands = [encoded(at, key, value) for value in condition.values]
+        for operand in operands:
+            _check_size([*equal, operand], MAX_SORT_KEY, "range")
+        if condition.operator == "=":
+            equal += operands
+        else:
+            last = condition, operands
+    types = [key.type for key in at.sort_keys]
+    if last is None:
+        return sort_bounds(types, equal)
+    condition, operands = last
+    _check_order(condition, operands)
+    return sort_bounds(types, equal, condition.operator, operands)
+
+
+def _check_types(key: KeyAttribute, condition: KeyCondition) -> None:
+    if condition.operator == "begins_with" and "N" in condition.values[0]:
+        raise InvalidRequest(
+            "Incorrect operand type for operator or function; "
+            "operator or function: begins_with, operand type: N"
+        )
+    prefixed_number = condition.operator == "begins_with" and key.type == "N"
+    if prefixed_number or any(key.type not in value for value in condition.values):
+        mismatch = InvalidItem(f"{_INVALID}Condition parameter type does not match schema type")
+        mismatch.add_note(f"the key {key.name} is of type {key.type}")
+        raise mismatch
+
+
+def _check_order(condition: KeyCondition, operands: Sequence[bytes]) -> None:
+    if condition.operator == "between" and operands[0] > operands[1]:
+        low, high = (f"AttributeValue: {value}" for value in condition.values)
+        raise InvalidRequest(
+            "The BETWEEN operator requires upper bound to be greater than or equal to lower "
+            f"bound; lower bound operand: {low}, upper bound operand: {high}"
+        )
+
+
+def _check_size(parts: Sequence[bytes], limit: int, part: str) -> None:
+    if sum(map(len, parts)) <= limit:
+        return
+    if part == "hash" and len(parts) == 1:
+        # As DynamoDB writes it, with the missing space.
+        raise InvalidItem(
+            f"{_INVALID}Size of hashkey has exceeded the maximum size limit of{limit} bytes"
+        )
+    raise InvalidItem(
+        f"{_INVALID}Aggregated size of all {part} keys has exceeded the size limit of {limit} bytes"
+    )
+
+
+def _missing(key: KeyAttribute) -> NoReturn:
+    raise InvalidRequest(f"Query condition missed key schema element: {key.name}")
+
+
+def _not_supported() -> NoReturn:
+    raise InvalidRequest("Query key condition not supported")

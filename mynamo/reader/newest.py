@@ -1,0 +1,33 @@
+"""Reading by the newest catalog, where the one that this process knows turns out outdated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from mynamo.errors import TableNotFound
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.failures import MissingTable
+
+Answer = TypeVar("Answer")
+
+
+def by_newest_catalog(cluster: Cluster, tables: str, read: Callable[[], Answer]) -> Answer:
+    """Read; once more, by the catalog as it is now, if a table is not where it was.
+
+    Args:
+        tables: their names, for the message.
+
+    Raises:
+        TableNotFound: one is being created or dropped at this moment.
+    """
+    try:
+        return read()
+    except MissingTable:
+        cluster.refresh()
+    try:
+        return read()
+    except MissingTable:
+        raise TableNotFound(
+            f"table {tables}, or its index, is being dropped at this moment"
+        ) from None

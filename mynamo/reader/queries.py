@@ -1,0 +1,98 @@
+"""What a reading in stored form asks for: `Query`, `Scan` and `Get`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mynamo.expressions import Condition, KeyCondition, Projection
+from mynamo.reader.waiting import After
+from mynamo.schemas.values import StoredItem
+
+Select = Literal["ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "SPECIFIC_ATTRIBUTES", "COUNT"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What queries and scans have in common.
+
+    Attributes:
+        table: its name.
+        index: name of an LSI or GSI; None: the table itself.
+        filter: which of the items that are read the answer shows.
+        filter_name: what messages call the filter: "QueryFilter" for the old parameter.
+        projection: which attributes it shows.
+        select: what it shows; by default what `projection` says, or else all that the
+            table or index has. COUNT: no items, only how many.
+        limit: items to read at most, whether the filter lets them pass or not.
+        start: the last item of the page before, as `StoredPage.last_key` gave it.
+        consistent: see every write that has returned, which a GSI cannot promise.
+        after: receipts or tokens of writes that a GSI must have applied.
+        timeout: seconds to wait for that.
+    """
+
+    table: str
+    index: str | None = None
+    filter: Condition | None = None
+    filter_name: str = "Filter Expression"
+    projection: Projection | None = None
+    select: Select | None = None
+    limit: int | None = None
+    start: StoredItem | None = None
+    consistent: bool = False
+    after: After = None
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query(ReadRequest):
+    """The items of one hash key, in the order of the sort key.
+
+    Attributes:
+        key_conditions: on the key of the table or of the index.
+        descending: highest sort key first.
+    """
+
+    key_conditions: tuple[KeyCondition, ...]
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan(ReadRequest):
+    """All items of a table or an index, or one segment of them.
+
+    Attributes:
+        segment: which one, from 0; None: all.
+        total_segments: how many there are.
+    """
+
+    segment: int | None = None
+    total_segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """One item, by its key.
+
+    Attributes:
+        table: its name.
+        key: the key attributes, and no others.
+        projection: which attributes to answer with; None: all.
+    """
+
+    table: str
+    key: StoredItem
+    projection: Projection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What was there.
+
+    Attributes:
+        item: the attributes that were asked for; None: there is no such item.
+        size: of the whole item, in bytes as DynamoDB counts them; 0: there is none.
+    """
+
+    item: StoredItem | None
+    size: int

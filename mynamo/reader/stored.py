@@ -1,0 +1,86 @@
+"""`StoredReader`: items by key, by index, or all of them, in stored form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mynamo.expressions import Projection
+from mynamo.reader.batches import get_each
+from mynamo.reader.newest import by_newest_catalog
+from mynamo.reader.pages import StoredPage
+from mynamo.reader.queries import Get, Got, Query, Scan
+from mynamo.reader.reading import read_by_key
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.cluster import Cluster
+
+
+class StoredReader:
+    """Reads items in stored form, in DynamoDB's terms. Safe to share between threads.
+
+    Pages are DynamoDB's: `limit` counts the items that are read, and a page that it ends
+    has a `last_key`, whether there is anything behind it or not. So are the messages of
+    what is refused, and the order of the checks.
+
+    Args:
+        cluster: where from.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def get(
+        self, table: str, key: StoredItem, projection: Projection | None = None
+    ) -> StoredItem | None:
+        """Read an item by its key, from the one shard that has it.
+
+        Returns:
+            What the projection shows of it, or None if there is no such item.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidItem: it is not a key of the table.
+            ShardUnavailable: the shard does not answer.
+        """
+        return self.get_each([Get(table, key, projection)])[0].item
+
+    def get_many(
+        self, table: str, keys: Iterable[StoredItem], projection: Projection | None = None
+    ) -> list[StoredItem | None]:
+        """Read items of one table, in the order of their keys; see `get_each`."""
+        return [got.item for got in self.get_each([Get(table, key, projection) for key in keys])]
+
+    def get_each(self, gets: Sequence[Get]) -> list[Got]:
+        """Read items by key, of any tables, with one round trip to each shard they are on.
+
+        Returns:
+            What was there, with its size, in the order of `gets`.
+
+        Raises:
+            See `get`.
+        """
+        tables = ", ".join(dict.fromkeys(get.table for get in gets))
+        return by_newest_catalog(self._cluster, tables, lambda: get_each(self._cluster, gets))
+
+    def query(self, query: Query) -> StoredPage:
+        """Read items of one hash key, in the order of the sort key, from one shard.
+
+        Raises:
+            TableNotFound, IndexNotFound: there is no such table or index.
+            IndexNotReady: the index is still being filled.
+            InvalidItem, InvalidRequest, InvalidToken: what is asked for is not valid.
+            ConsistencyTimeout: the index did not apply the awaited writes in time.
+            ShardUnavailable: the shard does not answer.
+        """
+        return by_newest_catalog(
+            self._cluster, query.table, lambda: read_by_key(self._cluster, query)
+        )
+
+    def scan(self, scan: Scan) -> StoredPage:
+        """Read items of a table or an index, or of one segment, from all shards.
+
+        Raises:
+            See `query`.
+        """
+        return by_newest_catalog(
+            self._cluster, scan.table, lambda: read_by_key(self._cluster, scan)
+        )

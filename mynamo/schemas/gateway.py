@@ -1,0 +1,101 @@
+"""The `[gateway]` section of the configuration: where and how DynamoDB's API is served."""
+
+from __future__ import annotations
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    model_validator,
+)
+
+MEGABYTE = 1024 * 1024
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AccessKey(_Strict):
+    """A key pair that clients may sign requests with.
+
+    Attributes:
+        access_key_id: the public half.
+        secret_access_key: what signs; never sent, logged or shown.
+        session_token: if set, requests must bring this token along.
+        expires: when the pair stops to count; with its offset from UTC.
+    """
+
+    access_key_id: str = Field(pattern=r"^\w{3,128}$")
+    secret_access_key: SecretStr = Field(min_length=8)
+    session_token: SecretStr | None = None
+    expires: AwareDatetime | None = None
+
+
+class GatewayLimits(_Strict):
+    """What one process of the gateway spends on its clients. Times in seconds.
+
+    Attributes:
+        body_bytes: of a request, and of what a compressed one inflates to; DynamoDB's is 16 MB.
+        header_bytes: of a request's first line and headers together.
+        header_seconds: from a request's first byte to the end of its headers.
+        body_seconds: from there to the end of its body.
+        answer_seconds: for a client to take its answer.
+        idle_seconds: without a request until a connection is closed.
+        connections: open at a time; one more closes the slowest of those that wait.
+        buffered_bytes: of bodies over 64 KB that are being received or worked on.
+        threads: requests worked on at a time.
+        queue: requests that wait for a thread; one more is told to come again (HTTP 503).
+    """
+
+    body_bytes: int = Field(16 * MEGABYTE, ge=1024, le=256 * MEGABYTE)
+    header_bytes: int = Field(32 * 1024, ge=4096, le=MEGABYTE)
+    header_seconds: float = Field(10.0, gt=0)
+    body_seconds: float = Field(60.0, gt=0)
+    answer_seconds: float = Field(60.0, gt=0)
+    idle_seconds: float = Field(120.0, gt=0)
+    connections: int = Field(4096, ge=1)
+    buffered_bytes: int = Field(256 * MEGABYTE, ge=MEGABYTE)
+    threads: int = Field(32, ge=1, le=1000)
+    queue: int = Field(512, ge=0)
+
+
+class GatewayConfig(_Strict):
+    """How `mynamo serve` answers.
+
+    Attributes:
+        host: address to listen on.
+        port: likewise; 0 is any free one.
+        region: in ARNs, and in the scope of signatures.
+        account_id: in ARNs.
+        credentials: key pairs that requests may be signed with.
+        cors_origins: web pages that may call the API, such as "https://admin.example.com",
+            or "*"; by default every page where requests must be signed, and where they need
+            not be, those of this machine.
+        cert: path of a PEM file with a certificate (and its chain), for HTTPS.
+        key: path of its private key.
+        limits: see `GatewayLimits`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
+    account_id: str = Field("000000000000", pattern=r"^\d{12}$")
+    credentials: tuple[AccessKey, ...] = ()
+    cors_origins: tuple[str, ...] | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
+    limits: GatewayLimits = GatewayLimits()
+
+    @model_validator(mode="after")
+    def _key_pairs_are_unique(self) -> GatewayConfig:
+        # Two session tokens for one key: the later would silently replace the earlier.
+        ids = [pair.access_key_id for pair in self.credentials]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two credentials have the same access_key_id")
+        if self.key is not None and self.cert is None:
+            raise ValueError("key: a private key needs its certificate (cert)")
+        return self

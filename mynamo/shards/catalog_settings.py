@@ -1,0 +1,62 @@
+"""Tables' settings in the catalog: read and changed under the lock of the table's row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from mynamo.errors import TableNotFound, TableProtected
+from mynamo.schemas.settings import TableSettings
+from mynamo.shards.pool import Session, Statement
+
+Change = Callable[[TableSettings], TableSettings]
+"""New settings from those that are there; may raise, and then nothing changes. It may be
+called again on what is there by then."""
+
+
+@lru_cache(maxsize=1024)
+def settings_of(stored: bytes | None) -> TableSettings:
+    """Settings from their stored form; None, of a table that has none yet: the defaults."""
+    return TableSettings() if stored is None else TableSettings.model_validate_json(stored)
+
+
+def locked_settings(session: Session, table_id: int) -> TableSettings:
+    """A table's settings, which nobody else changes until the transaction ends.
+
+    Raises:
+        TableNotFound: there is no such table, or it is being deleted.
+    """
+    rows = session.run(
+        ("SELECT t.status, s.settings_json FROM mynamo_tables t"
+         " LEFT JOIN mynamo_table_settings s ON s.table_id = t.table_id"
+         " WHERE t.table_id = %s FOR UPDATE", (table_id,))
+    )[0].rows  # fmt: skip
+    if not rows or rows[0][0] == "DELETING":
+        raise TableNotFound("Requested resource not found: the table is gone")
+    return settings_of(rows[0][1])
+
+
+def store_settings(table_id: int, settings: TableSettings) -> Statement:
+    """Keep a table's settings."""
+    return (
+        "INSERT INTO mynamo_table_settings (table_id, settings_json) VALUES (%s, %s)"
+        " ON DUPLICATE KEY UPDATE settings_json = VALUES(settings_json)",
+        (table_id, settings.model_dump_json(exclude_defaults=True).encode()),
+    )
+
+
+def refuse_protected(session: Session, table_id: int) -> None:
+    """Refuse to go on with deleting a table that is protected by now.
+
+    Raises:
+        TableProtected: DynamoDB's message of DeleteTable.
+    """
+    try:
+        settings = locked_settings(session, table_id)
+    except TableNotFound:
+        return  # it is gone, or somebody has begun: nothing is left to protect
+    if settings.deletion_protection:
+        raise TableProtected(
+            "Resource cannot be deleted as it is currently protected against deletion. "
+            "Disable deletion protection first."
+        )

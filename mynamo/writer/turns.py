@@ -1,0 +1,136 @@
+"""Writes of one process to one item take turns, before any of them takes a connection.
+
+On a hot item the row's lock is what all wait for. If they waited for it in MySQL, each
+would hold a connection meanwhile: writes to other items would find none left, and the
+server would give up on those that wait longest. Here they queue, first come first served,
+and hold nothing. Between processes the row's lock still decides.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from mynamo.errors import ShardUnavailable, Unavailable
+from mynamo.shards import shard as shard_module
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import RowKey
+
+Place = tuple[int, RowKey]
+"""A table's id and a row of it."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Those who wait for an item, while another has the turn.
+
+    Attributes:
+        moved_at: when the server last answered whoever had the turn (monotonic).
+        waiting: locks that are released to say: your turn.
+    """
+
+    moved_at: float
+    waiting: deque[threading.Lock] = field(default_factory=deque)
+
+
+class Turns:
+    """The queues of one shard's items. Safe to share between threads."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._lock = threading.Lock()
+        self._queues: dict[Place, _Queue] = {}
+
+    @contextmanager
+    def taken(self, places: Sequence[Place]) -> Iterator[float]:
+        """Have the turn on all these items.
+
+        However many are before this one, it waits as long as they come through.
+
+        Args:
+            places: in ascending order, so that no two callers wait for each other.
+
+        Yields:
+            Since when this caller's patience counts (monotonic): its arrival, or when the
+            server last answered one before it.
+
+        Raises:
+            ShardUnavailable: the server has answered nobody for `PATIENCE` seconds.
+        """
+        since = time.monotonic()
+        taken: list[Place] = []
+        answered = False
+        try:
+            for place in places:
+                since = max(since, self._take(place))
+                taken.append(place)
+            yield since
+            answered = True
+        except BaseException as failure:
+            answered = isinstance(failure, Exception) and not isinstance(failure, Unavailable)
+            raise
+        finally:
+            for place in taken:
+                self._pass_on(place, answered)
+
+    def _take(self, place: Place) -> float:
+        arrived = time.monotonic()
+        with self._lock:
+            queue = self._queues.get(place)
+            if queue is None:
+                self._queues[place] = _Queue(arrived)
+                return arrived
+            turn = threading.Lock()
+            turn.acquire()
+            queue.waiting.append(turn)
+        try:
+            while not turn.acquire(timeout=max(0.0, _left(arrived, queue))):
+                if _left(arrived, queue) <= 0:
+                    raise ShardUnavailable(
+                        f"{self._where}: writes to the same item have waited for it in vain "
+                        f"for {shard_module.PATIENCE:g} s"
+                    )
+        except BaseException:
+            self._leave(place, queue, turn)
+            raise
+        return max(arrived, queue.moved_at)
+
+    def _leave(self, place: Place, queue: _Queue, turn: threading.Lock) -> None:
+        with self._lock:
+            waited = turn in queue.waiting
+            if waited:
+                queue.waiting.remove(turn)
+        if not waited:  # it came this very moment
+            self._pass_on(place, answered=False)
+
+    def _pass_on(self, place: Place, answered: bool) -> None:
+        with self._lock:
+            queue = self._queues[place]
+            if answered:
+                queue.moved_at = time.monotonic()
+            if queue.waiting:
+                queue.waiting.popleft().release()
+            else:
+                del self._queues[place]
+
+
+def _left(arrived: float, queue: _Queue) -> float:
+    return max(arrived, queue.moved_at) + shard_module.PATIENCE - time.monotonic()
+
+
+_turns: WeakKeyDictionary[DynamoDBShard, Turns] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def turns_of(shard: DynamoDBShard) -> Turns:
+    """The queues of a shard's items, one set per process."""
+    with _making:
+        turns = _turns.get(shard)
+        if turns is None:
+            turns = _turns[shard] = Turns(shard.where)
+        return turns

@@ -1,0 +1,93 @@
+"""What an update makes of an item, and whether that may be stored."""
+
+from __future__ import annotations
+
+from mynamo.errors import InvalidItem
+from mynamo.expressions import Update
+from mynamo.schemas.sizes import check_size
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.tables import Index, Table
+
+_KEY_CHANGED = (
+    "One or more parameter values were invalid: Cannot update attribute {}. "
+    "This attribute is part of the key"
+)
+_NOT_SCALAR = (
+    "Key attributes must be scalars; list random access '[]' and map lookup '.' are not "
+    "allowed: IndexKey: {}"
+)
+_NO_KEY_TYPE = (
+    "The update expression attempted to update the secondary index key to unsupported type"
+)
+_EMPTY_KEY = (
+    "One or more parameter values are not valid. The update expression attempted to update a "
+    "secondary index key to a value that is not supported. The AttributeValue for a key "
+    "attribute cannot contain an empty {} value."
+)
+_KEY_TYPES = {"S": "string", "B": "binary", "N": "number"}
+
+
+def check_update(table: Table, update: Update) -> None:
+    """Refuse an update for the paths that it changes, whatever the item.
+
+    Raises:
+        InvalidItem: it would change a key, or a part of an index's key attribute.
+    """
+    for name in table.key_names:
+        if name in update.names:
+            raise InvalidItem(_KEY_CHANGED.format(name))
+    for index in _indexes_of(table):
+        for name in index.key_names:
+            if isinstance(update.tree.get(name), dict):
+                raise InvalidItem(_NOT_SCALAR.format(name))
+
+
+def updated(
+    table: Table, update: Update | None, old: StoredItem | None, start: StoredItem
+) -> StoredItem:
+    """The item after an update.
+
+    Args:
+        update: None changes nothing.
+        old: the item before; None if there was none.
+        start: what the update is made on: the item before, or the key of a new one.
+
+    Raises:
+        InvalidItem: the update does not fit the item, or the result may not be stored.
+    """
+    if update is None:
+        return start
+    new = update.apply(start)
+    try:
+        check_size(new)
+    except InvalidItem as error:  # of which DynamoDB says the same in other words
+        raise InvalidItem(str(error).replace("Item size has", "Item size to update has")) from None
+    _check_indexes(table, update, old or {}, new)
+    return new
+
+
+def _check_indexes(table: Table, update: Update, old: StoredItem, new: StoredItem) -> None:
+    """Refuse new values of index keys that their indexes could not take. A value that an
+    update leaves alone may be older than the index, and is none of the update's business."""
+    for index in _indexes_of(table):
+        changed = [
+            name
+            for name in index.key_names
+            if name in update.names and name in new and new[name] != old.get(name)
+        ]
+        for name in changed:
+            _check_key_value(new[name])
+        if changed:
+            index.check(new)
+
+
+def _check_key_value(value: dict[str, object]) -> None:
+    ((kind, body),) = value.items()
+    if kind not in _KEY_TYPES:
+        raise InvalidItem(_NO_KEY_TYPE)
+    if not body:
+        raise InvalidItem(_EMPTY_KEY.format(_KEY_TYPES[kind]))
+
+
+def _indexes_of(table: Table) -> list[Index]:
+    return [index for index in table.indexes if index.status != "DELETING"]

@@ -1,0 +1,267 @@
+"""Random values, paths and expressions, few enough that they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from tests.gateway.model_expressions import Path, Tree, at
+from tests.gateway.model_values import SETS, Item, Value
+
+NAMES = ("a", "b", "c", "m", "q", "größe", "x.y", "Size")
+"""Attributes that are no keys; `m` is mostly a map, `q` mostly a list."""
+TYPES = ("S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M")
+_TEXTS = ("", "a", "ab", "abc", "b", "é", "z\U0001f600", "a" * 40)
+_NUMBERS = (*map(Decimal, ("0", "1", "2", "3", "-1", "-2.5", "0.5", "10", "1E+30", "1E-20")),)
+_EXTREMES = (*map(Decimal, ("9" * 38 + "E+88", "-1E-130", "1." + "1" * 37, "9" * 38)),)
+_BYTES = (b"", b"a", b"ab", b"\x00\xff", b"b")
+
+
+class Making:
+    """Makes random values and expressions.
+
+    Args:
+        random: where all choices come from.
+        keys: key attributes that conditions and projections may look at.
+        names: other top-level attributes for the same.
+        about: the item that it will be about, so that expressions often fit it.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        keys: Sequence[str] = (),
+        names: Sequence[str] = NAMES,
+        about: Item | None = None,
+    ) -> None:
+        self.random = random
+        self.keys = keys
+        self.names = names
+        self.about = about or {}
+        self.there = [path for path in paths_in(self.about) if path[0] in names]
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def item(self) -> Item:
+        names = self.random.sample(NAMES, self.random.randint(0, 4))
+        return {name: self.value_for(name) for name in names}
+
+    def value_for(self, name: str) -> Value:
+        """A value of the type that an attribute mostly has."""
+        if name == "m" and self.chance(0.8):
+            return self.members()
+        if name == "q" and self.chance(0.8):
+            return self.elements()
+        return self.value()
+
+    def value(self, depth: int = 2) -> Value:
+        kinds = TYPES if depth else TYPES[:-2]
+        return self.value_of(
+            self.random.choices(kinds, [6, 6, 2, 1, 1, 2, 2, 1, 2, 2][: len(kinds)])[0], depth
+        )
+
+    def value_of(self, kind: str, depth: int = 1) -> Value:
+        match kind:
+            case "S":
+                if self.chance(0.02):
+                    return kind, "t" * self.random.choice([900, 1100, 3000, 5000])
+                return kind, self.random.choice(_TEXTS)
+            case "N":
+                return kind, self.random.choice(_EXTREMES if self.chance(0.05) else _NUMBERS)
+            case "B":
+                return kind, self.random.choice(_BYTES)
+            case "BOOL":
+                return kind, self.chance(0.5)
+            case "NULL":
+                return kind, True
+            case "SS":
+                return kind, frozenset(self.some(_TEXTS[:5]))
+            case "NS":
+                return kind, frozenset(self.some(_NUMBERS[:6]))
+            case "BS":
+                return kind, frozenset(self.some(_BYTES))
+            case "L":
+                return self.elements(depth)
+        return self.members(depth)
+
+    def members(self, depth: int = 2) -> Value:
+        names = self.random.sample(("k", "n", "Data"), self.random.randint(0, 3))
+        return "M", {name: self.value(depth - 1) for name in names}
+
+    def elements(self, depth: int = 2) -> Value:
+        return "L", [self.value(depth - 1) for _ in range(self.random.randint(0, 4))]
+
+    def some(self, members: Any) -> Any:
+        return self.random.sample(members, self.random.randint(1, 3))
+
+    def path(self) -> Path:
+        if self.there and self.chance(0.65):
+            return self.random.choice(self.there)
+        name = self.random.choice(self.names)
+        if name == "m" or self.chance(0.05):
+            return (
+                name,
+                *self.random.choice([(), ("k",), ("n",), ("Data",), ("k", "n"), ("n", 0)]),
+            )
+        if name == "q" or self.chance(0.05):
+            return (name, *self.random.choice([(), (0,), (1,), (2,), (5,), (0, "k"), (1, 0)]))
+        return (name,)
+
+    def looked_at(self) -> Path:
+        """A path for a condition: sometimes that of a key."""
+        if self.keys and self.chance(0.15):
+            return (self.random.choice(self.keys),)
+        return self.path()
+
+    def operand(self, sortable: bool = False) -> Tree:
+        which = self.random.random()
+        if which < 0.6:
+            if sortable and self.chance(0.97):
+                return "value", self.value_of(self.random.choice("SSNNB"))
+            if self.there and self.chance(0.4):
+                return "value", self.value_there()
+            return "value", self.value()
+        if which < 0.9:
+            return "path", self.looked_at()
+        return "size", self.looked_at()
+
+    def tested(self) -> Tree:
+        """What a comparison looks at: mostly a path."""
+        which = self.random.random()
+        if which < 0.8:
+            return "path", self.looked_at()
+        return ("size", self.looked_at()) if which < 0.95 else ("value", self.value())
+
+    def value_there(self) -> Value:
+        """A value that is somewhere in the item."""
+        value = at(self.about, self.random.choice(self.there))
+        assert value is not None
+        return value
+
+    def condition(self, depth: int = 2) -> Tree:
+        if depth and self.chance(0.5):
+            word = self.random.choice(("and", "or", "not"))
+            if word == "not":
+                return word, self.condition(depth - 1)
+            return word, self.condition(depth - 1), self.condition(depth - 1)
+        match self.random.randrange(9):
+            case 0:
+                return self.random.choice(("exists", "missing")), self.looked_at()
+            case 1:
+                return "type", self.looked_at(), self.random.choice(TYPES)
+            case 2:
+                prefix: Tree = (
+                    ("path", self.path())
+                    if self.chance(0.1)
+                    else (
+                        "value",
+                        self.value_of(
+                            "S" if self.chance(0.7) else self.random.choice(("B", "B", "N"))
+                        ),
+                    )
+                )
+                return "begins_with", self.looked_at(), prefix
+            case 3:
+                return "contains", self.looked_at(), self.operand()
+            case 4:
+                return self.between()
+            case 5:
+                choices = [self.operand() for _ in range(self.random.randint(1, 4))]
+                return "in", self.tested(), choices
+            case 6:
+                return self.random.choice(("<", "<=", ">", ">=")), self.tested(), self.operand(True)
+        if self.there and self.chance(0.3):
+            path = self.random.choice(self.there)
+            return (
+                self.random.choice(("=", "=", "<>")),
+                ("path", path),
+                ("value", at(self.about, path)),
+            )
+        return self.random.choice(("=", "=", "<>")), self.tested(), self.operand()
+
+    def between(self) -> Tree:
+        if self.chance(0.2):
+            return "between", self.tested(), self.operand(True), self.operand(True)
+        kind = self.random.choice("SNB")
+        low, high = (self.value_of(kind)[1] for _ in range(2))
+        if high < low and self.chance(0.95):
+            low, high = high, low
+        return "between", self.tested(), ("value", (kind, low)), ("value", (kind, high))
+
+    def actions(self) -> list[Tree]:
+        """An update; mostly of paths that do not overlap."""
+        chosen: list[Tree] = []
+        for _ in range(self.random.choice((1, 1, 2, 3, 4))):
+            action = self.action()
+            path = action[1]
+            if self.chance(0.98) and any(_clash(path, other[1]) for other in chosen):
+                continue
+            chosen.append(action)
+        return chosen
+
+    def action(self) -> Tree:
+        path = self.path()
+        old = at(self.about, path)
+        kind = old[0] if old and self.chance(0.9) else self.random.choice(("N", "SS", "NS", "BS"))
+        if kind in ("N", *SETS) and self.chance(0.4):
+            word = "DELETE" if kind != "N" and self.chance(0.4) else "ADD"
+            return word, path, self.value_of(kind) if self.chance(0.97) else self.value()
+        if self.chance(0.25):
+            return "REMOVE", path
+        return "SET", path, self.new_value(path, kind)
+
+    def new_value(self, path: Path, kind: str) -> Tree:
+        """Args: kind: of the value at the path, more or less."""
+        ours: Tree = ("path", path)
+        if self.chance(0.4):
+            empty = {"N": Decimal(1), "L": []}.get(kind)
+            ours = ("if_not_exists", path, ("value", (kind, empty)) if empty else self.otherwise())
+        if kind == "N" and self.chance(0.7):
+            pair = [ours, self.literal("N")]
+            self.random.shuffle(pair)
+            return self.random.choice("+-"), *pair
+        if kind == "L" and self.chance(0.5):
+            pair = [ours, self.literal("L")]
+            self.random.shuffle(pair)
+            return "list_append", *pair
+        match self.random.randrange(8):
+            case 0:
+                return "if_not_exists", self.path(), self.otherwise()
+            case 1:
+                return "path", self.path()
+        return "value", self.value_for(str(path[0])) if len(path) == 1 else self.value()
+
+    def otherwise(self) -> Tree:
+        """What if_not_exists may give instead, seldom something that it never may."""
+        if self.chance(0.03):
+            return "size", self.path()
+        return ("path", self.path()) if self.chance(0.3) else ("value", self.value())
+
+    def literal(self, kind: str) -> Tree:
+        return "value", self.value_of(kind) if self.chance(0.97) else self.value()
+
+
+def paths_in(item: Item) -> list[Path]:
+    """All paths to something in an item, members of members included."""
+    found: list[Path] = []
+    waiting: list[tuple[Path, Value]] = [((name,), value) for name, value in item.items()]
+    while waiting:
+        path, (kind, content) = waiting.pop()
+        found.append(path)
+        if kind == "M":
+            waiting += [((*path, name), member) for name, member in content.items()]
+        elif kind == "L":
+            waiting += [((*path, n), member) for n, member in enumerate(content)]
+    return found
+
+
+def _clash(one: Path, two: Path) -> bool:
+    for ours, theirs in zip(one, two, strict=False):
+        if type(ours) is not type(theirs):
+            return True
+        if ours != theirs:
+            return False
+    return True

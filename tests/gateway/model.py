@@ -1,0 +1,149 @@
+"""A model of DynamoDB: what every operation answers, as simply as can be said.
+
+It holds items in plain dicts and evaluates the generator's trees, not text. Sources: Amazon
+DynamoDB Developer Guide and API Reference; order of evaluation and messages were compared
+with AWS's own emulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.gateway.model_capacity import Units, read_units, together, write_units
+from tests.gateway.model_checks import check_condition, check_update
+from tests.gateway.model_expressions import Tree, Unsure, Wrong, at, holds, projected, updated
+from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Table, Write
+from tests.gateway.model_requests import (
+    Key,
+    Refused,
+    check_index_keys,
+    check_projection,
+    checked_key,
+    invalid,
+    sure,
+)
+from tests.gateway.model_values import Item
+
+FAILED = "The conditional request failed"
+
+
+class Model:
+    """All tables, each with its items by their keys.
+
+    Attributes:
+        items: by table name.
+        consumed: capacity units of the last operation, by table name.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[Key, Item]] = {}
+        self.consumed: dict[str, Units] = {}
+
+    def rows(self, table: Table) -> dict[Key, Item]:
+        return self.items.setdefault(table.name, {})
+
+    def peek(self, table: Table, key: Item) -> Item | None:
+        """The item of a key; None if there is none, or it is no key."""
+        return self.rows(table).get(tuple(key.get(name, (None, None))[1] for name in table.keys))
+
+    def write(self, write: Write) -> Item | None:
+        """Carry out a write; the answer's Attributes. Raises Refused."""
+        try:
+            check_condition(write.condition)
+            check_update(write.actions, write.table.keys)
+        except Wrong as error:
+            raise invalid(sure(error)) from None
+        key = checked_key(write.table, write.item, whole=write.kind == "PutItem")
+        rows = self.rows(write.table)
+        old = rows.get(key)
+        if write.kind == "PutItem":
+            check_index_keys(write.table, write.item)
+        if write.condition is not None and not holds(write.condition, old or {}):
+            raise Refused(
+                "ConditionalCheckFailedException", FAILED, old if write.show_old else None
+            )
+        new = self._written(write, old)
+        self.consumed = {write.table.name: self._store(write.table, key, new)}
+        return _returned(write, old, new)
+
+    def _store(self, table: Table, key: Key, new: Item | None) -> Units:
+        rows = self.rows(table)
+        units = write_units(table, rows.get(key), new)
+        if new is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = new
+        return units
+
+    def _written(self, write: Write, old: Item | None) -> Item | None:
+        if write.kind == "DeleteItem":
+            return None
+        if write.kind == "PutItem":
+            return write.item
+        if write.returns == "UPDATED_NEW" and moves_elements(write.actions, old or {}):
+            raise Unsure("which elements of a list UPDATED_NEW shows when others come or go")
+        try:
+            new = updated(write.actions, old if old is not None else write.item)
+        except Wrong as error:
+            raise invalid(sure(error)) from None
+        check_index_keys(write.table, new)
+        return new
+
+    def get(self, get: Get) -> Item | None:
+        check_projection(get.paths)
+        item = self.rows(get.table).get(checked_key(get.table, get.key))
+        self.consumed = {get.table.name: {"": read_units([item], get.consistent)}}
+        return None if item is None else projected(get.paths, item)
+
+    def batch_get(self, batch: BatchGet) -> dict[str, list[Item]]:
+        found: dict[str, list[Item]] = {}
+        self.consumed = {}
+        for table, keys, paths in batch.wanted:
+            check_projection(paths)
+            asked = [checked_key(table, key) for key in keys]
+            if any(asked.count(key) > 1 for key in asked):
+                raise invalid("Provided list of item keys contains duplicates")
+            rows = self.rows(table)
+            self.consumed[table.name] = {"": sum(read_units([rows.get(k)], True) for k in asked)}
+            found[table.name] = [projected(paths, rows[key]) for key in asked if key in rows]
+        return found
+
+    def batch_write(self, batch: BatchWrite) -> None:
+        planned: list[tuple[Table, Key, Item | None]] = []
+        for table, kind, item in batch.writes:
+            key = checked_key(table, item, whole=kind == "Put")
+            if kind == "Put":
+                check_index_keys(table, item)
+            planned.append((table, key, item if kind == "Put" else None))
+        if any(one[:2] == two[:2] for n, one in enumerate(planned) for two in planned[:n]):
+            raise invalid("Provided list of item keys contains duplicates")
+        self.consumed = {}
+        for table, key, new in planned:
+            units = self._store(table, key, new)
+            self.consumed[table.name] = together(self.consumed.get(table.name, {}), units)
+
+
+def moves_elements(actions: Sequence[Tree], item: Item) -> bool:
+    """Whether an update adds elements to a list by their index, or takes some out of a list
+    in which it changes others too."""
+    in_lists = [action for action in actions if any(isinstance(part, int) for part in action[1])]
+    leaving = [action for action in in_lists if action[0] in ("REMOVE", "DELETE")]
+    return any(action[0] == "DELETE" or len(in_lists) > 1 for action in leaving) or any(
+        action[0] != "REMOVE" and at(item, action[1]) is None for action in in_lists
+    )
+
+
+def _returned(write: Write, old: Item | None, new: Item | None) -> Item | None:
+    """The answer's Attributes; None: it has none."""
+    shown: Item | None = None
+    match write.returns:
+        case "ALL_OLD":
+            shown = old
+        case "ALL_NEW":
+            shown = new
+        case "UPDATED_OLD":
+            shown = projected([action[1] for action in write.actions], old or {})
+        case "UPDATED_NEW":
+            made = [action[1] for action in write.actions if action[0] != "REMOVE"]
+            shown = projected(made, new or {})
+    return shown or None

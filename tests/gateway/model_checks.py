@@ -1,0 +1,107 @@
+"""What DynamoDB refuses about expressions before it looks at any item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from tests.gateway.model_expressions import SIGNS, Path, Tree, Wrong
+from tests.gateway.model_values import SETS, below
+
+_SCALARS = ("S", "N", "B")
+
+
+def check_condition(tree: Tree | None) -> None:
+    """Raises Wrong: operands of types that an operator never takes, an operator that gets
+    the same attribute twice, or bounds the wrong way round."""
+    match tree:
+        case ("and" | "or", left, right):
+            check_condition(left)
+            check_condition(right)
+        case ("not", condition):
+            check_condition(condition)
+        case ("begins_with", path, prefix):
+            _distinct(("path", path), [prefix])
+            _takes(("S", "B"), [prefix])
+        case ("contains", path, part):
+            _distinct(("path", path), [part])
+        case ("between", tested, low, high):
+            _distinct(tested, [low, high])
+            _takes(_SCALARS, [tested, low, high])
+            _bounds(low, high)
+        case ("in", tested, choices):
+            _distinct(tested, choices)
+        case (sign, left, right) if sign in SIGNS:
+            _distinct(left, [right])
+            if sign not in ("=", "<>"):
+                _takes(_SCALARS, [left, right])
+
+
+def _distinct(first: Tree, others: Sequence[Tree]) -> None:
+    if first[0] == "path" and first in others:
+        raise Wrong("The first operand must be distinct from the remaining operands")
+
+
+def _takes(kinds: Sequence[str], operands: Sequence[Tree]) -> None:
+    for operand in operands:
+        kind = {"value": operand[1][0], "size": "N"}.get(operand[0])
+        if kind is not None and kind not in kinds:
+            raise Wrong("Incorrect operand type for operator or function")
+
+
+def _bounds(low: Tree, high: Tree) -> None:
+    if low[0] == high[0] == "value":
+        if low[1][0] != high[1][0]:
+            raise Wrong("The BETWEEN operator requires same data type")
+        if below(high[1], low[1]):
+            raise Wrong("The BETWEEN operator requires upper bound to be greater")
+
+
+def check_update(actions: Sequence[Tree], keys: Sequence[str]) -> None:
+    """Raises Wrong: paths that overlap, values of types that an action never takes, or a
+    key attribute that would change."""
+    check_paths([action[1] for action in actions])
+    for action in actions:
+        match action:
+            case ("SET", _, tree):
+                _check_new_value(tree)
+            case ("ADD", _, (kind, _)) if kind not in ("N", *SETS):
+                raise Wrong("ADD takes numbers and sets")
+            case ("DELETE", _, (kind, _)) if kind not in SETS:
+                raise Wrong("DELETE takes sets")
+    for action in actions:
+        if action[1][0] in keys:
+            raise Wrong(
+                "One or more parameter values were invalid: Cannot update attribute "
+                f"{action[1][0]}. This attribute is part of the key"
+            )
+
+
+def _check_new_value(tree: Tree) -> None:
+    match tree:
+        case ("+" | "-", left, right):
+            _takes(("N",), [left, right])
+        case ("list_append", left, right):
+            _takes(("L",), [left, right])
+        case ("if_not_exists", path, otherwise):
+            _distinct(("path", path), [otherwise])
+            return _check_new_value(otherwise)
+        case ("size", _):
+            raise Wrong("The function is not allowed in an update expression")
+        case _:
+            return None
+    _check_new_value(tree[1])
+    return _check_new_value(tree[2])
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raises Wrong: one is the beginning of another, or they take the same thing for a list
+    and for a map."""
+    for one, two in combinations(paths, 2):
+        for ours, theirs in zip(one, two, strict=False):
+            if type(ours) is not type(theirs):
+                raise Wrong("Two document paths conflict with each other")
+            if ours != theirs:
+                break
+        else:
+            raise Wrong("Two document paths overlap with each other")

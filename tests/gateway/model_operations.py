@@ -1,0 +1,111 @@
+"""The operations of the differential test, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from tests.gateway.model_expressions import Path, Tree
+from tests.gateway.model_values import Item, Value
+
+KeyCondition: TypeAlias = tuple[str, str, tuple[Value, ...]]
+"""Of an attribute: its name, the operator, the operator's values."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A secondary index. `included` are the attributes it has beside keys; None: all."""
+
+    name: str
+    hash: str
+    sort: str | None
+    included: frozenset[str] | None
+    is_local: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.hash,) if self.sort is None else (self.hash, self.sort)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its key attributes and indexes, and the types of all key attributes."""
+
+    name: str
+    hash: str
+    sort: str | None
+    types: dict[str, str]
+    indexes: tuple[Index, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.hash,) if self.sort is None else (self.hash, self.sort)
+
+    def index(self, name: str | None) -> Index | None:
+        return next((index for index in self.indexes if index.name == name), None)
+
+
+@dataclass
+class Write:
+    """PutItem, UpdateItem or DeleteItem.
+
+    Attributes:
+        item: the whole item for PutItem, else the key.
+        actions: of UpdateItem.
+        show_old: ReturnValuesOnConditionCheckFailure is ALL_OLD.
+    """
+
+    kind: Literal["PutItem", "UpdateItem", "DeleteItem"]
+    table: Table
+    item: Item
+    condition: Tree | None = None
+    actions: list[Tree] = field(default_factory=list)
+    returns: str = "NONE"
+    show_old: bool = False
+
+
+@dataclass
+class Get:
+    table: Table
+    key: Item
+    paths: list[Path] | None = None
+    consistent: bool = True
+
+
+@dataclass
+class BatchGet:
+    """Of each table: keys and projection."""
+
+    wanted: list[tuple[Table, list[Item], list[Path] | None]]
+
+
+@dataclass
+class BatchWrite:
+    """Items to put and keys to delete, with their tables."""
+
+    writes: list[tuple[Table, Literal["Put", "Delete"], Item]]
+
+
+@dataclass
+class Read:
+    """Query or Scan, of all pages.
+
+    Attributes:
+        conditions: of Query; None for Scan.
+        limit: of each page.
+        segments: of Scan.
+    """
+
+    table: Table
+    index: Index | None = None
+    conditions: list[KeyCondition] | None = None
+    filter: Tree | None = None
+    paths: list[Path] | None = None
+    select: str | None = None
+    limit: int | None = None
+    forward: bool = True
+    consistent: bool = False
+    segments: int | None = None
+
+
+Operation: TypeAlias = Write | Get | BatchGet | BatchWrite | Read

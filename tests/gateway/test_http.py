@@ -1,0 +1,570 @@
+"""HTTP: what clients of all kinds send, and that none of them costs another anything."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.raw import Heard, Wire, post, wire
+from tests.gateway.stand_in import StandIn, stand_in
+from tests.waiting import eventually
+
+Served = tuple[StandIn, str]
+SMALL = {"body_bytes": 200_000, "header_bytes": 8_192, "buffered_bytes": 1_048_576}
+FAST = {"header_seconds": 0.4, "body_seconds": 0.4, "idle_seconds": 0.4, "answer_seconds": 0.4}
+UNKNOWN_OPERATION = {"__type": "com.amazon.coral.service#UnknownOperationException"}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with stand_in() as made:
+        yield made
+
+
+@pytest.fixture
+def small() -> Iterator[Served]:
+    with stand_in(**SMALL) as made:
+        yield made
+
+
+@pytest.fixture
+def hurried() -> Iterator[Served]:
+    with stand_in(**FAST) as made:
+        yield made
+
+
+def ask(url: str, data: bytes) -> Heard:
+    """One request on a connection of its own."""
+    with wire(url) as client:
+        client.send(data)
+        return client.hear()
+
+
+def chunked(body: bytes, size: int = 1000) -> bytes:
+    """A body in chunks."""
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def chunked_head() -> bytes:
+    """A request up to its chunked body."""
+    return post(b"", headers={"Content-Length": "-", "Transfer-Encoding": "chunked"})
+
+
+# Answers.
+
+
+def test_an_answer_has_what_sdks_look_for(served: Served) -> None:
+    heard = ask(served[1], post(b'{"a": 1}'))
+    assert (heard.status, heard.body) == (200, b'{"a": 1}')
+    assert heard.headers["content-type"] == "application/x-amz-json-1.0"
+    assert heard.headers["x-amz-crc32"] == str(zlib.crc32(heard.body))
+    assert re.fullmatch("[0-9A-Z]{52}", heard.headers["x-amzn-requestid"])
+    assert heard.headers["x-mynamo-consistency-token"] == "t"
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", heard.headers["date"])
+    assert ask(served[1], post()).headers["x-amzn-requestid"] != heard.headers["x-amzn-requestid"]
+
+
+def test_the_greeting_and_the_health(served: Served) -> None:
+    heard = ask(served[1], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (heard.status, heard.body) == (200, b"healthy: dynamodb.us-east-1.amazonaws.com ")
+    for path in (b"/health", b"/healthz", b"/health?x=1"):
+        heard = ask(served[1], b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        assert (heard.status, json.loads(heard.body)) == (200, {"status": "ok"})
+
+
+def test_head_announces_a_body_and_sends_none(served: Served) -> None:
+    with wire(served[1]) as client:
+        client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = client._until(b"\r\n\r\n")
+        assert b"content-length: 42" in head
+        client.send(post())
+        assert client.hear().body == b"{}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Amz-Target": target} for target in ("-", "", "ListTables", "DynamoDB_20120810.No",
+     "DynamoDB_20111205.ListTables", "DynamoDB_20120810.listtables")],
+)  # fmt: skip
+def test_an_operation_that_does_not_exist(served: Served, headers: dict[str, str]) -> None:
+    for unsigned in ({}, {"Authorization": "-"}):
+        heard = ask(served[1], post(headers={**headers, **unsigned}))
+        assert (heard.status, json.loads(heard.body)) == (400, UNKNOWN_OPERATION)
+
+
+@pytest.mark.parametrize("kind", ["-", "", "text/plain", "application/x-amz-json-1.1", "json"])
+def test_another_content_type(served: Served, kind: str) -> None:
+    heard = ask(served[1], post(headers={"Content-Type": kind}))
+    assert (heard.status, heard.body) == (404, b"<UnknownOperationException/>\n")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-amz-json-1.0; charset=utf-8", "Application/JSON"]
+)
+def test_content_types_that_mean_the_same(served: Served, kind: str) -> None:
+    assert ask(served[1], post(headers={"Content-Type": kind})).status == 200
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"TRACE"])
+def test_other_methods(served: Served, method: bytes) -> None:
+    assert ask(served[1], post().replace(b"POST", method, 1)).status == 404
+
+
+def test_json_comes_before_the_signature(served: Served) -> None:
+    heard = ask(served[1], post(b"{", headers={"Authorization": "-"}))
+    assert json.loads(heard.body) == {"__type": "com.amazon.coral.service#SerializationException"}
+    heard = ask(served[1], post(b"{}", headers={"Authorization": "-"}))
+    assert json.loads(heard.body) == {
+        "__type": "com.amazon.coral.service#MissingAuthenticationTokenException",
+        "message": "Request is missing Authentication Token",
+    }
+
+
+def test_what_nobody_foresaw_is_logged_and_says_nothing(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: bytes) -> bytes:
+        raise RuntimeError("the secret is 42")
+
+    before, served[0].reply = served[0].reply, fail
+    try:
+        heard = ask(served[1], post())
+    finally:
+        served[0].reply = before
+    assert heard.status == 500
+    assert json.loads(heard.body) == {
+        "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError",
+        "message": "Internal server error",
+    }
+    assert heard.headers["x-amzn-requestid"] in caplog.text
+    assert "the secret is 42" in caplog.text
+
+
+# Compression.
+
+
+def test_compressed_answers(served: Served) -> None:
+    large = json.dumps({"a": "b" * 20_000}).encode()
+    for accepted, coded in (("gzip", True), ("deflate, gzip;q=0.5", True), ("gzip;q=0", False),
+                            ("identity", False), ("-", False)):  # fmt: skip
+        heard = ask(served[1], post(large, headers={"Accept-Encoding": accepted}))
+        assert (heard.headers.get("content-encoding") == "gzip") == coded
+        assert heard.headers["x-amz-crc32"] == str(zlib.crc32(heard.body))  # of what is sent
+        assert (gzip.decompress(heard.body) if coded else heard.body) == large
+    heard = ask(served[1], post(b"{}", headers={"Accept-Encoding": "gzip"}))
+    assert heard.body == b"{}"  # too small to be worth it
+
+
+def test_compressed_requests(small: Served) -> None:
+    body = json.dumps({"a": "b" * 20_000}).encode()
+    coded = {"Content-Encoding": "gzip"}
+    heard = ask(small[1], post(gzip.compress(body), headers=coded))
+    assert (heard.status, heard.body) == (200, body)
+    damaged = gzip.compress(body)
+    for bad in (b"no gzip", damaged[:-9], damaged[:40] + b"!" + damaged[41:], damaged + b"more"):
+        heard = ask(small[1], post(bad, headers=coded))
+        assert (heard.status, json.loads(heard.body)["Message"]) == (
+            400, "The body is not valid gzip"
+        )  # fmt: skip
+    assert ask(small[1], post(headers={"Content-Encoding": "br"})).status == 400
+    bomb = gzip.compress(b" " * 100_000_000, 9)
+    assert len(bomb) < SMALL["body_bytes"]
+    before = resident()
+    assert ask(small[1], post(bomb, headers=coded)).status == 413
+    assert resident() - before < 20_000_000
+    exactly = b'"' + b"x" * (SMALL["body_bytes"] - 2) + b'"'
+    assert ask(small[1], post(gzip.compress(exactly), headers=coded)).status == 200
+    assert ask(small[1], post(gzip.compress(exactly + b" "), headers=coded)).status == 413
+
+
+# CORS.
+
+
+def test_pages_of_this_machine_may_call_and_others_may_not(served: Served) -> None:
+    for origin in ("http://localhost:8001", "http://127.0.0.1", "https://[::1]:3000"):
+        heard = ask(served[1], post(headers={"Origin": origin}))
+        assert heard.status == 200
+        assert heard.headers["access-control-allow-origin"] == origin
+        assert "x-amzn-RequestId" in heard.headers["access-control-expose-headers"]
+        assert heard.headers["vary"] == "origin"
+    called = len(served[0].calls)
+    for origin in ("http://evil.example", "http://localhost.evil.example", "null", "http://[", ""):
+        heard = ask(served[1], post(headers={"Origin": origin}))
+        assert heard.status == 403
+        assert "access-control-allow-origin" not in heard.headers
+    assert len(served[0].calls) == called
+
+
+def test_a_browsers_question_beforehand(served: Served) -> None:
+    question = (
+        b"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:8001\r\n"
+        b"Access-Control-Request-Method: POST\r\n"
+        b"Access-Control-Request-Headers: authorization,x-amz-target\r\n\r\n"
+    )
+    heard = ask(served[1], question)
+    assert (heard.status, heard.body) == (200, b"")
+    assert heard.headers["access-control-allow-methods"] == "POST"
+    assert heard.headers["access-control-allow-headers"] == "authorization,x-amz-target"
+    assert heard.headers["access-control-max-age"] == "172800"
+    refused = ask(served[1], question.replace(b"localhost", b"example.org"))
+    assert "access-control-allow-origin" not in refused.headers
+
+
+def test_every_page_may_call_where_requests_are_signed() -> None:
+    with stand_in(origins=("*",)) as (_, url):
+        heard = ask(url, post(headers={"Origin": "https://anywhere.example"}))
+        assert (heard.status, heard.headers["access-control-allow-origin"]) == (200, "*")
+
+
+# HTTP itself.
+
+
+def test_keep_alive_and_its_end(served: Served) -> None:
+    with wire(served[1]) as client:
+        for n in range(3):
+            client.send(post(b"[%d]" % n))
+            heard = client.hear()
+            assert heard.body == b"[%d]" % n
+            assert "connection" not in heard.headers
+        client.send(post(headers={"Connection": "close"}))
+        assert client.hear().headers["connection"] == "close"
+        assert client.ended()
+    with wire(served[1]) as client:
+        client.send(post().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        assert client.hear().status == 200
+        assert client.ended()
+
+
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
+    bodies = [b"[%d]" % n for n in range(300)]
+    with wire(served[1]) as client:
+        client.send(b"".join(map(post, bodies)))
+        assert [client.hear().body for _ in bodies] == bodies
+
+
+def test_a_request_byte_by_byte(served: Served) -> None:
+    with wire(served[1]) as client:
+        for byte in post(b'{"a": "b"}') + post(b"[2]"):
+            client.send(bytes([byte]))
+        assert client.hear().body == b'{"a": "b"}'
+        assert client.hear().body == b"[2]"
+
+
+def test_a_chunked_body(served: Served) -> None:
+    body = json.dumps({"a": "b" * 100_000}).encode()
+    with wire(served[1]) as client:
+        client.send(chunked_head() + chunked(body))
+        assert client.hear().body == body
+        trailed = chunked(b"[1]")[:-2] + b"X-Trailer: y\r\nAuthorization: z\r\n\r\n"
+        client.send(chunked_head() + trailed)
+        assert client.hear().body == b"[1]"
+
+
+def test_a_client_that_waits_for_100(served: Served) -> None:
+    request = post(b"[1]", headers={"Expect": "100-continue"})
+    with wire(served[1]) as client:
+        client.send(request[:-3])
+        assert client.hear().status == 100
+        client.send(b"[1]")
+        assert client.hear().body == b"[1]"
+    assert ask(served[1], post(headers={"Expect": "miracles"})).status == 417
+
+
+def test_a_client_that_offers_http_2_gets_http_1(served: Served) -> None:
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMA"}
+    with wire(served[1]) as client:
+        client.send(post(b"[1]", headers=offer))
+        assert client.hear().body == b"[1]"
+        client.send(post(b"[2]"))
+        assert client.hear().body == b"[2]"
+    with wire(served[1]) as client:
+        client.send(post(b"[1]", headers=offer) + post(b"[2]", headers=offer))
+        assert [client.hear().body, client.hear().body] == [b"[1]", b"[2]"]
+
+
+def test_a_client_that_has_said_all_gets_its_answer(served: Served) -> None:
+    with wire(served[1]) as client:
+        client.send(post(b"[1]"))
+        client.socket.shutdown(1)
+        assert client.hear().body == b"[1]"
+        assert client.ended()
+
+
+NOT_HTTP = [
+    b"\x00\x01\x02\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),  # somebody tries TLS
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST / HTTP/9.9\r\n\r\n",
+    b"POST / HTTP/1.1\r\nNo colon\r\n\r\n",
+    b"POST / HTTP/1.1\r\nSpace : before\r\n\r\n",
+    b"POST / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+    b"POST / HTTP/1.1\r\nA: nul\x00\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", NOT_HTTP)
+def test_what_is_not_http(served: Served, data: bytes) -> None:
+    with wire(served[1]) as client:
+        client.send(data)
+        heard = client.hear()
+        assert (heard.status, heard.body) == (400, b"")
+        assert heard.headers["connection"] == "close"
+        assert client.ended()
+
+
+def test_nonsense_after_a_request_does_not_cost_it_its_answer(served: Served) -> None:
+    served[0].hold()
+    try:
+        with wire(served[1]) as client:
+            client.send(post(b"[1]") + b"\x00nonsense\r\n\r\n")
+            served[0].let_go()
+            assert client.hear().body == b"[1]"
+            assert client.ended()
+    finally:
+        served[0].let_go()
+
+
+# Limits.
+
+
+def test_too_large_a_body(small: Served) -> None:
+    limit = SMALL["body_bytes"]
+    assert ask(small[1], post(b'"' + b"x" * (limit - 2) + b'"')).status == 200
+    announced = post(b"", headers={"Content-Length": str(limit + 1)})
+    with wire(small[1]) as client:
+        client.send(announced)
+        heard = client.hear()  # without waiting for what it announces
+        assert (heard.status, heard.headers["connection"]) == (413, "close")
+        client.send(b"x" * limit)
+        assert client.ended()
+    heard = ask(small[1], chunked_head() + chunked(b"x" * (limit + 1)))
+    assert heard.status == 413
+    waits = {"Content-Length": str(limit + 1), "Expect": "100-continue"}
+    assert ask(small[1], post(b"", headers=waits)).status == 413
+
+
+def test_too_large_a_head(small: Served) -> None:
+    limit = SMALL["header_bytes"]
+    assert ask(small[1], post(headers={"X-Long": "x" * (limit - 600)})).status == 200
+    for head in (
+        post(headers={"X-Long": "x" * limit}),
+        post(headers={f"X-{n}": "x" * 90 for n in range(100)}),
+        post().replace(b"POST /", b"POST /" + b"x" * limit, 1),
+    ):
+        assert ask(small[1], head).status == 431
+
+
+def test_a_header_that_never_ends_costs_little(served: Served) -> None:
+    before = resident()
+    with wire(served[1]) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        for _ in range(1000):
+            client.send(b"x" * 100_000)
+        assert client.hear().status == 431
+    assert resident() - before < 20_000_000
+
+
+def test_a_body_of_framing_only_costs_little(small: Served) -> None:
+    with wire(small[1]) as client:
+        client.send(chunked_head())
+        for _ in range(200):
+            client.send(b"1;" + b"x" * 1000 + b"\r\ny\r\n")
+        assert client.hear().status == 400
+    with wire(small[1]) as client:
+        client.send(chunked_head() + b"1\r\ny\r\n0\r\n")
+        for _ in range(200):
+            client.send(b"X-Trailer: " + b"x" * 1000 + b"\r\n")
+        assert client.hear().status in (400, 431)
+
+
+def test_more_requests_than_the_queue_holds_are_told_to_come_again() -> None:
+    with stand_in(threads=2, queue=3) as (service, url), ExitStack() as stack:
+        service.hold()
+        clients = [stack.enter_context(wire(url)) for _ in range(5)]
+        for client in clients:
+            client.send(post(b"[1]"))
+        service.await_calls(2)
+        late = stack.enter_context(wire(url))
+
+        def refused() -> Heard:
+            late.send(post(b"[9]"))
+            heard = late.hear()
+            assert heard.status == 503
+            return heard
+
+        heard = eventually(refused)
+        assert json.loads(heard.body)["__type"] == (
+            "com.amazon.coral.service#ServiceUnavailableException"
+        )
+        service.let_go()
+        assert [client.hear().body for client in clients] == [b"[1]"] * 5
+        late.send(post(b"[2]"))
+        assert late.hear().body == b"[2]"
+        assert (b"[9]" in [body for _, body in service.calls]) is False
+
+
+def test_large_requests_leave_threads_to_small_ones() -> None:
+    with stand_in(threads=1) as (service, url), ExitStack() as stack:
+        service.hold()
+        large = b'"' + b"x" * 100_000 + b'"'
+        clients = [stack.enter_context(wire(url)) for _ in range(6)]
+        for client in clients:
+            client.send(post(large))
+        service.await_calls(4)  # all threads for large ones are taken
+        other = stack.enter_context(wire(url))
+        other.send(post(b"[1]"))
+        service.await_calls(1)
+        service.let_go()
+        assert other.hear().body == b"[1]"
+        assert all(client.hear().body == large for client in clients)
+
+
+# Slow clients.
+
+
+def test_slow_clients_are_left(hurried: Served) -> None:
+    request = post(b"[1]")
+    for sent, status in ((b"P", 408), (request[:50], 408), (request[:-1], 408), (b"", None)):
+        with wire(hurried[1]) as client:
+            client.send(sent)
+            if status is not None:
+                assert client.hear().status == status
+            assert client.ended()
+
+
+def test_trickling_does_not_help(hurried: Served) -> None:
+    with wire(hurried[1]) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\n")
+        client.socket.settimeout(0.05)
+
+        def trickle() -> Heard | None:
+            client.send(b"X-A: b\r\n")
+            try:
+                return client.hear()
+            except TimeoutError:
+                return None
+
+        heard = eventually(trickle)
+        assert heard is not None
+        assert heard.status == 408
+
+
+def test_an_idle_connection_is_closed_and_a_busy_one_is_not(hurried: Served) -> None:
+    service, url = hurried
+    service.hold()
+    with wire(url) as busy, wire(url) as idle:
+        idle.send(post(b"[1]"))
+        busy.send(post(b"[2]"))
+        service.await_calls(2)
+        with wire(url) as clock:
+            assert clock.ended()  # longer than any of the limits
+        service.let_go()
+        assert busy.hear().body == b"[2]"
+        assert idle.hear().body == b"[1]"
+        assert idle.ended()
+
+
+def test_a_client_that_does_not_take_its_answer_is_left(hurried: Served) -> None:
+    service, url = hurried
+    service.reply = lambda _: b"x" * 30_000_000
+    with wire(url) as client:
+        client.send(post())
+        service.await_calls(1)
+        with wire(url) as clock:
+            assert clock.ended()
+
+        def broken() -> bool:
+            try:
+                client.hear()
+            except (EOFError, ConnectionError):
+                return True
+            return False
+
+        assert broken()
+
+
+def test_200_slow_clients_cost_a_fast_one_nothing() -> None:
+    """With two threads: not one of them may wait for a client."""
+    request = post(b"[1]" + b" " * 1000)
+    with stand_in(threads=2, queue=0) as (service, url), ExitStack() as stack:
+        slow = [stack.enter_context(wire(url)) for _ in range(200)]
+        for n, client in enumerate(slow):
+            client.send(request[: 60 if n % 2 else -500])
+        for _ in range(20):
+            assert ask(url, post(b"[2]")).body == b"[2]"
+        assert len(service.calls) == 20
+        slow[0].send(request[-500:])
+        assert slow[0].hear().status == 200  # they were connected all the while
+
+
+def test_large_bodies_of_slow_clients_are_bounded_together() -> None:
+    large = b"x" * 900_000
+    with stand_in(buffered_bytes=3_000_000) as (_, url), ExitStack() as stack:
+        before = resident()
+        slow = [stack.enter_context(wire(url)) for _ in range(40)]
+        head = post(b"", headers={"Content-Length": "1000000"})
+        for client in slow:
+            client.send(head + large)
+        left = [client for client in slow if not gone(client)]
+        assert 1 <= len(left) <= 4
+        assert slow[-1] in left  # the slowest go first
+        assert resident() - before < 30_000_000
+        slow[-1].send(b"y" * 100_000)
+        assert slow[-1].hear().status == 200
+        assert ask(url, post(b"[1]")).body == b"[1]"
+
+
+def gone(client: Wire) -> bool:
+    """Whether the server has hung up on a client that waits."""
+    client.socket.settimeout(1)
+    try:
+        return client.hear().status == 408
+    except TimeoutError:
+        return False
+
+
+def test_with_too_many_clients_the_slowest_goes() -> None:
+    with stand_in(connections=20) as (_, url), ExitStack() as stack:
+        slow = [stack.enter_context(wire(url)) for _ in range(20)]
+        for client in slow:
+            client.send(b"POST / HTTP/1.1\r\n")
+        for _ in range(30):
+            assert ask(url, post(b"[1]")).body == b"[1]"
+        assert slow[0].ended()
+
+
+def test_memory_is_steady(served: Served) -> None:
+    def spend() -> None:
+        for _ in range(30):
+            with ExitStack() as stack:
+                for n in range(10):
+                    client = stack.enter_context(wire(served[1]))
+                    client.send(post(b'"' + b"x" * 200_000 + b'"')[: n * 20_000])
+
+    spend()
+    before = resident()
+    spend()
+    assert resident() - before < 10_000_000
+
+
+def resident() -> int:
+    """Bytes of memory that this process has, server and all."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

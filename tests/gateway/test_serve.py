@@ -1,0 +1,241 @@
+"""`mynamo serve` as its users run it: a process, with its port, signals and refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import SSLError
+
+from mynamo.local import free_port
+from mynamo.local.state import config_toml
+from mynamo.schemas.config import ClusterConfig
+from tests.certificates import Authority
+from tests.commands import run, start
+from tests.gateway.conftest import client_of
+from tests.gateway.raw import post, wire
+from tests.waiting import eventually
+
+CREDENTIALS = """
+[gateway]
+region = "eu-central-1"
+credentials = [{ access_key_id = "AKIDEXAMPLE", secret_access_key = "not-for-anyone-to-see" }]
+"""
+
+
+class Served:
+    """A running `mynamo serve`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.first_line = process.stdout.readline()
+        self.url = self.first_line.partition("DynamoDB's API on ")[2].partition(" ")[0]
+
+    @property
+    def children(self) -> list[int]:
+        """Its processes."""
+        pid = self.process.pid
+        path = Path(f"/proc/{pid}/task/{pid}/children")
+        return [int(word) for word in path.read_text().split()]
+
+
+@contextmanager
+def serving(config: ClusterConfig, folder: Path, *words: str, toml: str = "") -> Iterator[Served]:
+    path = folder / "mynamo.toml"
+    path.write_text(config_toml(config) + toml)
+    with (
+        (folder / "log").open("w") as log,
+        start(
+            "--config", str(path), "serve", "--port", "0", *words,
+            stdout=subprocess.PIPE, stderr=log, text=True,
+        ) as process,
+    ):  # fmt: skip
+        try:
+            yield Served(process)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_it_says_where_it_is_and_serves(config: ClusterConfig, tmp_path: Path) -> None:
+    with serving(config, tmp_path, "--no-auth") as served:
+        assert served.first_line == (
+            f"DynamoDB's API on {served.url} (region us-east-1; any credentials are accepted)\n"
+        )
+        assert client_of(served.url).list_tables()["TableNames"] == []
+        with wire(served.url) as client:
+            client.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            heard = client.hear()
+        assert (heard.status, json.loads(heard.body)) == (
+            200,
+            {"status": "ok", "servers": {"catalog": "ok", "shard 1": "ok", "shard 2": "ok"}},
+        )
+        served.process.terminate()
+        assert served.process.wait(30) == 0
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_it_wants_signatures_with_the_configured_keys(
+    config: ClusterConfig, tmp_path: Path
+) -> None:
+    with serving(config, tmp_path, toml=CREDENTIALS) as served:
+        assert "requests must be signed with the configured key pair" in served.first_line
+
+        def client(secret: str) -> Any:
+            return boto3.client(
+                "dynamodb", endpoint_url=served.url, region_name="eu-central-1",
+                aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key=secret,
+            )  # fmt: skip
+
+        assert client("not-for-anyone-to-see").list_tables()["TableNames"] == []
+        with pytest.raises(Exception, match="InvalidSignatureException"):
+            client("something-else").list_tables()
+        served.process.terminate()
+        said = served.first_line + served.process.communicate(timeout=30)[0]
+        assert "not-for-anyone-to-see" not in said + (tmp_path / "log").read_text()
+
+
+def test_it_does_not_start_open_by_oversight(config: ClusterConfig, tmp_path: Path) -> None:
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config))
+    refused = run(path, "serve", "--port", "0", status=1)
+    assert "no credentials are configured" in refused.output
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):  # noqa: S104
+        refused = run(path, "serve", "--port", "0", "--no-auth", "--host", host, status=1)
+        assert "--open-to-network" in refused.output
+
+
+def test_a_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (["serve", "--no-auth"], ["dev", "--data", str(tmp_path / "data")]):
+            refused = run(path, *words, "--port", port, status=1)
+            assert f"port {port}" in refused.output or f":{port}" in refused.output
+    assert not (tmp_path / "data").exists()  # nothing was started for nothing
+
+
+def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path) -> None:
+    with serving(config, tmp_path, "--no-auth") as served, wire(served.url) as idle:
+        client = client_of(served.url)
+        client.create_table(
+            TableName="orders", BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        )  # fmt: skip
+        client.get_waiter("table_exists").wait(TableName="orders", WaiterConfig={"Delay": 1})
+        written: list[str] = []
+        failures: list[Exception] = []
+        begun = threading.Event()
+
+        def write(number: int) -> None:
+            mine = client_of(served.url)
+            for n in range(100_000):
+                name = f"{number}-{n}"
+                try:
+                    mine.put_item(TableName="orders", Item={"id": {"S": name}})
+                except Exception as failure:
+                    failures.append(failure)
+                    return
+                written.append(name)
+                if n == 20:
+                    begun.set()
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        assert begun.wait(60)
+        served.process.terminate()
+        assert served.process.wait(30) == 0
+        assert idle.ended()
+        for thread in threads:
+            thread.join(30)
+        # A request is answered, or the connection was closed before it: never cut in between.
+        kinds = {type(failure).__name__ for failure in failures}
+        assert kinds <= {"EndpointConnectionError", "ConnectionClosedError"}, failures
+    with serving(config, tmp_path, "--no-auth") as served:
+        client = client_of(served.url)
+        pages = client.get_paginator("scan").paginate(TableName="orders")
+        stored = {item["id"]["S"] for page in pages for item in page["Items"]}
+        assert set(written) <= stored
+        assert len(stored) - len(written) <= len(failures)
+
+
+def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -> None:
+    with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
+        first = eventually(lambda: served.children if len(served.children) == 2 else None)
+        assert client_of(served.url).list_tables()["TableNames"] == []
+        os.kill(first[0], signal.SIGKILL)
+        eventually(lambda: len(set(served.children) - set(first)) == 1)
+        assert client_of(served.url).list_tables()["TableNames"] == []
+        served.process.terminate()
+        assert served.process.wait(30) == 0
+    with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
+        children = eventually(lambda: served.children if len(served.children) == 2 else None)
+        assert client_of(served.url).list_tables()["TableNames"] == []
+        served.process.kill()
+        eventually(lambda: not any(alive(pid) for pid in children))
+
+
+def test_processes_that_cannot_work_end_the_whole(config: ClusterConfig, tmp_path: Path) -> None:
+    wrong = config.model_copy(update={"shards": config.shards[:1]})
+    with serving(config, tmp_path, "--no-auth") as served:  # sets the cluster up
+        client_of(served.url).list_tables()
+    with serving(wrong, tmp_path, "--no-auth", "--workers", "2") as served:
+        assert served.process.wait(60) == 1
+    assert "the configuration names [1]" in (tmp_path / "log").read_text()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_https(config: ClusterConfig, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    cert, key = authority.issue("127.0.0.1")
+    toml = f"[gateway]\ncert = {json.dumps(str(cert))}\nkey = {json.dumps(str(key))}\n"
+
+    def client(verify: Path) -> Any:
+        return boto3.client(
+            "dynamodb", endpoint_url=served.url, region_name="us-east-1", verify=str(verify),
+            aws_access_key_id="a", aws_secret_access_key="b",
+            config=Config(retries={"total_max_attempts": 1}),
+        )  # fmt: skip
+
+    with serving(config, tmp_path, "--no-auth", toml=toml) as served:
+        assert served.url.startswith("https://")
+        trusting = client(authority.file)
+        for _ in range(3):
+            assert trusting.list_tables()["TableNames"] == []
+        with pytest.raises(SSLError):
+            client(Authority(tmp_path / "other").file).list_tables()
+        with wire(served.url.replace("https", "http")) as plain:
+            plain.send(post())
+            assert plain.ended()
+        served.process.terminate()
+        assert served.process.wait(30) == 0
+
+
+def test_a_certificate_that_is_none(config: ClusterConfig, tmp_path: Path) -> None:
+    bad = tmp_path / "cert.pem"
+    bad.write_text("nothing")
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config) + f"[gateway]\ncert = {json.dumps(str(bad))}\n")
+    refused = run(path, "serve", "--port", str(free_port()), "--no-auth", status=1)
+    assert "certificate" in refused.output

@@ -1,0 +1,276 @@
+"""Condition and update expressions through `Producer`, on both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from mynamo.errors import ConditionFailed, InvalidExpression, InvalidItem, InvalidRequest
+from mynamo.producer import MUST_EXIST, Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
+from mynamo.writer import Done, Refused, WriteRequest, apply, conditions, parse_texts
+from tests.rows import damage, items_of, make_table
+
+KEY = {"id": "a", "at": "1"}
+STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
+
+
+@pytest.fixture
+def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(engine_config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(cluster: Cluster) -> Table:
+    return make_table(cluster)
+
+
+@pytest.fixture
+def producer(cluster: Cluster, orders: Table) -> Producer:
+    return Producer(cluster)
+
+
+def stored(cluster: Cluster, orders: Table) -> dict[str, Any] | None:
+    found = items_of(cluster, orders).get(orders.key_of(STORED_KEY))
+    return None if found is None else {k: v for k, v in found[1].items() if k not in KEY}
+
+
+# -- conditions -----------------------------------------------------------------------
+
+
+def test_a_condition_decides_over_every_kind_of_write(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    absent = "attribute_not_exists(id)"
+    cheap: dict[str, Any] = {
+        "condition": "#p < :max",
+        "names": {"#p": "price"},
+        "values": {":max": 5},
+    }
+    producer.put("orders", {**KEY, "price": 3}, condition=absent)
+    writes: tuple[Callable[..., Any], ...] = (
+        lambda **terms: producer.put("orders", {**KEY, "price": 9}, **terms),
+        lambda **terms: producer.update("orders", KEY, set={"price": 9}, **terms),
+        lambda **terms: producer.delete("orders", KEY, **terms),
+    )
+    for write in writes:
+        with pytest.raises(ConditionFailed, match=r"^The conditional request failed$"):
+            write(condition=absent)
+        assert stored(cluster, orders) == {"price": {"N": "3"}}
+        write(**cheap)
+        with pytest.raises(ConditionFailed):
+            write(**cheap)
+        producer.put("orders", {**KEY, "price": 3})
+    assert damage(cluster, orders) == []
+
+
+def test_a_failed_condition_shows_the_item_in_python_form(producer: Producer) -> None:
+    for condition in ("attribute_exists(x)", MUST_EXIST):
+        with pytest.raises(ConditionFailed) as failure:
+            producer.update("orders", KEY, condition=condition)
+        assert failure.value.item is None
+    producer.put("orders", {**KEY, "price": 3, "raw": b"x", "tags": {"a", "b"}})
+    with pytest.raises(ConditionFailed) as failure:
+        producer.delete("orders", KEY, condition="price > :p", values={":p": 3})
+    assert failure.value.item == {**KEY, "price": Decimal(3), "raw": b"x", "tags": {"a", "b"}}
+
+
+def test_a_condition_on_nothing_is_evaluated_as_on_an_empty_item(producer: Producer) -> None:
+    with pytest.raises(ConditionFailed):
+        producer.delete("orders", KEY, condition="price = :p", values={":p": 3})
+    assert producer.delete("orders", KEY, condition="NOT price = :p", values={":p": 3}).version == 0
+
+
+def test_control_without_evaluation_every_write_happens(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mynamo.writer.requests.check_condition", lambda *_: None)
+    assert conditions.check_condition is not None
+    producer.put("orders", KEY, condition="attribute_exists(id)")
+    assert stored(cluster, orders) == {}
+
+
+# -- updates --------------------------------------------------------------------------
+
+
+def test_an_update_expression_changes_parts_of_an_item(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    producer.put("orders", {**KEY, "m": {"a": 1, "b": 2}, "l": [1, 2, 3], "s": {"x", "y"}, "z": 0})
+    producer.update(
+        "orders",
+        KEY,
+        expression="SET m.a = m.b + :n, #l[1] = :n, price = if_not_exists(price, :n)"
+        " REMOVE z, #l[0] ADD visits :n, s :w DELETE s2 :w",
+        names={"#l": "l"},
+        values={":n": Decimal("1.5"), ":w": {"w"}},
+    )
+    assert stored(cluster, orders) == {
+        "m": {"M": {"a": {"N": "3.5"}, "b": {"N": "2"}}},
+        "l": {"L": [{"N": "1.5"}, {"N": "3"}]},
+        "s": {"SS": ["w", "x", "y"]},
+        "price": {"N": "1.5"},
+        "visits": {"N": "1.5"},
+    }
+    assert damage(cluster, orders) == []
+
+
+def test_an_update_of_nothing_starts_from_the_key(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    producer.update("orders", KEY)
+    assert stored(cluster, orders) == {}
+    producer.delete("orders", KEY)
+    producer.update("orders", KEY, expression="SET same = id REMOVE x")
+    assert stored(cluster, orders) == {"same": {"S": "a"}}
+
+
+MISFITS: list[tuple[str, dict[str, Any], str]] = [
+    ("SET #k = :v", {":v": "2"}, "Cannot update attribute at. This attribute is part of the key"),
+    ("REMOVE id", {}, "Cannot update attribute id. This attribute is part of the key"),
+    ("SET price.cents = :v", {":v": 1}, "Key attributes must be scalars; .* IndexKey: price"),
+    ("SET price = :v", {":v": True}, "attempted to update the secondary index key to unsupported"),
+    ("SET price = :v", {":v": "x"}, "Type mismatch for Index Key price Expected: N Actual: S"),
+    ("SET price = id", {}, "Type mismatch for Index Key price Expected: N Actual: S"),
+    ("SET #n = :v", {":v": ""}, "cannot contain an empty string value"),
+    (
+        "SET x = id + :v",
+        {":v": 1},
+        "An operand in the update expression has an incorrect data type",
+    ),
+    ("SET x = nothing", {}, "refers to an attribute that does not exist in the item"),
+    ("SET x.y = :v", {":v": 1}, "document path provided in the update expression is invalid"),
+    ("SET y = :v", {":v": "x" * 250_000}, "Item size to update has exceeded the maximum allowed"),
+]
+
+
+def test_an_update_that_does_not_fit_changes_nothing(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    producer.put("orders", {**KEY, "price": 3, "fill": "x" * 200_000})
+    before = items_of(cluster, orders)
+    for expression, values, message in MISFITS:
+        names = {"#n": "name", "#k": "at"}
+        used = {short: name for short, name in names.items() if short in expression}
+        with pytest.raises(InvalidItem, match=message):
+            producer.update("orders", KEY, expression=expression, names=used, values=values)
+    assert items_of(cluster, orders) == before
+    assert damage(cluster, orders) == []
+
+
+def test_a_value_older_than_the_index_does_not_stop_other_updates(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # as when the index came after the item
+        patch.setattr(Table, "check", lambda *_: None)
+        producer.put("orders", {**KEY, "price": "cheap"})
+    producer.update("orders", KEY, expression="SET x = :v", values={":v": 1})
+    with pytest.raises(InvalidItem, match="Type mismatch"):
+        producer.update("orders", KEY, expression="SET price = :v", values={":v": "dear"})
+    producer.update("orders", KEY, expression="SET price = :v", values={":v": 1})
+    assert stored(cluster, orders) == {"price": {"N": "1"}, "x": {"N": "1"}}
+
+
+def update(text: str, **values: dict[str, Any]) -> Any:
+    named = {f":{name}": value for name, value in values.items()}
+    return parse_texts(update=text, values=named)[0]
+
+
+def test_a_failing_update_leaves_the_others_of_its_batch_alone(
+    cluster: Cluster, orders: Table
+) -> None:
+    one = {"N": "1"}
+    requests = [
+        WriteRequest("orders", "PUT", {**STORED_KEY, "s": {"S": "x"}}),
+        WriteRequest("orders", "UPDATE", STORED_KEY, update("ADD n :v", v=one)),
+        WriteRequest("orders", "UPDATE", STORED_KEY, update("ADD s :v", v=one)),
+        WriteRequest("orders", "UPDATE", STORED_KEY, update("ADD n :v", v=one)),
+        WriteRequest(
+            "orders", "UPDATE", STORED_KEY, update("ADD n :v", v=one),
+            parse_texts(condition="n = :v", values={":v": one})[1],
+        ),
+    ]  # fmt: skip
+    outcomes = [outcome for _, outcome in apply(cluster, requests)]
+    assert [type(outcome) for outcome in outcomes] == [Done, Done, Refused, Done, Refused]
+    assert isinstance(outcomes[2], Refused)
+    assert isinstance(outcomes[2].error, InvalidItem)
+    assert isinstance(outcomes[4], Refused)
+    assert isinstance(outcomes[4].error, ConditionFailed)
+    # The item as the writes before it in the batch left it.
+    assert outcomes[4].error.item == {**STORED_KEY, "s": {"S": "x"}, "n": {"N": "2"}}
+    assert stored(cluster, orders) == {"s": {"S": "x"}, "n": {"N": "2"}}
+    assert damage(cluster, orders) == []
+
+
+# -- what a write returns -------------------------------------------------------------
+
+
+def test_return_values_of_an_update(producer: Producer) -> None:
+    expression: dict[str, Any] = {"expression": "ADD n :v REMOVE z", "values": {":v": 1}}
+
+    def returned(kind: Any) -> Any:
+        return producer.update("orders", KEY, **expression, return_values=kind).attributes
+
+    assert returned("ALL_OLD") is None
+    assert returned("ALL_OLD") == {**KEY, "n": 1}
+    assert returned("ALL_NEW") == {**KEY, "n": 3}
+    assert returned("UPDATED_OLD") == {"n": 3}
+    assert returned("UPDATED_NEW") == {"n": 5}
+    assert returned("NONE") is None
+
+
+def test_return_values_of_puts_and_deletes(producer: Producer) -> None:
+    assert producer.put("orders", KEY, return_values="ALL_OLD").attributes is None
+    receipt = producer.put("orders", {**KEY, "x": 1}, return_values="ALL_OLD")
+    assert receipt.attributes == KEY
+    assert receipt.old == KEY
+    assert producer.put("orders", KEY).attributes is None
+    assert producer.delete("orders", KEY, return_values="ALL_OLD").attributes == KEY
+    assert producer.delete("orders", KEY, return_values="ALL_OLD").attributes is None
+    for kind in ("ALL_NEW", "UPDATED_NEW", "nonsense"):
+        with pytest.raises(InvalidRequest, match="Return values set to invalid value"):
+            producer.put("orders", KEY, return_values=kind)  # type: ignore[arg-type]
+
+
+# -- slips ----------------------------------------------------------------------------
+
+
+SLIPS: list[tuple[dict[str, Any], str]] = [
+    ({"condition": 5}, "a condition is an expression such as"),
+    ({"condition": "a ="}, "Invalid ConditionExpression: Syntax error"),
+    ({"expression": "SET a"}, "Invalid UpdateExpression: Syntax error"),
+    ({"expression": 5}, "an update expression is text"),
+    ({"expression": "SET a = b", "set": {}}, "and not both"),
+    ({"expression": "SET a = b", "remove": ["x"]}, "and not both"),
+    ({"names": {"#a": "a"}}, "Names can only be specified when using expressions"),
+    ({"values": {":a": 1}}, "Values can only be specified when using expressions"),
+    ({"names": {"#a": 5}, "condition": "#a = b"}, "names are"),
+    ({"names": ["#a"], "condition": "#a = b"}, "names are"),
+    ({"values": [1], "condition": "a = :a"}, "values are"),
+    ({"condition": "a = :a"}, "attribute value used in expression is not defined"),
+    ({"condition": "a = b", "values": {":a": 1}}, "unused in expressions"),
+    ({"set": {"a": 1}, "remove": ["a"]}, "both set and removed"),
+]
+
+
+def test_slips_are_explained(producer: Producer) -> None:
+    for terms, message in SLIPS:
+        with pytest.raises(InvalidRequest, match=message):
+            producer.update("orders", KEY, **terms)
+
+
+def test_a_value_that_cannot_be_is_named(producer: Producer) -> None:
+    with pytest.raises(InvalidItem) as failure:
+        producer.put("orders", KEY, condition="a = :v", values={":v": 0.1})
+    assert failure.value.__notes__ == ["In attribute ':v'"]
+
+
+def test_an_expression_is_an_error_of_its_own_class(producer: Producer) -> None:
+    with pytest.raises(InvalidExpression):
+        producer.put("orders", KEY, condition="nonsense(a)")

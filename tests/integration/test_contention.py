@@ -1,0 +1,324 @@
+"""Many writers of one item, on both engines: every write takes effect, and none fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mynamo.errors import ConditionFailed, ShardUnavailable
+from mynamo.local.state import config_toml
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig, PoolConfig
+from mynamo.shards import pool as pool_module
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.failures import translate
+from mynamo.shards.pool import Session
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.sql import main_table
+from mynamo.shards.tables import Table
+from mynamo.writer import evaluation, transaction
+from tests.adding_process import KEY, add
+from tests.rows import damage, items_of, leave_out, make_table, select
+from tests.waiting import eventually
+
+STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
+
+
+@pytest.fixture
+def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(engine_config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(cluster: Cluster) -> Table:
+    return make_table(cluster)
+
+
+@contextmanager
+def small_pool(config: ClusterConfig, size: int, wait: float = 30.0) -> Iterator[Producer]:
+    """A producer that shares few connections between many threads."""
+    pool = PoolConfig(size=size, wait_timeout=wait)
+    with Cluster(config.model_copy(update={"pool": pool})) as opened:
+        yield Producer(opened)
+
+
+def at_once(work: list[Callable[[], Any]]) -> list[Future[Any]]:
+    """Run each in a thread of its own, and wait for all."""
+    with ThreadPoolExecutor(len(work)) as pool:
+        return [pool.submit(each) for each in work]
+
+
+def count_of(cluster: Cluster, orders: Table) -> int:
+    return int(items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]["N"])
+
+
+# -- counting -------------------------------------------------------------------------
+
+
+def test_a_hundred_threads_that_add_one_end_at_a_hundred(cluster: Cluster, orders: Table) -> None:
+    producer = Producer(cluster)
+    for done in at_once([lambda: add(producer)] * 100):
+        done.result()
+    assert count_of(cluster, orders) == 100
+    assert damage(cluster, orders) == []
+
+
+def test_so_do_four_processes(cluster: Cluster, orders: Table, tmp_path: Path) -> None:
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(cluster.config))
+    command = [sys.executable, "-m", "tests.adding_process", str(path), "25"]
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert count_of(cluster, orders) == 100
+    assert damage(cluster, orders) == []
+
+
+def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two transactions meet between reading and writing, if nothing keeps them apart."""
+    barrier = threading.Barrier(2)
+    evaluate = evaluation.evaluate
+
+    def waiting(*arguments: Any) -> Any:
+        plan = evaluate(*arguments)
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.5)
+        return plan
+
+    monkeypatch.setattr(transaction, "evaluate", waiting)
+
+
+@pytest.mark.parametrize("locking", [True, False])
+def test_additions_are_lost_only_without_the_row_lock(
+    engine_config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    locking: bool,
+) -> None:
+    with Cluster(engine_config) as other:
+        producers = [Producer(cluster), Producer(other)]
+        add(producers[0])
+        meeting(monkeypatch)
+        if not locking:
+            leave_out(monkeypatch, " FOR UPDATE")
+        for done in at_once([lambda p=p: add(p) for p in producers]):  # type: ignore[misc]
+            done.result()
+    monkeypatch.undo()
+    assert (count_of(cluster, orders) == 3) == locking
+
+
+def take(producer: Producer) -> bool:
+    """Take one from the stock, if there is any."""
+    with suppress(ConditionFailed):
+        producer.update(
+            "orders", KEY, expression="SET n = n - :one", condition="n >= :one", values={":one": 1}
+        )
+        return True
+    return False
+
+
+def test_a_stock_is_never_oversold(
+    engine_config: ClusterConfig, cluster: Cluster, orders: Table
+) -> None:
+    Producer(cluster).put("orders", {**KEY, "n": 17})
+    with ExitStack() as stack:
+        producers = [Producer(stack.enter_context(Cluster(engine_config))) for _ in range(3)]
+        sold = at_once([lambda n=n: take(producers[n % 3]) for n in range(40)])  # type: ignore[misc]
+        assert Counter(done.result() for done in sold) == {True: 17, False: 23}
+    assert count_of(cluster, orders) == 0
+
+
+def test_control_without_the_row_lock_it_is_oversold(
+    engine_config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Producer(cluster).put("orders", {**KEY, "n": 1})
+    with Cluster(engine_config) as other:
+        producers = [Producer(cluster), Producer(other)]
+        meeting(monkeypatch)
+        leave_out(monkeypatch, " FOR UPDATE")
+        sold = at_once([lambda p=p: take(p) for p in producers])  # type: ignore[misc]
+        assert [done.result() for done in sold] == [True, True]
+
+
+# -- contention is no error -----------------------------------------------------------
+
+
+def test_a_key_that_comes_and_goes(
+    engine_config: ClusterConfig, cluster: Cluster, orders: Table
+) -> None:
+    """Deadlocks and duplicate keys between processes are tried again."""
+    with ExitStack() as stack:
+        producers = [Producer(stack.enter_context(Cluster(engine_config))) for _ in range(4)]
+
+        def work(number: int) -> None:
+            producer = producers[number % 4]
+            for turn in range(10):
+                if (number + turn) % 2:
+                    producer.put("orders", {**KEY, "price": number})
+                else:
+                    producer.delete("orders", KEY)
+
+        for done in at_once([lambda n=n: work(n) for n in range(12)]):  # type: ignore[misc]
+            done.result()
+    assert damage(cluster, orders) == []
+
+
+def test_many_threads_share_two_connections(
+    engine_config: ClusterConfig, cluster: Cluster, orders: Table
+) -> None:
+    with small_pool(engine_config, 2) as producer:
+
+        def work(number: int) -> None:
+            producer.put("orders", {"id": f"i{number}", "at": "1"})
+            add(producer)
+
+        for done in at_once([lambda n=n: work(n) for n in range(60)]):  # type: ignore[misc]
+            done.result()
+    assert len(items_of(cluster, orders)) == 61
+    assert count_of(cluster, orders) == 60
+
+
+@contextmanager
+def locked(cluster: Cluster, orders: Table) -> Iterator[None]:
+    """Hold the counter's row, as somebody else's transaction does."""
+    row = orders.key_of(STORED_KEY)
+    with cluster.shard_of(row.hash).session() as session:
+        session.run(
+            ("BEGIN", ()),
+            (
+                f"SELECT 1 FROM {main_table(orders.id)} WHERE hash = %s AND sort = %s FOR UPDATE",
+                row,
+            ),
+        )
+        yield
+        session.rollback()
+
+
+def same_shard(cluster: Cluster, orders: Table, count: int) -> list[dict[str, str]]:
+    """Keys of other items on the counter's shard."""
+    home = cluster.shard_of(orders.key_of(STORED_KEY).hash)
+    found = []
+    for number in range(1000):
+        key = {"id": f"n{number}", "at": "1"}
+        stored = {name: {"S": value} for name, value in key.items()}
+        if cluster.shard_of(orders.key_of(stored).hash) is home:
+            found.append(key)
+    return found[:count]
+
+
+def noting_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let MySQL give up a lock after a second, and note when it does."""
+    short = [
+        text.replace("innodb_lock_wait_timeout = 10", "innodb_lock_wait_timeout = 1")
+        for text in pool_module._SESSION
+    ]
+    assert tuple(short) != pool_module._SESSION
+    monkeypatch.setattr(pool_module, "_SESSION", tuple(short))
+    timeouts: list[int] = []
+
+    def noting(error: Exception, where: str) -> Any:
+        if error.args and error.args[0] == 1205:
+            timeouts.append(1205)
+        return translate(error, where)
+
+    monkeypatch.setattr(pool_module, "translate", noting)
+    return timeouts
+
+
+def test_a_lock_that_is_held_for_longer_than_the_servers_patience(
+    engine_config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who wait for the item come through afterwards, those of other items at once."""
+    add(Producer(cluster))
+    others = same_shard(cluster, orders, 20)
+    timeouts = noting_timeouts(monkeypatch)
+    with small_pool(engine_config, 2) as producer, ThreadPoolExecutor(40) as pool:
+        with locked(cluster, orders):
+            waiting = [pool.submit(add, producer) for _ in range(40)]
+            eventually(lambda: len(timeouts) >= 2)
+            for key in others:
+                producer.put("orders", key)
+            assert not any(done.done() for done in waiting)
+        for done in waiting:
+            done.result(60)
+    assert count_of(cluster, orders) == 41
+    assert damage(cluster, orders) == []
+
+
+@contextmanager
+def no_turns(_: object) -> Iterator[float]:
+    yield float("inf")
+
+
+def test_control_without_turns_a_hot_item_takes_all_connections(
+    engine_config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NoTurns:
+        taken = staticmethod(no_turns)
+
+    add(Producer(cluster))
+    (other,) = same_shard(cluster, orders, 1)
+    monkeypatch.setattr(transaction, "turns_of", lambda _: NoTurns)
+    shard = cluster.shard_of(orders.key_of(STORED_KEY).hash)
+    with small_pool(engine_config, 2, wait=0.5) as producer, ThreadPoolExecutor(2) as pool:
+        with locked(cluster, orders):
+            waiting = [pool.submit(add, producer) for _ in range(2)]
+            eventually(lambda: locks_waited_for(shard) >= 2)
+            with pytest.raises(ShardUnavailable, match="connections were busy"):
+                producer.put("orders", other)
+        for done in waiting:
+            done.result(60)
+
+
+def locks_waited_for(shard: DynamoDBShard) -> int:
+    """How many sessions are at the statement that locks an item's row."""
+    rows = select(
+        shard,
+        "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE id <> CONNECTION_ID() AND info LIKE %s",
+        "SELECT version, item FROM %",
+    )
+    return int(rows[0][0])
+
+
+def test_all_writes_of_a_hot_item_use_one_connection(
+    engine_config: ClusterConfig, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[int] = set()
+    run = Session.run
+
+    def noting(self: Session, *statements: Any) -> Any:
+        if any(text.startswith("INSERT INTO mynamo_outbox") for text, _ in statements):
+            used.add(self.thread_id)
+        return run(self, *statements)
+
+    with Cluster(engine_config) as cluster:
+        producer = Producer(cluster)
+        add(producer)
+        monkeypatch.setattr(Session, "run", noting)
+        for done in at_once([lambda: add(producer)] * 30):
+            done.result()
+    assert len(used) == 1

@@ -1,0 +1,68 @@
+"""Which of DynamoDB's errors stands for which of mynamo's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mynamo import errors
+from mynamo.gateway.failures import service_error
+
+CASES: list[tuple[errors.MynamoError, str, int, str | None]] = [
+    (errors.InvalidItem("as it is"), "ValidationException", 400, "as it is"),
+    (errors.InvalidExpression("as it is"), "ValidationException", 400, "as it is"),
+    (errors.InvalidToken("as it is"), "ValidationException", 400, "as it is"),
+    (errors.TableProtected("as it is"), "ValidationException", 400, "as it is"),
+    (errors.TableNotFound("any"), "ResourceNotFoundException", 400, "Requested resource not found"),
+    (errors.IndexNotFound("any"), "ValidationException", 400,
+     "The table does not have the specified index: by-x"),
+    (errors.IndexNotReady("any"), "ValidationException", 400,
+     "Cannot read from backfilling global secondary index: by-x"),
+    (errors.AlreadyExists("Table already exists: t"), "ResourceInUseException", 400,
+     "Table already exists: t"),
+    (errors.ConditionFailed(), "ConditionalCheckFailedException", 400,
+     "The conditional request failed"),
+    (errors.ShardUnavailable("s"), "ServiceUnavailableException", 503, "s"),
+    (errors.LogUnavailable("s"), "ServiceUnavailableException", 503, "s"),
+    (errors.ConsistencyTimeout("s"), "ServiceUnavailableException", 503, "s"),
+    (errors.WriteOutcomeUnknown("s"), "InternalServerError", 500, "s"),
+    (errors.CorruptData("secret"), "InternalServerError", 500, "Internal server error"),
+    (errors.MynamoError("secret"), "InternalServerError", 500, "Internal server error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "status", "message"), CASES, ids=lambda case: type(case).__name__
+)
+def test_each_has_its_own(
+    failure: errors.MynamoError, kind: str, status: int, message: str | None
+) -> None:
+    error = service_error(failure, {"IndexName": "by-x"})
+    assert (error.kind, error.status, error.message) == (kind, status, message)
+
+
+def test_every_failure_has_an_answer() -> None:
+    """Whatever is added to the tree, this finds something to say."""
+
+    def tree(kind: type[errors.MynamoError]) -> list[type[errors.MynamoError]]:
+        return [kind, *(each for below in kind.__subclasses__() for each in tree(below))]
+
+    for kind in (each for each in tree(errors.MynamoError) if each.__module__ == errors.__name__):
+        assert service_error(kind(), {}).body()["__type"].count("#") == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "members"),
+    [
+        ("ALL_OLD", {"a": {"S": "x"}}, {"Item": {"a": {"S": "x"}}}),
+        ("ALL_OLD", None, {}),
+        ("NONE", {"a": {"S": "x"}}, {}),
+        (None, {"a": {"S": "x"}}, {}),
+    ],
+)
+def test_a_failed_condition_shows_the_item_to_those_who_ask(
+    asked: str | None, found: dict[str, dict[str, Any]] | None, members: dict[str, Any]
+) -> None:
+    request = {"ReturnValuesOnConditionCheckFailure": asked} if asked else {}
+    assert service_error(errors.ConditionFailed(item=found), request).members == members

@@ -1,0 +1,125 @@
+"""Constraints on requests, in AWS's words and order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.validation import REQUESTS, check
+
+FAILED = "failed to satisfy constraint: "
+NULL = FAILED + "Member must not be null"
+PATTERN = FAILED + "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
+
+
+def message_of(operation: str, **request: Any) -> str:
+    with pytest.raises(ServiceError) as caught:
+        check(operation, request)
+    assert caught.value.kind == "ValidationException"
+    return str(caught.value.message)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    assert message_of("GetItem", TableName="a;b") == (
+        f"2 validation errors detected: Value 'a;b' at 'tableName' {PATTERN}; "
+        f"Value null at 'key' {NULL}"
+    )
+
+
+def test_errors_stand_in_the_order_of_the_model_not_of_the_request() -> None:
+    wrong = {"Segment": -1, "Select": "X", "Limit": 0, "TableName": "abc"}
+    assert message_of("Scan", **wrong) == (
+        f"3 validation errors detected: Value '0' at 'limit' {FAILED}Member must have value "
+        f"greater than or equal to 1; Value 'X' at 'select' {FAILED}Member must satisfy enum value "
+        "set: [SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES]; "
+        f"Value '-1' at 'segment' {FAILED}Member must have value greater than or equal to 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "message"),
+    [
+        ("DescribeTable", {"TableName": "ab"},
+         f"Value 'ab' at 'tableName' {FAILED}Member must have length greater than or equal to 3"),
+        ("DescribeTable", {"TableName": "a" * 256},
+         f"Value '{'a' * 256}' at 'tableName' {FAILED}Member must have length less than or equal "
+         "to 255"),
+        ("DescribeTable", {"TableName": ""},
+         f"Value '' at 'tableName' {FAILED}Member must have length greater than or equal to 1"),
+        ("PutItem", {"TableName": "abc", "Item": {}, "ReturnValues": "ALL"},
+         f"Value 'ALL' at 'returnValues' {FAILED}Member must satisfy enum value set: "
+         "[ALL_NEW, UPDATED_OLD, ALL_OLD, NONE, UPDATED_NEW]"),
+        ("PutItem", {"TableName": "abc", "Item": {}, "ReturnConsumedCapacity": "x"},
+         f"Value 'x' at 'returnConsumedCapacity' {FAILED}Member must satisfy enum value set: "
+         "[INDEXES, TOTAL, NONE]"),
+        ("PutItem",
+         {"TableName": "abc", "Item": {}, "Expected": {"a": {"ComparisonOperator": "x"}}},
+         f"Value 'x' at 'expected.a.member.comparisonOperator' {FAILED}Member must satisfy enum "
+         "value set: [IN, NULL, BETWEEN, LT, NOT_CONTAINS, EQ, GT, NOT_NULL, NE, LE, BEGINS_WITH, "
+         "GE, CONTAINS]"),
+        ("GetItem", {"TableName": "abc", "Key": {}, "AttributesToGet": []},
+         f"Value '[]' at 'attributesToGet' {FAILED}Member must have length greater than or equal "
+         "to 1"),
+        ("CreateTable", {"TableName": "abc", "KeySchema": [{"AttributeName": "a"}],
+                         "AttributeDefinitions": []},
+         f"Value null at 'keySchema.1.member.keyType' {NULL}"),
+        ("BatchGetItem", {"RequestItems": {}},
+         f"Value '{{}}' at 'requestItems' {FAILED}Member must have length greater than or equal "
+         "to 1"),
+        ("BatchGetItem", {"RequestItems": {"": {"Keys": [{}]}}},
+         f"Value '{{=KeysAndAttributes(keys=[{{}}], attributesToGet=null, consistentRead=null, "
+         "projectionExpression=null, expressionAttributeNames=null)}' at 'requestItems' "
+         f"{FAILED}Map keys must satisfy constraint: [Member must have length less than or equal "
+         "to 255, Member must have length greater than or equal to 3, Member must satisfy regular "
+         "expression pattern: [a-zA-Z0-9_.-]+]"),
+        ("BatchGetItem", {"RequestItems": {"abc": {}}},
+         f"Value null at 'requestItems.abc.member.keys' {NULL}"),
+        ("BatchWriteItem", {"RequestItems": {"abc": []}},
+         f"Value '{{abc=[]}}' at 'requestItems' {FAILED}Map value must satisfy constraint: "
+         "[Member must have length less than or equal to 25, Member must have length greater than "
+         "or equal to 1]"),
+        ("BatchWriteItem", {"RequestItems": {"abc": [{"DeleteRequest": {}}]}},
+         f"Value null at 'requestItems.abc.member.1.member.deleteRequest.key' {NULL}"),
+        ("UntagResource", {"ResourceArn": "x", "TagKeys": ["", "b"]},
+         f"Value '[, b]' at 'tagKeys' {FAILED}Member must satisfy constraint: "
+         "[Member must have length less than or equal to 128, Member must have length greater than "
+         "or equal to 1]"),
+    ],
+)  # fmt: skip
+def test_wording(operation: str, request_: dict[str, Any], message: str) -> None:
+    assert message_of(operation, **request_) == f"1 validation error detected: {message}"
+
+
+def test_structures_are_shown_as_java_shows_them() -> None:
+    schema = [{"AttributeName": str(n), "KeyType": "HASH"} for n in range(3)]
+    said = message_of("CreateTable", TableName="abc", AttributeDefinitions=[], KeySchema=schema)
+    assert "'[KeySchemaElement(attributeName=0, keyType=HASH), KeySchema" in said
+    assert said.endswith("Member must have length less than or equal to 2")
+
+
+def test_a_long_value_is_not_repeated_at_length() -> None:
+    assert len(message_of("DescribeTable", TableName="?" * 1_000_000)) < 10_000
+
+
+def test_at_most_ten_errors() -> None:
+    definitions: list[dict[str, str]] = [{}] * 50
+    said = message_of(
+        "CreateTable", TableName="abc", AttributeDefinitions=definitions, KeySchema=[]
+    )
+    assert said.startswith("10 validation errors detected: ")
+
+
+@pytest.mark.parametrize("operation", sorted(REQUESTS))
+def test_what_must_be_there_is_missed(operation: str) -> None:
+    required = [
+        name for name in REQUESTS[operation].members if name in REQUESTS[operation].required
+    ]
+    if not required:
+        assert check(operation, {}) == {}
+        return
+    said = message_of(operation)
+    paths = [f"Value null at '{name[0].lower()}{name[1:]}'" for name in required]
+    assert [said.find(path) >= 0 for path in paths] == [True] * len(paths)
+    assert sorted(paths, key=said.find) == paths
