@@ -91,7 +91,8 @@ class ConditionFailed(MynamoError):  # noqa: N818
     def __init__(
         self, message: str | None = None, *, item: dict[str, dict[str, Any]] | None = None
     ) -> None:
-        """Args: item: as the write found it, in stored form; None if there is none."""
+        """Args: item: as the write found it; None if there is none. In stored form; in Python
+        form where `Producer` raises it."""
         super().__init__(message)
         self.item = item
 

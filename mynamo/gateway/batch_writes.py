@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mynamo.gateway.capacity import Consumed, charge_write, reported_all
+from mynamo.gateway.capacity import Consumed, asks_for_capacity, charge_write, reported_all
 from mynamo.gateway.consistency import answer_tokens
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.writes import collection_metrics
@@ -106,10 +106,10 @@ def _answer(
     left: dict[str, list[Any]] = {}
     consumed = {name: Consumed() for name in tables}
     for asked, outcome in done:
-        if isinstance(outcome, Done):
-            charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
-        else:
+        if not isinstance(outcome, Done):
             left.setdefault(asked.name, []).append(asked.given)
+        elif asks_for_capacity(request):
+            charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
     answer: dict[str, Any] = {"UnprocessedItems": left}
     metrics = {
         name: collection_metrics(

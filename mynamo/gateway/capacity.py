@@ -9,7 +9,7 @@ much to its indexes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,17 +65,24 @@ class Consumed:
         return answer
 
 
-def reported(request: Mapping[str, Any], table_name: str, consumed: Consumed) -> dict[str, Any]:
-    """The member ConsumedCapacity of an answer, if the request asks for it."""
-    kind = request.get("ReturnConsumedCapacity") or "NONE"
-    return {} if kind == "NONE" else {"ConsumedCapacity": consumed.report(table_name, kind)}
+def asks_for_capacity(request: Mapping[str, Any]) -> bool:
+    """Whether the answer is to have ConsumedCapacity; it costs time to reckon."""
+    return request.get("ReturnConsumedCapacity") in ("TOTAL", "INDEXES")
+
+
+def reported(request: Mapping[str, Any], consumed: Consumed) -> dict[str, Any]:
+    """The member ConsumedCapacity of an answer, if its request asks for it."""
+    if not asks_for_capacity(request):
+        return {}
+    kind = request["ReturnConsumedCapacity"]
+    return {"ConsumedCapacity": consumed.report(request["TableName"], kind)}
 
 
 def reported_all(request: Mapping[str, Any], consumed: Mapping[str, Consumed]) -> dict[str, Any]:
     """The same of a batch's answer: one entry per table."""
-    kind = request.get("ReturnConsumedCapacity") or "NONE"
-    if kind == "NONE":
+    if not asks_for_capacity(request):
         return {}
+    kind = request["ReturnConsumedCapacity"]
     return {"ConsumedCapacity": [each.report(name, kind) for name, each in consumed.items()]}
 
 
@@ -119,8 +126,3 @@ def _write_units(item: StoredItem) -> int:
 
 def _units(size: int, unit: int) -> int:
     return -(-size // unit)
-
-
-def total_size(items: Iterable[StoredItem]) -> int:
-    """Bytes of items, as DynamoDB counts them."""
-    return sum(map(item_size, items))

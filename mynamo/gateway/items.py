@@ -69,7 +69,7 @@ def get_item(service: Service, request: dict[str, Any], _: Call) -> dict[str, An
     (found,) = service.reader.get_each([Get(table.name, key, projection)])
     consumed = Consumed(read_units(found.size, bool(request.get("ConsistentRead"))))
     answer = {} if found.item is None else {"Item": found.item}
-    return answer | reported(request, request["TableName"], consumed)
+    return answer | reported(request, consumed)
 
 
 def _check_return_values(request: Mapping[str, Any]) -> None:

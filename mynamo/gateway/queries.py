@@ -166,4 +166,4 @@ def _answer(request: Mapping[str, Any], index: Index | None, page: StoredPage) -
     consumed.charge(index, read_units(page.size, consistent))
     if page.table_size:
         consumed.charge(None, read_units(page.table_size, consistent))
-    return answer | reported(request, request["TableName"], consumed)
+    return answer | reported(request, consumed)

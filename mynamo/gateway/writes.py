@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mynamo.expressions import Condition
-from mynamo.gateway.capacity import Consumed, charge_write, reported
+from mynamo.gateway.capacity import Consumed, asks_for_capacity, charge_write, reported
 from mynamo.gateway.consistency import answer_tokens
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.scalar_keys import check_scalar_keys
@@ -43,9 +43,10 @@ def write(
     attributes = returned(request.get("ReturnValues") or "NONE", write_request, outcome)
     if attributes is not None:
         answer["Attributes"] = attributes
-    consumed = Consumed()
-    charge_write(consumed, table, outcome.old, outcome.new)
-    answer |= reported(request, request["TableName"], consumed)
+    if asks_for_capacity(request):
+        consumed = Consumed()
+        charge_write(consumed, table, outcome.old, outcome.new)
+        answer |= reported(request, consumed)
     metrics = collection_metrics(request, table, [write_request.item])
     if metrics:
         (answer["ItemCollectionMetrics"],) = metrics

@@ -48,12 +48,10 @@ class KeyRange:
     Attributes:
         hash16: theirs.
         comparisons: what the column of the sort key must be.
-        conditions: of the sort key's attributes, how many have one.
     """
 
     hash16: bytes
     comparisons: tuple[Comparison, ...]
-    conditions: int
 
     def admits(self, sort: bytes) -> bool:
         """Whether a row with this sort key is among them."""
@@ -80,7 +78,7 @@ def key_range(at: Keyed, conditions: Sequence[KeyCondition]) -> KeyRange:
         _not_supported()
     hashed = [_equal_to(at, key, by_name.pop(key.name, None)) for key in at.hash_keys]
     _check_size(hashed, MAX_HASH_KEY, "hash")
-    return KeyRange(hash_of_parts(hashed), _sort_comparisons(at, by_name), len(by_name))
+    return KeyRange(hash_of_parts(hashed), _sort_comparisons(at, by_name))
 
 
 def encoded(at: Keyed, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:

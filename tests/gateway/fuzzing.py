@@ -53,6 +53,19 @@ class Attempt:
     headers: dict[str, str]
 
 
+def headers_of(operation: str) -> dict[str, str]:
+    """The headers of a request whose signature nobody checks."""
+    return {
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+        "X-Amz-Date": "20260101T000000Z",
+        "Authorization": (
+            "AWS4-HMAC-SHA256 Credential=anyone/20260101/us-east-1/dynamodb/aws4_request, "
+            "SignedHeaders=host, Signature=0"
+        ),
+    }
+
+
 class Fuzzer:
     """An endless supply of attempts.
 
@@ -77,10 +90,7 @@ class Fuzzer:
         spoiled = spoil(request)
         body = json.dumps({} if spoiled is _GONE else spoiled).encode()
         how = spoil.__name__.strip("_")
-        headers = {
-            "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": f"DynamoDB_20120810.{operation}",
-        }
+        headers = headers_of(operation)
         if self._random.random() < 0.15:
             how, body = "broken text", self._broken(body)
         elif self._random.random() < 0.03:

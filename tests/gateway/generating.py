@@ -6,7 +6,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 
+from tests.gateway.generating_legacy import old_actions, old_condition, old_paths
 from tests.gateway.generating_values import NAMES, TYPES, Making
+from tests.gateway.legacy_requests import OldCondition
 from tests.gateway.model_expressions import Path, Tree
 from tests.gateway.model_operations import (
     BatchGet,
@@ -148,6 +150,8 @@ class Generator:
     def update(self) -> Write:
         table = self.table()
         write = Write("UpdateItem", table, self.asked_key(table))
+        if self.chance(0.15):
+            return self.old_update(write)
         write.actions = self.making(self.peek(table, write.item)).actions()
         if table.indexes and self.chance(0.5):
             name = self.random.choice("lght")
@@ -158,6 +162,11 @@ class Generator:
         if self.chance(0.01):
             write.actions.append(("REMOVE", (self.random.choice(table.keys),)))
             return write
+        return self.conditioned(write)
+
+    def old_update(self, write: Write) -> Write:
+        write.old_style = True
+        write.actions = old_actions(self.making(self.peek(write.table, write.item)))
         return self.conditioned(write)
 
     def index_action(self, name: str) -> Tree:
@@ -171,8 +180,15 @@ class Generator:
         return "SET", (name,), value
 
     def conditioned(self, write: Write) -> Write:
+        making = self.making(self.peek(write.table, write.item))
+        if write.kind != "UpdateItem":
+            write.old_style = self.chance(0.15)
         if self.chance(0.35):
-            write.condition = self.making(self.peek(write.table, write.item)).condition()
+            if write.old_style:
+                write.expected = old_condition(making)
+                write.condition = write.expected.tree
+            else:
+                write.condition = making.condition()
             write.show_old = self.chance(0.5)
         return write
 
@@ -197,8 +213,12 @@ class Generator:
     def get(self) -> Get:
         table = self.table()
         key = self.asked_key(table)
-        paths = self.projection(self.peek(table, key)) if self.chance(0.4) else None
-        return Get(table, key, paths, self.chance(0.5))
+        get = Get(table, key, consistent=self.chance(0.5), old_style=self.chance(0.15))
+        if get.old_style:
+            get.paths = old_paths(self.making())
+        elif self.chance(0.4):
+            get.paths = self.projection(self.peek(table, key))
+        return get
 
     def projection(self, about: Item | None = None) -> list[Path]:
         making = self.making(about)
@@ -238,13 +258,22 @@ class Generator:
         table = self.table()
         index = self.random.choice((None, *table.indexes))
         read = self.reading(Read(table, index, consistent=self.chance(0.3) and index is None))
-        # Other clients have items in the table as well.
-        own = ("S", self.own) if table.types["p"] == "S" else ("B", self.own.encode())
-        mine: Tree = ("begins_with", ("p",), ("value", own))
-        read.filter = ("and", mine, read.filter) if read.filter else mine
+        self.only_own(read)
         read.limit = self.random.choice((None, 7, 30))
         read.segments = self.random.choice((None, None, 2, 3))
         return read
+
+    def only_own(self, read: Read) -> None:
+        """Filter out what is other clients'."""
+        own = ("S", self.own) if read.table.types["p"] == "S" else ("B", self.own.encode())
+        if read.old_style:
+            others = read.old_filter.parts if read.old_filter else {}
+            parts = {**others, "p": ("BEGINS_WITH", [own])}
+            read.old_filter = OldCondition("AND" if len(parts) > 1 else None, parts)
+            read.filter = read.old_filter.tree
+        else:
+            mine: Tree = ("begins_with", ("p",), ("value", own))
+            read.filter = ("and", mine, read.filter) if read.filter else mine
 
     def key_conditions(self, table: Table, hash_name: str, sort: str | None) -> list[KeyCondition]:
         value = self.hash_key(table) if hash_name == table.hash else self.index_value(hash_name)
@@ -279,13 +308,15 @@ class Generator:
     def reading(self, read: Read) -> Read:
         """Add what Query and Scan have in common."""
         table, index = read.table, read.index
-        keys = index.keys if index else table.keys
+        read.old_style = self.chance(0.15)
         if self.chance(0.4):
-            read.filter = self.filter(read)
-        if self.chance(0.3):
+            self.add_filter(read)
+        if self.chance(0.3) and read.old_style:
+            read.paths = old_paths(self.filtering(read))
+        elif self.chance(0.3) and not read.old_style:
             read.paths = self.projection(self.peek(table, self.key(table)))
             if index and index.included is not None and self.chance(0.9):
-                known = [*table.keys, *keys, *index.included]
+                known = [*table.keys, *index.keys, *index.included]
                 read.paths = [path for path in read.paths or [] if path[0] in known] or None
         read.select = self.random.choice((None, None, None, "COUNT", "ALL_ATTRIBUTES"))
         if index and read.select is None and self.chance(0.2):
@@ -296,8 +327,16 @@ class Generator:
         read.forward = self.chance(0.6)
         return read
 
-    def filter(self, read: Read) -> Tree:
-        """A filter on what the table or index holds, but for a query on no key of it."""
+    def add_filter(self, read: Read) -> None:
+        making = self.filtering(read)
+        if read.old_style:
+            read.old_filter = old_condition(making)
+            read.filter = read.old_filter.tree
+        else:
+            read.filter = making.condition()
+
+    def filtering(self, read: Read) -> Making:
+        """Makes filters on what the table or index holds, but for a query on no key of it."""
         table, index = read.table, read.index
         keys: set[str] = set() if read.conditions is None else {*(index or table).keys}
         held = {*table.types, *NAMES}
@@ -308,7 +347,7 @@ class Generator:
             sorted(held & {*table.types} - keys),
             sorted(held & {*NAMES}),
             self.peek(table, self.key(table)),
-        ).condition()
+        )
 
 
 __all__ = ["INDEXED", "NAMES", "PLAIN", "TABLES", "Generator"]

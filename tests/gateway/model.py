@@ -50,7 +50,7 @@ class Model:
         """Carry out a write; the answer's Attributes. Raises Refused."""
         try:
             check_condition(write.condition)
-            check_update(write.actions, write.table.keys)
+            check_update(write.actions, write.table.keys, old_style=write.old_style)
         except Wrong as error:
             raise invalid(sure(error)) from None
         key = checked_key(write.table, write.item, whole=write.kind == "PutItem")
@@ -85,7 +85,7 @@ class Model:
         try:
             new = updated(write.actions, old if old is not None else write.item)
         except Wrong as error:
-            raise invalid(sure(error)) from None
+            raise invalid(None if write.old_style else sure(error)) from None
         check_index_keys(write.table, new)
         return new
 
@@ -96,31 +96,44 @@ class Model:
         return None if item is None else projected(get.paths, item)
 
     def batch_get(self, batch: BatchGet) -> dict[str, list[Item]]:
+        for _, _, paths in batch.wanted:
+            check_projection(paths)
+        asked = [(table, key) for table, keys, _ in batch.wanted for key in keys]
+        _check_batch([(table, key, False) for table, key in asked])
         found: dict[str, list[Item]] = {}
         self.consumed = {}
         for table, keys, paths in batch.wanted:
-            check_projection(paths)
-            asked = [checked_key(table, key) for key in keys]
-            if any(asked.count(key) > 1 for key in asked):
-                raise invalid("Provided list of item keys contains duplicates")
-            rows = self.rows(table)
-            self.consumed[table.name] = {"": sum(read_units([rows.get(k)], True) for k in asked)}
-            found[table.name] = [projected(paths, rows[key]) for key in asked if key in rows]
+            items = [self.rows(table).get(checked_key(table, key)) for key in keys]
+            self.consumed[table.name] = {"": sum(read_units([item], True) for item in items)}
+            found[table.name] = [projected(paths, item) for item in items if item is not None]
         return found
 
     def batch_write(self, batch: BatchWrite) -> None:
-        planned: list[tuple[Table, Key, Item | None]] = []
-        for table, kind, item in batch.writes:
-            key = checked_key(table, item, whole=kind == "Put")
-            if kind == "Put":
-                check_index_keys(table, item)
-            planned.append((table, key, item if kind == "Put" else None))
-        if any(one[:2] == two[:2] for n, one in enumerate(planned) for two in planned[:n]):
-            raise invalid("Provided list of item keys contains duplicates")
+        _check_batch([(table, item, kind == "Put") for table, kind, item in batch.writes])
         self.consumed = {}
-        for table, key, new in planned:
-            units = self._store(table, key, new)
+        for table, kind, item in batch.writes:
+            units = self._store(
+                table, checked_key(table, item, kind == "Put"), item if kind == "Put" else None
+            )
             self.consumed[table.name] = together(self.consumed.get(table.name, {}), units)
+
+
+def _check_batch(members: Sequence[tuple[Table, Item, bool]]) -> None:
+    """Raises Refused if a key or an item (True) does not fit its table, or keys repeat."""
+    wrong: list[Refused] = []
+    for table, item, whole in members:
+        try:
+            checked_key(table, item, whole)
+            if whole:
+                check_index_keys(table, item)
+        except Refused as error:
+            wrong.append(error)
+    keys = [(table.name, [item.get(name) for name in table.keys]) for table, item, _ in members]
+    if any(key in keys[:n] for n, key in enumerate(keys)):
+        wrong.append(invalid("Provided list of item keys contains duplicates"))
+    if wrong:
+        # Which comes first is not for sure, unless all would say the same.
+        raise invalid(wrong[0].message if len({str(error) for error in wrong}) == 1 else None)
 
 
 def moves_elements(actions: Sequence[Tree], item: Item) -> bool:

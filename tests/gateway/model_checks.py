@@ -57,15 +57,16 @@ def _bounds(low: Tree, high: Tree) -> None:
             raise Wrong("The BETWEEN operator requires upper bound to be greater")
 
 
-def check_update(actions: Sequence[Tree], keys: Sequence[str]) -> None:
+def check_update(actions: Sequence[Tree], keys: Sequence[str], *, old_style: bool) -> None:
     """Raises Wrong: paths that overlap, values of types that an action never takes, or a
-    key attribute that would change."""
+    key attribute that would change. AttributeUpdates may ADD to lists too."""
+    addable = ("N", *SETS, "L") if old_style else ("N", *SETS)
     check_paths([action[1] for action in actions])
     for action in actions:
         match action:
             case ("SET", _, tree):
                 _check_new_value(tree)
-            case ("ADD", _, (kind, _)) if kind not in ("N", *SETS):
+            case ("ADD", _, (kind, _)) if kind not in addable:
                 raise Wrong("ADD takes numbers and sets")
             case ("DELETE", _, (kind, _)) if kind not in SETS:
                 raise Wrong("DELETE takes sets")

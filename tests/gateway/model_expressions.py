@@ -215,6 +215,8 @@ def _change(action: Tree, old: Value | None, item: Item) -> Value:
             return _number(EXACT.add(old[1], number))
         case ("ADD", _, (kind, members)) if old and old[0] == kind and kind in SETS:
             return kind, old[1] | members
+        case ("ADD", _, ("L", members)) if old and old[0] == "L":  # of AttributeUpdates
+            return "L", old[1] + members
         case ("DELETE", _, (kind, members)) if old and old[0] == kind:
             return (kind, old[1] - members) if old[1] - members else _GONE
         case ("REMOVE", _):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tests.gateway.model_expressions import Path, Tree
 from tests.gateway.model_values import Item, Value
+
+if TYPE_CHECKING:
+    from tests.gateway.legacy_requests import OldCondition
 
 KeyCondition: TypeAlias = tuple[str, str, tuple[Value, ...]]
 """Of an attribute: its name, the operator, the operator's values."""
@@ -53,6 +56,7 @@ class Write:
         item: the whole item for PutItem, else the key.
         actions: of UpdateItem.
         show_old: ReturnValuesOnConditionCheckFailure is ALL_OLD.
+        old_style: it is asked without expressions; `condition` is what `expected` means.
     """
 
     kind: Literal["PutItem", "UpdateItem", "DeleteItem"]
@@ -62,6 +66,8 @@ class Write:
     actions: list[Tree] = field(default_factory=list)
     returns: str = "NONE"
     show_old: bool = False
+    old_style: bool = False
+    expected: OldCondition | None = None
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Get:
     key: Item
     paths: list[Path] | None = None
     consistent: bool = True
+    old_style: bool = False
 
 
 @dataclass
@@ -94,6 +101,7 @@ class Read:
         conditions: of Query; None for Scan.
         limit: of each page.
         segments: of Scan.
+        old_style: it is asked without expressions; `filter` is what `old_filter` means.
     """
 
     table: Table
@@ -106,6 +114,8 @@ class Read:
     forward: bool = True
     consistent: bool = False
     segments: int | None = None
+    old_style: bool = False
+    old_filter: OldCondition | None = None
 
 
 Operation: TypeAlias = Write | Get | BatchGet | BatchWrite | Read

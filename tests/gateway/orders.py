@@ -10,7 +10,7 @@ import orjson
 
 from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Answer, Service
-from tests.gateway.asking import ask, defined, error_of, keyed
+from tests.gateway.asking import ask, defined, error_of, index, keyed
 from tests.waiting import eventually
 
 
@@ -76,24 +76,29 @@ class Orders:
         return ",".join(self.tokens)
 
 
-def orders(service: Service) -> Orders:
-    """Create the table, empty, under a name of its own."""
+def orders(service: Service, **other: Any) -> Orders:
+    """Create the table, empty, under a name of its own.
+
+    Args:
+        other: members of the CreateTable request in place of the usual ones.
+    """
     name = f"orders-{uuid.uuid4().hex[:10]}"
-    ask(
-        service, "CreateTable", TableName=name, BillingMode="PAY_PER_REQUEST",
-        KeySchema=keyed("h", "r:RANGE"),
-        AttributeDefinitions=defined("h", "r:N", "l", "g", "s:N"),
-        LocalSecondaryIndexes=[
-            {"IndexName": "local", "KeySchema": keyed("h", "l:RANGE"),
-             "Projection": {"ProjectionType": "KEYS_ONLY"}},
+    usual: dict[str, Any] = {
+        "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": keyed("h", "r:RANGE"),
+        "AttributeDefinitions": defined("h", "r:N", "l", "g", "s:N"),
+        "LocalSecondaryIndexes": [
+            index("local", "h", "l:RANGE", Projection={"ProjectionType": "KEYS_ONLY"}),
         ],
-        GlobalSecondaryIndexes=[
-            {"IndexName": "global", "KeySchema": keyed("g", "s:RANGE"),
-             "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["a"]}},
-            {"IndexName": "whole", "KeySchema": keyed("g"),
-             "Projection": {"ProjectionType": "ALL"}},
+        "GlobalSecondaryIndexes": [
+            index(
+                "global", "g", "s:RANGE",
+                Projection={"ProjectionType": "INCLUDE", "NonKeyAttributes": ["a"]},
+            ),
+            index("whole", "g"),
         ],
-    )  # fmt: skip
+    }  # fmt: skip
+    ask(service, "CreateTable", TableName=name, **usual | other)
 
     def active() -> bool:
         status: str = ask(service, "DescribeTable", TableName=name)["Table"]["TableStatus"]

@@ -5,6 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from tests.gateway.legacy_requests import (
+    attribute_updates,
+    attributes_to_get,
+    key_conditions,
+)
 from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Operation, Read, Write
 from tests.gateway.model_values import item_to_wire
 from tests.gateway.rendering import Rendering
@@ -20,6 +25,8 @@ def request_of(operation: Operation, choices: Random) -> tuple[str, Request]:
     """
     match operation:
         case Write():
+            if operation.old_style:
+                return operation.kind, _old_write(operation, choices)
             return operation.kind, _write(operation, Rendering(choices))
         case Get():
             return "GetItem", _get(operation, Rendering(choices))
@@ -34,11 +41,24 @@ def request_of(operation: Operation, choices: Random) -> tuple[str, Request]:
 def _write(write: Write, rendering: Rendering) -> Request:
     condition = rendering.condition(write.condition) if write.condition else None
     update = rendering.update(write.actions) if write.actions else None
+    parameters = rendering.parameters(ConditionExpression=condition, UpdateExpression=update)
+    return _of_write(write) | parameters
+
+
+def _old_write(write: Write, choices: Random) -> Request:
+    request = _of_write(write)
+    if write.actions:
+        request["AttributeUpdates"] = attribute_updates(write.actions)
+    if write.expected:
+        request |= {"Expected": write.expected.expected(choices)} | write.expected.operator()
+    return request
+
+
+def _of_write(write: Write) -> Request:
     request: Request = {
         "TableName": write.table.name,
         "Item" if write.kind == "PutItem" else "Key": item_to_wire(write.item),
         "ReturnValues": write.returns,
-        **rendering.parameters(ConditionExpression=condition, UpdateExpression=update),
     }
     if write.show_old:
         request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
@@ -46,12 +66,14 @@ def _write(write: Write, rendering: Rendering) -> Request:
 
 
 def _get(get: Get, rendering: Rendering) -> Request:
-    return {
+    request: Request = {
         "TableName": get.table.name,
         "Key": item_to_wire(get.key),
         "ConsistentRead": get.consistent,
-        **rendering.parameters(ProjectionExpression=rendering.projection(get.paths)),
     }
+    if get.old_style:
+        return request | attributes_to_get(get.paths)
+    return request | rendering.parameters(ProjectionExpression=rendering.projection(get.paths))
 
 
 def _batch_get(batch: BatchGet, choices: Random) -> Request:
@@ -84,12 +106,23 @@ def _read(read: Read, rendering: Rendering) -> Request:
         request["Select"] = read.select
     if read.consistent:
         request["ConsistentRead"] = True
-    key_condition = None
     if read.conditions is not None:
         request["ScanIndexForward"] = read.forward
-        key_condition = rendering.key_condition(read.conditions)
+    if read.old_style:
+        return request | _old_read(read)
+    key_condition = rendering.key_condition(read.conditions) if read.conditions else None
     return request | rendering.parameters(
         KeyConditionExpression=key_condition,
         FilterExpression=rendering.condition(read.filter) if read.filter else None,
         ProjectionExpression=rendering.projection(read.paths),
     )
+
+
+def _old_read(read: Read) -> Request:
+    request = attributes_to_get(read.paths)
+    if read.conditions is not None:
+        request["KeyConditions"] = key_conditions(read.conditions)
+    if read.old_filter:
+        name = "ScanFilter" if read.conditions is None else "QueryFilter"
+        request |= {name: read.old_filter.conditions()} | read.old_filter.operator()
+    return request

@@ -117,6 +117,26 @@ def test_write_and_get(table: Orders, other: Orders) -> None:
     }
 
 
+def test_boto3_in_batches(table: Orders, shared_dynamodb: Any) -> None:
+    """What boto3 makes of batches and pages: its own loops come to an end, with everything."""
+    numbers = range(60)
+    for start in range(0, 60, 20):
+        writes = [put(key("p", n) | {"a": {"S": "x" * 100}}) for n in numbers[start : start + 20]]
+        shared_dynamodb.batch_write_item(RequestItems={table.name: writes})
+    keys = [key("p", n) for n in numbers]
+    got = shared_dynamodb.batch_get_item(RequestItems={table.name: {"Keys": keys}})
+    assert [int(item["r"]["N"]) for item in got["Responses"][table.name]] == list(numbers)
+    for operation, condition in (
+        ("query", {"KeyConditions": {"h": {"ComparisonOperator": "EQ",
+                                           "AttributeValueList": [{"S": "p"}]}}}),
+        ("scan", {}),
+    ):  # fmt: skip
+        pages = shared_dynamodb.get_paginator(operation).paginate(
+            TableName=table.name, PaginationConfig={"PageSize": 7}, **condition
+        )
+        assert sorted(int(i["r"]["N"]) for page in pages for i in page["Items"]) == list(numbers)
+
+
 def test_the_tokens_of_a_batch_read_it_from_an_index(table: Orders, shared_url: str) -> None:
     table.put()
     table.caught_up()  # so that the workers have started

@@ -8,7 +8,7 @@ import pytest
 
 from mynamo.gateway import queries
 from mynamo.gateway.service import Service
-from tests.gateway.asking import error_of
+from tests.gateway.asking import defined, error_of, keyed
 from tests.gateway.orders import Orders, key, orders
 
 INVALID = "One or more parameter values were invalid: "
@@ -186,6 +186,43 @@ def test_a_start_key_of_another_segment(table: Orders) -> None:
             f"{BAD_START}: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct "
             "Segment. TotalSegments: 4 Segment: "
         )
+
+
+def test_an_index_with_several_key_attributes(shared_service: Service, shared_url: str) -> None:
+    table = orders(
+        shared_service,
+        GlobalSecondaryIndexes=[
+            {"IndexName": "global", "KeySchema": keyed("g", "l", "s:RANGE", "t:RANGE"),
+             "Projection": {"ProjectionType": "KEYS_ONLY"}},
+        ],
+        AttributeDefinitions=defined("h", "r:N", "l", "g", "s:N", "t"),
+    )  # fmt: skip
+    hashed = {"g": {"S": "x"}, "l": {"S": "y"}}
+    for r in range(4):
+        table.put(r={"N": str(r)}, s={"N": str(r // 2)}, t={"S": f"t{r}"}, **hashed)
+    table.put(r={"N": "9"}, g={"S": "x"}, s={"N": "0"}, t={"S": "t"})  # without l: not in it
+    table.caught_up()
+    values = {":g": {"S": "x"}, ":l": {"S": "y"}, ":s": {"N": "0"}, ":t": {"S": "t1"}}
+
+    def query(condition: str, **more: Any) -> dict[str, Any]:
+        used = {name: value for name, value in values.items() if name in condition}
+        return {
+            "IndexName": "global",
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": used,
+        } | more
+
+    assert numbers(table.ask("Query", **query("l = :l AND g = :g"))) == [0, 1, 2, 3]
+    assert numbers(table.ask("Query", **query("g = :g AND l = :l AND s = :s"))) == [0, 1]
+    narrow = query("g = :g AND l = :l AND s = :s AND t >= :t")
+    assert numbers(table.ask("Query", **narrow)) == [1]
+    page = table.ask("Query", **query("g = :g AND l = :l"), Limit=3)
+    assert page["LastEvaluatedKey"] == key("p", 2) | hashed | {"s": {"N": "1"}, "t": {"S": "t2"}}
+    rest = query("g = :g AND l = :l", ExclusiveStartKey=page["LastEvaluatedKey"])
+    assert numbers(table.ask("Query", **rest)) == [3]
+    for condition, missed in (("g = :g", "l"), ("g = :g AND l = :l AND t = :t", "s")):
+        message = table.refusal("Query", **query(condition))
+        assert message == f"Query condition missed key schema element: {missed}"
 
 
 # --- reading one's own writes ------------------------------------------------------------

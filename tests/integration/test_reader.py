@@ -170,7 +170,7 @@ def test_get(cluster: Cluster, producer: Producer, read: Reader) -> None:
             read.get("orders", wrong)
         assert str(refused.value) == "The provided key element does not match the schema"
         assert "h (type S) and s (type N)" in refused.value.__notes__[0]
-    with pytest.raises(InvalidItem, match="cannot contain an empty string value. Key: h$"):
+    with pytest.raises(InvalidItem, match=r"cannot contain an empty string value. Key: h$"):
         read.get("orders", {"h": "", "s": 1})
     with pytest.raises(TableNotFound):
         read.get("nothing", {"h": "a"})

@@ -37,8 +37,8 @@ def update(text: str, names: dict[str, str] | None = None, /, **values: Any) -> 
     return parse_update(text, placeholders(names, values))
 
 
-def projection(text: str, names: dict[str, str] | None = None, /) -> Projection:
-    return parse_projection(text, placeholders(names, {}))
+def projection(text: str, names: dict[str, str] | None = None, /, **values: Any) -> Projection:
+    return parse_projection(text, placeholders(names, values))
 
 
 def holds(text: str, item: dict[str, Any] | None, /, **values: Any) -> bool:
