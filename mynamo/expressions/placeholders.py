@@ -49,16 +49,9 @@ class Placeholders:
         Raises:
             InvalidExpression: DynamoDB's message, and in its order.
         """
-        if names is not None and not names:
-            raise InvalidExpression(f"{_NAMES} must not be empty")
-        for key in values or ():
-            _check_key(key, _VALUE_KEY, _VALUES)
-        for key in names or ():
-            _check_key(key, _NAME_KEY, _NAMES)
+        _check_keys(names, values)
         for key, name in (names or {}).items():
             _check_name(key, name)
-        if values is not None and not values:
-            raise InvalidExpression(f"{_VALUES} must not be empty")
         self.names = names or {}
         self.values = values or {}
         self._unused_names = set(self.names)
@@ -73,10 +66,9 @@ class Placeholders:
         Raises:
             InvalidExpression: DynamoDB's message, and in its order.
         """
-        placeholders = cls(names, values)
-        if values:
-            placeholders.values = {key: _stored(key, value) for key, value in values.items()}
-        return placeholders
+        _check_keys(names, values)
+        stored = {key: _stored(key, value) for key, value in (values or {}).items()}
+        return cls(names, stored or None)
 
     def name(self, placeholder: str) -> str:
         """What a `#name` stands for. Raises InvalidExpression if it is not defined."""
@@ -115,6 +107,17 @@ class Placeholders:
                     f"Value provided in {parameter} unused in expressions: "
                     f"keys: {{{', '.join(_in_java_order(unused, given))}}}"
                 )
+
+
+def _check_keys(names: Mapping[str, str] | None, values: Mapping[str, Any] | None) -> None:
+    if names is not None and not names:
+        raise InvalidExpression(f"{_NAMES} must not be empty")
+    for key in values or ():
+        _check_key(key, _VALUE_KEY, _VALUES)
+    for key in names or ():
+        _check_key(key, _NAME_KEY, _NAMES)
+    if values is not None and not values:
+        raise InvalidExpression(f"{_VALUES} must not be empty")
 
 
 def _check_key(key: str, form: re.Pattern[str], parameter: str) -> None:

@@ -66,9 +66,7 @@ class _UpdateParser(Parser):
             return ActionSyntax(clause, path, None)
         if clause == "SET":
             tokens.take_one("=")
-            value = self._new_value()
-            self.check_groups()
-            return ActionSyntax(clause, path, value)
+            return ActionSyntax(clause, path, self._new_value())
         return ActionSyntax(clause, path, self.value())
 
     def _new_value(self) -> OperandSyntax:
@@ -79,14 +77,17 @@ class _UpdateParser(Parser):
             groups.append(tokens.at)
             tokens.take()
         value = self.operand()
+        self.check_groups()
         result: Call | None = None
         while True:
             if tokens.kind == ")" and groups:
                 self.close_group(groups.pop())
+                self.check_groups()
             elif tokens.kind in ("+", "-") and result is None:
                 at = tokens.at
                 operator = self.operator()
                 right = self.operand()
+                self.check_groups()
                 self._check_operand(value)
                 self._check_operand(right)
                 result = Call(operator, (value, right), at)

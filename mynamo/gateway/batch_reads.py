@@ -13,7 +13,7 @@ from mynamo.gateway.capacity import Consumed, read_units, reported_all
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.request_expressions import Expressions
 from mynamo.gateway.scalar_keys import check_scalar_keys
-from mynamo.reader.queries import Get, Got
+from mynamo.reader import Get, Got
 from mynamo.schemas.items import dump_item, normalise
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.tables import Table

@@ -259,6 +259,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self.receiving = False
+        self._body = bytearray()
         self._host.budget.release(self)
         if self.working:  # its answer must not be overtaken; nothing comes after it
             self._deaf = True

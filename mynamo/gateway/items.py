@@ -16,7 +16,7 @@ from mynamo.gateway.errors import invalid
 from mynamo.gateway.request_expressions import Expressions
 from mynamo.gateway.scalar_keys import check_scalar_keys
 from mynamo.gateway.writes import write
-from mynamo.reader.queries import Get
+from mynamo.reader import Get
 from mynamo.schemas.items import check_size, normalise
 from mynamo.writer import WriteRequest
 

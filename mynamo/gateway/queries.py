@@ -16,8 +16,7 @@ from mynamo.gateway.consistency import asked_tokens
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.request_expressions import Expressions
 from mynamo.gateway.scalar_keys import check_scalar_keys
-from mynamo.reader.pages import StoredPage
-from mynamo.reader.queries import Query, Scan
+from mynamo.reader import Query, Scan, StoredPage
 from mynamo.reader.requests import ready_table
 from mynamo.schemas.items import normalise
 from mynamo.schemas.values import StoredItem

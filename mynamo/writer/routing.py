@@ -15,7 +15,7 @@ from mynamo.shards.shard import DynamoDBShard, pause
 from mynamo.shards.tables import Table
 from mynamo.writer.evaluation import Outcome, Refused
 from mynamo.writer.requests import Write, WriteRequest, prepare
-from mynamo.writer.transaction import StaleDefinition, TooMuch, commit
+from mynamo.writer.transaction import StaleDefinition, commit
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
             _refuse(progress, shard, part, failure)
             _refuse(progress, shard, rest, _not_tried(failure))
             break
-        except MynamoError as failure:  # too much, or one of them spoils it for the others
+        except MynamoError as failure:  # `TooMuch`, or one of them spoils it for the others
             if len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft((part[middle:], part[:middle]))

@@ -1,4 +1,4 @@
-"""Random values, paths and expressions, few enough that they meet."""
+"""Random values and paths, few enough that they meet."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from tests.gateway.model_expressions import Path, Tree, at
-from tests.gateway.model_values import SETS, Item, Value
+from tests.gateway.model_expressions import Path, at
+from tests.gateway.model_values import Item, Value
 
 NAMES = ("a", "b", "c", "m", "q", "größe", "x.y", "Size")
 """Attributes that are no keys; `m` is mostly a map, `q` mostly a list."""
@@ -20,7 +20,7 @@ _BYTES = (b"", b"a", b"ab", b"\x00\xff", b"b")
 
 
 class Making:
-    """Makes random values and expressions.
+    """Makes random values and paths, often of an item at hand.
 
     Args:
         random: where all choices come from.
@@ -116,132 +116,11 @@ class Making:
             return (self.random.choice(self.keys),)
         return self.path()
 
-    def operand(self, sortable: bool = False) -> Tree:
-        which = self.random.random()
-        if which < 0.6:
-            if sortable and self.chance(0.97):
-                return "value", self.value_of(self.random.choice("SSNNB"))
-            if self.there and self.chance(0.4):
-                return "value", self.value_there()
-            return "value", self.value()
-        if which < 0.9:
-            return "path", self.looked_at()
-        return "size", self.looked_at()
-
-    def tested(self) -> Tree:
-        """What a comparison looks at: mostly a path."""
-        which = self.random.random()
-        if which < 0.8:
-            return "path", self.looked_at()
-        return ("size", self.looked_at()) if which < 0.95 else ("value", self.value())
-
     def value_there(self) -> Value:
         """A value that is somewhere in the item."""
         value = at(self.about, self.random.choice(self.there))
         assert value is not None
         return value
-
-    def condition(self, depth: int = 2) -> Tree:
-        if depth and self.chance(0.5):
-            word = self.random.choice(("and", "or", "not"))
-            if word == "not":
-                return word, self.condition(depth - 1)
-            return word, self.condition(depth - 1), self.condition(depth - 1)
-        match self.random.randrange(9):
-            case 0:
-                return self.random.choice(("exists", "missing")), self.looked_at()
-            case 1:
-                return "type", self.looked_at(), self.random.choice(TYPES)
-            case 2:
-                prefix: Tree = (
-                    ("path", self.path())
-                    if self.chance(0.1)
-                    else (
-                        "value",
-                        self.value_of(
-                            "S" if self.chance(0.7) else self.random.choice(("B", "B", "N"))
-                        ),
-                    )
-                )
-                return "begins_with", self.looked_at(), prefix
-            case 3:
-                return "contains", self.looked_at(), self.operand()
-            case 4:
-                return self.between()
-            case 5:
-                choices = [self.operand() for _ in range(self.random.randint(1, 4))]
-                return "in", self.tested(), choices
-            case 6:
-                return self.random.choice(("<", "<=", ">", ">=")), self.tested(), self.operand(True)
-        if self.there and self.chance(0.3):
-            path = self.random.choice(self.there)
-            return (
-                self.random.choice(("=", "=", "<>")),
-                ("path", path),
-                ("value", at(self.about, path)),
-            )
-        return self.random.choice(("=", "=", "<>")), self.tested(), self.operand()
-
-    def between(self) -> Tree:
-        if self.chance(0.2):
-            return "between", self.tested(), self.operand(True), self.operand(True)
-        kind = self.random.choice("SNB")
-        low, high = (self.value_of(kind)[1] for _ in range(2))
-        if high < low and self.chance(0.95):
-            low, high = high, low
-        return "between", self.tested(), ("value", (kind, low)), ("value", (kind, high))
-
-    def actions(self) -> list[Tree]:
-        """An update; mostly of paths that do not overlap."""
-        chosen: list[Tree] = []
-        for _ in range(self.random.choice((1, 1, 2, 3, 4))):
-            action = self.action()
-            path = action[1]
-            if self.chance(0.98) and any(_clash(path, other[1]) for other in chosen):
-                continue
-            chosen.append(action)
-        return chosen
-
-    def action(self) -> Tree:
-        path = self.path()
-        old = at(self.about, path)
-        kind = old[0] if old and self.chance(0.9) else self.random.choice(("N", "SS", "NS", "BS"))
-        if kind in ("N", *SETS) and self.chance(0.4):
-            word = "DELETE" if kind != "N" and self.chance(0.4) else "ADD"
-            return word, path, self.value_of(kind) if self.chance(0.97) else self.value()
-        if self.chance(0.25):
-            return "REMOVE", path
-        return "SET", path, self.new_value(path, kind)
-
-    def new_value(self, path: Path, kind: str) -> Tree:
-        """Args: kind: of the value at the path, more or less."""
-        ours: Tree = ("path", path)
-        if self.chance(0.4):
-            empty = {"N": Decimal(1), "L": []}.get(kind)
-            ours = ("if_not_exists", path, ("value", (kind, empty)) if empty else self.otherwise())
-        if kind == "N" and self.chance(0.7):
-            pair = [ours, self.literal("N")]
-            self.random.shuffle(pair)
-            return self.random.choice("+-"), *pair
-        if kind == "L" and self.chance(0.5):
-            pair = [ours, self.literal("L")]
-            self.random.shuffle(pair)
-            return "list_append", *pair
-        match self.random.randrange(8):
-            case 0:
-                return "if_not_exists", self.path(), self.otherwise()
-            case 1:
-                return "path", self.path()
-        return "value", self.value_for(str(path[0])) if len(path) == 1 else self.value()
-
-    def otherwise(self) -> Tree:
-        """What if_not_exists may give instead, seldom something that it never may."""
-        if self.chance(0.03):
-            return "size", self.path()
-        return ("path", self.path()) if self.chance(0.3) else ("value", self.value())
-
-    def literal(self, kind: str) -> Tree:
-        return "value", self.value_of(kind) if self.chance(0.97) else self.value()
 
 
 def paths_in(item: Item) -> list[Path]:
@@ -256,12 +135,3 @@ def paths_in(item: Item) -> list[Path]:
         elif kind == "L":
             waiting += [((*path, n), member) for n, member in enumerate(content)]
     return found
-
-
-def _clash(one: Path, two: Path) -> bool:
-    for ours, theirs in zip(one, two, strict=False):
-        if type(ours) is not type(theirs):
-            return True
-        if ours != theirs:
-            return False
-    return True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.gateway.model_capacity import Units, read_units, together, write_units
 from tests.gateway.model_checks import check_condition, check_update
-from tests.gateway.model_expressions import Tree, Unsure, Wrong, at, holds, projected, updated
+from tests.gateway.model_expressions import Tree, Unsure, Wrong, at, holds, projected
 from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Table, Write
 from tests.gateway.model_requests import (
     Key,
@@ -22,6 +22,7 @@ from tests.gateway.model_requests import (
     invalid,
     sure,
 )
+from tests.gateway.model_updates import updated
 from tests.gateway.model_values import Item
 
 FAILED = "The conditional request failed"

@@ -114,5 +114,8 @@ def size_of(value: Value) -> int:
 
 
 def _size_of_number(number: Decimal) -> int:
+    """About: the guide leaves it open for some; zero takes one byte."""
+    if not number:
+        return 1
     digits = len(EXACT.normalize(number).as_tuple().digits)
     return (digits + 1) // 2 + 1 + (number < 0)

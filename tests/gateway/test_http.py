@@ -356,6 +356,9 @@ def test_too_large_a_body(small: Served) -> None:
         assert client.ended()
     heard = ask(small[1], chunked_head() + chunked(b"x" * (limit + 1)))
     assert heard.status == 413
+    with wire(small[1]) as client:  # one that sends on and on still reads the answer
+        client.send(announced + b"x" * 5_000_000)
+        assert client.hear().status == 413
     waits = {"Content-Length": str(limit + 1), "Expect": "100-continue"}
     assert ask(small[1], post(b"", headers=waits)).status == 413
 

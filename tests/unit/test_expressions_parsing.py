@@ -127,7 +127,11 @@ REDUNDANT = "The expression has redundant parentheses;"
 )
 def test_redundant_parentheses(text: str) -> None:
     assert refusal(condition, text, n=1) == REDUNDANT
-    assert refusal(update, "set a = ((:n))", n=1) == REDUNDANT
+
+
+@pytest.mark.parametrize("text", ["((:n))", "((:n + :n))", ":n + ((:n))", "((a))a = "])
+def test_redundant_parentheses_in_updates(text: str) -> None:
+    assert refusal(update, f"set a = {text}", n=1) == REDUNDANT
 
 
 @pytest.mark.parametrize(

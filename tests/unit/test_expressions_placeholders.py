@@ -54,7 +54,7 @@ VALUES = "ExpressionAttributeValues"
             "65536 bytes for key #a",
         ),
         (
-            {"#a": "a"},
+            {"#a": ""},
             {":a": ONE, ":b": {"SS": []}},
             f"{VALUES} contains invalid value: One or more parameter values were invalid: "
             "An string set  may not be empty for key :b",

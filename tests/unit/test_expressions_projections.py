@@ -31,12 +31,11 @@ ITEM: dict[str, Any] = {
         ("a.c[2][1], a.c[0]", {"a": {"c": [0, [6]]}}),
         ("a.z", {"a": {"z": {}}}),
         ("a.b, a.absent, a.z.y", {"a": {"b": 1}}),
-        ("absent, a.absent, a.z.y, l[9], l.x, s.x, s[0], el[0], a[0]", {}),
+        ("absent, a.absent, a.z.y, l[9], s.x, el[0]", {}),
+        ("a[0], l.x, s[0], el.x", {}),
     ],
 )
 def test_parts_of_items(text: str, shown: dict[str, Any]) -> None:
-    if text.count("a[0]"):
-        text = text.replace(", a.absent, a.z.y", "")  # a map and a list in one would conflict
     stored = to_stored(ITEM)
     assert from_stored(projection(text, NAMES).of(stored)) == shown
     assert stored == to_stored(ITEM)

@@ -44,7 +44,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_parsing_raises_nothing_but_invalid_expression(text: str) -> None:
     for parse in PARSERS:
@@ -117,7 +117,7 @@ def small_items() -> SearchStrategy[StoredItem]:
     return st.builds(to_stored, st.dictionaries(st.sampled_from("abc"), nested(), max_size=3))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(conditions(), st.one_of(small_items(), stored_items()))
 def test_conditions_give_an_answer_for_every_item(text: str, item: StoredItem) -> None:
     try:
@@ -125,13 +125,12 @@ def test_conditions_give_an_answer_for_every_item(text: str, item: StoredItem) -
     except InvalidExpression:
         return
     before = copy.deepcopy(item)
-    assert condition.holds(item) is (
-        not parse_condition(f"NOT ({text})", Placeholders(None, VALUES)).holds(item)
-    )
+    opposite = parse_condition(f"NOT ({text} AND :n = :n)", Placeholders(None, VALUES))
+    assert condition.holds(item) is not opposite.holds(item)
     assert item == before
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(actions(), small_items())
 def test_updates_leave_the_item_alone_and_make_items_in_stored_form(
     text: str, item: StoredItem
@@ -148,7 +147,7 @@ def test_updates_leave_the_item_alone_and_make_items_in_stored_form(
     assert normalise(touched) == touched
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.builds(", ".join, st.lists(paths(), min_size=1, max_size=3)), small_items())
 def test_projections_show_parts_in_stored_form(text: str, item: StoredItem) -> None:
     try:
@@ -185,7 +184,7 @@ def agrees_with_python(text: str) -> bool:
     return condition.holds(TRUTH) is eval(python)  # noqa: S307
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(BOOLEANS)
 def test_and_or_not_bind_as_in_python(text: str) -> None:
     assert agrees_with_python(text)
