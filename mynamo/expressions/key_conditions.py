@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal as OneOf
 from typing import TypeAlias
@@ -30,7 +29,7 @@ from mynamo.expressions.nodes import (
 )
 from mynamo.expressions.placeholders import Placeholders
 
-__all__ = ["KeyCondition", "KeyOperator", "parse_key_condition"]
+__all__ = ["KIND", "KeyCondition", "KeyOperator", "key_conditions_in", "parse_key_condition"]
 
 KeyOperator: TypeAlias = OneOf["=", "<", "<=", ">", ">=", "between", "begins_with"]
 
@@ -64,20 +63,25 @@ class KeyCondition:
     values: tuple[Value, ...]
 
 
-def parse_key_condition(
-    text: str, placeholders: Placeholders, key_names: Collection[str] = ()
-) -> tuple[KeyCondition, ...]:
+def parse_key_condition(text: str, placeholders: Placeholders) -> tuple[KeyCondition, ...]:
     """The conditions that a text sets, in its order; a value may stand on the left side.
 
-    Args:
-        key_names: the key attributes of the table or index, for one message. Whether the
-            conditions are about them, and how many there may be, is the caller's to check.
+    Whether they are about the keys of a table or index, and how many there may be, is the
+    caller's to check.
 
     Raises:
         InvalidExpression: DynamoDB's message.
     """
-    predicate = bind_condition(text, placeholders, KIND)
-    _check_scalars(predicate, key_names)
+    return key_conditions_in(bind_condition(text, placeholders, KIND))
+
+
+def key_conditions_in(predicate: Predicate) -> tuple[KeyCondition, ...]:
+    """What a predicate says of keys: the second half of `parse_key_condition`, for callers
+    that check something in between.
+
+    Raises:
+        InvalidExpression: it says something else; DynamoDB's message.
+    """
     found: dict[str, KeyCondition] = {}
     for test in predicate.parts if isinstance(predicate, And) else (predicate,):
         condition = _key_condition(test)
@@ -87,17 +91,6 @@ def parse_key_condition(
             )
         found[condition.name] = condition
     return tuple(found.values())
-
-
-def _check_scalars(predicate: Predicate, key_names: Collection[str]) -> None:
-    """Raises InvalidExpression if a path leads into a key attribute."""
-    entered = {path.name for path in predicate.paths() if path.rest}
-    for name in key_names:
-        if name in entered:
-            raise InvalidExpression(
-                "Key attributes must be scalars; list random access '[]' and map lookup '.' are "
-                f"not allowed: Key: {name}"
-            )
 
 
 def _key_condition(test: Predicate) -> KeyCondition:

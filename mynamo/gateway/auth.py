@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from mynamo.gateway.claims import ALGORITHM, claims_of
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.http_messages import Request
-from mynamo.gateway.signed import ALGORITHM, DATE_FORMAT, Signed, claims_of, signed
+from mynamo.gateway.signed import DATE_FORMAT, Signed, signed
 from mynamo.schemas.gateway import AccessKey
 
 SERVICE = "dynamodb"

@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from mynamo.gateway.http_budget import BodyBudget
 from mynamo.gateway.http_messages import Request, Response, encode
 from mynamo.schemas.gateway import GatewayLimits
 
@@ -48,35 +49,6 @@ class Refused(Exception):  # noqa: N818
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
-
-
-class BodyBudget:
-    """How many bytes of large bodies the process holds; the slowest client goes first.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held: dict[Connection, int] = {}  # in the order in which they began
-        self._total = 0
-
-    def hold(self, connection: Connection, size: int) -> bool:
-        """Count a body that grows; False if there is no room for it."""
-        self._total += size - self._held.get(connection, 0)
-        self._held[connection] = size
-        for other in list(self._held):
-            if self._total <= self._limit:
-                break
-            if other is not connection and other.receiving:
-                self.release(other)
-                other.refuse(408)
-        return self._total <= self._limit
-
-    def release(self, connection: Connection) -> None:
-        """Forget a connection's body."""
-        self._total -= self._held.pop(connection, 0)
 
 
 class Connection(asyncio.Protocol):

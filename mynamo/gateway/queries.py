@@ -7,9 +7,12 @@ projections, which need one, are the reader's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mynamo.errors import InvalidItem
+from mynamo.errors import InvalidExpression, InvalidItem, TableNotFound
+from mynamo.expressions import KeyCondition
+from mynamo.expressions.key_conditions import key_conditions_in
 from mynamo.expressions.legacy import check_not_mixed
 from mynamo.gateway.capacity import Consumed, read_units, reported
 from mynamo.gateway.consistency import asked_tokens
@@ -35,11 +38,7 @@ def query(service: Service, request: dict[str, Any], call: Call) -> dict[str, An
     """Query."""
     check_not_mixed("Query", request)
     expressions = Expressions.of("Query", request)
-    if expressions.key_conditions is None:
-        raise invalid(
-            "Either the KeyConditions or KeyConditionExpression parameter must be specified "
-            "in the request."
-        )
+    key_conditions = _key_conditions(service, request, expressions)
     start = _start_key(request)
     # The service puts these into an envelope of Query, and not of Scan.
     _check_select(request, _DETECTED)
@@ -47,7 +46,7 @@ def query(service: Service, request: dict[str, Any], call: Call) -> dict[str, An
     page = service.reader.query(
         Query(
             **_reading(request, call, expressions, start, "QueryFilter"),
-            key_conditions=expressions.key_conditions,
+            key_conditions=key_conditions,
             descending=request.get("ScanIndexForward") is False,
         )
     )
@@ -70,6 +69,25 @@ def scan(service: Service, request: dict[str, Any], call: Call) -> dict[str, Any
         )
     )
     return _answer(request, index, page)
+
+
+def _key_conditions(
+    service: Service, request: Mapping[str, Any], expressions: Expressions
+) -> tuple[KeyCondition, ...]:
+    """What a query says of keys, in either way."""
+    if expressions.key_expression is not None:
+        try:
+            return key_conditions_in(expressions.key_expression.predicate)
+        except InvalidExpression:
+            with suppress(TableNotFound):
+                _index(service, request, expressions)  # of which DynamoDB speaks first
+            raise
+    if expressions.key_conditions is None:
+        raise invalid(
+            "Either the KeyConditions or KeyConditionExpression parameter must be specified "
+            "in the request."
+        )
+    return expressions.key_conditions
 
 
 def _start_key(request: Mapping[str, Any]) -> StoredItem | None:
@@ -126,7 +144,7 @@ def _index(service: Service, request: Mapping[str, Any], expressions: Expression
         ServiceError: a key is taken for a document.
     """
     table, index = ready_table(service.cluster, request["TableName"], request.get("IndexName"))
-    check_scalar_keys(table, expressions.projection, expressions.filter)
+    check_scalar_keys(table, expressions.projection, expressions.filter, expressions.key_expression)
     return index
 
 

@@ -11,12 +11,10 @@ before its values are looked at, so callers ask `check_not_mixed` first.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mynamo.errors import InvalidItem
 from mynamo.expressions import (
     Condition,
     KeyCondition,
@@ -24,10 +22,11 @@ from mynamo.expressions import (
     Projection,
     Update,
     parse_condition,
-    parse_key_condition,
     parse_projection,
     parse_update,
 )
+from mynamo.expressions.conditions import bind_condition
+from mynamo.expressions.key_conditions import KIND
 from mynamo.expressions.legacy import (
     condition_of_expected,
     condition_of_filter,
@@ -35,25 +34,29 @@ from mynamo.expressions.legacy import (
     projection_of_attributes,
     update_of_attribute_updates,
 )
-from mynamo.gateway.errors import invalid
-from mynamo.schemas.wire import normalise_value
 
 Request = Mapping[str, Any]
 
-_NAME = re.compile(r"#[0-9a-zA-Z_]+")
-_VALUE = re.compile(r":[0-9a-zA-Z_]+")
 _FILTERS = {"Query": "QueryFilter", "Scan": "ScanFilter"}
 
 
 @dataclass(slots=True)
 class Expressions:
-    """What a request says by way of expressions; None where it says nothing."""
+    """What a request says by way of expressions; None where it says nothing.
+
+    Attributes:
+        key_conditions: of KeyConditions.
+        key_expression: a KeyConditionExpression. What it says of keys is `key_conditions_in`
+            it, to be asked when all expressions are read: DynamoDB speaks first of whatever
+            is wrong with those as expressions.
+    """
 
     update: Update | None = None
     condition: Condition | None = None
     filter: Condition | None = None
     projection: Projection | None = None
     key_conditions: tuple[KeyCondition, ...] | None = None
+    key_expression: Condition | None = None
 
     @classmethod
     def of(cls, operation: str, request: Request) -> Expressions:
@@ -65,10 +68,12 @@ class Expressions:
             request: its JSON.
 
         Raises:
-            InvalidExpression, InvalidItem, ServiceError: DynamoDB's message.
+            InvalidExpression, InvalidItem: DynamoDB's message.
         """
         old = _legacy(operation, request)
-        placeholders = placeholders_of(request)
+        placeholders = Placeholders.of_wire(
+            request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")
+        )
         new = _parsed(request, placeholders)
         placeholders.check_all_used()
         # Never both of one kind; but KeyConditions may come with a FilterExpression.
@@ -77,7 +82,8 @@ class Expressions:
             condition=new.condition or old.condition,
             filter=new.filter or old.filter,
             projection=new.projection or old.projection,
-            key_conditions=new.key_conditions or old.key_conditions,
+            key_conditions=old.key_conditions,
+            key_expression=new.key_expression,
         )
 
 
@@ -96,7 +102,7 @@ def _parsed(request: Request, placeholders: Placeholders) -> Expressions:
     if projection is not None:
         parsed.projection = parse_projection(projection, placeholders)
     if keys is not None:
-        parsed.key_conditions = parse_key_condition(keys, placeholders)
+        parsed.key_expression = Condition(bind_condition(keys, placeholders, KIND))
     return parsed
 
 
@@ -115,47 +121,3 @@ def _legacy(operation: str, request: Request) -> Expressions:
     if "AttributesToGet" in request:
         translated.projection = projection_of_attributes(request["AttributesToGet"])
     return translated
-
-
-def placeholders_of(request: Request) -> Placeholders:
-    """The placeholders of a request.
-
-    Raises:
-        ServiceError: there are none in a member that is given, one has not the form of a
-            placeholder, or a value is not valid.
-    """
-    names = request.get("ExpressionAttributeNames")
-    values = request.get("ExpressionAttributeValues")
-    for member, given, form in (
-        ("ExpressionAttributeNames", names, _NAME),
-        ("ExpressionAttributeValues", values, _VALUE),
-    ):
-        if given is not None:
-            _check_keys(member, given, form)
-    for key, name in (names or {}).items():
-        if not name:
-            raise invalid(
-                "ExpressionAttributeNames contains invalid value: Empty attribute name "
-                f"for key {key}"
-            )
-    return Placeholders(names, None if values is None else _stored_values(values))
-
-
-def _check_keys(member: str, given: Mapping[str, Any], form: re.Pattern[str]) -> None:
-    if not given:
-        raise invalid(f"{member} must not be empty")
-    for key in given:
-        if not form.fullmatch(key):
-            raise invalid(f'{member} contains invalid key: Syntax error; key: "{key}"')
-
-
-def _stored_values(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    stored = {}
-    for key, value in values.items():
-        try:
-            stored[key] = normalise_value(value)
-        except InvalidItem as error:
-            raise invalid(
-                f"ExpressionAttributeValues contains invalid value: {error} for key {key}"
-            ) from None
-    return stored

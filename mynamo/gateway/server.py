@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import queue
 import socket
 import ssl
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import uvloop
 
 from mynamo.errors import ConfigError
-from mynamo.gateway.http_connection import LARGE_BODY, BodyBudget, Connection
+from mynamo.gateway.http_budget import BodyBudget
+from mynamo.gateway.http_connection import LARGE_BODY, LINGER_SECONDS, Connection
 from mynamo.gateway.http_messages import Request, Response
 from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
 
@@ -96,12 +97,7 @@ class HttpServer:
         large = len(request.body) > LARGE_BODY or "content-encoding" in request.headers
         threads = self._large if large else self._small
 
-        def run() -> None:
-            response = self._app.answer(request)
-            with contextlib.suppress(RuntimeError):  # the loop has ended: so has the client
-                self._loop.call_soon_threadsafe(connection.answer, response)
-
-        if not threads.submit(run):
+        if not threads.submit(lambda: self._answer(threads, connection, request)):
             response = self._app.overloaded(request)
             self._loop.call_soon(connection.answer, response)
 
@@ -118,6 +114,21 @@ class HttpServer:
 
     # Within.
 
+    def _answer(self, threads: _Threads, connection: Connection, request: Request) -> None:
+        """In a thread: have the application answer, and the loop send that."""
+        try:
+            response = self._app.answer(request)
+        except Exception:
+            log.exception("the application failed")
+            response = Response(500, last=True)
+
+        def send() -> None:
+            threads.free_place()
+            connection.answer(response)
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended: so has the client
+            self._loop.call_soon_threadsafe(send)
+
     async def _serve(self) -> None:
         self._loop.set_exception_handler(_log_failure)
         server = await self._loop.create_server(
@@ -126,6 +137,7 @@ class HttpServer:
             backlog=BACKLOG,
             ssl=self._tls,
             ssl_handshake_timeout=self.limits.header_seconds if self._tls else None,
+            ssl_shutdown_timeout=LINGER_SECONDS if self._tls else None,
         )
         watching = self._loop.create_task(self._watch())
         await self._stop.wait()
@@ -150,28 +162,40 @@ class HttpServer:
 
 
 class _Threads:
-    """Threads with a bounded queue."""
+    """Threads with a bounded queue; places are counted in the event loop's thread alone."""
 
-    def __init__(self, name: str, threads: int, queue: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._places = threading.Semaphore(threads + queue)
+    def __init__(self, name: str, threads: int, queued: int) -> None:
+        self._free = threads + queued
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def submit(self, work: Callable[[], None]) -> bool:
-        """Have work done; False, and nothing else, if the queue is full."""
-        if not self._places.acquire(blocking=False):
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Have a job done, which calls `free_place`; False if there is no place for it."""
+        if self._free <= 0:
             return False
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                self._places.release()
-
-        self._pool.submit(run)
+        self._free -= 1
+        self._jobs.put(job)
         return True
 
+    def free_place(self) -> None:
+        """A job is done."""
+        self._free += 1
+
     def close(self) -> None:
-        self._pool.shutdown()
+        """Wait for the jobs that are there, and end."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
 
 
 def listen(config: GatewayConfig) -> socket.socket:

@@ -1,7 +1,4 @@
-"""What a request says of its signature (Signature Version 4), and what that signature covers.
-
-It may say so in the Authorization header or, presigned, in its query.
-"""
+"""A signature taken apart (Signature Version 4), and the text that it is made of."""
 
 from __future__ import annotations
 
@@ -11,43 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes
 
-from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.claims import Claims, incomplete, target_of
 from mynamo.gateway.http_messages import Request
 
-ALGORITHM = "AWS4-HMAC-SHA256"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 MOST_SECONDS = 7 * 24 * 3600
 """The longest that a presigned request may be good for."""
 
 _BASIC = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
-_HEADER_PARTS = ("Credential", "Signature", "SignedHeaders")
-_QUERY_PARTS = (
-    "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date",
-    "X-Amz-Expires",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """The parts of a signature, as text, none of them missing.
-
-    Attributes:
-        credential: access key id and scope, joined by slashes.
-        signature: hexadecimal digits.
-        signed_headers: names joined by semicolons.
-        time: when it was made, as the client wrote it.
-        token: the session token, or None.
-        expires: seconds that a presigned request is good for; None in a header.
-    """
-
-    credential: str
-    signature: str
-    signed_headers: str
-    time: str
-    token: str | None
-    expires: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +43,7 @@ class Signed:
 
     def canonical(self, request: Request) -> bytes:
         """The canonical request, which the signature is made of."""
-        path, query = _target(request)
+        path, query = target_of(request)
         headers = [
             f"{name}:{_collapsed(request.headers.get(name, ''))}" for name in self.signed_headers
         ]
@@ -87,29 +57,6 @@ class Signed:
             hashlib.sha256(request.body).hexdigest(),
         ]
         return "\n".join(lines).encode("latin-1")
-
-
-def claims_of(request: Request) -> Claims:
-    """Read what a request says of its signature.
-
-    Raises:
-        ServiceError: it says nothing, or leaves a part out.
-    """
-    header = request.headers.get("authorization")
-    query = _pairs(_target(request)[1])
-    if header is not None and "X-Amz-Algorithm" in query:
-        raise ServiceError(
-            "InvalidSignatureException",
-            "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP "
-            "header.",
-        )
-    if header is not None and header.startswith("AWS4-"):
-        return _in_header(header, request)
-    if "X-Amz-Algorithm" in query:
-        return _in_query(query)
-    raise ServiceError(
-        "MissingAuthenticationTokenException", "Request is missing Authentication Token"
-    )
 
 
 def signed(claims: Claims) -> Signed:
@@ -141,65 +88,6 @@ def signed(claims: Claims) -> Signed:
     )
 
 
-def incomplete(message: str) -> ServiceError:
-    """The error for a signature of the wrong form."""
-    return ServiceError("IncompleteSignatureException", message)
-
-
-def _in_header(header: str, request: Request) -> Claims:
-    algorithm, _, rest = header.partition(" ")
-    if algorithm != ALGORITHM:
-        raise incomplete(f"Unsupported AWS 'algorithm': '{algorithm}'.")
-    parts: dict[str, str] = {}
-    for part in re.split(r"[,\s]+", rest.strip()):
-        name, equals, value = part.partition("=")
-        if part and not equals:
-            raise incomplete(
-                f"'{part}' not a valid key=value pair (missing equal-sign) in Authorization "
-                f"header: '{header}'."
-            )
-        parts[name] = value
-    time = request.headers.get("x-amz-date") or request.headers.get("date")
-    faults = [
-        f"Authorization header requires '{name}' parameter. "
-        for name in _HEADER_PARTS
-        if not parts.get(name)
-    ]
-    if not time:
-        faults.append(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. "
-        )
-    if faults or not time:
-        raise incomplete("".join(faults) + f"Authorization={header}")
-    return Claims(
-        parts["Credential"],
-        parts["Signature"],
-        parts["SignedHeaders"],
-        time,
-        request.headers.get("x-amz-security-token"),
-    )
-
-
-def _in_query(query: dict[str, str]) -> Claims:
-    faults = [
-        f"AWS query-string parameters must include '{name}'. "
-        for name in _QUERY_PARTS
-        if not query.get(name)
-    ]
-    if faults:
-        raise incomplete("".join(faults) + "Re-examine the query-string parameters.")
-    if query["X-Amz-Algorithm"] != ALGORITHM:
-        raise incomplete(f"Unsupported AWS 'algorithm': '{query['X-Amz-Algorithm']}'.")
-    return Claims(
-        query["X-Amz-Credential"],
-        query["X-Amz-Signature"],
-        query["X-Amz-SignedHeaders"],
-        query["X-Amz-Date"],
-        query.get("X-Amz-Security-Token"),
-        query["X-Amz-Expires"],
-    )
-
-
 @lru_cache(maxsize=1024)  # a client's requests of one second have the same
 def _moment(text: str) -> datetime:
     try:
@@ -221,22 +109,6 @@ def _life(text: str) -> timedelta:
     return timedelta(seconds=min(int(text), MOST_SECONDS))
 
 
-def _target(request: Request) -> tuple[str, str]:
-    """Path and query, still encoded."""
-    if request.target in ("/", ""):
-        return "/", ""
-    try:
-        parts = urlsplit(request.target if "://" in request.target else "//host" + request.target)
-    except ValueError:
-        return request.target, ""
-    return parts.path or "/", parts.query
-
-
-def _pairs(query: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in query.split("&")) if query else ()
-    return {_decoded(name): _decoded(value) for name, _, value in pairs}
-
-
 def _canonical_query(query: str) -> str:
     if not query:
         return ""
@@ -251,10 +123,6 @@ def _canonical_query(query: str) -> str:
 def _recoded(text: str) -> str:
     """As the specification encodes it, however the client did."""
     return quote(unquote_to_bytes(text.encode("latin-1")), safe="-_.~")
-
-
-def _decoded(text: str) -> str:
-    return unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
 
 
 def _without_dots(path: str) -> str:

@@ -10,7 +10,7 @@ from mynamo.errors import InvalidRequest, MynamoError
 from mynamo.producer.receipt import Receipt, receipt_of
 from mynamo.schemas.items import to_stored
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import RowKey
+from mynamo.shards.tables import RowKey, Table
 from mynamo.writer import Refused, WriteRequest, apply_each
 
 DUPLICATES = "Provided list of item keys contains duplicates"
@@ -48,10 +48,11 @@ def write_batch(cluster: Cluster, writes: Sequence[Put | Delete]) -> list[Receip
     outcomes: dict[int, Receipt | MynamoError] = {}
     requests: dict[int, WriteRequest] = {}
     places: set[tuple[int, RowKey]] = set()
+    tables: dict[str, Table | MynamoError] = {}
     for position, write in enumerate(writes):
         try:
             request = _request(write)
-            table = cluster.table(request.table)
+            table = _table(cluster, request.table, tables)
             place = table.id, table.key_of(request.item)
         except MynamoError as error:
             outcomes[position] = error
@@ -67,6 +68,20 @@ def write_batch(cluster: Cluster, writes: Sequence[Put | Delete]) -> list[Receip
         else:
             outcomes[position] = receipt_of(cluster, request, shard_id, outcome)
     return [outcomes[position] for position in range(len(writes))]
+
+
+def _table(cluster: Cluster, name: str, tables: dict[str, Table | MynamoError]) -> Table:
+    """A table, looked up once for the batch: a catalog that does not answer costs its
+    patience once, not for every write."""
+    if name not in tables:
+        try:
+            tables[name] = cluster.table(name)
+        except MynamoError as error:
+            tables[name] = error
+    found = tables[name]
+    if isinstance(found, MynamoError):
+        raise found
+    return found
 
 
 def check_batch(writes: object) -> None:

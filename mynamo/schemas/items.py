@@ -36,6 +36,7 @@ from mynamo.schemas.values import (
     checked_name,
     checked_text,
     each_attribute,
+    level_within,
     sorted_set,
 )
 from mynamo.schemas.wire import normalise
@@ -150,12 +151,12 @@ def _encode_int(value: int, _: int) -> dict[str, Any]:
 
 
 def _encode_list(value: list[Any] | tuple[Any, ...], level: int) -> dict[str, Any]:
-    level += 1
+    level = level_within(level)
     return {"L": [_encode(member, level) for member in value]}
 
 
 def _encode_map(value: Mapping[Any, Any], level: int) -> dict[str, Any]:
-    level += 1
+    level = level_within(level)
     return {"M": {checked_name(name): _encode(member, level) for name, member in value.items()}}
 
 

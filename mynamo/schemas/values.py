@@ -26,6 +26,7 @@ __all__ = [
     "checked_name",
     "checked_text",
     "each_attribute",
+    "level_within",
     "sorted_set",
     "utf8_size",
 ]
@@ -117,6 +118,16 @@ def each_attribute(
     return stored
 
 
+def level_within(level: int) -> int:
+    """The level of nesting of what is in a list or map, or InvalidItem if that is too deep.
+
+    DynamoDB refuses an empty list or map at the deepest level, too.
+    """
+    if level >= MAX_LEVELS:
+        raise InvalidItem(TOO_DEEP)
+    return level + 1
+
+
 def checked_name(name: Any) -> str:
     """An attribute name of 1 to 65535 UTF-8 bytes, or InvalidItem."""
     if type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME_SIZE:
@@ -125,7 +136,7 @@ def checked_name(name: Any) -> str:
         raise InvalidItem(f"Attribute names must be strings, not {type(name).__name__}")
     text = checked_text(name)
     if not text:
-        raise InvalidItem("Attribute name is empty, must be at least one character long")
+        raise InvalidItem("Empty attribute name")
     if utf8_size(text) > MAX_NAME_SIZE:
         raise InvalidItem("Attribute name is too large, must be less than 65536 bytes")
     return text

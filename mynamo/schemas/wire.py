@@ -21,6 +21,7 @@ from mynamo.schemas.values import (
     checked_name,
     checked_text,
     each_attribute,
+    level_within,
     sorted_set,
 )
 
@@ -109,14 +110,14 @@ def _check_null(body: Any, _: int) -> dict[str, Any]:
 
 
 def _check_list(body: Any, level: int) -> dict[str, Any]:
-    level += 1
+    level = level_within(level)
     return {"L": [_check(member, level) for member in _members("L", body)]}
 
 
 def _check_map(body: Any, level: int) -> dict[str, Any]:
     if type(body) is not dict:
         _refuse("A value of type M", "object", body)
-    level += 1
+    level = level_within(level)
     return {"M": {checked_name(name): _check(member, level) for name, member in body.items()}}
 
 

@@ -117,7 +117,7 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
             f"table {write.table.name}: two hash keys have the same 128-bit hash: "
             f"{write.key} and {write.table.key_attributes(old)}"
         )
-    new = write.change(row.now)
+    new = _changed(write, row.now)
     if new is None and old is None:
         return Done(0)
     event = _event(cluster, write, old, new)
@@ -126,6 +126,18 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
     row.events += 1
     # Its version is known only after the insert: the event's number stands for it.
     return Done(len(plan.events), old, new, partition=event.partition)
+
+
+def _changed(write: Write, current: Current) -> StoredItem | None:
+    try:
+        return write.change(current)
+    except MynamoError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        if current.item is None:
+            raise
+        # `load_item` takes values as they are; somebody else has written this one.
+        raise CorruptData from None
 
 
 def _event(

@@ -76,7 +76,7 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
         waiting = sorted(stale)
         try:
             _catch_up(cluster, table_ids, attempt)
-        except Unavailable as failure:
+        except (Unavailable, ConfigError) as failure:
             return _refused(answers, failure)
         pause(attempt)
     return _refused(answers, ShardUnavailable(_UNSETTLED))

@@ -55,30 +55,35 @@ def updated(
     Raises:
         InvalidItem: the update does not fit the item, or the result may not be stored.
     """
-    if update is None:
-        return start
-    new = update.apply(start)
+    new = start if update is None else update.apply(start)
     try:
         check_size(new)
     except InvalidItem as error:  # of which DynamoDB says the same in other words
         raise InvalidItem(str(error).replace("Item size has", "Item size to update has")) from None
-    _check_indexes(table, update, old or {}, new)
+    _check_indexes(table, old or {}, new)
     return new
 
 
-def _check_indexes(table: Table, update: Update, old: StoredItem, new: StoredItem) -> None:
-    """Refuse new values of index keys that their indexes could not take. A value that an
-    update leaves alone may be older than the index, and is none of the update's business."""
+def _check_indexes(table: Table, old: StoredItem, new: StoredItem) -> None:
+    """Refuse new values of index keys that their indexes could not take: also the key of a
+    new item, which may be one of an index too. A value that an update leaves alone may be
+    older than the index, and is none of the update's business."""
     for index in _indexes_of(table):
-        changed = [
-            name
-            for name in index.key_names
-            if name in update.names and name in new and new[name] != old.get(name)
-        ]
+        there = [name for name in index.key_names if name in new]
+        changed = [name for name in there if new[name] != old.get(name)]
         for name in changed:
             _check_key_value(new[name])
         if changed:
-            index.check(new)
+            fit = [name for name in there if name in changed or _fits(index, name, new[name])]
+            index.check({name: new[name] for name in fit})
+
+
+def _fits(index: Index, name: str, value: dict[str, object]) -> bool:
+    try:
+        index.check({name: value})
+    except InvalidItem:
+        return False
+    return True
 
 
 def _check_key_value(value: dict[str, object]) -> None:

@@ -61,7 +61,7 @@ class Caller:
         self.connection.request("POST", "/", json.dumps(request).encode(), headers)
         response = self.connection.getresponse()
         body = response.read()
-        self.tokens += (
-            (response.getheader(TOKEN) or "").split(",") if TOKEN in response.headers else []
-        )
+        token = response.getheader(TOKEN)
+        if token:
+            self.tokens += token.split(",")
         return response.status, json.loads(body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -16,15 +16,14 @@ from botocore.config import Config
 from kafka import KafkaAdminClient
 
 from mynamo.gateway.server import listen
+from mynamo.gateway.service import Service
+from mynamo.gateway.serving import gateway
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway import GatewayConfig
 from mynamo.shards.cluster import Cluster
 from tests.gateway.raw import running
 from tests.servers import Servers, drop_topics, own_databases
 from tests.workers import pipeline
-
-if TYPE_CHECKING:
-    from mynamo.gateway.service import Service
 
 
 def client_of(url: str, **options: Any) -> Any:
@@ -47,8 +46,6 @@ def served(
     config: ClusterConfig, gateway_config: GatewayConfig | None = None, *, verify: bool = False
 ) -> Iterator[str]:
     """Serve a cluster from a thread until the block ends; gives the URL."""
-    from mynamo.gateway.serving import gateway
-
     gateway_config = gateway_config or GatewayConfig(port=0)
     with (
         Cluster(config) as cluster,
@@ -61,8 +58,6 @@ def served(
 @pytest.fixture
 def service(config: ClusterConfig) -> Iterator[Service]:
     """The service in process, without HTTP, on a cluster of the test's own."""
-    from mynamo.gateway.service import Service
-
     with Cluster(config) as cluster:
         yield Service(cluster, GatewayConfig())
 
@@ -103,8 +98,6 @@ def shared_url(shared_config: ClusterConfig) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def shared_service(shared_config: ClusterConfig) -> Iterator[Service]:
     """As `service`, on the cluster of `shared_url`; GSIs fill if a test uses that too."""
-    from mynamo.gateway.service import Service
-
     with Cluster(shared_config) as cluster:
         yield Service(cluster, GatewayConfig())
 

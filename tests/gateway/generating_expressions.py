@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from tests.gateway.generating_values import TYPES, Making
 from tests.gateway.model_expressions import Path, Tree, at
-from tests.gateway.model_values import SETS
+from tests.gateway.model_values import SETS, Value
 
 
 def condition(making: Making) -> Tree:
@@ -50,31 +51,21 @@ class _Expressions:
             if word == "not":
                 return word, self.condition(depth - 1)
             return word, self.condition(depth - 1), self.condition(depth - 1)
-        match self.random.randrange(9):
+        match self.random.randrange(10):
             case 0:
                 return self.random.choice(("exists", "missing")), self.making.looked_at()
             case 1:
                 return "type", self.making.looked_at(), self.random.choice(TYPES)
-            case 2:
-                prefix: Tree = (
-                    ("path", self.making.path())
-                    if self.chance(0.1)
-                    else (
-                        "value",
-                        self.making.value_of(
-                            "S" if self.chance(0.7) else self.random.choice(("B", "B", "N"))
-                        ),
-                    )
-                )
-                return "begins_with", self.making.looked_at(), prefix
-            case 3:
-                return "contains", self.making.looked_at(), self.operand()
+            case 2 | 3:
+                return self.begins_with()
             case 4:
-                return self.between()
+                return self.contains()
             case 5:
+                return self.between()
+            case 6:
                 choices = [self.operand() for _ in range(self.random.randint(1, 4))]
                 return "in", self.tested(), choices
-            case 6:
+            case 7:
                 return self.random.choice(("<", "<=", ">", ">=")), self.tested(), self.operand(True)
         if self.making.there and self.chance(0.3):
             path = self.random.choice(self.making.there)
@@ -84,6 +75,42 @@ class _Expressions:
                 ("value", at(self.making.about, path)),
             )
         return self.random.choice(("=", "=", "<>")), self.tested(), self.operand()
+
+    def begins_with(self) -> Tree:
+        texts = [path for path in self.making.there if self.kind_at(path) in ("S", "B")]
+        if not texts or self.chance(0.3):
+            prefix = self.making.value_of(self.random.choice("SSSSBBN"))
+            return "begins_with", self.making.looked_at(), ("value", prefix)
+        path = self.random.choice(texts)
+        if self.chance(0.1):
+            return "begins_with", path, ("path", self.making.path())
+        return "begins_with", path, ("value", self.part_of(path))
+
+    def contains(self) -> Tree:
+        holders = ("S", "B", *SETS, "L")
+        holding = [path for path in self.making.there if self.kind_at(path) in holders]
+        if not holding or self.chance(0.4):
+            return "contains", self.making.looked_at(), self.operand()
+        path = self.random.choice(holding)
+        return "contains", path, ("value", self.part_of(path))
+
+    def kind_at(self, path: Path) -> str:
+        value = at(self.making.about, path)
+        return value[0] if value else ""
+
+    def part_of(self, path: Path) -> Value:
+        """A part of a text, or a member of a set or list, that is there."""
+        value = at(self.making.about, path)
+        assert value is not None
+        kind, content = value
+        if kind in ("S", "B"):
+            start = self.random.choice((0, 0, 1))
+            return kind, content[start : start + self.random.randint(0, 3)]
+        if not content:
+            return self.making.value()
+        if kind == "L":
+            return self.random.choice(content)  # type: ignore[no-any-return]
+        return kind[0], self.random.choice(sorted(content))
 
     def between(self) -> Tree:
         if self.chance(0.2):
@@ -110,6 +137,8 @@ class _Expressions:
         old = at(self.making.about, path)
         kind = old[0] if old and self.chance(0.9) else self.random.choice(("N", "SS", "NS", "BS"))
         if kind in ("N", *SETS) and self.chance(0.4):
+            if old and kind == old[0] and kind in SETS and self.chance(0.3):
+                return "DELETE", path, (kind, self.fewer(old[1]))
             word = "DELETE" if kind != "N" and self.chance(0.4) else "ADD"
             return (
                 word,
@@ -119,6 +148,11 @@ class _Expressions:
         if self.chance(0.25):
             return "REMOVE", path
         return "SET", path, self.new_value(path, kind)
+
+    def fewer(self, members: frozenset[Any]) -> frozenset[Any]:
+        """Some members of a set, often all."""
+        count = len(members) if self.chance(0.5) else self.random.randint(1, len(members))
+        return frozenset(self.random.sample(sorted(members), count))
 
     def new_value(self, path: Path, kind: str) -> Tree:
         """Args: kind: of the value at the path, more or less."""

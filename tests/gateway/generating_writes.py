@@ -66,7 +66,7 @@ class Writes:
         making = self.own.making(self.own.peek(write.table, write.item))
         if write.kind != "UpdateItem":
             write.old_style = self.chance(0.15)
-        if self.chance(0.35):
+        if self.chance(0.45):
             if write.old_style:
                 write.expected = old_condition(making)
                 write.condition = write.expected.tree

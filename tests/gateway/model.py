@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.gateway.model_capacity import Units, read_units, together, write_units
-from tests.gateway.model_checks import check_condition, check_update
+from tests.gateway.model_checks import check_condition, check_keys_stay, check_update
 from tests.gateway.model_expressions import Tree, Unsure, Wrong, at, holds, projected
 from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Table, Write
 from tests.gateway.model_requests import (
@@ -51,10 +51,11 @@ class Model:
         """Carry out a write; the answer's Attributes. Raises Refused."""
         try:
             check_condition(write.condition)
-            check_update(write.actions, write.table.keys, old_style=write.old_style)
+            check_update(write.actions, old_style=write.old_style)
+            key = checked_key(write.table, write.item, whole=write.kind == "PutItem")
+            check_keys_stay(write.actions, write.table.keys)
         except Wrong as error:
             raise invalid(sure(error)) from None
-        key = checked_key(write.table, write.item, whole=write.kind == "PutItem")
         rows = self.rows(write.table)
         old = rows.get(key)
         if write.kind == "PutItem":
@@ -87,7 +88,10 @@ class Model:
             new = updated(write.actions, old if old is not None else write.item)
         except Wrong as error:
             raise invalid(None if write.old_style else sure(error)) from None
-        check_index_keys(write.table, new)
+        try:
+            check_index_keys(write.table, new)
+        except Refused:
+            raise invalid() from None  # in other words than of PutItem
         return new
 
     def get(self, get: Get) -> Item | None:

@@ -57,9 +57,9 @@ def _bounds(low: Tree, high: Tree) -> None:
             raise Wrong("The BETWEEN operator requires upper bound to be greater")
 
 
-def check_update(actions: Sequence[Tree], keys: Sequence[str], *, old_style: bool) -> None:
-    """Raises Wrong: paths that overlap, values of types that an action never takes, or a
-    key attribute that would change. AttributeUpdates may ADD to lists too."""
+def check_update(actions: Sequence[Tree], *, old_style: bool) -> None:
+    """Raises Wrong: paths that overlap, or values of types that an action never takes.
+    AttributeUpdates may ADD to lists too."""
     addable = ("N", *SETS, "L") if old_style else ("N", *SETS)
     check_paths([action[1] for action in actions])
     for action in actions:
@@ -70,6 +70,10 @@ def check_update(actions: Sequence[Tree], keys: Sequence[str], *, old_style: boo
                 raise Wrong("ADD takes numbers and sets")
             case ("DELETE", _, (kind, _)) if kind not in SETS:
                 raise Wrong("DELETE takes sets")
+
+
+def check_keys_stay(actions: Sequence[Tree], keys: Sequence[str]) -> None:
+    """Raises Wrong: a key attribute would change."""
     for action in actions:
         if action[1][0] in keys:
             raise Wrong(

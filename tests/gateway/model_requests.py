@@ -67,17 +67,36 @@ def checked_key(table: Table, item: Item, whole: bool = False) -> Key:
                 else "The provided key element does not match the schema"
             )
         if not fits_key(item[name], expected, is_hash=name == table.hash):
-            raise invalid()
+            raise invalid(_empty_key(item[name], f"Key: {name}"))
     return tuple(item[name][1] for name in table.keys)
 
 
 def check_index_keys(table: Table, item: Item) -> None:
-    """Raises Refused if an index key attribute has the wrong type or is empty."""
+    """Raises Refused if an index key attribute of an item has the wrong type or is empty."""
+    wrong = []
     for index in table.indexes:
         for name in index.keys:
-            value = item.get(name)
-            if value and not fits_key(value, table.types[name], is_hash=name == index.hash):
-                raise invalid()
+            value, kind = item.get(name), table.types[name]
+            if value and not fits_key(value, kind, is_hash=name == index.hash):
+                wrong.append(
+                    _empty_key(value, f"IndexName: {index.name}, IndexKey: {name}")
+                    if value[0] == kind
+                    else f"{INVALID}Type mismatch for Index Key {name} Expected: {kind} "
+                    f"Actual: {value[0]} IndexName: {index.name}"
+                )
+    if wrong:
+        raise invalid(wrong[0] if len(wrong) == 1 else None)
+
+
+def _empty_key(value: Value, where: str) -> str | None:
+    if size_of(value):
+        return None
+    secondary = "A value specified for a secondary index key is not supported. "
+    return (
+        f"One or more parameter values are not valid. {secondary if 'Index' in where else ''}"
+        "The AttributeValue for a key attribute cannot contain an empty "
+        f"{'string' if value[0] == 'S' else 'binary'} value. {where}"
+    )
 
 
 def fits_key(value: Value, kind: str, *, is_hash: bool) -> bool:

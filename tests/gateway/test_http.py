@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ from tests.gateway.stand_in import StandIn, stand_in
 from tests.waiting import eventually
 
 Served = tuple[StandIn, str]
-SMALL = {"body_bytes": 200_000, "header_bytes": 8_192, "buffered_bytes": 1_048_576}
-FAST = {"header_seconds": 0.4, "body_seconds": 0.4, "idle_seconds": 0.4, "answer_seconds": 0.4}
+SMALL: dict[str, Any] = {"body_bytes": 200_000, "header_bytes": 8_192, "buffered_bytes": 1_048_576}
+FAST: dict[str, Any] = dict.fromkeys(
+    ("header_seconds", "body_seconds", "idle_seconds", "answer_seconds"), 0.4
+)
 UNKNOWN_OPERATION = {"__type": "com.amazon.coral.service#UnknownOperationException"}
 
 

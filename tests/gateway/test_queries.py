@@ -13,6 +13,9 @@ from tests.gateway.orders import Orders, key, orders
 
 INVALID = "One or more parameter values were invalid: "
 BAD_START = "The provided starting key is invalid"
+NO_SCALAR = (
+    "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: "
+)
 DETECTED = "1 validation error detected: "
 P: dict[str, Any] = {
     "KeyConditionExpression": "h = :h",
@@ -311,8 +314,18 @@ def test_select_refused(table: Orders, request_: Any, message: str) -> None:
         (P | {"FilterExpression": "h = :h"},
          "Filter Expression can only contain non-primary key attributes: Primary key attribute: h"),
         (P | {"FilterExpression": "attribute_exists(g.x)"},
-         "Key attributes must be scalars; list random access '[]' and map lookup '.' are not "
-         "allowed: IndexKey: g"),
+         f"{NO_SCALAR}IndexKey: g"),
+        (P | {"KeyConditionExpression": "h.x = :h"}, f"{NO_SCALAR}Key: h"),
+        (G | {"KeyConditionExpression": "size(g[0]) = :g", "IndexName": "global"},
+         f"{NO_SCALAR}IndexKey: g"),
+        (P | {"KeyConditionExpression": "a.x = :h"},
+         "KeyConditionExpressions cannot have conditions on nested attributes"),
+        (P | {"KeyConditionExpression": "h <> :h", "ExpressionAttributeNames": {"#a": "a"}},
+         "Value provided in ExpressionAttributeNames unused in expressions: keys: {#a}"),
+        (P | {"KeyConditionExpression": "h <> :h", "IndexName": "none"},
+         "The table does not have the specified index: none"),
+        (P | {"KeyConditionExpression": "h <> :h", "TableName": "no-such-table"},
+         "Invalid operator used in KeyConditionExpression: <>"),
         (P | {"KeyConditionExpression": "h > :h"}, "Query key condition not supported"),
         (P | {"KeyConditionExpression": "h = :h AND r = :h"},
          f"{INVALID}Condition parameter type does not match schema type"),

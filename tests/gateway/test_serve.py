@@ -176,7 +176,8 @@ def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path) ->
 
 def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -> None:
     with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
-        first = eventually(lambda: served.children if len(served.children) == 2 else None)
+        eventually(lambda: len(served.children) == 2)
+        first = served.children
         assert client_of(served.url).list_tables()["TableNames"] == []
         os.kill(first[0], signal.SIGKILL)
         eventually(lambda: len(set(served.children) - set(first)) == 1)
@@ -184,7 +185,8 @@ def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -
         served.process.terminate()
         assert served.process.wait(30) == 0
     with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
-        children = eventually(lambda: served.children if len(served.children) == 2 else None)
+        eventually(lambda: len(served.children) == 2)
+        children = served.children
         assert client_of(served.url).list_tables()["TableNames"] == []
         served.process.kill()
         eventually(lambda: not any(alive(pid) for pid in children))

@@ -11,6 +11,8 @@ import pytest
 from mynamo.errors import ConditionFailed, InvalidExpression, InvalidItem, InvalidRequest
 from mynamo.producer import MUST_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import GlobalIndexSchema, TableSchema
+from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table
 from mynamo.writer import Done, Refused, WriteRequest, apply, conditions, parse_texts
@@ -175,6 +177,60 @@ def test_a_value_older_than_the_index_does_not_stop_other_updates(
         producer.update("orders", KEY, expression="SET price = :v", values={":v": "dear"})
     producer.update("orders", KEY, expression="SET price = :v", values={":v": 1})
     assert stored(cluster, orders) == {"price": {"N": "1"}, "x": {"N": "1"}}
+
+
+def test_the_other_key_of_an_index_may_be_older_than_the_index(
+    cluster: Cluster, producer: Producer
+) -> None:
+    """Else what does not fit could only be put right all at once."""
+    definitions.create_table(cluster, TableSchema.parse({"name": "old", "hash_key": "id"}))
+    producer.put("old", {"id": "a", "x": 1, "y": 1})
+    index = GlobalIndexSchema(name="by_x", hash_key="x", sort_key="y")
+    definitions.add_index(cluster, "old", index)
+    with pytest.raises(InvalidItem, match="Type mismatch for Index Key y"):
+        producer.update("old", {"id": "a"}, set={"y": 2})
+    producer.update("old", {"id": "a"}, set={"x": "right"})
+    producer.update("old", {"id": "a"}, set={"y": "right"})
+    with pytest.raises(InvalidItem, match="Type mismatch for Index Key y"):
+        producer.update("old", {"id": "a"}, set={"y": 2})
+
+
+INVERTED = {
+    "name": "inverted",
+    "hash_key": "id",
+    "sort_key": "at",
+    "global_indexes": [{"name": "by_at", "hash_key": "at", "sort_key": "id"}],
+}
+NEW_BY_UPDATE: list[dict[str, Any]] = [
+    {},
+    {"set": {"x": 1}},
+    {"expression": "SET x = :v", "values": {":v": 1}},
+]
+
+
+@pytest.mark.parametrize("terms", NEW_BY_UPDATE)
+def test_an_update_makes_no_item_that_a_put_could_not(
+    cluster: Cluster, producer: Producer, terms: dict[str, Any]
+) -> None:
+    """A hash key may have 2048 bytes, but as the sort key of an index only 1024."""
+    inverted = definitions.create_table(cluster, TableSchema.parse(INVERTED))
+    long = {"id": "x" * 1025, "at": "1"}
+    with pytest.raises(InvalidItem, match="Size limit exceeded for Index Key id"):
+        producer.put("inverted", long)
+    with pytest.raises(InvalidItem, match="Size limit exceeded for Index Key id"):
+        producer.update("inverted", long, **terms)
+    assert items_of(cluster, inverted) == {}
+    producer.update("inverted", {**long, "id": "x" * 1024}, **terms)
+
+
+def test_control_without_the_check_there_is_an_item_that_its_index_lacks(
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mynamo.writer.updates._check_indexes", lambda *_: None)
+    inverted = definitions.create_table(cluster, TableSchema.parse(INVERTED))
+    producer.update("inverted", {"id": "x" * 1025, "at": "1"})
+    ((_, item),) = items_of(cluster, inverted).values()
+    assert inverted.index("by_at").key_of(item) is None
 
 
 def update(text: str, **values: dict[str, Any]) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from mynamo.errors import (
+    ConfigError,
     CorruptData,
     InvalidItem,
     InvalidRequest,
+    MynamoError,
     ShardUnavailable,
     TableNotFound,
     WriteOutcomeUnknown,
@@ -22,12 +24,22 @@ from mynamo.shards import shard as shard_module
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Table
-from mynamo.writer import Refused, WriteRequest, apply, apply_each, fate, routing, transaction
+from mynamo.writer import (
+    Refused,
+    WriteRequest,
+    apply,
+    apply_each,
+    fate,
+    parse_texts,
+    routing,
+    transaction,
+)
 from mynamo.writer.requests import Write
 from tests.proxy import Proxy
 from tests.rows import damage, items_of, make_table
 
 COMMIT = b";COMMIT"
+ONE = {"N": "1"}
 
 
 @pytest.fixture
@@ -140,6 +152,58 @@ def test_a_damaged_item_costs_only_its_own_write(cluster: Cluster, orders: Table
     outcomes = producer.write_batch(puts(12))
     assert [number for number, o in enumerate(outcomes) if isinstance(o, CorruptData)] == [3]
     assert sum(isinstance(outcome, Receipt) for outcome in outcomes) == 11
+
+
+def test_so_does_a_value_that_is_none(cluster: Cluster, orders: Table) -> None:
+    """JSON that mynamo can read, but that it has not written."""
+    stored = [{name: {"S": value} for name, value in key(n).items()} for n in range(12)]
+    apply(cluster, [WriteRequest("orders", "PUT", {**item, "n": {"N": "1"}}) for item in stored])
+    row = orders.key_of(stored[3])
+    cluster.shard_of(row.hash).run(
+        (f"UPDATE t{orders.id} SET item = REPLACE(item, %s, %s) WHERE hash = %s AND sort = %s",
+         (b'{"N":"1"}', b'{"N":"one"}', *row))
+    )  # fmt: skip
+    update, condition = parse_texts(update="ADD n :v", condition="n >= :v", values={":v": ONE})
+    for demand in (None, condition):
+        requests = [WriteRequest("orders", "UPDATE", item, update, demand) for item in stored]
+        outcomes = [outcome for _, outcome in apply_each(cluster, requests)]
+        refused = {n: o.error for n, o in enumerate(outcomes) if isinstance(o, Refused)}
+        assert [*refused] == [3]
+        assert isinstance(refused[3], CorruptData)
+
+
+# -- what must be looked up -----------------------------------------------------------
+
+
+def test_a_catalog_that_does_not_answer_is_asked_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def unavailable(name: str) -> Table:
+        asked.append(name)
+        raise ShardUnavailable("the catalog does not answer")
+
+    monkeypatch.setattr(cluster, "table", unavailable)
+    outcomes = Producer(cluster).write_batch(puts(20))
+    assert [type(outcome) for outcome in outcomes] == [ShardUnavailable] * 20
+    assert asked == ["orders"]
+
+
+@pytest.mark.parametrize("failure", [ShardUnavailable("away"), ConfigError("a newer format")])
+def test_what_is_written_is_answered_if_the_catalog_cannot_be_read_again(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch, failure: MynamoError
+) -> None:
+    home = shards_of(cluster, orders, 20)
+    cluster.shards[1].run(("UPDATE mynamo_fence SET version = 9 WHERE id = %s", (orders.id,)))
+
+    def refresh(*_: object) -> Any:
+        raise failure
+
+    monkeypatch.setattr(cluster, "refresh", refresh)
+    outcomes = Producer(cluster).write_batch(puts(20))
+    assert [o is failure for o in outcomes] == [shard == 1 for shard in home]
+    assert len(items_of(cluster, orders)) == home.count(2)
 
 
 # -- bounds ---------------------------------------------------------------------------

@@ -210,9 +210,11 @@ TOO_DEEP = "Nesting Levels have exceeded supported limits: Attributes in the ite
         (object(), "Unsupported type \"<class 'object'>\""),
         (1j, 'Unsupported type "<class \'complex\'>" for value "1j"'),
         ({1: "x"}, "Attribute names must be strings, not int"),
-        ({"": "x"}, "Attribute name is empty"),
+        ({"": "x"}, "Empty attribute name"),
         ({"é" * 32768: "x"}, "Attribute name is too large, must be less than 65536 bytes"),
         (nested(32, 1), TOO_DEEP),
+        (nested(31, []), TOO_DEEP),
+        (nested(31, {}), TOO_DEEP),
         (nested(100_000, 1), TOO_DEEP),
     ],
     ids=lambda value: type(value).__name__,
@@ -226,7 +228,11 @@ def test_python_values_that_are_refused(value: Any, message: str) -> None:
 
 
 def test_names_and_depth_at_their_limits() -> None:
-    for item in ({"a" * 65535: nested(31, 1)}, {"é" * 32767: {"x": nested(30, {1})}}):
+    for item in (
+        {"a" * 65535: nested(31, 1)},
+        {"é" * 32767: {"x": nested(30, {1})}},
+        {"a": nested(30, [])},
+    ):
         stored = to_stored(item)
         assert normalise(stored) == stored
         assert from_stored(load_item(dump_item(stored))) == item
@@ -272,7 +278,7 @@ INVALID = "^One or more parameter values were invalid: "
         ({"NULL": "no"}, f"{INVALID}Null attribute value types must have the value of true$"),
         ({"L": {}}, "type L must be a JSON array, not dict"),
         ({"M": []}, "type M must be a JSON object, not list"),
-        ({"M": {"": {"S": "a"}}}, "Attribute name is empty"),
+        ({"M": {"": {"S": "a"}}}, "Empty attribute name"),
         ({"SS": "a"}, "type SS must be a JSON array, not str"),
         ({"SS": [1]}, "type SS must be a JSON string, not int"),
         ({"SS": []}, f"{INVALID}An string set  may not be empty$"),
@@ -288,6 +294,8 @@ INVALID = "^One or more parameter values were invalid: "
         ({"NS": ["1", ""]}, "cannot be converted to a numeric value"),
         ({"SS": ["a" * 1000, "a" * 1000]}, "contains duplicates"),
         (nested(32, {"S": "a"}, "L"), TOO_DEEP),
+        (nested(31, {"L": []}, "L"), TOO_DEEP),
+        (nested(31, {"M": {}}, "L"), TOO_DEEP),
         (nested(100_000, {"S": "a"}, "L"), TOO_DEEP),
     ],
     ids=lambda value: type(value).__name__,

@@ -1,0 +1,71 @@
+"""The pages under docs/ say what is so, as far as a test can tell."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from botocore.session import Session
+
+from mynamo.gateway.service import OPERATIONS
+from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.schemas.config import ClusterConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted(DOCS.glob("*.md"))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings can be linked by, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", text_of(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_linked_is_there(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:\s]*)#?([^):\s]*)\)", text_of(page)):
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name} links {path}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links {path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:mynamo|tests|deploy|benchmarks)/[\w./-]+)`", text_of(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_tests_that_the_architecture_names_are_there() -> None:
+    named = re.findall(r"`(?:\w+/)?(test_\w+\.py)`", text_of(DOCS / "architecture.md"))
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(named) - there == set()
+
+
+def test_every_operation_is_in_the_table_as_it_is() -> None:
+    page = text_of(DOCS / "differences-from-dynamodb.md")
+    rows = dict(re.findall(r"^\| ([A-Z]\w+) \| (same|different|not yet)", page, re.MULTILINE))
+    operations = Session().get_service_model("dynamodb").operation_names
+    described = {name: state == "not yet" for name, state in rows.items() if name in operations}
+    assert described == {name: name in UNSUPPORTED for name in operations}
+    assert set(operations) == OPERATIONS.keys() | UNSUPPORTED
+    assert f"({len(operations)} operations)" in page
+
+
+def test_configurations_are_valid(tmp_path: Path) -> None:
+    file = tmp_path / "any.pem"
+    file.touch()
+    given: dict[str, object] = {}
+    for name in ("operations.md", "gateway.md"):
+        for block in re.findall(r"```toml\n(.*?)```", text_of(DOCS / name), flags=re.DOTALL):
+            given |= tomllib.loads(re.sub(r'"/etc/[^"]*"', f'"{file}"', block))
+    config = ClusterConfig(**given)  # type: ignore[arg-type]
+    assert len(config.shards) == 2
+    assert len(config.gateway.credentials) == 2

@@ -1,0 +1,90 @@
+"""The health endpoint's report on servers that answer, fail, or do neither."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mynamo.errors import ShardUnavailable
+from mynamo.gateway import health
+from mynamo.gateway.health import Health
+from mynamo.shards.cluster import Cluster
+
+
+class Shard:
+    """A shard in some state of health."""
+
+    def __init__(self, number: int, answer: Any = None) -> None:
+        self.id = number
+        self.asked = 0
+        self._answer = answer
+
+    def health(self) -> float:
+        self.asked += 1
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        if self._answer is not None:
+            self._answer.wait(30)
+        return 0.001
+
+
+def checked(*shards: Shard) -> Health:
+    catalog = SimpleNamespace(exists=lambda: True)
+    cluster = SimpleNamespace(catalog=catalog, shards={shard.id: shard for shard in shards})
+    return Health(cast(Cluster, cluster))
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.2)
+
+
+def test_all_is_well() -> None:
+    made = checked(Shard(1), Shard(2))
+    servers = {"catalog": "ok", "shard 1": "ok", "shard 2": "ok"}
+    assert made.report() == (True, {"status": "ok", "servers": servers})
+    made.close()
+
+
+def test_a_server_that_fails_is_named_without_its_address() -> None:
+    away = ShardUnavailable("shard 2 (10.0.0.7:3306/secret) does not answer")
+    made = checked(Shard(1), Shard(2, away), Shard(3, RuntimeError("10.0.0.8")))
+    well, details = made.report()
+    assert well is False
+    assert details == {
+        "status": "unavailable",
+        "servers": {
+            "catalog": "ok",
+            "shard 1": "ok",
+            "shard 2": "unavailable",
+            "shard 3": "failed",
+        },
+    }
+    made.close()
+
+
+def test_a_server_that_hangs_is_not_waited_for_nor_asked_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    hanging = threading.Event()
+    shards = Shard(1), Shard(2, hanging)
+    made = checked(*shards)
+    for _ in range(3):
+        well, details = made.report()
+        assert (well, cast(dict[str, str], details["servers"])["shard 2"]) == (False, "no answer")
+    assert [shard.asked for shard in shards] == [3, 1]
+    hanging.set()
+    made.close()
+
+
+def test_asking_often_costs_the_servers_nothing() -> None:
+    shard = Shard(1)
+    made = checked(shard)
+    for _ in range(100):
+        made.report()
+    assert shard.asked <= 2  # once a second
+    made.close()
