@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from mynamo.schemas.values import StoredItem, utf8_size
+from mynamo.schemas.values import StoredItem
 
 __all__ = ["Literal", "Operand", "Path", "Size", "Value", "member", "path_text"]
 
@@ -93,7 +93,8 @@ class Literal:
 class Size:
     """`size(operand)`: a number; no value for numbers, BOOL, NULL and what is missing.
 
-    Text counts in UTF-8 bytes, binary in bytes, sets, lists and maps in elements.
+    Text counts in UTF-16 units, as DynamoDB's Java does: "é" is 1, and what takes a
+    surrogate pair is 2. Binary counts in bytes, sets, lists and maps in elements.
     """
 
     operand: Operand
@@ -110,12 +111,16 @@ class Size:
         return self.operand.paths()
 
 
+def _text_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+
+
 def _binary_size(text: str) -> int:
     return len(text) // 4 * 3 - text[-2:].count("=")
 
 
 _SIZES: dict[str, Callable[[Any], int]] = {
-    "S": utf8_size,
+    "S": _text_size,
     "B": _binary_size,
     "SS": len,
     "NS": len,

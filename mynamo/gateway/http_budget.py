@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+LARGE_BODY = 64 * 1024
+
 
 class Receiver(Protocol):
     """A connection that a body comes in on."""
 
-    receiving: bool
+    @property
+    def receiving(self) -> bool:
+        """Whether more of the body is to come."""
 
     def refuse(self, status: int) -> None:
         """Say no and end the connection."""
@@ -27,7 +31,9 @@ class BodyBudget:
         self._total = 0
 
     def hold(self, connection: Receiver, size: int) -> bool:
-        """Count a body that grows; False if there is no room for it."""
+        """Count a body that grows; False if it is large and there is no room for it."""
+        if size <= LARGE_BODY:
+            return True
         self._total += size - self._held.get(connection, 0)
         self._held[connection] = size
         for other in list(self._held):

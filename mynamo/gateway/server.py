@@ -1,51 +1,31 @@
-"""The HTTP server: one event loop for all clients, bounded threads for their requests.
+"""The HTTP server: uvicorn, with the gateway's limits, in a thread.
 
-The parser is httptools (Node's), the loop uvloop; docs/performance.md compares servers.
+docs/performance.md compares it with others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import queue
 import socket
 import ssl
-import threading
-from collections.abc import Callable
-from typing import Protocol
 
+import uvicorn
 import uvloop
 
 from mynamo.errors import ConfigError
-from mynamo.gateway.http_budget import BodyBudget
-from mynamo.gateway.http_connection import LARGE_BODY, LINGER_SECONDS, Connection
-from mynamo.gateway.http_messages import Request, Response
+from mynamo.gateway.asgi import Application, Asgi
+from mynamo.gateway.http_guard import guarded
 from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
 
 log = logging.getLogger(__name__)
 
-LARGE_THREADS = 4
-LOOK_SECONDS = 0.5
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 15
 BACKLOG = 2048
-
-
-class Application(Protocol):
-    """What answers requests."""
-
-    def answer(self, request: Request) -> Response:
-        """Answer a request, in a thread of its own; never raises."""
-
-    def overloaded(self, request: Request) -> Response:
-        """Say that there is no thread for a request; must not wait."""
 
 
 class HttpServer:
     """Serves an application until it is stopped.
-
-    Small requests and large ones (or compressed ones, which may become large) have threads of
-    their own, so that a few batches of megabytes do not hold up gets and puts.
 
     Args:
         app: what answers.
@@ -61,141 +41,46 @@ class HttpServer:
         limits: GatewayLimits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.limits = limits
-        self.budget = BodyBudget(limits.buffered_bytes)
-        self.stopping = False
-        self._app = app
+        self._asgi = Asgi(app, limits)
         self._listener = listener
-        self._tls = tls
-        self._connections: dict[Connection, None] = {}
-        self._loop = uvloop.new_event_loop()
-        self._stop = asyncio.Event()
-        self.now = self._loop.time
-        self._small = _Threads("gateway", limits.threads, limits.queue)
-        self._large = _Threads("gateway-large", LARGE_THREADS, limits.queue)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._asgi,
+                interface="asgi3",
+                http=guarded(limits),
+                ws="none",
+                lifespan="off",
+                ssl_context_factory=(lambda *_: tls) if tls else None,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                server_header=False,
+                proxy_headers=False,  # nobody asks where a request came from
+                access_log=False,
+                log_config=None,  # as everybody's
+                log_level="error",  # clients' mistakes are warnings to it
+            )
+        )
         self.address = listener.getsockname()[:2]
         """Host and port that it listens on."""
 
     def run(self) -> None:
         """Serve, in this thread, until `stop`; then finish what is under way."""
         try:
-            self._loop.run_until_complete(self._serve())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
         finally:
-            self._small.close()
-            self._large.close()
-            self._loop.close()
+            self._asgi.close()
 
     def stop(self) -> None:
         """Take no more requests and let `run` return; from any thread, more than once."""
-        with contextlib.suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._stop.set)
-
-    # What connections call; see `http_connection.Host`.
-
-    def work(self, connection: Connection, request: Request) -> None:
-        """Have a request answered."""
-        large = len(request.body) > LARGE_BODY or "content-encoding" in request.headers
-        threads = self._large if large else self._small
-
-        if not threads.submit(lambda: self._answer(threads, connection, request)):
-            response = self._app.overloaded(request)
-            self._loop.call_soon(connection.answer, response)
-
-    def opened(self, connection: Connection) -> None:
-        """Count a client; with too many of them, the one that was waited for longest goes."""
-        self._connections[connection] = None
-        if len(self._connections) > self.limits.connections:
-            slowest = min(self._connections, key=lambda one: one.deadline)
-            slowest.abort()
-
-    def closed(self, connection: Connection) -> None:
-        """A client is gone."""
-        self._connections.pop(connection, None)
-
-    # Within.
-
-    def _answer(self, threads: _Threads, connection: Connection, request: Request) -> None:
-        """In a thread: have the application answer, and the loop send that."""
-        try:
-            response = self._app.answer(request)
-        except Exception:
-            log.exception("the application failed")
-            response = Response(500, last=True)
-
-        def send() -> None:
-            threads.free_place()
-            connection.answer(response)
-
-        with contextlib.suppress(RuntimeError):  # the loop has ended: so has the client
-            self._loop.call_soon_threadsafe(send)
+        self._server.should_exit = True
 
     async def _serve(self) -> None:
-        self._loop.set_exception_handler(_log_failure)
-        server = await self._loop.create_server(
-            lambda: Connection(self),
-            sock=self._listener,
-            backlog=BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=self.limits.header_seconds if self._tls else None,
-            ssl_shutdown_timeout=LINGER_SECONDS if self._tls else None,
-        )
-        watching = self._loop.create_task(self._watch())
-        await self._stop.wait()
-        server.close()
-        self.stopping = True
-        for connection in list(self._connections):
-            connection.drain()
-        deadline = self.now() + GRACE_SECONDS
-        while self._connections and self.now() < deadline:
-            await asyncio.sleep(0.02)
-        watching.cancel()
-        for connection in list(self._connections):
-            connection.abort()
-
-    async def _watch(self) -> None:
-        """End connections whose client is too slow; one look for all is cheaper than timers."""
-        while True:
-            await asyncio.sleep(min(LOOK_SECONDS, self.limits.header_seconds / 4))
-            now = self.now()
-            for connection in [one for one in self._connections if one.deadline < now]:
-                connection.expire()
-
-
-class _Threads:
-    """Threads with a bounded queue; places are counted in the event loop's thread alone."""
-
-    def __init__(self, name: str, threads: int, queued: int) -> None:
-        self._free = threads + queued
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
-            for n in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, job: Callable[[], None]) -> bool:
-        """Have a job done, which calls `free_place`; False if there is no place for it."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        self._jobs.put(job)
-        return True
-
-    def free_place(self) -> None:
-        """A job is done."""
-        self._free += 1
-
-    def close(self) -> None:
-        """Wait for the jobs that are there, and end."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        asyncio.get_running_loop().set_exception_handler(_log_failure)
+        await self._server.serve(sockets=[self._listener])
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()  # its client has not taken its answer
+        await asyncio.sleep(0)
 
 
 def listen(config: GatewayConfig) -> socket.socket:

@@ -27,11 +27,12 @@ _SURELY_FITS = 64 * 1024
 def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
     """The size of a stored item in bytes, as DynamoDB counts it for its limit and
     its capacity units: names and text in UTF-8, binary as raw bytes, numbers one
-    byte per two significant digits and one more (and one for a minus sign), BOOL
-    and NULL 1, lists and maps 3 and 1 per element, sets the sum of their members.
+    byte per two significant digits and one more (see `_number_size`), BOOL and NULL
+    1, lists and maps 3 and 1 per element, sets the sum of their members.
 
-    Source: Developer Guide, "DynamoDB item sizes and formats", which calls the
-    figure for numbers approximate. Never more than `len(dump_item(stored))`.
+    Source: Developer Guide, "DynamoDB item sizes and formats", which calls the figure
+    for numbers approximate; the exact one as ConsumedCapacity shows it. Never more than
+    `len(dump_item(stored))`.
     """
     return sum([utf8_size(name) + _size(value) for name, value in stored.items()])
 
@@ -55,9 +56,19 @@ def _size(value: Mapping[str, Any]) -> int:
 
 
 def _number_size(text: str) -> int:
-    digits = text.strip("-0.")
-    significant = len(digits) - ("." in digits)
-    return (significant + 1) // 2 + 1 + text.startswith("-")
+    """Pairs of digits to both sides of the decimal point, as in 01 23 . 40, without those of
+    zeros at either end; and one byte more, and one for a minus sign."""
+    if text == "0":
+        return 1
+    whole, _, fraction = text.lstrip("-").partition(".")
+    zeros = 0
+    if whole == "0":
+        whole = ""
+        zeros = len(fraction) - len(fraction.lstrip("0"))
+    elif not fraction:
+        zeros = len(whole) - len(whole.rstrip("0"))
+    pairs = (len(whole) + 1) // 2 + (len(fraction) + 1) // 2 - zeros // 2
+    return pairs + 1 + (text[0] == "-")
 
 
 def _binary_size(text: str) -> int:

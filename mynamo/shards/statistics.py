@@ -82,12 +82,16 @@ class Statistics:
     def of(self, table: Table) -> TableStatistics:
         """The figures of a table. Of a shard that does not answer, the last known ones count."""
         known = self._known_of(table)
-        with known.counting:
-            taken_at = known.taken_at
-            if taken_at is None or time.monotonic() - taken_at >= self._max_age:
-                known.shards |= self._count(table)
-                known.taken_at = time.monotonic()
-            found = list(known.shards.values())
+        # One caller counts. A shard may keep it waiting for long; the others take what is known.
+        if known.counting.acquire(blocking=known.taken_at is None):
+            try:
+                taken_at = known.taken_at
+                if taken_at is None or time.monotonic() - taken_at >= self._max_age:
+                    known.shards = known.shards | self._count(table)
+                    known.taken_at = time.monotonic()
+            finally:
+                known.counting.release()
+        found = list(known.shards.values())
         return TableStatistics(
             table=_total(found, sql.main_table(table.id)),
             indexes={i.name: _total(found, sql.index_table(i)) for i in table.indexes},

@@ -65,8 +65,8 @@ def _size(value: Value | None) -> Value | None:
     if value is None or value[0] in ("N", "BOOL", "NULL"):
         return None
     kind, content = value
-    if kind == "S" and not content.isascii():
-        raise Unsure("the size of text: in bytes, characters or UTF-16 units")
+    if kind == "S":  # in UTF-16 units
+        return "N", EXACT.create_decimal(sum(1 + (ord(one) > 0xFFFF) for one in content))
     return "N", EXACT.create_decimal(len(content))
 
 

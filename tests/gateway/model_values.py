@@ -114,8 +114,10 @@ def size_of(value: Value) -> int:
 
 
 def _size_of_number(number: Decimal) -> int:
-    """About: the guide leaves it open for some; zero takes one byte."""
+    """One byte for each digit to base 100 that is not a zero at an end, and one; zero takes
+    one byte. The guide leaves this open; ConsumedCapacity shows it."""
     if not number:
         return 1
-    digits = len(EXACT.normalize(number).as_tuple().digits)
-    return (digits + 1) // 2 + 1 + (number < 0)
+    _, digits, exponent = EXACT.normalize(number).as_tuple()
+    assert isinstance(exponent, int)
+    return (len(digits) + exponent % 2 + 1) // 2 + 1 + (number < 0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mynamo.gateway.http_guard import PIPELINED
 from tests.gateway.raw import Heard, Wire, post, wire
 from tests.gateway.stand_in import StandIn, stand_in
 from tests.waiting import eventually
@@ -248,10 +249,21 @@ def test_keep_alive_and_its_end(served: Served) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
-    bodies = [b"[%d]" % n for n in range(300)]
+    bodies = [b"[%d]" % n for n in range(PIPELINED)]
     with wire(served[1]) as client:
         client.send(b"".join(map(post, bodies)))
         assert [client.hear().body for _ in bodies] == bodies
+        client.send(post())
+        assert client.hear().status == 200
+
+
+def test_pipelined_requests_are_bounded(served: Served) -> None:
+    with wire(served[1]) as client:
+        client.send(b"".join(post(b"[%d]" % n) for n in range(PIPELINED + 100)))
+        for n in range(PIPELINED):
+            assert client.hear().body == b"[%d]" % n
+        assert client.hear().headers["connection"] == "close"
+        assert client.ended()
 
 
 def test_a_request_byte_by_byte(served: Served) -> None:
@@ -279,7 +291,6 @@ def test_a_client_that_waits_for_100(served: Served) -> None:
         assert client.hear().status == 100
         client.send(b"[1]")
         assert client.hear().body == b"[1]"
-    assert ask(served[1], post(headers={"Expect": "miracles"})).status == 417
 
 
 def test_a_client_that_offers_http_2_gets_http_1(served: Served) -> None:

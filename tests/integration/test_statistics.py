@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -144,6 +146,33 @@ def test_of_a_shard_that_is_down_the_last_figures_count(
     monkeypatch.setattr(bench.cluster.shards[1], "session", refuse)
     assert all_shards.of(table).table.items == 20
     assert 0 < Statistics(bench.cluster).of(table).table.items < 20
+
+
+def test_while_a_shard_keeps_one_caller_waiting_the_others_have_the_last_figures(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bench, 20)
+    kept = Statistics(bench.cluster, max_age=0)
+    table = bench.cluster.table("things")
+    assert kept.of(table).table.items == 20
+    asked, answers = threading.Event(), threading.Event()
+    session = bench.cluster.shards[1].session
+
+    def stall() -> Any:
+        asked.set()
+        assert answers.wait(60)
+        return session()
+
+    monkeypatch.setattr(bench.cluster.shards[1], "session", stall)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            counting = pool.submit(kept.of, table)
+            assert asked.wait(60)
+            assert pool.submit(kept.of, table).result(30).table.items == 20
+            assert not counting.done()
+        finally:
+            answers.set()
+        assert counting.result().table.items == 20
 
 
 def test_a_dropped_index_has_no_figures(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The files under deploy/ say what the code understands."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def test_compose_names_only_files_and_variables_that_exist() -> None:
         assert word.partition(":?}")[0] in variables
     for word in compose.split("/etc/mynamo/")[1:]:
         assert (DEPLOY / "config" / word.partition(".toml")[0]).with_suffix(".toml").is_file()
+
+
+def test_the_gateways_key_pair_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = (DEPLOY / "compose.yaml").read_text()
+    (json_text,) = re.findall(r"MYNAMO_GATEWAY__CREDENTIALS: >-\s+(\[.*?\])", compose, re.DOTALL)
+    given = re.sub(r"\$\{(\w+):\?\}", lambda variable: f"the_{variable[1]}", json_text)
+    monkeypatch.setenv("MYNAMO_GATEWAY__CREDENTIALS", " ".join(given.split()))
+    (pair,) = ClusterConfig.load(DEPLOY / "config" / "writer.toml").gateway.credentials
+    assert pair.access_key_id == "the_GATEWAY_ACCESS_KEY_ID"
+    assert pair.secret_access_key.get_secret_value() == "the_GATEWAY_SECRET_ACCESS_KEY"
 
 
 def test_the_script_for_users_refuses_to_run_without_passwords() -> None:

@@ -98,3 +98,10 @@ def test_kinds_that_an_operation_does_not_have() -> None:
     for kind in wrong:
         with pytest.raises(InvalidRequest, match="Return values set to invalid value"):
             check_return_values(kind, "PUT")
+
+
+def test_a_removed_element_is_not_answered_by_the_one_that_moved_up() -> None:
+    old = {**KEY, "a": {"L": [number(1), number(2)]}, "m": {"M": {"b": number(3), "c": number(4)}}}
+    answer = answers("REMOVE a[0] SET m.b = :v", old, v=number(9))
+    assert answer["UPDATED_OLD"] == {"a": {"L": [number(1)]}, "m": {"M": {"b": number(3)}}}
+    assert answer["UPDATED_NEW"] == {"m": {"M": {"b": number(9)}}}

@@ -1,0 +1,271 @@
+"""What clients may cost: uvicorn's HTTP protocol with deadlines and bounds.
+
+uvicorn answers 400 to what is no HTTP, closes connections that rest after an answer, and
+waits with pipelined requests. It has no deadline for a request that begins and does not end
+or for an answer that is not taken, and no bound on heads, bodies and connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Literal, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mynamo.gateway.http_budget import BodyBudget
+from mynamo.schemas.gateway import GatewayLimits
+
+LINGER_SECONDS = 2.0
+PIPELINED = 128
+
+
+class _Refused(Exception):  # noqa: N818
+    """A request that HTTP alone says no to; the connection ends with the answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def guarded(limits: GatewayLimits) -> type[asyncio.Protocol]:
+    """uvicorn's protocol within these limits, for its setting `http`."""
+    budget = BodyBudget(limits.buffered_bytes)
+
+    def protocol(**settings: Any) -> GuardedProtocol:
+        return GuardedProtocol(limits, budget, **settings)
+
+    return cast(type[asyncio.Protocol], protocol)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One client's connection.
+
+    Attributes:
+        receiving: whether a part of a request's body is here and the rest is not.
+        waiting_since: when, by the loop's clock, the client's turn began; infinite while a
+            request of it is worked on.
+    """
+
+    def __init__(self, limits: GatewayLimits, budget: BodyBudget, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.timeout_keep_alive = limits.idle_seconds  # type: ignore[assignment]  # a float will do
+        self._limits = limits
+        self._budget = budget
+        self._part: Literal["head", "body"] | None = None  # of a request, that has begun to come
+        self._since = 0.0
+        self._head_size = 0
+        self._body_size = 0
+        self._framing = 0  # bytes that were received and are no body's
+        self._deaf = False  # what comes in has no meaning any more
+        self._late: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
+
+    @property
+    def receiving(self) -> bool:
+        return self._part == "body"
+
+    @property
+    def waiting_since(self) -> float:
+        return math.inf if self._part is None and self._answer_is_due() else self._since
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected; with too many, the one that was waited for longest goes."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self.timeout_keep_alive_task = self._after(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+        if len(self.connections) > self._limits.connections:
+            others = cast(set[GuardedProtocol], self.connections)
+            min(others, key=lambda one: one.waiting_since).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; an answer that is still being worked on has no reader."""
+        self._enter(None)
+        self._budget.release(self)
+        if self._untaken:
+            self._untaken.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes; at most some 256 KB at a time."""
+        if self._deaf:
+            return  # what the client was sending when it was refused
+        self._unset_keepalive_if_required()
+        self._framing += len(data)
+        try:
+            self._feed(data)
+            if self._part and self._framing > self._limits.header_bytes + self._body_size:
+                # What the parser keeps of a header that does not end, or of chunks' framing.
+                raise _Refused(431 if self._part == "head" else 400)
+        except _Refused as refused:
+            self.refuse(refused.status)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self.refuse(cause.status if isinstance(cause, _Refused) else 400)
+        if self._part and not self._late:  # most requests come whole and need no timer
+            self._set_deadline()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it may still wait for its answer."""
+        if self._part or not self._answer_is_due() or not self.transport.can_write_eof():
+            return False
+        self.shutdown()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client is slow to take its answer."""
+        super().pause_writing()
+        self._untaken = self._after(self._limits.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It took most of it."""
+        super().resume_writing()
+        if self._untaken:
+            self._untaken.cancel()
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._since = self.loop.time()
+        self._head_size = self._body_size = self._framing = 0
+        self._enter("head")
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the first line's path and query."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or after a chunked body a trailer, which means nothing here."""
+        self._count_head(len(name) + len(value))
+        if self._part == "head":
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """What is to come is known."""
+        if self.parser.should_upgrade():
+            return  # it comes again without the offer, see `_feed`
+        for name, value in self.headers:
+            if name == b"content-length" and int(value) > self._limits.body_bytes:
+                raise _Refused(413)
+        if len(self.pipeline) >= PIPELINED:
+            raise _Refused(429)
+        super().on_headers_complete()
+        self._enter("body")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._framing -= len(body)
+        self._body_size += len(body)
+        if self._body_size > self._limits.body_bytes:
+            raise _Refused(413)
+        if not self._budget.hold(self, self._body_size):
+            raise _Refused(503)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self.parser.should_upgrade():
+            return
+        self._enter(None)
+        super().on_message_complete()
+
+    # What uvicorn calls.
+
+    def on_response_complete(self) -> None:
+        """The answer is written, to our buffer at least."""
+        self._budget.release(self)
+        self._since = self.loop.time()
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._after(self._limits.answer_seconds, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """End the connection, after the answer that is due."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._after(LINGER_SECONDS, self.transport.abort)  # over TLS closing takes two
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for long."""
+        self.shutdown()
+
+    # Within.
+
+    def refuse(self, status: int) -> None:
+        """Say no and end the connection; a request that is being worked on is answered first."""
+        self._deaf = True
+        if self._earlier_answer_is_due():
+            self.shutdown()
+            return
+        self._enter(None)
+        self._budget.release(self)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        lines += [b"%s: %s" % header for header in self.server_state.default_headers]
+        lines += [b"content-length: 0", b"connection: close", b"\r\n"]
+        self.transport.write(b"\r\n".join(lines))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()  # the client can read it even if it still sends
+        else:
+            self.transport.close()
+        self._after(LINGER_SECONDS, self.transport.abort)
+
+    def _feed(self, data: bytes) -> None:
+        """Have data parsed.
+
+        The parser stops after the head of a client that offers another protocol (as Java's
+        offers HTTP/2). It gets this one: a new parser reads the head without the offer.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                method = self.parser.get_method()
+                if method == b"CONNECT":
+                    raise _Refused(400) from None
+                kept = [b"%s: %s\r\n" % one for one in self.headers if one[0] != b"upgrade"]
+                head = b"%s %s HTTP/1.1\r\n%s\r\n" % (method, self.url, b"".join(kept))
+                data = head + data[int(upgrade.args[0]) :]
+                self.parser = httptools.HttpRequestParser(self)
+
+    def _enter(self, part: Literal["head", "body"] | None) -> None:
+        self._part = part
+        if self._late:
+            self._late.cancel()
+            self._late = None
+
+    def _set_deadline(self) -> None:
+        limits = self._limits
+        seconds = limits.header_seconds if self._part == "head" else limits.body_seconds
+        self._late = self._after(seconds, self._is_late)
+
+    def _is_late(self) -> None:
+        if self._earlier_answer_is_due():
+            self._set_deadline()  # it is not the client who is slow
+        else:
+            self.refuse(408)
+
+    def _answer_is_due(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _earlier_answer_is_due(self) -> bool:
+        """Whether a request before the one that is coming in is not answered."""
+        return bool(self.pipeline) if self._part == "body" else self._answer_is_due()
+
+    def _count_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > self._limits.header_bytes:
+            raise _Refused(431)
+
+    def _after(self, seconds: float, end: Callable[[], None]) -> asyncio.TimerHandle:
+        return self.loop.call_later(seconds, end)
