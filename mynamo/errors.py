@@ -18,6 +18,7 @@
     +-- Unavailable               try again later
     |   +-- ShardUnavailable      a MySQL server does not answer or refuses
     |   +-- LogUnavailable        Kafka does not answer or refuses
+    |   +-- IndexBehind           an index is beyond its lag limit; nothing was written
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
     +-- LocalServerError          a server that mynamo runs on this machine did not start
     +-- CorruptData               stored bytes are not what mynamo wrote
@@ -111,6 +112,16 @@ class ShardUnavailable(Unavailable):
 
 class LogUnavailable(Unavailable):
     """Kafka does not answer; check that it runs and that its address is right."""
+
+
+class IndexBehind(Unavailable):
+    """An index of the table is too far behind; nothing was written, try again later."""
+
+    def __init__(self, message: str | None = None, *, table: str = "", index: str = "") -> None:
+        """Args: table, index: names of the index that is beyond its limit."""
+        super().__init__(message)
+        self.table = table
+        self.index = index
 
 
 class WriteOutcomeUnknown(Unavailable):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mynamo.cli.app import wording
-from mynamo.errors import InvalidRequest, MynamoError, NotFound, Unavailable
+from mynamo.errors import IndexBehind, InvalidRequest, MynamoError, NotFound, Unavailable
 from mynamo.producer import Producer, Receipt
 from mynamo.schemas.items import to_stored
 from mynamo.shards.cluster import Cluster
@@ -176,7 +176,7 @@ class Loader:
     def _put_all(self, lane: queue.Queue[Line | None]) -> None:
         while line := self._next(lane):
             try:
-                receipt = self._producer.put(self._table.name, line.item)
+                receipt = self._put(line)
             except (Unavailable, NotFound) as error:
                 self.refuse(line.number, line.size, f"not acknowledged: {wording(error)}")
                 raise
@@ -184,6 +184,14 @@ class Loader:
                 self.refuse(line.number, line.size, wording(error))
                 continue
             self._acknowledge(line, receipt)
+
+    def _put(self, line: Line) -> Receipt:
+        while True:
+            try:
+                return self._producer.put(self._table.name, line.item)
+            except IndexBehind:  # loading can wait for the indexers
+                if self._abandoned.wait(_BEHIND_PAUSE):
+                    raise
 
     def _publish_all(self, lane: queue.Queue[Line | None]) -> None:
         while line := self._next(lane):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mynamo.errors import InvalidExpression, InvalidItem
 from mynamo.expressions.nodes import Value
-from mynamo.schemas.values import MAX_NAME_SIZE, utf8_size
+from mynamo.schemas.values import MAX_NAME_SIZE, checked_text, utf8_size
 from mynamo.schemas.wire import normalise_value
 
 __all__ = ["Placeholders"]
@@ -138,7 +138,12 @@ def _check_name(key: str, name: str) -> None:
     elif utf8_size(name) > MAX_NAME_SIZE:
         problem = "Attribute name is too large, must be less than 65536 bytes"
     else:
-        return
+        try:
+            checked_text(name)
+        except InvalidItem as error:
+            problem = str(error)
+        else:
+            return
     raise InvalidExpression(f"{_NAMES} contains invalid value: {problem} for key {key}")
 
 

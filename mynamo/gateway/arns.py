@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from mynamo.errors import IndexBehind
 from mynamo.gateway.errors import ServiceError, invalid
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ _TABLE = re.compile(
 def table_arn(service: Service, name: str) -> str:
     """The ARN of a table."""
     return f"arn:aws:dynamodb:{service.region}:{service.account_id}:table/{name}"
+
+
+def throttled_index(service: Service, failure: IndexBehind) -> dict[str, str]:
+    """The ThrottlingReason that names an index which is too far behind."""
+    arn = f"{table_arn(service, failure.table)}/index/{failure.index}"
+    return {"reason": "IndexWriteProvisionedThroughputExceeded", "resource": arn}
 
 
 def replace_arns(service: Service, operation: str, request: dict[str, Any]) -> None:

@@ -57,14 +57,13 @@ class Asgi:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = await _received(scope, receive)
-        if request is None:
-            return
         try:
+            request = await _received(scope, receive)
+            if request is None:
+                return
             response = await self._worked_on(request)
         except asyncio.CancelledError:  # the server stops and has waited long enough
-            response = self._app.overloaded(request)
-            response.last = True
+            response = Response(503, last=True)
         except Exception:
             log.exception("the application failed")
             response = Response(500, last=True)

@@ -40,7 +40,9 @@ def describe(service: Service, table: Table, status: str | None = None) -> Descr
         "TableArn": arn,
         "TableId": _id_of(service, table),
     }
-    described |= _billing(settings)
+    # Of the table that is being made, CreateTable does not say since when it is on demand.
+    since = None if (status or table.status) == "CREATING" else table.created_at.timestamp()
+    described |= _billing(settings, since)
     local = [_local(index, arn, numbers) for index in table.indexes if index.kind == "LSI"]
     if local:
         described["LocalSecondaryIndexes"] = local
@@ -96,12 +98,14 @@ def _throughput(capacity: Capacity) -> Described:
     }
 
 
-def _billing(settings: TableSettings) -> Described:
+def _billing(settings: TableSettings, since: float | None) -> Described:
+    """Args: since: when the table was made; None: it is not yet."""
     described: Described = {}
     if settings.billing_mode == "PAY_PER_REQUEST" or settings.billing_mode_at is not None:
         summary: Described = {"BillingMode": settings.billing_mode}
-        if settings.billing_mode_at is not None:
-            summary["LastUpdateToPayPerRequestDateTime"] = round(settings.billing_mode_at, 3)
+        at = since if settings.billing_mode_at is None else settings.billing_mode_at
+        if at is not None:
+            summary["LastUpdateToPayPerRequestDateTime"] = round(at, 3)
         described["BillingModeSummary"] = summary
     return described | _on_demand(settings.on_demand)
 

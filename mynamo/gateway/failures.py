@@ -9,6 +9,7 @@ from mynamo.errors import (
     AlreadyExists,
     ConditionFailed,
     ConsistencyTimeout,
+    IndexBehind,
     IndexNotFound,
     IndexNotReady,
     InvalidRequest,
@@ -21,12 +22,18 @@ from mynamo.errors import (
 from mynamo.gateway.errors import ServiceError, invalid
 
 NOT_FOUND = "Requested resource not found"
+_INDEX_BEHIND = (
+    "The level of configured provisioned throughput for one or more global secondary indexes of "
+    "the table was exceeded. Consider increasing your provisioning level for the "
+    "under-provisioned global secondary indexes with the UpdateTable API"
+)
 
 
 def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceError:
     """What DynamoDB would answer.
 
-    What a client had better try again has a status from 500 on: SDKs do so by themselves.
+    What a client had better try again has a status from 500 on, or is throttled: SDKs try
+    both again by themselves.
 
     Args:
         request: that failed, checked; it decides what some errors say.
@@ -48,6 +55,10 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
             return invalid(str(failure))
         case WriteOutcomeUnknown():
             return ServiceError("InternalServerError", str(failure), 500)
+        case IndexBehind():
+            return ServiceError(
+                "ProvisionedThroughputExceededException", f"{_INDEX_BEHIND} ({failure})"
+            )
         case Unavailable() | ConsistencyTimeout():
             return ServiceError("ServiceUnavailableException", str(failure), 503)
         case _:

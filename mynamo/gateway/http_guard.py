@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mynamo.gateway.http_budget import BodyBudget
 from mynamo.schemas.gateway import GatewayLimits
@@ -46,7 +47,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     Attributes:
         receiving: whether a part of a request's body is here and the rest is not.
-        waiting_since: when, by the loop's clock, the client's turn began; infinite while a
+        waiting_since: when, by the monotonic clock, the client's turn began; infinite while a
             request of it is worked on.
     """
 
@@ -61,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_size = 0
         self._framing = 0  # bytes that were received and are no body's
         self._deaf = False  # what comes in has no meaning any more
+        self._running: RequestResponseCycle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._untaken: asyncio.TimerHandle | None = None
 
@@ -77,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; with too many, the one that was waited for longest goes."""
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self._since = time.monotonic()
         self.timeout_keep_alive_task = self._after(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -91,6 +93,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._budget.release(self)
         if self._untaken:
             self._untaken.cancel()
+        if self._running:  # uvicorn tells the latest one only, which may be waiting behind it
+            self._running.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +139,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request's first byte."""
         super().on_message_begin()
-        self._since = self.loop.time()
+        self._since = time.monotonic()
         self._head_size = self._body_size = self._framing = 0
         self._enter("head")
 
@@ -160,6 +164,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise _Refused(429)
         super().on_headers_complete()
+        self._running = self._running or self.cycle
         self._enter("body")
 
     def on_body(self, body: bytes) -> None:
@@ -183,8 +188,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is written, to our buffer at least."""
+        self._running = self.pipeline[-1][0] if self.pipeline else None
         self._budget.release(self)
-        self._since = self.loop.time()
+        self._since = time.monotonic()
         super().on_response_complete()
         if self.transport.is_closing():
             self._after(self._limits.answer_seconds, self.transport.abort)
@@ -207,6 +213,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._earlier_answer_is_due():
             self.shutdown()
             return
+        if self._part == "body":  # nobody waits for it any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self._enter(None)
         self._budget.release(self)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]

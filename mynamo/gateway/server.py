@@ -78,8 +78,11 @@ class HttpServer:
     async def _serve(self) -> None:
         asyncio.get_running_loop().set_exception_handler(_log_failure)
         await self._server.serve(sockets=[self._listener])
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()  # its client has not taken its answer
+        state = self._server.server_state
+        if state.tasks:  # they were cancelled, and say so to their clients
+            await asyncio.wait(state.tasks, timeout=1.0)
+        for connection in list(state.connections):
+            connection.transport.abort()
         await asyncio.sleep(0)
 
 

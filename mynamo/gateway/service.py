@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mynamo.errors import CorruptData, MynamoError
+from mynamo.errors import CorruptData, IndexBehind, MynamoError
 from mynamo.gateway import (
     batches,
     items,
@@ -20,7 +20,7 @@ from mynamo.gateway import (
     tags,
     time_to_live,
 )
-from mynamo.gateway.arns import replace_arns
+from mynamo.gateway.arns import replace_arns, throttled_index
 from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.failures import internal_error, service_error
@@ -110,7 +110,10 @@ class Service:
         except MynamoError as failure:
             if isinstance(failure, CorruptData):
                 log.exception("%s met stored data that is not what it should be", call.operation)
-            raise service_error(failure, request) from failure
+            error = service_error(failure, request)
+            if isinstance(failure, IndexBehind):
+                error.members["ThrottlingReasons"] = [throttled_index(self, failure)]
+            raise error from failure
 
 
 def _unknown(operation: str) -> ServiceError:

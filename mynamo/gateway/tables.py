@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mynamo.errors import AlreadyExists
-from mynamo.gateway.descriptions import describe, describe_dropped
+from mynamo.gateway.descriptions import describe, describe_dropped, status_of
 from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.existing import changeable_table, existing_table
+from mynamo.gateway.existing import changeable_table, existing_table, in_use
 from mynamo.gateway.new_tables import new_schema, new_settings, refuse_unsupported
 from mynamo.shards import definitions
 
@@ -36,8 +36,13 @@ def create_table(service: Service, request: dict[str, Any], call: Call) -> dict[
 
 
 def delete_table(service: Service, request: dict[str, Any], call: Call) -> dict[str, Any]:
-    """DeleteTable. The answer says DELETING; the table goes at once, or when all shards answer."""
+    """DeleteTable. The answer says DELETING; the table goes at once, or when all shards answer.
+
+    DynamoDB refuses it while an index comes or goes, too; a half-made index may be deleted.
+    """
     known = changeable_table(service, request["TableName"])
+    if status_of(known) == "UPDATING":
+        raise in_use(f"Table is being updated: {known.name}")
     described = describe_dropped(service, known)
     table = definitions.begin_drop_table(service.cluster, known.name)
     definitions.finish(service.cluster, table.id)

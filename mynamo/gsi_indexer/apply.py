@@ -21,6 +21,7 @@ from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from functools import partial
 
+from mynamo.crash_points import crash_point
 from mynamo.gsi_indexer.effects import RowChange, net_effect
 from mynamo.gsi_indexer.streams import Stream
 from mynamo.shards import sql
@@ -121,13 +122,16 @@ def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect]) -> None:
     def once() -> None:
         with shard.session() as session:
             contained = _lock_checkpoints(session, streams)  # step 1
+            crash_point("apply.1")
             fresh = [e for e in effects if is_fresh(e, contained)]  # step 2
             net = net_effect(change for effect in fresh for change in effect.changes)
             *trips, last = [*_round_trips(list(net.values()))] or [[]]
             for statements in trips:  # step 3
                 session.run(*statements)
+            crash_point("apply.3")
             reached = {effect.stream: effect.sequence for effect in fresh}
             session.run(*last, *_move_checkpoints(reached), ("COMMIT", ()))  # and step 4
+            crash_point("apply.4")
 
     retry(once, PATIENCE)
 

@@ -23,6 +23,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 
+from mynamo.crash_points import crash_point
 from mynamo.errors import Unavailable
 from mynamo.gsi_indexer.apply import record_progress
 from mynamo.gsi_indexer.arrivals import read
@@ -153,6 +154,8 @@ class Indexer:
         with kafka_errors(self._kafka):
             polled = self._consumer.poll(timeout_ms=poll_ms)  # 1
         records = [record for some in polled.values() for record in some]
+        if records:
+            crash_point("indexer.1")
         try:
             gaps = self._work(records)
         except BaseException:
@@ -173,9 +176,14 @@ class Indexer:
         self._put_aside(letters)
         sifted = sift(self._positions.applied, arrivals)  # 2
         for batch in cut_batches(sifted.fresh):
-            self._put_aside(self._batches.write(batch))  # 3 and 4
+            crash_point("indexer.2")
+            letters = self._batches.write(batch)  # 3
+            crash_point("indexer.3")
+            self._put_aside(letters)  # 4
+            crash_point("indexer.4")
             reached = {arrival.stream: arrival.sequence for arrival in batch}
             record_progress(self._cluster, reached, self._pool)  # 5
+            crash_point("indexer.5")
             self._positions.raise_to(reached)
         return sifted.gaps
 
@@ -212,6 +220,7 @@ class Indexer:
             self._committed_at = time.monotonic()
             with suppress(KafkaError):
                 self._consumer.commit_async()  # 6
+            crash_point("indexer.6")
 
 
 class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]

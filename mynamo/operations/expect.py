@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mynamo.errors import CorruptData, InvalidItem
+from mynamo.operations.findings import shown
 from mynamo.operations.statements import IndexRow
 from mynamo.schemas.items import dump_item, load_item
 from mynamo.schemas.values import StoredItem
@@ -64,6 +65,16 @@ def read_item(table: Table, row: RowKey, data: bytes) -> StoredItem | None:
         return item if table.key_of(item) == row else None
     except (CorruptData, InvalidItem):
         return None
+
+
+def read_claim(table: Table, data: bytes) -> str | None:
+    """The key that bytes claim to be an item of, for a person; None if they claim none."""
+    try:
+        item = load_item(data)
+        table.key_of(item)
+    except (CorruptData, InvalidItem):
+        return None
+    return shown(table.key_attributes(item))
 
 
 def read_ghost(table: Table, index: Index, row: IndexRow, data: bytes) -> StoredItem | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import orjson
 
+from mynamo.errors import CorruptData
 from mynamo.schemas.values import StoredItem
+from mynamo.shards.keys import decode_key
 from mynamo.shards.tables import Index, IndexKey, IndexKind, RowKey, Table
 
 Kind = Literal["missing", "stale", "ghost"]
@@ -47,6 +47,55 @@ class Finding:
         item = shown(self.keys) if self.keys else f"with the hash {self.row.hash.hex()}"
         return f"{self.kind}: item {item} (shard {self.shard}): {self.detail}"
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs; bytes in hexadecimal."""
+        return {
+            "kind": self.kind,
+            "index": self.index.name,
+            "keys": self.keys,
+            "hash": self.row.hash.hex(),
+            "sort": self.row.sort.hex(),
+            "shard": self.shard,
+            "index_hash": self.index_key.hash.hex(),
+            "index_sort": self.index_key.sort.hex(),
+            "index_shard": self.index_shard,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A main row that is not an item with its key, or lies on a shard that does not own it.
+
+    Attributes:
+        row: its place.
+        shard: on which it lies.
+        keys: of the item, where anything still tells them.
+        sort: its sort key, which the place tells; None if the table has none.
+        detail: what is wrong, for a person.
+    """
+
+    row: RowKey
+    shard: int
+    keys: StoredItem | None
+    sort: StoredItem | None
+    detail: str
+
+    @classmethod
+    def at(cls, table: Table, row: RowKey, shard: int, keys: StoredItem | None, detail: str) -> Self:
+        """That row, with what its place tells of its key."""
+        sort: StoredItem | None = None
+        if table.sort_key is not None:
+            with suppress(CorruptData):
+                sort = {table.sort_key.name: decode_key(table.sort_key.type, row.sort)}
+        return cls(row, shard, keys, sort, detail)
+
+    def __str__(self) -> str:
+        item = shown(self.keys) if self.keys else f"with the hash {self.row.hash.hex()}"
+        if not self.keys and self.sort:
+            item += f" and the sort key {shown(self.sort)}"
+        return f"item {item} (shard {self.shard}): {self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexVerdict:
@@ -54,7 +103,8 @@ class IndexVerdict:
 
     Attributes:
         name, kind: of the index.
-        rows: rows of the index that were compared.
+        rows: that the index has: those that the items counted in `Verdict.items` must have,
+            without those that are missing, with ghosts and with rows of damaged items.
         missing, stale, ghosts: how many there are of each kind of finding.
         undecided: differences that may be due to writes still on their way.
         examples: some of the findings.
@@ -152,88 +202,6 @@ class Verdict:
         if self.undecided:
             lines.append(f"  {self.hint}")
         return "\n".join(lines)
-
-
-@dataclass
-class Tally:
-    """Counts what is found while it is found. Safe to share between threads."""
-
-    table: Table
-    indexes: tuple[Index, ...]
-    items: int = 0
-    rows: Counter[int] = field(default_factory=Counter)
-    found: Counter[tuple[int, Kind]] = field(default_factory=Counter)
-    undecided: Counter[int] = field(default_factory=Counter)
-    behind: bool = False
-    unreadable: int = 0
-    _examples: dict[int, list[Finding]] = field(default_factory=dict)
-    _damaged: list[str] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add_items(self, count: int) -> None:
-        """Items were read."""
-        with self._lock:
-            self.items += count
-
-    def add_rows(self, index: Index, count: int) -> None:
-        """Rows of an index were read."""
-        with self._lock:
-            self.rows[index.id] += count
-
-    def add_findings(self, findings: Iterable[Finding]) -> None:
-        """These are certain."""
-        with self._lock:
-            for finding in findings:
-                self.found[finding.index.id, finding.kind] += 1
-                examples = self._examples.setdefault(finding.index.id, [])
-                if len(examples) < MAX_EXAMPLES:
-                    examples.append(finding)
-
-    def add_undecided(self, index: Index, behind: bool) -> None:
-        """One difference stays undecided; `behind`: because the indexers are."""
-        with self._lock:
-            self.undecided[index.id] += 1
-            self.behind = self.behind or behind
-
-    def add_unreadable(self, description: str) -> None:
-        """One item is damaged itself."""
-        with self._lock:
-            self.unreadable += 1
-            if len(self._damaged) < MAX_EXAMPLES:
-                self._damaged.append(description)
-
-    def verdict(self, shards: int, left_out: tuple[str, ...]) -> Verdict:
-        """All of it, so far."""
-        with self._lock:
-            return Verdict(
-                table=self.table.name,
-                items=self.items,
-                shards=shards,
-                indexes=tuple(self._index(index) for index in self.indexes),
-                left_out=left_out,
-                unreadable=self.unreadable,
-                unreadable_examples=tuple(self._damaged),
-                hint=_BEHIND if self.behind else _BUSY,
-            )
-
-    def _index(self, index: Index) -> IndexVerdict:
-        return IndexVerdict(
-            name=index.name,
-            kind=index.kind,
-            rows=self.rows[index.id],
-            missing=self.found[index.id, "missing"],
-            stale=self.found[index.id, "stale"],
-            ghosts=self.found[index.id, "ghost"],
-            undecided=self.undecided[index.id],
-            examples=tuple(self._examples.get(index.id, ())),
-        )
-
-
-_BEHIND = (
-    "undecided: the indexers have not applied all writes; `mynamo lag` shows how far they are, "
-    "and `mynamo writer` and `mynamo indexer` must run"
-)
-_BUSY = "undecided: these items changed faster than they could be compared; verify again"
 
 
 def shown(item: StoredItem) -> str:

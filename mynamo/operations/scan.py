@@ -1,4 +1,4 @@
-"""Walking along a table and its indexes, chunk by chunk, in search of differences.
+"""Comparing row by row what the survey found to be different, chunk by chunk.
 
 LSIs are committed with their items, so one consistent view of a shard decides at once.
 GSIs follow behind, so what differs there is only suspected; see `recheck`.
@@ -6,26 +6,36 @@ GSIs follow behind, so what differs there is only suspected; see `recheck`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from mynamo.operations import statements
-from mynamo.operations.expect import Expected, Place, Stored, by_shard, expected_row, read_item
-from mynamo.operations.findings import Finding, Kind, Tally
+from mynamo.operations.expect import (
+    Expected,
+    Place,
+    Stored,
+    by_shard,
+    expected_row,
+    read_ghost,
+    read_item,
+)
+from mynamo.operations.findings import Finding, Kind
+from mynamo.operations.fingerprints import bucket_of
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.statements import SNAPSHOT, IndexRow, fitting
+from mynamo.operations.statements import SNAPSHOT, IndexRow, Span, fitting
+from mynamo.operations.survey import COMMIT, next_items, owners
+from mynamo.operations.tally import Tally
+from mynamo.operations.walks import Position, Step, spans_of
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.keys import slot_of
 from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import Index, IndexKey, RowKey, Table
 
-_COMMIT = ("COMMIT", ())
-
-
-Position = tuple[bytes, ...]
+Different = Mapping[int, frozenset[int]]
+"""By index id, the buckets to compare."""
 
 
 class Item(NamedTuple):
@@ -40,27 +50,12 @@ class Item(NamedTuple):
     item: StoredItem | None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one step along a table found.
-
-    Attributes:
-        last: the hash that it came to.
-        findings: certain differences (LSI).
-        suspects: possible differences (GSI).
-    """
-
-    last: bytes
-    findings: Sequence[Finding] = ()
-    suspects: Sequence[Suspect] = ()
-
-
 class Scan:
     """Compares what lies on one shard with what it belongs to, wherever that lies.
 
     Args:
         indexes: those to compare; none of them is being filled.
-        tally: is told how much was read, and of damaged items.
+        different: which buckets.
     """
 
     def __init__(
@@ -69,125 +64,147 @@ class Scan:
         shard: DynamoDBShard,
         table: Table,
         indexes: Sequence[Index],
-        tally: Tally,
+        different: Different,
     ) -> None:
         self._cluster = cluster
         self._shard = shard
         self._table = table
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
-        self._tally = tally
+        self._different = different
+        self._owners = owners(cluster)
 
-    def items(self) -> Iterator[Chunk]:
-        """Every item of the shard: has it its rows in the indexes?
+    def items(self, span: Span) -> Iterator[Step]:
+        """Every item: has it its rows in the indexes?
 
         Raises:
             ShardUnavailable: a shard does not answer.
             MissingTable: the table or an index was dropped.
         """
-        after: Position | None = None
-        while True:
-            items, existing = retry(partial(self._read_items, after))
-            if not items:
-                return
-            after = items[-1].row
-            self._tally.add_items(len(items))
-            sound = [item for item in items if self._is_sound(item)]
-            findings = [f for i in self._local for f in self._missing_local(i, sound, existing)]
-            suspects = [s for i in self._global for s in self._suspect_items(i, sound)]
-            yield Chunk(after[0], findings, suspects)
+        buckets = frozenset[int]().union(*self._different.values())
+        after = span.after
+        for part in spans_of(buckets, span):
+            rest = part
+            while True:
+                items, existing = retry(partial(self._read_items, rest))
+                if not items:
+                    break
+                after = items[-1].row
+                rest = part.beyond(after)
+                sound = [item for item in items if self._is_sound(item)]
+                findings = [f for i in self._local for f in self._missing_local(i, sound, existing)]
+                suspects = [s for i in self._global for s in self._suspect_items(i, sound)]
+                yield Step(after, len(items), findings=findings, suspects=suspects)
+        yield Step(None)
 
-    def local_rows(self, index: Index) -> Iterator[Chunk]:
-        """Every row of an LSI on the shard: has an item this row?
-
-        Raises:
-            ShardUnavailable, MissingTable: see `items`.
-        """
-        after: Position | None = None
-        while True:
-            rows = retry(partial(self._read_local, index, after))
-            if not rows:
-                return
-            after = rows[-1][:3]
-            self._tally.add_rows(index, len(rows))
-            yield Chunk(rows[-1][0], [g for row in rows for g in self._local_ghost(index, *row)])
-
-    def global_rows(self, index: Index) -> Iterator[Chunk]:
-        """Every row of a GSI on the shard: has an item, wherever it lies, this row?
+    def local_rows(self, index: Index, span: Span) -> Iterator[Step]:
+        """Every row of an LSI: has an item this row?
 
         Raises:
             ShardUnavailable, MissingTable: see `items`.
         """
-        after: Position | None = None
-        while True:
-            rows = self._shard.run(statements.global_rows(index, after))[0].rows
-            if not rows:
-                return
-            after = rows[-1][:4]
-            self._tally.add_rows(index, len(rows))
-            seen = {IndexRow(*row[:4]): int(row[4]) for row in rows}
-            yield Chunk(rows[-1][0], suspects=list(self._suspect_rows(index, seen)))
+        for part in spans_of(self._different[index.id], span):
+            rest = part
+            while True:
+                rows = retry(partial(self._read_local, index, rest))
+                if not rows:
+                    break
+                rest = part.beyond(rows[-1][:3])
+                tally = Tally()
+                ghosts = [g for row in rows for g in self._local_ghost(index, tally, *row)]
+                yield Step(rest.after, len(rows), tally, ghosts)
+        yield Step(None)
 
-    def _read_items(self, after: Position | None) -> tuple[list[Item], dict[int, set[Position]]]:
+    def global_rows(self, index: Index, span: Span) -> Iterator[Step]:
+        """Every row of a GSI: has an item, wherever it lies, this row?
+
+        Raises:
+            ShardUnavailable, MissingTable: see `items`.
+        """
+        different = self._different[index.id]
+        while True:
+            rows = self._shard.run(statements.global_rows(index, span))[0].rows
+            if not rows:
+                break
+            span = span.beyond(rows[-1][:4])
+            seen = {
+                IndexRow(*row[:4]): int(row[4]) for row in rows if bucket_of(row[2]) in different
+            }
+            tally = Tally()
+            suspects = list(self._suspect_rows(index, seen, tally))
+            yield Step(span.after, len(rows), tally, suspects=suspects)
+        yield Step(None)
+
+    def _read_items(self, span: Span) -> tuple[list[Item], dict[int, set[Position]]]:
         """The next items and, by index id, those of their rows in the LSIs that exist."""
         with self._shard.session() as session:
-            sizes = session.run(*SNAPSHOT, statements.item_sizes(self._table, after))[-1].rows
+            session.run(*SNAPSHOT)
             items: list[Item] = []
-            if sizes:
-                chunk = statements.items(self._table, after, fitting(row[2] for row in sizes))
-                for hash16, sort, version, data in session.run(chunk)[0].rows:
-                    row = RowKey(hash16, sort)
-                    items.append(Item(row, version, read_item(self._table, row, data)))
+            for hash16, sort, version, data in next_items(session, self._table, span):
+                row = RowKey(hash16, sort)
+                items.append(Item(row, version, read_item(self._table, row, data)))
             existing = {i.id: self._existing(session, i, items) for i in self._local}
-            session.run(_COMMIT)
+            session.run(COMMIT)
         return items, existing
 
     def _existing(self, session: Session, index: Index, items: Sequence[Item]) -> set[Position]:
-        wanted = [place for _, place in _local_places(index, items)]
+        wanted = [place for _, place in self._local_places(index, items)]
         if not wanted:
             return set()
         return set(session.run(statements.local_rows_of(index, wanted))[0].rows)
 
     def _is_sound(self, item: Item) -> bool:
-        what = f"the row {item.row.hash.hex()} {item.row.sort.hex()} of {self._shard.where}"
-        owner = self._cluster.shard_of(item.row.hash)
-        if item.item is None:
-            self._tally.add_unreadable(f"{what} does not hold an item with its key")
-        elif owner is not self._shard:
-            self._tally.add_unreadable(f"{what} belongs on shard {owner.id}")
-        else:
-            return True
-        return False
+        return item.item is not None and self._owners[slot_of(item.row.hash)] == self._shard.id
 
     def _missing_local(
         self, index: Index, items: Sequence[Item], existing: dict[int, set[Position]]
     ) -> Iterator[Finding]:
-        for item, place in _local_places(index, items):
+        for item, place in self._local_places(index, items):
             if place not in existing[index.id]:
                 detail = "it is not in the index"
                 yield self._local_finding("missing", index, place, item.item, detail)
 
-    def _read_local(self, index: Index, after: Position | None) -> tuple[tuple[Any, ...], ...]:
+    def _local_places(
+        self, index: Index, items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Position]]:
+        """Where items must lie in an LSI."""
+        different = self._different[index.id]
+        for item in items:
+            key = index.key_of(item.item) if bucket_of(item.row.hash) in different else None
+            if key is not None:
+                yield item, (item.row.hash, key.sort, item.row.sort)
+
+    def _read_local(self, index: Index, span: Span) -> tuple[tuple[Any, ...], ...]:
         with self._shard.session() as session:
-            sizes = session.run(*SNAPSHOT, statements.local_row_sizes(index, after))[-1].rows
+            sizes = session.run(*SNAPSHOT, statements.local_row_sizes(index, span))[-1].rows
             rows: tuple[tuple[Any, ...], ...] = ()
             if sizes:
-                chunk = statements.local_rows(index, after, fitting(row[3] for row in sizes))
+                chunk = statements.local_rows(index, span, fitting(row[3] for row in sizes))
                 rows = session.run(chunk)[0].rows
-            session.run(_COMMIT)
+            session.run(COMMIT)
         return rows
 
     def _local_ghost(
-        self, index: Index, hash16: bytes, index_sort: bytes, sort: bytes, data: bytes | None
+        self,
+        index: Index,
+        tally: Tally,
+        hash16: bytes,
+        index_sort: bytes,
+        sort: bytes,
+        data: bytes | None,
     ) -> Iterator[Finding]:
         place = (hash16, index_sort, sort)
+        if bucket_of(hash16) not in self._different[index.id]:
+            return
         if data is None:
             detail = "the index has it, but there is no such item"
             yield self._local_finding("ghost", index, place, None, detail)
             return
         item = read_item(self._table, RowKey(hash16, sort), data)
         key = index.key_of(item)
-        if item is not None and (key is None or key.sort != index_sort):
+        if item is None or self._owners[slot_of(hash16)] != self._shard.id:
+            tally.kept[index.id] += 1
+        elif key is None or key.sort != index_sort:
             detail = "the index has it under a sort key that it does not have"
             yield self._local_finding("ghost", index, place, item, detail)
 
@@ -207,9 +224,12 @@ class Scan:
         )
 
     def _suspect_items(self, index: Index, items: Sequence[Item]) -> Iterator[Suspect]:
+        different = self._different[index.id]
         expected: dict[RowKey, Expected] = {}
         by_place: dict[int, list[IndexRow]] = {}
         for item in items:
+            if bucket_of(item.row.hash) not in different:
+                continue
             wanted = expected_row(self._cluster, index, item.item, item.version)
             if wanted is not None:
                 expected[item.row] = wanted
@@ -223,15 +243,23 @@ class Scan:
                 if found.get(target) != content:
                     yield Suspect(index, target.item)
 
-    def _suspect_rows(self, index: Index, seen: dict[IndexRow, int]) -> Iterator[Suspect]:
-        places = dict(self._places(index, {row.item for row in seen}))
+    def _suspect_rows(
+        self, index: Index, seen: dict[IndexRow, int], tally: Tally
+    ) -> Iterator[Suspect]:
+        places, damaged = self._places(index, {row.item for row in seen})
         for row, version in seen.items():
-            place = Place(self._shard.id, row.key)
-            if places.get(row.item) != place:
+            if row.item in damaged:
+                self._keep(index, row, tally)
+            elif places.get(row.item) != Place(self._shard.id, row.key):
+                place = Place(self._shard.id, row.key)
                 yield Suspect(index, row.item, place, version)
 
-    def _places(self, index: Index, rows: set[RowKey]) -> Iterator[tuple[RowKey, Place]]:
-        """Where the rows of items must lie in a GSI."""
+    def _places(
+        self, index: Index, rows: set[RowKey]
+    ) -> tuple[dict[RowKey, Place], set[RowKey]]:
+        """Where the rows of items must lie in a GSI; and which items are damaged."""
+        places: dict[RowKey, Place] = {}
+        damaged: set[RowKey] = set()
         for shard, owned in by_shard(self._cluster, rows).items():
             found = shard.run(statements.item_sizes_of(self._table, owned))[0].rows
             for group in statements.groups([(RowKey(h, s), size) for h, s, size in found]):
@@ -240,13 +268,16 @@ class Scan:
                     row = RowKey(hash16, sort)
                     item = read_item(self._table, row, data)
                     expected = expected_row(self._cluster, index, item, version)
-                    if expected is not None:
-                        yield row, expected.place
+                    if item is None:
+                        damaged.add(row)
+                    elif expected is not None:
+                        places[row] = expected.place
+        return places, damaged
 
-
-def _local_places(index: Index, items: Sequence[Item]) -> Iterator[tuple[Item, Position]]:
-    """Where items must lie in an LSI."""
-    for item in items:
-        key = index.key_of(item.item)
-        if key is not None:
-            yield item, (item.row.hash, key.sort, item.row.sort)
+    def _keep(self, index: Index, row: IndexRow, tally: Tally) -> None:
+        """A row of a damaged item may be all that is left of it: it tells its key."""
+        tally.kept[index.id] += 1
+        found = self._shard.run(statements.global_rows_of(index, [row]))[0].rows
+        ghost = read_ghost(self._table, index, row, found[0][5]) if found else None
+        if ghost is not None:
+            tally.names[row.item] = self._table.key_attributes(ghost)

@@ -1,7 +1,7 @@
 """What verify and repair ask of the servers: one statement, one function, one sentence of why.
 
-Scans go along a primary key from the last row seen; look-ups name whole primary keys. A
-chunk of either is bounded in rows and in bytes: items of 400 KB exist.
+Scans go along a primary key from the last row seen to the end of a span; look-ups name whole
+primary keys. A chunk of either is bounded in rows and in bytes: items of 400 KB exist.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mynamo.operations.fingerprints import mark_columns
 from mynamo.shards import sql
 from mynamo.shards.pool import Statement
 from mynamo.shards.tables import Index, IndexKey, RowKey, Table
@@ -20,6 +21,12 @@ CHUNK_BYTES = 4 * 1024 * 1024
 ITEM_ORDER = ("hash", "sort")
 LOCAL_ORDER = ("hash", "index_sort", "sort")
 GLOBAL_ORDER = ("index_hash", "index_sort", "hash", "sort")
+
+
+def index_order(index: Index) -> tuple[str, ...]:
+    """The primary key of an index."""
+    return LOCAL_ORDER if index.kind == "LSI" else GLOBAL_ORDER
+
 
 Values = Sequence[Any]
 
@@ -50,30 +57,66 @@ SNAPSHOT: tuple[Statement, ...] = (
 """Everything up to the COMMIT sees the shard as it is now."""
 
 
-def item_sizes(table: Table, after: Values | None) -> Statement:
+class Span(NamedTuple):
+    """A part of a table, by the first column of its primary key, which is a hash.
+
+    Attributes:
+        low, high: hashes that bound it; `high` is not in it, and None is the end.
+        after: the primary key of the last row that was seen of it, if any was.
+    """
+
+    low: bytes
+    high: bytes | None
+    after: tuple[bytes, ...] | None = None
+
+    def beyond(self, after: tuple[bytes, ...]) -> Span:
+        """What is left of it behind a row."""
+        return self._replace(after=after)
+
+
+def item_bytes(table: Table, span: Span) -> Statement:
+    """How many bytes the next items have: whether they make one chunk."""
+    name, values = _scan("LENGTH(item) AS size", sql.main_table(table.id), ITEM_ORDER, span)
+    return f"SELECT COALESCE(SUM(size), 0) FROM ({name}) chunk", values
+
+
+def item_sizes(table: Table, span: Span) -> Statement:
     """The next items' sizes: how many of them fit into a chunk."""
-    return _scan("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, after)
+    return _scan("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, span)
 
 
-def items(table: Table, after: Values | None, rows: int) -> Statement:
+def items(table: Table, span: Span, rows: int) -> Statement:
     """The next items."""
-    return _scan("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, after, rows)
+    return _scan("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, span, rows)
 
 
-def local_row_sizes(index: Index, after: Values | None) -> Statement:
+def index_marks(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
+    """Of each of an index's next rows the bucket and the fingerprint, see `fingerprints`."""
+    columns, order = mark_columns(index, shard_id), index_order(index)
+    return _scan(columns, sql.index_table(index), order, span, rows)
+
+
+def index_row_at(index: Index, span: Span, rows: int) -> Statement:
+    """The primary key of the last of so many rows of an index; nothing if it has fewer."""
+    order = index_order(index)
+    text, values = _scan(", ".join(order), sql.index_table(index), order, span, 1)
+    return f"{text} OFFSET {rows - 1:d}", values
+
+
+def local_row_sizes(index: Index, span: Span) -> Statement:
     """The sizes of the items that the next rows of an LSI stand for; NULL: there is none."""
-    return _scan("l.hash, l.index_sort, l.sort, LENGTH(m.item)", *_beside_items(index), after)
+    return _scan("l.hash, l.index_sort, l.sort, LENGTH(m.item)", *_beside_items(index), span)
 
 
-def local_rows(index: Index, after: Values | None, rows: int) -> Statement:
+def local_rows(index: Index, span: Span, rows: int) -> Statement:
     """The next rows of an LSI, each with its item; NULL: there is none."""
-    return _scan("l.hash, l.index_sort, l.sort, m.item", *_beside_items(index), after, rows)
+    return _scan("l.hash, l.index_sort, l.sort, m.item", *_beside_items(index), span, rows)
 
 
-def global_rows(index: Index, after: Values | None) -> Statement:
+def global_rows(index: Index, span: Span) -> Statement:
     """The next rows of a GSI, without their items: what they stand for decides."""
     columns = "index_hash, index_sort, hash, sort, version"
-    return _scan(columns, sql.index_table(index), GLOBAL_ORDER, after)
+    return _scan(columns, sql.index_table(index), GLOBAL_ORDER, span)
 
 
 def item_sizes_of(table: Table, keys: Iterable[Values]) -> Statement:
@@ -185,24 +228,35 @@ def _beside_items(index: Index) -> tuple[str, tuple[str, ...]]:
 
 
 def _scan(
-    columns: str, source: str, order: tuple[str, ...], after: Values | None, rows: int | None = None
+    columns: str, source: str, order: tuple[str, ...], span: Span, rows: int | None = None
 ) -> Statement:
-    where, values = _above(order, after) if after is not None else ("", ())
+    where: list[str] = []
+    values: list[Any] = []
+    if span.after is not None:
+        beyond, values = _above(order, span.after)
+        where.append(beyond)
+    elif span.low.strip(b"\0"):
+        where.append(f"{order[0]} >= %s")
+        values.append(span.low)
+    if span.high is not None:
+        where.append(f"{order[0]} < %s")
+        values.append(span.high)
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
     limit = CHUNK_ROWS if rows is None else rows
     return (
-        f"SELECT {columns} FROM {source}{where} ORDER BY {', '.join(order)} LIMIT {limit:d}",
+        f"SELECT {columns} FROM {source}{condition} ORDER BY {', '.join(order)} LIMIT {limit:d}",
         values,
     )
 
 
-def _above(order: tuple[str, ...], after: Values) -> tuple[str, Values]:
+def _above(order: tuple[str, ...], after: Values) -> tuple[str, list[Any]]:
     """Beyond a row. Not `(a, b) > (x, y)`: neither server walks an index by that."""
     ranges: list[str] = []
     values: list[Any] = []
     for position, column in reversed(list(enumerate(order))):
         ranges.append(" AND ".join([*(f"{c} = %s" for c in order[:position]), f"{column} > %s"]))
         values += after[: position + 1]
-    return " WHERE (" + ") OR (".join(ranges) + ")", values
+    return "((" + ") OR (".join(ranges) + "))", values
 
 
 def _look_up(

@@ -10,7 +10,7 @@ from mynamo.errors import InvalidExpression, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.schemas.commands import Condition, WriteCommand
 from mynamo.schemas.items import to_stored
-from mynamo.schemas.values import StoredItem
+from mynamo.schemas.values import StoredItem, checked_name
 from mynamo.writer import Operation, WriteRequest, parse_texts
 
 
@@ -92,6 +92,7 @@ def ask(
         InvalidItem: the item, the key or a value is not valid.
         InvalidRequest: an argument is not of its kind, or two exclude each other.
     """
+    check_table_name(table)
     if expression is not None and not isinstance(expression, str):
         raise InvalidRequest(f"an update expression is text, not {expression!r}")
     if condition is not None and not isinstance(condition, Condition | str):
@@ -114,10 +115,18 @@ def ask(
     )
 
 
+def check_table_name(name: object) -> None:
+    """Raises InvalidRequest if it is no text."""
+    if not isinstance(name, str):
+        raise InvalidRequest(f"a table is given by its name, not {name!r:.200}")
+
+
 def _removed(remove: Iterable[str], changes: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(remove, str):
         raise InvalidItem(f"remove must be names of attributes, not one string: [{remove!r}]")
-    names = tuple(remove)
+    if not isinstance(remove, Iterable):
+        raise InvalidItem(f"remove must be names of attributes, not {remove!r:.200}")
+    names = tuple(map(checked_name, remove))
     both = {*names} & {*changes}
     if both:
         raise InvalidItem(f"attributes cannot be both set and removed: {', '.join(sorted(both))}")

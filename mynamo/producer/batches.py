@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mynamo.errors import InvalidRequest, MynamoError
+from mynamo.producer.asking import check_table_name
 from mynamo.producer.receipt import Receipt, receipt_of
 from mynamo.schemas.items import to_stored
 from mynamo.shards.cluster import Cluster
@@ -101,6 +102,7 @@ def check_batch(writes: object) -> None:
 
 
 def _request(write: Put | Delete) -> WriteRequest:
+    check_table_name(write.table)
     if isinstance(write, Put):
         return WriteRequest(write.table, "PUT", to_stored(write.item))
     return WriteRequest(write.table, "DELETE", to_stored(write.key))

@@ -41,10 +41,12 @@ class Fetched:
     """A page of rows.
 
     Attributes:
-        items: as they are stored, and the part of each that this access shows.
+        items: what is answered with, whole items or parts of them, and the part of each that
+            this access shows.
         last: where the last one lies.
         more: whether reading ended before the rows did.
         size: of all parts together, in bytes.
+        weight: of all that is answered with together.
         shards: numbers of those that were asked.
     """
 
@@ -52,6 +54,7 @@ class Fetched:
     last: Position | None = None
     more: bool = False
     size: int = 0
+    weight: int = 0
     shards: list[int] = field(default_factory=list)
 
 
@@ -61,6 +64,7 @@ def fetch(
     after: Position | None,
     *,
     part: Callable[[StoredItem], StoredItem],
+    whole: bool = False,
     descending: bool = False,
     limit: int | None = None,
     look_ahead: bool = False,
@@ -71,6 +75,9 @@ def fetch(
         stretches: in the order to read them; `after` lies in or before the first.
         after: the row to go on behind.
         part: the part of an item that this access shows, which the page's size counts.
+        whole: whether the answer has more of an item than that part. Then whole items make a
+            page full, lest a megabyte of keys become gigabytes of items; otherwise only
+            parts are kept.
         limit: items, at most.
         look_ahead: whether a page that `limit` ends says that there is more only if there
             is, for which it reads one row more. DynamoDB saves itself that look.
@@ -95,8 +102,10 @@ def fetch(
                     return page
                 item = load_item(data)
                 shown = part(item)
-                page.size += item_size(shown)
-                page.items.append((item, shown))
+                size = item_size(shown)
+                page.size += size
+                page.weight += item_size(item) if whole else size
+                page.items.append((item if whole else shown, shown))
                 page.last = reached = tuple(key)
             if len(page.items) == limit and not look_ahead:
                 page.more = True
@@ -108,7 +117,7 @@ def fetch(
 
 
 def _is_full(page: Fetched, limit: int | None) -> bool:
-    return len(page.items) == limit or page.size >= PAGE_BYTES
+    return len(page.items) == limit or page.weight >= PAGE_BYTES
 
 
 def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
@@ -131,8 +140,8 @@ def _chunk_rows(most: int | None, page: Fetched) -> int:
     count = len(page.items)
     rows = FIRST_CHUNK
     if count:
-        left = max(PAGE_BYTES - page.size, 0)
-        rows = min(MAX_CHUNK, left * count // max(page.size, 1) + 2)
+        left = max(PAGE_BYTES - page.weight, 0)
+        rows = min(MAX_CHUNK, left * count // max(page.weight, 1) + 2)
     return rows if most is None else min(rows, most - count)
 
 

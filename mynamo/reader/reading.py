@@ -119,6 +119,7 @@ def _fetch(
         resolved.behind(start),
         start,
         part=view.part,
+        whole=view.fetches,
         descending=resolved.reading.order is Order.DESCENDING,
         limit=request.limit,
         look_ahead=look_ahead,

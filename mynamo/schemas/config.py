@@ -122,6 +122,43 @@ class PoolConfig(_Strict):
     wait_timeout: float = Field(30.0, gt=0)
 
 
+class IndexLimits(_Strict):
+    """How far a GSI may be behind.
+
+    Attributes:
+        events: changes of one shard that it has not applied.
+        seconds: age of the oldest of them.
+    """
+
+    events: int | None = Field(None, ge=1)
+    seconds: float | None = Field(None, gt=0)
+
+
+class LimitsConfig(_Strict):
+    """How far GSIs may be behind a shard before writes to their table there are refused.
+
+    Attributes:
+        index_events: of every GSI, see `IndexLimits`; None: any number.
+        index_seconds: likewise.
+        indexes: of single GSIs, by "table.index", in place of the general ones.
+    """
+
+    index_events: int | None = Field(None, ge=1)
+    index_seconds: float | None = Field(None, gt=0)
+    indexes: dict[str, IndexLimits] = {}
+
+    def of(self, table: str, index: str) -> IndexLimits:
+        """The limits of one GSI."""
+        own = self.indexes.get(f"{table}.{index}", _NO_LIMITS)
+        return IndexLimits(
+            events=self.index_events if own.events is None else own.events,
+            seconds=self.index_seconds if own.seconds is None else own.seconds,
+        )
+
+
+_NO_LIMITS = IndexLimits()
+
+
 class ClusterConfig(BaseSettings):
     """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
@@ -139,6 +176,7 @@ class ClusterConfig(BaseSettings):
     shards: tuple[ShardConfig, ...] = Field(min_length=1)
     kafka: KafkaConfig = KafkaConfig()
     pool: PoolConfig = PoolConfig()
+    limits: LimitsConfig = LimitsConfig()
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")

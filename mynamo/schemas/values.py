@@ -98,8 +98,9 @@ def base64_of(raw: bytes | bytearray) -> str:
 
 
 def utf8_size(text: str) -> int:
-    """The length of text in UTF-8, in bytes."""
-    return len(text) if text.isascii() else len(text.encode())
+    """The length of text in UTF-8, in bytes; also of text that is no valid Unicode, so that
+    whoever checks something else first can say so."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def each_attribute(

@@ -32,6 +32,7 @@ from mynamo.shards.catalog_settings import (
     store_settings,
 )
 from mynamo.shards.failures import DuplicateKey, MissingTable
+from mynamo.shards.hygiene import check_server
 from mynamo.shards.keys import SLOTS
 from mynamo.shards.pool import ConnectionPool, Result, Statement
 from mynamo.shards.shard import retry
@@ -50,11 +51,25 @@ class Catalog:
         where = f"catalog ({database.host}:{database.port}/{database.database})"
         self._pool = ConnectionPool(database, limits, where)
         self.where = where
+        self._database = database
         self._changing = threading.Lock()
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+    def check_server(self) -> None:
+        """Look at the server's settings.
+
+        Raises:
+            ShardUnavailable: it is not fit for a catalog, or does not answer.
+        """
+
+        def once() -> None:
+            with self._pool.session() as session:
+                check_server(session, self._database, self.where)
+
+        retry(once)
 
     def exists(self) -> bool:
         """Whether the cluster was set up in this database.

@@ -31,7 +31,7 @@ class Cluster:
 
     Raises:
         ConfigError: the configuration's shards are not those of the cluster.
-        ShardUnavailable: the catalog's server does not answer.
+        ShardUnavailable: the catalog's server does not answer, or is no primary.
     """
 
     def __init__(self, config: ClusterConfig, shards: Iterable[DynamoDBShard] = ()) -> None:
@@ -43,6 +43,7 @@ class Cluster:
         }
         self._refreshing = threading.Lock()
         try:
+            self.catalog.check_server()
             if not self.catalog.exists():
                 with self.catalog.lock():
                     self._set_up()

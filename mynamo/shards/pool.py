@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 from pymysql.constants import CLIENT
@@ -16,6 +16,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.failures import LostConnection, translate, unreachable
 
+Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
 
@@ -29,6 +30,7 @@ _SESSION = (
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",
 )
+_READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
@@ -70,15 +72,20 @@ class Session:
             LostConnection, Contention, DuplicateKey, MissingTable, StatementRefused,
             ShardUnavailable: as `failures` sorts MySQL's errors.
         """
+        return self._execute(statements, _result)
+
+    def _execute(
+        self, statements: Sequence[Statement], read: Callable[[Any], Answer]
+    ) -> list[Answer]:
         try:
             with self._connection.cursor() as cursor:
                 text = ";".join(
                     cursor.mogrify(sql, values) if values else sql for sql, values in statements
                 )
                 cursor.execute(text)
-                results = [_result(cursor)]
+                results = [read(cursor)]
                 while cursor.nextset():
-                    results.append(_result(cursor))
+                    results.append(read(cursor))
         except (pymysql.err.Error, OSError) as error:
             failure = translate(error, self._where)
             self.broken = self.broken or isinstance(failure, LostConnection)
@@ -88,6 +95,14 @@ class Session:
             raise
         self.last_used = time.monotonic()
         return results
+
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of one statement, their values by the names of the columns.
+
+        Raises:
+            See `run`.
+        """
+        return self._execute([(sql, ())], _named)[0]
 
     def rollback(self) -> None:
         """End the transaction, if the connection still lives."""
@@ -113,6 +128,11 @@ class Session:
 
 def _result(cursor: Any) -> Result:
     return Result(tuple(cursor.fetchall()), cursor.rowcount, cursor.lastrowid or 0)
+
+
+def _named(cursor: Any) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 class ConnectionPool:
@@ -206,6 +226,22 @@ class ConnectionPool:
         except (pymysql.err.Error, OSError) as error:
             raise unreachable(error, self.where) from None
         session = Session(connection, self.where)
-        for sql in _SESSION:
-            session.run((sql, ()))
+        try:
+            *_, primary = session.run(*((sql, ()) for sql in (*_SESSION, _READ_ONLY)))
+            self._refuse_read_only(primary.rows[0])
+        except BaseException:
+            session.close()
+            raise
         return session
+
+    def _refuse_read_only(self, flags: Sequence[Any]) -> None:
+        """Refuse a server that is not a primary (any more): what it says may be old.
+
+        Looked at on each new connection, because after a failover the same address may lead
+        to another server.
+        """
+        if any(str(flag) not in ("0", "OFF") for flag in flags):
+            raise ShardUnavailable(
+                f"{self.where}: it is read-only; a shard must be a primary: correct the "
+                "configuration, or, if it has become the primary, SET GLOBAL read_only = OFF"
+            )

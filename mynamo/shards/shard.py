@@ -16,6 +16,7 @@ from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
 from mynamo.shards.failures import Contention, LostConnection
+from mynamo.shards.hygiene import check_server
 from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class DynamoDBShard:
         """Lend a connection; an open transaction is rolled back if the block fails.
 
         Raises:
-            ShardUnavailable: the server does not answer.
+            ShardUnavailable: the server does not answer, or is not fit to be a shard.
             ConfigError: the database is another shard's.
         """
         with self._pool.session() as session:
@@ -154,6 +155,7 @@ class DynamoDBShard:
                 raise ConfigError(
                     f"{self.where}: this database is {found}; correct the configuration"
                 )
+            check_server(session, self.config, self.where)
             self._verified = True
 
 

@@ -12,6 +12,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
+from mynamo.crash_points import crash_point
 from mynamo.errors import (
     ConditionFailed,
     CorruptData,
@@ -85,6 +86,8 @@ class WriteQueue:
         with kafka_errors(self._config):
             polled = consumer.poll(timeout_ms=round(wait * 1000), max_records=BATCH_WRITES)
         records = [record for batch in polled.values() for record in batch]
+        if records:
+            crash_point("queue.1")
         done = 0
         try:
             while done < len(records):
@@ -100,6 +103,8 @@ class WriteQueue:
         finally:
             # 4. Say how far it came. A crash before that: as in 2 and 3.
             self._commit(records[:done])
+        if done:
+            crash_point("queue.4")
         return done
 
     def close(self) -> None:
@@ -131,6 +136,7 @@ class WriteQueue:
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
         outcomes = self._apply([request for _, request in places])
+        crash_point("queue.2")
         for (record, _), outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 letters.append(letter(record, outcome.error))
@@ -139,6 +145,7 @@ class WriteQueue:
         if letters:
             unique = {letter.letter_id: letter for letter in letters}
             send_letters(self._publisher, list(unique.values()))
+            crash_point("queue.3")
 
     def _apply(self, requests: Sequence[WriteRequest]) -> list[Outcome]:
         outcomes = [outcome for _, outcome in apply(self._cluster, requests)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from mynamo.crash_points import crash_point
 from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.events import complete_event
@@ -63,17 +64,22 @@ class Relay:
             state = self.lease.hold()
             if state is None:
                 return 0
+            crash_point("relay.1")
             # 2. Numbers for what has none. A crash before the commit: nothing happened;
             #    after it: the numbers stay, and whoever comes next publishes by them.
             sequenced, last_seq = self._sequence() if state.waiting else (0, state.last_seq)
+            crash_point("relay.2")
             # 3. To Kafka, all acknowledged. A crash here: the next one publishes the same
             #    numbers again, and consumers leave out those that they have seen.
             published, reached = self._publish(state, last_seq)
+            crash_point("relay.3")
             # 4. Note how far it came. A crash before that: as in 3.
             if reached > state.published_seq:
                 self._move(state.published_seq, reached)
+            crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
             deleted = self._sweep.step(busy=bool(sequenced or published))
+            crash_point("relay.5")
         except LeaseLost:
             return 0
         return sequenced + published + deleted
@@ -102,6 +108,7 @@ class Relay:
                 self.lease.lost()
             numbers, last_by_part = number(rows.rows, last_seq, dict(streams.rows))
             last_seq += len(numbers)
+            crash_point("relay.2.open")
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
                 *(("UPDATE mynamo_stream SET last_seq = %s WHERE part = %s", (last, part))

@@ -14,6 +14,7 @@ from mynamo.shards.settling import settle
 from mynamo.shards.shard import DynamoDBShard, pause
 from mynamo.shards.tables import Table
 from mynamo.writer.evaluation import Outcome, Refused
+from mynamo.writer.pressure import Pressure
 from mynamo.writer.requests import Write, WriteRequest, prepare
 from mynamo.writer.transaction import StaleDefinition, commit
 
@@ -43,7 +44,7 @@ def apply(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answer]:
         Per request: the shard's number (0 if it could not be routed) and the outcome.
 
     Raises:
-        ShardUnavailable, WriteOutcomeUnknown: some of them may have been applied.
+        ShardUnavailable, IndexBehind, WriteOutcomeUnknown: some of them may have been applied.
     """
     answers = apply_each(cluster, requests)
     for _, outcome in answers:
@@ -57,8 +58,8 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
 
     Returns:
         As `apply`; besides, writes whose transaction failed are `Refused` with its error.
-        After a ShardUnavailable such a write did not happen; after a WriteOutcomeUnknown it
-        may have happened.
+        After a ShardUnavailable or an IndexBehind such a write did not happen; after a
+        WriteOutcomeUnknown it may have happened.
     """
     answers: list[Answer | None] = [None] * len(requests)
     waiting: Sequence[int] = range(len(requests))
@@ -174,6 +175,7 @@ def _by_shard(
 ) -> dict[DynamoDBShard, list[Member]]:
     groups: dict[DynamoDBShard, list[Member]] = {}
     tables: dict[str, Table | MynamoError] = {}
+    pressure = Pressure(cluster)
     for position in positions:
         request = requests[position]
         # Looked up once: an item's writes must not be answered by different catalogs.
@@ -188,7 +190,12 @@ def _by_shard(
         except MynamoError as error:
             answers[position] = (0, Refused(error))
             continue
-        groups.setdefault(cluster.shard_of(write.row.hash), []).append((position, write))
+        shard = cluster.shard_of(write.row.hash)
+        behind = pressure.on(shard, table)
+        if behind is not None:
+            answers[position] = (shard.id, Refused(behind, whole=True))
+            continue
+        groups.setdefault(shard, []).append((position, write))
     return groups
 
 

@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
+from mynamo.crash_points import crash_point
 from mynamo.errors import (
     ConditionFailed,
     MynamoError,
@@ -80,6 +81,7 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
 def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
     with shard.session() as session:
         rows, seen_commands = _lock(cluster, shard, session, writes)  # steps 1 and 2
+        crash_point("writer.1")
         plan = evaluate(cluster, writes, rows, seen_commands)  # step 3
         if not plan.events and not plan.commands:
             session.rollback()
@@ -90,11 +92,13 @@ def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) ->
             raise TooMuch
         statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
         thread, sent_at = session.thread_id, time.monotonic()
+        crash_point("writer.3")
         try:
             results = session.run(*statements)  # step 4
         except LostConnection as failure:
             lost = failure
         else:
+            crash_point("writer.4")
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.

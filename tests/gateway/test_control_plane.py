@@ -89,7 +89,10 @@ class TestCreateTable:
         limits = {"MaxReadRequestUnits": 10, "MaxWriteRequestUnits": -1}
         ask(shared_service, "CreateTable", **on_demand(name, "h", OnDemandThroughput=limits))
         table = described(shared_service, name)
-        assert table["BillingModeSummary"] == {"BillingMode": "PAY_PER_REQUEST"}
+        assert table["BillingModeSummary"] == {
+            "BillingMode": "PAY_PER_REQUEST",
+            "LastUpdateToPayPerRequestDateTime": table["CreationDateTime"],
+        }
         assert table["ProvisionedThroughput"]["ReadCapacityUnits"] == 0
         assert table["OnDemandThroughput"] == limits
 
@@ -429,6 +432,10 @@ class TestIndexes:
             service, "UpdateTable", TableName=name, GlobalSecondaryIndexUpdates=[other]
         )
         assert kind == "LimitExceededException"
+        assert refused(service, "DeleteTable", TableName=name) == (
+            "ResourceInUseException",
+            f"Attempt to change a resource which is still in use: Table is being updated: {name}",
+        )
         # Half-made, it can be deleted.
         gone = ask(
             service, "UpdateTable", TableName=name,
@@ -439,6 +446,7 @@ class TestIndexes:
         assert "GlobalSecondaryIndexes" not in after
         assert after["TableStatus"] == "ACTIVE"
         assert after["AttributeDefinitions"] == defined("h")
+        ask(service, "DeleteTable", TableName=name)
 
     def test_negative_control_active_too_early_and_a_query_misses_items(
         self, service: Service, name: str

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -279,7 +280,7 @@ def test_a_chunked_body(served: Served) -> None:
     with wire(served[1]) as client:
         client.send(chunked_head() + chunked(body))
         assert client.hear().body == body
-        trailed = chunked(b"[1]")[:-2] + b"X-Trailer: y\r\nAuthorization: z\r\n\r\n"
+        trailed = chunked(b"[1]")[:-2] + b"X-Trailer: y\r\nX-Amz-Target: z\r\n\r\n"
         client.send(chunked_head() + trailed)
         assert client.hear().body == b"[1]"
 
@@ -311,6 +312,25 @@ def test_a_client_that_has_said_all_gets_its_answer(served: Served) -> None:
         client.socket.shutdown(1)
         assert client.hear().body == b"[1]"
         assert client.ended()
+
+
+def test_clients_that_leave_are_no_failure(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    served[0].hold()
+    try:
+        for count in (1, 3):
+            with wire(served[1]) as client:
+                client.send(post(b"[1]") * count + b"POST /")  # and leave in the midst of the next
+                served[0].await_calls(1)
+        with wire(served[1]) as clock:  # its end comes after theirs
+            clock.send(b"nonsense\r\n\r\n")
+            assert clock.hear().status == 400
+        served[0].let_go()
+        assert ask(served[1], post(b"[1]")).body == b"[1]"
+    finally:
+        served[0].let_go()
+    assert not caplog.records
 
 
 NOT_HTTP = [
@@ -498,11 +518,12 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(hurried: Served) -> 
         assert idle.ended()
 
 
-def test_a_client_that_does_not_take_its_answer_is_left(hurried: Served) -> None:
+@pytest.mark.parametrize("requests", [1, 2])  # the second answer waits for the first to be taken
+def test_a_client_that_does_not_take_its_answer_is_left(hurried: Served, requests: int) -> None:
     service, url = hurried
     service.reply = lambda _: b"x" * 30_000_000
     with wire(url) as client:
-        client.send(post())
+        client.send(post() * requests)
         service.await_calls(1)
         with wire(url) as clock:
             assert clock.ended()
@@ -535,7 +556,7 @@ def test_large_bodies_of_slow_clients_are_bounded_together() -> None:
     large = b"x" * 900_000
     with stand_in(buffered_bytes=3_000_000) as (_, url), ExitStack() as stack:
         before = resident()
-        slow = [stack.enter_context(wire(url)) for _ in range(40)]
+        slow = [stack.enter_context(wire(url)) for _ in range(80)]
         head = post(b"", headers={"Content-Length": "1000000"})
         for client in slow:
             client.send(head + large)
@@ -559,12 +580,40 @@ def gone(client: Wire) -> bool:
 
 def test_with_too_many_clients_the_slowest_goes() -> None:
     with stand_in(connections=20) as (_, url), ExitStack() as stack:
-        slow = [stack.enter_context(wire(url)) for _ in range(20)]
-        for client in slow:
-            client.send(b"POST / HTTP/1.1\r\n")
+        slow = []
+        for _ in range(20):
+            slow.append(stack.enter_context(wire(url)))
+            slow[-1].send(b"POST / HTTP/1.1\r\n")
+            if len(slow) == 1:
+                ask(url, post(b"[1]"))  # so that it is the first beyond doubt
         for _ in range(30):
             assert ask(url, post(b"[1]")).body == b"[1]"
         assert slow[0].ended()
+
+
+def test_what_takes_too_long_when_the_server_stops_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mynamo.gateway.server.GRACE_SECONDS", 1)
+    with ExitStack() as stack:
+        with stand_in() as (service, url):
+            worked_on, half = (stack.enter_context(wire(url)) for _ in range(2))
+            half.send(post(b"[1]")[:-1])
+            service.hold()
+            worked_on.send(post(b"[1]"))
+            service.await_calls(1)
+            heard: list[Heard] = []
+
+            def hear() -> None:
+                heard.extend((worked_on.hear(), half.hear()))
+                service.let_go()
+
+            hearing = threading.Thread(target=hear)
+            hearing.start()
+        hearing.join()
+        assert [(one.status, one.headers["connection"]) for one in heard] == [(503, "close")] * 2
+        assert worked_on.ended()
+        assert half.ended()
 
 
 def test_memory_is_steady(served: Served) -> None:

@@ -312,6 +312,11 @@ SLIPS: list[tuple[dict[str, Any], str]] = [
     ({"condition": "a = :a"}, "attribute value used in expression is not defined"),
     ({"condition": "a = b", "values": {":a": 1}}, "unused in expressions"),
     ({"set": {"a": 1}, "remove": ["a"]}, "both set and removed"),
+    ({"remove": 5}, "remove must be names of attributes"),
+    ({"remove": [5]}, "Attribute names must be strings"),
+    ({"remove": ["\ud800"]}, "lone surrogate"),
+    ({"names": {"#a": "\ud800"}, "expression": "REMOVE #a"}, "lone surrogate for key #a"),
+    ({"condition": "a = b" + " " * 4090 + "\ud800"}, "Invalid ConditionExpression"),
 ]
 
 
@@ -319,6 +324,10 @@ def test_slips_are_explained(producer: Producer) -> None:
     for terms, message in SLIPS:
         with pytest.raises(InvalidRequest, match=message):
             producer.update("orders", KEY, **terms)
+        with pytest.raises(InvalidRequest, match=message):
+            producer.publish(producer.queued_update("orders", KEY, **terms))
+    with pytest.raises(InvalidRequest, match="a table is given by its name"):
+        producer.queued_put(5, KEY)  # type: ignore[arg-type]
 
 
 def test_a_value_that_cannot_be_is_named(producer: Producer) -> None:

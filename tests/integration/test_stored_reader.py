@@ -210,6 +210,27 @@ def test_a_page_ends_with_the_item_that_reaches_one_megabyte(
         assert len(pages(read, index=index)) == 1
 
 
+def test_items_that_an_lsi_fetches_from_the_table_make_a_page_full(
+    cluster: Cluster, read: StoredReader
+) -> None:
+    fill(cluster, 7, pad="p" * 300_000)
+    whole: list[dict[str, Any]] = [
+        {"select": "ALL_ATTRIBUTES"},
+        {"projection": Projection.naming(["pad"])},
+        {"select": "ALL_ATTRIBUTES", "descending": True},
+    ]
+    for more in whole:
+        found = pages(read, index="local_keys", **more)
+        assert [page.scanned_count for page in found] == [4, 3]
+        assert sum(len(page.items) for page in found) == 7
+        assert all(page.size < 1_000 for page in found)
+    keys: list[dict[str, Any]] = [
+        {}, {"select": "COUNT"}, {"projection": Projection.naming(["a"])}
+    ]  # fmt: skip
+    for more in keys:  # the control: where only the index is read, the table's items do not count
+        assert [page.scanned_count for page in pages(read, index="local_keys", **more)] == [7]
+
+
 def test_without_the_index_keys_pages_lose_items(
     cluster: Cluster, read: StoredReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

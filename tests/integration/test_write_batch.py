@@ -120,6 +120,7 @@ def test_one_that_is_not_valid_leaves_the_others_alone(cluster: Cluster, orders:
             Put("orders", {"id": "a"}),
             Put("orders", {**key(2), "price": "dear"}),
             Put("nowhere", key(1)),
+            Put(["orders"], key(1)),  # type: ignore[arg-type]
             Delete("orders", {**key(3), "x": 1}),
             Put("orders", {**key(4), "x": 0.1}),
             Put("orders", {**key(5), "x": "x" * 410_000}),
@@ -127,8 +128,8 @@ def test_one_that_is_not_valid_leaves_the_others_alone(cluster: Cluster, orders:
         ]
     )
     assert [type(outcome) for outcome in outcomes] == [
-        Receipt, InvalidItem, InvalidItem, TableNotFound, InvalidItem, InvalidItem, InvalidItem,
-        Receipt,
+        Receipt, InvalidItem, InvalidItem, TableNotFound, InvalidRequest, InvalidItem, InvalidItem,
+        InvalidItem, Receipt,
     ]  # fmt: skip
     assert len(items_of(cluster, orders)) == 2
 

@@ -54,6 +54,12 @@ VALUES = "ExpressionAttributeValues"
             "65536 bytes for key #a",
         ),
         (
+            {"#a": "x\ud800"},
+            None,
+            f"{NAMES} contains invalid value: Strings must be valid Unicode: found a lone "
+            "surrogate for key #a",
+        ),
+        (
             {"#a": ""},
             {":a": ONE, ":b": {"SS": []}},
             f"{VALUES} contains invalid value: One or more parameter values were invalid: "

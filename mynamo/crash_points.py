@@ -1,0 +1,45 @@
+"""Points at which a process can be made to end at once, as a power failure would end it.
+
+They stand between the numbered steps of what mynamo does in several steps, and are named
+after the step that is done: `relay.3` is reached when the relay has done its step 3. Where a
+step has an inside worth dying in, it has a point of its own (`relay.2.open`: the transaction
+of step 2 is open). The tests kill a process at every one of them.
+
+A process ends at the point that the environment variable `MYNAMO_CRASH_AT` named when it was
+started: `relay.3`, or `relay.3:5` for the fifth time that it gets there. Without it, a point
+is a call that does nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+
+VARIABLE = "MYNAMO_CRASH_AT"
+
+LABELS = (
+    "writer.1", "writer.3", "writer.4",
+    "relay.1", "relay.2.open", "relay.2", "relay.3", "relay.4", "relay.5",
+    "queue.1", "queue.2", "queue.3", "queue.4",
+    "indexer.1", "indexer.2", "indexer.3", "indexer.4", "indexer.5", "indexer.6",
+    "apply.1", "apply.3", "apply.4",
+)  # fmt: skip
+"""Of the write transaction, the relay, the queue of writes, the indexer, and what the indexer
+does on one shard."""
+
+_label, _, _times = os.environ.get(VARIABLE, "").partition(":")
+_passes = itertools.count(1)
+
+
+def _end_here(label: str) -> None:
+    if label == _label and next(_passes) >= int(_times or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _go_on(label: str) -> None:
+    pass
+
+
+crash_point = _end_here if _label else _go_on
+"""Called with its label when a point is reached."""

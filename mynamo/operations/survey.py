@@ -1,0 +1,175 @@
+"""The first look at everything: items are read, rows of indexes are only summed up.
+
+Each step tells what the ledger must add or take away; see `fingerprints`. Nothing is decided
+here but which items are damaged themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from mynamo.operations import statements
+from mynamo.operations.expect import read_claim, read_item
+from mynamo.operations.findings import Damaged
+from mynamo.operations.fingerprints import (
+    Sums,
+    bucket_of,
+    global_fingerprint,
+    local_fingerprint,
+    taken_away,
+)
+from mynamo.operations.statements import SNAPSHOT, Span, fitting
+from mynamo.operations.tally import Tally
+from mynamo.operations.walks import Step
+from mynamo.schemas.items import dump_item
+from mynamo.schemas.values import StoredItem
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.keys import SLOTS, slot_of
+from mynamo.shards.pool import Session
+from mynamo.shards.shard import DynamoDBShard, retry
+from mynamo.shards.tables import Index, RowKey, Table
+
+COMMIT = ("COMMIT", ())
+_FEWEST, _MOST = 50, 4000
+_SLOW, _QUICK = 0.5, 0.1
+"""Rows and seconds of one statement that sums up: the servers read whole items for it."""
+
+Row = tuple[Any, ...]
+
+
+class Survey:
+    """Sums up what lies on one shard. For one thread."""
+
+    def __init__(
+        self, cluster: Cluster, shard: DynamoDBShard, table: Table, indexes: Sequence[Index]
+    ) -> None:
+        self._shard = shard
+        self._table = table
+        self._local = [index for index in indexes if index.kind == "LSI"]
+        self._global = [index for index in indexes if index.kind == "GSI"]
+        self._owners = owners(cluster)
+        self._rows = 500
+
+    def items(self, span: Span) -> Iterator[Step]:
+        """Every item: which rows must it have?
+
+        Raises:
+            ShardUnavailable: the shard does not answer.
+            MissingTable: the table was dropped.
+        """
+        while rows := retry(partial(self._read, span)):
+            span = span.beyond(rows[-1][:2])
+            tally = Tally(items=len(rows))
+            sums: dict[int, Sums] = {index.id: {} for index in (*self._local, *self._global)}
+            for hash16, sort, version, data in rows:
+                row = RowKey(hash16, sort)
+                item = read_item(self._table, row, data)
+                if item is None or self._owners[slot_of(hash16)] != self._shard.id:
+                    tally.add_unreadable(self._damage(row, item, data))
+                else:
+                    self._expect(row, version, item, data, sums, tally)
+            yield Step(span.after, len(rows), tally, sums=sums)
+        yield Step(None)
+
+    def rows(self, index: Index, span: Span) -> Iterator[Step]:
+        """Every row of an index.
+
+        Raises:
+            ShardUnavailable: the shard does not answer.
+            MissingTable: the index was dropped.
+        """
+        while True:
+            started = time.monotonic()
+            marks, last = retry(partial(self._marks, index, span))
+            self._adapt(time.monotonic() - started)
+            sums = {index.id: taken_away(mark for (mark,) in marks)}
+            yield Step(last, len(marks), sums=sums)
+            if last is None:
+                return
+            span = span.beyond(last)
+
+    def _read(self, span: Span) -> tuple[Row, ...]:
+        with self._shard.session() as session:
+            session.run(*SNAPSHOT)
+            rows = next_items(session, self._table, span)
+            session.run(COMMIT)
+        return rows
+
+    def _marks(self, index: Index, span: Span) -> tuple[tuple[Row, ...], tuple[bytes, ...] | None]:
+        """The next rows' marks; and the last row's place, if others may follow."""
+        with self._shard.session() as session:
+            *_, marks, last, _ = session.run(
+                *SNAPSHOT,
+                statements.index_marks(index, self._shard.id, span, self._rows),
+                statements.index_row_at(index, span, self._rows),
+                COMMIT,
+            )
+        return marks.rows, last.rows[0] if last.rows else None
+
+    def _adapt(self, seconds: float) -> None:
+        if seconds > _SLOW:
+            self._rows = max(_FEWEST, self._rows // 2)
+        elif seconds < _QUICK:
+            self._rows = min(_MOST, self._rows * 2)
+
+    def _expect(
+        self,
+        row: RowKey,
+        version: int,
+        item: StoredItem,
+        data: bytes,
+        sums: dict[int, Sums],
+        tally: Tally,
+    ) -> None:
+        bucket = bucket_of(row.hash)
+        for index in self._global:
+            key = index.key_of(item)
+            if key is None:
+                continue
+            whole = index.projection.type == "ALL"
+            projected = data if whole else dump_item(index.project(item))
+            owner = self._owners[slot_of(key.hash)]
+            number = global_fingerprint(owner, key, row, version, projected)
+            some = sums[index.id]
+            some[bucket] = some.get(bucket, 0) + number
+            tally.expected[index.id] += 1
+        for index in self._local:
+            key = index.key_of(item)
+            if key is None:
+                continue
+            some = sums[index.id]
+            number = local_fingerprint(self._shard.id, row, key.sort)
+            some[bucket] = some.get(bucket, 0) + number
+            tally.expected[index.id] += 1
+
+    def _damage(self, row: RowKey, item: StoredItem | None, data: bytes) -> Damaged:
+        keys = self._table.key_attributes(item) if item else None
+        if item is not None:
+            owner = self._owners[slot_of(row.hash)]
+            detail = f"it lies on shard {self._shard.id}, but belongs on shard {owner}"
+        elif claim := read_claim(self._table, data):
+            detail = f"its bytes are those of the item {claim}"
+        else:
+            detail = "its bytes are not an item"
+        return Damaged.at(self._table, row, self._shard.id, keys, detail)
+
+
+def owners(cluster: Cluster) -> list[int]:
+    """The shard of each slot."""
+    shards = [0] * SLOTS
+    for owned in cluster.snapshot.slots:
+        shards[owned.first : owned.last + 1] = [owned.shard_id] * (owned.last - owned.first + 1)
+    return shards
+
+
+def next_items(session: Session, table: Table, span: Span) -> tuple[Row, ...]:
+    """The next items, as many as a chunk takes; none: the span is at its end."""
+    size = session.run(statements.item_bytes(table, span))[0].rows[0][0]
+    rows = statements.CHUNK_ROWS
+    if size > statements.CHUNK_BYTES:
+        sizes = session.run(statements.item_sizes(table, span))[0].rows
+        rows = fitting(row[2] for row in sizes)
+    return session.run(statements.items(table, span, rows))[0].rows if size else ()

@@ -1,0 +1,169 @@
+"""Back-pressure: writes to a table wait while its indexes are beyond their lag limits.
+
+Where limits are set, a thread per shard looks once a second how much waits for the
+indexers, as long as there are writes; a write itself asks nobody. One change goes to all
+GSIs of its table at once, so they share one lag, and the tightest limit among them counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from weakref import WeakKeyDictionary, ref
+
+from mynamo.errors import IndexBehind, MynamoError
+from mynamo.schemas.config import IndexLimits, LimitsConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import Table
+from mynamo.writer.backlog import Backlog, Waiting
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+_MOST_OF_THE_TIME = 20
+"""Parts of its time, of which it spends one looking: a long look is followed by a long rest."""
+_IDLE = 10.0
+"""Seconds without a write after which looking ends; the next write begins it anew."""
+_FIRST_LOOK = 2.0
+"""Seconds for which the first write waits for the first look."""
+_STALE = 5.0
+"""Seconds after which a look that was due and did not come makes the last one worthless."""
+_LEAST = 20_000
+_MANIFOLD = 4
+"""How many changes are looked at: a multiple of the largest limit, as tables share them."""
+
+
+class Pressure:
+    """What the lag of indexes says to one call's writes, the same to all of them.
+
+    An item's writes must not be let past one another.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._limits = cluster.config.limits if _any(cluster.config.limits) else None
+        self._answers: dict[tuple[int, int], IndexBehind | None] = {}
+
+    def on(self, shard: DynamoDBShard, table: Table) -> IndexBehind | None:
+        """Why a write to a table on a shard must not happen now, if so."""
+        if self._limits is None or not table.global_indexes:
+            return None
+        key = shard.id, table.id
+        if key not in self._answers:
+            waiting = _lookout_of(shard, self._limits).waiting(table.id)
+            self._answers[key] = _beyond(self._limits, shard, table, waiting)
+        return self._answers[key]
+
+
+def _any(limits: LimitsConfig) -> bool:
+    return bool(limits.index_events or limits.index_seconds or limits.indexes)
+
+
+def _beyond(
+    limits: LimitsConfig, shard: DynamoDBShard, table: Table, waiting: Waiting
+) -> IndexBehind | None:
+    for index in table.global_indexes:
+        limit = limits.of(table.name, index.name)
+        if _within(waiting, limit):
+            continue
+        return IndexBehind(
+            f"index {index.name} of table {table.name} is {waiting.events:,} changes and "
+            f"{waiting.seconds:.1f} s behind on shard {shard.id}, which is beyond its limit "
+            f"({_shown(limit)}); try again once the indexers have caught up (`mynamo lag`)",
+            table=table.name,
+            index=index.name,
+        )
+    return None
+
+
+def _within(waiting: Waiting, limit: IndexLimits) -> bool:
+    return (limit.events is None or waiting.events <= limit.events) and (
+        limit.seconds is None or waiting.seconds <= limit.seconds
+    )
+
+
+def _shown(limit: IndexLimits) -> str:
+    parts = []
+    if limit.events is not None:
+        parts.append(f"{limit.events:,} changes")
+    if limit.seconds is not None:
+        parts.append(f"{limit.seconds:g} s")
+    return ", ".join(parts)
+
+
+class Lookout:
+    """Looks at one shard's backlog, as long as somebody wants to know. Safe to share."""
+
+    def __init__(self, shard: DynamoDBShard, limits: LimitsConfig) -> None:
+        every = [IndexLimits(events=limits.index_events, seconds=limits.index_seconds)]
+        every += limits.indexes.values()
+        events = [limit.events for limit in every if limit.events is not None]
+        seconds = [limit.seconds for limit in every if limit.seconds is not None]
+        self._tightest = IndexLimits(
+            events=min(events, default=None), seconds=min(seconds, default=None)
+        )
+        self._most = max(_LEAST, _MANIFOLD * max(events, default=0))
+        self._shard = ref(shard)
+        self._backlog = Backlog()
+        self._lock = threading.Lock()
+        self._looking: threading.Thread | None = None
+        self._wanted_at = 0.0
+        self._waiting: dict[int, Waiting] = {}
+        self._good_until = 0.0
+        self._looked = threading.Event()
+
+    def waiting(self, table_id: int) -> Waiting:
+        """What of a table waits, as of the last look."""
+        with self._lock:
+            self._wanted_at = time.monotonic()
+            if self._looking is None:
+                self._looked.clear()
+                self._looking = threading.Thread(
+                    target=self._run, name="mynamo-lookout", daemon=True
+                )
+                self._looking.start()
+        self._looked.wait(_FIRST_LOOK)
+        if time.monotonic() > self._good_until:
+            return Waiting()  # the shard does not answer: its writes have other troubles
+        return self._waiting.get(table_id, Waiting())
+
+    def _run(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                self._waiting = self._look()
+            except MynamoError as failure:
+                log.debug("how far indexes are behind is not known: %s", failure)
+                rest = LOOK_EVERY
+            else:
+                rest = max(LOOK_EVERY, _MOST_OF_THE_TIME * (time.monotonic() - started))
+                self._good_until = time.monotonic() + rest + _STALE
+            self._looked.set()
+            time.sleep(rest)
+            with self._lock:
+                if time.monotonic() - self._wanted_at > _IDLE:
+                    self._looking = None
+                    return
+
+    def _look(self) -> dict[int, Waiting]:
+        shard = self._shard()
+        if shard is None:
+            return {}
+        bound = self._backlog.bound(shard, self._most)
+        if _within(bound, self._tightest):
+            return {}
+        return self._backlog.by_table(shard, self._most)
+
+
+_lookouts: WeakKeyDictionary[DynamoDBShard, Lookout] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def _lookout_of(shard: DynamoDBShard, limits: LimitsConfig) -> Lookout:
+    with _making:
+        lookout = _lookouts.get(shard)
+        if lookout is None:
+            lookout = _lookouts[shard] = Lookout(shard, limits)
+        return lookout

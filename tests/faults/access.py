@@ -1,0 +1,333 @@
+"""Ways to the cluster for the workload: the library, and the gateway over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from http.client import HTTPException
+from typing import Any
+
+from mynamo.errors import (
+    ConditionFailed,
+    ConsistencyTimeout,
+    LogUnavailable,
+    ShardUnavailable,
+    WriteOutcomeUnknown,
+)
+from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt, version_is
+from mynamo.reader import Reader
+from mynamo.schemas.commands import WriteCommand
+from mynamo.schemas.items import from_stored, to_stored
+from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.shards.cluster import Cluster
+from tests.faults.history import Key, Outcome
+from tests.faults.model import INDEXES, LOCAL_INDEX, NEVER, TABLE
+from tests.gateway.calling import Caller
+
+PAYLOAD = "x" * 100
+_PATIENCE = 8.0
+"""Seconds that a query waits for the writes it must see, in the library."""
+_PUBLISHINGS = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operation that succeeded gave."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    version: int | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a failure means for the history; `reopen`: the way to the cluster is broken."""
+
+    outcome: Outcome
+    result: dict[str, Any]
+    reopen: bool = False
+
+
+class HttpError(Exception):
+    """An answer of the gateway that is no success."""
+
+    def __init__(self, status: int, answer: dict[str, Any]) -> None:
+        super().__init__(f"{status}: {answer}")
+        self.status = status
+        self.answer = answer
+        self.kind = str(answer.get("__type", "")).rpartition("#")[2]
+        self.message = str(answer.get("message", answer.get("Message", "")))
+
+
+def failure_of(error: Exception, kind: str) -> Failure:
+    """What an exception means.
+
+    What no user of the library or the gateway should ever get is a "crash".
+    """
+    if isinstance(error, HttpError):
+        return _http_failure(error)
+    match error:
+        case ConditionFailed():
+            item = None if error.item is None else seen(error.item)
+            return Failure("refused", {"reason": "condition", "item": item})
+        case WriteOutcomeUnknown() | LogUnavailable():
+            return Failure("unknown", {"error": str(error)})
+        case ShardUnavailable():
+            return Failure("refused", {"reason": NEVER, "error": str(error)})
+        case ConsistencyTimeout() if kind == "query_index":
+            return Failure("refused", {"reason": "late"})
+        case NotConnected():
+            return Failure("refused", {"reason": NEVER, "error": str(error)}, reopen=True)
+        case BrokenConnection():
+            return Failure("unknown", {"error": str(error)}, reopen=True)
+    if "Throttl" in type(error).__name__:
+        return Failure("refused", {"reason": NEVER, "error": str(error)})
+    return Failure("crash", {"error": f"{type(error).__name__}: {error}"})
+
+
+class NotConnected(Exception):  # noqa: N818
+    """The gateway does not listen: the request was not sent."""
+
+
+class BrokenConnection(Exception):  # noqa: N818
+    """The HTTP connection ended before the answer was there."""
+
+
+def _http_failure(error: HttpError) -> Failure:
+    result: dict[str, Any] = {"error": str(error)}
+    if error.kind == "ConditionalCheckFailedException":
+        item = error.answer.get("Item")
+        found = None if item is None else seen(from_stored(item))
+        return Failure("refused", {"reason": "condition", "item": found})
+    if error.status == 503 or "Throttl" in error.kind or "Throughput" in error.kind:
+        return Failure("refused", {"reason": NEVER, **result})
+    if error.status == 500 and "lost during commit" in error.message:
+        return Failure("unknown", result)
+    return Failure("crash", result)
+
+
+def seen(item: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of an item goes into the history; numbers as they are, if whole."""
+    if item is None:
+        return None
+    names = ("h", "n", "op", "counter", "status", "grade")
+    return {name: _plain(item[name]) for name in names if name in item}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else str(value)
+    return value
+
+
+def key_item(key: Key) -> dict[str, Any]:
+    """A key as attributes."""
+    return {"h": key[0], "n": key[1]}
+
+
+def whole_item(key: Key, argument: Mapping[str, Any]) -> dict[str, Any]:
+    """The item that a put writes."""
+    values = {name: argument[name] for name in ("op", "counter", "status", "grade")}
+    return {
+        **key_item(key),
+        **{name: value for name, value in values.items() if value is not None},
+        "payload": PAYLOAD,
+    }
+
+
+def change_text(argument: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The update expression of an update, and its values."""
+    if "add" in argument:
+        return "SET op = :op ADD #c :n", {":op": argument["op"], ":n": argument["add"]}
+    sets, removes, values = ["op = :op"], [], {":op": argument["op"]}
+    for name in ("status", "grade"):
+        if argument[name] is None:
+            removes.append(f"#{name[0]}")
+        else:
+            sets.append(f"#{name[0]} = :{name}")
+            values[f":{name}"] = argument[name]
+    text = "SET " + ", ".join(sets)
+    return text + (" REMOVE " + ", ".join(removes) if removes else ""), values
+
+
+_NAMES = {"#c": "counter", "#s": "status", "#g": "grade"}
+
+
+def names_in(text: str) -> dict[str, str]:
+    """The placeholders that a text has, and what they stand for."""
+    return {short: name for short, name in _NAMES.items() if short in text}
+
+
+class LibraryAccess:
+    """Producer and Reader; safe to share between threads."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._producer = Producer(cluster)
+        self._reader = Reader(cluster)
+
+    def write(self, kind: str, key: Key, argument: dict[str, Any], twice: bool = False) -> Answer:
+        """Write, or queue; `twice`: publish the same command again."""
+        if kind.startswith("queued"):
+            self._publish(self._command(kind, key, argument), twice)
+            return Answer()
+        if kind == "delete":
+            return _answer(self._producer.delete(TABLE, key_item(key)))
+        if kind.startswith("update"):
+            text, values = change_text(argument)
+            receipt = self._producer.update(
+                TABLE, key_item(key), expression=text, names=names_in(text), values=values,
+                return_values="ALL_NEW",
+            )  # fmt: skip
+            return _answer(receipt, new=seen(receipt.attributes))
+        condition = {
+            "put": None,
+            "put_if_absent": MUST_NOT_EXIST,
+            "put_if_version": version_is(argument.get("expected", 1)),
+        }[kind]
+        return _answer(self._producer.put(TABLE, whole_item(key, argument), condition=condition))
+
+    def get(self, key: Key) -> Answer:
+        """Read by key."""
+        return Answer({"item": seen(self._reader.get(TABLE, key_item(key)))})
+
+    def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
+        """All pages of a global index."""
+        rows = self._reader.query_all(
+            TABLE, value, index=index, after=list(tokens), timeout=_PATIENCE
+        )
+        return Answer({"items": [seen(row) for row in rows]})
+
+    def query_local(self, hash_value: str) -> Answer:
+        """All pages of the local index."""
+        rows = self._reader.query_all(TABLE, hash_value, index=LOCAL_INDEX)
+        return Answer({"items": [seen(row) for row in rows]})
+
+    def close(self) -> None:
+        """Nothing: other threads use it too."""
+
+    def finish(self) -> None:
+        """Close the connection to Kafka."""
+        self._producer.close()
+
+    def _command(self, kind: str, key: Key, argument: dict[str, Any]) -> WriteCommand:
+        if kind == "queued_put":
+            return self._producer.queued_put(TABLE, whole_item(key, argument))
+        if kind == "queued_delete":
+            return self._producer.queued_delete(TABLE, key_item(key))
+        text, values = change_text(argument)
+        return self._producer.queued_update(
+            TABLE, key_item(key), expression=text, names=names_in(text), values=values
+        )
+
+    def _publish(self, command: WriteCommand, twice: bool) -> None:
+        """Publish until Kafka has it: to publish the same command again is safe."""
+        for attempt in range(_PUBLISHINGS):
+            try:
+                self._producer.publish(*[command] * (2 if twice else 1))
+                return
+            except LogUnavailable:
+                if attempt == _PUBLISHINGS - 1:
+                    raise
+
+
+def _answer(receipt: Receipt, **result: Any) -> Answer:
+    return Answer({"old": seen(receipt.old), **result}, receipt.version, receipt.token)
+
+
+class GatewayAccess:
+    """JSON over HTTP, on one connection; for one thread."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._caller = Caller(endpoint)
+
+    def write(self, kind: str, key: Key, argument: dict[str, Any], twice: bool = False) -> Answer:
+        """Write."""
+        request: dict[str, Any] = {"TableName": TABLE}
+        if kind == "delete":
+            answer = self._call("DeleteItem", request | {"Key": to_stored(key_item(key)), **_OLD})
+            return self._answer(answer, "old")
+        if kind.startswith("update"):
+            text, values = change_text(argument)
+            request |= {
+                "Key": to_stored(key_item(key)),
+                "UpdateExpression": text,
+                "ExpressionAttributeValues": to_stored(values),
+                "ReturnValues": "ALL_NEW",
+            }
+            if names := names_in(text):
+                request["ExpressionAttributeNames"] = names
+            return self._answer(self._call("UpdateItem", request), "new")
+        request |= {"Item": to_stored(whole_item(key, argument)), **_OLD}
+        if kind == "put_if_absent":
+            request["ConditionExpression"] = "attribute_not_exists(h)"
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        elif kind == "put_if_op":
+            request["ConditionExpression"] = "op = :expected"
+            request["ExpressionAttributeValues"] = {":expected": {"S": argument["expected"]}}
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        return self._answer(self._call("PutItem", request), "old")
+
+    def get(self, key: Key) -> Answer:
+        """Read consistently."""
+        request = {"TableName": TABLE, "Key": to_stored(key_item(key)), "ConsistentRead": True}
+        answer = self._call("GetItem", request)
+        return Answer({"item": _seen_stored(answer.get("Item"))})
+
+    def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
+        """All pages of a global index."""
+        return self._query(index, INDEXES[index].hash_key, value, tokens)
+
+    def query_local(self, hash_value: str) -> Answer:
+        """All pages of the local index."""
+        return self._query(LOCAL_INDEX, "h", hash_value, (), ConsistentRead=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._caller.connection.close()
+
+    def _query(
+        self, index: str, name: str, value: Any, tokens: Sequence[str], **more: Any
+    ) -> Answer:
+        request: dict[str, Any] = {
+            "TableName": TABLE,
+            "IndexName": index,
+            "KeyConditionExpression": "#k = :v",
+            "ExpressionAttributeNames": {"#k": name},
+            "ExpressionAttributeValues": to_stored({":v": value}),
+            **more,
+        }
+        rows: list[Any] = []
+        while True:
+            answer = self._call("Query", request, tokens)
+            rows += [_seen_stored(row) for row in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return Answer({"items": rows})
+            request["ExclusiveStartKey"], tokens = answer["LastEvaluatedKey"], ()
+
+    def _call(
+        self, operation: str, request: dict[str, Any], tokens: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        self._caller.tokens.clear()
+        try:
+            status, answer = self._caller(operation, request, tokens)
+        except ConnectionRefusedError as error:
+            raise NotConnected(repr(error)) from error
+        except (OSError, HTTPException, ValueError) as error:
+            raise BrokenConnection(repr(error)) from error
+        if status != 200:
+            raise HttpError(status, answer)
+        return answer
+
+    def _answer(self, answer: dict[str, Any], name: str) -> Answer:
+        attributes = _seen_stored(answer.get("Attributes"))
+        token = self._caller.tokens[0] if self._caller.tokens else None
+        version = ConsistencyToken.parse(token).version if token else None
+        return Answer({name: attributes}, version, token)
+
+
+_OLD = {"ReturnValues": "ALL_OLD"}
+
+
+def _seen_stored(item: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if item is None else seen(from_stored(item))

@@ -1,0 +1,298 @@
+"""All checkers on the histories of a run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mynamo.log.dead_letters import read_letters
+from mynamo.operations.lag import lag
+from mynamo.reader import Reader
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.events import ChangeEvent
+from mynamo.schemas.items import load_item
+from mynamo.shards import sql
+from mynamo.shards.cluster import Cluster
+from tests.faults import indexes, linearizability, streams
+from tests.faults.history import Key, Operation, load
+from tests.faults.linearizability import Timeline
+from tests.faults.model import (
+    DELETES,
+    INDEXES,
+    LOCAL_INDEX,
+    QUEUED,
+    TABLE,
+    IndexDefinition,
+    Item,
+    State,
+    reads_of_queries,
+    state_of,
+    steps_of,
+)
+from tests.rows import damaged_local_indexes, items_of
+
+_MAX_TOLD = 20
+"""Violations of one kind that are told in full."""
+
+
+@dataclass
+class Report:
+    """What was checked, and what is wrong.
+
+    Attributes:
+        checks: how many checks of each kind were made.
+        violations: each a few lines for a person; none: all is well.
+        notes: what could not be decided.
+    """
+
+    checks: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, checks: int, violations: Sequence[str] = ()) -> None:
+        """Take over what a checker says."""
+        self.checks[kind] += checks
+        self.violations += [f"[{kind}] {text}" for text in violations[:_MAX_TOLD]]
+        if len(violations) > _MAX_TOLD:
+            self.violations.append(f"[{kind}] and {len(violations) - _MAX_TOLD} more")
+
+    def __str__(self) -> str:
+        lines = [f"{kind}: {number:,} checks" for kind, number in sorted(self.checks.items())]
+        return "\n".join([*lines, *self.notes, *self.violations])
+
+
+@dataclass
+class Final:
+    """What is there once everything is at rest.
+
+    Attributes:
+        table: every item with its version.
+        rows: of each global index, by two ways: plain SQL (with versions), and its readers.
+        local: what is wrong with the local index.
+        letters: dead letters, in words.
+    """
+
+    table: dict[Key, tuple[int, State]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[Key, int | None, State]]] = field(default_factory=dict)
+    read: dict[str, list[tuple[Key, int | None, State]]] = field(default_factory=dict)
+    local: list[str] = field(default_factory=list)
+    letters: list[str] = field(default_factory=list)
+
+
+def check_all(
+    histories: Sequence[Path],
+    config: ClusterConfig,
+    *,
+    events: Sequence[ChangeEvent] | None = None,
+    complete: bool = True,
+    wiped_at: int = 0,
+) -> Report:
+    """Check everything, on a cluster that is at rest (`wait_until_quiet`).
+
+    Args:
+        histories: of all clients; the last reads of every key among them (`final_reads`).
+        config: of the cluster, past any proxies.
+        events: of the table, in the order of arrival (`Follower`); None: those in the topic.
+        complete: the broker has lost no events (no wipe, no topic deleted).
+        wiped_at: when the broker lost its queued writes for the last time, by
+            `time.monotonic_ns`; 0: never.
+    """
+    operations = load(histories)
+    if events is None:
+        events = streams.read_topic(config.kafka, TABLE)
+    return check_recorded(
+        operations, events, final_of(config), complete=complete, wiped_at=wiped_at
+    )
+
+
+def check_recorded(
+    operations: Sequence[Operation],
+    events: Sequence[ChangeEvent],
+    final: Final,
+    *,
+    complete: bool = True,
+    wiped_at: int = 0,
+) -> Report:
+    """As `check_all`, on what has been gathered."""
+    report = Report()
+    crashes = [o for o in operations if o.outcome == "crash"]
+    report.add(
+        "answers", len(operations),
+        [f"{o.kind} of {o.key} by client {o.client}: {o.result['error']}" for o in crashes],
+    )  # fmt: skip
+    table: Mapping[Key, tuple[int, Item]] = final.table
+    found = streams.check(events, table, _acknowledged(operations), complete)
+    report.add("stream", found.checked, found.violations)
+    versions = found.versions | _receipts(operations)
+    _check_refused(operations, found, final, report)
+    _check_orders(operations, versions, found.timelines, wiped_at, report)
+    compared, problems = indexes.never_back(indexes.sightings(operations, versions))
+    report.add("index never back", compared, problems)
+    report.add("own writes seen", *indexes.own_writes_seen(operations, versions))
+    report.add("rows plausible", *indexes.plausible_rows(operations))
+    _check_final(operations, final, report)
+    return report
+
+
+def _receipts(operations: Sequence[Operation]) -> dict[str, int]:
+    """The versions of the items that acknowledged writes left, by their `op`."""
+    return {
+        o.op: o.version
+        for o in operations
+        if o.outcome == "ok" and o.version and o.op is not None and o.kind not in DELETES
+    }
+
+
+def _acknowledged(operations: Sequence[Operation]) -> dict[Key, dict[int, str | None]]:
+    found: dict[Key, dict[int, str | None]] = defaultdict(dict)
+    for o in operations:
+        if o.outcome == "ok" and o.version:
+            found[o.key][o.version] = None if o.kind in DELETES else o.op
+    return found
+
+
+def _check_refused(
+    operations: Sequence[Operation], found: streams.Found, final: Final, report: Report
+) -> None:
+    """Nothing of a refused write is anywhere."""
+    there = {item.op for _, item in final.table.values()}
+    refused = [o for o in operations if o.outcome == "refused" and o.op is not None]
+    report.add(
+        "refused absent",
+        len(refused),
+        [
+            f"{o.kind} {o.op} of {o.key} was refused ({o.result}), and happened"
+            for o in refused
+            if o.op in found.versions or o.op in there
+        ],
+    )
+
+
+def _check_orders(
+    operations: Sequence[Operation],
+    versions: Mapping[str, int],
+    timelines: Mapping[Key, Timeline],
+    wiped_at: int,
+    report: Report,
+) -> None:
+    by_key: dict[Key, list[Operation]] = defaultdict(list)
+    sorts: dict[str, set[Key]] = defaultdict(set)
+    for operation in operations:
+        if not operation.kind.startswith("query"):
+            by_key[operation.key].append(operation)
+            sorts[operation.key[0]].add(operation.key)
+    for read in reads_of_queries(operations, sorts):
+        by_key[read.key].append(read)
+    horizon = min(
+        (o.start for o in operations if o.kind == "get" and (o.argument or {}).get("final")),
+        default=None,
+    )
+    violations = []
+    for key, mine in sorted(by_key.items()):
+        givers = {o.version: o.op for o in mine if o.version and o.outcome == "ok"}
+        steps = steps_of(mine, givers, versions, horizon, wiped_at)
+        verdict = linearizability.check(steps, timelines.get(key))
+        report.checks["orders searched"] += verdict.steps
+        if not verdict.explained and verdict.decided:
+            violations.append(verdict.story)
+        elif not verdict.explained:
+            report.notes.append(f"not decided: {verdict.story}")
+    report.add("linearizable", sum(map(len, by_key.values())), violations)
+
+
+def _check_final(operations: Sequence[Operation], final: Final, report: Report) -> None:
+    """The end: reads are the table, indexes follow from it, nothing was put aside."""
+    reads = [o for o in operations if o.kind == "get" and (o.argument or {}).get("final")]
+    wrong = []
+    for read in reads:
+        there = final.table.get(read.key, (0, None))[1]
+        if state_of(read.result["item"]) != there:
+            wrong.append(f"{read.key}: the last read saw {read.result['item']}; it is {there}")
+    report.add("last reads", len(reads), wrong)
+    report.add("local index", len(final.table), final.local)
+    report.add("dead letters", 1, final.letters)
+    for name, index in INDEXES.items():
+        for rows in (final.rows, final.read):
+            if name in rows:
+                problems = indexes.differences(index, final.table, rows[name])
+                report.add("index equals table", len(rows[name]), problems)
+
+
+def final_of(config: ClusterConfig) -> Final:
+    """Read what is there, by SQL of its own and by the reader."""
+    with Cluster(config) as cluster:
+        table = cluster.table(TABLE)
+        items = items_of(cluster, table)
+        final = Final(local=damaged_local_indexes(cluster, table, items))
+        for version, item in items.values():
+            state = streams.item_of(item)
+            assert state is not None
+            final.table[streams.key_of(item)] = (version, state)
+        for name in INDEXES:
+            final.rows[name] = _rows_by_sql(cluster, sql.index_table(table.index(name)))
+            final.read[name] = _rows_by_reader(cluster, INDEXES[name], final.table)
+    final.letters = [
+        f"{letter.kind} {letter.letter_id}: {letter.reason}"
+        for letter in read_letters(config.kafka)
+    ]
+    return final
+
+
+def _rows_by_sql(cluster: Cluster, physical: str) -> list[tuple[Key, int | None, State]]:
+    found: list[tuple[Key, int | None, State]] = []
+    for shard in cluster.shards.values():
+        for version, data in shard.run((f"SELECT version, item FROM {physical}", ()))[0].rows:
+            item = load_item(data)
+            state = streams.item_of(item)
+            assert state is not None
+            found.append((streams.key_of(item), version, state))
+    return found
+
+
+def _rows_by_reader(
+    cluster: Cluster, index: IndexDefinition, table: Mapping[Key, tuple[int, State]]
+) -> list[tuple[Key, int | None, State]]:
+    """By a query for each value of the hash key that the table has."""
+    reader = Reader(cluster)
+    values: set[Any] = {getattr(item, index.hash_key) for _, item in table.values()} - {None}
+    found: list[tuple[Key, int | None, State]] = []
+    for value in sorted(values):
+        for row in reader.query_all(TABLE, value, index=index.name):
+            item = State(row["op"], *(_number(row.get(name)) for name in State._fields[1:]))
+            found.append(((row["h"], int(row["n"])), None, item))
+    return found
+
+
+def _number(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else int(value)
+
+
+def wait_until_quiet(config: ClusterConfig, seconds: float = 120.0) -> str:
+    """Wait until nothing waits any more: queued writes, outboxes, indexes.
+
+    Returns:
+        What still waits when the time is over; empty: nothing.
+    """
+    deadline = time.monotonic() + seconds
+    quiet = 0
+    with Cluster(config) as cluster:
+        while True:
+            now = lag(cluster)
+            unpublished = sum(shard.unpublished for shard in now.shards)
+            still = now.complete and not (now.events or unpublished or now.queued_writes)
+            quiet = quiet + 1 if still and now.queued_writes == 0 else 0
+            if quiet >= 2:  # a command that was taken in between has its events by now
+                return ""
+            if time.monotonic() > deadline:
+                return str(now)
+            time.sleep(0.3)
+
+
+__all__ = [
+    "LOCAL_INDEX", "QUEUED", "Final", "Report", "check_all", "check_recorded", "final_of",
+    "wait_until_quiet",
+]  # fmt: skip

@@ -1,0 +1,256 @@
+"""The faults: what each does to a cluster, and how it is healed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from mynamo.crash_points import VARIABLE
+from mynamo.errors import LocalServerError, LogUnavailable
+from mynamo.local import ApacheKafka, LocalMySQL
+from mynamo.log import open_admin
+from tests.faults.cluster import FaultCluster, Member, send
+from tests.faults.proxy import FAIR, Weather
+
+CRASH_SECONDS = 20.0
+"""For which a process that was told to die at a point may take to get there."""
+_STARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a run's plan.
+
+    Attributes:
+        at: seconds after the beginning of the run.
+        kind: see `INJECTORS`.
+        target: a process, a server, or "process>server" for the link between them.
+        seconds: from the fault to its healing.
+        detail: what the kind needs to know besides: a crash point, a weather.
+    """
+
+    at: float
+    kind: str
+    target: str
+    seconds: float
+    detail: str = ""
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {self.target} {self.detail}".strip()
+        return f"{self.at:6.1f} s: {what}, {self.seconds:.1f} s"
+
+
+class Injector:
+    """Carries out faults and counts them.
+
+    Args:
+        cluster: to harm.
+        heal: when it is set, every fault heals at once.
+        start: starts a process again; a client's successor takes its name. Takes the name
+            and environment variables.
+
+    Attributes:
+        done: how often each kind was injected.
+        notes: what went otherwise than meant, for people.
+    """
+
+    def __init__(
+        self,
+        cluster: FaultCluster,
+        heal: threading.Event,
+        start: Callable[[str, dict[str, str]], None],
+    ) -> None:
+        self._cluster = cluster
+        self._heal = heal
+        self._start_member = start
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.done: Counter[str] = Counter()
+        self.notes: list[str] = []
+
+    def carry_out(self, fault: Fault) -> None:
+        """Inject a fault, wait, and heal it."""
+        injure: Callable[[Fault], AbstractContextManager[bool]] = {
+            "kill": self._kill,
+            "stop": self._stop,
+            "freeze": self._freeze,
+            "crash": self._crash,
+            "link": self._link,
+            "wipe": self._wipe,
+            "topic": self._topic,
+            "disk": self._disk,
+        }[fault.kind]
+        with self._locks[_place(fault.target)], injure(fault) as happened:
+            if happened:
+                self.done[name_of(fault)] += 1
+                self._heal.wait(fault.seconds)
+
+    @contextmanager
+    def _kill(self, fault: Fault) -> Iterator[bool]:
+        """End a process or a server with SIGKILL, and start it again."""
+        target = self._target(fault.target)
+        target.kill()
+        yield True
+        self._revive(fault.target)
+
+    @contextmanager
+    def _stop(self, fault: Fault) -> Iterator[bool]:
+        """End a process in good order, as an upgrade does, and start it again."""
+        self._target(fault.target).stop()
+        yield True
+        self._revive(fault.target)
+
+    @contextmanager
+    def _freeze(self, fault: Fault) -> Iterator[bool]:
+        """SIGSTOP, and SIGCONT later: it takes up its work as if no time had passed."""
+        pid = self._target(fault.target).pid
+        send(pid, signal.SIGSTOP)
+        yield True
+        send(pid, signal.SIGCONT)
+
+    @contextmanager
+    def _crash(self, fault: Fault) -> Iterator[bool]:
+        """Start a process anew so that it dies at a labelled point, and then as it was."""
+        self._cluster.members[fault.target].kill()
+        self._start_member(fault.target, {VARIABLE: fault.detail})
+        member = self._cluster.members[fault.target]
+        member.up = False  # it is meant to die
+        deadline = time.monotonic() + CRASH_SECONDS
+        while member.running and time.monotonic() < deadline and not self._heal.is_set():
+            time.sleep(0.02)
+        died = not member.running
+        if not died:
+            self.notes.append(f"{fault.target} did not get to {fault.detail} in time")
+        member.kill()
+        yield died
+        self._revive(fault.target)
+
+    @contextmanager
+    def _link(self, fault: Fault) -> Iterator[bool]:
+        """Bad weather on one link, or on all of a process or a server."""
+        weather, drop = weather_of(fault.detail)
+        one, _, other = fault.target.partition(">")
+        links = [
+            link
+            for (zone, server), link in self._cluster.links.items()
+            if one in (zone, "*") and other in (server, "*")
+        ]
+        for link in links:
+            link.set(weather)
+        yield True
+        for link in links:
+            link.set(FAIR, drop=drop)
+
+    @contextmanager
+    def _wipe(self, fault: Fault) -> Iterator[bool]:
+        """Every broker dies and loses its disk: topics, groups and offsets are gone."""
+        for broker in self._cluster.brokers.values():
+            broker.kill()
+        self._cluster.wipe_brokers()
+        yield True
+        for name in self._cluster.brokers:
+            self._revive(name)
+
+    @contextmanager
+    def _topic(self, fault: Fault) -> Iterator[bool]:
+        """Delete the topic of changes; the workers make it anew."""
+        config = self._cluster.config.kafka
+        try:
+            admin = open_admin(config)
+            try:
+                admin.delete_topics([config.changes_topic])
+            finally:
+                admin.close()
+        except (KafkaError, LogUnavailable) as failure:
+            self.notes.append(f"the topic was not deleted: {type(failure).__name__}")
+            yield False
+            return
+        yield True
+
+    @contextmanager
+    def _disk(self, fault: Fault) -> Iterator[bool]:
+        """Fill up a shard's disk."""
+        disk = self._cluster.disk
+        if disk is None:
+            yield False
+            return
+        filler = disk / "filler"
+        _fill(filler)
+        try:
+            yield True
+        finally:
+            filler.unlink(missing_ok=True)
+        self._revive(fault.target)  # MySQL ends itself when it cannot write its binary log
+
+    def _target(self, name: str) -> Member | LocalMySQL | ApacheKafka:
+        return self._cluster.members.get(name) or self._cluster.servers[name]
+
+    def _revive(self, name: str) -> None:
+        if name in self._cluster.members:
+            self._start_member(name, {})
+        elif name in self._cluster.brokers:
+            self._start(self._cluster.start_brokers)
+        else:
+            self._start(self._cluster.shards[name].start)
+
+    def _start(self, start: Callable[[], object]) -> None:
+        """Start a server; crowded machines need more than one attempt now and then."""
+        for attempt in range(_STARTS):
+            try:
+                start()
+                return
+            except LocalServerError as failure:
+                self.notes.append(f"a server did not start: {failure}")
+                if attempt == _STARTS - 1:
+                    raise
+
+
+def name_of(fault: Fault) -> str:
+    """What a fault counts as in the report."""
+    role = fault.target.partition("-")[0].partition(">")[0]
+    if fault.kind == "crash":
+        return f"kill -9 at {fault.detail.partition(':')[0]}"
+    if fault.kind == "link":
+        return f"link: {fault.detail.partition(':')[0]}"
+    return {
+        "kill": f"kill -9 {role}",
+        "stop": f"stop {role}",
+        "freeze": f"freeze {role}",
+        "wipe": "broker's disk wiped",
+        "topic": "topic deleted",
+        "disk": "disk full",
+    }[fault.kind]
+
+
+def weather_of(detail: str) -> tuple[Weather, bool]:
+    """The weather that a fault's detail means, and whether its end drops what was held."""
+    kind, _, value = detail.partition(":")
+    if kind == "cut":
+        return Weather(refused=True), True
+    if kind == "delay":
+        return Weather(delay=float(value) / 1000), False
+    if kind == "throttle":
+        return Weather(rate=int(value) * 1024), False
+    held = {"requests": ("requests",), "answers": ("answers",), "both": ("requests", "answers")}
+    return Weather(held=frozenset(held[value])), kind == "half-open"  # type: ignore[arg-type]
+
+
+def _fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            pass
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 12)):
+            pass
+
+
+def _place(target: str) -> str:
+    """What is harmed by one fault at a time: brokers count as one."""
+    return "brokers" if target.startswith("broker") else target

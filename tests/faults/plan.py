@@ -1,0 +1,154 @@
+"""The faults of a run, drawn from a seed: what happens when, to whom, for how long."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mynamo.crash_points import LABELS
+from tests.faults.cluster import SESSION_SECONDS
+from tests.faults.faults import Fault
+
+AT_ONCE = 3
+"""Faults that are under way at the same time, at the most."""
+_GAP = (0.3, 4.0)
+"""Seconds from one fault to the next."""
+_RECOVERY = 6.0
+"""Seconds that a process or server is left alone after a fault."""
+_LONG = (SESSION_SECONDS + 1, SESSION_SECONDS + 7)
+"""Longer than a session in Kafka and a lease: whoever wakes up then has been replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who may be harmed."""
+
+    workers: Sequence[str]
+    clients: Sequence[str]
+    shards: Sequence[str]
+    brokers: Sequence[str]
+    disk: bool = True
+
+    @property
+    def zones(self) -> list[str]:
+        """Whose links may be harmed."""
+        return [*self.workers, "gateway", "clients"]
+
+
+def draw(seed: int, seconds: float, cast: Cast) -> list[Fault]:
+    """Draw the faults of a run.
+
+    They come from a deck that holds every kind, so that a short run has them all too.
+    """
+    choice = random.Random(seed)
+    deck = _forever(choice, _deck(cast))
+    labels = _forever(choice, LABELS)
+    faults: list[Fault] = []
+    put_off: list[Card] = []
+    now = 1.0
+    while now < seconds:
+        for card in [*put_off, next(deck)]:
+            fault = card(choice, now, labels)
+            if _fits(fault, faults):
+                faults.append(fault)
+                put_off = [other for other in put_off if other is not card]
+                break
+            if card not in put_off:
+                put_off.append(card)
+        now += choice.uniform(*_GAP)
+    return faults
+
+
+Drawn = TypeVar("Drawn")
+Card = Callable[[random.Random, float, Iterator[str]], Fault]
+
+
+def _deck(cast: Cast) -> list[Card]:
+    workers, shards, brokers = cast.workers, cast.shards, cast.brokers
+    short, long = (0.0, 4.0), _LONG
+    cards = [
+        *[_simple("kill", workers, short)] * 2,
+        _simple("kill", ["gateway"], short),
+        *[_simple("kill", shards, short)] * 2,
+        _simple("kill", brokers, short),
+        _simple("stop", [*workers, "gateway"], short),
+        *[_simple("freeze", workers, long)] * 3,
+        _simple("freeze", ["gateway"], long),
+        _simple("freeze", shards, (1.0, 8.0)),
+        _simple("freeze", brokers, (1.0, 10.0)),
+        *[_crash(cast)] * 6,
+        *[_weather(cast, "cut", (0.1, 5.0))] * 2,
+        _weather(cast, "delay", (3.0, 8.0)),
+        _weather(cast, "throttle", (3.0, 8.0)),
+        *[_weather(cast, "late", (2.0, 12.0))] * 3,
+        *[_weather(cast, "half-open", (2.0, 12.0))] * 2,
+        _simple("topic", ["changes"], (0.0, 0.0)),
+        _simple("wipe", ["brokers"], (0.0, 3.0)),
+    ]
+    if cast.clients:
+        cards += [
+            _simple("kill", cast.clients, (0.0, 0.0)),
+            _simple("freeze", cast.clients, (1.0, 12.0)),
+        ]
+    if cast.disk:
+        cards.append(_simple("disk", shards[-1:], (1.0, 5.0)))
+    return cards
+
+
+def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> Card:
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        return Fault(now, kind, choice.choice(targets), choice.uniform(*seconds))
+
+    return card
+
+
+def _crash(cast: Cast) -> Card:
+    def card(choice: random.Random, now: float, labels: Iterator[str]) -> Fault:
+        label = next(labels)
+        part = label.partition(".")[0]
+        role = "indexer" if part in ("indexer", "apply") else "writer"
+        targets = [name for name in cast.workers if name.startswith(role)]
+        if part == "writer":  # whoever writes is a writer
+            targets += ["gateway", *cast.clients]
+        times = choice.randint(1, 4)
+        return Fault(now, "crash", choice.choice(targets), choice.uniform(0, 3), f"{label}:{times}")
+
+    return card
+
+
+def _weather(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
+    values: dict[str, Callable[[random.Random], str]] = {
+        "cut": lambda choice: "",
+        "delay": lambda choice: f":{choice.randint(10, 200)}",
+        "throttle": lambda choice: f":{choice.randint(20, 200)}",
+        "late": lambda choice: ":" + choice.choice(("requests", "answers", "both")),
+        "half-open": lambda choice: ":" + choice.choice(("requests", "answers", "both")),
+    }
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        zone, server = choice.choice(cast.zones), choice.choice([*cast.shards, *cast.brokers])
+        where = choice.choice((f"{zone}>{server}", f"{zone}>{server}", f"{zone}>*", f"*>{server}"))
+        return Fault(now, "link", where, choice.uniform(*seconds), kind + values[kind](choice))
+
+    return card
+
+
+def _forever(choice: random.Random, cards: Sequence[Drawn]) -> Iterator[Drawn]:
+    while True:
+        yield from choice.sample(cards, len(cards))
+
+
+def _fits(fault: Fault, before: Sequence[Fault]) -> bool:
+    """Whether a fault leaves those alone that still suffer from another one."""
+    under_way = [f for f in before if f.at + f.seconds + _RECOVERY > fault.at]
+    if sum(f.at + f.seconds > fault.at for f in under_way) >= AT_ONCE:
+        return False
+    return not any(_same(fault.target, other.target) for other in under_way)
+
+
+def _same(one: str, other: str) -> bool:
+    if "broker" in one and "broker" in other and ">" not in one + other:
+        return "brokers" in (one, other) or one == other
+    return one == other

@@ -1,0 +1,266 @@
+"""A run of the harness: load, faults, healing, and whether everything is as promised.
+
+    python -m tests.faults.run --seed 7 --minutes 5 --engine mariadb
+
+Ends with status 1 if a violation was found. With `--without MECHANISM` it is a negative
+control: then it must find one, and the status is the other way round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mynamo.errors import MynamoError
+from mynamo.local import EngineKind
+from mynamo.operations import lag
+from mynamo.operations.verify import verify
+from mynamo.shards.cluster import Cluster
+from tests.faults import history, workload
+from tests.faults.checking import check_all
+from tests.faults.cluster import FaultCluster
+from tests.faults.faults import Fault, Injector
+from tests.faults.model import WRITES
+from tests.faults.plan import Cast, draw
+from tests.faults.proxy import FAIR
+from tests.faults.report import Outcome
+from tests.faults.sabotage import MECHANISMS, launcher
+
+MODES = ("library", "library", "gateway", "queue")
+FIRST_SECONDS = 90.0
+"""Within which every client must have written something, before anything is harmed."""
+AGAIN_SECONDS = 60.0
+"""Within which every client must write again, once everything is healed."""
+QUIET_SECONDS = 180.0
+"""Within which nothing may be under way any more, once the clients have stopped."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is to be.
+
+    Attributes:
+        without: the mechanism that is taken out; None: none.
+        folder: of everything; deleted after a run without findings.
+    """
+
+    seed: int
+    seconds: float
+    engine: EngineKind
+    brokers: int = 1
+    without: str | None = None
+    folder: Path | None = None
+    say: Callable[[str], None] = lambda line: None
+
+
+def run(settings: Settings) -> Outcome:
+    """Run the harness once."""
+    folder = settings.folder or Path(tempfile.mkdtemp(prefix="mynamo-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    mechanism = MECHANISMS[settings.without] if settings.without else None
+    outcome = Outcome(folder=folder)
+    with FaultCluster(
+        folder,
+        settings.engine,
+        brokers=settings.brokers,
+        mysql_options=mechanism.mysql_options if mechanism else (),
+        launcher=launcher(settings.without),
+    ) as cluster:
+        _Run(settings, cluster, outcome).go()
+    if not outcome.violations:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+class _Run:
+    def __init__(self, settings: Settings, cluster: FaultCluster, outcome: Outcome) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._outcome = outcome
+        self._clients = {f"client-{n}": mode for n, mode in enumerate(MODES, 1)}
+        self._numbers = iter(range(1, 1_000_000))
+        self._histories: list[Path] = []
+        self._newest: dict[str, Path] = {}
+        self._heal = threading.Event()
+        self._injector = Injector(cluster, self._heal, self._start)
+        self._began = 0.0
+
+    def go(self) -> None:
+        """The whole run."""
+        self._say(f"{self._cluster.engine.title}, {self._settings.brokers} broker(s)")
+        workload.ensure_table(self._cluster.config)
+        self._cluster.start_workers()
+        for name in self._clients:
+            self._start(name, {})
+        self._await_writes(FIRST_SECONDS, "before anything was harmed")
+        self._harm()
+        self._heal_all()
+        self._await_writes(AGAIN_SECONDS, "after everything was healed")
+        for name in self._clients:
+            self._cluster.members[name].stop()
+        self._say("the clients have stopped")
+        with Cluster(self._cluster.config) as cluster:
+            self._await_quiet(cluster)
+            self._check(cluster)
+
+    def _start(self, name: str, env: dict[str, str]) -> None:
+        """Start a process (again); a client's successor has a number and a history of its own."""
+        mode = self._clients.get(name)
+        if mode is None:
+            self._cluster.members[name].start(env)
+            return
+        number = next(self._numbers)
+        path = self._cluster.folder / f"history-{number}.jsonl"
+        self._histories.append(path)
+        self._newest[name] = path
+        arguments = [
+            "--history", str(path), "--client", str(number),
+            "--seed", str(self._settings.seed * 1000 + number), "--mode", mode,
+        ]  # fmt: skip
+        if mode == "gateway":
+            arguments += ["--endpoint", self._cluster.endpoint]
+        self._cluster.add(name, "clients", "tests.faults.workload", *arguments, env=env)
+
+    def _harm(self) -> None:
+        """Carry out the plan, and notice who ends without having been told to."""
+        cluster, seconds = self._cluster, self._settings.seconds
+        cast = Cast(
+            workers=[n for n in cluster.members if n.startswith(("writer", "indexer"))],
+            clients=list(self._clients),
+            shards=list(cluster.shards),
+            brokers=list(cluster.brokers),
+            disk=cluster.disk is not None,
+        )
+        plan = draw(self._settings.seed, seconds, cast)
+        self._began = time.monotonic()
+        threads = []
+        for fault in [*plan, None]:
+            self._watch_until(fault.at if fault else seconds)
+            if fault:
+                self._say(str(fault))
+                threads.append(threading.Thread(target=self._carry_out, args=(fault,)))
+                threads[-1].start()
+        self._heal.set()
+        for thread in threads:
+            thread.join()
+
+    def _carry_out(self, fault: Fault) -> None:
+        try:
+            self._injector.carry_out(fault)
+        except Exception as failure:
+            self._outcome.notes.append(f"{fault}: not carried out to its end: {failure!r}")
+
+    def _watch_until(self, at: float) -> None:
+        while (left := self._began + at - time.monotonic()) > 0:
+            self._look_for_the_dead()
+            time.sleep(min(0.5, left))
+
+    def _look_for_the_dead(self) -> None:
+        for name, member in list(self._cluster.members.items()):
+            if member.up and not member.running:
+                member.up = False
+                self._outcome.violations.append(f"{name} ended by itself: {member.log}")
+                self._start(name, {})
+
+    def _heal_all(self) -> None:
+        self._say("healing")
+        for link in self._cluster.links.values():
+            link.set(FAIR)
+        self._cluster.start_servers()
+        for name, member in list(self._cluster.members.items()):
+            if not member.running:
+                self._start(name, {})
+
+    def _await_writes(self, seconds: float, when: str) -> None:
+        """Wait until every client has been told of a write from now on."""
+        now = time.monotonic_ns()
+        missing = set(self._clients)
+        deadline = time.monotonic() + seconds
+        while missing and time.monotonic() < deadline:
+            self._look_for_the_dead()
+            time.sleep(0.5)
+            missing = {n for n in missing if not self._has_written(n, now)}
+        self._outcome.checks["clients go on"] += len(self._clients)
+        self._outcome.violations += [
+            f"{name} ({self._clients[name]}) had nothing acknowledged for {seconds:g} s {when}"
+            for name in sorted(missing)
+        ]
+
+    def _has_written(self, name: str, since: int) -> bool:
+        path = self._newest[name]
+        return path.exists() and any(
+            operation.outcome == "ok" and operation.kind in WRITES and operation.start > since
+            for operation in history.load([path])
+        )
+
+    def _await_quiet(self, cluster: Cluster) -> None:
+        deadline = time.monotonic() + QUIET_SECONDS
+        while True:
+            try:
+                report = lag(cluster)
+                waiting = report.events + sum(s.unpublished for s in report.shards)
+                if report.complete and not waiting and report.queued_writes == 0:
+                    break
+                said = str(report)
+            except MynamoError as failure:
+                said = str(failure)
+            if time.monotonic() > deadline:
+                self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {said}")
+                break
+            self._look_for_the_dead()
+            time.sleep(0.5)
+        self._outcome.checks["nothing is under way in the end"] += 1
+        self._say("nothing is under way")
+
+    def _check(self, cluster: Cluster) -> None:
+        outcome = self._outcome
+        operations = history.load(path for path in self._histories if path.exists())
+        outcome.operations.update((o.kind, o.outcome) for o in operations)
+        report = check_all(self._histories, self._cluster.config)
+        outcome.checks.update(report.checks)
+        outcome.violations += report.violations
+        for table in cluster.refresh().tables.values():
+            verdict = verify(cluster, table.name)
+            outcome.checks["mynamo verify, rows"] += sum(i.rows for i in verdict.indexes)
+            if not verdict.ok:
+                outcome.violations.append(f"mynamo verify: {verdict}")
+        outcome.faults, outcome.notes = self._injector.done, outcome.notes + self._injector.notes
+
+    def _say(self, line: str) -> None:
+        self._settings.say(line)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.run")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--engine", choices=["mysql", "mariadb"], default="mysql")
+    parser.add_argument("--brokers", type=int, default=1)
+    parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args(arguments)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {line}\n")
+
+    outcome = run(
+        Settings(
+            given.seed, given.minutes * 60, given.engine, given.brokers, given.without,
+            given.folder, say,
+        )
+    )  # fmt: skip
+    sys.stdout.write(outcome.text())
+    return int(bool(outcome.violations) != bool(given.without))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,328 @@
+"""A client process: threads that write and read, and write down what they did and saw.
+
+    python -m tests.faults.workload --config CONFIG.toml --history FILE --client 3 --seed 1
+
+It runs until SIGTERM or for `--seconds`. Its mode says how it reaches the cluster: `library`
+(Producer and Reader), `gateway` (HTTP), `queue` (writes through Kafka, reads by the library).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import mynamo.errors
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import TableSchema
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.definitions import create_table
+from tests.faults.access import Answer, Failure, GatewayAccess, LibraryAccess, failure_of
+from tests.faults.history import Key, Operation, Recorder
+from tests.faults.model import INDEXES, PUTS, SCHEMA, TABLE
+
+MODES = ("library", "gateway", "queue")
+HOT_KEYS: tuple[Key, ...] = tuple((f"hot-{h}", n) for h in range(2) for n in range(3))
+COLD_HASHES = 100
+COLD_SORTS = 2
+HOT = 0.35
+"""Share of the operations that go to the hot keys."""
+STATUSES = ("new", "open", "done", "void")
+GRADES = 6
+_ENDING = 20.0
+"""Seconds that operations under way at the end have; those that take longer stay open."""
+
+BY_LIBRARY = {
+    "put": 16, "put_if_absent": 8, "put_if_version": 12, "update_add": 18, "update_set": 12,
+    "delete": 8, "get": 12, "query_index": 10, "query_local": 4,
+}  # fmt: skip
+BY_GATEWAY = {
+    "put_if_op" if kind == "put_if_version" else kind: share for kind, share in BY_LIBRARY.items()
+}
+BY_QUEUE = {
+    "queued_put": 25, "queued_add": 40, "queued_delete": 4, "get": 20, "query_index": 8,
+    "query_local": 3,
+}  # fmt: skip
+"""How often each kind of operation is drawn."""
+
+
+class Access(Protocol):
+    """A way to the cluster, for one thread. Every method may raise anything."""
+
+    def write(self, kind: str, key: Key, argument: dict[str, Any], twice: bool) -> Answer:
+        """Write."""
+
+    def get(self, key: Key) -> Answer:
+        """Read consistently."""
+
+    def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
+        """All rows of a value of a global index."""
+
+    def query_local(self, hash_value: str) -> Answer:
+        """All rows of the local index."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+@dataclass
+class Known:
+    """The last acknowledged write of an item, as one process knows it."""
+
+    op: str
+    version: int
+    token: str
+    items: list[dict[str, Any]]
+    """As it left the item, and as it found it, where known."""
+
+
+class Worker:
+    """One thread's operations.
+
+    Args:
+        client: number of this thread.
+        access: made when needed, and anew after a failure that says so.
+        known: shared by the process's threads.
+        pause: seconds between operations, on average.
+    """
+
+    def __init__(
+        self,
+        client: int,
+        recorder: Recorder,
+        opening: Callable[[], Access],
+        mix: dict[str, int],
+        known: dict[Key, Known],
+        pause: float,
+        seed: int,
+    ) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._opening = opening
+        self._access: Access | None = None
+        self._mix = mix
+        self._known = known
+        self._pause = pause
+        self._choice = random.Random(seed * 10_007 + client)
+        self._run = f"{time.monotonic_ns() // 1_000_000:x}"
+        self._count = 0
+        self._kinds = list(mix)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop."""
+        while not stop.is_set():
+            self.step()
+            stop.wait(self._choice.expovariate(1.0) * self._pause)
+        if self._access is not None:
+            self._access.close()
+
+    def step(self) -> None:
+        """One operation."""
+        kind = self._choice.choices(self._kinds, list(self._mix.values()))[0]
+        key = self._key()
+        if kind == "query_index":
+            self._query_index(key)
+        elif kind == "query_local":
+            self._do(kind, (key[0], 0), {}, lambda access: access.query_local(key[0]))
+        elif kind == "get":
+            self._do(kind, key, {}, lambda access: access.get(key))
+        else:
+            self._write(kind, key)
+
+    def _key(self) -> Key:
+        if self._choice.random() < HOT:
+            return self._choice.choice(HOT_KEYS)
+        number = self._choice.randrange(COLD_HASHES)
+        return f"cold-{number}", self._choice.randrange(COLD_SORTS)
+
+    def _write(self, kind: str, key: Key) -> None:
+        self._count += 1
+        argument: dict[str, Any] = {"op": f"{self._client}.{self._run}-{self._count}"}
+        if kind in ("put_if_version", "put_if_op"):
+            known = self._known.get(key)
+            if known is None:
+                kind = "put"
+            else:
+                argument["expected"] = known.op if kind == "put_if_op" else known.version
+        if kind in PUTS:
+            argument |= {"counter": self._choice.choice((0, 0, 100)), **self._index_values()}
+        elif kind == "update_set":
+            argument |= self._index_values()
+        elif kind in ("update_add", "queued_add"):
+            argument["add"] = self._choice.randint(1, 9)
+        twice = kind.startswith("queued") and self._choice.random() < 0.1
+        answer = self._do(
+            kind, key, argument, lambda access: access.write(kind, key, argument, twice)
+        )
+        if answer is not None and answer.version and answer.token:
+            items = [argument, answer.result.get("new"), answer.result.get("old")]
+            self._known[key] = Known(
+                argument["op"], answer.version, answer.token, [item for item in items if item]
+            )
+
+    def _index_values(self) -> dict[str, Any]:
+        return {
+            "status": self._choice.choice(STATUSES) if self._choice.random() < 0.9 else None,
+            "grade": self._choice.randrange(GRADES) if self._choice.random() < 0.9 else None,
+        }
+
+    def _query_index(self, key: Key) -> None:
+        index = self._choice.choice(list(INDEXES.values()))
+        value: Any = self._choice.choice(STATUSES if index.hash_key == "status" else range(GRADES))
+        known = self._known.get(key)
+        after: list[Known] = []
+        if known is not None and self._choice.random() < 0.5:
+            found = self._choice.choice(known.items).get(index.hash_key)
+            if found is not None:
+                value, after = found, [known]
+        argument = {"index": index.name, "value": value, "after": [k.op for k in after]}
+        tokens = [k.token for k in after]
+        self._do(
+            "query_index", (str(value), 0), argument,
+            lambda access: access.query_index(index.name, value, tokens),
+        )  # fmt: skip
+
+    def _do(
+        self, kind: str, key: Key, argument: dict[str, Any], call: Callable[[Access], Answer]
+    ) -> Answer | None:
+        """Carry out and write down one operation; None if it did not succeed."""
+        try:
+            if self._access is None:
+                self._access = self._opening()
+        except mynamo.errors.Unavailable:
+            time.sleep(0.3)
+            return None
+        begun = self._recorder.begin(self._client, kind, TABLE, key, argument)
+        try:
+            answer = call(self._access)
+        except Exception as error:
+            failure: Failure = failure_of(error, kind)
+            begun.end(failure.outcome, failure.result)
+            if failure.reopen:
+                self._access.close()
+                self._access = None
+            return None
+        begun.end("ok", answer.result, answer.version)
+        return answer
+
+
+def ensure_table(config: ClusterConfig) -> None:
+    """Make the workload's table, unless it is there."""
+    with Cluster(config) as cluster:
+        try:
+            create_table(cluster, TableSchema.parse(SCHEMA))
+        except mynamo.errors.AlreadyExists:
+            pass
+
+
+def all_keys(operations: Sequence[Operation]) -> set[Key]:
+    """Every key that a write or a read of one item was for."""
+    return {o.key for o in operations if not o.kind.startswith("query")}
+
+
+def final_reads(config: ClusterConfig, history: Path, keys: set[Key], client: int = 0) -> None:
+    """Read every item once, and write it down as a client's history.
+
+    Call when nothing writes any more, and all queued writes have been applied.
+    """
+    with Cluster(config) as cluster, Recorder(history) as recorder:
+        access = LibraryAccess(cluster)
+        for key in sorted(keys):
+            begun = recorder.begin(client, "get", TABLE, key, {"final": True})
+            begun.end("ok", access.get(key).result)
+
+
+def run_clients(
+    config: ClusterConfig,
+    history: Path,
+    *,
+    client: int,
+    mode: str,
+    seed: int,
+    threads: int,
+    rate: float,
+    stop: threading.Event,
+    endpoint: str = "",
+) -> None:
+    """Work with several threads until told to stop.
+
+    Args:
+        client: number of this process; its threads get 100 numbers from 100 times that.
+        rate: operations per second of all threads together.
+        endpoint: of the gateway.
+    """
+    recorder = Recorder(history)
+    known: dict[Key, Known] = {}
+    cluster: Cluster | None = None
+    opening: Callable[[], Access]
+    if mode == "gateway":
+        opening = lambda: GatewayAccess(endpoint)  # noqa: E731
+    else:
+        cluster = _open(config, stop)
+        if cluster is None:
+            return
+        shared = LibraryAccess(cluster)
+        opening = lambda: shared  # noqa: E731
+    mix = {"library": BY_LIBRARY, "gateway": BY_GATEWAY, "queue": BY_QUEUE}[mode]
+    workers = [
+        Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed)
+        for n in range(threads)
+    ]
+    running = [threading.Thread(target=worker.run, args=(stop,), daemon=True) for worker in workers]
+    for thread in running:
+        thread.start()
+    stop.wait()
+    deadline = time.monotonic() + _ENDING
+    for thread in running:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if not any(thread.is_alive() for thread in running):
+        with recorder:
+            if cluster is not None:
+                shared.finish()
+                cluster.close()
+
+
+def _open(config: ClusterConfig, stop: threading.Event) -> Cluster | None:
+    while not stop.is_set():
+        try:
+            return Cluster(config)
+        except mynamo.errors.Unavailable:
+            stop.wait(0.3)
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--history", required=True, type=Path)
+    parser.add_argument("--client", required=True, type=int)
+    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--mode", default="library", choices=MODES)
+    parser.add_argument("--threads", default=4, type=int)
+    parser.add_argument("--rate", default=40.0, type=float)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--endpoint", default="")
+    given = parser.parse_args(arguments)
+    stop = threading.Event()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: stop.set())
+    if given.seconds is not None:
+        timer = threading.Timer(given.seconds, stop.set)
+        timer.daemon = True
+        timer.start()
+    run_clients(
+        ClusterConfig.load(given.config), given.history, client=given.client, mode=given.mode,
+        seed=given.seed, threads=given.threads, rate=given.rate, stop=stop,
+        endpoint=given.endpoint,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
