@@ -95,9 +95,12 @@ def main(names: list[str]) -> None:
     for (name, connections), rounds in found.items():
         rate, p50, p99, cpu, megabytes = map(statistics.median, zip(*rounds, strict=True))
         package, _ = SERVERS[name]
+        version = importlib.metadata.version(package)
+        title = name.replace(package, f"{package} {version}")
+        title += "" if package in name else f" ({package} {version})"
         print(
-            f"| {name} ({package} {importlib.metadata.version(package)}) | {connections} "
-            f"| {rate:,.0f} | {p50:.2f} | {p99:.2f} | {cpu:.0f} | {megabytes:.0f} |"
+            f"| {title} | {connections} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {cpu:.0f} "
+            f"| {megabytes:.0f} |"
         )
 
 

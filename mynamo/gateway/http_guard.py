@@ -1,8 +1,9 @@
 """What clients may cost: uvicorn's HTTP protocol with deadlines and bounds.
 
-uvicorn answers 400 to what is no HTTP, closes connections that rest after an answer, and
-waits with pipelined requests. It has no deadline for a request that begins and does not end
-or for an answer that is not taken, and no bound on heads, bodies and connections.
+uvicorn closes a connection that rests after an answer. It has no deadline for a request that
+begins and does not end or for an answer that is not taken, and no bound on the sizes of heads
+and bodies or on the numbers of connections and pipelined requests: these are here. What is
+refused here never reaches the application.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mynamo.gateway.http_budget import BodyBudget
+from mynamo.gateway.http_messages import head, refusal
 from mynamo.schemas.gateway import GatewayLimits
 
 LINGER_SECONDS = 2.0
@@ -68,10 +68,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def receiving(self) -> bool:
+        """See the class."""
         return self._part == "body"
 
     @property
     def waiting_since(self) -> float:
+        """See the class."""
         return math.inf if self._part is None and self._answer_is_due() else self._since
 
     # What asyncio calls.
@@ -80,12 +82,14 @@ class GuardedProtocol(HttpToolsProtocol):
         """A client has connected; with too many, the one that was waited for longest goes."""
         super().connection_made(transport)
         self._since = time.monotonic()
-        self.timeout_keep_alive_task = self._after(
+        self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
         if len(self.connections) > self._limits.connections:
             others = cast(set[GuardedProtocol], self.connections)
-            min(others, key=lambda one: one.waiting_since).transport.abort()
+            slowest = min(others, key=lambda one: one.waiting_since)
+            self.connections.discard(slowest)  # it counts no more, though it ends a moment later
+            slowest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; an answer that is still being worked on has no reader."""
@@ -126,7 +130,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client is slow to take its answer."""
         super().pause_writing()
-        self._untaken = self._after(self._limits.answer_seconds, self.transport.abort)
+        self._untaken = self.loop.call_later(self._limits.answer_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """It took most of it."""
@@ -193,13 +197,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._since = time.monotonic()
         super().on_response_complete()
         if self.transport.is_closing():
-            self._after(self._limits.answer_seconds, self.transport.abort)
+            self.loop.call_later(self._limits.answer_seconds, self.transport.abort)
 
     def shutdown(self) -> None:
         """End the connection, after the answer that is due."""
         super().shutdown()
         if self.transport.is_closing():
-            self._after(LINGER_SECONDS, self.transport.abort)  # over TLS closing takes two
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)  # over TLS closing takes two
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came for long."""
@@ -218,15 +222,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._enter(None)
         self._budget.release(self)
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
-        lines += [b"%s: %s" % header for header in self.server_state.default_headers]
-        lines += [b"content-length: 0", b"connection: close", b"\r\n"]
-        self.transport.write(b"\r\n".join(lines))
+        self.transport.write(refusal(status, self.server_state.default_headers))
         if self.transport.can_write_eof():
             self.transport.write_eof()  # the client can read it even if it still sends
         else:
             self.transport.close()
-        self._after(LINGER_SECONDS, self.transport.abort)
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _feed(self, data: bytes) -> None:
         """Have data parsed.
@@ -242,9 +243,9 @@ class GuardedProtocol(HttpToolsProtocol):
                 method = self.parser.get_method()
                 if method == b"CONNECT":
                     raise _Refused(400) from None
-                kept = [b"%s: %s\r\n" % one for one in self.headers if one[0] != b"upgrade"]
-                head = b"%s %s HTTP/1.1\r\n%s\r\n" % (method, self.url, b"".join(kept))
-                data = head + data[int(upgrade.args[0]) :]
+                kept = [header for header in self.headers if header[0] != b"upgrade"]
+                first_line = b"%s %s HTTP/1.1" % (method, self.url)
+                data = head(first_line, kept) + data[int(upgrade.args[0]) :]
                 self.parser = httptools.HttpRequestParser(self)
 
     def _enter(self, part: Literal["head", "body"] | None) -> None:
@@ -256,7 +257,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _set_deadline(self) -> None:
         limits = self._limits
         seconds = limits.header_seconds if self._part == "head" else limits.body_seconds
-        self._late = self._after(seconds, self._is_late)
+        self._late = self.loop.call_later(seconds, self._is_late)
 
     def _is_late(self) -> None:
         if self._earlier_answer_is_due():
@@ -275,6 +276,3 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_size += size
         if self._head_size > self._limits.header_bytes:
             raise _Refused(431)
-
-    def _after(self, seconds: float, end: Callable[[], None]) -> asyncio.TimerHandle:
-        return self.loop.call_later(seconds, end)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 
 @dataclass(slots=True)
@@ -36,3 +37,15 @@ class Response:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     last: bool = False
+
+
+def head(first_line: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of a request or an answer up to its body."""
+    lines = [first_line, *(b"%s: %s" % header for header in headers), b"\r\n"]
+    return b"\r\n".join(lines)
+
+
+def refusal(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of an answer that says no; the connection ends after it."""
+    first_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    return head(first_line, [*headers, (b"content-length", b"0"), (b"connection", b"close")])

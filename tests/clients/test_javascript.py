@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-import pytest
+from tests.clients.conftest import missing
 
 
 def test_the_document_client(node: Callable[..., str]) -> None:
@@ -15,5 +15,5 @@ def test_the_document_client(node: Callable[..., str]) -> None:
 def test_dynamodb_admin_in_a_browser(node: Callable[..., str]) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("Chromium is not installed; `apt-get install chromium` does it")
+        missing("Chromium is not installed; `apt-get install chromium` does it")
     assert node("admin.mjs", browser).splitlines()[-1] == "all of it works"

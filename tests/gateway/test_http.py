@@ -591,6 +591,20 @@ def test_with_too_many_clients_the_slowest_goes() -> None:
         assert slow[0].ended()
 
 
+def test_a_rush_of_clients_is_bounded() -> None:
+    def open_still(client: Wire) -> bool:
+        client.socket.settimeout(0.01)
+        try:
+            return not client.ended()
+        except TimeoutError:
+            return True
+
+    with stand_in(connections=5) as (_, url), ExitStack() as stack:
+        rush = [stack.enter_context(wire(url)) for _ in range(100)]
+        eventually(lambda: sum(map(open_still, rush)) <= 5)
+        assert ask(url, post(b"[1]")).body == b"[1]"
+
+
 def test_what_takes_too_long_when_the_server_stops_hears_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
