@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients check clean fetch engine clients lock
+.PHONY: help install demo test test-clients test-faults check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -22,7 +22,7 @@ apt = if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 
 	else echo "please install these system packages yourself: $(1)" >&2; false; fi
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(INSTALLED) ## make .venv with mynamo and all it needs, from requirements.lock
 
@@ -60,6 +60,14 @@ test: fetch clients ## run all tests, with real servers and real clients
 
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
+
+SEED ?= 1
+MINUTES ?= 2
+ENGINE ?= mysql
+BROKERS ?= 1
+
+test-faults: fetch ## run the fault harness: make test-faults SEED=7 MINUTES=10 ENGINE=mariadb BROKERS=3
+	@$(BIN)/python -m tests.faults.run --seed $(SEED) --minutes $(MINUTES) --engine $(ENGINE) --brokers $(BROKERS)
 
 check: install ## run the linters, the type checker and the unit tests
 	$(BIN)/ruff check .

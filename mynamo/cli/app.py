@@ -47,7 +47,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
-        "dlq": Entry("letters", "dlq", "Show and replay what could not be applied."),
+        "dlq": Entry("letters", "dlq", "Show, replay and discard what could not be applied."),
     },
 }
 """All commands, in the order of `mynamo --help`."""

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mynamo.cli.context import as_json, opened
+from mynamo.cli.effort import effort, lines_to, looking, progress_shown
 from mynamo.cli.output import console, print_grid, print_json, say
-from mynamo.operations.findings import IndexVerdict, Verdict
+from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import LagReport
 from mynamo.operations.lag import lag as lag_of
-from mynamo.operations.repair import RepairReport
+from mynamo.operations.repair import Action, RepairReport
 from mynamo.operations.repair import repair as repair_table
 from mynamo.operations.verify import verify as verify_table
 from mynamo.shards.cluster import Cluster
 
 DAMAGED, UNDECIDED = 1, 2
-
-waiting = click.option(
-    "--wait", type=click.FloatRange(0), default=30.0, show_default=True,
-    help="Seconds that the indexers may take to catch up.",
-)  # fmt: skip
 
 
 @click.command()
@@ -77,21 +72,39 @@ def _watch(cluster: Cluster, every: float, as_json: bool) -> None:
 
 @click.command()
 @click.argument("table")
-@waiting
-@as_json
-def verify(table: str, wait: float, as_json: bool) -> None:
+@effort
+def verify(
+    table: str,
+    wait: float,
+    parallel: int,
+    rate: float | None,
+    resume: Path | None,
+    log: Path | None,
+    as_json: bool,
+) -> None:
     """Prove that a table's indexes are what the table says: no row missing, stale or too much.
 
     Compares both ways, on all shards, beside live writes, and changes nothing. Ends with
     status 0 if everything is right, 1 if something is damaged (`mynamo repair` mends it),
-    2 if the indexers are too far behind to tell.
+    2 if the indexers are too far behind to tell, 3 if it could not look.
 
     \b
-    Example:
+    Examples:
       mynamo verify orders && echo clean
+      mynamo verify orders --parallel 4 --resume orders.state
+      mynamo verify orders --rate 20000 --log findings.jsonl
     """
-    with opened() as cluster, progress_bar(f"verifying {table}", as_json) as moved:
-        verdict = verify_table(cluster, table, wait=wait, on_progress=moved)
+    shown = progress_shown(f"verifying {table}")
+    with looking(resume), opened() as cluster, lines_to(log) as note, shown as moved:
+
+        def tell(findings: list[Finding]) -> None:
+            for finding in findings:
+                note(finding.as_json())
+
+        verdict = verify_table(
+            cluster, table, wait=wait, parallel=parallel, rate=rate, resume=resume,
+            on_progress=moved, on_findings=tell,
+        )  # fmt: skip
     if as_json:
         print_json(verdict_json(verdict))
     else:
@@ -103,21 +116,40 @@ def verify(table: str, wait: float, as_json: bool) -> None:
 @click.command()
 @click.argument("table")
 @click.option("--plan", is_flag=True, help="Only say what would be done.")
-@waiting
-@as_json
-def repair(table: str, plan: bool, wait: float, as_json: bool) -> None:
+@effort
+def repair(
+    table: str,
+    plan: bool,
+    wait: float,
+    parallel: int,
+    rate: float | None,
+    resume: Path | None,
+    log: Path | None,
+    as_json: bool,
+) -> None:
     """Mend what `mynamo verify` finds in a table's indexes, beside live writes.
 
-    Changes index rows only: the main table is right by definition. Ends with status 0 if
-    nothing is left to mend, 1 if something is, 2 if the indexers are too far behind to tell.
+    Changes index rows only: the main table is right by definition. Says of every finding what
+    it did. Ends with status 0 if nothing is left to mend, 1 if something is, 2 if the indexers
+    are too far behind to tell, 3 if it could not look.
 
     \b
     Examples:
       mynamo repair orders --plan
-      mynamo repair orders
+      mynamo repair orders --log repairs.jsonl
     """
-    with opened() as cluster, progress_bar(f"examining {table}", as_json) as moved:
-        report = repair_table(cluster, table, dry_run=plan, wait=wait, on_progress=moved)
+    shown = progress_shown(f"examining {table}")
+    with looking(resume), opened() as cluster, lines_to(log) as note, shown as moved:
+
+        def tell(action: Action) -> None:
+            note(action.as_json())
+            if not as_json:
+                say(str(action))
+
+        report = repair_table(
+            cluster, table, dry_run=plan, wait=wait, parallel=parallel, rate=rate,
+            resume=resume, on_progress=moved, on_action=tell,
+        )  # fmt: skip
     if as_json:
         print_json(_repair_json(report))
     else:
@@ -125,20 +157,6 @@ def repair(table: str, plan: bool, wait: float, as_json: bool) -> None:
     if not report.ok:
         left = report.verdict.findings - report.mended - report.waiting
         raise SystemExit(DAMAGED if left > 0 or report.verdict.unreadable else UNDECIDED)
-
-
-@contextmanager
-def progress_bar(what: str, hidden: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show a bar on stderr, if that is a terminal; yields what moves it, 0 to 1."""
-    screen = console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(), console=screen, disable=hidden or not screen.is_terminal,
-        transient=True,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -209,8 +227,6 @@ def _print_repair(report: RepairReport) -> None:
     if report.dry_run:
         click.echo(f"plan: {report.verdict.findings:,} index rows would be mended")
         return
-    for example in report.examples:
-        say(example)
     click.echo(f"mended {report.mended:,} of {report.verdict.findings:,} wrong index rows")
     if report.waiting:
         click.echo(f"{report.waiting:,} wait for the indexers: run `mynamo writer` and `indexer`")
@@ -236,11 +252,11 @@ def _repair_json(report: RepairReport) -> dict[str, Any]:
 
 def _print_lag(report: LagReport) -> None:
     print_grid(
-        ["shard", "outbox rows", "unpublished", "unapplied", "behind", "relay"],
-        [(s.shard, f"{s.rows:,}", f"{s.unpublished:,}", f"{s.unapplied:,}",
-          f"{s.unapplied_seconds:.1f} s",
+        ["shard", "outbox rows", "bytes", "oldest", "unpublished", "unapplied", "behind", "relay"],
+        [(s.shard, f"{s.rows:,}", f"{s.payload_bytes:,}", f"{s.oldest_seconds:.0f} s",
+          f"{s.unpublished:,}", f"{s.unapplied:,}", f"{s.unapplied_seconds:.1f} s",
           s.relay if s.relay_alive else "none: run `mynamo writer`") for s in report.shards],
-        right=["outbox rows", "unpublished", "unapplied", "behind"],
+        right=["outbox rows", "bytes", "oldest", "unpublished", "unapplied", "behind"],
     )  # fmt: skip
     if report.indexes:
         print_grid(
@@ -249,6 +265,10 @@ def _print_lag(report: LagReport) -> None:
              for i in report.indexes],
             right=["from shard", "events", "behind"],
         )  # fmt: skip
+    if report.indexer_missing:
+        click.echo("no indexer is at work: run `mynamo indexer`")
+    elif report.indexers is not None:
+        click.echo(f"indexers at work: {report.indexers}")
     if report.queued_writes is not None:
         click.echo(f"queued writes that wait: {report.queued_writes:,}")
     for note in report.notes:
@@ -256,4 +276,9 @@ def _print_lag(report: LagReport) -> None:
 
 
 def _lag_json(report: LagReport) -> dict[str, Any]:
-    return {**asdict(report), "seconds": report.seconds, "events": report.events}
+    return {
+        **asdict(report),
+        "seconds": report.seconds,
+        "events": report.events,
+        "indexer_missing": report.indexer_missing,
+    }

@@ -90,8 +90,8 @@ def _checked(port: int) -> int:
         return free_port()
     if not is_free(port):
         raise LocalServerError(
-            f"port {port} is taken by another program; choose another one for DynamoDB's API: "
-            f"mynamo dev --port {port + 1 if port < 65535 else 8000}"
+            f"port {port} is taken, perhaps by another `mynamo dev`; choose another one for "
+            f"DynamoDB's API, such as --port {port + 1 if port < 65535 else 8000}"
         )
     return port
 
@@ -129,7 +129,7 @@ mynamo's own commands, from another terminal:
   mynamo table create orders --hash-key customer --sort-key ordered_at:N --gsi by_status=status
   mynamo put orders '{{"customer": "ann", "ordered_at": 1, "status": "open", "price": 9.90}}'
   mynamo query orders open --index by_status
-or with plain SQL:
+or plain SQL, with any client of MySQL's:
   {client} --defaults-file={shlex.quote(str(_client_file(local)))}
 
 Logs of the workers: {logs}

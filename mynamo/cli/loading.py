@@ -17,6 +17,7 @@ from mynamo.shards.cluster import Cluster
 
 BATCH = 200
 """Queued writes that are published together."""
+_BEHIND_PAUSE = 0.5
 WAITING = 2_000
 """Lines that may wait for a thread: they bound the memory that a long file takes."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from mynamo.cli.context import load_config, opened
-from mynamo.cli.workers import log_level, start_logging, stop_on_signals
+from mynamo.cli.context import load_config
+from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
 from mynamo.schemas.gateway import GatewayConfig
 
@@ -71,9 +71,9 @@ def serve(
 def _work(config: GatewayConfig, listener: socket.socket, no_auth: bool) -> int:
     from mynamo.gateway.serving import serve as serve_until
 
-    stop = stop_on_signals()
-    with opened(patient=True) as cluster:
-        serve_until(cluster, config, listener, stop, verify=not no_auth)
+    run_until_told(
+        lambda cluster, stop: serve_until(cluster, config, listener, stop, verify=not no_auth)
+    )
     return 0
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import click
@@ -58,9 +59,28 @@ def indexer(log_level: str) -> None:
 
 def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
     start_logging(level)
-    stop = stop_on_signals()
-    with opened(patient=True) as cluster:
+    run_until_told(work)
+
+
+def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> None:
+    """Open the cluster and work on it, until the event that SIGTERM and Ctrl-C set.
+
+    While the cluster is being opened, which waits for a catalog that does not answer, nothing
+    is under way that a signal could harm: then it ends this at once.
+    """
+    with ExitStack() as opening:
+        try:
+            for kind in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(kind, _interrupt)
+            cluster = opening.enter_context(opened(patient=True))
+            stop = stop_on_signals()
+        except KeyboardInterrupt:
+            return
         work(cluster, stop)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def start_logging(level: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection
 from typing import Any
 
 from mynamo.errors import CorruptData
 from mynamo.gsi_indexer.streams import Arrival, Stream
+from mynamo.log.dead_letters import letter_of
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent, load_event
 from mynamo.shards.cluster import Cluster
@@ -47,15 +47,7 @@ def read(cluster: Cluster, records: Collection[Any]) -> tuple[list[Arrival], lis
 
 def letter(record: Any, reason: str, event_id: str | None = None) -> DeadLetter:
     """The dead letter for a message."""
-    return DeadLetter(
-        letter_id=event_id or f"{record.topic}/{record.partition}/{record.offset}",
-        kind="event",
-        reason=reason,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        value=base64.b64encode(record.value or b"").decode(),
-    )
+    return letter_of(record, "event", reason, event_id)
 
 
 def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:

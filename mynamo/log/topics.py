@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import BrokerResponseError, TopicAlreadyExistsError
 
 from mynamo.errors import ConfigError, LogUnavailable
-from mynamo.log.clients import MAX_MESSAGE, kafka_errors, open_admin
+from mynamo.log.clients import kafka_errors, open_admin
+from mynamo.log.topic_settings import Role, Topic, complaints, refuse_unfit, settings_for
 from mynamo.schemas.config import KafkaConfig
+from mynamo.shards.hygiene import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -18,79 +22,77 @@ log = logging.getLogger(__name__)
 def ensure_topics(config: KafkaConfig) -> None:
     """Create the topics that are missing, and check that the others fit.
 
+    What is risky about their settings is a warning, once per process.
+
     Raises:
         ConfigError: a topic has another number of partitions: events would lose their order;
-            or it does not take messages as large as an event can be.
+            or it does not take messages as large as an event can be, or drops queued writes.
         LogUnavailable: Kafka does not answer, or has just made the topics and is not ready.
     """
-    wanted = {
-        config.changes_topic: config.partitions,
-        config.writes_topic: config.partitions,
-        config.dead_letter_topic: 1,
+    roles: dict[str, Role] = {
+        config.changes_topic: "changes",
+        config.writes_topic: "writes",
+        config.dead_letter_topic: "letters",
     }
+    wanted = {n: 1 if role == "letters" else config.partitions for n, role in roles.items()}
     admin = open_admin(config)
     try:
         with kafka_errors(config):
-            existing = _partitions(admin)
-            missing = [name for name in wanted if name not in existing]
+            existing = _replicas(admin)
+            missing = [name for name in roles if name not in existing]
             for name in missing:
-                _create(admin, name, wanted[name], config.replication_factor)
+                _create(admin, name, roles[name], wanted[name], config.replication_factor)
             deadline = time.monotonic() + 20
-            while not wanted.keys() <= existing.keys():
+            while not roles.keys() <= existing.keys():
                 if time.monotonic() > deadline:
                     raise LogUnavailable(f"Kafka has not made the topics {missing} yet; try again")
                 time.sleep(0.05)
-                existing = _partitions(admin)
-            _check_sizes(admin, [name for name in wanted if name not in missing])
+                existing = _replicas(admin)
+            settings = _settings(admin, roles)
     finally:
         admin.close()
     for name, partitions in wanted.items():
-        if existing[name] != partitions:
+        if len(existing[name]) != partitions:
             raise ConfigError(
-                f"topic {name} has {existing[name]} partitions, but kafka.partitions says "
+                f"topic {name} has {len(existing[name])} partitions, but kafka.partitions says "
                 f"{partitions}: an item's events would lose their order; correct the configuration"
             )
+    for name, role in roles.items():
+        topic = Topic(name, role, min(existing[name]), settings.get(name, {}))
+        refuse_unfit(topic)
+        for setting, text in complaints(topic, config.replication_factor):
+            value = topic.settings.get(setting, "")
+            warn_once((config.bootstrap_servers, name, setting, value), f"Kafka: {text}")
 
 
-def _create(admin: object, name: str, partitions: int, replicas: int) -> None:
-    topic = NewTopic(
-        name, partitions, replicas, topic_configs={"max.message.bytes": str(MAX_MESSAGE)}
-    )
+def _create(admin: Any, name: str, role: Role, partitions: int, replicas: int) -> None:
+    topic = NewTopic(name, partitions, replicas, topic_configs=settings_for(role, replicas))
     try:
-        admin.create_topics([topic], timeout_ms=15_000)  # type: ignore[attr-defined]
+        admin.create_topics([topic], timeout_ms=15_000)
         log.info("made topic %s with %d partitions", name, partitions)
     except TopicAlreadyExistsError:  # another process was faster
         pass
 
 
-def _check_sizes(admin: object, names: list[str]) -> None:
-    """Refuse topics that somebody made with room for small messages only.
-
-    A broker may not show us its settings.
-    """
-    if not names:
-        return
+def _settings(admin: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Topics' settings, as far as the broker shows them."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     try:
-        found = admin.describe_configs(resources, config_filter="all")  # type: ignore[attr-defined]
+        found = admin.describe_configs(resources, config_filter="all")
     except BrokerResponseError as error:
         log.info("the settings of the topics cannot be read, so they are not checked: %s", error)
-        return
-    for name, settings in found.get("topic", {}).items():
-        largest = settings.get("max.message.bytes", {}).get("value")
-        if largest is not None and int(largest) < MAX_MESSAGE:
-            raise ConfigError(
-                f"topic {name} takes messages of {largest} bytes, but an event can have "
-                f"{MAX_MESSAGE}; set its max.message.bytes to that (kafka-configs.sh --alter "
-                f"--entity-type topics --entity-name {name} --add-config "
-                f"max.message.bytes={MAX_MESSAGE})"
-            )
-
-
-def _partitions(admin: object) -> dict[str, int]:
-    topics = admin.describe_topics()  # type: ignore[attr-defined]
+        return {}
     return {
-        topic["name"]: len(topic["partitions"])
-        for topic in topics
+        name: {key: str(each["value"]) for key, each in settings.items()
+               if each.get("value") is not None}
+        for name, settings in found.get("topic", {}).items()
+    }  # fmt: skip
+
+
+def _replicas(admin: Any) -> dict[str, list[int]]:
+    """How many replicas each partition of each topic has."""
+    return {
+        topic["name"]: [len(each["replica_nodes"]) for each in topic["partitions"]]
+        for topic in admin.describe_topics()
         if not topic.get("error_code") and topic["partitions"]
     }

@@ -3,14 +3,17 @@
 from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag
 from mynamo.operations.pipeline import wait_until_applied
-from mynamo.operations.repair import RepairReport, repair
+from mynamo.operations.progress import Progress
+from mynamo.operations.repair import Action, RepairReport, repair
 from mynamo.operations.verify import verify
 
 __all__ = [
+    "Action",
     "Finding",
     "IndexLag",
     "IndexVerdict",
     "LagReport",
+    "Progress",
     "RepairReport",
     "ShardLag",
     "Verdict",

@@ -82,7 +82,9 @@ class Damaged:
     detail: str
 
     @classmethod
-    def at(cls, table: Table, row: RowKey, shard: int, keys: StoredItem | None, detail: str) -> Self:
+    def at(
+        cls, table: Table, row: RowKey, shard: int, keys: StoredItem | None, detail: str
+    ) -> Self:
         """That row, with what its place tells of its key."""
         sort: StoredItem | None = None
         if table.sort_key is not None:

@@ -63,9 +63,7 @@ def local_fingerprint(shard_id: int, row: RowKey, index_sort: bytes) -> int:
     return _first_bits(numbers + row.hash + index_sort + row.sort)
 
 
-def global_fingerprint(
-    shard_id: int, key: IndexKey, row: RowKey, version: int, item: bytes
-) -> int:
+def global_fingerprint(shard_id: int, key: IndexKey, row: RowKey, version: int, item: bytes) -> int:
     """The fingerprint of a row of a GSI."""
     numbers = b"%d/%d/%d/%d/" % (shard_id, len(key.sort), len(row.sort), version)
     return _first_bits(b"".join((numbers, key.hash, row.hash, key.sort, row.sort, item)))

@@ -9,6 +9,7 @@ from kafka import TopicPartition
 
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
+from mynamo.log.groups import group_members
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
 from mynamo.schemas.config import KafkaConfig
 from mynamo.shards import sql
@@ -18,6 +19,8 @@ from mynamo.shards.shard import DynamoDBShard, retry
 
 _KAFKA_MS = 10_000
 _SAMPLE = 100
+_TOO_LONG = 30.0
+"""Seconds after which a change that is in Kafka and not in its indexes is remarkable."""
 _PATIENCE = 3.0
 """Seconds after which a shard counts as not answering."""
 
@@ -30,6 +33,7 @@ class ShardLag:
         shard: its number.
         rows: in the outbox; done ones stay for a minute.
         payload_bytes: of all of them, estimated from a sample.
+        oldest_seconds: age of the oldest of them, by the shard's clock; 0 if there are none.
         unsequenced: rows that the relay has not seen yet.
         unpublished: rows that are not in Kafka yet, the unsequenced ones included.
         unapplied: rows that an index waits for.
@@ -48,6 +52,7 @@ class ShardLag:
     unapplied_seconds: float
     relay: str | None
     relay_seconds: float
+    oldest_seconds: float = 0.0
 
     @property
     def relay_alive(self) -> bool:
@@ -83,6 +88,7 @@ class LagReport:
         shards: by number.
         indexes: by table, index and shard.
         queued_writes: commands in Kafka that no writer has taken; None: Kafka was not asked.
+        indexers: members of the indexers' group; None: not known.
         notes: what could not be found out, and why.
         complete: every shard has answered.
     """
@@ -92,6 +98,22 @@ class LagReport:
     queued_writes: int | None
     notes: tuple[str, ...] = ()
     complete: bool = True
+    indexers: int | None = None
+
+    @property
+    def indexer_missing(self) -> bool:
+        """Whether there are GSIs and nobody seems to apply changes to them.
+
+        Where Kafka does not say who is there, what is in it and waits nevertheless tells.
+        """
+        if not self.indexes:
+            return False
+        if self.indexers is not None:
+            return self.indexers == 0
+        return any(
+            s.relay_alive and s.unapplied > s.unpublished and s.unapplied_seconds > _TOO_LONG
+            for s in self.shards
+        )
 
     @property
     def seconds(self) -> float:
@@ -108,7 +130,8 @@ class LagReport:
         for s in self.shards:
             relay = f"relay {s.relay}" if s.relay_alive else "NO RELAY: run `mynamo writer`"
             lines.append(
-                f"shard {s.shard}: outbox {s.rows:,} rows ({s.payload_bytes:,} bytes), "
+                f"shard {s.shard}: outbox {s.rows:,} rows ({s.payload_bytes:,} bytes, the oldest "
+                f"{s.oldest_seconds:.0f} s old), "
                 f"{s.unpublished:,} unpublished, {s.unapplied:,} unapplied "
                 f"({s.unapplied_seconds:.1f} s), {relay}"
             )
@@ -117,6 +140,8 @@ class LagReport:
                 f"{i.table}.{i.index} ({i.status}) from shard {i.shard}: "
                 f"{i.events:,} events, {i.seconds:.1f} s behind"
             )
+        if self.indexer_missing:
+            lines.append("NO INDEXER: run `mynamo indexer`")
         if self.queued_writes is not None:
             lines.append(f"queued writes waiting: {self.queued_writes:,}")
         return "\n".join([*lines, *self.notes])
@@ -147,8 +172,10 @@ def lag(cluster: Cluster) -> LagReport:
                     IndexLag(table.name, index.name, index.status, shard.id, events, seconds)
                 )
     queued: int | None = None
+    indexers: int | None = None
     try:
         queued = _queued_writes(cluster.config.kafka)
+        indexers = group_members(cluster.config.kafka, cluster.config.kafka.indexer_group)
     except MynamoError as failure:
         notes.append(f"queued writes are not known: {failure}")
     return LagReport(
@@ -157,6 +184,7 @@ def lag(cluster: Cluster) -> LagReport:
         queued,
         tuple(notes),
         complete=len(shards) == len(cluster.shards),
+        indexers=indexers,
     )
 
 
@@ -169,7 +197,7 @@ def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, flo
 
     relay, counted, unsequenced, waiting_first = retry(look, _PATIENCE)
     owner, left, published, lowest, now = relay.rows[0]
-    count, first, last = counted.rows[0]
+    count, first, last, oldest = counted.rows[0]
     sequenced, waiting_next, size = shard.run(
         unpublished_above(published), unapplied_above(lowest), average_size(first or 0, last or 0)
     )
@@ -188,6 +216,7 @@ def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, flo
         unapplied_seconds=max((seconds for _, seconds in by_table.values()), default=0.0),
         relay=owner.decode("utf-8", "replace") if owner is not None else None,
         relay_seconds=left / 1e6 if owner is not None else 0.0,
+        oldest_seconds=0.0 if oldest is None else max(0.0, (now - oldest) / 1e6),
     )
     return entry, by_table
 
@@ -200,7 +229,12 @@ RELAY_STATE: Statement = (
 )
 """The lease, and the lowest sequence after which there may be an event not applied."""
 
-ROWS: Statement = ("SELECT COUNT(*), MIN(id), MAX(id) FROM mynamo_outbox", ())
+ROWS: Statement = (
+    "SELECT COUNT(*), MIN(id), MAX(id),"
+    " (SELECT created FROM mynamo_outbox ORDER BY id LIMIT 1) FROM mynamo_outbox",
+    (),
+)
+"""Rows and their ids, and when the first was committed: ids are about in that order."""
 
 UNSEQUENCED: Statement = (
     "SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL",

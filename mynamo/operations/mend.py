@@ -10,6 +10,8 @@ Whatever is done is done under the lock of the item's main row:
     committed, and under it the item was seen not to have this row. Earlier events that are
     still on their way end in the same state, and later ones come later.
 *   A row of an LSI is mended in the transaction that holds the lock.
+
+Each way of mending says in a few words what it did.
 """
 
 from __future__ import annotations
@@ -51,20 +53,39 @@ class LockedItem:
     version: int
 
 
-def mend(cluster: Cluster, table: Table, finding: Finding) -> None:
+def mend(cluster: Cluster, table: Table, finding: Finding) -> str:
     """Mend one finding, if it still is one; of a GSI, once the indexers have applied it.
+
+    Returns:
+        What was done, for a person.
 
     Raises:
         ShardUnavailable: a shard does not answer; it can be mended later.
         MissingTable: the index was dropped.
     """
-    shard = cluster.shard_of(finding.row.hash)
     if finding.index.kind == "LSI":
-        retry(lambda: _mend_local(table, finding, shard))
-    elif finding.kind == "ghost":
-        _mend_ghost(cluster, table, finding, shard)
-    else:
-        restate(cluster, shard, table, finding.index, finding.row)
+        where = cluster.shards[finding.index_shard]
+        return retry(lambda: _mend_local(table, finding, where))
+    shard = cluster.shard_of(finding.row.hash)
+    if finding.kind == "ghost":
+        return _mend_ghost(cluster, table, finding, shard)
+    restate(cluster, shard, table, finding.index, finding.row)
+    return RESTATED
+
+
+def plan(finding: Finding) -> str:
+    """What `mend` would do, for a person."""
+    if finding.index.kind == "LSI":
+        return "insert the row" if finding.kind == "missing" else "delete the row"
+    if finding.kind == "ghost":
+        return "state the item again, or delete the row if no event leads to it"
+    return "state the item again, for the indexers to apply"
+
+
+RESTATED = "stated the item again, for the indexers"
+DELETED = "deleted the row"
+INSERTED = "inserted the row"
+NOTHING = "nothing: it was right by then"
 
 
 def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
@@ -90,45 +111,46 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
     return retry(once)
 
 
-def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoDBShard) -> None:
+def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoDBShard) -> str:
     row = IndexRow(*finding.index_key, *finding.row)
     where = cluster.shards[finding.index_shard]
     found = only(where, statements.global_rows_of(finding.index, [row]))
     if found is None:
-        return
+        return NOTHING
     ghost = read_ghost(table, finding.index, row, found.item)
     if ghost is not None and cluster.shard_of(row.index_hash) is where:
         restate(cluster, shard, table, finding.index, finding.row, ghost)
-        return
+        return RESTATED
     delete = statements.delete_global(finding.index, row, found.version, found.item)
 
-    def once() -> None:
+    def once() -> str:
         with _locked(shard, table, finding.row) as (session, locked):
             if not locked.readable:
-                return
+                return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
             if expected is not None and expected.place == Place(where.id, finding.index_key):
-                return
+                return NOTHING
             if where is shard:
                 session.run(delete)
             else:
                 with where.session() as other:
                     other.run(delete)
+        return DELETED
 
     with _deleting:
-        retry(once)
+        return retry(once)
 
 
-def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> None:
+def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
     with _locked(shard, table, finding.row) as (session, locked):
         if not locked.readable:
-            return
+            return NOTHING
         key = finding.index.key_of(locked.item)
-        belongs = key is not None and key.sort == finding.index_key.sort
-        if belongs:
+        if key is not None and key.sort == finding.index_key.sort:
             session.run(insert_local(finding.index, finding.row, finding.index_key.sort))
-        else:
-            session.run(delete_local(finding.index, finding.row, finding.index_key.sort))
+            return INSERTED
+        session.run(delete_local(finding.index, finding.row, finding.index_key.sort))
+        return DELETED
 
 
 @contextmanager

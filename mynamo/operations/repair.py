@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
 
 from mynamo.operations.expect import Place
 from mynamo.operations.findings import MAX_EXAMPLES, Finding, Verdict
-from mynamo.operations.mend import is_wrong, mend
+from mynamo.operations.mend import is_wrong, mend, plan
+from mynamo.operations.progress import OnProgress
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
-from mynamo.operations.verify import OnProgress, examine
+from mynamo.operations.verify import PARALLEL, Effort, examine
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import RowKey, Table
+
+Fate = Literal["planned", "mended", "waiting", "untouched", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What became of one finding.
+
+    Attributes:
+        fate: "planned": nothing was done; for the others see `RepairReport`.
+        did: what was or would be done, for a person.
+    """
+
+    finding: Finding
+    fate: Fate
+    did: str
+
+    def __str__(self) -> str:
+        return f"{self.fate}: {self.finding.index.name}: {self.finding}: {self.did}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {**self.finding.as_json(), "fate": self.fate, "did": self.did}
+
+
+OnAction = Callable[[Action], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +101,11 @@ def repair(
     *,
     dry_run: bool = False,
     wait: float = 30.0,
+    parallel: int = PARALLEL,
+    rate: float | None = None,
+    resume: Path | None = None,
     on_progress: OnProgress | None = None,
+    on_action: OnAction = lambda _: None,
 ) -> RepairReport:
     """Verify a table, and mend what is certainly wrong, beside live writes.
 
@@ -85,23 +117,27 @@ def repair(
         dry_run: only say what would be mended.
         wait: seconds that the indexers may take to catch up, before deciding and after
             mending.
-        on_progress: see `verify`.
+        parallel, rate, resume, on_progress: see `Effort`.
+        on_action: is told of every finding and what became of it, by one thread at a time.
 
     Raises:
         See `verify`.
     """
-    repairer = _Repairer(cluster, wait, dry_run)
-    verdict = examine(cluster, table_name, wait, on_progress, repairer.handle)
+    repairer = _Repairer(cluster, wait, dry_run, on_action)
+    effort = Effort(wait, parallel, rate, resume, on_progress)
+    verdict = examine(cluster, table_name, effort, repairer.handle, repairer)
     return repairer.report(verdict)
 
 
 class _Repairer:
     """Mends findings as they come. Safe to share between threads."""
 
-    def __init__(self, cluster: Cluster, wait: float, dry_run: bool) -> None:
+    def __init__(self, cluster: Cluster, wait: float, dry_run: bool, on_action: OnAction) -> None:
+        self.kind = "plan" if dry_run else "repair"
         self._cluster = cluster
         self._wait = wait
         self._dry_run = dry_run
+        self._on_action = on_action
         self._lock = threading.Lock()
         self._stands_still = False
         self._done: Counter[str] = Counter()
@@ -111,30 +147,30 @@ class _Repairer:
     def handle(self, findings: list[Finding]) -> None:
         """Mend a bounded number of findings, and look at them again."""
         if self._dry_run:
-            self._note(f"would mend {finding}" for finding in findings)
+            for finding in findings:
+                self._record(Action(finding, "planned", f"would {plan(finding)}"))
             return
         if self._stands_still:
-            self._count("untouched", findings)
+            for finding in findings:
+                self._record(Action(finding, "untouched", "nothing: the indexers stand still"))
             return
         table = self._cluster.table_by_id(findings[0].index.table_id)
         if table is None:  # dropped in the meantime
             return
-        for finding in findings:
-            mend(self._cluster, table, finding)
+        did = [mend(self._cluster, table, finding) for finding in findings]
         decision = self._look_again(table, findings)
         late = {_identity(suspect) for suspect in decision.undecided}
         left = {_identity(finding) for finding in decision.findings}
         with self._lock:
             self._stands_still = self._stands_still or bool(decision.behind)
-        for finding in findings:
-            fate = _identity(finding)
-            if fate in late:
-                self._count("waiting", [finding])
-            elif fate in left:
-                self._count("failed", [finding])
+        for finding, what in zip(findings, did, strict=True):
+            identity = _identity(finding)
+            if identity in late:
+                self._record(Action(finding, "waiting", f"{what}; not seen in the index yet"))
+            elif identity in left:
+                self._record(Action(finding, "failed", f"{what}, but it is still there"))
             else:
-                self._count("mended", [finding])
-                self._note([f"mended {finding}"])
+                self._record(Action(finding, "mended", what))
 
     def report(self, verdict: Verdict) -> RepairReport:
         """All that was done."""
@@ -149,6 +185,21 @@ class _Repairer:
             examples=tuple(self._examples),
         )
 
+    def dump(self) -> dict[str, Any]:
+        """What was done so far, for the file that a repair is resumed from."""
+        with self._lock:
+            return {
+                "done": dict(self._done),
+                "by_index": dict(self._by_index),
+                "examples": list(self._examples),
+            }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Take back what `dump` gave."""
+        self._done = Counter(dumped["done"])
+        self._by_index = Counter(dumped["by_index"])
+        self._examples = list(dumped["examples"])
+
     def _look_again(self, table: Table, findings: Sequence[Finding]) -> Decision:
         """Which of the findings are still there, once the indexers have applied the repair."""
         suspects = [_suspect(f) for f in findings if f.index.kind == "GSI"]
@@ -161,16 +212,14 @@ class _Repairer:
         ]
         return replace(decision, findings=[*decision.findings, *still_wrong])
 
-    def _count(self, fate: str, findings: Sequence[Finding]) -> None:
+    def _record(self, action: Action) -> None:
         with self._lock:
-            self._done[fate] += len(findings)
-            if fate == "mended":
-                self._by_index.update(finding.index.name for finding in findings)
-
-    def _note(self, lines: Iterable[str]) -> None:
-        with self._lock:
-            room = MAX_EXAMPLES - len(self._examples)
-            self._examples += islice(lines, max(0, room))
+            self._done[action.fate] += 1
+            if action.fate == "mended":
+                self._by_index[action.finding.index.name] += 1
+            if len(self._examples) < MAX_EXAMPLES:
+                self._examples.append(str(action))
+            self._on_action(action)
 
 
 def _suspect(finding: Finding) -> Suspect:

@@ -50,6 +50,34 @@ class Item(NamedTuple):
     item: StoredItem | None
 
 
+class _Gathered:
+    """Items of several spans, until it is worth looking for their rows. Of a bounded size."""
+
+    def __init__(self) -> None:
+        self.after: Position | None = None
+        self.rows = 0
+        self.sound: list[Item] = []
+        self.findings: list[Finding] = []
+        self._size = 0
+
+    def add(
+        self, items: Sequence[Item], sound: Sequence[Item], findings: Sequence[Finding], size: int
+    ) -> None:
+        """What one statement read."""
+        if items:
+            self.after = items[-1].row
+        self.rows += len(items)
+        self.sound += sound
+        self.findings += findings
+        self._size += size
+
+    @property
+    def enough(self) -> bool:
+        """Whether it is a chunk."""
+        full = self.rows >= statements.CHUNK_ROWS // 2 or self._size >= statements.CHUNK_BYTES // 2
+        return self.after is not None and full
+
+
 class Scan:
     """Compares what lies on one shard with what it belongs to, wherever that lies.
 
@@ -82,20 +110,25 @@ class Scan:
             MissingTable: the table or an index was dropped.
         """
         buckets = frozenset[int]().union(*self._different.values())
-        after = span.after
+        gathered = _Gathered()
         for part in spans_of(buckets, span):
-            rest = part
-            while True:
-                items, existing = retry(partial(self._read_items, rest))
-                if not items:
-                    break
-                after = items[-1].row
-                rest = part.beyond(after)
+            rest, more = part, True
+            while more:
+                items, existing, size, more = retry(partial(self._read_items, rest))
                 sound = [item for item in items if self._is_sound(item)]
-                findings = [f for i in self._local for f in self._missing_local(i, sound, existing)]
-                suspects = [s for i in self._global for s in self._suspect_items(i, sound)]
-                yield Step(after, len(items), findings=findings, suspects=suspects)
-        yield Step(None)
+                missing = [f for i in self._local for f in self._missing_local(i, sound, existing)]
+                gathered.add(items, sound, missing, size)
+                if items:
+                    rest = part.beyond(items[-1].row)
+                if gathered.enough:
+                    yield self._step(gathered)
+                    gathered = _Gathered()
+        gathered.after = None
+        yield self._step(gathered)
+
+    def _step(self, gathered: _Gathered) -> Step:
+        suspects = [s for i in self._global for s in self._suspect_items(i, gathered.sound)]
+        return Step(gathered.after, gathered.rows, Tally(), gathered.findings, suspects)
 
     def local_rows(self, index: Index, span: Span) -> Iterator[Step]:
         """Every row of an LSI: has an item this row?
@@ -135,17 +168,18 @@ class Scan:
             yield Step(span.after, len(rows), tally, suspects=suspects)
         yield Step(None)
 
-    def _read_items(self, span: Span) -> tuple[list[Item], dict[int, set[Position]]]:
-        """The next items and, by index id, those of their rows in the LSIs that exist."""
+    def _read_items(self, span: Span) -> tuple[list[Item], dict[int, set[Position]], int, bool]:
+        """The next items; by index id, those of their rows in the LSIs that exist; the items'
+        bytes; and whether others may follow."""
         with self._shard.session() as session:
-            session.run(*SNAPSHOT)
+            rows, size, more = next_items(session, self._table, span)
             items: list[Item] = []
-            for hash16, sort, version, data in next_items(session, self._table, span):
+            for hash16, sort, version, data in rows:
                 row = RowKey(hash16, sort)
                 items.append(Item(row, version, read_item(self._table, row, data)))
             existing = {i.id: self._existing(session, i, items) for i in self._local}
             session.run(COMMIT)
-        return items, existing
+        return items, existing, size, more
 
     def _existing(self, session: Session, index: Index, items: Sequence[Item]) -> set[Position]:
         wanted = [place for _, place in self._local_places(index, items)]
@@ -164,9 +198,7 @@ class Scan:
                 detail = "it is not in the index"
                 yield self._local_finding("missing", index, place, item.item, detail)
 
-    def _local_places(
-        self, index: Index, items: Sequence[Item]
-    ) -> Iterator[tuple[Item, Position]]:
+    def _local_places(self, index: Index, items: Sequence[Item]) -> Iterator[tuple[Item, Position]]:
         """Where items must lie in an LSI."""
         different = self._different[index.id]
         for item in items:
@@ -254,9 +286,7 @@ class Scan:
                 place = Place(self._shard.id, row.key)
                 yield Suspect(index, row.item, place, version)
 
-    def _places(
-        self, index: Index, rows: set[RowKey]
-    ) -> tuple[dict[RowKey, Place], set[RowKey]]:
+    def _places(self, index: Index, rows: set[RowKey]) -> tuple[dict[RowKey, Place], set[RowKey]]:
         """Where the rows of items must lie in a GSI; and which items are damaged."""
         places: dict[RowKey, Place] = {}
         damaged: set[RowKey] = set()

@@ -75,9 +75,9 @@ class Span(NamedTuple):
 
 
 def item_bytes(table: Table, span: Span) -> Statement:
-    """How many bytes the next items have: whether they make one chunk."""
+    """How many the next items are, and their bytes: whether they make one chunk."""
     name, values = _scan("LENGTH(item) AS size", sql.main_table(table.id), ITEM_ORDER, span)
-    return f"SELECT COALESCE(SUM(size), 0) FROM ({name}) chunk", values
+    return f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM ({name}) chunk", values
 
 
 def item_sizes(table: Table, span: Span) -> Statement:

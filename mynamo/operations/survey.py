@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mynamo.operations import statements
 from mynamo.operations.expect import read_claim, read_item
@@ -33,7 +33,7 @@ from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import Index, RowKey, Table
 
 COMMIT = ("COMMIT", ())
-_FEWEST, _MOST = 50, 4000
+FEWEST, MOST = 50, 4000
 _SLOW, _QUICK = 0.5, 0.1
 """Rows and seconds of one statement that sums up: the servers read whole items for it."""
 
@@ -51,7 +51,7 @@ class Survey:
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
         self._owners = owners(cluster)
-        self._rows = 500
+        self._rows = min(500, MOST)
 
     def items(self, span: Span) -> Iterator[Step]:
         """Every item: which rows must it have?
@@ -60,8 +60,9 @@ class Survey:
             ShardUnavailable: the shard does not answer.
             MissingTable: the table was dropped.
         """
-        while rows := retry(partial(self._read, span)):
-            span = span.beyond(rows[-1][:2])
+        more = True
+        while more:
+            rows, _, more = retry(partial(self._read, span))
             tally = Tally(items=len(rows))
             sums: dict[int, Sums] = {index.id: {} for index in (*self._local, *self._global)}
             for hash16, sort, version, data in rows:
@@ -71,8 +72,9 @@ class Survey:
                     tally.add_unreadable(self._damage(row, item, data))
                 else:
                     self._expect(row, version, item, data, sums, tally)
-            yield Step(span.after, len(rows), tally, sums=sums)
-        yield Step(None)
+            after = rows[-1][:2] if more else None
+            yield Step(after, len(rows), tally, sums=sums)
+            span = span._replace(after=after)
 
     def rows(self, index: Index, span: Span) -> Iterator[Step]:
         """Every row of an index.
@@ -91,12 +93,11 @@ class Survey:
                 return
             span = span.beyond(last)
 
-    def _read(self, span: Span) -> tuple[Row, ...]:
+    def _read(self, span: Span) -> Read:
         with self._shard.session() as session:
-            session.run(*SNAPSHOT)
-            rows = next_items(session, self._table, span)
+            read = next_items(session, self._table, span)
             session.run(COMMIT)
-        return rows
+        return read
 
     def _marks(self, index: Index, span: Span) -> tuple[tuple[Row, ...], tuple[bytes, ...] | None]:
         """The next rows' marks; and the last row's place, if others may follow."""
@@ -111,9 +112,9 @@ class Survey:
 
     def _adapt(self, seconds: float) -> None:
         if seconds > _SLOW:
-            self._rows = max(_FEWEST, self._rows // 2)
+            self._rows = max(FEWEST, self._rows // 2)
         elif seconds < _QUICK:
-            self._rows = min(_MOST, self._rows * 2)
+            self._rows = min(MOST, self._rows * 2)
 
     def _expect(
         self,
@@ -165,11 +166,27 @@ def owners(cluster: Cluster) -> list[int]:
     return shards
 
 
-def next_items(session: Session, table: Table, span: Span) -> tuple[Row, ...]:
-    """The next items, as many as a chunk takes; none: the span is at its end."""
-    size = session.run(statements.item_bytes(table, span))[0].rows[0][0]
-    rows = statements.CHUNK_ROWS
+class Read(NamedTuple):
+    """The next items.
+
+    Attributes:
+        rows: hash, sort, version and bytes of each.
+        size: of all their bytes.
+        more: others may follow.
+    """
+
+    rows: tuple[Row, ...]
+    size: int
+    more: bool
+
+
+def next_items(session: Session, table: Table, span: Span) -> Read:
+    """Read as many items as make a chunk, in a transaction that the caller ends."""
+    ((rows, size),) = session.run(*SNAPSHOT, statements.item_bytes(table, span))[-1].rows
+    more = rows >= statements.CHUNK_ROWS
     if size > statements.CHUNK_BYTES:
-        sizes = session.run(statements.item_sizes(table, span))[0].rows
-        rows = fitting(row[2] for row in sizes)
-    return session.run(statements.items(table, span, rows))[0].rows if size else ()
+        sizes = [row[2] for row in session.run(statements.item_sizes(table, span))[0].rows]
+        fit = fitting(sizes)
+        rows, size, more = fit, sum(sizes[:fit]), more or fit < rows
+    found = session.run(statements.items(table, span, rows))[0].rows if rows else ()
+    return Read(found, int(size), more)

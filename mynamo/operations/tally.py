@@ -165,9 +165,7 @@ def _finding(shape: Mapping[str, Any], index: Index) -> Finding:
         index=index,
         row=_row(shape["hash"], shape["sort"]),
         shard=shape["shard"],
-        index_key=IndexKey(
-            bytes.fromhex(shape["index_hash"]), bytes.fromhex(shape["index_sort"])
-        ),
+        index_key=IndexKey(bytes.fromhex(shape["index_hash"]), bytes.fromhex(shape["index_sort"])),
         index_shard=shape["index_shard"],
         keys=shape["keys"],
         detail=shape["detail"],

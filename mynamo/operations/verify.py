@@ -1,27 +1,75 @@
-"""Proving that the indexes of a table are what the table says."""
+"""Proving that the indexes of a table are what the table says.
+
+In two rounds, both in walks along ranges of slots:
+
+1.  *Survey*: read every item, and work out which rows it must have in each index; sum those up.
+    Let the servers sum up the rows that there are. Where the sums agree, the rows do.
+2.  *Compare*: where they do not, something is wrong, or was written in the meantime: look at the
+    rows there, both ways, and decide what is what (see `recheck`).
+
+Of each walk it is known how far it has come, so a run that was killed is resumed from there.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from mynamo.errors import CorruptData
-from mynamo.operations.findings import Finding, Tally, Verdict
-from mynamo.operations.recheck import Decision, Rechecker, Suspect
-from mynamo.operations.scan import Chunk, Scan
+from mynamo.operations.desk import Desk, OnFindings
+from mynamo.operations.findings import Verdict
+from mynamo.operations.journal import Journal
+from mynamo.operations.progress import Meter, OnProgress
+from mynamo.operations.recheck import Rechecker
+from mynamo.operations.scan import Different, Scan
+from mynamo.operations.survey import Survey
+from mynamo.operations.throttle import Throttle
+from mynamo.operations.walks import Step, Walk, all_walks
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import MissingTable
-from mynamo.shards.keys import slot_of
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index, Table
+from mynamo.shards.tables import Table
 
-MAX_THREADS = 16
-RECHECK_AT_ONCE = 500
-"""Suspicions that a thread gathers before it decides them; the pipeline catches up meanwhile."""
+PARALLEL = 2
+MAX_PARALLEL = 32
 
-OnProgress = Callable[[float], None]
-OnFindings = Callable[[list[Finding]], None]
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How a comparison is done.
+
+    Attributes:
+        wait: seconds that the indexers may take to catch up before a difference counts as
+            undecided.
+        parallel: threads, 1 to 32.
+        rate: rows that are read per second, of all tables and indexes together; None: as many
+            as it can.
+        resume: a file that keeps the state: if it exists, go on from there. It is removed at
+            the end.
+        on_progress: is called with how far it is, by one thread at a time.
+    """
+
+    wait: float = 30.0
+    parallel: int = PARALLEL
+    rate: float | None = None
+    resume: Path | None = None
+    on_progress: OnProgress | None = None
+
+
+class Keeper(Protocol):
+    """Has a state of its own that goes into the same file; `kind` tells it from others."""
+
+    kind: str
+
+    def dump(self) -> Any:
+        """It, as JSON."""
+
+    def load(self, dumped: Any) -> None:
+        """Take back what `dump` gave."""
 
 
 def verify(
@@ -29,16 +77,19 @@ def verify(
     table_name: str,
     *,
     wait: float = 30.0,
+    parallel: int = PARALLEL,
+    rate: float | None = None,
+    resume: Path | None = None,
     on_progress: OnProgress | None = None,
+    on_findings: OnFindings = lambda _: None,
 ) -> Verdict:
     """Compare a table with its indexes, both ways, on all shards, beside live writes.
 
-    Reads everything once per index, in chunks of bounded size; changes nothing.
+    Reads everything, in chunks of bounded size; changes nothing.
 
     Args:
-        wait: seconds that the indexers may take to catch up before a difference counts as
-            undecided.
-        on_progress: is called with the fraction done, 0 to 1, by one thread at a time.
+        wait, parallel, rate, resume, on_progress: see `Effort`.
+        on_findings: is called with all findings, a bounded number at a time, by any thread.
 
     Returns:
         What was found. Nothing that is still on its way is mistaken for damage.
@@ -47,33 +98,38 @@ def verify(
         TableNotFound: there is no such table, or it was dropped in the meantime.
         ShardUnavailable: a shard does not answer.
         CorruptData: a shard lacks a physical table of this table.
+        InvalidRequest: the file to resume from is not of this table as it is now, or in use.
     """
-    return examine(cluster, table_name, wait, on_progress, lambda _: None)
+    effort = Effort(wait, parallel, rate, resume, on_progress)
+    return examine(cluster, table_name, effort, on_findings)
 
 
 def examine(
     cluster: Cluster,
     table_name: str,
-    wait: float,
-    on_progress: OnProgress | None,
+    effort: Effort,
     on_findings: OnFindings,
+    keeper: Keeper | None = None,
 ) -> Verdict:
-    """`verify`, and hand over all findings.
-
-    Args:
-        on_findings: is called with a bounded number of them at a time, by several threads.
-    """
+    """`verify`, with something that keeps a state in the same file."""
     cluster.refresh()
-    while True:
-        table = cluster.table(table_name)
-        try:
-            return _Examination(cluster, table, wait, on_progress, on_findings).run()
-        except MissingTable as failure:  # an index or the table was dropped: begin again
-            cluster.refresh()
-            if cluster.table(table_name) == table:
-                raise CorruptData(
-                    f"{failure}; restore the shard, or drop the index and create it again"
-                ) from None
+    table = cluster.table(table_name)
+    kind, extra = (keeper.kind, keeper.dump) if keeper else ("verify", dict)
+    journal = Journal(effort.resume, kind, extra)
+    try:
+        while True:
+            try:
+                return _Examination(cluster, table, effort, on_findings, journal, keeper).run()
+            except MissingTable as failure:  # an index or the table was dropped: begin again
+                cluster.refresh()
+                if cluster.table(table_name) == table:
+                    raise CorruptData(
+                        f"{failure}; restore the shard, or drop the index and create it again"
+                    ) from None
+                table = cluster.table(table_name)
+                journal.forget()
+    finally:
+        journal.close()
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -87,107 +143,100 @@ class _Examination:
         self,
         cluster: Cluster,
         table: Table,
-        wait: float,
-        on_progress: OnProgress | None,
+        effort: Effort,
         on_findings: OnFindings,
+        journal: Journal,
+        keeper: Keeper | None,
     ) -> None:
         self._cluster = cluster
         self._table = table
-        self._wait = wait
+        self._effort = effort
         self._on_findings = on_findings
-        self._indexes = tuple(i for i in table.indexes if i.status == "ACTIVE")
-        self._left_out = tuple(i.name for i in table.indexes if i.status == "CREATING")
-        self._tally = Tally(table, self._indexes)
-        walks = len(cluster.shards) * (1 + len(self._indexes))
-        self._progress = _Progress(walks, on_progress)
+        self._journal = journal
+        self._keeper = keeper
+        self._indexes = {i.id: i for i in table.indexes if i.status == "ACTIVE"}
+        self._meter = Meter(cluster.snapshot.slots, effort.on_progress)
+        self._throttle = Throttle(effort.rate)
         self._stop = threading.Event()
 
     def run(self) -> Verdict:
-        """Examine every shard, each in a thread of its own."""
-        shards = list(self._cluster.shards.values())
-        with ThreadPoolExecutor(min(MAX_THREADS, len(shards)), "mynamo-verify") as threads:
-            jobs = [threads.submit(self._examine, shard) for shard in shards]
+        """Both rounds."""
+        indexes = list(self._indexes.values())
+        kept = self._journal.begin(self._cluster, self._table, indexes)
+        if kept is not None and self._keeper is not None:
+            self._keeper.load(kept)
+        try:
+            if self._journal.phase == "survey":
+                self._round(list(all_walks(self._cluster.shards, self._indexes)), self._survey)
+                self._journal.next_phase()
+            self._compare_different()
+        except BaseException:
+            self._journal.save()
+            raise
+        self._journal.finish()
+        self._meter.finish()
+        left_out = tuple(i.name for i in self._table.indexes if i.status == "CREATING")
+        shards = len(self._cluster.shards)
+        return self._journal.tally.verdict(self._table.name, indexes, shards, left_out)
+
+    def _compare_different(self) -> None:
+        different = {id_: self._journal.ledger.different(id_) for id_ in self._indexes}
+        there_are = [id_ for id_, buckets in different.items() if buckets]
+        walks = list(all_walks(self._cluster.shards, there_are)) if there_are else []
+        self._round(walks, lambda walk: self._compare(walk, different))
+
+    def _round(self, walks: Sequence[Walk], steps: Callable[[Walk], Iterator[Step]]) -> None:
+        """Go all these walks, several at a time."""
+        self._meter.begin(walks, self._journal.cursors, self._journal.phase == "survey")
+        left: queue.SimpleQueue[Walk] = queue.SimpleQueue()
+        for walk in filter(self._journal.left, walks):
+            left.put(walk)
+        threads = max(1, min(self._effort.parallel, MAX_PARALLEL, left.qsize()))
+        with ThreadPoolExecutor(threads, "mynamo-verify") as pool:
+            jobs = [pool.submit(self._work, left, steps) for _ in range(threads)]
             try:
                 failures = [job.exception() for job in jobs]
             finally:
                 self._stop.set()  # also when this thread is interrupted
         for failure in sorted(filter(None, failures), key=lambda f: isinstance(f, _Stopped)):
             raise failure
-        self._progress.finish()
-        return self._tally.verdict(len(shards), self._left_out)
+        self._stop.clear()
 
-    def _examine(self, shard: DynamoDBShard) -> None:
+    def _work(self, left: queue.SimpleQueue[Walk], steps: Callable[[Walk], Iterator[Step]]) -> None:
+        rechecker = Rechecker(self._cluster, self._table, self._effort.wait)
+        desk = Desk(rechecker, self._journal, self._on_findings)
         try:
-            self._examine_shard(shard)
+            while not left.empty():
+                try:
+                    walk = left.get_nowait()
+                except queue.Empty:  # another thread was faster
+                    break
+                for step in steps(walk):
+                    self._meter.reached(walk, step.after, step.rows)
+                    desk.take(walk, step)
+                    self._throttle.pay(step.rows, self._stop)
+                    if self._stop.is_set():
+                        raise _Stopped
+            desk.clear()
         except BaseException:
             self._stop.set()
             raise
 
-    def _examine_shard(self, shard: DynamoDBShard) -> None:
-        scan = Scan(self._cluster, shard, self._table, self._indexes, self._tally)
-        rechecker = Rechecker(self._cluster, self._table, self._wait)
-        waiting: list[Suspect] = []
-        walks = [scan.items(), *(self._rows(scan, index) for index in self._indexes)]
-        for number, walk in enumerate(walks):
-            for chunk in self._chunks(walk, shard, number):
-                self._report(chunk.findings)
-                waiting += chunk.suspects
-                if len(waiting) >= RECHECK_AT_ONCE:
-                    self._settle(rechecker.decide(waiting))
-                    waiting = []
-        self._settle(rechecker.decide(waiting))
+    def _survey(self, walk: Walk) -> Iterator[Step]:
+        shard, indexes = self._cluster.shards[walk.shard_id], list(self._indexes.values())
+        survey = Survey(self._cluster, shard, self._table, indexes)
+        span = walk.span(self._journal.cursors.get(walk.name))
+        if walk.index_id:
+            return survey.rows(self._indexes[walk.index_id], span)
+        return survey.items(span)
 
-    def _rows(self, scan: Scan, index: Index) -> Iterator[Chunk]:
-        return scan.local_rows(index) if index.kind == "LSI" else scan.global_rows(index)
-
-    def _chunks(self, walk: Iterable[Chunk], shard: DynamoDBShard, number: int) -> Iterator[Chunk]:
-        for chunk in walk:
-            yield chunk
-            if self._stop.is_set():
-                raise _Stopped
-            self._progress.reached((shard.id, number), self._share(shard, chunk.last))
-        self._progress.reached((shard.id, number), 1.0)
-
-    def _share(self, shard: DynamoDBShard, hash16: bytes) -> float:
-        """The fraction of a shard's slots that end with a hash."""
-        owned = [s for s in self._cluster.snapshot.slots if s.shard_id == shard.id]
-        slot = slot_of(hash16)
-        done = sum(max(0, min(s.last, slot) - s.first + 1) for s in owned)
-        return done / max(1, sum(s.last - s.first + 1 for s in owned))
-
-    def _settle(self, decision: Decision) -> None:
-        self._report(decision.findings)
-        for suspect in decision.behind:
-            self._tally.add_undecided(suspect.index, behind=True)
-        for suspect in decision.busy:
-            self._tally.add_undecided(suspect.index, behind=False)
-
-    def _report(self, findings: Iterable[Finding]) -> None:
-        certain = list(findings)
-        if certain:
-            self._tally.add_findings(certain)
-            self._on_findings(certain)
-
-
-class _Progress:
-    """The fraction done, out of that of every walk."""
-
-    def __init__(self, walks: int, on_progress: OnProgress | None) -> None:
-        self._walks = walks
-        self._on_progress = on_progress
-        self._reached: dict[tuple[int, int], float] = {}
-        self._lock = threading.Lock()
-
-    def reached(self, walk: tuple[int, int], fraction: float) -> None:
-        """A walk came so far."""
-        if self._on_progress is None:
-            return
-        with self._lock:
-            self._reached[walk] = max(fraction, self._reached.get(walk, 0.0))
-            # What is left is the deciding of the last suspicions.
-            self._on_progress(min(0.99, sum(self._reached.values()) / self._walks))
-
-    def finish(self) -> None:
-        """All is done."""
-        if self._on_progress is not None:
-            self._on_progress(1.0)
+    def _compare(self, walk: Walk, different: Different) -> Iterator[Step]:
+        shard, indexes = self._cluster.shards[walk.shard_id], list(self._indexes.values())
+        scan = Scan(self._cluster, shard, self._table, indexes, different)
+        span = walk.span(self._journal.cursors.get(walk.name))
+        if not walk.index_id:
+            return scan.items(span)
+        index = self._indexes[walk.index_id]
+        return (
+            scan.local_rows(index, span) if index.kind == "LSI" else scan.global_rows(index, span)
+        )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
-from mynamo.log import ensure_topics, open_producer, send_all
+from mynamo.log import Publisher
 from mynamo.producer.asking import Asked, ask
 from mynamo.producer.batches import Delete, Put, write_batch
 from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
@@ -39,8 +38,7 @@ class Producer:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._kafka: Any = None
-        self._opening = threading.Lock()
+        self._publisher = Publisher(cluster.config.kafka)
 
     def __enter__(self) -> Producer:
         return self
@@ -50,10 +48,7 @@ class Producer:
 
     def close(self) -> None:
         """Close the connection to Kafka; the cluster stays open."""
-        with self._opening:
-            if self._kafka is not None:
-                self._kafka.close()
-                self._kafka = None
+        self._publisher.close()
 
     def put(
         self,
@@ -181,7 +176,7 @@ class Producer:
                     f"queued_update, not {type(command).__name__}"
                 )
         messages = [command_message(self._cluster, command) for command in commands]
-        send_all(self._producer(), self._cluster.config.kafka, messages)
+        self._publisher.send(messages)
 
     def queued_put(
         self,
@@ -237,10 +232,3 @@ class Producer:
         if isinstance(outcome.error, ConditionFailed):
             raise in_python_form(outcome.error)
         raise outcome.error
-
-    def _producer(self) -> Any:
-        with self._opening:
-            if self._kafka is None:
-                ensure_topics(self._cluster.config.kafka)
-                self._kafka = open_producer(self._cluster.config.kafka)
-            return self._kafka

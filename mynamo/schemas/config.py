@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from mynamo.errors import ConfigError
@@ -210,7 +212,7 @@ class ClusterConfig(BaseSettings):
                 `.mynamo/mynamo.toml` (which `mynamo dev` writes).
 
         Raises:
-            ConfigError: there is no such file, or what it says is not valid.
+            ConfigError: there is no such file, or what it or the environment says is not valid.
         """
         if path is not None and not isinstance(path, str | Path):
             raise ConfigError(f"the configuration is named by a path, not {path!r}")
@@ -223,6 +225,8 @@ class ClusterConfig(BaseSettings):
                     database.setdefault("password", password)
         try:
             return cls(**values)
+        except SettingsError as error:
+            raise ConfigError(f"the environment: {_not_json(error)}") from None
         except ValidationError as error:
             if found is None:
                 raise ConfigError(
@@ -231,6 +235,14 @@ class ClusterConfig(BaseSettings):
                     + explain(error)
                 ) from None
             raise ConfigError(f"{found}: {explain(error)}") from None
+
+
+def _not_json(error: SettingsError) -> str:
+    """Which variable is not JSON, without its value, which may be a secret."""
+    field = re.search(r'field "(\w+)"', str(error))
+    prefix = f"MYNAMO_{field[1].upper()}" if field else "MYNAMO_"
+    names = sorted(name for name in os.environ if name.upper().startswith(prefix))
+    return f"not valid JSON in {' or '.join(names) or prefix}; {error.__cause__}"
 
 
 def _find(path: str | Path | None) -> Path | None:

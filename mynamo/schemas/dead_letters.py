@@ -1,9 +1,10 @@
-"""The dead letter: a message that could not be applied, and why."""
+"""The dead letter: a message that could not be applied, and why; and what became of it."""
 
 from __future__ import annotations
 
 import base64
 import time
+import uuid
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +22,8 @@ class DeadLetter(BaseModel):
         reason: why, for a person.
         topic, partition, offset: where it was read.
         value: the message, base64.
-        failed_at: Unix microseconds.
+        failed_at: when it was put aside, Unix microseconds.
+        written_at: when Kafka got the message, Unix microseconds; None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,20 @@ class DeadLetter(BaseModel):
     offset: int
     value: str
     failed_at: int = Field(default_factory=lambda: time.time_ns() // 1000)
+    written_at: int | None = None
+
+    @property
+    def origin(self) -> tuple[str, int, int]:
+        """Where it was read: topic, partition, offset."""
+        return self.topic, self.partition, self.offset
+
+    @property
+    def command_id(self) -> bytes | None:
+        """Of the queued write, if it is one that could be read."""
+        try:
+            return uuid.UUID(self.letter_id).bytes if self.kind == "command" else None
+        except ValueError:
+            return None
 
     @property
     def message(self) -> bytes:
@@ -43,6 +59,47 @@ class DeadLetter(BaseModel):
     def dump(self) -> bytes:
         """The message for the dead-letter topic."""
         return self.model_dump_json().encode()
+
+
+LetterState = Literal["open", "replayed", "discarded"]
+
+
+class LetterMark(BaseModel):
+    """A note on a letter, which is over.
+
+    Attributes:
+        letter_id, topic, partition, offset: of the letter. If its message fails once more,
+            from another place, it is open again.
+        state: what was done with it.
+        marked_at: Unix microseconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    letter_id: str
+    topic: str
+    partition: int
+    offset: int
+    state: Literal["replayed", "discarded"]
+    marked_at: int = Field(default_factory=lambda: time.time_ns() // 1000)
+
+    @property
+    def origin(self) -> tuple[str, int, int]:
+        """Where the letter's message was read."""
+        return self.topic, self.partition, self.offset
+
+    def dump(self) -> bytes:
+        """The message for the dead-letter topic."""
+        return self.model_dump_json().encode()
+
+
+def load_mark(message: bytes) -> LetterMark:
+    """Read a mark from its message.
+
+    Raises:
+        CorruptData: it is not one.
+    """
+    return load(LetterMark, message, "a mark on a dead letter")
 
 
 def load_letter(message: bytes) -> DeadLetter:

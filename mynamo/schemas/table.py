@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from mynamo.errors import InvalidSchema
-from mynamo.schemas.validation import explain
+from mynamo.schemas.validation import NAME_PATTERN, explain
 
 KeyType = Literal["S", "N", "B"]
 
@@ -28,7 +28,7 @@ MAX_KEY_ATTRIBUTES = 4
 MAX_INCLUDED = 100
 """Non-key attributes that the INCLUDE projections of one table may name in all."""
 
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{3,255}$")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A table's or index's name, by DynamoDB's rule: 3 to 255 of a-z, A-Z, 0-9, '_', '-', '.'."""
 
 

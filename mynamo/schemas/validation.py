@@ -12,12 +12,20 @@ from mynamo.errors import CorruptData
 Model = TypeVar("Model", bound=BaseModel)
 
 
+NAME_PATTERN = r"^[a-zA-Z0-9_.-]{3,255}$"
+"""Of a table's or index's name, by DynamoDB's rule."""
+
+_PATTERNS = {NAME_PATTERN: "must be 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'"}
+"""Patterns in words."""
+
+
 def explain(error: ValidationError) -> str:
     """Say what pydantic found wrong, one clause per mistake, without the values."""
     clauses = []
     for mistake in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in mistake["loc"])
         message = mistake["msg"].removeprefix("Value error, ")
+        message = _PATTERNS.get(mistake.get("ctx", {}).get("pattern", ""), message)
         clauses.append(f"{place}: {message}" if place else message)
     return "; ".join(clauses)
 

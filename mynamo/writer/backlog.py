@@ -50,7 +50,8 @@ class Backlog:
             ShardUnavailable: the shard does not answer.
         """
         relay, streams, count, first = _run(
-            shard, RELAY, STREAMS, unnumbered(most), FIRST_UNNUMBERED)
+            shard, RELAY, STREAMS, unnumbered(most), FIRST_UNNUMBERED
+        )
         last_seq, now = relay.rows[0]
         bound = Waiting(count.rows[0][0], _age(now, first))
         floor = self._learn(last_seq, {part: given for part, *given in streams.rows})
@@ -69,7 +70,9 @@ class Backlog:
         Raises:
             ShardUnavailable: the shard does not answer.
         """
-        relay, *parts = _run(shard, RELAY, waiting_above(self._floor, most), waiting_unnumbered(most))
+        relay, *parts = _run(
+            shard, RELAY, waiting_above(self._floor, most), waiting_unnumbered(most)
+        )
         now = relay.rows[0][1]
         found: dict[int, Waiting] = {}
         for part in parts:
@@ -99,6 +102,7 @@ class Backlog:
 def _run(shard: DynamoDBShard, *statements: Statement) -> list[Result]:
     with shard.session() as session:
         return session.run(*statements)
+
 
 def _age(now: int, first: Result) -> float:
     return max(0.0, (now - first.rows[0][0]) / 1e6) if first.rows else 0.0

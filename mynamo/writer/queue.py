@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,13 +22,14 @@ from mynamo.errors import (
     Unavailable,
 )
 from mynamo.log import ensure_topics, kafka_errors, open_consumer, subscribe
-from mynamo.log.dead_letters import send_letters
+from mynamo.log.dead_letters import letter_of, send_letters
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
 from mynamo.writer.commands import check_age, command_request
 from mynamo.writer.evaluation import Outcome, Refused
+from mynamo.writer.refusals import record_refusals
 from mynamo.writer.requests import WriteRequest
 from mynamo.writer.routing import apply
 
@@ -133,26 +133,45 @@ class WriteQueue:
 
     def _finish(self, records: Sequence[Any]) -> None:
         places, letters = read(records)
+        unrecorded = list(letters)
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
-        outcomes = self._apply([request for _, request in places])
+        answers = self._apply([request for _, request in places])
         crash_point("queue.2")
-        for (record, _), outcome in zip(places, outcomes, strict=True):
+        for (record, _), (shard_id, outcome) in zip(places, answers, strict=True):
             if isinstance(outcome, Refused):
                 letters.append(letter(record, outcome.error))
+                if not shard_id or isinstance(outcome.error, CorruptData):
+                    unrecorded.append(letters[-1])
+        done = self._record(unrecorded)
         # 3. Put aside what cannot be applied. A crash after it: the same letter again, with
         #    the same id.
-        if letters:
-            unique = {letter.letter_id: letter for letter in letters}
+        unique = {letter.letter_id: letter for letter in letters if letter.letter_id not in done}
+        if unique:
             send_letters(self._publisher, list(unique.values()))
             crash_point("queue.3")
 
-    def _apply(self, requests: Sequence[WriteRequest]) -> list[Outcome]:
-        outcomes = [outcome for _, outcome in apply(self._cluster, requests)]
-        for outcome in outcomes:
+    def _record(self, letters: Sequence[DeadLetter]) -> set[str]:
+        """Let the shards remember refusals that none of them has in its own transaction.
+
+        Otherwise such a command could come again, find its table made or its clock caught
+        up, and take effect beside its letter.
+
+        Returns:
+            The ids of letters whose command has been applied in the meantime.
+        """
+        ids = {command_id: one for one in letters if (command_id := one.command_id)}
+        if not ids:
+            return set()
+        reasons = {command_id: one.reason for command_id, one in ids.items()}
+        return {ids[i].letter_id for i in record_refusals(self._cluster, reasons)}
+
+    def _apply(self, requests: Sequence[WriteRequest]) -> list[tuple[int, Outcome]]:
+        answers = apply(self._cluster, requests)
+        for _, outcome in answers:
             if isinstance(outcome, Refused) and not isinstance(outcome.error, _REFUSALS):
                 raise outcome.error
-        return outcomes
+        return answers
 
     def _put_back(self, records: Sequence[Any]) -> None:
         """Read them again at the next poll; polling keeps the place in the group."""
@@ -199,12 +218,4 @@ def letter(record: Any, error: MynamoError, command_id: str | None = None) -> De
         "a queued write at %s/%d/%d was put aside: %s",
         record.topic, record.partition, record.offset, error,
     )  # fmt: skip
-    return DeadLetter(
-        letter_id=command_id or f"{record.topic}/{record.partition}/{record.offset}",
-        kind="command",
-        reason=str(error),
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        value=base64.b64encode(record.value or b"").decode(),
-    )
+    return letter_of(record, "command", str(error), command_id)

@@ -43,9 +43,13 @@ class Fault:
     seconds: float
     detail: str = ""
 
+    @property
+    def what(self) -> str:
+        """Kind, detail and target in words."""
+        return " ".join(word for word in (self.kind, self.detail, self.target) if word)
+
     def __str__(self) -> str:
-        what = f"{self.kind} {self.target} {self.detail}".strip()
-        return f"{self.at:6.1f} s: {what}, {self.seconds:.1f} s"
+        return f"{self.at:6.1f} s: {self.what}, {self.seconds:.1f} s"
 
 
 class Injector:
@@ -56,10 +60,12 @@ class Injector:
         heal: when it is set, every fault heals at once.
         start: starts a process again; a client's successor takes its name. Takes the name
             and environment variables.
+        on_loss: called before Kafka loses events.
 
     Attributes:
         done: how often each kind was injected.
         notes: what went otherwise than meant, for people.
+        wiped_at: when the brokers last lost everything, by `time.monotonic_ns`; 0: never.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Injector:
         cluster: FaultCluster,
         heal: threading.Event,
         start: Callable[[str, dict[str, str]], None],
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
         self._heal = heal
@@ -74,6 +81,8 @@ class Injector:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.done: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.wiped_at = 0
+        self._on_loss = on_loss
 
     def carry_out(self, fault: Fault) -> None:
         """Inject a fault, wait, and heal it."""
@@ -118,7 +127,9 @@ class Injector:
     @contextmanager
     def _crash(self, fault: Fault) -> Iterator[bool]:
         """Start a process anew so that it dies at a labelled point, and then as it was."""
-        self._cluster.members[fault.target].kill()
+        others = self._rivals(fault)
+        for name in (*others, fault.target):
+            self._cluster.members[name].kill()
         self._start_member(fault.target, {VARIABLE: fault.detail})
         member = self._cluster.members[fault.target]
         member.up = False  # it is meant to die
@@ -129,8 +140,17 @@ class Injector:
         if not died:
             self.notes.append(f"{fault.target} did not get to {fault.detail} in time")
         member.kill()
+        for name in others:
+            self._revive(name)
         yield died
         self._revive(fault.target)
+
+    def _rivals(self, fault: Fault) -> list[str]:
+        """Who may hold what the process needs to get to its point: a shard's lease."""
+        if not fault.detail.startswith("relay"):
+            return []
+        writers = [name for name in self._cluster.members if name.startswith("writer")]
+        return [name for name in writers if name != fault.target]
 
     @contextmanager
     def _link(self, fault: Fault) -> Iterator[bool]:
@@ -151,9 +171,11 @@ class Injector:
     @contextmanager
     def _wipe(self, fault: Fault) -> Iterator[bool]:
         """Every broker dies and loses its disk: topics, groups and offsets are gone."""
+        self._on_loss()
         for broker in self._cluster.brokers.values():
             broker.kill()
         self._cluster.wipe_brokers()
+        self.wiped_at = time.monotonic_ns()
         yield True
         for name in self._cluster.brokers:
             self._revive(name)
@@ -162,6 +184,7 @@ class Injector:
     def _topic(self, fault: Fault) -> Iterator[bool]:
         """Delete the topic of changes; the workers make it anew."""
         config = self._cluster.config.kafka
+        self._on_loss()
         try:
             admin = open_admin(config)
             try:
@@ -232,7 +255,7 @@ def name_of(fault: Fault) -> str:
 def weather_of(detail: str) -> tuple[Weather, bool]:
     """The weather that a fault's detail means, and whether its end drops what was held."""
     kind, _, value = detail.partition(":")
-    if kind == "cut":
+    if kind in ("cut", "reset"):  # a reset lasts no time
         return Weather(refused=True), True
     if kind == "delay":
         return Weather(delay=float(value) / 1000), False

@@ -8,6 +8,8 @@ that one; those that cannot are dropped. If none is left, that end is the first 
 explains.
 
 * Looking changes nothing, so a look is taken as soon as it fits.
+* An item is made once, as every write has an `op` of its own. So nothing may change it before
+  all that must find it have found it.
 * A configuration that has used fewer of the writes with unknown outcome can do all that one
   with more of them can, and more; the latter is dropped.
 * Versions must agree with the order; known ones make the search short. `Timeline`s from the
@@ -22,11 +24,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.faults.model import Item, State, Step
+from tests.faults.model import Item, Step
+from tests.faults.story import tell
 
-MAX_CONFIGURATIONS = 20_000
+MAX_CONFIGURATIONS = 500
 """Beyond that some are dropped; a failure then proves nothing."""
-_SHOWN = 25
+_WORDING = 20_000
+"""Configurations that may be looked at to word a failure better."""
 
 
 class Config(NamedTuple):
@@ -92,16 +96,20 @@ def check(
     reason = "no order of its operations explains what clients saw"
     if any(step.version for step in steps) or timeline:
         blind = [_without_version(step) for step in steps]
-        if _Search(blind, None, min(limit, 2_000)).run() is None:
+        if _Search(blind, None, min(limit, 100), budget=_WORDING).run() is None:
             reason = "an order explains what clients saw, but versions or events contradict it"
-    story = _tell(steps, failed_at, search, reason)
+    needed = {p for config in search.before for p in search.still_needed(config)}
+    items = {config.item for config in search.before}
+    story = tell(steps, failed_at, items, needed, reason)
+    if search.truncated:
+        story += "\n  (not all orders were tried)"
     return Verdict(False, not search.truncated, story, search.count)
 
 
 def _without_version(step: Step) -> Step:
     return Step(
         step.operation, step.change, step.fits, step.must, step.start, step.end,
-        before=step.before,
+        before=step.before, needs=step.needs,
     )  # fmt: skip
 
 
@@ -110,6 +118,7 @@ class _Search:
     steps: Sequence[Step]
     timeline: Timeline | None
     limit: int
+    budget: float = float("inf")
     count: int = 0
     truncated: bool = False
     before: set[Config] = field(default_factory=set)
@@ -118,6 +127,17 @@ class _Search:
     looks: list[int] = field(default_factory=list)
     bits: dict[int, int] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    needing: dict[str, list[int]] = field(default_factory=dict)
+    """By `op` of an item: the steps that must find that item, of the whole history."""
+    makers: dict[str, int] = field(default_factory=dict)
+    """By `op` of an item: the step that makes it."""
+
+    def __post_init__(self) -> None:
+        for position, step in enumerate(self.steps):
+            if step.change is not None and step.operation.op is not None:
+                self.makers[step.operation.op] = position
+            if step.needs is not None:
+                self.needing.setdefault(step.needs, []).append(position)
 
     def run(self) -> int | None:
         """Search.
@@ -150,18 +170,30 @@ class _Search:
         """All ways to come from these to configurations that contain `goal`."""
         bit = self.bits[goal]
         reached = {c for c in configs if (c.done | c.seen) & bit}
-        frontier = configs - reached
+        frontier = {c for c in configs - reached if self._can_reach(c, goal)}
         known = set(configs)
-        while frontier:
+        while frontier and self.count < self.budget:
             following: set[Config] = set()
             for config in frontier:
                 for new in self._moves(config):
-                    if new not in known:
-                        known.add(new)
-                        (reached if (new.done | new.seen) & bit else following).add(new)
+                    if new in known:
+                        continue
+                    known.add(new)
+                    if (new.done | new.seen) & bit:
+                        reached.add(new)
+                    elif self._can_reach(new, goal):
+                        following.add(new)
             self.count += len(following)
             frontier = self._few(_best(following))
         return self._few(_best(reached))
+
+    def _can_reach(self, config: Config, goal: int) -> bool:
+        """Whether the item that a step must find is there, or can still be made."""
+        needs = self.steps[goal].needs
+        if needs is None or (config.item is not None and config.item.op == needs):
+            return True
+        bit = self.bits.get(self.makers.get(needs, -1), 0)
+        return bool(bit) and not (config.done | config.used) & bit
 
     def _few(self, configs: set[Config]) -> set[Config]:
         if len(configs) <= self.limit:
@@ -172,9 +204,14 @@ class _Search:
 
     def _moves(self, config: Config) -> Iterator[Config]:
         lowest = self._lowest(config)
-        for position in self.writes:
+        still_needed = self.still_needed(config)
+        if len(still_needed) > 1:
+            return
+        for position in still_needed or self.writes:
             step = self.steps[position]
-            bit = self.bits[position]
+            bit = self.bits.get(position, 0)
+            if not bit or step.change is None:
+                return
             if (config.done | config.used) & bit or not self._in_turn(step, config):
                 continue
             if step.version is not None and lowest is not None and step.version > lowest:
@@ -189,6 +226,18 @@ class _Search:
             else:
                 used |= bit
             yield self._look(Config(item, version, done, used, config.seen))
+
+    def still_needed(self, config: Config) -> list[int]:
+        """Steps that must find the item as it is and have not yet. As it never comes back,
+        nothing else may change it before: they may not even have begun."""
+        if config.item is None:
+            return []
+        return [
+            position
+            for position in self.needing.get(config.item.op, ())
+            if position not in self.returned
+            and not (config.done | config.seen) & self.bits.get(position, 0)
+        ]
 
     def _lowest(self, config: Config) -> int | None:
         """The lowest version of the writes that still have to happen."""
@@ -274,48 +323,3 @@ def _best(configs: set[Config]) -> set[Config]:
                 kept.append(config)
         best.update(kept)
     return best
-
-
-def _tell(steps: Sequence[Step], failed_at: int, search: _Search, reason: str) -> str:
-    failed = steps[failed_at]
-    first = failed.operation
-    end = failed.end if failed.end is not None else max(step.start for step in steps)
-    around = [s for s in steps if s.start <= end and (_end_of(s) >= failed.start)]
-    earlier = sorted((s for s in steps if _end_of(s) < failed.start), key=_end_of)[-5:]
-    shown = sorted({id(s): s for s in (*earlier, *around)}.values(), key=lambda s: s.start)
-    if len(shown) > _SHOWN:
-        rest = [s for s in shown if s is not failed]
-        shown = sorted([*rest[-_SHOWN + 1 :], failed], key=lambda s: s.start)
-    items = sorted({_short(config.item) for config in search.before})
-    zero = shown[0].start
-    lines = [
-        f"{first.table} {first.key}: {reason}",
-        f"  no order has the end of {first.kind} by client {first.client} (marked >); the item "
-        f"before it could be: {', '.join(items[:8])}",
-        *(_line(step, zero, step is failed) for step in shown),
-    ]
-    if search.truncated:
-        lines.append("  (not all orders were tried)")
-    return "\n".join(lines)
-
-
-def _end_of(step: Step) -> float:
-    return float("inf") if step.end is None else step.end
-
-
-def _line(step: Step, zero: int, failed: bool) -> str:
-    operation = step.operation
-    end = "      ..." if step.end is None else f"{(step.end - zero) / 1e6:9.1f}"
-    version = "" if step.version is None else f" v{step.version}"
-    argument = {k: v for k, v in (operation.argument or {}).items() if v is not None}
-    return (
-        f"  {'>' if failed else ' '} {(step.start - zero) / 1e6:9.1f} to {end} ms  client "
-        f"{operation.client}: {operation.kind} {argument} -> {operation.outcome}{version} "
-        f"{operation.result if operation.result is not None else ''}"
-    )
-
-
-def _short(item: Item) -> str:
-    if not isinstance(item, State):
-        return "none"
-    return f"{item.op} (counter {item.counter}, status {item.status}, grade {item.grade})"

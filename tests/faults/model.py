@@ -109,6 +109,8 @@ class Step:
         start, end: between which it has to be; `end` None: at any time after `start`.
         version: of the change, as far as known.
         before: positions of steps that must come before it, of queued writes.
+        needs: the `op` of the item that it must have found, if that is known; no other write
+            ever makes that item again.
     """
 
     operation: Operation
@@ -119,6 +121,7 @@ class Step:
     end: int | None
     version: int | None = None
     before: tuple[int, ...] = ()
+    needs: str | None = None
 
 
 def change_of(operation: Operation) -> Callable[[Item], Item] | None:
@@ -166,8 +169,10 @@ def steps_of(
     for operation in operations:
         step = _step_of(operation, givers, horizon)
         if step is not None:
-            if operation.kind in QUEUED and operation.start <= wiped_at:
+            if operation.kind in QUEUED and operation.start < wiped_at:
                 step.must, step.end = False, None
+            if step.must:
+                step.needs = _found_by(operation, givers)
             if step.change is not None and step.version is None and operation.op is not None:
                 step.version = versions.get(operation.op)
             steps.append(step)
@@ -234,6 +239,18 @@ def _holds(condition: Callable[[Item], bool] | None, item: Item) -> bool:
     return condition is None or condition(item)
 
 
+def _found_by(operation: Operation, givers: Mapping[int, str | None]) -> str | None:
+    result = operation.result if isinstance(operation.result, Mapping) else {}
+    found = result.get("old") or result.get("item")
+    if found is not None:
+        return str(found["op"])
+    if operation.outcome == "ok" and operation.kind == "put_if_version":
+        return givers[operation.argument["expected"]]
+    if operation.outcome == "ok" and operation.kind == "put_if_op":
+        return str(operation.argument["expected"])
+    return None
+
+
 def _sees(result: Mapping[str, Any], name: str) -> Callable[[Item], bool]:
     """What fits with the item that an answer shows; anything, if it shows none."""
     if name not in result:
@@ -250,9 +267,9 @@ def _condition_of(
     if operation.kind == "put_if_absent":
         return lambda item: item is None
     if operation.kind == "put_if_version":
-        giver = givers.get(operation.argument["expected"])
-        if giver is not None:
-            return lambda item: item is not None and item.op == giver
+        # Every version comes from a receipt; without it there is no telling which write's.
+        giver = givers[operation.argument["expected"]]
+        return lambda item: item is not None and item.op == giver
     if operation.kind == "put_if_op":
         expected = operation.argument["expected"]
         return lambda item: item is not None and item.op == expected

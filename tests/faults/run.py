@@ -18,20 +18,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mynamo.errors import MynamoError
 from mynamo.local import EngineKind
-from mynamo.operations import lag
 from mynamo.operations.verify import verify
+from mynamo.schemas.events import ChangeEvent
 from mynamo.shards.cluster import Cluster
-from tests.faults import history, workload
-from tests.faults.checking import check_all
+from tests.faults import history, streams, workload
+from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
 from tests.faults.faults import Fault, Injector
-from tests.faults.model import WRITES
+from tests.faults.journal import Journal
+from tests.faults.model import TABLE, WRITES
 from tests.faults.plan import Cast, draw
 from tests.faults.proxy import FAIR
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
+from tests.faults.streams import Follower
 
 MODES = ("library", "library", "gateway", "queue")
 FIRST_SECONDS = 90.0
@@ -47,6 +48,7 @@ class Settings:
     """What a run is to be.
 
     Attributes:
+        only: see `draw`.
         without: the mechanism that is taken out; None: none.
         folder: of everything; deleted after a run without findings.
     """
@@ -56,6 +58,7 @@ class Settings:
     engine: EngineKind
     brokers: int = 1
     without: str | None = None
+    only: tuple[str, ...] = ()
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
 
@@ -89,26 +92,32 @@ class _Run:
         self._histories: list[Path] = []
         self._newest: dict[str, Path] = {}
         self._heal = threading.Event()
-        self._injector = Injector(cluster, self._heal, self._start)
+        self._injector = Injector(cluster, self._heal, self._start, self._note_loss)
+        self._follower = Follower(cluster.config.kafka, TABLE)
+        self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
 
     def go(self) -> None:
         """The whole run."""
         self._say(f"{self._cluster.engine.title}, {self._settings.brokers} broker(s)")
         workload.ensure_table(self._cluster.config)
-        self._cluster.start_workers()
-        for name in self._clients:
-            self._start(name, {})
-        self._await_writes(FIRST_SECONDS, "before anything was harmed")
-        self._harm()
-        self._heal_all()
-        self._await_writes(AGAIN_SECONDS, "after everything was healed")
-        for name in self._clients:
-            self._cluster.members[name].stop()
-        self._say("the clients have stopped")
-        with Cluster(self._cluster.config) as cluster:
-            self._await_quiet(cluster)
-            self._check(cluster)
+        config = self._cluster.config
+        with self._follower, Journal(config, TABLE) as journal:
+            self._cluster.start_workers()
+            for name in self._clients:
+                self._start(name, {})
+            self._await_writes(FIRST_SECONDS, "before anything was harmed")
+            self._harm()
+            self._heal_all()
+            self._await_writes(AGAIN_SECONDS, "after everything was healed")
+            self._say("healed; the clients stop")
+            self._cluster.stop(self._clients)
+            self._say("waiting until nothing is under way")
+            self._await_quiet()
+            if not self._follower.catch_up():
+                self._outcome.notes.append("the topic was not read to its end in time")
+            self._say("checking")
+            self._check(journal.finish())
 
     def _start(self, name: str, env: dict[str, str]) -> None:
         """Start a process (again); a client's successor has a number and a history of its own."""
@@ -138,7 +147,7 @@ class _Run:
             brokers=list(cluster.brokers),
             disk=cluster.disk is not None,
         )
-        plan = draw(self._settings.seed, seconds, cast)
+        plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
         threads = []
         for fault in [*plan, None]:
@@ -200,38 +209,38 @@ class _Run:
             for operation in history.load([path])
         )
 
-    def _await_quiet(self, cluster: Cluster) -> None:
-        deadline = time.monotonic() + QUIET_SECONDS
-        while True:
-            try:
-                report = lag(cluster)
-                waiting = report.events + sum(s.unpublished for s in report.shards)
-                if report.complete and not waiting and report.queued_writes == 0:
-                    break
-                said = str(report)
-            except MynamoError as failure:
-                said = str(failure)
-            if time.monotonic() > deadline:
-                self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {said}")
-                break
-            self._look_for_the_dead()
-            time.sleep(0.5)
+    def _await_quiet(self) -> None:
+        waiting = wait_until_quiet(self._cluster.config, QUIET_SECONDS)
+        self._look_for_the_dead()
         self._outcome.checks["nothing is under way in the end"] += 1
-        self._say("nothing is under way")
+        if waiting:
+            self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
 
-    def _check(self, cluster: Cluster) -> None:
-        outcome = self._outcome
-        operations = history.load(path for path in self._histories if path.exists())
-        outcome.operations.update((o.kind, o.outcome) for o in operations)
-        report = check_all(self._histories, self._cluster.config)
-        outcome.checks.update(report.checks)
+    def _note_loss(self) -> None:
+        """From the first loss on, the stream may begin anew anywhere."""
+        if self._delivered is None:
+            self._delivered = self._follower.events
+
+    def _check(self, committed: list[ChangeEvent]) -> None:
+        outcome, config, injector = self._outcome, self._cluster.config, self._injector
+        written = history.load(self._histories)
+        outcome.operations.update((o.kind, o.outcome) for o in written)
+        last = self._cluster.folder / "history-last.jsonl"
+        workload.final_reads(config, last, workload.all_keys(written))
+        paths = [*self._histories, last]
+        report = check_all(paths, config, events=committed, wiped_at=injector.wiped_at)
+        delivered = self._follower.events if self._delivered is None else self._delivered
+        stream = streams.check(delivered, None)
+        report.add("what Kafka delivered", stream.checked, stream.violations)
+        outcome.checks += report.checks
         outcome.violations += report.violations
-        for table in cluster.refresh().tables.values():
-            verdict = verify(cluster, table.name)
-            outcome.checks["mynamo verify, rows"] += sum(i.rows for i in verdict.indexes)
-            if not verdict.ok:
-                outcome.violations.append(f"mynamo verify: {verdict}")
-        outcome.faults, outcome.notes = self._injector.done, outcome.notes + self._injector.notes
+        with Cluster(config) as cluster:
+            verdict = verify(cluster, TABLE)
+        outcome.checks["mynamo verify, rows"] += sum(index.rows for index in verdict.indexes)
+        if not verdict.ok:
+            outcome.violations.append(f"mynamo verify: {verdict}")
+        outcome.faults = injector.done
+        outcome.notes += [*report.notes, *injector.notes]
 
     def _say(self, line: str) -> None:
         self._settings.say(line)
@@ -245,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", choices=["mysql", "mariadb"], default="mysql")
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
+    parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     began = time.monotonic()
@@ -255,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = run(
         Settings(
             given.seed, given.minutes * 60, given.engine, given.brokers, given.without,
-            given.folder, say,
+            tuple(given.only), given.folder, say,
         )
     )  # fmt: skip
     sys.stdout.write(outcome.text())

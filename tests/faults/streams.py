@@ -169,7 +169,7 @@ def check(
         if final is not None:
             whole = _ending(key, changes, final.get(key), complete, found) and whole
         _receipts(key, changes, (acknowledged or {}).get(key, {}), complete, found)
-        if whole:
+        if whole and (changes or complete):
             found.timelines[key] = _timeline(changes)
         for event in changes:
             item = item_of(event.new_image)
@@ -202,11 +202,11 @@ def _once(events: Iterable[ChangeEvent], found: Found) -> dict[Key, list[ChangeE
     known: dict[str, ChangeEvent] = {}
     by_item: dict[Key, list[ChangeEvent]] = defaultdict(list)
     for event in events:
-        first = known.setdefault(event.event_id, event)
-        if first is not event:
-            if first != event:
+        if event.event_id in known:
+            if known[event.event_id] != event:
                 found.violations.append(f"event {event.event_id} came in two different forms")
             continue
+        known[event.event_id] = event
         if event.origin == "write":
             by_item[key_of(event.keys)].append(event)
     return by_item

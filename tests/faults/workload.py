@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,7 +36,7 @@ HOT = 0.35
 """Share of the operations that go to the hot keys."""
 STATUSES = ("new", "open", "done", "void")
 GRADES = 6
-_ENDING = 20.0
+_ENDING = 15.0
 """Seconds that operations under way at the end have; those that take longer stay open."""
 
 BY_LIBRARY = {
@@ -214,11 +215,8 @@ class Worker:
 
 def ensure_table(config: ClusterConfig) -> None:
     """Make the workload's table, unless it is there."""
-    with Cluster(config) as cluster:
-        try:
-            create_table(cluster, TableSchema.parse(SCHEMA))
-        except mynamo.errors.AlreadyExists:
-            pass
+    with Cluster(config) as cluster, suppress(mynamo.errors.AlreadyExists):
+        create_table(cluster, TableSchema.parse(SCHEMA))
 
 
 def all_keys(operations: Sequence[Operation]) -> set[Key]:

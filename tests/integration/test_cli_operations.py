@@ -49,6 +49,37 @@ def test_verify_and_repair_tell_damage_by_their_status(dev: Dev) -> None:
     assert "CLEAN" in dev.run("verify", "damaged")
 
 
+def test_every_finding_is_said_and_logged(dev: Dev, tmp_path: Path) -> None:
+    create(dev, "logged")
+    for at in range(3):
+        dev.open_orders(dev.put(at, "logged"), "logged")
+    with Cluster(ClusterConfig.load(dev.config)) as cluster:  # behind mynamo's back
+        index = cluster.table("logged").index("by_status")
+        for shard in cluster.shards.values():
+            shard.run((f"DELETE FROM {sql.index_table(index)}", ()))
+    log, state = tmp_path / "log", tmp_path / "state"
+    more = ("--log", str(log), "--resume", str(state), "--parallel", "3", "--rate", "5000")
+    dev.run("verify", "logged", *more, status=1)
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["kind"] for line in found] == ["missing"] * 3
+    planned = run(dev.config, "repair", "logged", "--plan", *more, status=1)
+    assert planned.stderr.count("planned: by_status: missing: item") == 3
+    assert run(dev.config, "repair", "logged", *more).stderr.count("mended: by_status") == 3
+    fates = [json.loads(line).get("fate") for line in log.read_text().splitlines()]
+    assert fates == [None] * 3 + ["planned"] * 3 + ["mended"] * 3
+    assert not state.exists()
+
+
+def test_what_cannot_be_looked_at_is_not_called_damaged(dev: Dev, tmp_path: Path) -> None:
+    create(dev, "looked_at")
+    dev.run("verify", "nothing", status=3)
+    dev.run("repair", "nothing", status=3)
+    (tmp_path / "state").write_text("something else")
+    dev.run("verify", "looked_at", "--resume", str(tmp_path / "state"), status=3)
+    dev.run("verify", "looked_at", "--parallel", "0", status=2)
+    dev.run("verify", "looked_at", "--log", str(tmp_path), status=2)
+
+
 def test_lag_for_people_and_for_scripts(dev: Dev) -> None:
     create(dev, "followed")
     dev.open_orders(dev.put(1, "followed"), "followed")
@@ -58,6 +89,8 @@ def test_lag_for_people_and_for_scripts(dev: Dev) -> None:
     shown = dev.run("lag")
     assert "by_status" in shown
     assert "queued writes that wait: 0" in shown
+    assert all(shard["oldest_seconds"] < 600 for shard in report["shards"])
+    assert not report["indexer_missing"]
 
 
 def test_a_global_index_is_added_with_its_items(dev: Dev) -> None:
@@ -74,7 +107,7 @@ def test_a_global_index_is_added_with_its_items(dev: Dev) -> None:
 
 def test_queued_writes_and_dead_letters(dev: Dev, tmp_path: Path) -> None:
     create(dev, "queued")
-    assert "no dead letters" in run(dev.config, "dlq", "list").stderr
+    assert "no open dead letters" in run(dev.config, "dlq", "list").stderr
     file = tmp_path / "items.jsonl"
     file.write_text(
         "".join(f'{{"customer": "ann", "at": {n}}}\n' for n in range(300)) + '{"customer": 1}\n'
@@ -93,8 +126,20 @@ def test_queued_writes_and_dead_letters(dev: Dev, tmp_path: Path) -> None:
     dev.run("dlq", "replay", "nobody", status=1)
     dev.run("dlq", "replay", status=2)
     dev.run("delete", "queued", "customer=ann", "at=7")
+    shown = dev.run("dlq", "show", letter["letter_id"])
+    assert "mynamo.writes, partition" in shown
+    assert '"operation": "PUT"' in shown
+    dev.run("dlq", "show", "nobody", status=1)
     assert dev.run("dlq", "replay", letter["letter_id"]).startswith("1 handed to")
+    assert "no open dead letters" in run(dev.config, "dlq", "list").stderr
+    (replayed,) = json.loads(dev.run("dlq", "list", "--all", "--json"))
+    assert (replayed["state"], replayed["attempts"]) == ("replayed", 1)
     eventually(lambda: count(dev, "queued") == 300, WORKER_SECONDS)
+    dev.run("dlq", "discard", status=2)
+    assert run(dev.config, "dlq", "discard", letter["letter_id"], input="n\n", status=1)
+    discarded = run(dev.config, "dlq", "discard", letter["letter_id"], "--yes")
+    assert "it had been applied already" in discarded.stderr
+    assert json.loads(dev.run("dlq", "show", letter["letter_id"], "--json"))["state"] == "discarded"
 
 
 def count(dev: Dev, table: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -50,6 +51,9 @@ def test_changes_are_seen_where_they_wait(config: ClusterConfig, cluster: Cluste
     assert 0 < report.seconds < 600
     assert report.queued_writes == 0
     assert "NO RELAY" in str(report)
+    assert all(0 < s.oldest_seconds < 600 for s in report.shards)
+    assert (report.indexers, report.indexer_missing) == (0, True)
+    assert "NO INDEXER" in str(report)
     assert not wait_until_applied(cluster, 0.1)
     # 2. A relay, but no indexer.
     with working(config, run_writer):
@@ -59,11 +63,15 @@ def test_changes_are_seen_where_they_wait(config: ClusterConfig, cluster: Cluste
         assert "NO RELAY" not in str(report)
         assert report.events == len(ITEMS)
         assert sum(s.unsequenced for s in report.shards) == 0
+        assert report.indexer_missing
         assert not wait_until_applied(cluster, 0.1)
     assert not any(s.relay_alive for s in lag(cluster).shards)
     # 3. Both.
     with pipeline(config):
         assert wait_until_applied(cluster, 60), str(lag(cluster))
+        report = lag(cluster)
+        assert (report.indexers, report.indexer_missing) == (1, False)
+        assert "NO INDEXER" not in str(report)
     report = lag(cluster)
     assert report.events == 0
     assert report.seconds == 0
@@ -74,6 +82,8 @@ def test_an_empty_cluster_has_no_lag(cluster: Cluster) -> None:
     report = lag(cluster)
     assert (report.events, report.seconds, report.indexes, report.queued_writes) == (0, 0, (), 0)
     assert [s.rows for s in report.shards] == [0, 0]
+    assert [s.oldest_seconds for s in report.shards] == [0, 0]
+    assert not report.indexer_missing  # there is nothing to do for one
     assert wait_until_applied(cluster, 0)
 
 
@@ -111,6 +121,17 @@ def test_queued_writes_are_counted(config: ClusterConfig, cluster: Cluster) -> N
     assert f"queued writes waiting: {len(ITEMS)}" in str(lag(cluster))
     with pipeline(config):
         eventually(lambda: lag(cluster).queued_writes == 0)
+
+
+def test_where_kafka_does_not_say_who_is_there_what_waits_tells(cluster: Cluster) -> None:
+    fill(cluster, ITEMS)
+    report = replace(lag(cluster), indexers=None)
+    assert not report.indexer_missing  # it may be on its way
+    stuck = [
+        replace(s, unpublished=0, unapplied_seconds=31.0, relay="any", relay_seconds=1.0)
+        for s in report.shards
+    ]
+    assert replace(report, shards=tuple(stuck)).indexer_missing
 
 
 def test_without_kafka_the_rest_is_still_known(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.errors import CorruptData, InvalidRequest, ShardUnavailable
+from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher
 from mynamo.log.clients import Message
 from mynamo.log.dead_letters import read_letters
@@ -25,7 +25,6 @@ from mynamo.writer import queue as queue_module
 from mynamo.writer.commands import DAY, command_message
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import WriteQueue
-from mynamo.writer.replay import replay
 from tests.rows import damage, everywhere, items_of, make_table, outbox_of
 from tests.waiting import eventually
 
@@ -305,32 +304,6 @@ def test_a_damaged_item_costs_only_its_own_commands(
     (letter,) = read_letters(cluster.config.kafka)
     assert letter.letter_id == str(hit.command_id)
     assert applied(cluster) == 1 + 15
-
-
-def test_a_letter_that_is_replayed_twice_is_applied_once(
-    cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
-) -> None:
-    producer.publish(producer.queued_update("orders", KEY, set={"x": 1}, condition=MUST_EXIST))
-    consume(cluster, publisher, 1)
-    (letter,) = read_letters(cluster.config.kafka)
-    producer.put("orders", KEY)
-    replay(cluster, letter)
-    replay(cluster, letter)
-    consume(cluster, publisher, 2)
-    ((_, item),) = items_of(cluster, orders).values()
-    assert item["x"] == {"N": "1"}
-    assert applied(cluster) == 2
-    assert len(read_letters(cluster.config.kafka)) == 1
-
-
-def test_a_letter_that_nobody_can_read_cannot_be_replayed(
-    cluster: Cluster, orders: Table, publisher: Publisher
-) -> None:
-    publisher.send([raw(cluster, b"poison")])
-    consume(cluster, publisher, 1)
-    (letter,) = read_letters(cluster.config.kafka)
-    with pytest.raises(CorruptData):
-        replay(cluster, letter)
 
 
 # -- servers that do not answer -------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from mynamo.errors import ConfigError, LogUnavailable
 from mynamo.local import Broker
-from mynamo.log import ensure_topics
+from mynamo.log import ensure_topics, open_producer
 from mynamo.schemas.config import ClusterConfig, KafkaConfig
+from mynamo.shards.hygiene import forget_warnings
 
 
 def make(admin: KafkaAdminClient, name: str, partitions: int, size: int) -> None:
@@ -44,6 +47,36 @@ def test_a_topic_for_small_messages_is_refused(kafka_servers: Broker) -> None:
     finally:
         admin.delete_topics([kafka.changes_topic])
         admin.close()
+
+
+def test_risky_settings_are_said_once(
+    kafka_servers: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_warnings()
+    kafka = KafkaConfig(
+        bootstrap_servers=kafka_servers.bootstrap_servers, partitions=2,
+        writes_topic="risky.writes", changes_topic="risky.changes", dead_letter_topic="risky.dead",
+    )  # fmt: skip
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers.bootstrap_servers)
+    settings = {"max.message.bytes": str(2**24), "retention.ms": "60000"}
+    admin.create_topics([NewTopic(kafka.writes_topic, 2, 1, topic_configs=settings)])
+    try:
+        for _ in range(2):
+            ensure_topics(kafka)
+        (said,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        assert "topic risky.writes: retention.ms is 60000: after 0.0166667 hours queued" in said
+    finally:
+        admin.delete_topics([kafka.changes_topic, kafka.writes_topic, kafka.dead_letter_topic])
+        admin.close()
+
+
+def test_producers_are_idempotent_and_wait_for_all_replicas(kafka_servers: Broker) -> None:
+    producer = open_producer(KafkaConfig(bootstrap_servers=kafka_servers.bootstrap_servers))
+    try:
+        assert producer.config["enable_idempotence"] is True
+        assert producer.config["acks"] in ("all", -1)
+    finally:
+        producer.close()
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:

@@ -6,31 +6,33 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from mynamo.errors import TableNotFound
-from mynamo.operations import Finding, Verdict, lag, repair, statements, verify, wait_until_applied
+from mynamo.operations import (
+    Action,
+    Finding,
+    Progress,
+    lag,
+    repair,
+    verify,
+    wait_until_applied,
+)
+from mynamo.operations.fingerprints import Ledger
+from mynamo.operations.mend import DELETED, INSERTED, RESTATED
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import add_index, drop_index
 from tests.comparing import gsi_damage
-from tests.operations import Damage, fill, in_slot, key_of, order
+from tests.damages import ITEMS, do_all_damage, places
+from tests.operations import Damage, fill, key_of, order
+from tests.small_chunks import small_chunks
 from tests.workers import pipeline
-
-LAST = in_slot(4095, "last-")
-ITEMS = [order(number) for number in range(40)] + [
-    order(40, order_id=LAST, line=0),
-    order(41, name=LAST, city=LAST),
-]
-"""The last two: at the very end of a main table and of the GSI tables."""
-
-Place = tuple[str, str, str]
-"""Kind of finding, index, item."""
 
 
 @pytest.fixture
@@ -48,103 +50,68 @@ def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
     return Damage(cluster, table)
 
 
-def places(verdict: Verdict) -> Counter[Place]:
-    return Counter(
-        (example.kind, index.name, name_of(example))
-        for index in verdict.indexes
-        for example in index.examples
-    )
-
-
-def name_of(finding: Finding) -> str:
-    if finding.keys is None:
-        return "unknown"
-    return f"{finding.keys['order_id']['S']}/{finding.keys['line']['N']}"
-
-
-def item_name(item: dict[str, Any]) -> str:
-    return f"{item['order_id']}/{item['line']}"
-
-
-def do_all_damage(damage: Damage) -> Counter[Place]:
-    """Damage of every kind, each to items of its own; returns what must be found."""
-    found: list[tuple[str, str, dict[str, Any] | None]] = []
-    # Rows of a GSI that are gone, among them the very first and last ones of a shard.
-    for item in (ITEMS[0], ITEMS[1], ITEMS[40], ITEMS[41]):
-        damage.on_row("by_name", item, "DELETE FROM {table}")
-        found.append(("missing", "by_name", item))
-    # Rows of an older version, of a newer one, with other content.
-    damage.on_row("by_name", ITEMS[2], "UPDATE {table} SET version = version - 1")
-    damage.on_row("by_name", ITEMS[3], "UPDATE {table} SET version = version + 100000")
-    damage.on_row("by_city", ITEMS[4], "UPDATE {table} SET item = '{{}}'")
-    damage.on_main(ITEMS[6], "UPDATE {table} SET item = REPLACE(item, 'xxx', 'yyy')")
-    found += [("stale", "by_name", ITEMS[n]) for n in (2, 3, 6)]
-    found += [("stale", "by_city", ITEMS[4])]
-    # Rows of no item: of one that never was, and under keys that an item does not have.
-    nobody, renamed, last = order(90), ITEMS[7] | {"name": "other"}, order(92, name=LAST)
-    damage.insert_row("by_name", nobody)
-    damage.insert_row("by_name", renamed)
-    damage.insert_row("by_name", last, version=10**9)
-    found += [("ghost", "by_name", item) for item in (nobody, renamed, last)]
-    # Rows that their own content does not lead to.
-    damage.insert_row("by_name", ITEMS[8] | {"name": "lost"}, content=b"junk")
-    damage.insert_row("by_city", order(94), content=b"{}")
-    found += [("ghost", "by_name", ITEMS[8]), ("ghost", "by_city", None)]
-    # Rows on a shard that does not own them: beside the right one, and in its stead.
-    for item in (ITEMS[9], ITEMS[11]):
-        owner, _ = damage.place("by_city", item)
-        damage.insert_row("by_city", item, damage.other(owner))
-        found.append(("ghost", "by_city", item))
-    damage.on_row("by_city", ITEMS[11], "DELETE FROM {table}")
-    found.append(("missing", "by_city", ITEMS[11]))
-    # An item that is gone, and one that came, past all indexes.
-    damage.on_main(ITEMS[12], "DELETE FROM {table}")
-    found += [("ghost", "by_name", ITEMS[12]), ("ghost", "by_city", ITEMS[12])]
-    found += [("ghost", "by_price", None)]
-    damage.insert_main(order(95))
-    found += [("missing", "by_name", order(95)), ("missing", "by_price", order(95))]
-    # LSI rows: gone, of no item, and under a key that the item does not have.
-    for item in (ITEMS[13], ITEMS[40]):
-        damage.delete_local(item)
-        found.append(("missing", "by_price", item))
-    damage.insert_local(order(96))
-    damage.insert_local(ITEMS[14] | {"price": 777})
-    found += [("ghost", "by_price", None), ("ghost", "by_price", ITEMS[14])]
-    return Counter((k, i, item_name(item) if item else "unknown") for k, i, item in found)
-
-
-@pytest.mark.parametrize(("rows", "size"), [(500, 4 << 20), (3, 4 << 20), (500, 400)])
+@pytest.mark.parametrize(
+    ("parallel", "rows", "size"),
+    [(2, 500, 4 << 20), (1, 3, 4 << 20), (4, 2, 4 << 20), (2, 500, 400)],
+)
 def test_every_kind_of_damage_is_found_and_mended(
     config: ClusterConfig,
     cluster: Cluster,
     damage: Damage,
     monkeypatch: pytest.MonkeyPatch,
+    parallel: int,
     rows: int,
     size: int,
 ) -> None:
-    monkeypatch.setattr(statements, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(statements, "CHUNK_BYTES", size)
-    progress: list[float] = []
-    verdict = verify(cluster, "orders", on_progress=progress.append)
+    small_chunks(monkeypatch.setattr, rows, size)
+    progress: list[Progress] = []
+    verdict = verify(cluster, "orders", parallel=parallel, on_progress=progress.append)
     assert verdict.ok, str(verdict)
     assert verdict.items == len(ITEMS)
-    assert [index.rows for index in verdict.indexes] == [len(ITEMS), len(ITEMS), 33]
-    assert progress == sorted(progress)
-    assert progress[-1] == 1.0
+    assert [index.rows for index in verdict.indexes] == [len(ITEMS), len(ITEMS), 35]
+    fractions = [seen.fraction for seen in progress]
+    assert fractions == sorted(fractions)
+    assert (fractions[-1], progress[-1].seconds_left) == (1.0, 0.0)
 
     expected = do_all_damage(damage)
-    verdict = verify(cluster, "orders")
+    verdict = verify(cluster, "orders", parallel=parallel)
     assert places(verdict) == expected
+    assert [index.rows for index in verdict.indexes] == rows_there(cluster)
     assert not verdict.ok
     assert not verdict.undecided
     assert "mynamo repair orders" in str(verdict)
 
     with pipeline(config):
-        report = repair(cluster, "orders")
+        actions: list[Action] = []
+        report = repair(cluster, "orders", parallel=parallel, on_action=actions.append)
     assert report.ok, str(report)
     assert report.mended == expected.total()
+    acted_on = Counter((a.finding.kind, a.finding.index.name) for a in actions)
+    assert acted_on == Counter((kind, index) for kind, index, _ in expected.elements())
+    assert {action.fate for action in actions} == {"mended"}
+    assert {action.did for action in actions} == {RESTATED, DELETED, INSERTED}
     assert verify(cluster, "orders").ok
     assert gsi_damage(cluster, "orders") == []
+
+
+def rows_there(cluster: Cluster) -> list[int]:
+    """How many rows each index has, by plain SQL."""
+    return [
+        sum(
+            shard.run((f"SELECT COUNT(*) FROM {sql.index_table(index)}", ()))[0].rows[0][0]
+            for shard in cluster.shards.values()
+        )
+        for index in cluster.table("orders").indexes
+    ]
+
+
+def test_where_sums_agree_nothing_is_looked_for(
+    cluster: Cluster, damage: Damage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the test above: the ledger is what leads to damage."""
+    do_all_damage(damage)
+    monkeypatch.setattr(Ledger, "different", lambda *_: frozenset())
+    assert verify(cluster, "orders").ok
 
 
 def test_a_dry_run_changes_nothing(cluster: Cluster, damage: Damage) -> None:
@@ -152,7 +119,8 @@ def test_a_dry_run_changes_nothing(cluster: Cluster, damage: Damage) -> None:
     report = repair(cluster, "orders", dry_run=True)
     assert not report.ok
     assert report.mended == 0
-    assert "would mend missing" in str(report)
+    assert "planned: by_price: missing" in str(report)
+    assert "would insert the row" in str(report)
     assert wait_until_applied(cluster, 0)  # nothing was queued
     assert places(verify(cluster, "orders")) == expected
 
@@ -189,15 +157,27 @@ def test_a_repair_without_indexers_waits_for_them(
 def test_damaged_items_are_reported_and_left_alone(cluster: Cluster, damage: Damage) -> None:
     damage.on_main(ITEMS[1], "UPDATE {table} SET item = 'junk'")
     damage.on_main(ITEMS[2], "UPDATE {table} SET item = '{{}}'")
+    damage.on_main(ITEMS[5], "UPDATE {table} SET item = ''")
+    damage.on_main(ITEMS[6], "UPDATE {table} SET item = REPLACE(item, 'order-3', 'order-9')")
+    for name in ("by_name", "by_city"):
+        damage.on_row(name, ITEMS[2], "DELETE FROM {table}")
     owner, _ = damage.home(ITEMS[3])
     damage.insert_main(ITEMS[3], damage.other(owner))
     damage.delete_local(ITEMS[1])
     report = repair(cluster, "orders", wait=1)
-    assert report.verdict.unreadable == 3
+    assert report.verdict.unreadable == 5
     assert report.verdict.findings == 0
     assert not report.ok
     # The rows in the indexes may be all that is left of the items.
-    assert verify(cluster, "orders").index("by_name").rows == len(ITEMS)
+    rows = [index.rows for index in verify(cluster, "orders").indexes]
+    assert rows == rows_there(cluster)
+    named = "\n".join(report.verdict.unreadable_examples)
+    # By what an index still says; where none does, by the sort key; by what it claims to be.
+    assert named.count('item {"order_id":{"S":"order-0"},"line":{"N":"1"}}') == 1
+    assert "with the hash" in named
+    assert 'and the sort key {"line":{"N":"0"}} (shard' in named
+    assert 'its bytes are those of the item {"order_id":{"S":"order-9"},"line":{"N":"0"}}' in named
+    assert f"but belongs on shard {owner.id}" in named
 
 
 def test_an_index_that_is_being_filled_is_left_out(cluster: Cluster, damage: Damage) -> None:
@@ -211,7 +191,7 @@ def test_an_index_that_is_being_filled_is_left_out(cluster: Cluster, damage: Dam
 def test_an_index_may_be_dropped_meanwhile(cluster: Cluster, damage: Damage) -> None:
     damage.on_row("by_city", ITEMS[1], "DELETE FROM {table}")
 
-    def drop(_: float) -> None:
+    def drop(_: Progress) -> None:
         if len(cluster.table("orders").global_indexes) == 2:
             drop_index(cluster, "orders", "by_city")
 
@@ -294,6 +274,35 @@ def test_live_writes_are_no_damage(
         assert wait_until_applied(cluster, 60), str(lag(cluster))
     assert sum(suspected) > 0
     assert gsi_damage(cluster, "orders") == []
+
+
+def test_rows_agree_with_items_beside_live_writes(config: ClusterConfig, cluster: Cluster) -> None:
+    """Every item is in these indexes, whatever was on its way when they were counted."""
+    fill(cluster, ITEMS)
+    stop = threading.Event()
+
+    def write() -> None:
+        with Cluster(config) as own, Producer(own) as producer:
+            turn = 0
+            while not stop.wait(0.001):
+                turn += 1
+                item = order(turn % 90, name=f"name {turn % 7}", price=turn, city="everywhere")
+                producer.delete("orders", key_of(item)) if turn % 3 else producer.put(
+                    "orders", item
+                )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pipeline(config):
+            for parallel in (1, 2, 4):
+                verdict = verify(cluster, "orders", parallel=parallel)
+                assert verdict.ok, str(verdict)
+                rows = {index.name: index.rows for index in verdict.indexes}
+                assert rows["by_name"] == rows["by_price"] == verdict.items
+    finally:
+        stop.set()
+        writer.join(30)
 
 
 def test_without_rechecking_live_writes_look_like_damage(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -28,6 +34,8 @@ from mynamo.cli.app import root
         ("scan orders --names [1]", 1, "in --names, which is JSON such as"),
         ("scan orders --values 5", 1, "in --values, which is JSON such as"),
         ("scan orders --projection a,,b", 2, "joined by commas"),
+        ("index add orders --gsi a=b", 1, "name: must be 3 to 255 of"),
+        ("table create o! --hash-key id", 1, "name: must be 3 to 255 of"),
         ("dev --data /proc/nope", 1, "the folder /proc/nope cannot be used"),
     ],
 )
@@ -36,3 +44,32 @@ def test_the_answer_says_what_is_wrong(words: str, status: int, answer: str) -> 
     assert answer in result.output
     assert result.exit_code == status
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize(
+    "words", ["writer", "indexer", "serve --no-auth", "serve --no-auth --workers 2"]
+)
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_catalog(
+    words: str, kind: signal.Signals, closed_port: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "mynamo.toml"
+    place = f'host = "127.0.0.1"\nport = {closed_port}\n'
+    file.write_text(
+        f'[catalog]\n{place}database = "c"\n[[shards]]\nid = 1\n{place}database = "s"\n'
+        "[gateway]\nport = 0\n"
+    )
+    command = [sys.executable, "-m", "mynamo.cli.app", "--config", str(file), *words.split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "trying for another" in process.stderr.readline()
+        process.send_signal(kind)
+        assert process.wait() == 0
+        assert "Error" not in process.stderr.read()

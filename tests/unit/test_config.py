@@ -92,3 +92,13 @@ def test_without_any_file_the_message_says_so(file: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match="no configuration file was found"):
         ClusterConfig.load()
+
+
+@pytest.mark.parametrize("name", ["MYNAMO_SHARDS", "MYNAMO_GATEWAY__CREDENTIALS"])
+def test_a_variable_that_is_not_json_is_named_without_its_value(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, '[{"password": "geheim')
+    with pytest.raises(ConfigError, match=f"not valid JSON in {name}") as caught:
+        ClusterConfig.load()
+    assert "geheim" not in str(caught.value)

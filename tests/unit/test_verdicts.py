@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from mynamo.operations import statements
-from mynamo.operations.findings import MAX_EXAMPLES, Finding, Tally, shown
+from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, Verdict, shown
 from mynamo.operations.statements import fitting, groups
+from mynamo.operations.tally import Tally
 from mynamo.shards.tables import IndexKey, RowKey
 from tests.made_up import index_of, table_of
 
@@ -39,11 +41,15 @@ def test_groups_cover_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [[0, 1, 2], [3], [4], [5, 6], [7]]
 
 
+def verdict_of(tally: Tally, *left_out: str) -> Verdict:
+    return tally.verdict(TABLE.name, (INDEX,), 2, left_out)
+
+
 def test_a_verdict_counts_all_and_shows_some() -> None:
-    tally = Tally(TABLE, (INDEX,))
+    tally = Tally()
     tally.add_findings(finding() for _ in range(MAX_EXAMPLES + 5))
     tally.add_findings([finding("ghost")])
-    verdict = tally.verdict(2, ("filling",))
+    verdict = verdict_of(tally, "filling")
     assert not verdict.ok
     assert verdict.findings == MAX_EXAMPLES + 6
     assert len(verdict.index(INDEX.name).examples) == MAX_EXAMPLES
@@ -54,21 +60,49 @@ def test_a_verdict_counts_all_and_shows_some() -> None:
     assert "mynamo repair orders" in text
 
 
+def test_rows_are_those_that_the_index_has() -> None:
+    tally = Tally(items=10)
+    tally.expected[INDEX.id] = 9
+    tally.kept[INDEX.id] = 1
+    tally.add_findings([finding("missing"), finding("missing"), finding("ghost"), finding("stale")])
+    assert verdict_of(tally).index(INDEX.name).rows == 9 - 2 + 1 + 1
+
+
 def test_undecided_is_not_ok_and_says_what_to_do() -> None:
-    tally = Tally(TABLE, (INDEX,))
-    assert tally.verdict(2, ()).ok
+    tally = Tally()
+    assert verdict_of(tally).ok
     tally.add_undecided(INDEX, behind=False)
-    assert not tally.verdict(2, ()).ok
-    assert "verify again" in str(tally.verdict(2, ()))
+    assert not verdict_of(tally).ok
+    assert "verify again" in str(verdict_of(tally))
     tally.add_undecided(INDEX, behind=True)
-    assert "mynamo indexer" in str(tally.verdict(2, ()))
+    assert "mynamo indexer" in str(verdict_of(tally))
 
 
-def test_a_damaged_item_is_not_ok() -> None:
-    tally = Tally(TABLE, (INDEX,))
-    tally.add_unreadable("a row")
-    assert not tally.verdict(2, ()).ok
-    assert "a row" in str(tally.verdict(2, ()))
+def test_a_damaged_item_is_not_ok_and_has_the_best_name_there_is() -> None:
+    tally = Tally()
+    tally.add_unreadable(Damaged.at(TABLE, ROW, 1, None, "it is junk"))
+    assert not verdict_of(tally).ok
+    assert '{"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(tally))
+    assert ROW.hash.hex() in str(verdict_of(tally))
+    tally.merge(Tally(names={ROW: {"h": {"S": "whole"}, "s": {"S": "s"}}}))
+    assert 'item {"h":{"S":"whole"},"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(tally))
+
+
+def test_parts_add_up_and_survive_a_file() -> None:
+    whole, parts = Tally(), []
+    for number in range(3):
+        part = Tally(items=number, behind=number == 2)
+        part.expected[INDEX.id] = 10
+        part.kept[INDEX.id] = number
+        part.add_findings(finding(kind) for kind in ("missing", "ghost", "stale"))
+        part.add_undecided(INDEX, behind=False)
+        part.add_unreadable(Damaged.at(TABLE, ROW, number, None, "it is junk"))
+        parts.append(part)
+        whole.merge(part)
+    assert verdict_of(whole).findings == 9
+    kept = Tally.load(orjson.loads(orjson.dumps(whole.dump())), (INDEX,))
+    assert kept == whole
+    assert verdict_of(kept) == verdict_of(whole)
 
 
 def test_long_keys_are_cut() -> None:

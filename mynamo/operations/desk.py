@@ -1,0 +1,66 @@
+"""Where the steps of one thread wait until everything they suspect is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mynamo.operations.findings import Finding
+from mynamo.operations.journal import Journal
+from mynamo.operations.recheck import Rechecker, Suspect
+from mynamo.operations.tally import Tally
+from mynamo.operations.walks import Step, Walk
+
+DECIDE_AT_ONCE = 500
+"""Suspicions that are decided together; the pipeline catches up meanwhile."""
+MOST_STEPS = 100
+"""Steps that wait at most, so that little is lost if the process is killed."""
+
+OnFindings = Callable[[list[Finding]], None]
+
+
+class Desk:
+    """Notes steps in the journal, in order, once what they suspect is decided.
+
+    Args:
+        on_findings: is told of what is certain before the step is noted: what happens in
+            between happens again after a crash.
+    """
+
+    def __init__(self, rechecker: Rechecker, journal: Journal, on_findings: OnFindings) -> None:
+        self._rechecker = rechecker
+        self._journal = journal
+        self._on_findings = on_findings
+        self._steps: list[tuple[Walk, Step]] = []
+        self._suspects: list[Suspect] = []
+
+    def take(self, walk: Walk, step: Step) -> None:
+        """A step was made."""
+        self._report(step.findings, step.tally)
+        self._steps.append((walk, step))
+        self._suspects += step.suspects
+        enough = len(self._suspects) >= DECIDE_AT_ONCE or len(self._steps) >= MOST_STEPS
+        if enough or not self._suspects:
+            self.clear()
+
+    def clear(self) -> None:
+        """Decide everything that waits.
+
+        Raises:
+            ShardUnavailable: a shard does not answer.
+            MissingTable: an index was dropped.
+        """
+        if self._suspects:
+            decision = self._rechecker.decide(self._suspects)
+            _, last = self._steps[-1]
+            self._report(decision.findings, last.tally)
+            for suspect in decision.behind:
+                last.tally.add_undecided(suspect.index, behind=True)
+            for suspect in decision.busy:
+                last.tally.add_undecided(suspect.index, behind=False)
+        self._journal.note(self._steps)
+        self._steps, self._suspects = [], []
+
+    def _report(self, findings: Sequence[Finding], tally: Tally) -> None:
+        if findings:
+            tally.add_findings(findings)
+            self._on_findings(list(findings))

@@ -1,0 +1,194 @@
+"""What a comparison has done so far: kept in memory, and in a file if it shall be resumable.
+
+The file is replaced as a whole every few seconds, so a process that is killed leaves one that is
+consistent, and loses a few seconds of work. What is in it counts as done: whatever was noted since
+is done again, from the place that the file says, and counted once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from mynamo.errors import InvalidRequest
+from mynamo.operations.fingerprints import Ledger
+from mynamo.operations.tally import Tally
+from mynamo.operations.walks import Position, Step, Walk
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Index, Table
+
+Phase = Literal["survey", "compare"]
+SAVE_EVERY = 5.0
+"""Seconds."""
+_FORMAT = 1
+
+
+class Journal:
+    """The state of one comparison. Safe to share between threads.
+
+    Args:
+        file: where to keep it; None: nowhere.
+        kind: of comparison, in a word: one kind does not go on with another's file.
+        extra: what else to keep, from now to then.
+
+    Raises:
+        InvalidRequest: another process uses the file.
+    """
+
+    def __init__(self, file: Path | None, kind: str, extra: Callable[[], Any]) -> None:
+        self._file = file
+        self._kind = kind
+        self._extra = extra
+        self._lock = threading.Lock()
+        self._guard = _guard(file) if file else None
+        self.phase: Phase = "survey"
+        self.tally = Tally()
+        self.ledger = Ledger(())
+        self.cursors: dict[str, Position | None] = {}
+        self._identity: dict[str, Any] = {}
+        self._saved_at = time.monotonic()
+
+    def begin(self, cluster: Cluster, table: Table, indexes: Sequence[Index]) -> Any:
+        """Begin a comparison, or go on with the one in the file.
+
+        Returns:
+            What was kept besides; None: it begins.
+
+        Raises:
+            InvalidRequest: the file holds something else.
+        """
+        self.phase, self.tally, self.cursors = "survey", Tally(), {}
+        self.ledger = Ledger(index.id for index in indexes)
+        self._identity = {"kind": self._kind, **_identity(cluster, table, indexes)}
+        if self._file is None or not self._file.exists():
+            self.save()
+            return None
+        try:
+            kept = orjson.loads(self._file.read_bytes())
+            known = kept["identity"] if kept["format"] == _FORMAT else None
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest(
+                f"{self._file} is not the state of a comparison; name another file"
+            ) from None
+        if known != self._identity:
+            raise InvalidRequest(
+                f"{self._file} holds another comparison: of another table, of this one before its "
+                "definition changed, or another command's; delete the file to begin anew"
+            )
+        self.phase = kept["phase"]
+        self.tally = Tally.load(kept["tally"], indexes)
+        self.ledger.load(kept["ledger"])
+        self.cursors = {name: _position(after) for name, after in kept["cursors"].items()}
+        return kept["extra"]
+
+    def forget(self) -> None:
+        """Begin anew: the definition changed."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def left(self, walk: Walk) -> bool:
+        """Whether there is anything left of a walk."""
+        return self.cursors.get(walk.name, ()) is not None
+
+    def note(self, steps: Sequence[tuple[Walk, Step]]) -> None:
+        """These steps are done, all or none of them, and what they found is decided."""
+        with self._lock:
+            for walk, step in steps:
+                for index_id, sums in step.sums.items():
+                    self.ledger.add(index_id, sums)
+                self.tally.merge(step.tally)
+                self.cursors[walk.name] = step.after
+            if self._file is not None and time.monotonic() - self._saved_at >= SAVE_EVERY:
+                self._save()
+
+    def next_phase(self) -> None:
+        """The survey is complete."""
+        with self._lock:
+            self.phase, self.cursors = "compare", {}
+            self._save()
+
+    def save(self) -> None:
+        """Keep the state as it is now."""
+        with self._lock:
+            self._save()
+
+    def finish(self) -> None:
+        """The comparison is complete: there is nothing to resume."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let other processes have the file."""
+        if self._guard is not None and self._file is not None:
+            with suppress(OSError):
+                _guard_of(self._file).unlink(missing_ok=True)
+            os.close(self._guard)
+            self._guard = None
+
+    def _save(self) -> None:
+        if self._file is None:
+            return
+        state = {
+            "format": _FORMAT,
+            "identity": self._identity,
+            "phase": self.phase,
+            "cursors": {
+                name: None if after is None else [part.hex() for part in after]
+                for name, after in self.cursors.items()
+            },
+            "tally": self.tally.dump(),
+            "ledger": self.ledger.dump(),
+            "extra": self._extra(),
+        }
+        new = self._file.with_name(self._file.name + ".new")
+        try:
+            with new.open("wb") as stream:
+                stream.write(orjson.dumps(state))
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(self._file)
+        except OSError as error:
+            raise InvalidRequest(f"{self._file} cannot be written: {error}") from None
+        self._saved_at = time.monotonic()
+
+
+def _identity(cluster: Cluster, table: Table, indexes: Iterable[Index]) -> dict[str, Any]:
+    """What must be the same for a comparison to go on."""
+    return {
+        "cluster": cluster.snapshot.cluster_id.hex(),
+        "table": table.name,
+        "table_id": table.id,
+        "version": table.version,
+        "indexes": [index.id for index in indexes],
+        "slots": [[s.first, s.last, s.shard_id] for s in cluster.snapshot.slots],
+    }
+
+
+def _position(after: list[str] | None) -> Position | None:
+    return None if after is None else tuple(bytes.fromhex(part) for part in after)
+
+
+def _guard_of(file: Path) -> Path:
+    return file.with_name(file.name + ".lock")
+
+
+def _guard(file: Path) -> int:
+    """Lock a file beside the file, which is replaced again and again."""
+    try:
+        descriptor = os.open(_guard_of(file), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise InvalidRequest(f"{file} is in use by another process") from None
+    return descriptor

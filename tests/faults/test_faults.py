@@ -1,0 +1,81 @@
+"""A short run of the fault harness; `make test-faults` makes longer ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mynamo import crash_points
+from mynamo.crash_points import LABELS
+from mynamo.local import EngineKind
+from tests.faults.plan import Cast, draw
+from tests.faults.run import Settings, run
+from tests.servers import Record, missing_servers, why_no_engine, why_no_kafka
+
+SOURCES = Path(crash_points.__file__).parent
+CAST = Cast(
+    workers=["writer-1", "writer-2", "indexer-1", "indexer-2"],
+    clients=["client-1", "client-2"],
+    shards=["shard-1", "shard-2"],
+    brokers=["broker-1"],
+)
+
+
+@pytest.fixture
+def engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
+    """The shards' server."""
+    record.needed = True
+    record.missing = missing_servers()
+    engine = chosen_engine or "mysql"
+    if reason := why_no_engine(engine) or why_no_kafka():
+        pytest.skip(reason)
+    return engine
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_everything_holds_while_everything_fails(engine: EngineKind, tmp_path: Path) -> None:
+    outcome = run(Settings(seed=3, seconds=45, engine=engine, folder=tmp_path / "run"))
+    assert outcome.violations == [], outcome.text()
+    assert outcome.faults.total() >= 8, outcome.text()
+    assert min(outcome.checks.values()) > 0, outcome.text()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_harness_sees_that_a_mechanism_is_missing(engine: EngineKind, tmp_path: Path) -> None:
+    """The control of controls; the others: `python -m tests.faults.run --without MECHANISM`."""
+    settings = Settings(
+        seed=3, seconds=10, engine=engine, folder=tmp_path / "run", without="outbox"
+    )
+    outcome = run(settings)
+    assert any("[stream]" in found for found in outcome.violations), outcome.text()
+
+
+def test_a_seed_gives_the_same_plan_again() -> None:
+    assert draw(7, 120, CAST) == draw(7, 120, CAST) != draw(8, 120, CAST)
+
+
+def test_a_plan_can_be_of_some_faults_only() -> None:
+    plan = draw(1, 60, CAST, ["freeze indexer", "link cut"])
+    assert {fault.what.split()[0] for fault in plan} == {"freeze", "link"}
+
+
+def test_a_few_minutes_have_every_kind_of_fault_and_every_point() -> None:
+    plan = draw(1, 1_200, CAST)
+    assert {fault.kind for fault in plan} == {
+        "kill", "stop", "freeze", "crash", "link", "wipe", "topic", "disk",
+    }  # fmt: skip
+    crashes = {fault.detail.partition(":")[0] for fault in plan if fault.kind == "crash"}
+    assert crashes == set(LABELS)
+    weathers = {fault.detail.partition(":")[0] for fault in plan if fault.kind == "link"}
+    assert weathers == {"cut", "reset", "delay", "throttle", "late", "half-open"}
+
+
+def test_every_label_stands_at_one_place_in_the_code() -> None:
+    text = "".join(
+        path.read_text() for path in SOURCES.rglob("*.py") if path.name != "crash_points.py"
+    )
+    assert {label: text.count(f'crash_point("{label}")') for label in LABELS} == dict.fromkeys(
+        LABELS, 1
+    )
+    assert text.count("crash_point(") == len(LABELS)

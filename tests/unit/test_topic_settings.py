@@ -1,0 +1,67 @@
+"""Settings of topics that would lose messages are found, and the remedy is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from mynamo.errors import ConfigError
+from mynamo.log.topic_settings import Role, Topic, complaints, refuse_unfit, settings_for
+
+DAY = 24 * 3_600_000
+ROLES: tuple[Role, ...] = ("changes", "writes", "letters")
+
+
+def topic(role: Role, replicas: int = 3, **settings: object) -> Topic:
+    given = {name.replace("_", "."): str(value) for name, value in settings.items()}
+    return Topic("t", role, replicas, settings_for(role, replicas) | given)
+
+
+def found(topic: Topic, wanted: int = 3) -> dict[str, str]:
+    return dict(complaints(topic, wanted))
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_topics_that_mynamo_makes_are_fit(role: Role, replicas: int) -> None:
+    made = topic(role, replicas)
+    refuse_unfit(made)
+    assert found(made, replicas) == {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_of_settings_that_nobody_shows_nothing_is_said(role: Role) -> None:
+    hidden = Topic("t", role, 3, {})
+    refuse_unfit(hidden)
+    assert found(hidden) == {}
+
+
+@pytest.mark.parametrize(
+    ("risky", "setting", "remedy"),
+    [
+        (topic("writes", min_insync_replicas=1), "min.insync.replicas", "min.insync.replicas=2"),
+        (topic("writes", 1, min_insync_replicas=2), "min.insync.replicas",
+         "min.insync.replicas=1"),
+        (topic("writes", unclean_leader_election_enable="true"), "unclean.leader.election.enable",
+         "unclean.leader.election.enable=false"),
+        (topic("writes", retention_ms=DAY), "retention.ms", f"retention.ms={8 * DAY}"),
+        (topic("letters", retention_ms=7 * DAY), "retention.ms", "retention.ms=-1"),
+        (topic("changes", retention_ms=60_000), "retention.ms", f"retention.ms={8 * DAY}"),
+        (topic("letters", retention_bytes=10**6), "retention.bytes", "retention.bytes=-1"),
+        (topic("changes", cleanup_policy="compact,delete"), "cleanup.policy",
+         "cleanup.policy=delete"),
+    ],
+)  # fmt: skip
+def test_what_is_risky_is_said_with_its_remedy(risky: Topic, setting: str, remedy: str) -> None:
+    said = found(risky, risky.replicas)
+    assert set(said) == {setting}
+    assert f"{setting} is {risky.settings[setting]}" in said[setting]
+    assert said[setting].endswith(f"--entity-name t --add-config {remedy}")
+
+
+def test_fewer_replicas_than_configured() -> None:
+    assert set(found(topic("changes", 1), 3)) == {"replicas"}
+
+
+def test_a_compacted_queue_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"only the last would .*cleanup\.policy=delete"):
+        refuse_unfit(topic("writes", cleanup_policy="compact"))
