@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     choice = random.Random(seed)
     cards = _deck(cast)
     if only:
-        cards = [card for card in cards if _is_one_of(card, only, seed)]
+        cards = [_limited(card, only) for card in cards if _can_be(card, only)]
         if not cards:
             raise ValueError(f"no fault is like {only}")
     deck = _forever(choice, cards)
@@ -150,9 +151,23 @@ def _forever(choice: random.Random, cards: Sequence[Drawn]) -> Iterator[Drawn]:
         yield from choice.sample(cards, len(cards))
 
 
-def _is_one_of(card: Card, only: Sequence[str], seed: int) -> bool:
-    drawn = card(random.Random(seed), 0.0, iter(LABELS))
-    return drawn.what.startswith(tuple(only))
+def _can_be(card: Card, only: Sequence[str]) -> bool:
+    choice = random.Random(0)
+    labels = itertools.cycle(LABELS)
+    drawn = (card(choice, 0.0, labels) for _ in range(100))
+    return any(fault.what.startswith(tuple(only)) for fault in drawn)
+
+
+def _limited(card: Card, only: Sequence[str]) -> Card:
+    """The same card, drawn again until it is one of these."""
+
+    def limited(choice: random.Random, now: float, labels: Iterator[str]) -> Fault:
+        while True:
+            fault = card(choice, now, labels)
+            if fault.what.startswith(tuple(only)):
+                return fault
+
+    return limited
 
 
 def _fits(fault: Fault, before: Sequence[Fault]) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from click.testing import CliRunner
 
 from mynamo.cli.app import root
+from tests.commands import start
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,13 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "words", ["writer", "indexer", "serve --no-auth", "serve --no-auth --workers 2"]
+    ("words", "kind"),
+    [
+        ("writer", signal.SIGTERM),
+        ("serve --no-auth --port 0", signal.SIGINT),
+        ("serve --no-auth --port 0 --workers 2", signal.SIGTERM),
+    ],
 )
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_wait_for_a_catalog(
     words: str, kind: signal.Signals, closed_port: int, tmp_path: Path
 ) -> None:
@@ -64,10 +68,8 @@ def test_a_signal_ends_the_wait_for_a_catalog(
     place = f'host = "127.0.0.1"\nport = {closed_port}\n'
     file.write_text(
         f'[catalog]\n{place}database = "c"\n[[shards]]\nid = 1\n{place}database = "s"\n'
-        "[gateway]\nport = 0\n"
     )
-    command = [sys.executable, "-m", "mynamo.cli.app", "--config", str(file), *words.split()]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with start("--config", str(file), *words.split(), stderr=PIPE, text=True) as process:
         assert process.stderr is not None
         assert "trying for another" in process.stderr.readline()
         process.send_signal(kind)
