@@ -24,6 +24,9 @@ from mynamo.operations.verify import MAX_PARALLEL, PARALLEL
 TELL_EVERY = 10.0
 """Seconds between two lines about the progress, where there is no terminal."""
 
+INTERRUPTED = 130
+"""The status after Ctrl-C or SIGTERM: not that of damage."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -72,9 +75,9 @@ def looking(resume: Path | None) -> Iterator[None]:
         with interruptible():
             yield
     except KeyboardInterrupt:
-        if resume is not None and resume.exists():
-            say(f"interrupted; the same command with --resume {resume} goes on from here")
-        raise
+        kept = resume is not None and resume.exists()
+        say(f"interrupted{f'; the same command with --resume {resume} goes on' if kept else ''}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except MynamoError as error:
         raise CouldNotLook(wording(error)) from None
 

@@ -24,7 +24,7 @@ from mynamo.operations.findings import Finding, Kind
 from mynamo.operations.fingerprints import bucket_of
 from mynamo.operations.recheck import Suspect
 from mynamo.operations.statements import SNAPSHOT, IndexRow, Span, fitting
-from mynamo.operations.survey import COMMIT, next_items, owners
+from mynamo.operations.survey import COMMIT, Read, next_items, owners
 from mynamo.operations.tally import Tally
 from mynamo.operations.walks import Position, Step, spans_of
 from mynamo.schemas.values import StoredItem
@@ -60,21 +60,22 @@ class _Gathered:
         self.findings: list[Finding] = []
         self._size = 0
 
-    def add(
-        self, items: Sequence[Item], sound: Sequence[Item], findings: Sequence[Finding], size: int
-    ) -> None:
+    def add(self, read: Read, sound: Sequence[Item], findings: Sequence[Finding]) -> None:
         """What one statement read."""
-        if items:
-            self.after = items[-1].row
-        self.rows += len(items)
+        if read.rows:
+            self.after = read.rows[-1][:2]
+        self.rows += len(read.rows)
         self.sound += sound
         self.findings += findings
-        self._size += size
+        self._size += read.size
 
     @property
     def enough(self) -> bool:
         """Whether it is a chunk."""
-        full = self.rows >= statements.CHUNK_ROWS // 2 or self._size >= statements.CHUNK_BYTES // 2
+        full = (
+            len(self.sound) >= statements.CHUNK_ROWS // 2
+            or self._size >= statements.CHUNK_BYTES // 2
+        )
         return self.after is not None and full
 
 
@@ -84,6 +85,7 @@ class Scan:
     Args:
         indexes: those to compare; none of them is being filled.
         different: which buckets.
+        gap: see `spans_of`.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Scan:
         table: Table,
         indexes: Sequence[Index],
         different: Different,
+        gap: int,
     ) -> None:
         self._cluster = cluster
         self._shard = shard
@@ -100,6 +103,8 @@ class Scan:
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
         self._different = different
+        self._buckets = frozenset[int]().union(*different.values())
+        self._gap = gap
         self._owners = owners(cluster)
 
     def items(self, span: Span) -> Iterator[Step]:
@@ -109,17 +114,17 @@ class Scan:
             ShardUnavailable: a shard does not answer.
             MissingTable: the table or an index was dropped.
         """
-        buckets = frozenset[int]().union(*self._different.values())
         gathered = _Gathered()
-        for part in spans_of(buckets, span):
+        for part in spans_of(self._buckets, span, self._gap):
             rest, more = part, True
             while more:
-                items, existing, size, more = retry(partial(self._read_items, rest))
+                read, items, existing = retry(partial(self._read_items, rest))
+                more = read.more
                 sound = [item for item in items if self._is_sound(item)]
                 missing = [f for i in self._local for f in self._missing_local(i, sound, existing)]
-                gathered.add(items, sound, missing, size)
-                if items:
-                    rest = part.beyond(items[-1].row)
+                gathered.add(read, sound, missing)
+                if read.rows:
+                    rest = part.beyond(read.rows[-1][:2])
                 if gathered.enough:
                     yield self._step(gathered)
                     gathered = _Gathered()
@@ -136,7 +141,7 @@ class Scan:
         Raises:
             ShardUnavailable, MissingTable: see `items`.
         """
-        for part in spans_of(self._different[index.id], span):
+        for part in spans_of(self._different[index.id], span, self._gap):
             rest = part
             while True:
                 rows = retry(partial(self._read_local, index, rest))
@@ -168,18 +173,19 @@ class Scan:
             yield Step(span.after, len(rows), tally, suspects=suspects)
         yield Step(None)
 
-    def _read_items(self, span: Span) -> tuple[list[Item], dict[int, set[Position]], int, bool]:
-        """The next items; by index id, those of their rows in the LSIs that exist; the items'
-        bytes; and whether others may follow."""
+    def _read_items(self, span: Span) -> tuple[Read, list[Item], dict[int, set[Position]]]:
+        """The next rows; the items of them that are in different buckets; and by index id,
+        those of their rows in the LSIs that exist."""
         with self._shard.session() as session:
-            rows, size, more = next_items(session, self._table, span)
+            read = next_items(session, self._table, span)
             items: list[Item] = []
-            for hash16, sort, version, data in rows:
-                row = RowKey(hash16, sort)
-                items.append(Item(row, version, read_item(self._table, row, data)))
+            for hash16, sort, version, data in read.rows:
+                if bucket_of(hash16) in self._buckets:
+                    row = RowKey(hash16, sort)
+                    items.append(Item(row, version, read_item(self._table, row, data)))
             existing = {i.id: self._existing(session, i, items) for i in self._local}
             session.run(COMMIT)
-        return items, existing, size, more
+        return read, items, existing
 
     def _existing(self, session: Session, index: Index, items: Sequence[Item]) -> set[Position]:
         wanted = [place for _, place in self._local_places(index, items)]

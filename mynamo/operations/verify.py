@@ -29,7 +29,7 @@ from mynamo.operations.recheck import Rechecker
 from mynamo.operations.scan import Different, Scan
 from mynamo.operations.survey import Survey
 from mynamo.operations.throttle import Throttle
-from mynamo.operations.walks import Step, Walk, all_walks
+from mynamo.operations.walks import Step, Walk, all_walks, gap_of
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import MissingTable
 from mynamo.shards.tables import Table
@@ -232,7 +232,8 @@ class _Examination:
 
     def _compare(self, walk: Walk, different: Different) -> Iterator[Step]:
         shard, indexes = self._cluster.shards[walk.shard_id], list(self._indexes.values())
-        scan = Scan(self._cluster, shard, self._table, indexes, different)
+        gap = gap_of(self._journal.tally.items)
+        scan = Scan(self._cluster, shard, self._table, indexes, different, gap)
         span = walk.span(self._journal.cursors.get(walk.name))
         if not walk.index_id:
             return scan.items(span)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mynamo.operations.findings import Finding
-from mynamo.operations.fingerprints import Sums, bucket_end, bucket_of, bucket_start
+from mynamo.operations.fingerprints import BUCKETS, Sums, bucket_end, bucket_of, bucket_start
 from mynamo.operations.recheck import Suspect
 from mynamo.operations.statements import Span
 from mynamo.operations.tally import Tally
@@ -16,8 +16,8 @@ from mynamo.shards.snapshot import SlotRange
 
 PIECES = 64
 """Of each table and index on each shard: ranges of 64 slots."""
-_GAP = 8
-"""Buckets that are read along rather than left out: fewer statements, more rows."""
+_ROWS_ALONG = 200
+"""Rows that are read along rather than left out: another statement would cost more."""
 
 Position = tuple[bytes, ...]
 
@@ -92,11 +92,17 @@ def all_walks(shards: Iterable[int], indexes: Iterable[int]) -> Iterator[Walk]:
                 yield Walk(shard_id, index_id, piece)
 
 
-def spans_of(buckets: Iterable[int], span: Span) -> Iterator[Span]:
+def gap_of(items: int) -> int:
+    """How many buckets have `_ROWS_ALONG` rows, in a table of so many items."""
+    return max(1, _ROWS_ALONG * BUCKETS // max(1, items))
+
+
+def spans_of(buckets: Iterable[int], span: Span, gap: int) -> Iterator[Span]:
     """The parts of a span that these buckets make up, in order, and little more.
 
     Args:
         span: of a table that is ordered by the hashes of items; borders are those of buckets.
+        gap: buckets that may be read along.
     """
     start = max(span.low, span.after[0]) if span.after else span.low
     first = bucket_of(start)
@@ -104,7 +110,7 @@ def spans_of(buckets: Iterable[int], span: Span) -> Iterator[Span]:
     wanted = sorted(b for b in buckets if b >= first and (last is None or b <= last))
     runs: list[list[int]] = []
     for bucket in wanted:
-        if runs and bucket - runs[-1][1] <= _GAP:
+        if runs and bucket - runs[-1][1] <= gap:
             runs[-1][1] = bucket
         else:
             runs.append([bucket, bucket])

@@ -29,7 +29,7 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the API is: `mynamo dev`, or what MYNAMO_TEST_ENDPOINT names, so that the same
     tests can be run against DynamoDB itself."""
@@ -43,7 +43,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     dev.end_if_running()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def installed() -> Path:
     """The folder into which `make clients` installed the clients."""
     folder = Path(os.environ["MYNAMO_CACHE"]) / "clients"
@@ -52,7 +52,7 @@ def installed() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(endpoint: str) -> dict[str, str]:
     """The environment of a client's process, with nothing of the user's own AWS settings."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
@@ -69,7 +69,7 @@ def environment(endpoint: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session() -> Any:
     """A boto3 session with credentials that mean nothing."""
     return boto3.Session(

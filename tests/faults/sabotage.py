@@ -20,6 +20,7 @@ from mynamo.writer import transaction
 from mynamo.writer.lease import Lease, LeaseLost, RelayState
 
 _LOST = 0.02
+_LATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,20 @@ def _without_outbox() -> None:
             return statements
         forget = ("DELETE FROM mynamo_outbox WHERE id = LAST_INSERT_ID()", ())
         return [*statements[:-1], forget, statements[-1]]
+
+    _rewrite(change)
+
+
+def _without_sequence() -> None:
+    """And some transactions commit late, which alone does no harm."""
+    highest = "(SELECT COALESCE(MAX(o.id), 0) FROM mynamo_outbox o WHERE o.seq IS NOT NULL)"
+    _replace("WHERE seq IS NULL ORDER BY id", f"WHERE seq IS NULL AND id > {highest} ORDER BY id")()
+
+    def change(statements: Sequence[Statement]) -> Sequence[Statement]:
+        inserts = any(sql.startswith("INSERT INTO mynamo_outbox") for sql, _ in statements)
+        if not inserts or random.random() > _LATE:
+            return statements
+        return [*statements[:-1], ("DO SLEEP(0.05)", ()), statements[-1]]
 
     _rewrite(change)
 
@@ -117,12 +132,7 @@ MECHANISMS = {
     "outbox": Mechanism("now and then a write has no row in the outbox", _without_outbox),
     "fencing": Mechanism("relays do not respect the lease", _without_fencing),
     "sequence": Mechanism(
-        "the relay takes rows after the highest id that it has seen",
-        _replace(
-            "WHERE seq IS NULL ORDER BY id",
-            "WHERE seq IS NULL AND id > (SELECT COALESCE(MAX(o.id), 0) FROM mynamo_outbox o"
-            " WHERE o.seq IS NOT NULL) ORDER BY id",
-        ),
+        "the relay takes rows after the highest id that it has seen", _without_sequence
     ),
     "checkpoint": Mechanism(
         "indexers apply whatever they have read, known or not", _without_checkpoints

@@ -35,14 +35,20 @@ def test_walks_cover_every_hash_once() -> None:
         assert all(one.high == next_.low for one, next_ in pairwise(spans))
 
 
-@given(some.sets(BUCKET, max_size=50), BUCKET, some.integers(0, PIECES - 1), some.booleans())
+@given(
+    some.sets(BUCKET, max_size=50),
+    BUCKET,
+    some.integers(0, PIECES - 1),
+    some.booleans(),
+    some.sampled_from([1, 8, 300, BUCKETS]),
+)
 def test_spans_cover_the_buckets_that_are_left(
-    buckets: set[int], reached: int, piece: int, resumed: bool
+    buckets: set[int], reached: int, piece: int, resumed: bool, gap: int
 ) -> None:
     whole = Walk(1, 0, piece).span(None)
     position = (bucket_start(reached), b"s")
     span = whole.beyond(position) if resumed and contains(whole, position[0]) else whole
-    spans = list(spans_of(buckets, span))
+    spans = list(spans_of(buckets, span, gap))
     for bucket in buckets:
         last = bucket_start(bucket)[:2] + b"\xff" * 14
         assert any(contains(one, last) for one in spans) == contains(span, last)
@@ -55,7 +61,7 @@ def test_spans_cover_the_buckets_that_are_left(
 def test_without_its_last_bucket_a_span_would_be_seen_to_lack_it() -> None:
     """The negative control of the test above, at the very end."""
     whole = Walk(1, 0, PIECES - 1).span(None)
-    (span,) = spans_of({BUCKETS - 1}, whole)
+    (span,) = spans_of({BUCKETS - 1}, whole, 1)
     assert contains(span, b"\xff" * 16)
     assert not contains(span._replace(high=b"\xff" * 16), b"\xff" * 16)
 
