@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from mynamo.shards.shard import DynamoDBShard
 
 _EVERY = 5.0
 """Seconds from one look to the next: much less than the outbox keeps a row."""
+_BLIND = 45.0
+"""Seconds without a look after which the outbox may have dropped what was never seen."""
 _AGAIN = 5_000
 """Ids below the highest one seen that are looked at again: commits come late, and so do
 the numbers that the relay gives."""
@@ -21,6 +24,10 @@ the numbers that the relay gives."""
 
 class Journal:
     """Reads the outboxes of a cluster in a thread of its own, while used as a context.
+
+    Attributes:
+        blind: shards that it could not look at for so long that changes may be missing, and
+            for how long, in seconds.
 
     Args:
         config: of the cluster, past any links that fail.
@@ -32,6 +39,8 @@ class Journal:
         self._table = table
         self._events: dict[tuple[int, int], ChangeEvent] = {}
         self._highest: dict[int, int] = {}
+        self.blind: dict[int, float] = {}
+        self._looked: dict[int, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="journal", daemon=True)
 
@@ -84,6 +93,11 @@ class Journal:
         for row in rows:
             self._events[shard.id, row[0]] = _event(shard.id, row)
             self._highest[shard.id] = max(self._highest.get(shard.id, 0), row[0])
+        now = time.monotonic()
+        since = now - self._looked.get(shard.id, now)
+        if since > _BLIND:
+            self.blind[shard.id] = max(since, self.blind.get(shard.id, 0.0))
+        self._looked[shard.id] = now
 
 
 def _event(shard: int, row: tuple[Any, ...]) -> ChangeEvent:

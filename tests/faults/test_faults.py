@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ CAST = Cast(
 )
 
 
+asked_for = pytest.mark.skipif(
+    "MYNAMO_TEST_FAULTS" not in os.environ,
+    reason="minutes of faults need a machine of their own: MYNAMO_TEST_FAULTS=1 or "
+    "`make test-faults` runs them",
+)
+
+
 @pytest.fixture
 def engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
     """The shards' server."""
@@ -33,6 +41,7 @@ def engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
     return engine
 
 
+@asked_for
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_everything_holds_while_everything_fails(engine: EngineKind, tmp_path: Path) -> None:
     outcome = run(Settings(seed=3, seconds=45, engine=engine, folder=tmp_path / "run"))
@@ -41,6 +50,7 @@ def test_everything_holds_while_everything_fails(engine: EngineKind, tmp_path: P
     assert min(outcome.checks.values()) > 0, outcome.text()
 
 
+@asked_for
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_harness_sees_that_a_mechanism_is_missing(engine: EngineKind, tmp_path: Path) -> None:
     """The control of controls; the others: `python -m tests.faults.run --without MECHANISM`."""
