@@ -25,6 +25,9 @@ the numbers that the relay gives."""
 class Journal:
     """Reads the outboxes of a cluster in a thread of its own, while used as a context.
 
+    A commit that a full disk held up for longer than the outbox keeps rows may be published,
+    applied and swept before it is seen here: `[stream]` then misses it wrongly.
+
     Attributes:
         blind: shards that it could not look at for so long that changes may be missing, and
             for how long, in seconds.
