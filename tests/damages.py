@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from mynamo.operations import Finding, Verdict
-from tests.operations import Damage, in_slot, order
+from mynamo.operations import Finding, Verdict, lag, wait_until_applied
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from tests.operations import Damage, fill, in_slot, order
+from tests.workers import pipeline
 
 FIRST, LAST = in_slot(0, "first-"), in_slot(4095, "last-")
 ITEMS = [order(number) for number in range(40)] + [
@@ -16,6 +19,15 @@ ITEMS = [order(number) for number in range(40)] + [
     order(43, name=FIRST, city=FIRST),
 ]
 """The last four: at the very ends of a main table and of the GSI tables."""
+
+
+def to_damage(config: ClusterConfig, cluster: Cluster) -> Damage:
+    """A table of `ITEMS` whose indexes are complete; nothing runs any more."""
+    table = fill(cluster, ITEMS)
+    with pipeline(config):
+        assert wait_until_applied(cluster, 60), str(lag(cluster))
+    return Damage(cluster, table)
+
 
 Place = tuple[str, str, str]
 """Kind of finding, index, item."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -60,21 +62,38 @@ def serve(
 
     tls_context(config)
     listener = listen(config)
-    _announce(config, listener, no_auth)
+    ready = _once(lambda: _announce(config, listener, no_auth))
     if workers == 1:
-        _work(config, listener, no_auth)
+        _work(config, listener, no_auth, ready)
         return
-    status = run_processes(workers, lambda: _work(config, listener, no_auth))
+    status = run_processes(workers, lambda: _work(config, listener, no_auth, ready))
     click.get_current_context().exit(status)
 
 
-def _work(config: GatewayConfig, listener: socket.socket, no_auth: bool) -> int:
+def _work(
+    config: GatewayConfig, listener: socket.socket, no_auth: bool, ready: Callable[[], None]
+) -> int:
     from mynamo.gateway.serving import serve as serve_until
 
     run_until_told(
-        lambda cluster, stop: serve_until(cluster, config, listener, stop, verify=not no_auth)
+        lambda cluster, stop: serve_until(
+            cluster, config, listener, stop, verify=not no_auth, ready=ready
+        )
     )
     return 0
+
+
+def _once(say: Callable[[], None]) -> Callable[[], None]:
+    """What has its say once, whichever of the processes that fork from now on calls it first."""
+    reading, writing = os.pipe()
+    os.write(writing, b".")
+    os.close(writing)
+
+    def first() -> None:
+        if os.read(reading, 1):
+            say()
+
+    return first
 
 
 def _configured(**options: Any) -> GatewayConfig:

@@ -11,7 +11,7 @@ What conditions and updates are made of is in `nodes` and `actions`.
 
 from mynamo.expressions.conditions import Condition, parse_condition
 from mynamo.expressions.key_conditions import KeyCondition, parse_key_condition
-from mynamo.expressions.placeholders import Placeholders
+from mynamo.expressions.placeholders import Placeholders, checked_names
 from mynamo.expressions.projections import Projection, parse_projection
 from mynamo.expressions.updates import Update, parse_update
 
@@ -21,6 +21,7 @@ __all__ = [
     "Placeholders",
     "Projection",
     "Update",
+    "checked_names",
     "parse_condition",
     "parse_key_condition",
     "parse_projection",

@@ -20,6 +20,7 @@ __all__ = [
     "check_distinct",
     "check_types",
     "path_of",
+    "shown",
     "type_of",
     "wrong_type",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mynamo.expressions.lexer import END
-from mynamo.expressions.parser import FUNCTIONS, MISUSED, UPDATE_FUNCTIONS, Parser
+from mynamo.expressions.parser import CONDITION_FUNCTIONS, Parser
 from mynamo.expressions.syntax import (
     Call,
     ConditionSyntax,
@@ -36,6 +36,10 @@ def condition_syntax(text: str) -> ConditionSyntax:
 
 class _ConditionParser(Parser):
     """Puts conditions together as operators come in: NOT before AND before OR."""
+
+    kind = "a condition"
+    functions = CONDITION_FUNCTIONS
+    operand_function = "size"
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -103,10 +107,10 @@ class _ConditionParser(Parser):
         if kind not in _COMPARATORS and kind not in ("BETWEEN", "IN"):
             if not isinstance(left, Call):
                 raise tokens.error()
-            self._check(left, left.operator != "size")
+            self.check_function(left, left.operator != "size")
             return left
         self.check_groups()
-        self._check_operand(left)
+        self.check_operand(left)
         at = tokens.at
         operator = self.operator()
         if kind == "BETWEEN":
@@ -129,24 +133,8 @@ class _ConditionParser(Parser):
     def _right_side(self) -> OperandSyntax:
         operand = self.operand()
         self.check_groups()
-        self._check_operand(operand)
+        self.check_operand(operand)
         return operand
-
-    def _check_operand(self, operand: OperandSyntax) -> None:
-        if isinstance(operand, Call):
-            self._check(operand, operand.operator == "size")
-
-    def _check(self, call: Call, in_place: bool) -> None:
-        function = call.operator
-        if function not in FUNCTIONS:
-            self.fault(call.at, f"Invalid function name; function: {function}")
-        elif function in UPDATE_FUNCTIONS:
-            self.fault(
-                call.at,
-                f"The function is not allowed in a condition expression; function: {function}",
-            )
-        elif not in_place:
-            self.fault(call.at, MISUSED + function)
 
 
 def _negated(condition: ConditionSyntax) -> ConditionSyntax:

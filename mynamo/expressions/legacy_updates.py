@@ -12,7 +12,7 @@ from mynamo.expressions.arithmetic import add_numbers, union, without
 from mynamo.expressions.legacy_comparisons import check_name
 from mynamo.expressions.nodes import Literal, Path, Value
 from mynamo.expressions.projections import Projection
-from mynamo.expressions.updates import Update
+from mynamo.expressions.updates import TYPE_NAMES, Update
 from mynamo.schemas.values import INVALID, StoredItem
 from mynamo.schemas.wire import normalise_value
 
@@ -20,15 +20,6 @@ __all__ = ["projection_of_attributes", "update_of_attribute_updates"]
 
 _SETS = ("SS", "NS", "BS")
 _ADDABLE = ("N", "L", *_SETS)
-_TYPE_NAMES = {
-    "S": "STRING",
-    "N": "NUMBER",
-    "B": "BINARY",
-    "BOOL": "BOOLEAN",
-    "NULL": "NULL",
-    "L": "LIST",
-    "M": "MAP",
-}
 _MISMATCH = "Type mismatch for attribute to update"
 
 
@@ -118,4 +109,4 @@ def _action(name: str, wire: Mapping[str, Any]) -> Action:
 
 
 def _unsupported(kind: str) -> str:
-    return f"is not supported for the type {_TYPE_NAMES[kind]}"
+    return f"is not supported for the type {TYPE_NAMES[kind]}"

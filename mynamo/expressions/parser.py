@@ -8,6 +8,8 @@ number of operators; only then do placeholders matter.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mynamo.errors import InvalidExpression
 from mynamo.expressions.lexer import (
     END,
@@ -21,7 +23,7 @@ from mynamo.expressions.reserved import RESERVED_WORDS
 from mynamo.expressions.syntax import Call, OperandSyntax, PathSyntax, ValueSyntax
 from mynamo.schemas.values import utf8_size
 
-__all__ = ["FUNCTIONS", "UPDATE_FUNCTIONS", "Parser", "check_size"]
+__all__ = ["CONDITION_FUNCTIONS", "UPDATE_FUNCTIONS", "Parser", "check_size"]
 
 MAX_SIZE = 4096
 """UTF-8 bytes of an expression."""
@@ -42,8 +44,6 @@ CONDITION_FUNCTIONS = frozenset(
 UPDATE_FUNCTIONS = frozenset({"if_not_exists", "list_append"})
 FUNCTIONS = CONDITION_FUNCTIONS | UPDATE_FUNCTIONS
 
-MISUSED = "The function is not allowed to be used this way in an expression; function: "
-
 
 def check_size(text: str) -> None:
     """Raises InvalidExpression if a text is empty or over 4 KB."""
@@ -59,7 +59,16 @@ class Parser:
     """Reads the parts of an expression from its tokens.
 
     Errors that DynamoDB looks for only once the syntax is right wait in it for `finish`.
+
+    Attributes:
+        kind: of expression, with its article, for messages.
+        functions: those that it may have.
+        operand_function: the one of them that can be an operand.
     """
+
+    kind: ClassVar[str]
+    functions: ClassVar[frozenset[str]]
+    operand_function: ClassVar[str]
 
     def __init__(self, text: str) -> None:
         self.tokens = Tokens(text)
@@ -123,7 +132,7 @@ class Parser:
                     self.close_group(opened)
                     continue
                 call = Call(opened.operator, (*opened.operands, operand), opened.at)
-                self._check_operand(operand)
+                self.check_operand(operand)
                 if tokens.kind == ",":
                     tokens.take()
                     unfinished.append(call)
@@ -159,9 +168,23 @@ class Parser:
         """Note what is wrong with token number `at`, for when the syntax is known to be right."""
         self._faults.append((at, message))
 
-    def _check_operand(self, operand: OperandSyntax) -> None:
-        """Note a fault if it is a function that cannot be the operand of another."""
-        raise NotImplementedError
+    def check_operand(self, operand: OperandSyntax) -> None:
+        """Note a fault if it is a function that cannot be an operand."""
+        if isinstance(operand, Call):
+            self.check_function(operand, operand.operator == self.operand_function)
+
+    def check_function(self, call: Call, in_place: bool) -> None:
+        """Note a fault if a function is none of these expressions, or not in its place."""
+        function = call.operator
+        if function not in FUNCTIONS:
+            problem = "Invalid function name"
+        elif function not in self.functions:
+            problem = f"The function is not allowed in {self.kind} expression"
+        elif not in_place:
+            problem = "The function is not allowed to be used this way in an expression"
+        else:
+            return
+        self.fault(call.at, f"{problem}; function: {function}")
 
     def value(self) -> ValueSyntax:
         """A value's placeholder."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from mynamo.errors import InvalidExpression, InvalidItem
 from mynamo.expressions.nodes import Value
-from mynamo.schemas.values import MAX_NAME_SIZE, checked_text, utf8_size
+from mynamo.schemas.values import ECHO, MAX_NAME_SIZE, checked_text, utf8_size
 from mynamo.schemas.wire import normalise_value
 
-__all__ = ["Placeholders"]
+__all__ = ["Placeholders", "checked_names"]
 
 MAX_KEY_SIZE = 255
 """Bytes of a placeholder with its # or colon: Developer Guide, "Quotas"."""
@@ -107,6 +107,20 @@ class Placeholders:
                     f"Value provided in {parameter} unused in expressions: "
                     f"keys: {{{', '.join(_in_java_order(unused, given))}}}"
                 )
+
+
+def checked_names(names: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """What a caller of the library says that `#placeholders` stand for.
+
+    Raises:
+        InvalidExpression: it is no mapping of texts to texts.
+    """
+    if names is None or (
+        isinstance(names, Mapping)
+        and all(isinstance(text, str) for pair in names.items() for text in pair)
+    ):
+        return names
+    raise InvalidExpression(f"names are {{'#placeholder': 'attribute'}}, not {names!r:.{ECHO}}")
 
 
 def _check_keys(names: Mapping[str, str] | None, values: Mapping[str, Any] | None) -> None:

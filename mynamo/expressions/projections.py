@@ -37,6 +37,22 @@ class Projection:
         tree: PathTree = dict.fromkeys(names)
         return cls(frozenset(tree), tree)
 
+    @classmethod
+    def showing(
+        cls, paths: Iterable[PathSyntax], placeholders: Placeholders | None = None
+    ) -> Projection:
+        """The projection on document paths.
+
+        Raises:
+            InvalidExpression: a placeholder is not defined, a path is too long, or two do not
+                fit each other. Without the name of the parameter.
+        """
+        known = placeholders or Placeholders()
+        tree: PathTree = {}
+        for path in paths:
+            insert(tree, bind_path(path, known), None)
+        return cls(frozenset(tree), tree)
+
     def of(self, item: StoredItem) -> StoredItem:
         """The part of an item that it shows; what the item lacks is left out."""
         return part_of(item, self.tree)
@@ -48,15 +64,12 @@ def parse_projection(text: str, placeholders: Placeholders) -> Projection:
     Raises:
         InvalidExpression: DynamoDB's message.
     """
-    tree: PathTree = {}
     try:
         check_size(text)
         # DynamoDB looks at them from the last to the first, as its messages show.
-        for syntax in reversed(_paths_syntax(text)):
-            insert(tree, bind_path(syntax, placeholders), None)
+        return Projection.showing(reversed(_paths_syntax(text)), placeholders)
     except InvalidExpression as error:
         raise InvalidExpression(f"Invalid ProjectionExpression: {error}") from None
-    return Projection(frozenset(tree), tree)
 
 
 @lru_cache(_CACHED)

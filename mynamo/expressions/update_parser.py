@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from mynamo.errors import InvalidExpression
 from mynamo.expressions.lexer import END
-from mynamo.expressions.parser import FUNCTIONS, MISUSED, UPDATE_FUNCTIONS, Parser
+from mynamo.expressions.parser import UPDATE_FUNCTIONS, Parser
 from mynamo.expressions.syntax import ActionSyntax, Call, OperandSyntax
 
 __all__ = ["update_syntax"]
@@ -30,6 +30,10 @@ def update_syntax(text: str) -> tuple[ActionSyntax, ...]:
 
 class _UpdateParser(Parser):
     """Reads clauses, each one a list of actions."""
+
+    kind = "an update"
+    functions = UPDATE_FUNCTIONS
+    operand_function = "if_not_exists"
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -88,29 +92,13 @@ class _UpdateParser(Parser):
                 operator = self.operator()
                 right = self.operand()
                 self.check_groups()
-                self._check_operand(value)
-                self._check_operand(right)
+                self.check_operand(value)
+                self.check_operand(right)
                 result = Call(operator, (value, right), at)
             elif groups or tokens.kind not in (END, ",", *_CLAUSES):
                 raise tokens.error()
             else:
                 break
         if result is None and isinstance(value, Call):
-            self._check(value, value.operator in UPDATE_FUNCTIONS)
+            self.check_function(value, in_place=True)
         return result or value
-
-    def _check_operand(self, operand: OperandSyntax) -> None:
-        if isinstance(operand, Call):
-            self._check(operand, operand.operator == "if_not_exists")
-
-    def _check(self, call: Call, in_place: bool) -> None:
-        function = call.operator
-        if function not in FUNCTIONS:
-            self.fault(call.at, f"Invalid function name; function: {function}")
-        elif function not in UPDATE_FUNCTIONS:
-            self.fault(
-                call.at,
-                f"The function is not allowed in an update expression; function: {function}",
-            )
-        elif not in_place:
-            self.fault(call.at, MISUSED + function)

@@ -16,15 +16,14 @@ from mynamo.expressions.syntax import ActionSyntax
 from mynamo.expressions.update_parser import update_syntax
 from mynamo.schemas.values import MAX_LEVELS, StoredItem
 
-__all__ = ["Update", "parse_update"]
+__all__ = ["TYPE_NAMES", "Update", "parse_update"]
 
 TOO_DEEP = "Nesting Levels have exceeded supported limits"
 INVALID_PATH = "The document path provided in the update expression is invalid for update"
 
 _ADDABLE = frozenset({"N", "SS", "NS", "BS"})
 _DELETABLE = frozenset({"SS", "NS", "BS"})
-# As messages about ADD and DELETE name the types they do not take.
-_TYPE_NAMES = {
+TYPE_NAMES = {
     "S": "STRING",
     "N": "NUMBER",
     "B": "BINARY",
@@ -33,6 +32,7 @@ _TYPE_NAMES = {
     "L": "LIST",
     "M": "MAP",
 }
+"""As messages about ADD and DELETE name the types they do not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _action(syntax: ActionSyntax, path: Path, placeholders: Placeholders) -> Act
     if kind not in (_ADDABLE if syntax.clause == "ADD" else _DELETABLE):
         raise InvalidExpression(
             "Incorrect operand type for operator or function; "
-            f"operator: {syntax.clause}, operand type: {_TYPE_NAMES[kind]}, "
+            f"operator: {syntax.clause}, operand type: {TYPE_NAMES[kind]}, "
             f"typeSet: ALLOWED_FOR_{syntax.clause}_OPERAND"
         )
     return Add(path, operand) if syntax.clause == "ADD" else Delete(path, operand)

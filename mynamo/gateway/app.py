@@ -16,6 +16,7 @@ import orjson
 
 from mynamo.gateway.cors import Cors
 from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.failures import internal_error
 from mynamo.gateway.http_bodies import checksum, compressed, decompressed
 from mynamo.gateway.http_messages import Request, Response
 from mynamo.gateway.json_input import parse
@@ -108,7 +109,7 @@ class App:
             response = _refusal(error)
         except Exception:
             log.exception("request %s failed in a way nobody foresaw", request_id)
-            response = _refusal(ServiceError("InternalServerError", "Internal server error", 500))
+            response = _refusal(internal_error())
         return self._finished(request, response, request_id)
 
     def overloaded(self, request: Request) -> Response:

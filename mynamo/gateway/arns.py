@@ -31,28 +31,27 @@ def replace_arns(service: Service, operation: str, request: dict[str, Any]) -> N
     """Put names of tables in the place of their ARNs, which DynamoDB takes as well.
 
     Raises:
-        ServiceError: it is no table's ARN, or that of another region or account.
+        ServiceError: it is no table's ARN, or that of another region or account; or a batch
+            names one table twice, by its name and by an ARN.
     """
     name = request.get("TableName")
     if name is not None and ":" in name:
-        request["TableName"] = _name(service, operation, name)
+        request["TableName"] = table_of_arn(service, operation, name)
     tables = request.get("RequestItems")
-    if tables is not None and any(":" in name for name in tables):
-        request["RequestItems"] = {
-            _name(service, operation, name) if ":" in name else name: asked
-            for name, asked in tables.items()
-        }
+    if tables is not None:
+        request["RequestItems"] = _by_name(service, operation, tables)
 
 
-def table_of_arn(service: Service, operation: str, arn: str) -> str | None:
-    """The table's name; None if this is not the ARN of a table.
+def table_of_arn(service: Service, operation: str, arn: str) -> str:
+    """The table's name.
 
     Raises:
-        ServiceError: AccessDeniedException, for one of another region or account.
+        ServiceError: ValidationException, if this is not the ARN of a table;
+            AccessDeniedException, for one of another region or account.
     """
     match = _TABLE.fullmatch(arn)
     if match is None:
-        return None
+        raise invalid("Invalid TableArn: Invalid ResourceArn provided as input " + arn)
     region, account, name = match.groups()
     if (region, account) != (service.region, service.account_id):
         raise ServiceError(
@@ -63,8 +62,11 @@ def table_of_arn(service: Service, operation: str, arn: str) -> str | None:
     return name
 
 
-def _name(service: Service, operation: str, arn: str) -> str:
-    name = table_of_arn(service, operation, arn)
-    if name is None:
-        raise invalid("Invalid TableArn: Invalid ResourceArn provided as input " + arn)
-    return name
+def _by_name(service: Service, operation: str, tables: dict[str, Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for given, asked in tables.items():
+        name = table_of_arn(service, operation, given) if ":" in given else given
+        if name in named:  # to take one part for the other would lose what it asks
+            raise invalid(f"Provided list of tables contains duplicates: {name}")
+        named[name] = asked
+    return named

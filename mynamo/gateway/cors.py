@@ -12,6 +12,7 @@ EXPOSED = (
     "x-amzn-RequestId,x-amzn-ErrorType,x-amzn-ErrorMessage,x-amz-crc32,"
     "x-mynamo-consistency-token,Date"
 )
+EVERYONE = ("*",)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -23,7 +24,8 @@ class Cors:
     read and write what a developer runs on the own machine.
 
     Args:
-        origins: such as "https://admin.example.com"; "*" for all; None for this machine's.
+        origins: such as "https://admin.example.com"; "*" for all; empty for none; None
+            for this machine's.
     """
 
     def __init__(self, origins: tuple[str, ...] | None) -> None:

@@ -35,10 +35,19 @@ def changeable_table(service: Service, name: str) -> Table:
             created or deleted.
     """
     table = existing_table(service, name)
+    check_changeable(table)
+    return table
+
+
+def check_changeable(table: Table) -> None:
+    """Refuse to change a table that comes or goes.
+
+    Raises:
+        ServiceError: ResourceInUseException.
+    """
     doing = _DOING.get(table.status)
     if doing is not None:
-        raise in_use(f"Table is being {doing}: {name}")
-    return table
+        raise in_use(f"Table is being {doing}: {table.name}")
 
 
 def in_use(why: str) -> ServiceError:

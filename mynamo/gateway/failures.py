@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mynamo.errors import (
     AlreadyExists,
     ConditionFailed,
+    ConfigError,
     ConsistencyTimeout,
     IndexBehind,
     IndexNotFound,
@@ -20,6 +22,9 @@ from mynamo.errors import (
     WriteOutcomeUnknown,
 )
 from mynamo.gateway.errors import ServiceError, invalid
+from mynamo.shards.failures import DuplicateKey, StatementRefused
+
+log = logging.getLogger(__name__)
 
 NOT_FOUND = "Requested resource not found"
 _INDEX_BEHIND = (
@@ -51,6 +56,8 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
             return invalid(f"Cannot read from backfilling global secondary index: {name}")
         case AlreadyExists():
             return ServiceError("ResourceInUseException", str(failure))
+        case ConfigError():  # ours, although it is an InvalidRequest
+            return internal_error()
         case InvalidRequest() | TableProtected():
             return invalid(str(failure))
         case WriteOutcomeUnknown():
@@ -68,6 +75,19 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
 def internal_error() -> ServiceError:
     """For what nobody foresaw; the log has the rest."""
     return ServiceError("InternalServerError", "Internal server error", 500)
+
+
+def log_failure(operation: str, failure: Exception) -> None:
+    """Log what a client hears of as InternalServerError only.
+
+    MySQL's own words may quote items' values, so of those the kind is logged, and the place.
+    """
+    shown = type(failure)() if isinstance(failure, DuplicateKey | StatementRefused) else failure
+    log.error(
+        "%s failed, not by its client's fault",
+        operation,
+        exc_info=(type(failure), shown, failure.__traceback__),
+    )
 
 
 def _condition_failed(failure: ConditionFailed, request: Mapping[str, Any]) -> ServiceError:

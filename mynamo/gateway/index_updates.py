@@ -61,12 +61,14 @@ def index_updates_of(given: Sequence[Mapping[str, Action]]) -> IndexUpdates:
 
 
 def _check_names(names: list[str]) -> None:
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    seen: set[str] = set()  # a request may have a great many of them
+    for name in names:
+        if name in seen:
             raise wrong(
                 "Only one global secondary index update per index is allowed simultaneously. "
                 f"Index: {name}"
             )
+        seen.add(name)
 
 
 def check_possible(table: Table, updates: IndexUpdates) -> None:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from mynamo.errors import MynamoError
+
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
@@ -83,6 +85,8 @@ class _Family:
         status = 1
         try:
             status = self._work()
+        except MynamoError as failure:  # says all there is to say
+            log.error("a process of the gateway failed: %s", failure)
         except BaseException:
             log.exception("a process of the gateway failed")
         finally:

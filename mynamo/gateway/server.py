@@ -117,8 +117,11 @@ def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(config.cert, config.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"gateway: the certificate {config.cert} is of no use: {error}") from None
+    except OSError as error:  # ssl.SSLError is one
+        hint = "" if config.key else "; name the file of its private key too: key = ..."
+        raise ConfigError(
+            f"gateway: the certificate {config.cert} is of no use: {error}{hint}"
+        ) from None
     return context
 
 

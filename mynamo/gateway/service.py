@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
-from mynamo.errors import CorruptData, IndexBehind, MynamoError
+from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gateway import (
-    batches,
+    batch_reads,
+    batch_writes,
     items,
     limits,
     queries,
@@ -23,7 +23,7 @@ from mynamo.gateway import (
 from mynamo.gateway.arns import replace_arns, throttled_index
 from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.failures import internal_error, service_error
+from mynamo.gateway.failures import internal_error, log_failure, service_error
 from mynamo.gateway.json_input import parse
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.gateway.validation import check
@@ -31,8 +31,6 @@ from mynamo.reader import StoredReader
 from mynamo.schemas.gateway import GatewayConfig
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.statistics import Statistics
-
-log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -94,8 +92,8 @@ class Service:
             return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers)
         except ServiceError as failure:
             error = failure
-        except Exception:
-            log.exception("%s failed in a way nobody foresaw", operation)
+        except Exception as failure:
+            log_failure(operation, failure)
             error = internal_error()
         return Answer(error.status, orjson.dumps(error.body()), call.answer_headers)
 
@@ -108,9 +106,9 @@ class Service:
         try:
             return handler(self, request, call)
         except MynamoError as failure:
-            if isinstance(failure, CorruptData):
-                log.exception("%s met stored data that is not what it should be", call.operation)
             error = service_error(failure, request)
+            if error.kind == "InternalServerError":
+                log_failure(call.operation, failure)
             if isinstance(failure, IndexBehind):
                 error.members["ThrottlingReasons"] = [throttled_index(self, failure)]
             raise error from failure
@@ -127,8 +125,8 @@ def _unknown(operation: str) -> ServiceError:
 Handler = Callable[[Service, dict[str, Any], Call], dict[str, Any]]
 
 OPERATIONS: dict[str, Handler] = {
-    "BatchGetItem": batches.batch_get_item,
-    "BatchWriteItem": batches.batch_write_item,
+    "BatchGetItem": batch_reads.batch_get_item,
+    "BatchWriteItem": batch_writes.batch_write_item,
     "CreateTable": tables.create_table,
     "DeleteItem": items.delete_item,
     "DeleteTable": tables.delete_table,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from mynamo.gateway.app import App, Authenticator
 from mynamo.gateway.auth import AnyCredentials, Signatures
-from mynamo.gateway.cors import Cors
+from mynamo.gateway.cors import EVERYONE, Cors
 from mynamo.gateway.health import Health
 from mynamo.gateway.server import HttpServer, tls_context
 from mynamo.gateway.service import OPERATIONS, Service
@@ -38,7 +38,9 @@ def gateway(
         authenticator = (
             Signatures(config.credentials, config.region) if verify else AnyCredentials()
         )
-        origins = config.cors_origins or (("*",) if verify else None)
+        origins = config.cors_origins
+        if origins is None and verify:
+            origins = EVERYONE
         app = App(
             Service(cluster, config),
             authenticator,
@@ -59,7 +61,7 @@ def serve(
     stop: threading.Event,
     *,
     verify: bool,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[], None],
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
 

@@ -56,7 +56,8 @@ class Signed:
             ";".join(self.signed_headers),
             hashlib.sha256(request.body).hexdigest(),
         ]
-        return "\n".join(lines).encode("latin-1")
+        # What came in headers is Latin-1; names from a query that are not, no signature fits.
+        return "\n".join(lines).encode("latin-1", "replace")
 
 
 def signed(claims: Claims) -> Signed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mynamo.gateway.arns import table_of_arn
 from mynamo.gateway.errors import ServiceError, invalid
-from mynamo.gateway.existing import changeable_table
+from mynamo.gateway.existing import check_changeable
 from mynamo.gateway.failures import NOT_FOUND
 from mynamo.schemas.settings import TableSettings
 from mynamo.shards.tables import Table
@@ -24,11 +24,11 @@ def tag_resource(service: Service, request: dict[str, Any], call: Call) -> dict[
         raise invalid("Atleast one Tag needs to be provided as Input.")
     tags = tags_of(request["Tags"])
     table = _tagged(service, request["ResourceArn"], call)
+    check_changeable(table)
 
     def change(settings: TableSettings) -> TableSettings:
         return settings.with_(tags=_within_limit({**settings.tags, **tags}))
 
-    changeable_table(service, table.name)
     service.cluster.catalog.change_settings(table.id, change)
     return {}
 
@@ -39,12 +39,12 @@ def untag_resource(service: Service, request: dict[str, Any], call: Call) -> dic
         raise invalid("Atleast one Tag Key needs to be provided as Input.")
     keys = frozenset(request["TagKeys"])
     table = _tagged(service, request["ResourceArn"], call)
+    check_changeable(table)
 
     def change(settings: TableSettings) -> TableSettings:
         kept = {key: value for key, value in settings.tags.items() if key not in keys}
         return settings.with_(tags=kept)
 
-    changeable_table(service, table.name)
     service.cluster.catalog.change_settings(table.id, change)
     return {}
 
@@ -93,8 +93,6 @@ def _tagged(service: Service, arn: str, call: Call) -> Table:
         ServiceError: it is not an ARN of a table of this account, or there is no such table.
     """
     name = table_of_arn(service, call.operation, arn)
-    if name is None:
-        raise invalid(f"Invalid TableArn: Invalid ResourceArn provided as input {arn}")
     table = service.cluster.refresh().names.get(name)
     if table is None:
         # The spelling is AWS's.

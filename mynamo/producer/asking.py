@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mynamo.errors import InvalidExpression, InvalidItem, InvalidRequest
-from mynamo.expressions import Update
+from mynamo.expressions import Update, checked_names
 from mynamo.schemas.commands import Condition, WriteCommand
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.values import StoredItem, checked_name
@@ -23,7 +23,8 @@ class Asked:
         set: for UPDATE: attributes and their new values.
         remove: for UPDATE: names of attributes that go.
         expression: for UPDATE: in place of both.
-        condition: a simple one, or DynamoDB's text.
+        condition: a simple one.
+        condition_expression: in its place: DynamoDB's text.
         names: what `#placeholders` stand for.
         values: what `:placeholders` stand for.
     """
@@ -34,7 +35,8 @@ class Asked:
     set: StoredItem
     remove: tuple[str, ...]
     expression: str | None
-    condition: Condition | str | None
+    condition: Condition | None
+    condition_expression: str | None
     names: dict[str, str]
     values: StoredItem
 
@@ -44,21 +46,20 @@ class Asked:
         Raises:
             InvalidExpression: an expression is not valid.
         """
-        simple = None if isinstance(self.condition, str) else self.condition
         update, condition = parse_texts(
             update=self.expression,
-            condition=self.condition if isinstance(self.condition, str) else None,
+            condition=self.condition_expression,
             names=self.names,
             values=self.values,
         )
         if self.set or self.remove:
             update = Update.setting(self.set, self.remove)
-        return WriteRequest(self.table, self.operation, self.item, update, condition or simple)
+        return WriteRequest(
+            self.table, self.operation, self.item, update, condition or self.condition
+        )
 
     def command(self) -> WriteCommand:
         """The write, for `publish`."""
-        text = self.condition if isinstance(self.condition, str) else None
-        simple = None if isinstance(self.condition, str) else self.condition
         return WriteCommand(
             table=self.table,
             operation=self.operation,
@@ -66,9 +67,9 @@ class Asked:
             key=self.item if self.operation != "PUT" else None,
             set=self.set,
             remove=self.remove,
-            condition=simple or Condition(),
+            condition=self.condition or Condition(),
             update_expression=self.expression,
-            condition_expression=text,
+            condition_expression=self.condition_expression,
             expression_names=self.names,
             expression_values=self.values,
         )
@@ -109,8 +110,9 @@ def ask(
         set=to_stored(set or {}),
         remove=_removed(remove, set or {}),
         expression=expression,
-        condition=condition,
-        names=_names(names),
+        condition=None if isinstance(condition, str) else condition,
+        condition_expression=condition if isinstance(condition, str) else None,
+        names=dict(checked_names(names) or {}),
         values=_values(values),
     )
 
@@ -131,16 +133,6 @@ def _removed(remove: Iterable[str], changes: Mapping[str, Any]) -> tuple[str, ..
     if both:
         raise InvalidItem(f"attributes cannot be both set and removed: {', '.join(sorted(both))}")
     return tuple(dict.fromkeys(names))
-
-
-def _names(names: Mapping[str, str] | None) -> dict[str, str]:
-    if names is None:
-        return {}
-    if not isinstance(names, Mapping) or not all(
-        isinstance(text, str) for pair in names.items() for text in pair
-    ):
-        raise InvalidExpression(f"names are {{'#placeholder': 'attribute'}}, not {names!r:.200}")
-    return dict(names)
 
 
 def _values(values: Mapping[str, Any] | None) -> StoredItem:

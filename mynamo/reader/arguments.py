@@ -13,14 +13,17 @@ from mynamo.expressions import (
     KeyCondition,
     Placeholders,
     Projection,
+    checked_names,
     parse_condition,
     parse_key_condition,
     parse_projection,
 )
+from mynamo.expressions.syntax import PathSyntax
 from mynamo.reader.conditions import Sort, key_conditions
 from mynamo.reader.queries import Select
 from mynamo.reader.waiting import After
 from mynamo.schemas.items import to_stored
+from mynamo.schemas.values import ECHO, checked_name
 from mynamo.shards.tables import Index, Table
 
 
@@ -38,7 +41,8 @@ Projected = str | Iterable[str] | Everything | None
 taken for a reserved word or a placeholder; or `ALL_ATTRIBUTES`; or None for all that the
 table or index has."""
 
-_STEP = re.compile(r"(?P<name>[^.\[\]]+)(?P<indexes>(?:\[\d+\])*)")
+# Ten digits are enough for the largest index that DynamoDB has.
+_STEP = re.compile(r"(?P<name>[^.\[\]]+)(?P<indexes>(?:\[[0-9]{1,10}\])*)")
 
 
 class ScanOptions(TypedDict, total=False):
@@ -98,8 +102,10 @@ class Arguments:
     ) -> None:
         for name, text in (("key_condition", key_condition), ("filter", filter)):
             if text is not None and not isinstance(text, str):
-                raise InvalidRequest(f"{name} must be an expression as a string, not {text!r}")
-        places = Placeholders(names, None if values is None else to_stored(values))
+                raise InvalidRequest(
+                    f"{name} must be an expression as a string, not {text!r:.{ECHO}}"
+                )
+        places = Placeholders(checked_names(names), None if values is None else to_stored(values))
         self._conditions = (
             None if key_condition is None else parse_key_condition(key_condition, places)
         )
@@ -135,7 +141,7 @@ class Arguments:
 
 def reusable(projection: Projected) -> Projected:
     """The same projection, for page after page: its paths may come from an iterator."""
-    if projection is None or isinstance(projection, str | Everything):
+    if isinstance(projection, str) or not isinstance(projection, Iterable):
         return projection
     return tuple(projection)
 
@@ -145,45 +151,32 @@ def _projection(projection: Projected, places: Placeholders) -> Projection | Non
         return None
     if isinstance(projection, str):
         return parse_projection(projection, places)
-    texts = list(dict.fromkeys(projection))
+    if not isinstance(projection, Iterable):
+        raise InvalidRequest(
+            "a projection is an expression such as 'a, b', or a list of paths such as "
+            f"['a', 'b.c[0]'], not {projection!r:.{ECHO}}"
+        )
+    texts = list(projection)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise InvalidRequest("projection must name at least one attribute, each as a string")
-    paths = [_path(text) for text in texts]
-    if all(len(path) == 1 for path in paths):
-        return Projection.naming(texts)
-    return _as_expression(paths)
+    return Projection.showing(_path(text) for text in dict.fromkeys(texts))
 
 
-def _path(text: str) -> list[str | int]:
-    """The parts of a path that is written `a`, `a.b` or `a[0].b`.
+def _path(text: str) -> PathSyntax:
+    """The path that is written `a`, `a.b` or `a[0].b`, every name as it stands.
 
     Raises:
-        InvalidRequest: it is not one.
+        InvalidItem: a name is too long, or not valid text.
+        InvalidRequest: it is not a path.
     """
     parts: list[str | int] = []
     for name in text.split("."):
         step = _STEP.fullmatch(name)
         if step is None:
             raise InvalidRequest(
-                f"{text!r} is not a path such as a.b[0]; for a name with dots or brackets in it "
-                "write an expression with a placeholder, and give the name in `names`"
+                f"{text!r:.{ECHO}} is not a path such as a.b[0]; for a name with dots or brackets "
+                "in it write an expression with a placeholder, and give the name in `names`"
             )
-        parts += [step["name"], *map(int, re.findall(r"\d+", step["indexes"]))]
-    return parts
-
-
-def _as_expression(paths: Iterable[list[str | int]]) -> Projection:
-    """A projection expression that has placeholders for all names."""
-    names: dict[str, str] = {}
-    texts = []
-    for path in paths:
-        text = ""
-        for part in path:
-            if isinstance(part, int):
-                text += f"[{part}]"
-            else:
-                placeholder = f"#n{len(names)}"
-                names[placeholder] = part
-                text += f".{placeholder}" if text else placeholder
-        texts.append(text)
-    return parse_projection(", ".join(texts), Placeholders(names))
+        parts.append(checked_name(step["name"]))
+        parts += map(int, re.findall("[0-9]+", step["indexes"]))
+    return PathSyntax(tuple(parts), plain=True)

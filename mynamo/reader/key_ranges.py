@@ -12,16 +12,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 from mynamo.errors import InvalidItem, InvalidRequest
 from mynamo.expressions import KeyCondition
+from mynamo.expressions.binding import shown
 from mynamo.schemas.table import KeyAttribute
 from mynamo.shards.keys import (
     MAX_HASH_KEY,
     MAX_SORT_KEY,
     Comparison,
-    encode_key,
     hash_of_parts,
     sort_bounds,
 )
@@ -37,7 +37,6 @@ _HOLDS = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
 _INVALID = "One or more parameter values were invalid: "
 
 
@@ -81,25 +80,6 @@ def key_range(at: Keyed, conditions: Sequence[KeyCondition]) -> KeyRange:
     return KeyRange(hash_of_parts(hashed), _sort_comparisons(at, by_name))
 
 
-def encoded(at: Keyed, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
-    """The bytes of a key attribute's value, which must not be empty.
-
-    Raises:
-        InvalidItem: it is empty; or it is not of the key's type, which the caller checks.
-    """
-    data = encode_key(key.type, value)
-    if data:
-        return data
-    what = _TYPE_NAMES[key.type]
-    empty = f"The AttributeValue for a key attribute cannot contain an empty {what} value."
-    if isinstance(at, Table):
-        raise InvalidItem(f"One or more parameter values are not valid. {empty} Key: {key.name}")
-    raise InvalidItem(
-        "One or more parameter values are not valid. A value specified for a secondary index key "
-        f"is not supported. {empty} IndexName: {at.name}, IndexKey: {key.name}"
-    )
-
-
 def _equal_to(at: Keyed, key: KeyAttribute, condition: KeyCondition | None) -> bytes:
     """The value of an attribute of the hash key."""
     if condition is None:
@@ -107,7 +87,7 @@ def _equal_to(at: Keyed, key: KeyAttribute, condition: KeyCondition | None) -> b
     _check_types(key, condition)
     if condition.operator != "=":
         _not_supported()
-    return encoded(at, key, condition.values[0])
+    return at.encoded(key, condition.values[0])
 
 
 def _sort_comparisons(at: Keyed, conditions: Mapping[str, KeyCondition]) -> tuple[Comparison, ...]:
@@ -123,7 +103,7 @@ def _sort_comparisons(at: Keyed, conditions: Mapping[str, KeyCondition]) -> tupl
         if last is not None:
             _not_supported()
         _check_types(key, condition)
-        operands = [encoded(at, key, value) for value in condition.values]
+        operands = [at.encoded(key, value) for value in condition.values]
         for operand in operands:
             _check_size([*equal, operand], MAX_SORT_KEY, "range")
         if condition.operator == "=":
@@ -153,7 +133,7 @@ def _check_types(key: KeyAttribute, condition: KeyCondition) -> None:
 
 def _check_order(condition: KeyCondition, operands: Sequence[bytes]) -> None:
     if condition.operator == "between" and operands[0] > operands[1]:
-        low, high = (f"AttributeValue: {value}" for value in condition.values)
+        low, high = (f"AttributeValue: {shown(value)}" for value in condition.values)
         raise InvalidRequest(
             "The BETWEEN operator requires upper bound to be greater than or equal to lower "
             f"bound; lower bound operand: {low}, upper bound operand: {high}"

@@ -205,25 +205,13 @@ class Reader:
         self, table: str, hash_value: Any = None, **options: Unpack[QueryOptions]
     ) -> Iterator[dict[str, Any]]:
         """Read all items of a query, page by page as they are wanted; see `query`."""
-        options["projection"] = reusable(options.get("projection"))
-        token: str | None = None
-        while True:
-            page = self.query(table, hash_value, page_token=token, **options)
-            yield from page.items
-            token, options["after"] = page.page_token, None
-            if token is None:
-                return
+        return _each(
+            options, lambda token: self.query(table, hash_value, page_token=token, **options)
+        )
 
     def scan_all(self, table: str, **options: Unpack[ScanOptions]) -> Iterator[dict[str, Any]]:
         """Read all items of a scan, page by page as they are wanted; see `scan`."""
-        options["projection"] = reusable(options.get("projection"))
-        token: str | None = None
-        while True:
-            page = self.scan(table, page_token=token, **options)
-            yield from page.items
-            token, options["after"] = page.page_token, None
-            if token is None:
-                return
+        return _each(options, lambda token: self.scan(table, page_token=token, **options))
 
     def explain(
         self,
@@ -277,6 +265,25 @@ class Reader:
             )  # fmt: skip
 
         return ask
+
+
+def _each(
+    options: QueryOptions | ScanOptions, read: Callable[[str | None], Page]
+) -> Iterator[dict[str, Any]]:
+    """The items of all pages, the first of which waits for what `after` names.
+
+    Args:
+        options: what `read` reads by, changed here.
+        read: the page that a token names.
+    """
+    options["projection"] = reusable(options.get("projection"))
+    token: str | None = None
+    while True:
+        page = read(token)
+        yield from page.items
+        token, options["after"] = page.page_token, None
+        if token is None:
+            return
 
 
 def _page(found: StoredPage, page_token: str | None) -> Page:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mynamo.errors import InvalidItem, InvalidRequest
 from mynamo.reader.access import Access, Position
-from mynamo.reader.key_ranges import Keyed, encoded
+from mynamo.reader.key_ranges import Keyed
 from mynamo.reader.page_tokens import Order
 from mynamo.reader.requests import Resolved
 from mynamo.schemas.values import StoredItem
@@ -95,7 +95,7 @@ def _place(at: Keyed, start: StoredItem) -> IndexKey:
     for key in (*at.hash_keys, *at.sort_keys):
         if key.type not in start[key.name]:
             raise InvalidItem(_NO_MATCH)
-        parts[key.name] = encoded(at, key, start[key.name])
+        parts[key.name] = at.encoded(key, start[key.name])
     types = [key.type for key in at.sort_keys]
     sorts = [parts[key.name] for key in at.sort_keys]
     return IndexKey(

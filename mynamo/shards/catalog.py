@@ -42,6 +42,8 @@ FORMAT = 2
 """Of the catalog. 1 had no settings of tables, and one attribute in each key of an index."""
 LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
+CHANGE_SECONDS = 300
+"""After which a change that does not end has lost its lock to the next one."""
 
 
 class Catalog:
@@ -150,14 +152,14 @@ class Catalog:
         try:
             with self._pool.session() as session:
                 name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
-                locked = session.run((f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)))[0].rows
-                if locked != ((1,),):
+                *_, locked = session.run(
+                    ("SET SESSION wait_timeout = %s", (CHANGE_SECONDS,)),
+                    (f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)),
+                )
+                session.broken = True  # it is closed afterwards, which releases the lock
+                if locked.rows != ((1,),):
                     raise self._locked_for_too_long()
-                try:
-                    yield
-                finally:
-                    if not session.broken:
-                        session.run((f"SELECT RELEASE_LOCK({name})", ()))
+                yield
         finally:
             self._changing.release()
 

@@ -20,17 +20,22 @@ Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
 
+_FROZEN = 15
+"""Seconds of silence after which a server ends a connection and what it had begun. A process
+that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
+its locks for hours. Less than `shard.PATIENCE`, so that those who wait for them get through."""
 _SESSION = (
     # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
     " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 10,"
-    " lock_wait_timeout = 25"
+    f" lock_wait_timeout = 25, wait_timeout = {_FROZEN}"
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",
 )
 _READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
+_PLACE = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
@@ -59,11 +64,9 @@ class Session:
         self._where = where
         self.last_used = time.monotonic()
         self.broken = False
-
-    @property
-    def thread_id(self) -> int:
-        """The server's number for this connection."""
-        return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
+        self.place: tuple[int, str] = (0, "")
+        """Number and peer in the server's list of sessions: a number alone may be another
+        session's after the server was started anew."""
 
     def run(self, *statements: Statement) -> list[Result]:
         """Run statements in one round trip; the first that fails ends the row.
@@ -227,8 +230,10 @@ class ConnectionPool:
             raise unreachable(error, self.where) from None
         session = Session(connection, self.where)
         try:
-            *_, primary = session.run(*((sql, ()) for sql in (*_SESSION, _READ_ONLY)))
+            statements = (*_SESSION, _READ_ONLY, _PLACE)
+            *_, primary, place = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
+            session.place = place.rows[0]
         except BaseException:
             session.close()
             raise

@@ -37,7 +37,7 @@ def settle(cluster: Cluster, table_id: int) -> None:
 
 def is_settled(table: Table) -> bool:
     """Whether nothing is left to do, as far as the catalog knows."""
-    return table.status == "ACTIVE" and all(i.status != "DELETING" for i in table.indexes)
+    return table.status == "ACTIVE" and table.live_indexes == table.indexes
 
 
 def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
@@ -50,8 +50,8 @@ def _settle_existing(cluster: Cluster, table: Table) -> None:
     dropping = [index for index in table.indexes if index.status == "DELETING"]
 
     def create(shard: DynamoDBShard) -> None:
-        kept = [index for index in table.indexes if index.status != "DELETING"]
-        shard.run((sql.create_main(table), ()), *((sql.create_index(i), ()) for i in kept))
+        indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
+        shard.run((sql.create_main(table), ()), *indexes)
 
     def move_fence(shard: DynamoDBShard) -> None:
         # This waits for the writes that know the old definition and are about to commit;

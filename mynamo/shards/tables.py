@@ -96,6 +96,20 @@ class Index:
         """
         self._key(item)
 
+    def encoded(self, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
+        """The bytes of a key attribute's value, which is of the key's type.
+
+        Raises:
+            InvalidItem: it is empty.
+        """
+        data = encode_key(key.type, value)
+        if data:
+            return data
+        raise InvalidItem(
+            "One or more parameter values are not valid. A value specified for a secondary index "
+            f"key is not supported. {_empty(key)} IndexName: {self.name}, IndexKey: {key.name}"
+        )
+
     def project(self, item: Attributes) -> dict[str, Any]:
         """The part of the item that the index answers with."""
         if self.projection.type == "ALL":
@@ -133,15 +147,7 @@ class Index:
                 "One or more parameter values were invalid: Type mismatch for Index Key "
                 f"{key.name} Expected: {key.type} Actual: {actual} IndexName: {self.name}"
             )
-        data = encode_key(key.type, value)
-        if not data:
-            raise InvalidItem(
-                "One or more parameter values are not valid. A value specified for a secondary "
-                "index key is not supported. The AttributeValue for a key attribute cannot "
-                f"contain an empty {_TYPE_NAMES[key.type]} value. "
-                f"IndexName: {self.name}, IndexKey: {key.name}"
-            )
-        return data
+        return self.encoded(key, value)
 
 
 _TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
@@ -150,6 +156,11 @@ _TOO_LONG = {  # as DynamoDB writes it, with the missing space
     "range": "Aggregated size of all range keys has exceeded the size limit of "
     f"{MAX_SORT_KEY} bytes",
 }
+
+
+def _empty(key: KeyAttribute) -> str:
+    what = _TYPE_NAMES[key.type]
+    return f"The AttributeValue for a key attribute cannot contain an empty {what} value."
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +194,19 @@ class Table:
         return (self.sort_key,) if self.sort_key else ()
 
     @property
+    def live_indexes(self) -> tuple[Index, ...]:
+        """The indexes that are not being dropped."""
+        return tuple(i for i in self.indexes if i.status != "DELETING")
+
+    @property
     def local_indexes(self) -> tuple[Index, ...]:
         """The LSIs that writes keep up."""
-        return tuple(i for i in self.indexes if i.kind == "LSI" and i.status != "DELETING")
+        return tuple(i for i in self.live_indexes if i.kind == "LSI")
 
     @property
     def global_indexes(self) -> tuple[Index, ...]:
         """The GSIs that indexers keep up."""
-        return tuple(i for i in self.indexes if i.kind == "GSI" and i.status != "DELETING")
+        return tuple(i for i in self.live_indexes if i.kind == "GSI")
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -203,10 +219,10 @@ class Table:
         Raises:
             IndexNotFound: with the names there are.
         """
-        for index in self.indexes:
-            if index.name == name and index.status != "DELETING":
+        for index in self.live_indexes:
+            if index.name == name:
                 return index
-        names = ", ".join(i.name for i in self.indexes) or "none"
+        names = ", ".join(i.name for i in self.live_indexes) or "none"
         raise IndexNotFound(f"table {self.name} has no index {name!r}; its indexes: {names}")
 
     def key_attributes(self, item: Attributes) -> dict[str, Any]:
@@ -224,6 +240,15 @@ class Table:
         if self.sort_key:
             sort_bytes = self._encode(self.sort_key, item, MAX_SORT_KEY, "range")
         return RowKey(hash_of(hash_bytes), sort_bytes)
+
+    def encoded(self, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
+        """The bytes of a key attribute's value; see `Index.encoded`."""
+        data = encode_key(key.type, value)
+        if data:
+            return data
+        raise InvalidItem(
+            f"One or more parameter values are not valid. {_empty(key)} Key: {key.name}"
+        )
 
     def key_only(self, key: Attributes) -> RowKey:
         """Like `key_of`, for a key that must have no further attributes.
@@ -245,9 +270,8 @@ class Table:
         Raises:
             InvalidItem: see `Index.check`.
         """
-        for index in self.indexes:
-            if index.status != "DELETING":
-                index.check(item)
+        for index in self.live_indexes:
+            index.check(item)
 
     def _encode(self, key: KeyAttribute, item: Attributes, limit: int, part: str) -> bytes:
         value = item.get(key.name)
@@ -261,13 +285,7 @@ class Table:
                 "One or more parameter values were invalid: Type mismatch for key "
                 f"{key.name} expected: {key.type} actual: {actual}"
             )
-        data = encode_key(key.type, value)
-        if not data:
-            raise InvalidItem(
-                "One or more parameter values are not valid. The AttributeValue for a key "
-                f"attribute cannot contain an empty {_TYPE_NAMES[key.type]} value. "
-                f"Key: {key.name}"
-            )
+        data = self.encoded(key, value)
         if len(data) > limit:
             raise InvalidItem(f"One or more parameter values were invalid: {_TOO_LONG[part]}")
         return data

@@ -10,13 +10,21 @@ from mynamo.shards.shard import DynamoDBShard
 OUTBOX_KEEPS = 60.0
 """Seconds for which the outbox keeps a row at the least, so that a writer that lost its
 connection during commit can find out what became of it: longer than it waits for an answer
-(`pool.read_timeout`)."""
+(`pool.read_timeout`). Writers and sweepers each count them by a clock of their own that never
+jumps: a writer from before its commit, a sweeper from after it."""
 _LOOK_BACK = 1_000_000
 """Ids among which it looks for its own; far more than are given in that time."""
 
 
-def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) -> int | None:
+def fate_of(
+    shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, sent_at: float
+) -> int | None:
     """Find out whether a transaction committed whose connection was lost.
+
+    Args:
+        place: of the lost session (`Session.place`).
+        write_id: what its outbox rows bear.
+        sent_at: when the commit was sent, by `time.monotonic`.
 
     Returns:
         The id of its first outbox row, or None if it did not commit and never will.
@@ -25,12 +33,14 @@ def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) 
         WriteOutcomeUnknown: the server cannot be asked in time.
     """
     while True:
-        asked_after = time.monotonic() - sent_at
+        over = False
         try:
             with shard.session() as session:
-                alive, uptime, rows = session.run(
-                    ("SELECT 1 FROM information_schema.processlist WHERE id = %s", (thread,)),
-                    ("SHOW GLOBAL STATUS LIKE 'Uptime'", ()),
+                alive, rows = session.run(
+                    (
+                        "SELECT 1 FROM information_schema.processlist WHERE id = %s AND host = %s",
+                        place,
+                    ),
                     (
                         "SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s AND id > CAST("
                         "(SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox) AS SIGNED)"
@@ -43,13 +53,11 @@ def fate_of(shard: DynamoDBShard, thread: int, write_id: bytes, sent_at: float) 
         else:
             if rows.rows[0][0] is not None:
                 return int(rows.rows[0][0])
-            # Its session is over, so what it did is decided; a server that was started
-            # since then gives the session's number to others.
-            over = not alive.rows or float(uptime.rows[0][1]) + 1 < asked_after
-            if over and time.monotonic() - sent_at < OUTBOX_KEEPS * 0.8:
-                return None
-        if asked_after >= OUTBOX_KEEPS * 0.8:  # from now on, absent may mean deleted
-            break
+            over = not alive.rows  # looked for first: what an ended session did is decided
+        if time.monotonic() - sent_at >= OUTBOX_KEEPS * 0.8:
+            break  # from now on, absent may mean deleted
+        if over:
+            return None
         time.sleep(0.1)
     raise WriteOutcomeUnknown(
         f"{shard.where}: the connection was lost during commit, and the server did not say in "

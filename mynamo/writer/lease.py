@@ -74,6 +74,8 @@ class Lease:
         with self._shard.session() as session:
             rows = session.run(_LOOK)[0].rows
         owner, epoch, left, last_seq, published_seq, waiting = rows[0]
+        if left > TTL * 1_000_000:  # the server's clock was set back
+            left = 0
         if (owner, epoch) == (self.owner, self.epoch):
             if left < TTL * 1_000_000 / 2:
                 self.renew()
@@ -124,7 +126,8 @@ class Lease:
         with self._shard.session() as session:
             rows = session.run(
                 (f"UPDATE mynamo_relay SET owner = %s, epoch = epoch + 1, expires = {EXPIRY}"
-                 f" WHERE owner IS NULL OR owner = %s OR expires <= {sql.NOW}",
+                 f" WHERE owner IS NULL OR owner = %s OR expires <= {sql.NOW}"
+                 f" OR expires > {EXPIRY}",
                  (self.owner, self.owner)),
                 ("SELECT owner, epoch FROM mynamo_relay", ()),
             )[1].rows  # fmt: skip

@@ -27,7 +27,7 @@ _MOST_OF_THE_TIME = 20
 _IDLE = 10.0
 """Seconds without a write after which looking ends; the next write begins it anew."""
 _FIRST_LOOK = 2.0
-"""Seconds for which the first write waits for the first look."""
+"""Seconds for which writes wait for the first look."""
 _STALE = 5.0
 """Seconds after which a look that was due and did not come makes the last one worthless."""
 _LEAST = 20_000
@@ -118,7 +118,7 @@ class Lookout:
         """What of a table waits, as of the last look."""
         with self._lock:
             self._wanted_at = time.monotonic()
-            if self._looking is None:
+            if self._looking is None or not self._looking.is_alive():
                 self._looked.clear()
                 self._looking = threading.Thread(
                     target=self._run, name="mynamo-lookout", daemon=True
@@ -140,7 +140,8 @@ class Lookout:
             else:
                 rest = max(LOOK_EVERY, _MOST_OF_THE_TIME * (time.monotonic() - started))
                 self._good_until = time.monotonic() + rest + _STALE
-            self._looked.set()
+            finally:
+                self._looked.set()
             time.sleep(rest)
             with self._lock:
                 if time.monotonic() - self._wanted_at > _IDLE:

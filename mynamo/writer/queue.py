@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
@@ -138,9 +139,9 @@ class WriteQueue:
         #    and what was refused is refused again.
         answers = self._apply([request for _, request in places])
         crash_point("queue.2")
-        for (record, _), (shard_id, outcome) in zip(places, answers, strict=True):
+        for (record, request), (shard_id, outcome) in zip(places, answers, strict=True):
             if isinstance(outcome, Refused):
-                letters.append(letter(record, outcome.error))
+                letters.append(letter(record, outcome.error, _id_of(request)))
                 if not shard_id or isinstance(outcome.error, CorruptData):
                     unrecorded.append(letters[-1])
         done = self._record(unrecorded)
@@ -209,11 +210,12 @@ def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:
     return places, letters
 
 
-def letter(record: Any, error: MynamoError, command_id: str | None = None) -> DeadLetter:
+def _id_of(request: WriteRequest) -> str | None:
+    return str(UUID(bytes=request.command_id)) if request.command_id else None
+
+
+def letter(record: Any, error: MynamoError, command_id: str | None) -> DeadLetter:
     """The dead letter for a queued write, by its command's id if it has one."""
-    if command_id is None:
-        with suppress(CorruptData):
-            command_id = str(load_command(record.value or b"").command_id)
     log.warning(
         "a queued write at %s/%d/%d was put aside: %s",
         record.topic, record.partition, record.offset, error,

@@ -38,7 +38,7 @@ from mynamo.writer.evaluation import Done, Outcome, Refused, Row, evaluate, with
 from mynamo.writer.fate import fate_of
 from mynamo.writer.requests import Write
 from mynamo.writer.statements import statements_of
-from mynamo.writer.turns import turns_of
+from mynamo.writer.turns import Place, turns_of
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
@@ -72,15 +72,17 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
     places = sorted({(write.table.id, write.row) for write in writes})
     with turns_of(shard).taken(places) as since:
         return retry(
-            lambda: _attempt(cluster, shard, writes),
+            lambda: _attempt(cluster, shard, writes, places),
             patience=shard_module.PATIENCE - (time.monotonic() - since),
             mends=(Contention, DuplicateKey, LostConnection),
         )
 
 
-def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
+def _attempt(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], places: Sequence[Place]
+) -> list[Outcome]:
     with shard.session() as session:
-        rows, seen_commands = _lock(cluster, shard, session, writes)  # steps 1 and 2
+        rows, seen_commands = _lock(cluster, shard, session, writes, places)  # steps 1 and 2
         crash_point("writer.1")
         plan = evaluate(cluster, writes, rows, seen_commands)  # step 3
         if not plan.events and not plan.commands:
@@ -91,7 +93,7 @@ def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) ->
             session.rollback()
             raise TooMuch
         statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
-        thread, sent_at = session.thread_id, time.monotonic()
+        place, sent_at = session.place, time.monotonic()
         crash_point("writer.3")
         try:
             results = session.run(*statements)  # step 4
@@ -102,17 +104,20 @@ def _attempt(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) ->
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.
-    fate = fate_of(shard, thread, write_id, sent_at)
+    fate = fate_of(shard, place, write_id, sent_at)
     if fate is None:
         raise lost
     return with_versions(plan.outcomes, fate)
 
 
 def _lock(
-    cluster: Cluster, shard: DynamoDBShard, session: Session, writes: Sequence[Write]
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    session: Session,
+    writes: Sequence[Write],
+    places: Sequence[Place],
 ) -> tuple[dict[tuple[int, RowKey], Row], dict[bytes, Outcome]]:
     tables = {write.table.id: write.table for write in writes}
-    keys = sorted({(write.table.id, write.row) for write in writes})
     commands = [write.command_id for write in writes if write.command_id]
     fences = (0, *sorted(tables))
     statements: list[Statement] = [
@@ -121,7 +126,7 @@ def _lock(
         ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
          f" WHERE id IN ({sql.marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
     ]  # fmt: skip
-    for table_id, row in keys:
+    for table_id, row in places:
         statements.append(
             (f"SELECT version, item FROM {sql.main_table(table_id)}"
              " WHERE hash = %s AND sort = %s FOR UPDATE", row)
@@ -139,7 +144,7 @@ def _lock(
     _check_fences(known, dict(results[1].rows))
     rows = {
         (table_id, row): _row(tables[table_id], row, result)
-        for (table_id, row), result in zip(keys, results[2:], strict=False)
+        for (table_id, row), result in zip(places, results[2:], strict=False)
     }
     return rows, _seen(results[-1]) if commands else {}
 

@@ -36,7 +36,7 @@ def check_update(table: Table, update: Update) -> None:
     for name in table.key_names:
         if name in update.names:
             raise InvalidItem(_KEY_CHANGED.format(name))
-    for index in _indexes_of(table):
+    for index in table.live_indexes:
         for name in index.key_names:
             if isinstance(update.tree.get(name), dict):
                 raise InvalidItem(_NOT_SCALAR.format(name))
@@ -68,7 +68,7 @@ def _check_indexes(table: Table, old: StoredItem, new: StoredItem) -> None:
     """Refuse new values of index keys that their indexes could not take: also the key of a
     new item, which may be one of an index too. A value that an update leaves alone may be
     older than the index, and is none of the update's business."""
-    for index in _indexes_of(table):
+    for index in table.live_indexes:
         there = [name for name in index.key_names if name in new]
         changed = [name for name in there if new[name] != old.get(name)]
         for name in changed:
@@ -92,7 +92,3 @@ def _check_key_value(value: dict[str, object]) -> None:
         raise InvalidItem(_NO_KEY_TYPE)
     if not body:
         raise InvalidItem(_EMPTY_KEY.format(_KEY_TYPES[kind]))
-
-
-def _indexes_of(table: Table) -> list[Index]:
-    return [index for index in table.indexes if index.status != "DELETING"]

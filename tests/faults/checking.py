@@ -86,7 +86,6 @@ def check_all(
     config: ClusterConfig,
     *,
     events: Sequence[ChangeEvent] | None = None,
-    complete: bool = True,
     wiped_at: int = 0,
 ) -> Report:
     """Check everything, on a cluster that is at rest (`wait_until_quiet`).
@@ -94,17 +93,14 @@ def check_all(
     Args:
         histories: of all clients; the last reads of every key among them (`final_reads`).
         config: of the cluster, past any proxies.
-        events: of the table, in the order of arrival (`Follower`); None: those in the topic.
-        complete: the broker has lost no events (no wipe, no topic deleted).
+        events: all of the table, in their order; None: those in the topic.
         wiped_at: when the broker lost its queued writes for the last time, by
             `time.monotonic_ns`; 0: never.
     """
     operations = load(histories)
     if events is None:
         events = streams.read_topic(config.kafka, TABLE)
-    return check_recorded(
-        operations, events, final_of(config), complete=complete, wiped_at=wiped_at
-    )
+    return check_recorded(operations, events, final_of(config), wiped_at=wiped_at)
 
 
 def check_recorded(

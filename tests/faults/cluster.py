@@ -24,6 +24,7 @@ from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import ServerProcess
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, PoolConfig, ShardConfig
+from tests.faults.journal import SERVER_OPTIONS
 from tests.faults.proxy import Link, Network
 
 SHARDS = 2
@@ -127,7 +128,7 @@ class FaultCluster:
         self.disk: Path | None = None
         self.gateway_port = free_port()
         self._launcher = launcher
-        self._options = tuple(mysql_options)
+        self._options = (*SERVER_OPTIONS, *mysql_options)
         self._workers = [f"writer-{n}" for n in range(1, writers + 1)]
         self._workers += [f"indexer-{n}" for n in range(1, indexers + 1)]
         self._zones = [*self._workers, "gateway", "clients"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import permutations, product
 from typing import Any
 from unittest import mock
 
@@ -275,6 +276,21 @@ def test_too_many(table: Orders, other: Orders) -> None:
         part: Any = {"Keys": keys} if operation == "BatchGetItem" else list(map(delete, keys))
         message = refusal(table.service, operation, {table.name: part, other.name: part})
         assert message == f"Too many items requested for the {operation} call"
+
+
+def test_one_table_by_two_names_is_refused(table: Orders) -> None:
+    """Else one of the two parts would be lost, after the client heard that it was written."""
+    name = table.name
+    arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{name}"
+    names = (name, arn, arn.replace("arn:aws:", "arn:aws-cn:"))
+    parts: list[tuple[str, Any, Any]] = [
+        ("BatchWriteItem", [put(key("p", 1))], [put(key("p", 2))]),
+        ("BatchGetItem", {"Keys": [key("p", 1)]}, {"Keys": [key("p", 2)]}),
+    ]
+    for (operation, one, two), (a, b) in product(parts, permutations(names, 2)):
+        message = refusal(table.service, operation, {a: one, b: two})
+        assert message == f"Provided list of tables contains duplicates: {name}"
+    assert [table.get(r=str(n)) for n in (1, 2)] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from unittest import mock
 
 import pytest
 
-from mynamo.errors import ShardUnavailable
+from mynamo.errors import ConfigError, CorruptData, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.gateway import tables
 from mynamo.gateway.service import Service
 from mynamo.schemas.settings import TableSettings
 from mynamo.shards import catalog, definitions, settling
-from tests.gateway.asking import ask, defined, index, keyed, on_demand, refused
+from tests.gateway.asking import ask, defined, error_of, index, keyed, on_demand, refused
 from tests.waiting import eventually
 
 UNITS = {"ReadCapacityUnits": 3, "WriteCapacityUnits": 4}
@@ -588,10 +588,36 @@ def test_operations_that_are_not_there(
     assert refused(shared_service, operation) == ("UnknownOperationException", message)
 
 
-def test_what_nobody_foresaw_is_an_answer_too(shared_service: Service) -> None:
-    with mock.patch.object(tables, "existing_table", side_effect=RuntimeError("secret")):
-        kind, message = refused(shared_service, "DescribeTable", TableName="abc")
-    assert (kind, message) == ("InternalServerError", "Internal server error")
+@pytest.mark.parametrize("kind", [RuntimeError, ConfigError, CorruptData])
+def test_what_nobody_foresaw_is_an_answer_too(
+    shared_service: Service, kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is not the client's fault is in the log, and nothing of it in the answer."""
+    with mock.patch.object(tables, "existing_table", side_effect=kind("what is wrong")):
+        answer = shared_service.call("DescribeTable", b'{"TableName": "abc"}', {})
+    assert (answer.status, *error_of(answer)) == (
+        500, "InternalServerError", "Internal server error"
+    )  # fmt: skip
+    assert caplog.text.count("DescribeTable failed") == 1
+    assert "what is wrong" in caplog.text
+
+
+def test_an_unknown_outcome_is_logged(
+    shared_service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mock.patch.object(tables, "existing_table", side_effect=WriteOutcomeUnknown):
+        kind, _ = refused(shared_service, "DescribeTable", TableName="abc")
+    assert kind == "InternalServerError"
+    assert caplog.text.count("DescribeTable failed") == 1
+
+
+def test_what_will_pass_is_not_logged_as_a_failure(
+    shared_service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mock.patch.object(tables, "existing_table", side_effect=ShardUnavailable):
+        kind, _ = refused(shared_service, "DescribeTable", TableName="abc")
+    assert kind == "ServiceUnavailableException"
+    assert "DescribeTable failed" not in caplog.text
 
 
 def test_settings_of_two_updates_at_once_both_stay(service: Service, name: str) -> None:

@@ -87,6 +87,40 @@ def test_it_says_where_it_is_and_serves(config: ClusterConfig, tmp_path: Path) -
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_names_no_address_where_it_cannot_serve(
+    config: ClusterConfig, tmp_path: Path, workers: str
+) -> None:
+    nowhere = config.catalog.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+    wrong = config.model_copy(update={"catalog": nowhere})
+    with serving(wrong, tmp_path, "--no-auth", "--workers", workers) as served:
+        assert served.first_line == ""
+        assert served.process.wait(60) == 1
+    said = (tmp_path / "log").read_text()
+    assert "does not answer" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("toml", "words", "allowed"),
+    [
+        ("", ["--no-auth"], {"http://localhost:8001"}),
+        (CREDENTIALS, [], {"http://localhost:8001", "https://admin.example.com"}),
+        ("[gateway]\ncors_origins = []\n", ["--no-auth"], set()),
+        (CREDENTIALS + "cors_origins = []\n", [], set()),
+    ],
+)
+def test_pages_that_may_call(
+    config: ClusterConfig, tmp_path: Path, toml: str, words: list[str], allowed: set[str]
+) -> None:
+    """An empty list is not the default: no page may call."""
+    with serving(config, tmp_path, *words, toml=toml) as served, wire(served.url) as client:
+        for origin in ("http://localhost:8001", "https://admin.example.com"):
+            client.send(f"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n\r\n".encode())
+            names = [name for name in client.hear().headers if name.startswith("access-control")]
+            assert bool(names) == (origin in allowed)
+
+
 def test_it_wants_signatures_with_the_configured_keys(
     config: ClusterConfig, tmp_path: Path
 ) -> None:
@@ -183,7 +217,8 @@ def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -
         eventually(lambda: len(set(served.children) - set(first)) == 1)
         assert client_of(served.url).list_tables()["TableNames"] == []
         served.process.terminate()
-        assert served.process.wait(30) == 0
+        said, _ = served.process.communicate(timeout=30)
+        assert (said, served.process.returncode) == ("", 0)  # the first line was the only one
     with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
         eventually(lambda: len(served.children) == 2)
         children = served.children
@@ -197,6 +232,7 @@ def test_processes_that_cannot_work_end_the_whole(config: ClusterConfig, tmp_pat
     with serving(config, tmp_path, "--no-auth") as served:  # sets the cluster up
         client_of(served.url).list_tables()
     with serving(wrong, tmp_path, "--no-auth", "--workers", "2") as served:
+        assert served.first_line == ""
         assert served.process.wait(60) == 1
     assert "the configuration names [1]" in (tmp_path / "log").read_text()
 
@@ -241,3 +277,15 @@ def test_a_certificate_that_is_none(config: ClusterConfig, tmp_path: Path) -> No
     path.write_text(config_toml(config) + f"[gateway]\ncert = {json.dumps(str(bad))}\n")
     refused = run(path, "serve", "--port", str(free_port()), "--no-auth", status=1)
     assert "certificate" in refused.output
+
+
+def test_a_certificate_without_its_key(config: ClusterConfig, tmp_path: Path) -> None:
+    cert, key = Authority(tmp_path / "tls").issue("127.0.0.1")
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config) + f"[gateway]\ncert = {json.dumps(str(cert))}\n")
+    refused = run(path, "serve", "--port", str(free_port()), "--no-auth", status=1)
+    assert "its private key" in refused.output
+    cert.write_text(cert.read_text() + key.read_text())  # one file for both will do
+    toml = f"[gateway]\ncert = {json.dumps(str(cert))}\n"
+    with serving(config, tmp_path, "--no-auth", toml=toml) as served:
+        assert served.url.startswith("https://")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,14 +18,16 @@ from mynamo.local.state import config_toml
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig, PoolConfig
 from mynamo.shards import pool as pool_module
+from mynamo.shards import shard as shard_module
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import translate
 from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.sql import main_table
 from mynamo.shards.tables import Table
-from mynamo.writer import evaluation, transaction
+from mynamo.writer import transaction
 from tests.adding_process import KEY, add
+from tests.meeting import together
 from tests.rows import damage, items_of, leave_out, make_table, select
 from tests.waiting import eventually
 
@@ -87,20 +88,6 @@ def test_so_do_four_processes(cluster: Cluster, orders: Table, tmp_path: Path) -
     assert damage(cluster, orders) == []
 
 
-def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two transactions meet between reading and writing, if nothing keeps them apart."""
-    barrier = threading.Barrier(2)
-    evaluate = evaluation.evaluate
-
-    def waiting(*arguments: Any) -> Any:
-        plan = evaluate(*arguments)
-        with suppress(threading.BrokenBarrierError):
-            barrier.wait(0.5)
-        return plan
-
-    monkeypatch.setattr(transaction, "evaluate", waiting)
-
-
 @pytest.mark.parametrize("locking", [True, False])
 def test_additions_are_lost_only_without_the_row_lock(
     engine_config: ClusterConfig,
@@ -112,7 +99,7 @@ def test_additions_are_lost_only_without_the_row_lock(
     with Cluster(engine_config) as other:
         producers = [Producer(cluster), Producer(other)]
         add(producers[0])
-        meeting(monkeypatch)
+        together(monkeypatch)
         if not locking:
             leave_out(monkeypatch, " FOR UPDATE")
         for done in at_once([lambda p=p: add(p) for p in producers]):  # type: ignore[misc]
@@ -151,7 +138,7 @@ def test_control_without_the_row_lock_it_is_oversold(
     Producer(cluster).put("orders", {**KEY, "n": 1})
     with Cluster(engine_config) as other:
         producers = [Producer(cluster), Producer(other)]
-        meeting(monkeypatch)
+        together(monkeypatch)
         leave_out(monkeypatch, " FOR UPDATE")
         sold = at_once([lambda p=p: take(p) for p in producers])  # type: ignore[misc]
         assert [done.result() for done in sold] == [True, True]
@@ -211,6 +198,28 @@ def locked(cluster: Cluster, orders: Table) -> Iterator[None]:
         session.rollback()
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_frozen_writer_stops_others_only_if_its_session_is_never_ended(
+    engine_config: ClusterConfig, orders: Table, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    silence = 2 if ended else 600
+    rewrite_session(monkeypatch, f"wait_timeout = {pool_module._FROZEN}", silence)
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 10", 1)
+    monkeypatch.setattr(shard_module, "PATIENCE", 30.0 if ended else 4.0)
+    with ExitStack() as stack:
+        frozen, other = (stack.enter_context(Cluster(engine_config)) for _ in range(2))
+        stack.callback(frozen.close)
+        stack.enter_context(suppress(ShardUnavailable))  # what the frozen one gets at last
+        add(Producer(other))
+        with locked(frozen, orders):
+            if ended:
+                add(Producer(other))
+                assert count_of(other, orders) == 2
+            else:
+                with pytest.raises(ShardUnavailable, match="Lock wait timeout"):
+                    add(Producer(other))
+
+
 def same_shard(cluster: Cluster, orders: Table, count: int) -> list[dict[str, str]]:
     """Keys of other items on the counter's shard."""
     home = cluster.shard_of(orders.key_of(STORED_KEY).hash)
@@ -223,14 +232,17 @@ def same_shard(cluster: Cluster, orders: Table, count: int) -> list[dict[str, st
     return found[:count]
 
 
+def rewrite_session(monkeypatch: pytest.MonkeyPatch, setting: str, value: int) -> None:
+    """Give new connections another value of a setting."""
+    name = setting.partition(" = ")[0]
+    changed = [text.replace(setting, f"{name} = {value}") for text in pool_module._SESSION]
+    assert tuple(changed) != pool_module._SESSION
+    monkeypatch.setattr(pool_module, "_SESSION", tuple(changed))
+
+
 def noting_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let MySQL give up a lock after a second, and note when it does."""
-    short = [
-        text.replace("innodb_lock_wait_timeout = 10", "innodb_lock_wait_timeout = 1")
-        for text in pool_module._SESSION
-    ]
-    assert tuple(short) != pool_module._SESSION
-    monkeypatch.setattr(pool_module, "_SESSION", tuple(short))
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 10", 1)
     timeouts: list[int] = []
 
     def noting(error: Exception, where: str) -> Any:
@@ -312,7 +324,7 @@ def test_all_writes_of_a_hot_item_use_one_connection(
 
     def noting(self: Session, *statements: Any) -> Any:
         if any(text.startswith("INSERT INTO mynamo_outbox") for text, _ in statements):
-            used.add(self.thread_id)
+            used.add(self.place[0])
         return run(self, *statements)
 
     with Cluster(engine_config) as cluster:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -19,9 +18,10 @@ from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.pool import Session, Statement
 from mynamo.shards.tables import Table
-from mynamo.writer import Done, Refused, WriteRequest, apply, evaluation, transaction
+from mynamo.writer import Done, Refused, WriteRequest, apply, transaction
 from mynamo.writer.restate import activate_if_filled, fill_chunk
 from mynamo.writer.statements import statements_of
+from tests.meeting import together
 from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
 
 KEY = {"id": "a", "at": "1"}
@@ -211,20 +211,6 @@ def test_concurrent_updates_of_one_item_all_take_effect(
     ((_, item),) = items_of(cluster, orders).values()
     assert len(item) == 2 + 8 * 6
     assert damage(cluster, orders) == []
-
-
-def together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two transactions meet between reading and writing, if nothing keeps them apart."""
-    meeting = threading.Barrier(2)
-    evaluate = evaluation.evaluate
-
-    def waiting(*arguments: Any) -> Any:
-        plan = evaluate(*arguments)
-        with suppress(threading.BrokenBarrierError):
-            meeting.wait(0.5)
-        return plan
-
-    monkeypatch.setattr(transaction, "evaluate", waiting)
 
 
 @pytest.mark.parametrize("locking", [True, False])

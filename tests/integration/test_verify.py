@@ -29,7 +29,7 @@ from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import add_index, drop_index
 from tests.comparing import gsi_damage
-from tests.damages import ITEMS, do_all_damage, places
+from tests.damages import ITEMS, do_all_damage, places, to_damage
 from tests.operations import Damage, fill, key_of, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -43,11 +43,7 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
 
 @pytest.fixture
 def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    """A table whose indexes are complete, and nothing that runs."""
-    table = fill(cluster, ITEMS)
-    with pipeline(config):
-        assert wait_until_applied(cluster, 60), str(lag(cluster))
-    return Damage(cluster, table)
+    return to_damage(config, cluster)
 
 
 @pytest.mark.parametrize(

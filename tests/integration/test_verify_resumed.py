@@ -13,7 +13,7 @@ import pytest
 
 from mynamo.errors import InvalidRequest
 from mynamo.local.state import config_toml
-from mynamo.operations import Progress, lag, repair, verify, wait_until_applied
+from mynamo.operations import Progress, repair, verify, wait_until_applied
 from mynamo.operations import journal as journals
 from mynamo.operations.journal import Journal
 from mynamo.operations.tally import Tally
@@ -24,7 +24,7 @@ from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import add_index
 from tests.comparing import gsi_damage
-from tests.damages import ITEMS, do_all_damage, places
+from tests.damages import do_all_damage, places, to_damage
 from tests.operations import Damage, fill, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -42,11 +42,7 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
 
 @pytest.fixture
 def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    """A table whose indexes are complete, and nothing that runs."""
-    table = fill(cluster, ITEMS)
-    with pipeline(config):
-        assert wait_until_applied(cluster, 60), str(lag(cluster))
-    return Damage(cluster, table)
+    return to_damage(config, cluster)
 
 
 @contextmanager

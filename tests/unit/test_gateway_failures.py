@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mynamo import errors
-from mynamo.gateway.failures import service_error
+from mynamo.gateway.failures import log_failure, service_error
+from mynamo.shards.failures import DuplicateKey, StatementRefused
 
 CASES: list[tuple[errors.MynamoError, str, int, str | None]] = [
     (errors.InvalidItem("as it is"), "ValidationException", 400, "as it is"),
@@ -28,6 +29,7 @@ CASES: list[tuple[errors.MynamoError, str, int, str | None]] = [
     (errors.ConsistencyTimeout("s"), "ServiceUnavailableException", 503, "s"),
     (errors.WriteOutcomeUnknown("s"), "InternalServerError", 500, "s"),
     (errors.CorruptData("secret"), "InternalServerError", 500, "Internal server error"),
+    (errors.ConfigError("secret"), "InternalServerError", 500, "Internal server error"),
     (errors.MynamoError("secret"), "InternalServerError", 500, "Internal server error"),
 ]  # fmt: skip
 
@@ -66,3 +68,26 @@ def test_a_failed_condition_shows_the_item_to_those_who_ask(
 ) -> None:
     request = {"ReturnValuesOnConditionCheckFailure": asked} if asked else {}
     assert service_error(errors.ConditionFailed(item=found), request).members == members
+
+
+@pytest.mark.parametrize(
+    ("failure", "quoted"),
+    [
+        (errors.CorruptData("table 7 is damaged"), True),
+        (RuntimeError("table 7 is damaged"), True),
+        (DuplicateKey("shard 1: Duplicate entry 'table 7 is damaged' for key"), False),
+        (StatementRefused("shard 1: Incorrect value: 'table 7 is damaged'"), False),
+    ],
+)
+def test_the_log_has_the_place_and_no_items(
+    failure: Exception, quoted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MySQL's words quote what was to be written, unlike ours."""
+    try:
+        raise failure
+    except Exception as caught:
+        log_failure("PutItem", caught)
+    assert "PutItem failed" in caplog.text
+    assert type(failure).__name__ in caplog.text
+    assert "test_the_log_has_the_place_and_no_items" in caplog.text
+    assert ("table 7 is damaged" in caplog.text) == quoted

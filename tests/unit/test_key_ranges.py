@@ -65,6 +65,13 @@ def conditions(text: str) -> list[KeyCondition]:
         (TABLE, "h = S:a & s = S:b", MISMATCH),
         (TABLE, "h = S:a & s between N:1 S:2", MISMATCH),
         (TABLE, "h = S:a & s begins_with S:2", MISMATCH),
+        (
+            TABLE,
+            "h = S:a & s between N:2 N:1",
+            "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; "
+            "lower bound operand: AttributeValue: {N:2}, "
+            "upper bound operand: AttributeValue: {N:1}",
+        ),
         (TABLE, "h = S:", f"One or more parameter values are not valid. {EMPTY} Key: h"),
         (
             GLOBAL,

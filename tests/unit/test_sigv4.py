@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 from unittest import mock
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -341,6 +341,27 @@ def test_presigned_requests() -> None:
     assert "Found both 'X-Amz-Algorithm'" in str(refusal(both)[1])
     cut = Request("POST", "/?X-Amz-Algorithm=AWS4-HMAC-SHA256", request.headers, request.body)
     assert str(refusal(cut)[1]).startswith("AWS query-string parameters must include 'X-Amz-Cred")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["Credential", "Signature", "SignedHeaders", "Date", "Expires"]),
+        st.text(),
+        min_size=1,
+    )
+)
+@example({"SignedHeaders": "host;x-amz-target;\u0151"})
+@example({"SignedHeaders": "host;x-amz-target;\U0001f600"})
+@example({"Credential": "AKIDEXAMPLE/20260304/us-east-1/dynamodb/\u0151"})
+def test_presigned_requests_of_strangers(parts: dict[str, str]) -> None:
+    """Whatever stands in the query, it is refused as AWS would: nothing fails."""
+    request = sign(body=b"", signer=botocore.auth.SigV4QueryAuth, expires=120)
+    target = urlsplit(request.target)
+    query = dict(parse_qsl(target.query))
+    query |= {f"X-Amz-{name}": text for name, text in parts.items()}
+    request.target = f"{target.path}?{urlencode(query, errors='replace')}"
+    with pytest.raises(ServiceError):
+        SIGNATURES.check(request)
 
 
 def test_secrets_are_not_shown() -> None:
