@@ -1,4 +1,5 @@
-"""Points at which a process can be made to end at once, as a power failure would end it.
+"""Points at which a process can be made to end at once, as a power failure would end it, or to
+freeze.
 
 They stand between the numbered steps of what mynamo does in several steps, and are named
 after the step that is done: `relay.3` is reached when the relay has done its step 3. Where a
@@ -6,8 +7,8 @@ step has an inside worth dying in, it has a point of its own (`relay.2.open`: th
 of step 2 is open). The tests kill a process at every one of them.
 
 A process ends at the point that the environment variable `MYNAMO_CRASH_AT` named when it was
-started: `relay.3`, or `relay.3:5` for the fifth time that it gets there. Without it, a point
-is a call that does nothing.
+started: `relay.3`, or `relay.3:5` for the fifth time that it gets there. With `relay.3:5:freeze`
+it stops there once, until it is sent SIGCONT. Without it, a point is a call that does nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +29,18 @@ LABELS = (
 """Of the write transaction, the relay, the queue of writes, the indexer, and what the indexer
 does on one shard."""
 
-_label, _, _times = os.environ.get(VARIABLE, "").partition(":")
+_label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)
 
 
 def _end_here(label: str) -> None:
-    if label == _label and next(_passes) >= int(_times or 1):
+    if label != _label:
+        return
+    passed = next(_passes)
+    if _what == "freeze":
+        if passed == int(_times):
+            os.kill(os.getpid(), signal.SIGSTOP)
+    elif passed >= int(_times or 1):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -91,6 +91,7 @@ class Injector:
             "stop": self._stop,
             "freeze": self._freeze,
             "crash": self._crash,
+            "halt": self._halt,
             "link": self._link,
             "wipe": self._wipe,
             "topic": self._topic,
@@ -144,6 +145,35 @@ class Injector:
             self._revive(name)
         yield died
         self._revive(fault.target)
+
+    @contextmanager
+    def _halt(self, fault: Fault) -> Iterator[bool]:
+        """Start a process anew so that it freezes at a labelled point, and wake it up later."""
+        others = self._rivals(fault)
+        for name in (*others, fault.target):
+            self._cluster.members[name].kill()
+        self._start_member(fault.target, {VARIABLE: f"{fault.detail}:freeze"})
+        member = self._cluster.members[fault.target]
+        deadline = time.monotonic() + CRASH_SECONDS
+        while not is_stopped(member.pid) and time.monotonic() < deadline:
+            if self._heal.is_set() or not member.running:
+                break
+            time.sleep(0.02)
+        frozen = is_stopped(member.pid)
+        if not frozen:
+            self.notes.append(f"{fault.target} did not get to {fault.detail} in time")
+        for name in others:
+            self._revive(name)
+        yield frozen
+        if frozen:
+            send(member.pid, signal.SIGCONT)
+        else:
+            self._revive_as_it_was(fault.target)
+
+    def _revive_as_it_was(self, name: str) -> None:
+        """Start a process anew that may still freeze at a point."""
+        self._cluster.members[name].kill()
+        self._revive(name)
 
     def _rivals(self, fault: Fault) -> list[str]:
         """Who may hold what the process needs to get to its point: a shard's lease."""
@@ -240,6 +270,8 @@ def name_of(fault: Fault) -> str:
     role = fault.target.partition("-")[0].partition(">")[0]
     if fault.kind == "crash":
         return f"kill -9 at {fault.detail.partition(':')[0]}"
+    if fault.kind == "halt":
+        return f"freeze at {fault.detail.partition(':')[0]}"
     if fault.kind == "link":
         return f"link: {fault.detail.partition(':')[0]}"
     return {
@@ -257,12 +289,22 @@ def weather_of(detail: str) -> tuple[Weather, bool]:
     kind, _, value = detail.partition(":")
     if kind in ("cut", "reset"):  # a reset lasts no time
         return Weather(refused=True), True
+    if kind == "forgetful":
+        return Weather(forgetful=True), False
     if kind == "delay":
         return Weather(delay=float(value) / 1000), False
     if kind == "throttle":
         return Weather(rate=int(value) * 1024), False
     held = {"requests": ("requests",), "answers": ("answers",), "both": ("requests", "answers")}
     return Weather(held=frozenset(held[value])), kind == "half-open"  # type: ignore[arg-type]
+
+
+def is_stopped(pid: int | None) -> bool:
+    """Whether a process is frozen."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def _fill(filler: Path) -> None:

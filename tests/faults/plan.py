@@ -87,9 +87,11 @@ def _deck(cast: Cast) -> list[Card]:
         _simple("freeze", ["gateway"], long),
         _simple("freeze", shards, (1.0, 8.0)),
         _simple("freeze", brokers, (1.0, 10.0)),
-        *[_crash(cast)] * 6,
+        *[_at_point(cast, "crash", (0.0, 3.0))] * 6,
+        *[_at_point(cast, "halt", long)] * 4,
         *[_weather(cast, "cut", (0.0, 5.0))] * 2,
         _weather(cast, "reset", (0.0, 0.0)),
+        *[_weather(cast, "forgetful", (0.2, 4.0))] * 2,
         _weather(cast, "delay", (3.0, 8.0)),
         _weather(cast, "throttle", (3.0, 8.0)),
         *[_weather(cast, "late", (2.0, 12.0))] * 3,
@@ -114,7 +116,7 @@ def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> 
     return card
 
 
-def _crash(cast: Cast) -> Card:
+def _at_point(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
     def card(choice: random.Random, now: float, labels: Iterator[str]) -> Fault:
         label = next(labels)
         part = label.partition(".")[0]
@@ -123,7 +125,8 @@ def _crash(cast: Cast) -> Card:
         if part == "writer":  # whoever writes is a writer
             targets += ["gateway", *cast.clients]
         times = 1 if label == "indexer.6" else choice.randint(1, 4)  # that one is once a second
-        return Fault(now, "crash", choice.choice(targets), choice.uniform(0, 3), f"{label}:{times}")
+        target = choice.choice(targets)
+        return Fault(now, kind, target, choice.uniform(*seconds), f"{label}:{times}")
 
     return card
 
@@ -132,6 +135,7 @@ def _weather(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
     values: dict[str, Callable[[random.Random], str]] = {
         "cut": lambda choice: "",
         "reset": lambda choice: "",
+        "forgetful": lambda choice: "",
         "delay": lambda choice: f":{choice.randint(10, 200)}",
         "throttle": lambda choice: f":{choice.randint(20, 200)}",
         "late": lambda choice: ":" + choice.choice(("requests", "answers", "both")),
@@ -139,7 +143,9 @@ def _weather(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
     }
 
     def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
-        zone, server = choice.choice(cast.zones), choice.choice([*cast.shards, *cast.brokers])
+        commits = kind == "forgetful"  # there are none in Kafka
+        servers = [*cast.shards] if commits else [*cast.shards, *cast.brokers]
+        zone, server = choice.choice(cast.zones), choice.choice(servers)
         where = choice.choice((f"{zone}>{server}", f"{zone}>{server}", f"{zone}>*", f"*>{server}"))
         return Fault(now, "link", where, choice.uniform(*seconds), kind + values[kind](choice))
 

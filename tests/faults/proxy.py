@@ -21,6 +21,8 @@ Direction = Literal["requests", "answers"]
 Answer = TypeVar("Answer")
 
 _PIECE = 1 << 16
+_COMMIT = b";COMMIT"
+"""What a request ends with that ends a write."""
 _GRACE = 10.0
 
 
@@ -34,12 +36,14 @@ class Weather:
         rate: bytes per second and direction; None: as fast as it goes.
         held: data in these directions waits until the weather changes, then goes on its way:
             what a network does whose packets are lost and sent again.
+        forgetful: a connection ends when a commit is answered, and the answer is lost.
     """
 
     refused: bool = False
     delay: float = 0.0
     rate: int | None = None
     held: frozenset[Direction] = frozenset()
+    forgetful: bool = False
 
 
 FAIR = Weather()
@@ -96,9 +100,10 @@ class Link:
             self._close(client_out)
             return
         self._open.add(server_out)
+        committing = asyncio.Event()
         pumps = [
-            asyncio.create_task(self._pump("requests", client_in, server_out)),
-            asyncio.create_task(self._pump("answers", server_in, client_out)),
+            asyncio.create_task(self._pump("requests", client_in, server_out, committing)),
+            asyncio.create_task(self._pump("answers", server_in, client_out, committing)),
         ]
         # When one side ends, the other still gets what is on its way to it.
         await asyncio.wait(pumps)
@@ -106,11 +111,19 @@ class Link:
         self._close(server_out)
 
     async def _pump(
-        self, direction: Direction, source: asyncio.StreamReader, to: asyncio.StreamWriter
+        self,
+        direction: Direction,
+        source: asyncio.StreamReader,
+        to: asyncio.StreamWriter,
+        committing: asyncio.Event,
     ) -> None:
         with suppress(OSError):
             while data := await source.read(_PIECE):
                 await self._travel(direction, len(data))
+                if direction == "answers" and committing.is_set():
+                    break
+                if self._weather.forgetful and data.endswith(_COMMIT):
+                    committing.set()
                 to.write(data)
                 await to.drain()
             await self._travel(direction, 0)
