@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +52,7 @@ class LocalMySQL:
         *,
         buffer_pool: str = "256M",
         extra_args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the server; nothing happens before `start`.
 
@@ -61,12 +62,14 @@ class LocalMySQL:
             port: a free port.
             buffer_pool: memory for data pages, as `innodb_buffer_pool_size` takes it.
             extra_args: further options of the server.
+            env: environment variables of the server on top of our own.
         """
         self.engine = engine
         self.data_dir = Path(data_dir).resolve()
         self.port = port
         self._buffer_pool = buffer_pool
         self._extra_args = tuple(extra_args)
+        self._env = env
         self._process = ServerProcess(engine.kind, self.data_dir)
         self._files = self.data_dir / "data"
         self._passwords: dict[str, str] = {}
@@ -125,6 +128,7 @@ class LocalMySQL:
                 [*self.engine.command, *self._options(), f"--init-file={accounts}"],
                 ready=self._answers,
                 timeout=timeout,
+                env=self._env,
             )
         finally:
             accounts.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import ServerProcess
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, PoolConfig, ShardConfig
+from tests.faults.clocks import Clocks, make_clocks
 from tests.faults.journal import SERVER_OPTIONS
 from tests.faults.proxy import Link, Network
 
@@ -46,10 +47,13 @@ class Member:
         up: whether it is meant to run; one that has ended then did so by itself.
     """
 
-    def __init__(self, name: str, folder: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, command: Sequence[str], env: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.up = False
         self._command = [sys.executable, *command]
+        self._env = {"PYTHONPATH": str(_ROOT), **env}
         self._process = ServerProcess(name, folder)
 
     @property
@@ -71,7 +75,7 @@ class Member:
         """Start it, unless it runs."""
         self._process.start(
             self._command, ready=lambda: True, timeout=30,
-            env={"PYTHONPATH": str(_ROOT), **(env or {})},
+            env={**self._env, **(env or {})},
         )  # fmt: skip
         self.up = True
 
@@ -102,6 +106,7 @@ class FaultCluster:
         links: by the name of the process and that of the server; all clients share theirs.
         config: of the cluster without links.
         disk: where the disk that can be filled up is; None: there is none.
+        clocks: the wall clocks of shards and members; None: they cannot be moved.
     """
 
     def __init__(
@@ -126,6 +131,7 @@ class FaultCluster:
         self.members: dict[str, Member] = {}
         self.links: dict[tuple[str, str], Link] = {}
         self.disk: Path | None = None
+        self.clocks: Clocks | None = None
         self.gateway_port = free_port()
         self._launcher = launcher
         self._options = (*SERVER_OPTIONS, *mysql_options)
@@ -140,6 +146,7 @@ class FaultCluster:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             network = stack.enter_context(Network())
+            self.clocks = make_clocks(self.folder / "clocks")
             self._describe_shards(stack)
             self._describe_brokers(network)
             stack.callback(self._stop_servers)
@@ -202,7 +209,7 @@ class FaultCluster:
             env: environment variables on top of our own.
         """
         command = (*self._launcher(module), "--config", str(self.config_file(zone)), *arguments)
-        member = Member(name, self.folder / name, command)
+        member = Member(name, self.folder / name, command, self._clock(name))
         member.start(env)
         self.members[name] = member
         return member
@@ -231,8 +238,13 @@ class FaultCluster:
             if number == SHARDS and os.geteuid() == 0:
                 self.disk = self._mount(stack, folder)
             self.shards[name] = LocalMySQL(
-                self.engine, folder, free_port(), buffer_pool="64M", extra_args=self._options
-            )
+                self.engine, folder, free_port(), buffer_pool="64M", extra_args=self._options,
+                env=self._clock(name),
+            )  # fmt: skip
+
+    def _clock(self, name: str) -> dict[str, str]:
+        """Environment variables of a process whose wall clock may be moved."""
+        return self.clocks.environment(name) if self.clocks else {}
 
     def _mount(self, stack: ExitStack, folder: Path) -> Path | None:
         """A small disk for one shard, which can be filled up; only root may have that."""

@@ -81,6 +81,8 @@ class Injector:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.done: Counter[str] = Counter()
         self.notes: list[str] = []
+        if cluster.clocks is None:
+            self.notes.append("no clock was moved: that takes Linux, glibc and a C compiler")
         self.wiped_at = 0
         self._on_loss = on_loss
 
@@ -96,6 +98,7 @@ class Injector:
             "wipe": self._wipe,
             "topic": self._topic,
             "disk": self._disk,
+            "clock": self._clock,
         }[fault.kind]
         with self._locks[_place(fault.target)], injure(fault) as happened:
             if happened:
@@ -242,6 +245,19 @@ class Injector:
             filler.unlink(missing_ok=True)
         self._revive(fault.target)  # MySQL ends itself when it cannot write its binary log
 
+    @contextmanager
+    def _clock(self, fault: Fault) -> Iterator[bool]:
+        """The wall clock of a process or a server jumps, and back later."""
+        clocks = self._cluster.clocks
+        if clocks is None:
+            yield False
+            return
+        clocks.set(fault.target, float(fault.detail))
+        try:
+            yield True
+        finally:
+            clocks.set(fault.target, 0)
+
     def _target(self, name: str) -> Member | LocalMySQL | ApacheKafka:
         return self._cluster.members.get(name) or self._cluster.servers[name]
 
@@ -281,6 +297,7 @@ def name_of(fault: Fault) -> str:
         "wipe": "broker's disk wiped",
         "topic": "topic deleted",
         "disk": "disk full",
+        "clock": f"clock {'back' if fault.detail.startswith('-') else 'forward'}: {role}",
     }[fault.kind]
 
 

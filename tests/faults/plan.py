@@ -21,6 +21,11 @@ _RECOVERY = 6.0
 _LONG = (SESSION_SECONDS + 1, SESSION_SECONDS + 7)
 """Longer than a session in Kafka and a lease: whoever wakes up then has been replaced."""
 
+_JUMPED = (0.5, 15.0)
+"""Seconds from a clock's jump to its jump back."""
+_LONGEST_JUMP = 3_600
+"""Of a clock, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cast:
@@ -31,6 +36,7 @@ class Cast:
     shards: Sequence[str]
     brokers: Sequence[str]
     disk: bool = True
+    clocks: bool = True
 
     @property
     def zones(self) -> list[str]:
@@ -104,6 +110,8 @@ def _deck(cast: Cast) -> list[Card]:
             _simple("kill", cast.clients, (0.0, 0.0)),
             _simple("freeze", cast.clients, (1.0, 12.0)),
         ]
+    if cast.clocks:
+        cards += [_clock([*workers, "gateway", *cast.clients]), _clock(shards)]
     if cast.disk:
         cards.append(_simple("disk", shards[-1:], (1.0, 5.0)))
     return cards
@@ -112,6 +120,16 @@ def _deck(cast: Cast) -> list[Card]:
 def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> Card:
     def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
         return Fault(now, kind, choice.choice(targets), choice.uniform(*seconds))
+
+    return card
+
+
+def _clock(targets: Sequence[str]) -> Card:
+    """A jump by a second, by an hour or by anything in between, forwards or back."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        jump = choice.choice((1, -1)) * round(_LONGEST_JUMP ** choice.random())
+        return Fault(now, "clock", choice.choice(targets), choice.uniform(*_JUMPED), f"{jump:+}")
 
     return card
 

@@ -146,6 +146,7 @@ class _Run:
             shards=list(cluster.shards),
             brokers=list(cluster.brokers),
             disk=cluster.disk is not None,
+            clocks=cluster.clocks is not None,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mynamo import crash_points
 from mynamo.crash_points import LABELS
-from mynamo.local import EngineKind
+from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
+from tests.faults.clocks import make_clocks
 from tests.faults.plan import Cast, draw
 from tests.faults.run import Settings, run
 from tests.servers import Record, missing_servers, why_no_engine, why_no_kafka
@@ -73,13 +76,55 @@ def test_a_plan_can_be_of_some_faults_only() -> None:
 def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
     plan = draw(1, 3_000, CAST)
     assert {fault.kind for fault in plan} == {
-        "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk",
+        "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock",
     }  # fmt: skip
     for kind in ("crash", "halt"):
         points = {fault.detail.partition(":")[0] for fault in plan if fault.kind == kind}
         assert points == set(LABELS), kind
     weathers = {fault.detail.partition(":")[0] for fault in plan if fault.kind == "link"}
     assert weathers == {"cut", "reset", "forgetful", "delay", "throttle", "late", "half-open"}
+
+
+def test_clocks_jump_by_seconds_up_to_an_hour_where_they_can() -> None:
+    plan = draw(1, 600, CAST, ["clock"])
+    jumps = [int(fault.detail) for fault in plan]
+    assert -3_600 <= min(jumps) < -1_000
+    assert 1_000 < max(jumps) <= 3_600
+    assert 1 <= min(abs(jump) for jump in jumps) < 60
+    assert {fault.target for fault in plan} == {
+        *CAST.workers, "gateway", *CAST.clients, *CAST.shards,
+    }  # fmt: skip
+    fixed = draw(1, 3_000, replace(CAST, clocks=False))
+    assert not any(fault.kind == "clock" for fault in fixed)
+
+
+def test_a_servers_clock_jumps_and_its_waits_do_not(engine: EngineKind, tmp_path: Path) -> None:
+    clocks = make_clocks(tmp_path / "clocks")
+    if clocks is None:
+        pytest.skip("clocks that jump take Linux, glibc and a C compiler")
+    server = LocalMySQL(
+        find_engine(engine), tmp_path / "server", free_port(), buffer_pool="64M",
+        env=clocks.environment("server"),
+    )  # fmt: skip
+    with server, server.connect() as connection, connection.cursor() as cursor:
+        for jump in (0, 37, -3_600, 3_600, 0):
+            clocks.set("server", jump)
+            assert _ahead(server) == pytest.approx(jump, abs=1)
+            began = time.monotonic()
+            cursor.execute("SELECT SLEEP(0.3)")
+            assert 0.3 <= time.monotonic() - began < 5
+        clocks.set("server", 3_600)
+        server.kill()
+        server.start()
+        assert _ahead(server) == pytest.approx(3_600, abs=1)
+
+
+def _ahead(server: LocalMySQL) -> float:
+    """Seconds by which a server's clock is ahead of ours."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT UNIX_TIMESTAMP(NOW(6))")
+        ((now,),) = cursor.fetchall()
+        return float(now) - time.time()
 
 
 def test_every_label_stands_at_one_place_in_the_code() -> None:
