@@ -146,10 +146,11 @@ def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
         if not locked.readable:
             return NOTHING
         key = finding.index.key_of(locked.item)
+        place = (finding.row.hash, finding.index_key.sort, finding.row.sort)
         if key is not None and key.sort == finding.index_key.sort:
-            session.run(insert_local(finding.index, finding.row, finding.index_key.sort))
+            session.run(insert_local(finding.index, [place]))
             return INSERTED
-        session.run(delete_local(finding.index, finding.row, finding.index_key.sort))
+        session.run(delete_local(finding.index, [place]))
         return DELETED
 
 

@@ -37,9 +37,13 @@ def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
     return sum([utf8_size(name) + _size(value) for name, value in stored.items()])
 
 
-def check_size(stored: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises InvalidItem if a stored item is over 400 KB (409,600 bytes), or over 7 MiB
-    as JSON, which takes tens of thousands of very small or large numbers."""
+def check_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
+    """The size of an item that may be stored.
+
+    Raises:
+        InvalidItem: it is over 400 KB (409,600 bytes), or over 7 MiB as JSON, which takes
+            tens of thousands of very small or large numbers.
+    """
     size = item_size(stored)
     if size > MAX_ITEM_SIZE:
         raise InvalidItem("Item size has exceeded the maximum allowed size")
@@ -48,6 +52,7 @@ def check_size(stored: Mapping[str, Mapping[str, Any]]) -> None:
             "Item size has exceeded the maximum allowed size: as JSON it takes more than "
             f"{MAX_JSON_SIZE} bytes; write numbers with fewer zeros, or split the item"
         )
+    return size
 
 
 def _size(value: Mapping[str, Any]) -> int:

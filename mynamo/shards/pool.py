@@ -29,7 +29,7 @@ _SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
-    " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 10,"
+    " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 2,"
     f" lock_wait_timeout = 25, wait_timeout = {_FROZEN}"
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",

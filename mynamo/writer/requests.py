@@ -54,6 +54,7 @@ class Write:
 
     Attributes:
         item: the request's: for PUT the whole item.
+        size: of the item that is put, in bytes; 0 for others.
     """
 
     table: Table
@@ -62,6 +63,7 @@ class Write:
     item: StoredItem
     change: Change
     command_id: bytes | None
+    size: int
 
 
 def prepare(request: WriteRequest, table: Table) -> Write:
@@ -71,8 +73,9 @@ def prepare(request: WriteRequest, table: Table) -> Write:
         InvalidItem: it could never be applied: its item is too large, its key is not one of
             this table, an index could not take it, or it would change a key.
     """
+    size = 0
     if request.operation == "PUT":
-        check_size(request.item)  # before the key, as DynamoDB does
+        size = check_size(request.item)  # before the key, as DynamoDB does
         row = table.key_of(request.item)
         table.check(request.item)
     else:
@@ -88,6 +91,7 @@ def prepare(request: WriteRequest, table: Table) -> Write:
         item=request.item,
         change=_change(request, table),
         command_id=request.command_id,
+        size=size,
     )
 
 

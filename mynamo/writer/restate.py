@@ -75,9 +75,9 @@ def _fill_chunk(cluster: Cluster, session: Session, table: Table, index: Index) 
     # 3. Their index rows, or the events that lead to them.
     last_id = 0
     if index.kind == "LSI":
-        inserts = [insert_local(index, row, _sort(index, item)) for row, _, item in fit]
-        if inserts:
-            session.run(*inserts)
+        places = [(row.hash, _sort(index, item), row.sort) for row, _, item in fit]
+        if places:
+            session.run(insert_local(index, places))
     else:
         events = [
             restating_event(cluster, table, row, item, None, version, "backfill", index)

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
-from mynamo.schemas.sizes import item_size
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.settling import settle
 from mynamo.shards.shard import DynamoDBShard, pause
 from mynamo.shards.tables import Table
 from mynamo.writer.evaluation import Outcome, Refused
+from mynamo.writer.lanes import lane_of
 from mynamo.writer.pressure import Pressure
 from mynamo.writer.requests import Write, WriteRequest, prepare
-from mynamo.writer.transaction import StaleDefinition, commit
+from mynamo.writer.transaction import StaleDefinition
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
     while parts:
         part = parts.popleft()
         try:
-            outcomes = commit(cluster, shard, [write for _, write in part])
+            outcomes = lane_of(shard).commit(cluster, [write for _, write in part])
         except StaleDefinition as failure:
             progress.table_ids = failure.table_ids
             progress.stale = [member for each in (part, *parts) for member in each]
@@ -158,7 +158,7 @@ def _parts(group: list[Member]) -> list[list[Member]]:
     parts: list[list[Member]] = [[]]
     total = 0
     for member in group:
-        size = item_size(member[1].item)
+        size = member[1].size
         total += size
         if parts[-1] and (total > PART_BYTES or len(parts[-1]) == PART_WRITES):
             parts.append([])

@@ -1,6 +1,14 @@
-"""The statements that write what a batch of writes came to, in one round trip."""
+"""The statements that write what a batch of writes came to, in one round trip.
+
+Each is for all rows of a table at once: a server takes as long to parse a statement as to
+write a row.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
 from mynamo.schemas.items import dump_item
 from mynamo.shards import sql
@@ -10,83 +18,157 @@ from mynamo.writer.evaluation import Plan, Row
 from mynamo.writer.outbox import insert_outbox
 
 
-def statements_of(rows: list[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
-    """Step 4, and the position of the insert into the outbox among its statements."""
-    changed = [row for row in rows if row.events]
-    statements = [_insert_new(row) for row in changed if row.before.item is None]
+def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
+    """Step 4, and the position of the insert into the outbox among its statements.
+
+    Args:
+        rows: those of one table side by side.
+    """
+    tables = [
+        (sql.main_table(table_id), list(changed))
+        for table_id, changed in groupby(
+            (row for row in rows if row.events), lambda row: row.table.id
+        )
+    ]
+    statements: list[Statement] = []
+    for table, changed in tables:
+        statements += _insert_new(table, [row for row in changed if row.before.item is None])
     outbox_at = len(statements)
     if plan.events:
         statements.append(insert_outbox(plan.events, write_id))
-    for row in changed:
-        statements.append(_update_main(row))
-        statements.extend(_update_local_indexes(row))
-    for command_id, event, refusal in plan.commands:
-        statements.append(_insert_command(command_id, event, refusal))
+    for table, changed in tables:
+        statements += _finish_new(table, [row for row in changed if row.before.item is None])
+        statements += _update(table, [row for row in changed if row.before.item is not None])
+        for index in changed[0].table.local_indexes:
+            statements += _update_local(index, changed)
+    if plan.commands:
+        statements.append(_insert_commands(plan.commands))
     statements.append(("COMMIT", ()))
     return statements, outbox_at
 
 
-def _insert_new(row: Row) -> Statement:
-    data = dump_item(row.now.item) if row.now.item is not None else b""
+def lock_rows(table_id: int, keys: Sequence[RowKey]) -> Statement:
+    """Lock and read the main rows that exist, by primary key even when there are few: a scan
+    would wait for others' rows."""
     return (
-        f"INSERT INTO {sql.main_table(row.table.id)} (hash, sort, version, item)"
-        " VALUES (%s, %s, 0, %s)",
-        (*row.key, data),
+        f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
+        f" WHERE {_any_of(keys)} FOR UPDATE",
+        _flat(keys),
     )
 
 
-def _update_main(row: Row) -> Statement:
-    table = sql.main_table(row.table.id)
-    if row.now.item is None:
-        return f"DELETE FROM {table} WHERE hash = %s AND sort = %s", row.key
-    # The row's last event has the number -version: its id is that of the first plus that.
-    offset = -row.now.version - 1
-    if row.before.item is None:
-        return (
-            f"UPDATE {table} SET version = LAST_INSERT_ID() + %s WHERE hash = %s AND sort = %s",
-            (offset, *row.key),
-        )
-    return (
-        f"UPDATE {table} SET version = LAST_INSERT_ID() + %s, item = %s"
-        " WHERE hash = %s AND sort = %s",
-        (offset, dump_item(row.now.item), *row.key),
-    )
+def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
+    """With the number of its last event in place of the version, which is not known yet."""
+    if not rows:
+        return []
+    values: list[Any] = []
+    for row in rows:
+        values += (*row.key, _event_of(row), _data_of(row))
+    return [
+        (f"INSERT INTO {table} (hash, sort, version, item) VALUES {_tuples(4, len(rows))}", values)
+    ]
 
 
-def _update_local_indexes(row: Row) -> list[Statement]:
+def _finish_new(table: str, rows: Sequence[Row]) -> list[Statement]:
+    stay = [row.key for row in rows if row.now.item is not None]
     statements: list[Statement] = []
-    for index in row.table.local_indexes:
+    if stay:
+        statements.append(
+            (f"UPDATE {table} FORCE INDEX (PRIMARY) SET version = version + LAST_INSERT_ID()"
+             f" WHERE {_any_of(stay)}", _flat(stay))
+        )  # fmt: skip
+    return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
+
+
+def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
+    stay = [row for row in rows if row.now.item is not None]
+    statements: list[Statement] = []
+    if stay:
+        values: list[Any] = []
+        for row in stay:
+            values += (*row.key, _event_of(row), _data_of(row))
+        places = ", ".join(["(%s, %s, LAST_INSERT_ID() + %s, %s)"] * len(stay))
+        statements.append(
+            (f"INSERT INTO {table} (hash, sort, version, item) VALUES {places}"
+             " ON DUPLICATE KEY UPDATE version = VALUES(version), item = VALUES(item)", values)
+        )  # fmt: skip
+    return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
+
+
+def _delete(table: str, keys: Sequence[RowKey]) -> list[Statement]:
+    if not keys:
+        return []
+    return [(f"DELETE m FROM {table} m FORCE INDEX (PRIMARY) WHERE {_any_of(keys)}", _flat(keys))]
+
+
+def _event_of(row: Row) -> int:
+    """The number of its last event: the id is that of the first plus this."""
+    return -row.now.version - 1
+
+
+def _data_of(row: Row) -> bytes:
+    """The item; of one that came and went in the same transaction nothing."""
+    return dump_item(row.now.item) if row.now.item is not None else b""
+
+
+def _update_local(index: Index, rows: Sequence[Row]) -> list[Statement]:
+    gone: list[tuple[bytes, bytes, bytes]] = []
+    come: list[tuple[bytes, bytes, bytes]] = []
+    for row in rows:
         before, after = index.key_of(row.before.item), index.key_of(row.now.item)
         if before == after:
             continue
         if before is not None:
-            statements.append(delete_local(index, row.key, before.sort))
+            gone.append((row.key.hash, before.sort, row.key.sort))
         if after is not None:
-            statements.append(insert_local(index, row.key, after.sort))
-    return statements
+            come.append((row.key.hash, after.sort, row.key.sort))
+    statements = [delete_local(index, gone)] if gone else []
+    return [*statements, insert_local(index, come)] if come else statements
 
 
-def insert_local(index: Index, row: RowKey, index_sort: bytes) -> Statement:
-    """Put an item into an LSI; it may be there already, by the index's filling."""
+def insert_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
+    """Put items into an LSI; they may be there already, by the index's filling.
+
+    Args:
+        places: hash, the index's sort key, and the item's own.
+    """
     return (
-        f"INSERT INTO {sql.index_table(index)} (hash, index_sort, sort) VALUES (%s, %s, %s)"
-        " ON DUPLICATE KEY UPDATE sort = VALUES(sort)",
-        (row.hash, index_sort, row.sort),
+        f"INSERT INTO {sql.index_table(index)} (hash, index_sort, sort)"
+        f" VALUES {_tuples(3, len(places))} ON DUPLICATE KEY UPDATE sort = VALUES(sort)",
+        _flat(places),
     )
 
 
-def delete_local(index: Index, row: RowKey, index_sort: bytes) -> Statement:
-    """Take an item out of an LSI."""
+def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
+    """Take items out of an LSI; see `insert_local`."""
+    place = "(l.hash = %s AND l.index_sort = %s AND l.sort = %s)"
     return (
-        f"DELETE FROM {sql.index_table(index)} WHERE hash = %s AND index_sort = %s AND sort = %s",
-        (row.hash, index_sort, row.sort),
+        f"DELETE l FROM {sql.index_table(index)} l FORCE INDEX (PRIMARY)"
+        f" WHERE {' OR '.join([place] * len(places))}",
+        _flat(places),
     )
 
 
-def _insert_command(command_id: bytes, event: int | None, refusal: str | None) -> Statement:
-    version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
+def _insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
+    places, values = [], []
+    for command_id, event, refusal in commands:
+        version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
+        places.append(f"(%s, {sql.NOW}, {version}, %s)")
+        values += [command_id, None if refusal is None else refusal.encode()[:2000]]
     return (
-        "INSERT INTO mynamo_command (command_id, done_at, version, refused)"
-        f" VALUES (%s, {sql.NOW}, {version}, %s)",
-        (command_id, None if refusal is None else refusal.encode()[:2000]),
+        "INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES "
+        + ", ".join(places),
+        values,
     )
+
+
+def _any_of(keys: Sequence[RowKey]) -> str:
+    return " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
+
+
+def _tuples(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
+
+
+def _flat(keys: Iterable[Sequence[bytes]]) -> list[bytes]:
+    return [part for key in keys for part in key]

@@ -32,17 +32,18 @@ from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.shards.pool import Result, Session, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
-from mynamo.shards.tables import RowKey, Table
+from mynamo.shards.tables import RowKey
 from mynamo.writer.conditions import Current
 from mynamo.writer.evaluation import Done, Outcome, Refused, Row, evaluate, with_versions
 from mynamo.writer.fate import fate_of
 from mynamo.writer.requests import Write
-from mynamo.writer.statements import statements_of
+from mynamo.writer.statements import lock_rows, statements_of
 from mynamo.writer.turns import Place, turns_of
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
 times as much (the items themselves, and escaped quotes), in one packet."""
+_NOTHING = Current(None, 0)
 
 
 class StaleDefinition(MynamoError):  # noqa: N818
@@ -76,6 +77,22 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
             patience=shard_module.PATIENCE - (time.monotonic() - since),
             mends=(Contention, DuplicateKey, LostConnection),
         )
+
+
+def commit_together(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]
+) -> list[Outcome]:
+    """As `commit`, for writes of several callers: without patience, which one of them would
+    have at the others' expense.
+
+    Raises:
+        WriteOutcomeUnknown: see `commit`.
+        MynamoError: nothing was written; each may try alone.
+    """
+    places = sorted({(write.table.id, write.row) for write in writes})
+    return retry(
+        lambda: _attempt(cluster, shard, writes, places), patience=0.1, mends=(DuplicateKey,)
+    )
 
 
 def _attempt(
@@ -117,20 +134,17 @@ def _lock(
     writes: Sequence[Write],
     places: Sequence[Place],
 ) -> tuple[dict[tuple[int, RowKey], Row], dict[bytes, Outcome]]:
-    tables = {write.table.id: write.table for write in writes}
+    tables = dict(sorted({write.table.id: write.table for write in writes}.items()))
     commands = [write.command_id for write in writes if write.command_id]
-    fences = (0, *sorted(tables))
+    fences = (0, *tables)
     statements: list[Statement] = [
         ("BEGIN", ()),
         # By primary key even when there are few: a scan would wait for other tables' changes.
         ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
          f" WHERE id IN ({sql.marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
     ]  # fmt: skip
-    for table_id, row in places:
-        statements.append(
-            (f"SELECT version, item FROM {sql.main_table(table_id)}"
-             " WHERE hash = %s AND sort = %s FOR UPDATE", row)
-        )  # fmt: skip
+    for table_id in tables:
+        statements.append(lock_rows(table_id, [row for other, row in places if other == table_id]))
     if commands:  # after the locks, to see what whoever held them has committed
         statements.append(
             ("SELECT command_id, version, refused FROM mynamo_command"
@@ -142,25 +156,21 @@ def _lock(
         raise StaleDefinition(set(tables)) from None
     known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
     _check_fences(known, dict(results[1].rows))
-    rows = {
-        (table_id, row): _row(tables[table_id], row, result)
-        for (table_id, row), result in zip(places, results[2:], strict=False)
+    found = {
+        (table_id, RowKey(*key)): Current(load_item(data), version)
+        for table_id, result in zip(tables, results[2:], strict=False)
+        for *key, version, data in result.rows
     }
+    rows = {}
+    for place in places:
+        current = found.get(place, _NOTHING)
+        rows[place] = Row(tables[place[0]], place[1], current, current)
     return rows, _seen(results[-1]) if commands else {}
 
 
 def _check_fences(known: dict[int, int], found: dict[int, int]) -> None:
     if found != known:
         raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
-
-
-def _row(table: Table, key: RowKey, result: Result) -> Row:
-    if result.rows:
-        version, data = result.rows[0]
-        current = Current(load_item(data), version)
-    else:
-        current = Current(None, 0)
-    return Row(table, key, current, current)
 
 
 def _seen(result: Result) -> dict[bytes, Outcome]:

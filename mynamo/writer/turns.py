@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.shards import shard as shard_module
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import RowKey
+from mynamo.writer.requests import Write
 
 Place = tuple[int, RowKey]
 """A table's id and a row of it."""
@@ -77,6 +78,12 @@ class Turns:
         finally:
             for place in taken:
                 self._pass_on(place, answered)
+
+    def any_taken(self, writes: Iterable[Write]) -> bool:
+        """Whether somebody has the turn on one of these writes' items."""
+        return bool(self._queues) and any(
+            (write.table.id, write.row) in self._queues for write in writes
+        )
 
     def _take(self, place: Place) -> float:
         arrived = time.monotonic()

@@ -25,7 +25,7 @@ from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.sql import main_table
 from mynamo.shards.tables import Table
-from mynamo.writer import transaction
+from mynamo.writer import lanes, transaction
 from tests.adding_process import KEY, add
 from tests.meeting import together
 from tests.rows import damage, items_of, leave_out, make_table, select
@@ -204,7 +204,7 @@ def test_a_frozen_writer_stops_others_only_if_its_session_is_never_ended(
 ) -> None:
     silence = 2 if ended else 600
     rewrite_session(monkeypatch, f"wait_timeout = {pool_module._FROZEN}", silence)
-    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 10", 1)
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     monkeypatch.setattr(shard_module, "PATIENCE", 30.0 if ended else 4.0)
     with ExitStack() as stack:
         frozen, other = (stack.enter_context(Cluster(engine_config)) for _ in range(2))
@@ -242,7 +242,7 @@ def rewrite_session(monkeypatch: pytest.MonkeyPatch, setting: str, value: int) -
 
 def noting_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let MySQL give up a lock after a second, and note when it does."""
-    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 10", 1)
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     timeouts: list[int] = []
 
     def noting(error: Exception, where: str) -> Any:
@@ -311,12 +311,12 @@ def locks_waited_for(shard: DynamoDBShard) -> int:
         shard,
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE id <> CONNECTION_ID() AND info LIKE %s",
-        "SELECT version, item FROM %",
+        "SELECT hash, sort, version, item FROM %",
     )
     return int(rows[0][0])
 
 
-def test_all_writes_of_a_hot_item_use_one_connection(
+def test_all_writes_of_a_hot_item_use_few_connections(
     engine_config: ClusterConfig, orders: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: set[int] = set()
@@ -333,4 +333,4 @@ def test_all_writes_of_a_hot_item_use_one_connection(
         monkeypatch.setattr(Session, "run", noting)
         for done in at_once([lambda: add(producer)] * 30):
             done.result()
-    assert len(used) == 1
+    assert len(used) <= lanes.AT_ONCE

@@ -30,6 +30,7 @@ from mynamo.writer import (
     apply,
     apply_each,
     fate,
+    lanes,
     parse_texts,
     routing,
     transaction,
@@ -73,14 +74,14 @@ def shards_of(cluster: Cluster, orders: Table, count: int) -> list[int]:
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note of every commit how many writes it is of."""
     sizes: list[int] = []
-    commit = transaction.commit
+    commit = transaction.commit_together
 
     def noting(cluster: Cluster, shard: DynamoDBShard, writes: list[Write]) -> Any:
         outcomes = commit(cluster, shard, writes)
         sizes.append(len(writes))
         return outcomes
 
-    monkeypatch.setattr(routing, "commit", noting)
+    monkeypatch.setattr(lanes, "commit_together", noting)
     return sizes
 
 

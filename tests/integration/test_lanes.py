@@ -1,0 +1,346 @@
+"""Lanes, on both engines: writes that meet share a transaction, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
+from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.definitions import add_index
+from mynamo.shards.pool import Session
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import Table
+from mynamo.writer import lanes, transaction
+from mynamo.writer.requests import Write
+from mynamo.writer.statements import statements_of
+from tests.adding_process import KEY, add
+from tests.proxy import Proxy
+from tests.rows import damage, everywhere, items_of, make_table
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """One shard, so that all writes meet."""
+    return engine_config.model_copy(update={"shards": engine_config.shards[:1]})
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(cluster: Cluster) -> Table:
+    return make_table(cluster)
+
+
+@pytest.fixture
+def producer(cluster: Cluster, orders: Table) -> Producer:
+    return Producer(cluster)
+
+
+class Gate:
+    """Holds up the first transaction of a lane, and notes the size of every one.
+
+    Attributes:
+        sizes: how many writes each had.
+        open: lets them go.
+        together: what a lane calls to commit.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        self.open = threading.Event()
+        together = transaction.commit_together
+
+        def waiting(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
+            self.sizes.append(len(writes))
+            self.open.wait(20)
+            return together(cluster, shard, writes)
+
+        self.together = waiting
+        monkeypatch.setattr(lanes, "AT_ONCE", 1)  # so that who waits goes together
+        monkeypatch.setattr(lanes, "commit_together", waiting)
+
+
+@contextmanager
+def all_at_once(
+    gate: Gate, cluster: Cluster, work: Sequence[Callable[[], Any]]
+) -> Iterator[list[Future[Any]]]:
+    """Let all of it meet in one transaction, in this order, behind another one."""
+    (shard,) = cluster.shards.values()
+    lane = lanes.lane_of(shard)
+    with ThreadPoolExecutor(len(work) + 1) as pool:
+        pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
+        eventually(lambda: gate.sizes)
+        futures = []
+        for position, each in enumerate(work):
+            futures.append(pool.submit(each))
+            eventually(lambda p=position: len(lane._waiting) == p + 1)  # type: ignore[misc]
+        gate.open.set()
+        yield futures
+
+
+def test_who_comes_alone_goes_at_once_and_alone(
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    gate.open.set()
+    for number in range(3):
+        producer.put("orders", {"id": "a", "at": str(number)})
+    assert gate.sizes == [1, 1, 1]
+    assert len(everywhere(cluster, "SELECT DISTINCT write_id FROM mynamo_outbox")) == 3
+
+
+def test_those_who_meet_share_a_transaction(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    other = make_table(cluster, "other")
+    names = ["orders", "other"] * 20
+    work = [
+        lambda n=n, name=name: producer.put(name, {"id": f"{n % 7}", "at": str(n), "price": n})
+        for n, name in enumerate(names)
+    ]
+    with all_at_once(gate, cluster, work) as futures:
+        receipts = [done.result() for done in futures]
+    assert gate.sizes == [1, 40]
+    assert [receipt.table for receipt in receipts] == names
+    for table in (orders, other):
+        versions = sorted(version for version, _ in items_of(cluster, table).values())
+        given = sorted(r.version for r in receipts if r.table == table.name)
+        assert set(given) <= set(versions)
+        assert damage(cluster, table) == []
+
+
+def test_conditions_are_decided_one_after_another(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    work: list[Callable[[], Any]] = [
+        lambda: producer.put("orders", {**KEY, "n": 1}, condition=MUST_NOT_EXIST),
+        lambda: producer.put("orders", {**KEY, "n": 2}, condition=MUST_NOT_EXIST),
+        lambda: add(producer),
+        lambda: producer.delete("orders", KEY, condition="n = :two", values={":two": 2}),
+        lambda: producer.put("orders", {**KEY, "n": 9}, condition=MUST_NOT_EXIST),
+    ]
+    with all_at_once(gate, cluster, work) as futures:
+        done = [future.exception() for future in futures]
+    assert gate.sizes[-1] == 5
+    assert [type(error) for error in done] == [
+        type(None), ConditionFailed, type(None), type(None), type(None),
+    ]  # fmt: skip
+    assert futures[3].result().old == {**KEY, "n": 2}
+    assert damage(cluster, orders) == []
+
+
+def test_a_failure_is_its_callers_alone(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.put("orders", {"id": "word", "at": "1", "n": "text"})
+    gate = Gate(monkeypatch)
+    wrong = {"id": "word", "at": "1"}
+    with all_at_once(
+        gate,
+        cluster,
+        [
+            lambda: add(producer),
+            lambda: producer.update("orders", wrong, expression="ADD n :x", values={":x": 1}),
+            lambda: producer.put("orders", {**KEY, "n": 0}, condition="n = :x", values={":x": 7}),
+            lambda: add(producer),
+        ],
+    ) as futures:
+        errors = [type(future.exception()) for future in futures]
+    assert errors == [type(None), InvalidItem, ConditionFailed, type(None)]
+    assert gate.sizes[-1] == 4
+    assert damage(cluster, orders) == []
+
+
+def test_what_spoils_the_transaction_is_one_callers_alone(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that the server refuses takes the whole transaction with it."""
+    gate = Gate(monkeypatch)
+    made = statements_of
+
+    def refused(rows: Any, plan: Any, write_id: bytes) -> Any:
+        statements, at = made(rows, plan, write_id)
+        if any(b"poison" in event.payload for event in plan.events):
+            statements.insert(0, ("SELECT no_such_column FROM mynamo_relay", ()))
+            at += 1
+        return statements, at
+
+    monkeypatch.setattr(transaction, "statements_of", refused)
+    items = [{"id": name, "at": "1"} for name in ("a", "poison", "b", "c")]
+    work = [lambda item=item: producer.put("orders", item) for item in items]
+    with all_at_once(gate, cluster, work) as futures:
+        failed = [future.exception() is not None for future in futures]
+    assert gate.sizes[-1] == 4
+    assert failed == [False, True, False, False]
+    assert damage(cluster, orders) == []
+
+
+@pytest.mark.parametrize("asking", [True, False])
+@pytest.mark.parametrize("fault", ["lose_answer", "lose_request"])
+def test_a_lost_answer_is_found_out_for_all(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+    *,
+    asking: bool,
+) -> None:
+    """And without asking all additions count twice."""
+    if not asking:
+        monkeypatch.setattr(transaction, "fate_of", lambda *_: None)
+    shard = config.shards[0]
+    with Proxy(shard.host, shard.port) as proxy:
+        far = shard.model_copy(update={"port": proxy.port})
+        with Cluster(config.model_copy(update={"shards": (far,)})) as other:
+            producer = Producer(other)
+            gate = Gate(monkeypatch)
+            proxy.on(b"counter".hex().encode(), fault)  # which the request has that commits
+            with all_at_once(gate, other, [lambda: add(producer)] * 20) as futures:
+                for future in futures:
+                    future.result(60)
+            assert proxy.struck.is_set()
+    (count,) = (item["n"]["N"] for _, item in items_of(cluster, orders).values() if "n" in item)
+    lost = fault == "lose_answer" and not asking
+    assert int(count) == (40 if lost else 20)
+    assert (damage(cluster, orders) == []) or lost
+
+
+def test_if_nobody_knows_all_are_told_so(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    together = gate.together
+
+    def unknown(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
+        outcomes = together(cluster, shard, writes)
+        if len(writes) == 5:
+            raise WriteOutcomeUnknown("the connection was lost during commit")
+        return outcomes
+
+    monkeypatch.setattr(lanes, "commit_together", unknown)
+    with all_at_once(gate, cluster, [lambda: add(producer)] * 5) as futures:
+        errors = {type(future.exception()) for future in futures}
+    assert errors == {WriteOutcomeUnknown}
+    add(producer)
+    assert {item["n"]["N"] for _, item in items_of(cluster, orders).values() if "n" in item} == {
+        "6"
+    }
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt."""
+
+
+def test_who_is_interrupted_leaves_nobody_waiting(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    together = gate.together
+
+    def interrupted(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
+        outcomes = together(cluster, shard, writes)
+        if len(writes) == 5:
+            raise Interrupted
+        return outcomes
+
+    monkeypatch.setattr(lanes, "commit_together", interrupted)
+    with all_at_once(gate, cluster, [lambda: add(producer)] * 5) as futures:
+        errors = [type(future.exception()) for future in futures]
+    assert errors == [Interrupted, *[WriteOutcomeUnknown] * 4]
+    add(producer)  # the lane goes on
+
+
+def test_transactions_are_bounded(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "MAX_WRITES", 10)
+    gate = Gate(monkeypatch)
+    work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
+    with all_at_once(gate, cluster, work) as futures:
+        for future in futures:
+            future.result()
+    assert max(gate.sizes) == 10
+    assert sum(gate.sizes) == 36
+    gate.sizes.clear()
+    gate.open.clear()
+    monkeypatch.setattr(lanes, "MAX_BYTES", 10_000)
+    large = [
+        lambda n=n: producer.put("orders", {"id": "b", "at": str(n), "x": "x" * 4_000})
+        for n in range(12)
+    ]
+    with all_at_once(gate, cluster, large) as futures:
+        for future in futures:
+            future.result()
+    assert max(gate.sizes) == 2
+    assert damage(cluster, orders) == []
+
+
+def test_a_definition_that_has_changed_is_learnt_by_all(
+    config: ClusterConfig, cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.put("orders", {"id": "z", "at": "1"})  # the old definition is known now
+    with Cluster(config) as other:
+        add_index(other, "orders", GlobalIndexSchema(name="by_x", hash_key="x"))
+    gate = Gate(monkeypatch)
+    work = [
+        lambda n=n: producer.put("orders", {"id": "a", "at": str(n), "x": "y"}) for n in range(9)
+    ]
+    with all_at_once(gate, cluster, work) as futures:
+        for future in futures:
+            future.result()
+    versions = everywhere(
+        cluster, "SELECT DISTINCT JSON_EXTRACT(CONVERT(payload USING utf8mb4), '$.schema_version')"
+        " FROM mynamo_outbox WHERE payload LIKE '%\"x\"%'",
+    )  # fmt: skip
+    assert len(versions) == 1
+
+
+def test_a_row_that_somebody_holds_stops_nobody_else(
+    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    add(producer)
+    row = orders.key_of({name: {"S": value} for name, value in KEY.items()})
+    with ThreadPoolExecutor(40) as pool, Cluster(config) as other:
+        with next(iter(other.shards.values())).session() as holder:
+            hold(holder, orders, row)
+            held = [pool.submit(add, producer) for _ in range(10)]
+            items = [{"id": "a", "at": str(n)} for n in range(30)]
+            for put in [pool.submit(producer.put, "orders", item) for item in items]:
+                put.result(20)
+            assert not any(done.done() for done in held)
+            holder.rollback()
+        for done in held:
+            done.result(30)
+    assert damage(cluster, orders) == []
+
+
+def hold(session: Session, table: Table, row: Any) -> None:
+    """Lock an item's row."""
+    session.run(("BEGIN", ()), ("SELECT 1 FROM t%s WHERE hash = %s FOR UPDATE", (table.id, row[0])))
+
+
+def test_control_without_a_lane_they_do_not_meet(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes.Lane, "_travel", lambda *_: None)
+    with ThreadPoolExecutor(20) as pool:
+        for n in range(20):
+            pool.submit(producer.put, "orders", {"id": "a", "at": str(n)})
+    assert len(everywhere(cluster, "SELECT DISTINCT write_id FROM mynamo_outbox")) == 20
