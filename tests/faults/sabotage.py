@@ -126,7 +126,7 @@ def _without_fencing() -> None:
 MECHANISMS = {
     "locks": Mechanism(
         "rows are read without a lock",
-        _replace("WHERE hash = %s AND sort = %s FOR UPDATE", "WHERE hash = %s AND sort = %s"),
+        _replace("(hash = %s AND sort = %s) FOR UPDATE", "(hash = %s AND sort = %s)"),
     ),
     "fate": Mechanism("a commit whose answer was lost is repeated unasked", _without_fate),
     "outbox": Mechanism("now and then a write has no row in the outbox", _without_outbox),
