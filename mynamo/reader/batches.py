@@ -1,19 +1,32 @@
-"""Reading items by their keys: one round trip to each shard, however many there are."""
+"""Reading items by their keys: one round trip to each shard, however many there are, and one for
+all threads of the process that ask at the same time."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
 
+from mynamo.errors import MynamoError
 from mynamo.reader.queries import Get, Got
 from mynamo.schemas.items import item_size, load_item
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Statement
+from mynamo.shards.lanes import Lane, Traveller
+from mynamo.shards.pool import Result, Statement
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import RowKey
 
 _Place = tuple[int, RowKey]
 """A table's id, and where an item lies in it."""
+_Wanted = dict[int, list[RowKey]]
+"""Keys of items on one shard, by their table's id."""
+_Found = dict[_Place, bytes]
+
+AT_ONCE = 2
+"""Round trips of a lane that are under way."""
+MAX_TOGETHER = 32
+"""Items in one round trip for several callers, of 400 KB each at the most."""
 
 
 def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
@@ -32,12 +45,75 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
     for get in gets:
         table = cluster.table(get.table)
         places.append((table.id, table.key_only(get.key)))
-    found: dict[_Place, bytes] = {}
+    found: _Found = {}
     for shard, wanted in _by_shard(cluster, places).items():
-        results = shard.run(*(item_statement(*each) for each in wanted.items()))
-        for table_id, result in zip(wanted, results, strict=True):
-            found.update({(table_id, RowKey(h, s)): data for h, s, data in result.rows})
+        found.update(_lane_of(shard).read(wanted))
     return [_got(get, found.get(place)) for get, place in zip(gets, places, strict=True)]
+
+
+class ReadLane:
+    """The lane of reads by key from one shard (see `mynamo.shards.lanes`).
+
+    Whoever joins others was there before their statements were sent, so it sees every write
+    that had returned by then.
+    """
+
+    def __init__(self, shard: DynamoDBShard) -> None:
+        self._shard = shard
+        self.lane: Lane[_Wanted, _Found] = Lane(
+            self._carry, at_once=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
+        )
+
+    def read(self, wanted: _Wanted) -> _Found:
+        """The items with these keys that are there, and perhaps others.
+
+        Raises:
+            MissingTable, ShardUnavailable: see `get_each`.
+        """
+        count = sum(map(len, wanted.values()))
+        if count < MAX_TOGETHER:
+            found = self.lane.travel(Traveller(wanted, count, 0))
+            if found is not None:
+                return found
+        return _found(wanted, self._shard.run(*_statements(wanted)))
+
+    def _carry(self, callers: Sequence[Traveller[_Wanted, _Found]]) -> None:
+        together: dict[int, dict[RowKey, None]] = {}
+        for caller in callers:
+            for table_id, keys in caller.asked.items():
+                together.setdefault(table_id, {}).update(dict.fromkeys(keys))
+        wanted = {table_id: list(keys) for table_id, keys in together.items()}
+        try:
+            with self._shard.session() as session:
+                found = _found(wanted, session.run(*_statements(wanted)))
+        except MynamoError:  # patience, and a table that is gone, are each caller's own
+            return
+        for caller in callers:
+            caller.answer = found
+
+
+_lanes: WeakKeyDictionary[DynamoDBShard, ReadLane] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def _lane_of(shard: DynamoDBShard) -> ReadLane:
+    lane = _lanes.get(shard)
+    if lane is None:
+        with _making:
+            lane = _lanes.setdefault(shard, ReadLane(shard))
+    return lane
+
+
+def _statements(wanted: _Wanted) -> list[Statement]:
+    return [item_statement(table_id, keys) for table_id, keys in wanted.items()]
+
+
+def _found(wanted: _Wanted, results: Sequence[Result]) -> _Found:
+    return {
+        (table_id, RowKey(h, s)): data
+        for table_id, result in zip(wanted, results, strict=True)
+        for h, s, data in result.rows
+    }
 
 
 def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
@@ -51,10 +127,8 @@ def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
     return statement, [part for key in keys for part in key]
 
 
-def _by_shard(
-    cluster: Cluster, places: Iterable[_Place]
-) -> dict[DynamoDBShard, dict[int, list[RowKey]]]:
-    wanted: dict[DynamoDBShard, dict[int, list[RowKey]]] = {}
+def _by_shard(cluster: Cluster, places: Iterable[_Place]) -> dict[DynamoDBShard, _Wanted]:
+    wanted: dict[DynamoDBShard, _Wanted] = {}
     for table, key in dict.fromkeys(places):
         wanted.setdefault(cluster.shard_of(key.hash), {}).setdefault(table, []).append(key)
     return wanted

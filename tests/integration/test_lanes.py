@@ -12,10 +12,12 @@ import pytest
 
 from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
 from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.reader import Reader, batches
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import add_index
+from mynamo.shards.lanes import Lane
 from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Table
@@ -70,7 +72,6 @@ class Gate:
             return together(cluster, shard, writes)
 
         self.together = waiting
-        monkeypatch.setattr(lanes, "AT_ONCE", 1)  # so that who waits goes together
         monkeypatch.setattr(lanes, "commit_together", waiting)
 
 
@@ -80,14 +81,15 @@ def all_at_once(
 ) -> Iterator[list[Future[Any]]]:
     """Let all of it meet in one transaction, in this order, behind another one."""
     (shard,) = cluster.shards.values()
-    lane = lanes.lane_of(shard)
+    lane = lanes.lane_of(shard).lane
+    lane._at_once = 1  # so that who waits goes together
     with ThreadPoolExecutor(len(work) + 1) as pool:
         pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
         eventually(lambda: gate.sizes)
         futures = []
         for position, each in enumerate(work):
             futures.append(pool.submit(each))
-            eventually(lambda p=position: len(lane._waiting) == p + 1)  # type: ignore[misc]
+            eventually(lambda p=position: lane.waiting == p + 1)  # type: ignore[misc]
         gate.open.set()
         yield futures
 
@@ -270,7 +272,8 @@ def test_who_is_interrupted_leaves_nobody_waiting(
 def test_transactions_are_bounded(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "MAX_WRITES", 10)
+    lane = lanes.lane_of(cluster.shards[1]).lane
+    lane._max_count = 10
     gate = Gate(monkeypatch)
     work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
     with all_at_once(gate, cluster, work) as futures:
@@ -280,7 +283,7 @@ def test_transactions_are_bounded(
     assert sum(gate.sizes) == 36
     gate.sizes.clear()
     gate.open.clear()
-    monkeypatch.setattr(lanes, "MAX_BYTES", 10_000)
+    lane._max_size = 10_000
     large = [
         lambda n=n: producer.put("orders", {"id": "b", "at": str(n), "x": "x" * 4_000})
         for n in range(12)
@@ -336,10 +339,54 @@ def hold(session: Session, table: Table, row: Any) -> None:
     session.run(("BEGIN", ()), ("SELECT 1 FROM t%s WHERE hash = %s FOR UPDATE", (table.id, row[0])))
 
 
+def test_reads_that_meet_share_a_round_trip(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_table(cluster, "other")
+    for number in range(20):
+        name = (orders, other)[number % 2].name
+        producer.put(name, {"id": "a", "at": str(number), "n": number})
+    reads: list[int] = []
+    open_again = threading.Event()
+    run = Session.run
+
+    def waiting(self: Session, *statements: Any) -> Any:
+        if statements[0][0].startswith("SELECT hash, sort, item"):
+            reads.append(len(statements))
+            open_again.wait(20)
+        return run(self, *statements)
+
+    monkeypatch.setattr(Session, "run", waiting)
+    reader = Reader(cluster)
+    lane = batches._lane_of(cluster.shards[1]).lane
+    lane._at_once = 1
+    with ThreadPoolExecutor(31) as pool:
+        first = pool.submit(reader.get, "orders", {"id": "a", "at": "0"})
+        eventually(lambda: reads)
+        rest = [
+            pool.submit(reader.get, ("orders", "other")[n % 2], {"id": "a", "at": str(n)})
+            for n in range(30)
+        ]
+        eventually(lambda: lane.waiting == 30)
+        open_again.set()
+        found = [done.result() for done in rest]
+    assert first.result() == found[0]
+    assert [item and int(item["n"]) for item in found] == [*range(20), *[None] * 10]
+    assert reads == [1, 2]  # of the second, a statement for each table
+
+
+def test_a_read_that_fails_together_is_tried_alone(
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.put("orders", {**KEY, "n": 1})
+    monkeypatch.setattr(batches.ReadLane, "_carry", lambda *_: None)
+    assert Reader(cluster).get("orders", KEY) == {**KEY, "n": 1}
+
+
 def test_control_without_a_lane_they_do_not_meet(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes.Lane, "_travel", lambda *_: None)
+    monkeypatch.setattr(Lane, "travel", lambda *_: None)
     with ThreadPoolExecutor(20) as pool:
         for n in range(20):
             pool.submit(producer.put, "orders", {"id": "a", "at": str(n)})
