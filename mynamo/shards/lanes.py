@@ -85,29 +85,45 @@ class Lane(Generic[Asked, Answer]):
                 me._turn.acquire()
                 self._waiting.append(me)
         if not leads:
-            me._turn.acquire()
+            self._wait(me)
         if leads or me._leads:
             self._carry(me)
         if isinstance(me.answer, Exception):
             raise me.answer
         return me.answer
 
+    def _wait(self, me: Traveller[Asked, Answer]) -> None:
+        try:
+            me._turn.acquire()
+        except BaseException:  # this thread is interrupted: it must not be waited for
+            with self._lock:
+                if me in self._waiting:
+                    self._waiting.remove(me)
+                leads = me._leads
+            if leads:
+                self._pass_on()
+            raise
+
     def _carry(self, me: Traveller[Asked, Answer]) -> None:
         """Take those who wait along; then let the next one lead."""
-        travellers = [me, *self._company(me)]
+        travellers = [me]
         try:
+            travellers += self._company(me)
             self._together(travellers)
         finally:
-            with self._lock:
-                leader = self._waiting.popleft() if self._waiting else None
-                if leader is None:
-                    self._under_way -= 1
-                else:
-                    leader._leads = True
-            if leader is not None:
-                leader._turn.release()
+            self._pass_on()
             for traveller in travellers[1:]:
                 traveller._turn.release()
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            leader = self._waiting.popleft() if self._waiting else None
+            if leader is None:
+                self._under_way -= 1
+            else:
+                leader._leads = True
+        if leader is not None:
+            leader._turn.release()
 
     def _company(self, me: Traveller[Asked, Answer]) -> list[Traveller[Asked, Answer]]:
         """Those who wait and fit in, in their order."""
