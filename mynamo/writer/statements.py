@@ -1,7 +1,8 @@
 """The statements that write what a batch of writes came to, in one round trip.
 
 Each is for all rows of a table at once: a server takes as long to parse a statement as to
-write a row.
+write a row. None has a join or an alias: MySQL and MariaDB scan small tables then, and a scan
+waits for the rows of other writers.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
 def _delete(table: str, keys: Sequence[RowKey]) -> list[Statement]:
     if not keys:
         return []
-    return [(f"DELETE m FROM {table} m FORCE INDEX (PRIMARY) WHERE {_any_of(keys)}", _flat(keys))]
+    return [(f"DELETE FROM {table} WHERE {_any_of(keys)}", _flat(keys))]
 
 
 def _event_of(row: Row) -> int:
@@ -141,10 +142,9 @@ def insert_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> 
 
 def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
     """Take items out of an LSI; see `insert_local`."""
-    place = "(l.hash = %s AND l.index_sort = %s AND l.sort = %s)"
+    place = "(hash = %s AND index_sort = %s AND sort = %s)"
     return (
-        f"DELETE l FROM {sql.index_table(index)} l FORCE INDEX (PRIMARY)"
-        f" WHERE {' OR '.join([place] * len(places))}",
+        f"DELETE FROM {sql.index_table(index)} WHERE {' OR '.join([place] * len(places))}",
         _flat(places),
     )
 

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
-from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put
 from mynamo.reader import Reader, batches
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.definitions import add_index
 from mynamo.shards.lanes import Lane
-from mynamo.shards.pool import Session
+from mynamo.shards.pool import Session, Statement
 from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.sql import main_table
 from mynamo.shards.tables import Table
 from mynamo.writer import lanes, transaction
 from mynamo.writer.requests import Write
@@ -391,3 +392,43 @@ def test_control_without_a_lane_they_do_not_meet(
         for n in range(20):
             pool.submit(producer.put, "orders", {"id": "a", "at": str(n)})
     assert len(everywhere(cluster, "SELECT DISTINCT write_id FROM mynamo_outbox")) == 20
+
+
+@pytest.mark.parametrize("rows", [12, 400])
+def test_every_statement_goes_by_the_primary_key(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Of a small table as of a large one: a scan would wait for other writers' rows."""
+    items = [{"id": f"{n}", "at": "1", "price": n} for n in range(rows)]
+    producer.write_batch([Put("orders", item) for item in items])
+    shard = cluster.shards[1]
+    shard.run((f"ANALYZE TABLE {main_table(orders.id)}", ()))
+    seen: list[Statement] = []
+    run = Session.run
+
+    def noting(self: Session, *statements: Statement) -> Any:
+        seen.extend(statements)
+        return run(self, *statements)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "run", noting)
+        producer.write_batch(
+            [
+                Put("orders", items[0] | {"price": -1}),
+                Put("orders", {"id": "new", "at": "1"}),
+                Put("orders", {"id": "newer", "at": "1"}),
+                Delete("orders", {"id": "1", "at": "1"}),
+                Delete("orders", {"id": "2", "at": "1"}),
+            ]
+        )
+    plans = {
+        text: shard.run((f"EXPLAIN FORMAT=TRADITIONAL {text}", values))[0].rows
+        for text, values in seen
+        if text.split()[0] in ("SELECT", "UPDATE", "DELETE") and " t" in text
+    }
+    assert {text.split()[0] for text in plans} == {"SELECT", "UPDATE", "DELETE"}
+    assert len(plans) == 4
+    for text, plan in plans.items():
+        assert "PRIMARY" in plan[0], (text, plan)
+        assert "ALL" not in plan[0], (text, plan)
+        assert "index" not in plan[0], (text, plan)
