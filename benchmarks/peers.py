@@ -1,0 +1,286 @@
+"""Servers of DynamoDB's API on this machine: mynamo's gateway, and others to compare it with.
+
+DynamoDB Local comes from its Maven artifact, dynalite from npm; both are pinned, checked by their
+checksums, and kept in the cache folder (`$MYNAMO_CACHE`). It reads CPU times from /proc (Linux).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import http_load
+
+from mynamo.errors import LocalServerError
+from mynamo.local import LocalCluster, free_port
+from mynamo.local.cache import cache_folder, store
+from mynamo.local.kafka import find_java
+from mynamo.local.maven import PLUGIN
+from mynamo.local.ports import LOOPBACK, is_listening
+from mynamo.local.process import ServerProcess
+from mynamo.log import ensure_topics
+from mynamo.operations import wait_until_applied
+from mynamo.shards.cluster import Cluster
+
+DYNAMODB_LOCAL = "2.6.1"
+DYNALITE = "4.0.0"
+DYNALITE_FILES = Path(__file__).with_name("dynalite")
+SHARDS = 2
+START_SECONDS = 60.0
+SETTLE_SECONDS = 300.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>mynamo</groupId>
+  <artifactId>benchmark-peers</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>com.amazonaws</groupId>
+      <artifactId>DynamoDBLocal</artifactId>
+      <version>{DYNAMODB_LOCAL}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+
+class HasPid(Protocol):
+    """A server's process."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its id while it runs."""
+
+
+@dataclass
+class Contender:
+    """A running server.
+
+    Attributes:
+        name: as on the command line.
+        title: for people.
+        keeps: what of an acknowledged write survives.
+        port: of DynamoDB's API, on the loopback address.
+        table: the name of its table; servers that share their storage have one each.
+        processes: all that work for it.
+        settle: waits until it has done what earlier writes left to do; whether it has in time.
+        checked: whether its answers mean anything.
+    """
+
+    name: str
+    title: str
+    keeps: str
+    port: int
+    processes: Sequence[HasPid]
+    table: str = "orders"
+    settle: Callable[[], bool] = lambda: True
+    checked: bool = True
+
+    def cpu_seconds(self) -> float:
+        """CPU time of its processes and of their children so far."""
+        return _cpu_seconds(process.pid for process in self.processes if process.pid)
+
+
+def say(text: str) -> None:
+    """A line on stderr with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def contenders(names: Iterable[str], folder: Path) -> Iterator[list[Contender]]:
+    """Run contenders side by side until the block ends.
+
+    Args:
+        names: some of `NAMES`.
+        folder: of their data.
+
+    Raises:
+        LocalServerError: one could not be fetched, or does not start.
+    """
+    with ExitStack() as stack:
+        wanted = list(names)
+        found: dict[str, Contender] = {}
+        gateways = [name for name in wanted if name in GATEWAYS]
+        if gateways:
+            for one in stack.enter_context(_mynamo(gateways, folder / "mynamo")):
+                found[one.name] = one
+        for name in wanted:
+            if name in PEERS:
+                say(f"starting {name}")
+                (folder / name).mkdir(parents=True)
+                found[name] = stack.enter_context(PEERS[name](name, folder / name))
+        yield [found[name] for name in wanted]
+
+
+@contextmanager
+def _mynamo(names: list[str], folder: Path) -> Iterator[list[Contender]]:
+    """One cluster, and a gateway for each name."""
+    with ExitStack() as stack:
+        local = stack.enter_context(LocalCluster(folder, SHARDS).start(say))
+        assert local.broker
+        ensure_topics(local.config.kafka)
+        cluster = stack.enter_context(Cluster(local.config))  # the first to open it sets it up
+
+        def start(words: list[str], home: str, ready: Callable[[], bool]) -> ServerProcess:
+            process = ServerProcess(words[0], folder / home)
+            command = [sys.executable, "-m", "mynamo", "--config", str(local.config_file), *words]
+            process.start(command, ready=ready, timeout=START_SECONDS)
+            stack.callback(process.stop)
+            return process
+
+        workers = [start([name], name, lambda: True) for name in ("writer", "indexer")]
+        shared: list[HasPid] = [*local.shards.values(), local.broker, *workers]
+        made = []
+        for name in names:
+            port = free_port()
+            count = GATEWAYS[name]
+            options = ["--port", str(port), "--no-auth", "--workers", str(count)]
+            options += ["--log-level", "warning"]
+            gateway = start(["serve", *options], name, partial(is_listening, port))
+            made.append(
+                Contender(
+                    name,
+                    f"mynamo, {count} gateway process{'es' if count > 1 else ''}, "
+                    f"{SHARDS} x {local.engine.title}, {local.broker.title}",
+                    "synced to disk by each commit, in the table's and in the binary log",
+                    port,
+                    [*shared, gateway],
+                    table=f"orders-{name}",
+                    settle=partial(wait_until_applied, cluster, SETTLE_SECONDS),
+                )
+            )
+        yield made
+
+
+@contextmanager
+def _dynamodb_local(name: str, folder: Path) -> Iterator[Contender]:
+    jars = _store("dynamodb-local", DYNAMODB_LOCAL, _fetch_dynamodb_local)
+    in_memory = name == "ddb-memory"
+    port = free_port()
+    options = ["-inMemory"] if in_memory else ["-dbPath", str(folder)]
+    command = [
+        find_java(), f"-Djava.library.path={jars}", "-cp", f"{jars}/*",
+        "com.amazonaws.services.dynamodbv2.local.main.ServerRunner",
+        *options, "-sharedDb", "-disableTelemetry", "-port", str(port),
+    ]  # fmt: skip
+    with _running(name, folder, command, port) as process:
+        yield Contender(
+            name,
+            f"DynamoDB Local {DYNAMODB_LOCAL}, {'in memory' if in_memory else 'on disk'}",
+            "nothing" if in_memory else "synced to disk by each commit",
+            port,
+            [process],
+        )
+
+
+@contextmanager
+def _dynalite(name: str, folder: Path) -> Iterator[Contender]:
+    modules = _store("dynalite", DYNALITE, _fetch_dynalite) / "node_modules"
+    port = free_port()
+    command = [
+        _program("node"), str(modules / "dynalite" / "cli.js"),
+        "--path", str(folder / "data"), "--host", LOOPBACK, "--port", str(port),
+    ]  # fmt: skip
+    with _running(name, folder, command, port) as process:
+        yield Contender(
+            name,
+            f"dynalite {DYNALITE}, on disk",
+            "written to a log that is not synced",
+            port,
+            [process],
+        )
+
+
+@contextmanager
+def _fixed(name: str, folder: Path) -> Iterator[Contender]:
+    port = free_port()
+    command = [sys.executable, http_load.__file__, "fixed", str(port)]
+    with _running(name, folder, command, port) as process:
+        title = "a server that does nothing: the load generator's own limit"
+        yield Contender(name, title, "nothing", port, [process], checked=False)
+
+
+GATEWAYS = {"mynamo": 1, "mynamo-2": 2}
+"""Processes of the gateway, by contender."""
+PEERS = {
+    "ddb-disk": _dynamodb_local,
+    "ddb-memory": _dynamodb_local,
+    "dynalite": _dynalite,
+    "fixed": _fixed,
+}
+NAMES = (*GATEWAYS, *PEERS)
+
+
+@contextmanager
+def _running(name: str, folder: Path, command: list[str], port: int) -> Iterator[ServerProcess]:
+    process = ServerProcess(name, folder)
+    process.start(command, ready=lambda: is_listening(port), timeout=START_SECONDS)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def _store(kind: Any, version: str, fill: Callable[[Path], None]) -> Path:
+    return store(kind, version, fill).folder
+
+
+def _fetch_dynamodb_local(folder: Path) -> None:
+    say(f"downloading DynamoDB Local {DYNAMODB_LOCAL} (51 MB) with Maven")
+    (folder / "pom.xml").write_text(POM)
+    repository = cache_folder() / "m2"
+    options = ["-B", "-q", "--strict-checksums", f"-Dmaven.repo.local={repository}", PLUGIN]
+    options += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    _fetch([_program("mvn"), *options], folder)
+
+
+def _fetch_dynalite(folder: Path) -> None:
+    say(f"downloading dynalite {DYNALITE} with npm")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(DYNALITE_FILES / name, folder)
+    _fetch([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+
+
+def _fetch(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-2000:]
+        raise LocalServerError(f"{Path(command[0]).name} could not download:\n{said}")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise LocalServerError(f"{name} was not found; install it, or leave its peers out")
+    return found
+
+
+def _cpu_seconds(roots: Iterable[int]) -> float:
+    children: dict[int, list[int]] = {}
+    used: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            values = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        pid = int(path.parent.name)
+        children.setdefault(int(values[1]), []).append(pid)
+        used[pid] = int(values[11]) + int(values[12])
+    total, waiting = 0, list(roots)
+    while waiting:
+        pid = waiting.pop()
+        total += used.get(pid, 0)
+        waiting += children.get(pid, ())
+    return total / TICKS
