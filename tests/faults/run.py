@@ -225,11 +225,13 @@ class _Run:
 
     def _check(self) -> None:
         outcome, config, injector = self._outcome, self._cluster.config, self._injector
-        written = history.load(self._histories)
+        # Of a client that was killed before it could begin there is none.
+        histories = [path for path in self._histories if path.exists()]
+        written = history.load(histories)
         outcome.operations.update((o.kind, o.outcome) for o in written)
         last = self._cluster.folder / "history-last.jsonl"
         workload.final_reads(config, last, workload.all_keys(written))
-        paths = [*self._histories, last]
+        paths = [*histories, last]
         committed = changes(config, TABLE)
         report = check_all(paths, config, events=committed, wiped_at=injector.wiped_at)
         delivered = self._follower.events if self._delivered is None else self._delivered
