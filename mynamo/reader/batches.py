@@ -47,7 +47,7 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         places.append((table.id, table.key_only(get.key)))
     found: _Found = {}
     for shard, wanted in _by_shard(cluster, places).items():
-        found.update(_lane_of(shard).read(wanted))
+        found.update(_lane_of(shard).read(shard, wanted))
     return [_got(get, found.get(place)) for get, place in zip(gets, places, strict=True)]
 
 
@@ -55,16 +55,15 @@ class ReadLane:
     """The lane of reads by key from one shard (see `mynamo.shards.lanes`).
 
     Whoever joins others was there before their statements were sent, so it sees every write
-    that had returned by then.
+    that had returned by then. It knows its shard from its callers only, and so ends with it.
     """
 
-    def __init__(self, shard: DynamoDBShard) -> None:
-        self._shard = shard
-        self.lane: Lane[_Wanted, _Found] = Lane(
-            self._carry, at_once=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
+    def __init__(self) -> None:
+        self.lane: Lane[tuple[DynamoDBShard, _Wanted], _Found] = Lane(
+            _carry, at_once=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
         )
 
-    def read(self, wanted: _Wanted) -> _Found:
+    def read(self, shard: DynamoDBShard, wanted: _Wanted) -> _Found:
         """The items with these keys that are there, and perhaps others.
 
         Raises:
@@ -72,24 +71,25 @@ class ReadLane:
         """
         count = sum(map(len, wanted.values()))
         if count < MAX_TOGETHER:
-            found = self.lane.travel(Traveller(wanted, count, 0))
+            found = self.lane.travel(Traveller((shard, wanted), count, 0))
             if found is not None:
                 return found
-        return _found(wanted, self._shard.run(*_statements(wanted)))
+        return _found(wanted, shard.run(*_statements(wanted)))
 
-    def _carry(self, callers: Sequence[Traveller[_Wanted, _Found]]) -> None:
-        together: dict[int, dict[RowKey, None]] = {}
-        for caller in callers:
-            for table_id, keys in caller.asked.items():
-                together.setdefault(table_id, {}).update(dict.fromkeys(keys))
-        wanted = {table_id: list(keys) for table_id, keys in together.items()}
-        try:
-            with self._shard.session() as session:
-                found = _found(wanted, session.run(*_statements(wanted)))
-        except MynamoError:  # patience, and a table that is gone, are each caller's own
-            return
-        for caller in callers:
-            caller.answer = found
+
+def _carry(callers: Sequence[Traveller[tuple[DynamoDBShard, _Wanted], _Found]]) -> None:
+    together: dict[int, dict[RowKey, None]] = {}
+    for caller in callers:
+        for table_id, keys in caller.asked[1].items():
+            together.setdefault(table_id, {}).update(dict.fromkeys(keys))
+    wanted = {table_id: list(keys) for table_id, keys in together.items()}
+    try:
+        with callers[0].asked[0].session() as session:
+            found = _found(wanted, session.run(*_statements(wanted)))
+    except MynamoError:  # patience, and a table that is gone, are each caller's own
+        return
+    for caller in callers:
+        caller.answer = found
 
 
 _lanes: WeakKeyDictionary[DynamoDBShard, ReadLane] = WeakKeyDictionary()
@@ -100,7 +100,7 @@ def _lane_of(shard: DynamoDBShard) -> ReadLane:
     lane = _lanes.get(shard)
     if lane is None:
         with _making:
-            lane = _lanes.setdefault(shard, ReadLane(shard))
+            lane = _lanes.setdefault(shard, ReadLane())
     return lane
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -29,55 +30,69 @@ MAX_BYTES = 2 * 1024 * 1024
 AT_ONCE = 2
 """Transactions that are under way: while one waits for the disk, the next one is sent."""
 
-_Caller = Traveller[tuple[Cluster, Sequence[Write]], list[Outcome]]
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One caller's writes, and where to."""
+
+    cluster: Cluster
+    shard: DynamoDBShard
+    writes: Sequence[Write]
+
+
+_Caller = Traveller[_Asked, list[Outcome]]
 
 
 class WriteLane:
-    """The lane of writes to one shard. Safe to share between threads."""
+    """The lane of writes to one shard. Safe to share between threads.
 
-    def __init__(self, shard: DynamoDBShard) -> None:
-        self._shard = shard
-        self._turns = turns_of(shard)
-        self.lane: Lane[tuple[Cluster, Sequence[Write]], list[Outcome]] = Lane(
-            self._carry, at_once=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
+    It knows its shard from its callers only, and so ends with it.
+    """
+
+    def __init__(self) -> None:
+        self.lane: Lane[_Asked, list[Outcome]] = Lane(
+            _carry, at_once=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
         )
 
-    def commit(self, cluster: Cluster, writes: Sequence[Write]) -> list[Outcome]:
+    def commit(
+        self, cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]
+    ) -> list[Outcome]:
         """Commit writes, in their order and together, with those of others.
 
         Raises:
             See `transaction.commit`.
         """
         # Who writes an item that others wait for longer than a lane can joins them.
-        if not self._turns.any_taken(writes):
+        if not turns_of(shard).any_taken(writes):
             size = sum(write.size for write in writes)
-            answer = self.lane.travel(_Caller((cluster, writes), len(writes), size))
+            answer = self.lane.travel(_Caller(_Asked(cluster, shard, writes), len(writes), size))
             if answer is not None:
                 return answer
-        return commit(cluster, self._shard, writes)
+        return commit(cluster, shard, writes)
 
-    def _carry(self, callers: Sequence[_Caller]) -> None:
-        cluster = callers[0].asked[0]
-        callers = [caller for caller in callers if caller.asked[0] is cluster]
-        writes = [write for caller in callers for write in caller.asked[1]]
-        try:
-            outcomes = commit_together(cluster, self._shard, writes)
-        except WriteOutcomeUnknown as failure:  # to try again might do it twice
-            for caller in callers:
-                caller.answer = WriteOutcomeUnknown(str(failure))
-        except MynamoError as failure:
-            log.debug("%s: %d writes go alone: %s", self._shard.where, len(writes), failure)
-        except BaseException:
-            for caller in callers[1:]:
-                caller.answer = WriteOutcomeUnknown(
-                    f"{self._shard.where}: the thread that wrote for several was interrupted; "
-                    "read the item to see whether it was written"
-                )
-            raise
-        else:
-            each = iter(outcomes)
-            for caller in callers:
-                caller.answer = list(islice(each, len(caller.asked[1])))
+
+def _carry(callers: Sequence[_Caller]) -> None:
+    cluster, shard = callers[0].asked.cluster, callers[0].asked.shard
+    callers = [caller for caller in callers if caller.asked.cluster is cluster]
+    writes = [write for caller in callers for write in caller.asked.writes]
+    try:
+        outcomes = commit_together(cluster, shard, writes)
+    except WriteOutcomeUnknown as failure:  # to try again might do it twice
+        for caller in callers:
+            caller.answer = WriteOutcomeUnknown(str(failure))
+    except MynamoError as failure:
+        log.debug("%s: %d writes go alone: %s", shard.where, len(writes), failure)
+    except BaseException:
+        for caller in callers[1:]:
+            caller.answer = WriteOutcomeUnknown(
+                f"{shard.where}: the thread that wrote for several was interrupted; "
+                "read the item to see whether it was written"
+            )
+        raise
+    else:
+        each = iter(outcomes)
+        for caller in callers:
+            caller.answer = list(islice(each, len(caller.asked.writes)))
 
 
 _lanes: WeakKeyDictionary[DynamoDBShard, WriteLane] = WeakKeyDictionary()
@@ -89,5 +104,5 @@ def lane_of(shard: DynamoDBShard) -> WriteLane:
     lane = _lanes.get(shard)
     if lane is None:
         with _making:
-            lane = _lanes.setdefault(shard, WriteLane(shard))
+            lane = _lanes.setdefault(shard, WriteLane())
     return lane

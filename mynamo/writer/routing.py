@@ -116,7 +116,7 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
     while parts:
         part = parts.popleft()
         try:
-            outcomes = lane_of(shard).commit(cluster, [write for _, write in part])
+            outcomes = lane_of(shard).commit(cluster, shard, [write for _, write in part])
         except StaleDefinition as failure:
             progress.table_ids = failure.table_ids
             progress.stale = [member for each in (part, *parts) for member in each]

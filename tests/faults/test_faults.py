@@ -51,7 +51,7 @@ def test_the_harness_sees_that_a_mechanism_is_missing(engine: EngineKind, tmp_pa
         seed=3, seconds=10, engine=engine, folder=tmp_path / "run", without="outbox"
     )
     outcome = run(settings)
-    assert any("[stream]" in found for found in outcome.violations), outcome.text()
+    assert any("[index equals table]" in found for found in outcome.violations), outcome.text()
 
 
 def test_a_seed_gives_the_same_plan_again() -> None:

@@ -15,6 +15,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.gateway import batch_reads
 from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Answer, Service
+from mynamo.shards.pool import Session
 from mynamo.shards.shard import DynamoDBShard
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
@@ -171,11 +172,14 @@ def test_what_is_over_16_mb_is_left(table: Orders, monkeypatch: pytest.MonkeyPat
 
 def test_one_round_trip_per_shard(table: Orders) -> None:
     keys = [k for there in by_shard(table, 5).values() for k in there]
-    run = DynamoDBShard.run
-    with mock.patch.object(DynamoDBShard, "run", autospec=True, side_effect=run) as runs:
+    run = Session.run
+    with mock.patch.object(Session, "run", autospec=True, side_effect=run) as runs:
         ask(table.service, "BatchGetItem", {table.name: {"Keys": keys}})
-    asked = [call.args[0].id for call in runs.call_args_list]
-    assert sorted(asked) == sorted(table.service.cluster.shards)
+    asked = [
+        call for call in runs.call_args_list if call.args[1][0].startswith("SELECT hash, sort")
+    ]
+    assert len(asked) == len(table.service.cluster.shards)
+    assert len({id(call.args[0]) for call in asked}) == len(asked)
 
 
 # --- shards that do not answer -----------------------------------------------------------

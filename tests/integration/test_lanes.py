@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -380,8 +382,19 @@ def test_a_read_that_fails_together_is_tried_alone(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer.put("orders", {**KEY, "n": 1})
-    monkeypatch.setattr(batches.ReadLane, "_carry", lambda *_: None)
+    monkeypatch.setattr(Lane, "travel", lambda *_: None)
     assert Reader(cluster).get("orders", KEY) == {**KEY, "n": 1}
+
+
+def test_a_lane_ends_with_its_shard(config: ClusterConfig, orders: Table) -> None:
+    with Cluster(config) as other:
+        add(Producer(other))
+        assert Reader(other).get("orders", KEY)
+        (shard,) = other.shards.values()
+        gone = weakref.ref(shard)
+    del other, shard
+    gc.collect()
+    assert gone() is None
 
 
 def test_control_without_a_lane_they_do_not_meet(
