@@ -3,9 +3,7 @@ all threads of the process that ask at the same time."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
-from weakref import WeakKeyDictionary
 
 from mynamo.errors import MynamoError
 from mynamo.reader.queries import Get, Got
@@ -14,7 +12,7 @@ from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.lanes import Lane, Traveller
 from mynamo.shards.pool import Result, Statement
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.shard import DynamoDBShard, PerShard
 from mynamo.shards.tables import RowKey
 
 _Place = tuple[int, RowKey]
@@ -92,16 +90,7 @@ def _carry(callers: Sequence[Traveller[tuple[DynamoDBShard, _Wanted], _Found]]) 
         caller.answer = found
 
 
-_lanes: WeakKeyDictionary[DynamoDBShard, ReadLane] = WeakKeyDictionary()
-_making = threading.Lock()
-
-
-def _lane_of(shard: DynamoDBShard) -> ReadLane:
-    lane = _lanes.get(shard)
-    if lane is None:
-        with _making:
-            lane = _lanes.setdefault(shard, ReadLane())
-    return lane
+_lane_of = PerShard(lambda _: ReadLane()).of
 
 
 def _statements(wanted: _Wanted) -> list[Statement]:
@@ -119,10 +108,9 @@ def _found(wanted: _Wanted, results: Sequence[Result]) -> _Found:
 def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
     """The items with these keys; ORs of ANDs, which both servers make ranges of."""
     keys = list(keys)
-    each = " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
     statement = (
         f"SELECT hash, sort, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
-        f" WHERE {each}"
+        f" WHERE {sql.any_row(keys)}"
     )
     return statement, [part for key in keys for part in key]
 

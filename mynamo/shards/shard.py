@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
 
@@ -22,6 +23,7 @@ from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+Kept = TypeVar("Kept")
 
 PATIENCE = 30.0
 """Seconds for which work is tried again after deadlocks and lost connections."""
@@ -157,6 +159,26 @@ class DynamoDBShard:
                 )
             check_server(session, self.config, self.where)
             self._verified = True
+
+
+class PerShard(Generic[Kept]):
+    """One thing of a process for each shard, made when it is first asked for.
+
+    It must not hold its shard, with which it ends.
+    """
+
+    def __init__(self, make: Callable[[DynamoDBShard], Kept]) -> None:
+        self._make = make
+        self._kept: WeakKeyDictionary[DynamoDBShard, Kept] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def of(self, shard: DynamoDBShard) -> Kept:
+        """The shard's own."""
+        with self._lock:
+            kept = self._kept.get(shard)
+            if kept is None:
+                kept = self._kept[shard] = self._make(shard)
+            return kept
 
 
 def retry(

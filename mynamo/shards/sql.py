@@ -119,6 +119,12 @@ def marks(values: Sized) -> str:
     return ", ".join(["%s"] * len(values))
 
 
+def any_row(keys: Sized) -> str:
+    """Any of these rows of a main table, by hash and sort key: ORs of ANDs, which both servers
+    make ranges of."""
+    return " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
+
+
 def main_table(table_id: int) -> str:
     """Name of the table of items."""
     return f"t{table_id:d}"

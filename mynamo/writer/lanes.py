@@ -7,16 +7,14 @@ find out alone: each tries again by itself, so that no one's failure is another'
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from weakref import WeakKeyDictionary
 
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.lanes import Lane, Traveller
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.shard import DynamoDBShard, PerShard
 from mynamo.writer.evaluation import Outcome
 from mynamo.writer.requests import Write
 from mynamo.writer.transaction import commit, commit_together
@@ -95,14 +93,5 @@ def _carry(callers: Sequence[_Caller]) -> None:
             caller.answer = list(islice(each, len(caller.asked.writes)))
 
 
-_lanes: WeakKeyDictionary[DynamoDBShard, WriteLane] = WeakKeyDictionary()
-_making = threading.Lock()
-
-
-def lane_of(shard: DynamoDBShard) -> WriteLane:
-    """The lane to a shard, one per process."""
-    lane = _lanes.get(shard)
-    if lane is None:
-        with _making:
-            lane = _lanes.setdefault(shard, WriteLane())
-    return lane
+lane_of = PerShard(lambda _: WriteLane()).of
+"""The lane to a shard, one per process."""

@@ -53,7 +53,7 @@ def lock_rows(table_id: int, keys: Sequence[RowKey]) -> Statement:
     would wait for others' rows."""
     return (
         f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
-        f" WHERE {_any_of(keys)} FOR UPDATE",
+        f" WHERE {sql.any_row(keys)} FOR UPDATE",
         _flat(keys),
     )
 
@@ -76,7 +76,7 @@ def _finish_new(table: str, rows: Sequence[Row]) -> list[Statement]:
     if stay:
         statements.append(
             (f"UPDATE {table} FORCE INDEX (PRIMARY) SET version = version + LAST_INSERT_ID()"
-             f" WHERE {_any_of(stay)}", _flat(stay))
+             f" WHERE {sql.any_row(stay)}", _flat(stay))
         )  # fmt: skip
     return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
 
@@ -99,7 +99,7 @@ def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
 def _delete(table: str, keys: Sequence[RowKey]) -> list[Statement]:
     if not keys:
         return []
-    return [(f"DELETE FROM {table} WHERE {_any_of(keys)}", _flat(keys))]
+    return [(f"DELETE FROM {table} WHERE {sql.any_row(keys)}", _flat(keys))]
 
 
 def _event_of(row: Row) -> int:
@@ -160,10 +160,6 @@ def _insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -
         + ", ".join(places),
         values,
     )
-
-
-def _any_of(keys: Sequence[RowKey]) -> str:
-    return " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
 
 
 def _tuples(columns: int, rows: int) -> str:

@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.shards import shard as shard_module
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.shard import PerShard
 from mynamo.shards.tables import RowKey
 from mynamo.writer.requests import Write
 
@@ -130,14 +129,5 @@ def _left(arrived: float, queue: _Queue) -> float:
     return max(arrived, queue.moved_at) + shard_module.PATIENCE - time.monotonic()
 
 
-_turns: WeakKeyDictionary[DynamoDBShard, Turns] = WeakKeyDictionary()
-_making = threading.Lock()
-
-
-def turns_of(shard: DynamoDBShard) -> Turns:
-    """The queues of a shard's items, one set per process."""
-    with _making:
-        turns = _turns.get(shard)
-        if turns is None:
-            turns = _turns[shard] = Turns(shard.where)
-        return turns
+turns_of = PerShard(lambda shard: Turns(shard.where)).of
+"""The queues of a shard's items, one set per process."""
