@@ -13,6 +13,7 @@ from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.shards import shard as shard_module
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.pool import Result, Session, Statement
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.sql import index_table
 from mynamo.shards.tables import Table
@@ -123,9 +124,23 @@ def test_a_connection_lost_before_the_commit_is_no_trouble(
 
 
 def test_a_commit_whose_session_still_runs_is_waited_for(
-    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+    direct: Cluster,
+    orders: Table,
+    proxy: Proxy,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The session outlives its connection while it waits for a lock; then it commits."""
+    asked: list[int] = []
+    run = Session.run
+
+    def noting(self: Session, *statements: Statement) -> list[Result]:
+        results = run(self, *statements)
+        if "processlist WHERE id = %s AND host = %s" in statements[0][0]:
+            asked.append(len(results[0].rows))
+        return results
+
+    monkeypatch.setattr(Session, "run", noting)
     producer.put("orders", {**KEY, "x": 1})
     index_row = {"id": "a", "at": "2", "price": 7}
     row = orders.key_of({"id": {"S": "a"}, "at": {"S": "2"}})
@@ -145,6 +160,7 @@ def test_a_commit_whose_session_still_runs_is_waited_for(
         eventually(lambda: is_running(shard, f"INSERT INTO {table}"), 10)
         proxy.refuse()
         proxy.accept()
+        eventually(lambda: asked, 1.5)
         assert not writing.done()
         holder.rollback()
         receipt = writing.result(20)
