@@ -179,15 +179,17 @@ class ServerProcess:
 
 
 def belongs_to(pid: int, folder: Path) -> bool:
-    """Say whether a running process names this folder, or works in it (Linux only)."""
+    """Say whether a running process names this folder, or works in it (Linux only).
+
+    One that just begins another program has no command line for a moment, and one that
+    has ended and awaits only its parent has no working directory.
+    """
     proc = Path("/proc") / str(pid)
     own = str(folder.resolve())
     try:
-        words = (proc / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-        if not any(words):
-            return False  # it has ended and awaits only its parent
         if str((proc / "cwd").readlink()) == own:
             return True
+        words = (proc / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return False
     values = [word.rpartition("=")[2] for word in words]

@@ -163,6 +163,18 @@ def test_leftover_of_an_earlier_run_is_ended(
     assert not (tmp_path / "thing.pid").exists()
 
 
+def test_a_leftover_is_known_by_its_folder_even_without_a_command_line(tmp_path: Path) -> None:
+    """Every process is like that for a moment while it begins another program."""
+    cat = shutil.which("cat")
+    assert cat
+    with subprocess.Popen([""], executable=cat, stdin=subprocess.PIPE, cwd=tmp_path) as nameless:
+        assert belongs_to(nameless.pid, tmp_path)
+        assert not belongs_to(nameless.pid, tmp_path / "elsewhere")
+        nameless.kill()
+        os.waitid(os.P_PID, nameless.pid, os.WEXITED | os.WNOWAIT)
+        assert not belongs_to(nameless.pid, tmp_path)  # ended, and awaits its parent
+
+
 def test_a_stranger_with_the_same_pid_is_left_alone(
     sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
