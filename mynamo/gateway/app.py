@@ -17,10 +17,12 @@ import orjson
 from mynamo.gateway.cors import Cors
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.failures import internal_error
-from mynamo.gateway.http_bodies import checksum, compressed, decompressed
+from mynamo.gateway.http_bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
+from mynamo.gateway.http_budget import LARGE_BODY
 from mynamo.gateway.http_messages import Request, Response
 from mynamo.gateway.json_input import parse
 from mynamo.schemas.gateway import GatewayConfig
+from mynamo.shards.passengers import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +159,9 @@ class App:
         return Response(200 if well else 503, orjson.dumps(details), headers)
 
     def _finished(self, request: Request, response: Response, request_id: str) -> Response:
-        compressed(request, response)
+        if len(response.body) >= COMPRESS_FROM_BYTES:
+            compress = compressed if len(response.body) < LARGE_BODY else in_thread(compressed)
+            compress(request, response)
         response.headers["x-amzn-requestid"] = request_id
         response.headers["x-amz-crc32"] = checksum(response.body)
         response.headers.update(self._cors.headers(request))

@@ -8,6 +8,7 @@ from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.http_messages import Request, Response
 
 COMPRESS_FROM_BYTES = 4096
+"""Smaller answers are not worth it."""
 COMPRESS_LEVEL = 1
 _GZIP = 31  # zlib's code for a gzip header and trailer around the stream
 
@@ -39,8 +40,8 @@ def decompressed(request: Request, limit: int) -> bytes:
 
 
 def compressed(request: Request, response: Response) -> None:
-    """Compress an answer in place if the client takes it and it is worth it."""
-    if len(response.body) < COMPRESS_FROM_BYTES or not _takes_gzip(request):
+    """Compress an answer in place if the client takes it."""
+    if not _takes_gzip(request):
         return
     stream = zlib.compressobj(COMPRESS_LEVEL, zlib.DEFLATED, _GZIP)
     response.body = stream.compress(response.body) + stream.flush()

@@ -1,9 +1,8 @@
-"""What clients may cost: uvicorn's HTTP protocol with deadlines and bounds.
+"""What clients may cost: HTTP with deadlines and bounds.
 
-uvicorn closes a connection that rests after an answer. It has no deadline for a request that
-begins and does not end or for an answer that is not taken, and no bound on the sizes of heads
-and bodies or on the numbers of connections and pipelined requests: these are here. What is
-refused here never reaches the application.
+There is a deadline for a request that begins and does not end and for an answer that is not
+taken, and a bound on the sizes of heads and bodies and on the numbers of connections and
+pipelined requests. What is refused here never reaches the application.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import time
 from typing import Any, Literal, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from mynamo.gateway.http_budget import BodyBudget
 from mynamo.gateway.http_messages import head, refusal
+from mynamo.gateway.http_protocol import Answer, HttpProtocol
 from mynamo.schemas.gateway import GatewayLimits
 
 LINGER_SECONDS = 2.0
@@ -32,17 +32,17 @@ class _Refused(Exception):  # noqa: N818
         self.status = status
 
 
-def guarded(limits: GatewayLimits) -> type[asyncio.Protocol]:
-    """uvicorn's protocol within these limits, for its setting `http`."""
+def guarded(limits: GatewayLimits, answer: Answer) -> type[asyncio.Protocol]:
+    """The protocol within these limits, for uvicorn's setting `http`."""
     budget = BodyBudget(limits.buffered_bytes)
 
-    def protocol(**settings: Any) -> GuardedProtocol:
-        return GuardedProtocol(limits, budget, **settings)
+    def protocol(server_state: ServerState, **_: Any) -> GuardedProtocol:
+        return GuardedProtocol(limits, budget, answer, server_state)
 
     return cast(type[asyncio.Protocol], protocol)
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(HttpProtocol):
     """One client's connection.
 
     Attributes:
@@ -51,9 +51,10 @@ class GuardedProtocol(HttpToolsProtocol):
             request of it is worked on.
     """
 
-    def __init__(self, limits: GatewayLimits, budget: BodyBudget, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.timeout_keep_alive = limits.idle_seconds  # type: ignore[assignment]  # a float will do
+    def __init__(
+        self, limits: GatewayLimits, budget: BodyBudget, answer: Answer, server_state: ServerState
+    ) -> None:
+        super().__init__(answer, limits.idle_seconds, server_state)
         self._limits = limits
         self._budget = budget
         self._part: Literal["head", "body"] | None = None  # of a request, that has begun to come
@@ -62,7 +63,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_size = 0
         self._framing = 0  # bytes that were received and are no body's
         self._deaf = False  # what comes in has no meaning any more
-        self._running: RequestResponseCycle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._untaken: asyncio.TimerHandle | None = None
 
@@ -82,13 +82,10 @@ class GuardedProtocol(HttpToolsProtocol):
         """A client has connected; with too many, the one that was waited for longest goes."""
         super().connection_made(transport)
         self._since = time.monotonic()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-        if len(self.connections) > self._limits.connections:
-            others = cast(set[GuardedProtocol], self.connections)
-            slowest = min(others, key=lambda one: one.waiting_since)
-            self.connections.discard(slowest)  # it counts no more, though it ends a moment later
+        connections = cast(set[GuardedProtocol], self.server_state.connections)
+        if len(connections) > self._limits.connections:
+            slowest = min(connections, key=lambda one: one.waiting_since)
+            connections.discard(slowest)  # it counts no more, though it ends a moment later
             slowest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -97,15 +94,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._budget.release(self)
         if self._untaken:
             self._untaken.cancel()
-        if self._running:  # uvicorn tells the latest one only, which may be waiting behind it
-            self._running.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes; at most some 256 KB at a time."""
         if self._deaf:
             return  # what the client was sending when it was refused
-        self._unset_keepalive_if_required()
+        self.rouse()
         self._framing += len(data)
         try:
             self._feed(data)
@@ -117,10 +112,11 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             cause = error.__context__
             self.refuse(cause.status if isinstance(cause, _Refused) else 400)
+        self.go_on()
         if self._part and not self._late:  # most requests come whole and need no timer
             self._set_deadline()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """The client sends no more: it may still wait for its answer."""
         if self._part or not self._answer_is_due() or not self.transport.can_write_eof():
             return False
@@ -162,13 +158,11 @@ class GuardedProtocol(HttpToolsProtocol):
         """What is to come is known."""
         if self.parser.should_upgrade():
             return  # it comes again without the offer, see `_feed`
-        for name, value in self.headers:
-            if name == b"content-length" and int(value) > self._limits.body_bytes:
-                raise _Refused(413)
+        if int(self.headers.get("content-length", 0)) > self._limits.body_bytes:
+            raise _Refused(413)
         if len(self.pipeline) >= PIPELINED:
             raise _Refused(429)
         super().on_headers_complete()
-        self._running = self._running or self.cycle
         self._enter("body")
 
     def on_body(self, body: bytes) -> None:
@@ -188,11 +182,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._enter(None)
         super().on_message_complete()
 
-    # What uvicorn calls.
+    # What the server and the base class call.
 
     def on_response_complete(self) -> None:
         """The answer is written, to our buffer at least."""
-        self._running = self.pipeline[-1][0] if self.pipeline else None
         self._budget.release(self)
         self._since = time.monotonic()
         super().on_response_complete()
@@ -205,10 +198,6 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self.loop.call_later(LINGER_SECONDS, self.transport.abort)  # over TLS closing takes two
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing came for long."""
-        self.shutdown()
-
     # Within.
 
     def refuse(self, status: int) -> None:
@@ -217,9 +206,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._earlier_answer_is_due():
             self.shutdown()
             return
-        if self._part == "body":  # nobody waits for it any more
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if self._part == "body" and self.latest is not None:  # nobody waits for it any more
+            self.latest.drop()
         self._enter(None)
         self._budget.release(self)
         self.transport.write(refusal(status, self.server_state.default_headers))
@@ -243,7 +231,11 @@ class GuardedProtocol(HttpToolsProtocol):
                 method = self.parser.get_method()
                 if method == b"CONNECT":
                     raise _Refused(400) from None
-                kept = [header for header in self.headers if header[0] != b"upgrade"]
+                kept = [
+                    (name.encode("latin-1"), value.encode("latin-1"))
+                    for name, value in self.headers.items()
+                    if name != "upgrade"
+                ]
                 first_line = b"%s %s HTTP/1.1" % (method, self.url)
                 data = head(first_line, kept) + data[int(upgrade.args[0]) :]
                 self.parser = httptools.HttpRequestParser(self)
@@ -266,7 +258,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.refuse(408)
 
     def _answer_is_due(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self.latest is not None and not self.latest.answered
 
     def _earlier_answer_is_due(self) -> bool:
         """Whether a request before the one that is coming in is not answered."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orjson import Fragment
+
 from mynamo.expressions.legacy import check_not_mixed
-from mynamo.gateway.capacity import Consumed, read_units, reported
+from mynamo.gateway.capacity import Consumed, asks_for_capacity, read_units, reported
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.request_expressions import Expressions
 from mynamo.gateway.scalar_keys import check_scalar_keys
@@ -67,9 +69,15 @@ def get_item(service: Service, request: dict[str, Any], _: Call) -> dict[str, An
     table = service.cluster.table(request["TableName"])
     check_scalar_keys(table, projection)
     (found,) = service.reader.get_each([Get(table.name, key, projection)])
-    consumed = Consumed(read_units(found.size, bool(request.get("ConsistentRead"))))
-    answer = {} if found.item is None else {"Item": found.item}
-    return answer | reported(request, consumed)
+    answer: dict[str, Any] = {}
+    if found.raw is not None:
+        answer["Item"] = Fragment(found.raw)
+    elif found.item is not None:
+        answer["Item"] = found.item
+    if asks_for_capacity(request):
+        consumed = Consumed(read_units(found.size, bool(request.get("ConsistentRead"))))
+        answer |= reported(request, consumed)
+    return answer
 
 
 def _check_return_values(request: Mapping[str, Any]) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from orjson import Fragment
+
 from mynamo.errors import InvalidExpression, InvalidItem, TableNotFound
 from mynamo.expressions import KeyCondition
 from mynamo.expressions.key_conditions import key_conditions_in
 from mynamo.expressions.legacy import check_not_mixed
-from mynamo.gateway.capacity import Consumed, read_units, reported
+from mynamo.gateway.capacity import Consumed, asks_for_capacity, read_units, reported
 from mynamo.gateway.consistency import asked_tokens
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.request_expressions import Expressions
@@ -166,6 +168,7 @@ def _reading(
         "limit": request.get("Limit"),
         "start": start,
         "consistent": bool(request.get("ConsistentRead")),
+        "raw": not asks_for_capacity(request),
         "after": asked_tokens(call),
         "timeout": TOKEN_TIMEOUT,
     }
@@ -174,10 +177,12 @@ def _reading(
 def _answer(request: Mapping[str, Any], index: Index | None, page: StoredPage) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if request.get("Select") != "COUNT":
-        answer["Items"] = page.items
+        answer["Items"] = page.items or [Fragment(data) for data in page.raw]
     answer |= {"Count": page.count, "ScannedCount": page.scanned_count}
     if page.last_key is not None:
         answer["LastEvaluatedKey"] = page.last_key
+    if not asks_for_capacity(request):
+        return answer
     consistent = bool(request.get("ConsistentRead"))
     consumed = Consumed()
     consumed.charge(index, read_units(page.size, consistent))

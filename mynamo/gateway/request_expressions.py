@@ -37,6 +37,13 @@ from mynamo.expressions.legacy import (
 
 Request = Mapping[str, Any]
 
+_KINDS = frozenset({
+    "UpdateExpression", "ConditionExpression", "FilterExpression", "ProjectionExpression",
+    "KeyConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues",
+    "ConditionalOperator", "KeyConditions", "Expected", "QueryFilter", "ScanFilter",
+    "AttributeUpdates", "AttributesToGet",
+})  # fmt: skip
+"""All parameters that say something of what is read here."""
 _FILTERS = {"Query": "QueryFilter", "Scan": "ScanFilter"}
 
 
@@ -70,6 +77,8 @@ class Expressions:
         Raises:
             InvalidExpression, InvalidItem: DynamoDB's message.
         """
+        if _KINDS.isdisjoint(request):
+            return cls()
         old = _legacy(operation, request)
         placeholders = Placeholders.of_wire(
             request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")

@@ -19,6 +19,8 @@ def check_scalar_keys(table: Table, *expressions: Expression | None) -> None:
     Raises:
         ServiceError: there is one.
     """
+    if not any(expressions):
+        return
     keys = {"Key": table.key_names}
     keys |= {"IndexKey": tuple(name for index in table.indexes for name in index.key_names)}
     for expression in expressions:

@@ -9,18 +9,21 @@ import asyncio
 import logging
 import socket
 import ssl
+from typing import cast
 
 import uvicorn
 import uvloop
 
 from mynamo.errors import ConfigError
-from mynamo.gateway.asgi import Application, Asgi
+from mynamo.gateway.answering import Answering, Application
 from mynamo.gateway.http_guard import guarded
+from mynamo.gateway.http_protocol import HttpProtocol
 from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 15
+LAST_WORD_SECONDS = 1.0
 BACKLOG = 2048
 
 
@@ -31,6 +34,7 @@ class HttpServer:
         app: what answers.
         listener: bound and listening; the server closes it.
         limits: what clients may cost.
+        shards: how many there are.
         tls: for HTTPS.
     """
 
@@ -39,15 +43,16 @@ class HttpServer:
         app: Application,
         listener: socket.socket,
         limits: GatewayLimits,
+        shards: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._asgi = Asgi(app, limits)
+        self._answering = Answering(app, limits, shards)
         self._listener = listener
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._asgi,
+                _no_application,
                 interface="asgi3",
-                http=guarded(limits),
+                http=guarded(limits, self._answering.answer),
                 ws="none",
                 lifespan="off",
                 ssl_context_factory=(lambda *_: tls) if tls else None,
@@ -69,19 +74,24 @@ class HttpServer:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
         finally:
-            self._asgi.close()
+            self._answering.close()
 
     def stop(self) -> None:
         """Take no more requests and let `run` return; from any thread, more than once."""
         self._server.should_exit = True
 
     async def _serve(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(_log_failure)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_failure)
+        self._answering.start(loop)
         await self._server.serve(sockets=[self._listener])
-        state = self._server.server_state
-        if state.tasks:  # they were cancelled, and say so to their clients
-            await asyncio.wait(state.tasks, timeout=1.0)
-        for connection in list(state.connections):
+        connections = cast(set[HttpProtocol], self._server.server_state.connections)
+        for connection in list(connections):
+            connection.give_up()
+        late = loop.time() + LAST_WORD_SECONDS
+        while connections and loop.time() < late:
+            await asyncio.sleep(0.01)
+        for connection in list(connections):
             connection.transport.abort()
         await asyncio.sleep(0)
 
@@ -123,6 +133,10 @@ def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:
             f"gateway: the certificate {config.cert} is of no use: {error}{hint}"
         ) from None
     return context
+
+
+async def _no_application(scope: object, receive: object, send: object) -> None:
+    """What uvicorn wants to be given; the protocol asks the application itself."""
 
 
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

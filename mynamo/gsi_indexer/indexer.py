@@ -30,8 +30,17 @@ from mynamo.gsi_indexer.arrivals import read
 from mynamo.gsi_indexer.batches import BatchWriter, cut_batches
 from mynamo.gsi_indexer.streams import Positions, Stream, sift
 from mynamo.gsi_indexer.watch import Watch
-from mynamo.log import Publisher, ensure_topics, kafka_errors, open_consumer, subscribe
+from mynamo.log import (
+    Publisher,
+    ensure_topics,
+    is_joining,
+    kafka_errors,
+    open_consumer,
+    subscribe,
+)
+from mynamo.log.bells import INDEXER_BELL, Bell, is_here
 from mynamo.log.dead_letters import send_letters
+from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import retry
@@ -42,6 +51,10 @@ BATCH_RECORDS = 500
 READING = "reading partitions"
 """Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200
+_QUICK_POLL_MS = 10
+_QUICK_FETCH_MS = 4
+"""Where a bell says that there are messages, so that nobody waits for them at the broker. The
+embedded broker tells those who wait there of new messages only when their time is over."""
 _COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
 _QUIET = 5.0
@@ -92,8 +105,10 @@ class Indexer:
         self._troubles = 0
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
+        self._by_bell = all(map(is_here, _hosts(self._kafka)))
+        waiting = {"fetch_max_wait_ms": _QUICK_FETCH_MS} if self._by_bell else {}
         self._consumer = open_consumer(
-            self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS
+            self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS, **waiting
         )
         try:
             subscribe(
@@ -129,15 +144,26 @@ class Indexer:
         Raises:
             Stalled: the consumer does not read on.
         """
-        while not stop.is_set():
-            try:
-                self.step()
-            except Unavailable as failure:
-                if self._troubles == 0:
-                    log.warning("the indexer waits: %s", failure)
-                stop.wait(min(_MAX_PAUSE, 0.05 * 2 ** min(self._troubles, 5)))
-                self._troubles += 1
-                self._troubled_at = time.monotonic()
+        bell = Bell(self._cluster.snapshot.cluster_id, INDEXER_BELL, stop, all_here=self._by_bell)
+        try:
+            while not stop.is_set():
+                try:
+                    self._wait_and_step(bell)
+                except Unavailable as failure:
+                    if self._troubles == 0:
+                        log.warning("the indexer waits: %s", failure)
+                    stop.wait(min(_MAX_PAUSE, 0.05 * 2 ** min(self._troubles, 5)))
+                    self._troubles += 1
+                    self._troubled_at = time.monotonic()
+        finally:
+            bell.close()
+
+    def _wait_and_step(self, bell: Bell) -> None:
+        """Wait for messages, by the bell or at the broker, and apply them."""
+        if self._by_bell and not is_joining(self._consumer):
+            bell.wait(found=bool(self.step(_QUICK_POLL_MS)))
+        else:
+            self.step()
 
     def step(self, poll_ms: int = _POLL_MS) -> int:
         """Wait for messages and apply them.
@@ -221,6 +247,10 @@ class Indexer:
             with suppress(KafkaError):
                 self._consumer.commit_async()  # 6
             crash_point("indexer.6")
+
+
+def _hosts(config: KafkaConfig) -> list[str]:
+    return [server.rpartition(":")[0] for server in config.bootstrap_servers.split(",")]
 
 
 class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Kafka, as mynamo uses it: clients, topics, dead letters."""
 
 from mynamo.log.clients import (
+    is_joining,
     kafka_errors,
     open_admin,
     open_consumer,
@@ -14,6 +15,7 @@ from mynamo.log.topics import ensure_topics
 __all__ = [
     "Publisher",
     "ensure_topics",
+    "is_joining",
     "kafka_errors",
     "open_admin",
     "open_consumer",

@@ -104,6 +104,11 @@ def _finish_joining(consumer: Any) -> None:
     coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
 
 
+def is_joining(consumer: Any) -> bool:
+    """Whether a consumer has yet to join its group, which takes polls of some length."""
+    return bool(consumer._coordinator.need_rejoin()) or not consumer.assignment()
+
+
 def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) -> None:
     """Subscribe to a topic that exists, once the consumer knows its partitions.
 

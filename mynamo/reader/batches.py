@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from mynamo.errors import MynamoError
 from mynamo.reader.queries import Get, Got
-from mynamo.schemas.items import item_size, load_item
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.lanes import Lane, Traveller
@@ -21,9 +20,9 @@ _Wanted = dict[int, list[RowKey]]
 """Keys of items on one shard, by their table's id."""
 _Found = dict[_Place, bytes]
 
-AT_ONCE = 2
-"""Round trips of a lane that are under way."""
-MAX_TOGETHER = 32
+AT_ONCE = 1
+"""Round trips of a lane that are under way: two would be half as large each."""
+MAX_TOGETHER = 64
 """Items in one round trip for several callers, of 400 KB each at the most."""
 
 
@@ -46,7 +45,7 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
     found: _Found = {}
     for shard, wanted in _by_shard(cluster, places).items():
         found.update(_lane_of(shard).read(shard, wanted))
-    return [_got(get, found.get(place)) for get, place in zip(gets, places, strict=True)]
+    return [Got(found.get(place), get.projection) for get, place in zip(gets, places, strict=True)]
 
 
 class ReadLane:
@@ -120,10 +119,3 @@ def _by_shard(cluster: Cluster, places: Iterable[_Place]) -> dict[DynamoDBShard,
     for table, key in dict.fromkeys(places):
         wanted.setdefault(cluster.shard_of(key.hash), {}).setdefault(table, []).append(key)
     return wanted
-
-
-def _got(get: Get, data: bytes | None) -> Got:
-    if data is None:
-        return Got(None, 0)
-    item = load_item(data)
-    return Got(item if get.projection is None else get.projection.of(item), item_size(item))

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mynamo.reader.access import Access, Position, select
-from mynamo.schemas.items import item_size, load_item
+from mynamo.reader.together import run_together
+from mynamo.schemas.items import item_size, load_item, spliced
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.failures import MissingTable
 from mynamo.shards.keys import Comparison
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
 
@@ -22,6 +24,8 @@ FIRST_CHUNK = 101
 """Rows that the first statement of a page asks for at most: 100 and the one behind them."""
 MAX_CHUNK = 256
 """Rows that any statement asks for at most: a hundred megabytes of the largest items."""
+LARGE = 64 * 1024
+"""Bytes of items that a passenger does not look at in the thread that it shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +49,63 @@ class Fetched:
             this access shows.
         last: where the last one lies.
         more: whether reading ended before the rows did.
-        size: of all parts together, in bytes.
-        weight: of all that is answered with together.
+        raw: in place of `items`: what is answered with as it is stored.
+        size: of all parts together, in bytes; of raw items it is not known.
+        weight: of all that is answered with together; of raw items no less than that.
         shards: numbers of those that were asked.
     """
 
     items: list[tuple[StoredItem, StoredItem]] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
     last: Position | None = None
     more: bool = False
     size: int = 0
     weight: int = 0
     shards: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many items."""
+        return len(self.items) + len(self.raw)
+
+    def last_item(self) -> StoredItem:
+        """The last of them, whole."""
+        return load_item(self.raw[-1]) if self.raw else self.items[-1][0]
+
+    def take(
+        self,
+        rows: Rows,
+        part: Callable[[StoredItem], StoredItem],
+        *,
+        whole: bool,
+        raw: bool,
+        limit: int | None,
+    ) -> None:
+        """Add rows; `more` if they do not all fit in."""
+        for *key, data in rows:
+            if self.count == limit or self.weight >= PAGE_BYTES:
+                self.more = True  # of which this row is the proof
+                return
+            if raw:
+                self.raw.append(spliced(data))
+                self.weight += len(data)
+            else:
+                self._add(data, part, whole)
+            self.last = tuple(key)
+
+    def parse(self, part: Callable[[StoredItem], StoredItem]) -> None:
+        """Turn raw items into parsed ones."""
+        raw, self.raw, self.weight = self.raw, [], 0
+        for data in raw:
+            self._add(data, part, whole=False)
+
+    def _add(self, data: bytes, part: Callable[[StoredItem], StoredItem], whole: bool) -> None:
+        item = load_item(data)
+        shown = part(item)
+        size = item_size(shown)
+        self.size += size
+        self.weight += item_size(item) if whole else size
+        self.items.append((item if whole else shown, shown))
 
 
 def fetch(
@@ -65,6 +115,7 @@ def fetch(
     *,
     part: Callable[[StoredItem], StoredItem],
     whole: bool = False,
+    raw: bool = False,
     descending: bool = False,
     limit: int | None = None,
     look_ahead: bool = False,
@@ -78,6 +129,8 @@ def fetch(
         whole: whether the answer has more of an item than that part. Then whole items make a
             page full, lest a megabyte of keys become gigabytes of items; otherwise only
             parts are kept.
+        raw: whether items are wanted as they are stored. As long as their bytes cannot fill a
+            page, it does not matter how many DynamoDB counts.
         limit: items, at most.
         look_ahead: whether a page that `limit` ends says that there is more only if there
             is, for which it reads one row more. DynamoDB saves itself that look.
@@ -93,43 +146,38 @@ def fetch(
         reached = after
         while True:
             rows = _chunk_rows(most, page)
-            found = _rows(
-                stretch.shard, access, select(access, stretch.bounds, reached, descending, rows)
-            )
-            for *key, data in found:
-                if _is_full(page, limit):  # and this row is the proof that there are more
-                    page.more = True
-                    return page
-                item = load_item(data)
-                shown = part(item)
-                size = item_size(shown)
-                page.size += size
-                page.weight += item_size(item) if whole else size
-                page.items.append((item if whole else shown, shown))
-                page.last = reached = tuple(key)
-            if len(page.items) == limit and not look_ahead:
-                page.more = True
+            statement = select(access, stretch.bounds, reached, descending, rows)
+            found = _rows(stretch.shard, access, statement, rows)
+            size = sum(len(row[-1]) for row in found)
+            if raw and page.weight + size >= PAGE_BYTES:
+                raw = False
+                page.parse(part)
+            take = page.take if size < LARGE else in_thread(page.take)
+            take(found, part, whole=whole, raw=raw, limit=limit)
+            page.more = page.more or (page.count == limit and not look_ahead)
+            if page.more:
                 return page
             if len(found) < rows:
                 break
+            reached = page.last
         after = None
     return page
 
 
-def _is_full(page: Fetched, limit: int | None) -> bool:
-    return len(page.items) == limit or page.weight >= PAGE_BYTES
-
-
-def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
+def _rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
     """Run a statement; for an index, see that writes still kept it up at that moment.
+
+    Args:
+        most: rows that it may give.
 
     Raises:
         MissingTable: the table's definition is newer than `access` knows.
     """
     if access.index is None:
-        return shard.run(statement)[0].rows
+        return run_together(shard, [statement], most)[0].rows
     fence = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
-    found, version = shard.run(statement, fence)  # the fence last: what it says held before
+    # The fence last: what it says held before.
+    found, version = run_together(shard, [statement, fence], most)
     if version.rows and version.rows[0][0] > access.table.version:
         raise MissingTable(f"{shard.where}: table {access.table.name} has a newer definition")
     return found.rows
@@ -137,7 +185,7 @@ def _rows(shard: DynamoDBShard, access: Access, statement: Statement) -> Rows:
 
 def _chunk_rows(most: int | None, page: Fetched) -> int:
     """Rows to ask for: up to the one behind the page's last, judged by the rows so far."""
-    count = len(page.items)
+    count = page.count
     rows = FIRST_CHUNK
     if count:
         left = max(PAGE_BYTES - page.weight, 0)

@@ -39,6 +39,7 @@ class StoredPage:
 
     Attributes:
         items: in the order of the keys they were read by; none if only they were counted.
+        raw: in place of `items`: the same as the bytes that are stored, see `ReadRequest.raw`.
         count: how many items the filter let pass.
         scanned_count: how many were read.
         last_key: the key of the last item that was read, where reading stopped before the
@@ -50,6 +51,7 @@ class StoredPage:
     """
 
     items: list[StoredItem]
+    raw: list[bytes]
     count: int
     scanned_count: int
     last_key: StoredItem | None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from mynamo.expressions import Condition, KeyCondition, Projection
 from mynamo.reader.waiting import After
+from mynamo.schemas.items import item_size, load_item, spliced
 from mynamo.schemas.values import StoredItem
 
 Select = Literal["ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "SPECIFIC_ATTRIBUTES", "COUNT"]
@@ -27,6 +29,8 @@ class ReadRequest:
         limit: items to read at most, whether the filter lets them pass or not.
         start: the last item of the page before, as `StoredPage.last_key` gave it.
         consistent: see every write that has returned, which a GSI cannot promise.
+        raw: whether items may be answered with as the bytes that are stored, where all of each
+            is shown and nothing of it is looked at; then they have no size either.
         after: receipts or tokens of writes that a GSI must have applied.
         timeout: seconds to wait for that.
     """
@@ -40,6 +44,7 @@ class ReadRequest:
     limit: int | None = None
     start: StoredItem | None = None
     consistent: bool = False
+    raw: bool = False
     after: After = None
     timeout: float = 5.0
 
@@ -85,14 +90,36 @@ class Get:
     projection: Projection | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Got:
     """What was there.
 
-    Attributes:
-        item: the attributes that were asked for; None: there is no such item.
-        size: of the whole item, in bytes as DynamoDB counts them; 0: there is none.
+    Args:
+        data: the whole item as it is stored; None: there is no such item.
+        projection: which attributes were asked for; None: all.
     """
 
-    item: StoredItem | None
-    size: int
+    def __init__(self, data: bytes | None, projection: Projection | None) -> None:
+        self.data = data
+        self._projection = projection
+
+    @cached_property
+    def whole(self) -> StoredItem | None:
+        """The item, or None. Raises CorruptData if it is damaged."""
+        return None if self.data is None else load_item(self.data)
+
+    @property
+    def item(self) -> StoredItem | None:
+        """The attributes that were asked for; None: there is no such item."""
+        if self._projection is None or self.whole is None:
+            return self.whole
+        return self._projection.of(self.whole)
+
+    @property
+    def raw(self) -> bytes | None:
+        """The same as the bytes that are stored, if all attributes were asked for."""
+        return None if self._projection or self.data is None else spliced(self.data)
+
+    @property
+    def size(self) -> int:
+        """Of the whole item, in bytes as DynamoDB counts them; 0: there is none."""
+        return 0 if self.whole is None else item_size(self.whole)

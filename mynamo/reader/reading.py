@@ -12,7 +12,7 @@ import math
 from mynamo.errors import InvalidRequest
 from mynamo.reader.access import Position, select
 from mynamo.reader.explaining import explain_statement
-from mynamo.reader.fetching import FIRST_CHUNK, Fetched, fetch
+from mynamo.reader.fetching import FIRST_CHUNK, LARGE, Fetched, fetch
 from mynamo.reader.page_tokens import Order, dump_page_token, parse_page_token
 from mynamo.reader.pages import Explanation, StoredPage
 from mynamo.reader.queries import Query, Scan
@@ -23,6 +23,7 @@ from mynamo.reader.waiting import tokens_of, wait_until_applied
 from mynamo.schemas.items import item_size
 from mynamo.schemas.values import StoredItem
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.passengers import in_thread
 
 _READ_UNIT = 4096
 """Bytes: an item that is fetched from the table besides counts in whole units."""
@@ -39,8 +40,9 @@ def read_by_key(cluster: Cluster, request: Query | Scan) -> StoredPage:
     view = _view(request, resolved)
     fetched = _fetch(cluster, request, resolved, view, start, look_ahead=False)
     more = fetched.more and fetched.last is not None and not is_last(resolved, fetched.last)
-    last = last_key(resolved.access, fetched.items[-1][0]) if more else None
-    return _page(resolved, view, fetched, last)
+    last = last_key(resolved.access, fetched.last_item()) if more else None
+    page = _page if fetched.weight < LARGE else in_thread(_page)
+    return page(resolved, view, fetched, last)
 
 
 def read_by_token(
@@ -120,6 +122,7 @@ def _fetch(
         start,
         part=view.part,
         whole=view.fetches,
+        raw=request.raw and view.is_plain,
         descending=resolved.reading.order is Order.DESCENDING,
         limit=request.limit,
         look_ahead=look_ahead,
@@ -142,8 +145,9 @@ def _page(resolved: Resolved, view: View, fetched: Fetched, last: StoredItem | N
     shown = [(item, part) for item, part in fetched.items if view.shows(part)]
     return StoredPage(
         items=[] if view.counts else [view.answer(item, part) for item, part in shown],
-        count=len(shown),
-        scanned_count=len(fetched.items),
+        raw=fetched.raw,
+        count=len(shown) + len(fetched.raw),
+        scanned_count=fetched.count,
         last_key=last,
         size=fetched.size,
         table_size=sum(_whole_units(item) for item, _ in fetched.items) if view.fetches else 0,

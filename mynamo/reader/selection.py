@@ -31,6 +31,11 @@ class View:
     projection: Projection | None
     counts: bool
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every answer is a whole stored item, whatever is in it."""
+        return not (self.index or self.filter or self.projection or self.counts)
+
     def part(self, item: StoredItem) -> StoredItem:
         """What of an item the table or index has."""
         return item if self.index is None else self.index.project(item)

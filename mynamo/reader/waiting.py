@@ -10,6 +10,7 @@ from mynamo.errors import ConsistencyTimeout, InvalidToken
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.pool import Statement
 from mynamo.shards.tables import Index
 
@@ -71,8 +72,14 @@ def wait_until_applied(
         ConsistencyTimeout: it has not, in that time.
         ShardUnavailable: a shard that has one of the writes does not answer.
     """
-    deadline = time.monotonic() + timeout
     waiting = _by_shard(tokens)
+    if waiting:
+        _wait(cluster, index, waiting, timeout)
+
+
+@in_thread
+def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:
         waiting = {shard: ids for shard, ids in _pending(cluster, waiting) if ids}

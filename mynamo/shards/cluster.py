@@ -13,6 +13,7 @@ from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
 from mynamo.shards.catalog import Catalog
 from mynamo.shards.keys import slot_of
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.snapshot import Snapshot
 from mynamo.shards.tables import Table
@@ -81,6 +82,7 @@ class Cluster:
         """Partitions of the `changes` topic, fixed for the cluster's life."""
         return self._snapshot.partitions
 
+    @in_thread
     def refresh(self, if_older_than: float = 0.0) -> Snapshot:
         """Read the catalog again.
 

@@ -4,7 +4,9 @@ A round trip costs a process and a server nearly the same for one row as for a h
 does a commit. So while one is on its way, those who come wait together, and the next one takes
 all of them. Who finds the lane free goes at once: nobody waits for company.
 
-The thread that goes first carries the others: there are no threads of the lane's own.
+The thread that goes first carries the others: there are no threads of the lane's own. Only
+passengers, who have none either (see `mynamo.shards.passengers`), are carried by one of their
+station's.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
+
+from mynamo.shards.passengers import Passenger, current
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -34,7 +39,20 @@ class Traveller(Generic[Asked, Answer]):
     size: int
     answer: Answer | Exception | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _passenger: Passenger | None = field(default_factory=current)
     _leads: bool = False
+
+    def _rest(self) -> None:
+        if self._passenger is None:
+            self._turn.acquire()
+        else:
+            self._passenger.wait()
+
+    def _go_on(self) -> None:
+        if self._passenger is None:
+            self._turn.release()
+        else:
+            self._passenger.station.wake(self._passenger)
 
 
 class Lane(Generic[Asked, Answer]):
@@ -84,46 +102,74 @@ class Lane(Generic[Asked, Answer]):
             else:
                 me._turn.acquire()
                 self._waiting.append(me)
-        if not leads:
+        if me._passenger is not None:
+            if leads:
+                self._lead(me)
             self._wait(me)
-        if leads or me._leads:
-            self._carry(me)
+        else:
+            if not leads:
+                self._wait(me)
+            if leads or me._leads:
+                self._carry(me)
         if isinstance(me.answer, Exception):
             raise me.answer
         return me.answer
 
     def _wait(self, me: Traveller[Asked, Answer]) -> None:
         try:
-            me._turn.acquire()
-        except BaseException:  # this thread is interrupted: it must not be waited for
+            me._rest()
+        except BaseException:  # this caller is interrupted: it must not be waited for
             with self._lock:
                 if me in self._waiting:
                     self._waiting.remove(me)
-                leads = me._leads
+                leads = me._leads and me._passenger is None  # passengers are carried
             if leads:
                 self._pass_on()
             raise
 
     def _carry(self, me: Traveller[Asked, Answer]) -> None:
         """Take those who wait along; then let the next one lead."""
+        leader: Traveller[Asked, Answer] | None = me
+        while leader is not None:
+            leader = self._carry_one(leader)
+
+    def _carry_one(self, me: Traveller[Asked, Answer]) -> Traveller[Asked, Answer] | None:
+        """Returns the next leader, if this thread is a station's and it is a passenger too."""
         travellers = [me]
+        following = None
         try:
             travellers += self._company(me)
             self._together(travellers)
+        except Exception as failure:
+            if me._passenger is None:
+                raise
+            me.answer = failure  # the thread is not its own
         finally:
-            self._pass_on()
-            for traveller in travellers[1:]:
-                traveller._turn.release()
+            following = self._pass_on(by_station=me._passenger is not None)
+            for traveller in travellers[me._passenger is None :]:
+                traveller._go_on()
+        return following
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, *, by_station: bool = False) -> Traveller[Asked, Answer] | None:
         with self._lock:
             leader = self._waiting.popleft() if self._waiting else None
             if leader is None:
                 self._under_way -= 1
             else:
                 leader._leads = True
-        if leader is not None:
+        if leader is None:
+            return None
+        if by_station and leader._passenger is not None:
+            return leader
+        self._lead(leader)
+        return None
+
+    def _lead(self, leader: Traveller[Asked, Answer]) -> None:
+        """Let one go that did not have to wait, or has waited."""
+        if leader._passenger is None:
             leader._turn.release()
+        else:
+            leader._passenger.station.carry(partial(self._carry, leader))
 
     def _company(self, me: Traveller[Asked, Answer]) -> list[Traveller[Asked, Answer]]:
         """Those who wait and fit in, in their order."""

@@ -15,6 +15,7 @@ from pymysql.constants import CLIENT
 from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.failures import LostConnection, translate, unreachable
+from mynamo.shards.passengers import current
 
 Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
@@ -157,6 +158,8 @@ class ConnectionPool:
         Raises:
             ShardUnavailable: the server does not answer, or no connection became free.
         """
+        if current() is not None:
+            raise RuntimeError(f"{self.where}: a passenger must not block its thread")
         if not self._places.acquire(timeout=self._limits.wait_timeout):
             raise ShardUnavailable(
                 f"{self.where}: all {self._limits.size} connections were busy for "

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from mynamo.errors import ShardUnavailable
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Table
 
 
+@in_thread
 def settle(cluster: Cluster, table_id: int) -> None:
     """Finish whatever change of a table's definition is not finished yet.
 

@@ -18,6 +18,7 @@ from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
 from mynamo.shards.failures import Contention, LostConnection
 from mynamo.shards.hygiene import check_server
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class DynamoDBShard:
                 self._verify(session, self._cluster_id)
             yield session
 
+    @in_thread
     def run(self, *statements: Statement) -> list[Result]:
         """Run statements that may safely run twice (reads, idempotent changes).
 
@@ -214,6 +216,7 @@ def retry(
         attempt += 1
 
 
+@in_thread
 def pause(attempt: int) -> None:
     """Wait a random time that grows with the attempt, up to half a second."""
     time.sleep(random.uniform(0, min(0.5, 0.002 * 2 ** min(attempt, 8))))  # noqa: S311

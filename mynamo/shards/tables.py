@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from mynamo.errors import IndexNotFound, InvalidItem
@@ -44,7 +45,7 @@ class IndexKey(NamedTuple):
     sort: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Index:
     """One index of a table.
 
@@ -69,7 +70,7 @@ class Index:
     table_keys: tuple[str, ...]
     since: int = 1
 
-    @property
+    @cached_property
     def key_names(self) -> tuple[str, ...]:
         """Names of the index's own key attributes, those of the hash key first."""
         return tuple(key.name for key in (*self.hash_keys, *self.sort_keys))
@@ -94,7 +95,8 @@ class Index:
         Raises:
             InvalidItem: DynamoDB's validation message, with index and attribute named.
         """
-        self._key(item)
+        self._parts(item, self.hash_keys, MAX_HASH_KEY)
+        self._parts(item, self.sort_keys, MAX_SORT_KEY)
 
     def encoded(self, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
         """The bytes of a key attribute's value, which is of the key's type.
@@ -163,7 +165,7 @@ def _empty(key: KeyAttribute) -> str:
     return f"The AttributeValue for a key attribute cannot contain an empty {what} value."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """One table.
 
@@ -183,32 +185,32 @@ class Table:
     created_at: datetime
     settings: TableSettings = field(default=TableSettings(), hash=False)
 
-    @property
+    @cached_property
     def hash_keys(self) -> tuple[KeyAttribute, ...]:
         """The hash key, as an index has it."""
         return (self.hash_key,)
 
-    @property
+    @cached_property
     def sort_keys(self) -> tuple[KeyAttribute, ...]:
         """The sort key, as an index has it."""
         return (self.sort_key,) if self.sort_key else ()
 
-    @property
+    @cached_property
     def live_indexes(self) -> tuple[Index, ...]:
         """The indexes that are not being dropped."""
         return tuple(i for i in self.indexes if i.status != "DELETING")
 
-    @property
+    @cached_property
     def local_indexes(self) -> tuple[Index, ...]:
         """The LSIs that writes keep up."""
         return tuple(i for i in self.live_indexes if i.kind == "LSI")
 
-    @property
+    @cached_property
     def global_indexes(self) -> tuple[Index, ...]:
         """The GSIs that indexers keep up."""
         return tuple(i for i in self.live_indexes if i.kind == "GSI")
 
-    @property
+    @cached_property
     def key_names(self) -> tuple[str, ...]:
         """Names of the key attributes."""
         return tuple(key.name for key in (*self.hash_keys, *self.sort_keys))
@@ -257,7 +259,7 @@ class Table:
             InvalidItem: see `key_of`; or it is not the table's key, in DynamoDB's words.
         """
         keys = (*self.hash_keys, *self.sort_keys)
-        if set(key) != set(self.key_names) or any(k.type not in key[k.name] for k in keys):
+        if len(key) != len(keys) or any(k.type not in key.get(k.name, ()) for k in keys):
             mismatch = InvalidItem("The provided key element does not match the schema")
             wanted = " and ".join(f"{k.name} (type {k.type})" for k in keys)
             mismatch.add_note(f"the key of table {self.name} is {wanted}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mynamo.errors import ConditionFailed, CorruptData, InvalidRequest, MynamoError
 from mynamo.schemas.events import outbox_payload
@@ -163,7 +163,7 @@ def _event(
 def with_versions(outcomes: list[Outcome], first_id: int) -> list[Outcome]:
     """Put the real versions in place of the events' numbers."""
     return [
-        replace(o, version=first_id + o.version - 1)
+        Done(first_id + o.version - 1, o.old, o.new, partition=o.partition)
         if isinstance(o, Done) and o.version and not o.repeated
         else o
         for o in outcomes

@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 MAX_WRITES = 200
 MAX_BYTES = 2 * 1024 * 1024
 """Of items in one transaction of several callers."""
-AT_ONCE = 2
-"""Transactions that are under way: while one waits for the disk, the next one is sent."""
+AT_ONCE = 1
+"""Transactions of one process that are under way: two would be half as large each, and cost both
+sides more than they gain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, ref
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.schemas.config import IndexLimits, LimitsConfig
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Table
 from mynamo.writer.backlog import Backlog, Waiting
@@ -124,7 +125,8 @@ class Lookout:
                     target=self._run, name="mynamo-lookout", daemon=True
                 )
                 self._looking.start()
-        self._looked.wait(_FIRST_LOOK)
+        if not self._looked.is_set():
+            in_thread(self._looked.wait)(_FIRST_LOOK)
         if time.monotonic() > self._good_until:
             return Waiting()  # the shard does not answer: its writes have other troubles
         return self._waiting.get(table_id, Waiting())

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from mynamo.crash_points import crash_point
+from mynamo.log.bells import INDEXER_BELL, ring
 from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.events import complete_event
@@ -40,10 +41,13 @@ class Relay:
     ) -> None:
         self.shard = shard
         self.lease = Lease(shard, owner)
+        self._cluster_id = cluster.snapshot.cluster_id
         self._topic = cluster.config.kafka.changes_topic
         self._publisher = publisher
         self._sweep = Sweep(shard)
         self._limit = BATCH_ROWS
+        self.found = False
+        """Whether its last step found changes that had no number."""
 
     @property
     def holding(self) -> bool:
@@ -59,11 +63,13 @@ class Relay:
         Raises:
             ShardUnavailable, LogUnavailable: nothing is lost; call again.
         """
+        self.found = False
         try:
             # 1. The lease. A crash here: another relay takes over when it has expired.
             state = self.lease.hold()
             if state is None:
                 return 0
+            self.found = state.waiting
             crash_point("relay.1")
             # 2. Numbers for what has none. A crash before the commit: nothing happened;
             #    after it: the numbers stay, and whoever comes next publishes by them.
@@ -133,6 +139,7 @@ class Relay:
                  (state.published_seq, up_to))
             )[0].rows  # fmt: skip
         self._publisher.send([self._message(row) for row in rows], self.lease.renew)
+        ring(self._cluster_id, INDEXER_BELL)
         return len(rows), up_to
 
     def _extent(self, after: int) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 
+from mynamo.log.bells import relay_bell, ring
 from mynamo.schemas.events import Origin, outbox_payload
 from mynamo.schemas.items import load_item
 from mynamo.schemas.values import StoredItem
@@ -48,9 +49,11 @@ def fill_chunk(cluster: Cluster, shard: DynamoDBShard, index: Index) -> bool:
             return _fill_chunk(cluster, session, table, index)
 
     try:
-        return retry(once)
+        more = retry(once)
     except MissingTable:  # dropped in the meantime
         return False
+    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+    return more
 
 
 def _fill_chunk(cluster: Cluster, session: Session, table: Table, index: Index) -> bool:
@@ -183,7 +186,9 @@ def restate(
         with shard.session() as session:
             return _restate(cluster, session, table, index, row, ghost)
 
-    return retry(once)
+    outbox_id = retry(once)
+    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+    return outbox_id
 
 
 def _restate(

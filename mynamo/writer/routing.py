@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.settling import settle
 from mynamo.shards.shard import DynamoDBShard, pause
 from mynamo.shards.tables import Table
@@ -105,6 +106,13 @@ def _commit_groups(cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]) 
     """Commit on all shards at once: one that does not answer delays no other."""
     if len(groups) < 2:
         return [_commit_group(cluster, shard, group) for shard, group in groups.items()]
+    return _commit_side_by_side(cluster, groups)
+
+
+@in_thread
+def _commit_side_by_side(
+    cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]
+) -> list[_Progress]:
     with ThreadPoolExecutor(len(groups), "mynamo-apply") as threads:
         return list(threads.map(lambda each: _commit_group(cluster, *each), groups.items()))
 

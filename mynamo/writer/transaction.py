@@ -16,8 +16,8 @@ Two round trips, whatever the number of writes:
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Sequence
 
 from mynamo.crash_points import crash_point
@@ -25,11 +25,13 @@ from mynamo.errors import (
     ConditionFailed,
     MynamoError,
 )
+from mynamo.log.bells import relay_bell, ring
 from mynamo.schemas.items import load_item
 from mynamo.shards import shard as shard_module
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import Contention, DuplicateKey, LostConnection, MissingTable
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.pool import Result, Session, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 from mynamo.shards.tables import RowKey
@@ -58,6 +60,7 @@ class TooMuch(MynamoError):  # noqa: N818
     """The writes do not fit into one transaction; divide them."""
 
 
+@in_thread
 def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
     """Apply writes that belong to one shard, in order, in one transaction.
 
@@ -105,7 +108,7 @@ def _attempt(
         if not plan.events and not plan.commands:
             session.rollback()
             return plan.outcomes
-        write_id = uuid.uuid4().bytes
+        write_id = os.urandom(16)
         if plan.size > MAX_BYTES and len(writes) > 1:
             session.rollback()
             raise TooMuch
@@ -118,6 +121,7 @@ def _attempt(
             lost = failure
         else:
             crash_point("writer.4")
+            ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.

@@ -14,6 +14,7 @@ from functools import partial
 
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
+from mynamo.log.bells import Bell, is_here, relay_bell
 from mynamo.shards.cluster import Cluster
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import WriteQueue
@@ -21,8 +22,8 @@ from mynamo.writer.relay import Relay
 
 log = logging.getLogger(__name__)
 
-_BUSY_PAUSE = 0.005
-_IDLE_PAUSE = 0.05
+_BUSY_PAUSE = 0.002
+"""Seconds after a batch in which the next one gathers: each costs the shard two commits."""
 _STANDBY_PAUSE = 0.5
 _ROUND_PAUSE = 1.0
 _TOPICS_EVERY = 15.0
@@ -49,7 +50,7 @@ def run_writer(
     relays = [Relay(cluster, shard, owner, publisher) for shard in cluster.shards.values()]
     parts: dict[str, Callable[[], None]] = {"maintenance": partial(_maintain, cluster, stop)}
     if relay:
-        parts |= {f"relay-{r.shard.id}": partial(_relay, r, stop) for r in relays}
+        parts |= {f"relay-{r.shard.id}": partial(_relay, cluster, r, stop) for r in relays}
     if queue:
         parts["queue"] = partial(_consume, cluster, publisher, stop)
     threads = [
@@ -68,8 +69,14 @@ def run_writer(
     publisher.close()
 
 
-def _relay(relay: Relay, stop: threading.Event) -> None:
-    pause, trouble = _BUSY_PAUSE, Trouble(f"relay of {relay.shard.where}", stop)
+def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
+    trouble = Trouble(f"relay of {relay.shard.where}", stop)
+    bell = Bell(
+        cluster.snapshot.cluster_id,
+        relay_bell(relay.shard.id),
+        stop,
+        all_here=is_here(relay.shard.config.host),
+    )
     try:
         while not stop.is_set():
             try:
@@ -83,9 +90,14 @@ def _relay(relay: Relay, stop: threading.Event) -> None:
                 trouble.wait(failure)
                 continue
             trouble.over()
-            pause = _BUSY_PAUSE if done else min(_IDLE_PAUSE, pause * 1.5)
-            stop.wait(pause if relay.holding else _STANDBY_PAUSE)
+            if not relay.holding:
+                stop.wait(_STANDBY_PAUSE)
+            elif done:
+                stop.wait(_BUSY_PAUSE)
+            if relay.found or not done:
+                bell.wait(found=relay.found)
     finally:
+        bell.close()
         with suppress(ShardUnavailable):
             relay.release()
 

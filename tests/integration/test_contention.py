@@ -294,6 +294,7 @@ def test_control_without_turns_a_hot_item_takes_all_connections(
     add(Producer(cluster))
     (other,) = same_shard(cluster, orders, 1)
     monkeypatch.setattr(transaction, "turns_of", lambda _: NoTurns)
+    monkeypatch.setattr(lanes, "AT_ONCE", 2)  # so that two wait at once
     shard = cluster.shard_of(orders.key_of(STORED_KEY).hash)
     with small_pool(engine_config, 2, wait=0.5) as producer, ThreadPoolExecutor(2) as pool:
         with locked(cluster, orders):

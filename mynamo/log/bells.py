@@ -1,0 +1,161 @@
+"""Bells: whoever has made work wakes those on this machine who wait for it.
+
+A ring is a hint and nothing more. It may be lost, or come for nothing; who waits looks by
+itself now and then, and more often once it has found work that nobody rang for: a process
+on another machine, in another container or of another user has no bell to ring.
+
+A bell is a datagram socket in a folder of its cluster's, which only its user can enter.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+SELDOM = 1.0
+"""Seconds from one look to the next while everything has been rung for."""
+OFTEN = 0.05
+"""The same while something has not."""
+SOON = 0.005
+"""The same right after there was work, or a ring: then longer and longer."""
+OFTEN_FOR = 600.0
+"""Seconds for which that is remembered."""
+_STOP_SECONDS = 0.5
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def is_here(host: str) -> bool:
+    """Whether a server is on this machine, so that those who use it are likely to be as well."""
+    return host in _LOOPBACK
+
+
+def ring(cluster_id: bytes, name: str) -> None:
+    """Wake whoever waits for this kind of work; costs microseconds, and never fails."""
+    folder = _folder(cluster_id)
+    with suppress(OSError):  # nobody waits
+        if os.stat(folder).st_uid != os.getuid():
+            return
+        for each in os.listdir(folder):
+            if each.startswith(f"{name}-"):
+                _ring(folder / each)
+
+
+def _ring(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(b"", str(path))
+        except ConnectionRefusedError:  # of a process that was killed
+            path.unlink(missing_ok=True)
+        except BlockingIOError:  # so many rings wait there already
+            pass
+
+
+class Bell:
+    """Waits for work of one kind. Use by one thread.
+
+    Args:
+        name: of the work, as `ring` calls it.
+        stop: ends any waiting.
+        all_here: those who make work are likely to be on this machine, so that it need not
+            look often.
+    """
+
+    def __init__(
+        self, cluster_id: bytes, name: str, stop: threading.Event, *, all_here: bool
+    ) -> None:
+        self._path = _folder(cluster_id) / f"{name}-{uuid.uuid4().hex[:8]}"
+        self._stop = stop
+        self._all_here = all_here
+        self._overslept = False
+        self._often_until = 0.0
+        self._pause = SOON
+        self._socket: socket.socket | None = None
+        with suppress(OSError):  # without a socket it looks often
+            self._socket = _listen(self._path)
+
+    def wait(self, found: bool) -> None:
+        """Return when there may be work.
+
+        Args:
+            found: there was some just now; then this returns at once, to look for more.
+        """
+        rung = self._drain()
+        if found and self._overslept and not rung:
+            self._often_until = time.monotonic() + OFTEN_FOR
+        self._overslept = False
+        if not found and not rung:
+            longest = OFTEN if self._is_to_look_often() else SELDOM
+            rung = self._sleep(min(self._pause, longest))
+            self._overslept = not rung and self._pause >= SELDOM
+            self._pause *= 2
+        if found or rung:
+            self._pause = SOON
+
+    def close(self) -> None:
+        """Take the bell away."""
+        if self._socket is not None:
+            self._socket.close()
+            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # others wait too
+                self._path.parent.rmdir()
+
+    def _is_to_look_often(self) -> bool:
+        silent = not self._all_here or self._socket is None
+        return silent or time.monotonic() < self._often_until
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep; returns whether it was woken."""
+        end = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            if self._socket is None:
+                self._stop.wait(left)
+            elif select.select([self._socket], (), (), min(left, _STOP_SECONDS))[0]:
+                return self._drain()
+        return False
+
+    def _drain(self) -> bool:
+        """Take the rings that wait; returns whether there were any."""
+        rung = False
+        while self._socket is not None:
+            try:
+                self._socket.recv(1)
+                rung = True
+            except BlockingIOError:
+                break
+        return rung
+
+
+def relay_bell(shard_id: int) -> str:
+    """Name of the bell for changes that were committed on a shard."""
+    return f"relay-{shard_id}"
+
+
+INDEXER_BELL = "indexer"
+"""Name of the bell for events that were published."""
+
+
+def _listen(path: Path) -> socket.socket:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise PermissionError(path.parent)
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    bell.setblocking(False)
+    try:
+        bell.bind(str(path))
+    except OSError:
+        bell.close()
+        raise
+    return bell
+
+
+def _folder(cluster_id: bytes) -> Path:
+    # A socket's path must be short.
+    return Path(tempfile.gettempdir()) / f"mynamo-{os.getuid()}-{cluster_id.hex()[:12]}"

@@ -1,0 +1,56 @@
+"""A write is on its way to the indexes at once: nobody waits for anybody's next look."""
+
+from __future__ import annotations
+
+import pytest
+
+from mynamo.gsi_indexer import indexer
+from mynamo.log import bells
+from mynamo.log.bells import Bell
+from mynamo.producer import Producer
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from tests.rows import make_table
+from tests.waiting import eventually
+from tests.workers import pipeline
+
+
+@pytest.fixture
+def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the bells whose owners sleep; they do not wake by themselves."""
+    asleep: set[str] = set()
+    sleep = Bell._sleep
+
+    def noted(bell: Bell, seconds: float) -> bool:
+        name = bell._path.name.rpartition("-")[0]
+        asleep.add(name)
+        try:
+            return sleep(bell, seconds)
+        finally:
+            asleep.remove(name)
+
+    monkeypatch.setattr(Bell, "_sleep", noted)
+    monkeypatch.setattr(bells, "SELDOM", 3600.0)
+    monkeypatch.setattr(bells, "SOON", 3600.0)
+    monkeypatch.setattr(indexer, "_QUICK_POLL_MS", 300)
+    return asleep
+
+
+def test_bells_wake_the_relay_and_the_indexer(config: ClusterConfig, sleeping: set[str]) -> None:
+    with Cluster(config) as cluster:
+        make_table(cluster)
+        producer = Producer(cluster)
+        with pipeline(config):
+            for number in range(3):
+                eventually(lambda: len(sleeping) == len(cluster.shards) + 1, 60)
+                producer.put("orders", {"id": str(number), "at": "1", "name": "n", "price": 1})
+                eventually(lambda: all_applied(cluster), 60)
+
+
+def all_applied(cluster: Cluster) -> bool:
+    """Whether every index has every change."""
+    waiting = (
+        "SELECT (SELECT COUNT(*) FROM mynamo_outbox WHERE seq IS NULL)"
+        " + (SELECT COUNT(*) FROM mynamo_stream WHERE applied_seq < last_seq)"
+    )
+    return all(shard.run((waiting, ()))[0].rows[0][0] == 0 for shard in cluster.shards.values())

@@ -1,0 +1,145 @@
+"""Bells: rings arrive, cost nobody anything, and are not relied on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mynamo.log import bells
+from mynamo.log.bells import Bell, ring
+
+CLUSTER = b"0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Of temporary files; with a short path, as sockets need one."""
+    with tempfile.TemporaryDirectory(prefix="bells-") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        yield Path(short)
+
+
+@pytest.fixture
+def bell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bell]:
+    """One that looks by itself so seldom that only rings can wake it."""
+    monkeypatch.setattr(bells, "SELDOM", 3600.0)
+    monkeypatch.setattr(bells, "SOON", 3600.0)
+    stop = threading.Event()
+    made = Bell(CLUSTER, "relay-1", stop, all_here=True)
+    yield made
+    stop.set()
+    made.close()
+
+
+def begin(work: Callable[..., object], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def ends(thread: threading.Thread) -> bool:
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_a_ring_wakes(bell: Bell) -> None:
+    waiting = begin(bell.wait, False)
+    ring(CLUSTER, "relay-1")
+    assert ends(waiting)
+
+
+def test_a_ring_for_others_does_not(bell: Bell) -> None:
+    for cluster, name in (CLUSTER, "relay-10"), (CLUSTER, "indexer"), (bytes(16), "relay-1"):
+        ring(cluster, name)
+    assert not bell._drain()
+
+
+def test_a_ring_during_work_is_not_lost(bell: Bell) -> None:
+    ring(CLUSTER, "relay-1")
+    assert ends(begin(bell.wait, False))
+
+
+def test_whoever_is_told_to_stop_stops(bell: Bell) -> None:
+    waiting = begin(bell.wait, False)
+    bell._stop.set()
+    assert ends(waiting)
+
+
+def test_all_who_wait_are_woken(bell: Bell) -> None:
+    other = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    ring(CLUSTER, "relay-1")
+    assert [bell._drain(), other._drain()] == [True, True]
+    other.close()
+
+
+def test_rings_that_nobody_hears_hold_nobody_up(bell: Bell) -> None:
+    def ring_often() -> None:
+        for _ in range(1000):
+            ring(CLUSTER, "relay-1")
+
+    assert ends(begin(ring_often))
+    assert ends(begin(bell.wait, False))
+
+
+def test_the_bell_of_a_process_that_was_killed_is_taken_away(folder: Path, bell: Bell) -> None:
+    killed = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    assert killed._socket is not None
+    killed._socket.close()
+    ring(CLUSTER, "relay-1")
+    assert [path.name for path in folder.rglob("relay-*")] == [bell._path.name]
+
+
+def test_nothing_is_left_behind(folder: Path) -> None:
+    Bell(CLUSTER, "relay-1", threading.Event(), all_here=True).close()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: nobody)
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    ring(CLUSTER, "relay-1")
+    assert bell._socket is None
+    assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
+
+
+def pauses(bell: Bell, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
+    """How long it would sleep after each time that there was work or not."""
+    slept: list[float] = []
+    monkeypatch.setattr(bell, "_sleep", lambda seconds: slept.append(seconds))
+    for each in found:
+        bell.wait(each)
+    return slept
+
+
+def test_it_looks_less_and_less_often_while_everything_is_rung_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    first = pauses(bell, monkeypatch, *[False] * 20)
+    ring(CLUSTER, "relay-1")
+    second = pauses(bell, monkeypatch, True, *[False] * 20)
+    assert first == second == sorted(first)
+    assert (first[0], first[-1]) == (bells.SOON, bells.SELDOM)
+    bell.close()
+
+
+def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    before = pauses(bell, monkeypatch, *[False] * 20)
+    after = pauses(bell, monkeypatch, True, *[False] * 20)
+    assert (before[-1], after[-1]) == (bells.SELDOM, bells.OFTEN)
+    bell.close()
+
+
+def test_it_looks_often_where_others_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=False)
+    assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
+    bell.close()

@@ -1,0 +1,237 @@
+"""Passengers: they share a thread, wait without it, and go together in lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.shards.lanes import Lane, Traveller
+from mynamo.shards.passengers import Station, current, in_thread
+from mynamo.shards.pool import ConnectionPool
+from tests.waiting import eventually
+
+TIMEOUT = 20.0
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**fixtures), TIMEOUT))
+
+    return run
+
+
+@contextmanager
+def station() -> Iterator[Station]:
+    """Of the loop that runs."""
+    made = Station(asyncio.get_running_loop(), carriers=4, helpers=4)
+    yield made
+    made.close()
+
+
+def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Have some work done by a passenger."""
+    arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done() -> None:
+        try:
+            arrived.set_result(work())
+        except Exception as failure:
+            arrived.set_exception(failure)
+
+    at.depart(done)
+    return arrived
+
+
+class Road:
+    """A lane whose every journey waits to be let go.
+
+    Attributes:
+        journeys: what was asked for, by journey.
+        threads: that carried.
+    """
+
+    def __init__(self) -> None:
+        self.journeys: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.go = threading.Semaphore(0)
+        self.fails = False
+        self.lane: Lane[int, int] = Lane(self._together, at_once=1, max_count=9, max_size=99)
+
+    def _together(self, travellers: Sequence[Traveller[int, int]]) -> None:
+        self.journeys.append([traveller.asked for traveller in travellers])
+        self.threads.add(threading.get_ident())
+        assert self.go.acquire(timeout=TIMEOUT)
+        if self.fails:
+            raise ValueError("a mistake")
+        for traveller in travellers:
+            traveller.answer = traveller.asked * 2
+
+    def ask(self, number: int) -> int | None:
+        """Go along the lane."""
+        return self.lane.travel(Traveller(number, 1, 1))
+
+
+@in_a_loop
+async def test_passengers_leave_their_thread_to_one_another() -> None:
+    road = Road()
+    with station() as here:
+        answers = [depart(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+        assert not any(answer.done() for answer in answers)  # and yet this thread goes on
+        road.go.release(2)
+        assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
+    assert [number for journey in road.journeys for number in journey] == [0, 1, 2, 3, 4]
+    assert len(road.journeys) <= 2
+    assert threading.get_ident() not in road.threads
+
+
+@in_a_loop
+async def test_passengers_go_on_in_the_thread_of_their_loop() -> None:
+    road = Road()
+    road.go.release(9)
+    seen: set[int] = set()
+
+    def work() -> None:
+        road.ask(1)
+        seen.add(threading.get_ident())
+        in_thread(lambda: None)()
+        seen.add(threading.get_ident())
+
+    with station() as here:
+        await asyncio.gather(*(depart(here, work) for _ in range(9)))
+    assert seen == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("first", ["thread", "passenger"])
+def test_threads_and_passengers_share_a_lane(first: str) -> None:
+    """Whoever comes first, all come through."""
+
+    async def test() -> None:
+        road = Road()
+        with station() as here, ThreadPoolExecutor(9) as threads:
+            loop = asyncio.get_running_loop()
+            answers: list[asyncio.Future[Any]] = []
+            for number in range(8):
+                if (number % 2 == 0) == (first == "thread"):
+                    answers.append(loop.run_in_executor(threads, road.ask, number))
+                else:
+                    answers.append(depart(here, lambda n=number: road.ask(n)))  # type: ignore[misc]
+                await asyncio.to_thread(
+                    eventually, lambda n=number: len(road.journeys) + road.lane.waiting > n
+                )
+            road.go.release(8)
+            assert await asyncio.gather(*answers) == [n * 2 for n in range(8)]
+
+    asyncio.run(asyncio.wait_for(test(), TIMEOUT))
+
+
+@in_a_loop
+async def test_a_failure_of_the_one_who_carries_is_the_leaders() -> None:
+    road = Road()
+    road.fails = True
+    with station() as here:
+        leader = depart(here, lambda: road.ask(1))
+        await asyncio.to_thread(eventually, lambda: road.journeys)
+        others = [depart(here, lambda: road.ask(2)), depart(here, lambda: road.ask(3))]
+        road.go.release(2)
+        with pytest.raises(ValueError, match="a mistake"):
+            await leader
+        with pytest.raises(ValueError, match="a mistake"):
+            await others[0]
+        assert await others[1] is None  # goes alone
+        road.fails = False
+        road.go.release()
+        assert await depart(here, lambda: road.ask(4)) == 8
+
+
+@in_a_loop
+async def test_what_blocks_is_done_in_a_thread() -> None:
+    gate = threading.Event()
+    calls: list[int] = []
+
+    @in_thread
+    def block(number: int, *, fail: bool = False) -> int:
+        calls.append(threading.get_ident())
+        assert current() is None
+        assert gate.wait(TIMEOUT)
+        if fail:
+            raise ValueError("no")
+        return number
+
+    with station() as here:
+        good, bad = depart(here, lambda: block(7)), depart(here, lambda: block(8, fail=True))
+        assert not good.done()
+        gate.set()
+        assert await good == 7
+        with pytest.raises(ValueError, match="no"):
+            await bad
+    assert threading.get_ident() not in calls
+    assert block(9) == 9
+    assert calls[-1] == threading.get_ident()  # who is no passenger has a thread already
+
+
+@in_a_loop
+async def test_a_passenger_must_not_block_its_thread() -> None:
+    database = DatabaseConfig(
+        host="127.0.0.1", port=1, user="nobody", password=SecretStr("x"), database="none"
+    )
+    pool = ConnectionPool(database, PoolConfig(), "here")
+
+    def work() -> None:
+        with pool.session():
+            pass
+
+    with station() as here, pytest.raises(RuntimeError, match="must not block"):
+        await depart(here, work)
+
+
+@in_a_loop
+async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
+    failures: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    gate = threading.Event()
+    wait = in_thread(gate.wait)
+
+    def fail() -> None:
+        wait(TIMEOUT)
+        raise ValueError("a mistake")
+
+    with station() as here:
+        here.depart(fail)
+        others = [depart(here, lambda: wait(TIMEOUT)) for _ in range(3)]
+        gate.set()
+        assert await asyncio.gather(*others) == [True] * 3
+    assert [str(failure) for failure in failures] == ["a mistake"]
+
+
+def assert_open(opened: bool) -> None:
+    """Raises AssertionError."""
+    assert opened
+
+
+def test_a_loop_that_ends_first_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    gate = threading.Event()
+    made: list[Station] = []
+
+    async def leave() -> None:
+        made.append(Station(asyncio.get_running_loop(), carriers=1, helpers=1))
+        made[0].depart(lambda: assert_open(in_thread(gate.wait)(TIMEOUT)))
+
+    asyncio.run(leave())
+    gate.set()
+    with caplog.at_level(logging.DEBUG):
+        made[0].close()
+    assert "exception" not in caplog.text
