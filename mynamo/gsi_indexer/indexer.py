@@ -55,6 +55,8 @@ _QUICK_POLL_MS = 10
 _QUICK_FETCH_MS = 4
 """Where a bell says that there are messages, so that nobody waits for them at the broker. The
 embedded broker tells those who wait there of new messages only when their time is over."""
+_GATHER = 0.015
+"""Seconds after a batch that was not full, in which the next one gathers."""
 _COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
 _QUIET = 5.0
@@ -148,7 +150,7 @@ class Indexer:
         try:
             while not stop.is_set():
                 try:
-                    self._wait_and_step(bell)
+                    self._step_and_wait(bell, stop)
                 except Unavailable as failure:
                     if self._troubles == 0:
                         log.warning("the indexer waits: %s", failure)
@@ -158,12 +160,14 @@ class Indexer:
         finally:
             bell.close()
 
-    def _wait_and_step(self, bell: Bell) -> None:
-        """Wait for messages, by the bell or at the broker, and apply them."""
-        if self._by_bell and not is_joining(self._consumer):
-            bell.wait(found=bool(self.step(_QUICK_POLL_MS)))
-        else:
-            self.step()
+    def _step_and_wait(self, bell: Bell, stop: threading.Event) -> None:
+        """Apply messages; wait for more by the bell, or else at the broker."""
+        by_bell = self._by_bell and not is_joining(self._consumer)
+        count = self.step(_QUICK_POLL_MS if by_bell else _POLL_MS)
+        if 0 < count < BATCH_RECORDS:
+            stop.wait(_GATHER)
+        if by_bell:
+            bell.wait(found=count > 0)
 
     def step(self, poll_ms: int = _POLL_MS) -> int:
         """Wait for messages and apply them.

@@ -47,8 +47,8 @@ class GatewayLimits(_Strict):
         idle_seconds: without a request until a connection is closed.
         connections: open at a time; one more closes the slowest of those that wait.
         buffered_bytes: of bodies over 64 KB that are being received or worked on.
-        threads: requests worked on at a time.
-        queue: requests that wait for a thread; one more is told to come again (HTTP 503).
+        threads: for requests that are not small ones for items.
+        queue: requests taken beyond as many as threads; one more is told to come again (HTTP 503).
     """
 
     body_bytes: int = Field(16 * MEGABYTE, ge=1024, le=256 * MEGABYTE)

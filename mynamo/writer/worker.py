@@ -18,12 +18,13 @@ from mynamo.log.bells import Bell, is_here, relay_bell
 from mynamo.shards.cluster import Cluster
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import WriteQueue
-from mynamo.writer.relay import Relay
+from mynamo.writer.relay import BATCH_ROWS, Relay
 
 log = logging.getLogger(__name__)
 
-_BUSY_PAUSE = 0.002
-"""Seconds after a batch in which the next one gathers: each costs the shard two commits."""
+_GATHER = 0.015
+"""Seconds after a batch that was not full, in which the next one gathers: each costs the shard
+two commits."""
 _STANDBY_PAUSE = 0.5
 _ROUND_PAUSE = 1.0
 _TOPICS_EVERY = 15.0
@@ -92,8 +93,8 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
             trouble.over()
             if not relay.holding:
                 stop.wait(_STANDBY_PAUSE)
-            elif done:
-                stop.wait(_BUSY_PAUSE)
+            elif 0 < done < BATCH_ROWS:
+                stop.wait(_GATHER)
             if relay.found or not done:
                 bell.wait(found=relay.found)
     finally:
