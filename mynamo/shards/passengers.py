@@ -48,7 +48,10 @@ class Station:
 
     def depart(self, work: Callable[[], None]) -> None:
         """Run some work as a passenger, until it ends or waits; in the loop's thread."""
-        Passenger(work, self).switch()
+        if current() is None:
+            Passenger(work, self).switch()
+        else:  # whoever ends by letting the next one go must not have it on its stack
+            self._loop.call_soon(self.depart, work)
 
     def carry(self, work: Callable[[], None]) -> None:
         """Have a lane's thread do some work, which must not raise."""

@@ -217,6 +217,28 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
     assert [str(failure) for failure in failures] == ["a mistake"]
 
 
+@in_a_loop
+async def test_passengers_that_let_others_go_do_not_pile_up() -> None:
+    """As the pipelined requests of one connection do."""
+    last = asyncio.get_running_loop().create_future()
+    parents: set[int] = set()
+
+    with station() as here:
+
+        def work(left: int) -> None:
+            me = current()
+            assert me is not None
+            parents.add(id(me.parent))
+            if left:
+                here.depart(lambda: work(left - 1))
+            else:
+                last.set_result(None)
+
+        here.depart(lambda: work(3_000))
+        await last
+    assert len(parents) == 1
+
+
 def assert_open(opened: bool) -> None:
     """Raises AssertionError."""
     assert opened
