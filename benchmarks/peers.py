@@ -34,7 +34,7 @@ from mynamo.shards.cluster import Cluster
 DYNAMODB_LOCAL = "2.6.1"
 DYNALITE = "4.0.0"
 DYNALITE_FILES = Path(__file__).with_name("dynalite")
-SHARDS = 2
+SHARDS = 1
 START_SECONDS = 60.0
 SETTLE_SECONDS = 300.0
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,7 @@ It needs Java, Maven, Node and npm. Downloads are kept in `$MYNAMO_CACHE`; `make
 `.cache`. The plot needs the `bench` extra.
 
 Contenders: `mynamo` and `mynamo-2` (the gateway with one process and with two, before one and the
-same cluster: two MySQL shards whose commits are synced to disk, a writer and an indexer),
+same cluster: one MySQL shard whose commits are synced to disk, a writer and an indexer),
 `ddb-disk` and `ddb-memory` (DynamoDB Local), `dynalite` (on disk), and `fixed`, a server that does
 nothing and shows what the load generator can do at most. All run side by side all the time and
 are measured by turns, in interleaved rounds; figures are medians of the rounds. Before the next

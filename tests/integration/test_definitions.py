@@ -96,7 +96,9 @@ def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
         definitions.drop_index(cluster, "orders", "by_price")
     Producer(cluster).put("orders", item)
     with monkeypatch.context() as patch:  # the control: a reader that does not look
-        patch.setattr(fetching, "_rows", lambda shard, _, statement: shard.run(statement)[0].rows)
+        patch.setattr(
+            fetching, "_rows", lambda shard, _, statement, __: shard.run(statement)[0].rows
+        )
         assert Reader(other).query("orders", item["id"], index="by_price").items == []
     with pytest.raises(IndexNotFound):
         Reader(other).query("orders", item["id"], index="by_price")
