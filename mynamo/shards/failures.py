@@ -74,7 +74,9 @@ def translate(error: Exception, where: str) -> MynamoError:
         return MissingTable(f"{where}: {text}")
     if code in _UNAVAILABLE:
         return ShardUnavailable(f"{where}: {_UNAVAILABLE[code]} ({text})")
-    if code in _LOST or isinstance(error, (OSError, pymysql.err.InterfaceError)):
+    # The driver's own InternalError, without a code: what came was no answer to what was sent.
+    out_of_step = isinstance(error, pymysql.err.InternalError) and not code
+    if code in _LOST or out_of_step or isinstance(error, (OSError, pymysql.err.InterfaceError)):
         return LostConnection(f"{where} does not answer: {text}")
     if code in _REFUSED:
         return StatementRefused(f"{where} refused a statement: {text} ({code})")

@@ -35,6 +35,12 @@ def test_known_codes(code: int, kind: type[Exception]) -> None:
     assert "shard 1" in str(failure)
 
 
+def test_an_answer_out_of_step_is_a_lost_connection() -> None:
+    """As a server that is stopped may send it: whatever was asked for may have happened."""
+    error = pymysql.err.InternalError("Packet sequence number wrong - got 1 expected 2")
+    assert type(translate(error, "shard 1")) is LostConnection
+
+
 @pytest.mark.parametrize("code", [1203, 1226, 1129, 1041, 1206, 1180, 1030, 1969, 9999])
 def test_what_may_pass_is_never_taken_for_the_datas_fault(code: int) -> None:
     """An indexer puts aside what MySQL refuses: that must not happen to healthy events."""
