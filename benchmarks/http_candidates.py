@@ -96,7 +96,7 @@ def _mynamo(port: int) -> None:
             return Response(503)
 
     config = GatewayConfig(port=port)
-    HttpServer(Application(), listen(config), config.limits, shards=1).run()
+    HttpServer(Application(), listen(config), config.limits).run()
 
 
 def _hypercorn(port: int) -> None:

@@ -21,8 +21,6 @@ from mynamo.shards.passengers import Station
 log = logging.getLogger(__name__)
 
 LARGE_THREADS = 4
-CARRIERS = 8
-"""Threads for the lanes to one shard; more than all of them have under way."""
 PASSENGERS = frozenset(
     f"DynamoDB_20120810.{operation}"
     for operation in ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
@@ -52,13 +50,11 @@ class Answering:
     Args:
         app: what answers.
         limits: how many requests are worked on, and wait for it.
-        shards: how many there are.
     """
 
-    def __init__(self, app: Application, limits: GatewayLimits, shards: int) -> None:
+    def __init__(self, app: Application, limits: GatewayLimits) -> None:
         self._app = app
         self._helpers = limits.threads + limits.queue  # every request may have to wait alone
-        self._carriers = CARRIERS * shards
         self._loop: asyncio.AbstractEventLoop
         self._station: Station
         self._small = _Threads("gateway", limits.threads, limits.queue)
@@ -67,7 +63,7 @@ class Answering:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say where requests come from, and answers go to."""
         self._loop = loop
-        self._station = Station(loop, self._carriers, self._helpers)
+        self._station = Station(loop, self._helpers)
 
     def answer(self, request: Request, done: Done) -> None:
         """Have a request worked on, and `done` called. In the event loop's thread only."""

@@ -34,7 +34,6 @@ class HttpServer:
         app: what answers.
         listener: bound and listening; the server closes it.
         limits: what clients may cost.
-        shards: how many there are.
         tls: for HTTPS.
     """
 
@@ -43,10 +42,9 @@ class HttpServer:
         app: Application,
         listener: socket.socket,
         limits: GatewayLimits,
-        shards: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._answering = Answering(app, limits, shards)
+        self._answering = Answering(app, limits)
         self._listener = listener
         self._server = uvicorn.Server(
             uvicorn.Config(

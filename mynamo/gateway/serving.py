@@ -49,7 +49,7 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
         )
-        yield HttpServer(app, listener, config.limits, len(cluster.shards), tls_context(config))
+        yield HttpServer(app, listener, config.limits, tls_context(config))
     finally:
         health.close()
 

@@ -4,9 +4,8 @@ A round trip costs a process and a server nearly the same for one row as for a h
 does a commit. So while one is on its way, those who come wait together, and the next one takes
 all of them. Who finds the lane free goes at once: nobody waits for company.
 
-The thread that goes first carries the others: there are no threads of the lane's own. Only
-passengers, who have none either (see `mynamo.shards.passengers`), are carried by one of their
-station's.
+Whoever goes first carries the others, be it a thread or a passenger (see
+`mynamo.shards.passengers`): there are no threads of the lane's own.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Generic, TypeVar
 
 from mynamo.shards.passengers import Passenger, current
@@ -102,15 +100,12 @@ class Lane(Generic[Asked, Answer]):
             else:
                 me._turn.acquire()
                 self._waiting.append(me)
-        if me._passenger is not None:
-            if leads:
-                self._lead(me)
+        if not leads:
             self._wait(me)
-        else:
-            if not leads:
-                self._wait(me)
-            if leads or me._leads:
-                self._carry(me)
+        elif me._passenger is not None:
+            me._passenger.station.let_pass(me._passenger)
+        if leads or me._leads:
+            self._carry(me)
         if isinstance(me.answer, Exception):
             raise me.answer
         return me.answer
@@ -122,54 +117,31 @@ class Lane(Generic[Asked, Answer]):
             with self._lock:
                 if me in self._waiting:
                     self._waiting.remove(me)
-                leads = me._leads and me._passenger is None  # passengers are carried
+                leads = me._leads
             if leads:
                 self._pass_on()
             raise
 
     def _carry(self, me: Traveller[Asked, Answer]) -> None:
         """Take those who wait along; then let the next one lead."""
-        leader: Traveller[Asked, Answer] | None = me
-        while leader is not None:
-            leader = self._carry_one(leader)
-
-    def _carry_one(self, me: Traveller[Asked, Answer]) -> Traveller[Asked, Answer] | None:
-        """Returns the next leader, if this thread is a station's and it is a passenger too."""
-        travellers = [me]
-        following = None
+        company: list[Traveller[Asked, Answer]] = []
         try:
-            travellers += self._company(me)
-            self._together(travellers)
-        except Exception as failure:
-            if me._passenger is None:
-                raise
-            me.answer = failure  # the thread is not its own
+            company = self._company(me)
+            self._together([me, *company])
         finally:
-            following = self._pass_on(by_station=me._passenger is not None)
-            for traveller in travellers[me._passenger is None :]:
+            self._pass_on()
+            for traveller in company:
                 traveller._go_on()
-        return following
 
-    def _pass_on(self, *, by_station: bool = False) -> Traveller[Asked, Answer] | None:
+    def _pass_on(self) -> None:
         with self._lock:
             leader = self._waiting.popleft() if self._waiting else None
             if leader is None:
                 self._under_way -= 1
             else:
                 leader._leads = True
-        if leader is None:
-            return None
-        if by_station and leader._passenger is not None:
-            return leader
-        self._lead(leader)
-        return None
-
-    def _lead(self, leader: Traveller[Asked, Answer]) -> None:
-        """Let one go that did not have to wait, or has waited."""
-        if leader._passenger is None:
-            leader._turn.release()
-        else:
-            leader._passenger.station.carry(partial(self._carry, leader))
+        if leader is not None:
+            leader._go_on()
 
     def _company(self, me: Traveller[Asked, Answer]) -> list[Traveller[Asked, Answer]]:
         """Those who wait and fit in, in their order."""

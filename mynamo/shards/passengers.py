@@ -3,8 +3,9 @@
 A server with many clients would need a thread for each request that waits for a database, and
 threads that take turns cost more than the requests themselves. A passenger is code as any other,
 but run in a greenlet: where it has to wait it leaves its thread to the next one, and goes on when
-what it waits for is there. What blocks is done for it by other threads: lanes carry passengers
-(see `mynamo.shards.lanes`), and functions marked with `in_thread` run in one.
+what it waits for is there: the turn in a lane (see `mynamo.shards.lanes`), or what a server
+answers (see `mynamo.shards.wire`). Functions that block in other ways are marked with `in_thread`
+and run in one.
 
 Elsewhere, where there are only threads, none of this has any effect.
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,22 +31,19 @@ class Station:
     """Where the passengers of one event loop wait, and the threads that work for them.
 
     Args:
-        loop: whose thread they share; it runs.
-        carriers: threads for the lanes; as many as all lanes together have under way, so that
-            a shard that does not answer has no thread of another's.
-        helpers: threads for all else that blocks.
+        loop: whose thread they share, which is this one.
+        helpers: threads for what blocks.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, carriers: int, helpers: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, helpers: int) -> None:
         self._loop = loop
-        self._carriers = ThreadPoolExecutor(carriers, "mynamo-carrier")
+        self._thread = threading.get_ident()
         self._helpers = ThreadPoolExecutor(helpers, "mynamo-helper")
         self._awake: deque[Passenger] = deque()
         self._called = False
 
     def close(self) -> None:
-        """Wait for what is under way, and end the threads."""
-        self._carriers.shutdown()
+        """Wait for what helpers do, and end them."""
         self._helpers.shutdown()
 
     def depart(self, work: Callable[[], None]) -> None:
@@ -53,10 +53,6 @@ class Station:
         else:  # whoever ends by letting the next one go must not have it on its stack
             self._loop.call_soon(self.depart, work)
 
-    def carry(self, work: Callable[[], None]) -> None:
-        """Have a lane's thread do some work, which must not raise."""
-        self._carriers.submit(work)
-
     def call(self, me: Passenger, work: Callable[[], Answer]) -> Answer:
         """Let a passenger wait for some work in a thread."""
         done = self._helpers.submit(work)
@@ -64,11 +60,44 @@ class Station:
         me.wait()
         return done.result()
 
+    def watch(self, me: Passenger, file: int, event: int, seconds: float | None) -> bool:
+        """Let a passenger wait for a file, as `select.poll` does.
+
+        Args:
+            event: POLLIN or POLLOUT.
+            seconds: at most; None: for ever.
+
+        Returns:
+            Whether it came.
+        """
+        loop = self._loop
+        add, remove = (
+            (loop.add_reader, loop.remove_reader)
+            if event == select.POLLIN
+            else (loop.add_writer, loop.remove_writer)
+        )
+        late = None if seconds is None else loop.call_later(seconds, me.switch, False)
+        add(file, me.switch, True)
+        try:
+            return me.wait()
+        finally:
+            remove(file)
+            if late is not None:
+                late.cancel()
+
+    def let_pass(self, me: Passenger) -> None:
+        """Let those go first for whom the loop has something already: they may come along."""
+        self.wake(me)
+        me.wait()
+
     def wake(self, passenger: Passenger) -> None:
         """Let a passenger go on, soon; from any thread."""
         self._awake.append(passenger)
         if not self._called:
             self._called = True
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self._resume)
+                return
             try:
                 self._loop.call_soon_threadsafe(self._resume)
             except RuntimeError:  # the loop has ended without waiting for its passengers
@@ -91,9 +120,13 @@ class Passenger(greenlet):
         super().__init__(work)
         self.station = station
 
-    def wait(self) -> None:
-        """Leave the thread, until somebody has `Station.wake` called."""
-        cast(greenlet, self.parent).switch()
+    def wait(self) -> bool:
+        """Leave the thread, until somebody calls `Station.wake`, or `switch` in the loop's thread.
+
+        Returns:
+            What `switch` was called with.
+        """
+        return cast(bool, cast(greenlet, self.parent).switch())
 
 
 def current() -> Passenger | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any, TypeVar
 
 import pymysql
@@ -15,7 +16,8 @@ from pymysql.constants import CLIENT
 from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.failures import LostConnection, translate, unreachable
-from mynamo.shards.passengers import current
+from mynamo.shards.passengers import in_thread
+from mynamo.shards.wire import BUFFER_BYTES, Wire
 
 Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
@@ -158,9 +160,8 @@ class ConnectionPool:
         Raises:
             ShardUnavailable: the server does not answer, or no connection became free.
         """
-        if current() is not None:
-            raise RuntimeError(f"{self.where}: a passenger must not block its thread")
-        if not self._places.acquire(timeout=self._limits.wait_timeout):
+        free = self._places.acquire(blocking=False)
+        if not free and not in_thread(self._places.acquire)(timeout=self._limits.wait_timeout):
             raise ShardUnavailable(
                 f"{self.where}: all {self._limits.size} connections were busy for "
                 f"{self._limits.wait_timeout:g} s; raise the pool's size"
@@ -192,7 +193,7 @@ class ConnectionPool:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return self._open()
+                return in_thread(self._open)()
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
             session.close()
@@ -208,7 +209,7 @@ class ConnectionPool:
         database = self._database
         tls = database.tls
         try:
-            connection: pymysql.Connection[Any] = pymysql.connect(
+            connection: Any = pymysql.connect(
                 host=database.host,
                 port=database.port,
                 user=database.user,
@@ -231,6 +232,9 @@ class ConnectionPool:
             )
         except (pymysql.err.Error, OSError) as error:
             raise unreachable(error, self.where) from None
+        wire = Wire(connection._sock)
+        connection._sock = wire
+        connection._rfile = BufferedReader(wire, BUFFER_BYTES)
         session = Session(connection, self.where)
         try:
             statements = (*_SESSION, _READ_ONLY, _PLACE)

@@ -114,10 +114,9 @@ class DynamoDBShard:
         """
         with self._pool.session() as session:
             if self._cluster_id is not None and not self._verified:
-                self._verify(session, self._cluster_id)
+                in_thread(self._verify)(session, self._cluster_id)
             yield session
 
-    @in_thread
     def run(self, *statements: Statement) -> list[Result]:
         """Run statements that may safely run twice (reads, idempotent changes).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
 
 OUTBOX_KEEPS = 60.0
@@ -16,6 +17,7 @@ _LOOK_BACK = 1_000_000
 """Ids among which it looks for its own; far more than are given in that time."""
 
 
+@in_thread
 def fate_of(
     shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, sent_at: float
 ) -> int | None:

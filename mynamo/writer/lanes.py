@@ -14,6 +14,7 @@ from itertools import islice
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.lanes import Lane, Traveller
+from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard, PerShard
 from mynamo.writer.evaluation import Outcome
 from mynamo.writer.requests import Write
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 MAX_WRITES = 200
 MAX_BYTES = 2 * 1024 * 1024
 """Of items in one transaction of several callers."""
+LARGE = 256 * 1024
+"""Bytes of items that a passenger does not work on in the thread that it shares."""
 AT_ONCE = 1
 """Transactions of one process that are under way: two would be half as large each, and cost both
 sides more than they gain."""
@@ -74,8 +77,11 @@ def _carry(callers: Sequence[_Caller]) -> None:
     cluster, shard = callers[0].asked.cluster, callers[0].asked.shard
     callers = [caller for caller in callers if caller.asked.cluster is cluster]
     writes = [write for caller in callers for write in caller.asked.writes]
+    large = sum(write.size for write in writes) > LARGE
     try:
-        outcomes = commit_together(cluster, shard, writes)
+        outcomes = (in_thread(commit_together) if large else commit_together)(
+            cluster, shard, writes
+        )
     except WriteOutcomeUnknown as failure:  # to try again might do it twice
         for caller in callers:
             caller.answer = WriteOutcomeUnknown(str(failure))

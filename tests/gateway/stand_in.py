@@ -84,7 +84,7 @@ def stand_in(
         {"ListTables", "PutItem"},
     )
     try:
-        with running(HttpServer(app, listen(config), config.limits, shards=1)) as url:
+        with running(HttpServer(app, listen(config), config.limits)) as url:
             yield made, url
     finally:
         made.let_go()

@@ -63,7 +63,7 @@ def asked(answering: Answering, body: bytes) -> asyncio.Future[Response]:
 
 def started(app: Gated, threads: int, queue: int) -> Answering:
     """In the event loop that runs."""
-    answering = Answering(app, GatewayLimits(threads=threads, queue=queue), shards=1)
+    answering = Answering(app, GatewayLimits(threads=threads, queue=queue))
     answering.start(asyncio.get_running_loop())
     return answering
 

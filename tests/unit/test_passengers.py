@@ -12,12 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.lanes import Lane, Traveller
 from mynamo.shards.passengers import Station, current, in_thread
-from mynamo.shards.pool import ConnectionPool
 from tests.waiting import eventually
 
 TIMEOUT = 20.0
@@ -36,7 +33,7 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 @contextmanager
 def station() -> Iterator[Station]:
     """Of the loop that runs."""
-    made = Station(asyncio.get_running_loop(), carriers=4, helpers=4)
+    made = Station(asyncio.get_running_loop(), helpers=4)
     yield made
     made.close()
 
@@ -60,20 +57,17 @@ class Road:
 
     Attributes:
         journeys: what was asked for, by journey.
-        threads: that carried.
     """
 
     def __init__(self) -> None:
         self.journeys: list[list[int]] = []
-        self.threads: set[int] = set()
         self.go = threading.Semaphore(0)
         self.fails = False
         self.lane: Lane[int, int] = Lane(self._together, at_once=1, max_count=9, max_size=99)
 
     def _together(self, travellers: Sequence[Traveller[int, int]]) -> None:
         self.journeys.append([traveller.asked for traveller in travellers])
-        self.threads.add(threading.get_ident())
-        assert self.go.acquire(timeout=TIMEOUT)
+        assert in_thread(self.go.acquire)(timeout=TIMEOUT)
         if self.fails:
             raise ValueError("a mistake")
         for traveller in travellers:
@@ -94,7 +88,6 @@ async def test_passengers_leave_their_thread_to_one_another() -> None:
         assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
     assert [number for journey in road.journeys for number in journey] == [0, 1, 2, 3, 4]
     assert len(road.journeys) <= 2
-    assert threading.get_ident() not in road.threads
 
 
 @in_a_loop
@@ -183,18 +176,13 @@ async def test_what_blocks_is_done_in_a_thread() -> None:
 
 
 @in_a_loop
-async def test_a_passenger_must_not_block_its_thread() -> None:
-    database = DatabaseConfig(
-        host="127.0.0.1", port=1, user="nobody", password=SecretStr("x"), database="none"
-    )
-    pool = ConnectionPool(database, PoolConfig(), "here")
-
-    def work() -> None:
-        with pool.session():
-            pass
-
-    with station() as here, pytest.raises(RuntimeError, match="must not block"):
-        await depart(here, work)
+async def test_who_comes_in_the_same_turn_of_the_loop_comes_along() -> None:
+    road = Road()
+    road.go.release(9)
+    with station() as here:
+        answers = [depart(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+        assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
+    assert road.journeys == [[0, 1, 2, 3, 4]]
 
 
 @in_a_loop
@@ -249,7 +237,7 @@ def test_a_loop_that_ends_first_is_no_failure(caplog: pytest.LogCaptureFixture) 
     made: list[Station] = []
 
     async def leave() -> None:
-        made.append(Station(asyncio.get_running_loop(), carriers=1, helpers=1))
+        made.append(Station(asyncio.get_running_loop(), helpers=1))
         made[0].depart(lambda: assert_open(in_thread(gate.wait)(TIMEOUT)))
 
     asyncio.run(leave())
