@@ -15,6 +15,7 @@ from pymysql.constants import CLIENT
 
 from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.shards.driver import Connection
 from mynamo.shards.failures import LostConnection, translate, unreachable
 from mynamo.shards.passengers import in_thread
 from mynamo.shards.wire import BUFFER_BYTES, Wire
@@ -62,7 +63,7 @@ class Result:
 class Session:
     """One connection while one caller has it."""
 
-    def __init__(self, connection: pymysql.Connection[Any], where: str) -> None:
+    def __init__(self, connection: Connection, where: str) -> None:
         self._connection = connection
         self._where = where
         self.last_used = time.monotonic()
@@ -84,14 +85,9 @@ class Session:
         self, statements: Sequence[Statement], read: Callable[[Any], Answer]
     ) -> list[Answer]:
         try:
-            with self._connection.cursor() as cursor:
-                text = ";".join(
-                    cursor.mogrify(sql, values) if values else sql for sql, values in statements
-                )
-                cursor.execute(text)
-                results = [read(cursor)]
-                while cursor.nextset():
-                    results.append(read(cursor))
+            bind = self._connection.bind
+            text = ";".join([bind(sql, values) for sql, values in statements])
+            results = [read(result) for result in self._connection.ask(text)]
         except (pymysql.err.Error, OSError) as error:
             failure = translate(error, self._where)
             self.broken = self.broken or isinstance(failure, LostConnection)
@@ -132,13 +128,13 @@ class Session:
         return True
 
 
-def _result(cursor: Any) -> Result:
-    return Result(tuple(cursor.fetchall()), cursor.rowcount, cursor.lastrowid or 0)
+def _result(result: Any) -> Result:
+    return Result(result.rows or (), result.affected_rows, result.insert_id or 0)
 
 
-def _named(cursor: Any) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+def _named(result: Any) -> list[dict[str, Any]]:
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.rows or ()]
 
 
 class ConnectionPool:
@@ -209,7 +205,7 @@ class ConnectionPool:
         database = self._database
         tls = database.tls
         try:
-            connection: Any = pymysql.connect(
+            connection: Any = Connection(
                 host=database.host,
                 port=database.port,
                 user=database.user,
@@ -232,7 +228,7 @@ class ConnectionPool:
             )
         except (pymysql.err.Error, OSError) as error:
             raise unreachable(error, self.where) from None
-        wire = Wire(connection._sock)
+        wire = Wire(connection._sock, self._limits.read_timeout)
         connection._sock = wire
         connection._rfile = BufferedReader(wire, BUFFER_BYTES)
         session = Session(connection, self.where)

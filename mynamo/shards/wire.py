@@ -25,12 +25,16 @@ class Wire(io.RawIOBase):
 
     Used by one caller at a time, in whatever thread. It has what PyMySQL uses of a socket, and
     is what it reads from.
+
+    Args:
+        connected: the socket.
+        seconds: until something must come or go, unless `settimeout` says otherwise.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, seconds: float) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._timeout: float | None = None
+        self._timeout: float | None = seconds
         self._asked = False  # what was sent will be answered, but hardly at once
 
     def settimeout(self, seconds: float | None) -> None:

@@ -28,8 +28,7 @@ LARGE = bytes(range(256)) * 20_000  # more than the buffers of a connection hold
 def pair() -> Iterator[tuple[Wire, socket.socket]]:
     """A wire, and the other side of it."""
     here, there = socket.socketpair()
-    wire = Wire(here)
-    wire.settimeout(TIMEOUT)
+    wire = Wire(here, TIMEOUT)
     yield wire, there
     wire.close()
     there.close()
