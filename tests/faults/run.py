@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
@@ -267,12 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(line: str) -> None:
         sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {line}\n")
 
-    outcome = run(
-        Settings(
-            given.seed, given.minutes * 60, given.engine, given.brokers, given.without,
-            tuple(given.only), given.folder, say,
-        )
+    settings = Settings(
+        given.seed, given.minutes * 60, given.engine, given.brokers, given.without,
+        tuple(given.only), given.folder, say,
     )  # fmt: skip
+    try:
+        outcome = run(settings)
+    except LocalServerError as failure:
+        say(f"the run could not begin: {failure}")
+        return 2
     sys.stdout.write(outcome.text())
     return int(bool(outcome.violations) != bool(given.without))
 
