@@ -48,7 +48,7 @@ _REFUSED: dict[type, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyCondition:
     """What one key attribute must be.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mynamo.errors import InvalidExpression
@@ -11,7 +12,7 @@ from mynamo.errors import InvalidExpression
 __all__ = ["check_not_mixed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Parameters:
     """The parameters of one operation, in the order in which DynamoDB's messages list them.
 
@@ -19,11 +20,26 @@ class _Parameters:
         expressions: the new ones.
         legacy: those that they replaced.
         with_values: the expressions that may have value placeholders.
+        legacy_names: of those that they replaced.
+        names: of all of them, and of the placeholders.
     """
 
     expressions: tuple[str, ...]
     legacy: tuple[str, ...]
     with_values: tuple[str, ...] = ()
+
+    @cached_property
+    def legacy_names(self) -> frozenset[str]:
+        """See the class."""
+        return frozenset(self.legacy)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """See the class."""
+        return frozenset({
+            *self.expressions, *self.legacy, "ExpressionAttributeNames",
+            "ExpressionAttributeValues",
+        })  # fmt: skip
 
 
 _CONDITIONAL_WRITE = _Parameters(
@@ -74,6 +90,8 @@ def check_not_mixed(operation: str, request: Mapping[str, Any]) -> None:
 
 
 def _check(parameters: _Parameters, request: Mapping[str, Any]) -> None:
+    if parameters.names.isdisjoint(request) or _is_new(parameters, request):
+        return
     expressions = _given(request, parameters.expressions)
     legacy = _given(request, parameters.legacy)
     if "KeyConditionExpression" not in expressions and "KeyConditions" in legacy:
@@ -96,6 +114,13 @@ def _check(parameters: _Parameters, request: Mapping[str, Any]) -> None:
             "ExpressionAttributeValues can only be specified when using expressions: "
             f"{missing} {'is' if len(parameters.with_values) == 1 else 'are'} null"
         )
+
+
+def _is_new(parameters: _Parameters, request: Mapping[str, Any]) -> bool:
+    """Whether it has no parameter of the old kind, and an expression that takes placeholders."""
+    return parameters.legacy_names.isdisjoint(request) and any(
+        request.get(name) is not None for name in parameters.with_values
+    )
 
 
 def _given(request: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -50,6 +50,9 @@ class Placeholders:
             InvalidExpression: DynamoDB's message, and in its order.
         """
         _check_keys(names, values)
+        self._take(names, values)
+
+    def _take(self, names: Mapping[str, str] | None, values: Mapping[str, Value] | None) -> None:
         for key, name in (names or {}).items():
             _check_name(key, name)
         self.names = names or {}
@@ -68,7 +71,9 @@ class Placeholders:
         """
         _check_keys(names, values)
         stored = {key: _stored(key, value) for key, value in (values or {}).items()}
-        return cls(names, stored or None)
+        placeholders = cls.__new__(cls)
+        placeholders._take(names, stored)
+        return placeholders
 
     def name(self, placeholder: str) -> str:
         """What a `#name` stands for. Raises InvalidExpression if it is not defined."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import orjson
@@ -92,13 +92,13 @@ class App:
         health: HealthCheck,
         cors: Cors,
         config: GatewayConfig,
-        operations: Container[str],
+        operations: Iterable[str],
     ) -> None:
         self._caller = caller
         self._authenticator = authenticator
         self._health = health
         self._cors = cors
-        self._operations = operations
+        self._operations = {TARGET_PREFIX + operation: operation for operation in operations}
         self._body_limit = config.limits.body_bytes
         self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
 
@@ -124,6 +124,8 @@ class App:
         return self._finished(request, _refusal(error), new_request_id())
 
     def _route(self, request: Request) -> Response:
+        if request.method == "POST" and request.headers.get("content-type") in CONTENT_TYPES:
+            return self._operation(request)  # as nearly all
         if request.method == "OPTIONS":
             return Response(200)
         if request.method in ("GET", "HEAD"):
@@ -137,17 +139,14 @@ class App:
 
     def _operation(self, request: Request) -> Response:
         self._cors.check(request)
-        target = request.headers.get("x-amz-target", "")
-        known = target.startswith(TARGET_PREFIX)
-        operation = target.removeprefix(TARGET_PREFIX)
-        known = known and operation in self._operations
+        operation = self._operations.get(request.headers.get("x-amz-target", ""))
         try:
             self._authenticator.check(request)
         except ServiceError:
-            _raise_what_comes_first(known, request)
+            _raise_what_comes_first(operation is not None, request)
             raise
         body = decompressed(request, self._body_limit)
-        if not known:
+        if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
         answer = self._caller.call(operation, body, request.headers)
@@ -164,7 +163,8 @@ class App:
             compress(request, response)
         response.headers["x-amzn-requestid"] = request_id
         response.headers["x-amz-crc32"] = checksum(response.body)
-        response.headers.update(self._cors.headers(request))
+        if "origin" in request.headers:
+            response.headers.update(self._cors.headers(request))
         return response
 
 

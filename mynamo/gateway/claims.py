@@ -5,8 +5,7 @@ It may say so in the Authorization header or, presigned, in its query.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from mynamo.gateway.errors import ServiceError
@@ -20,8 +19,7 @@ _QUERY_PARTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """The parts of a signature, as text, none of them missing.
 
     Attributes:
@@ -48,7 +46,7 @@ def claims_of(request: Request) -> Claims:
         ServiceError: it says nothing, or leaves a part out.
     """
     header = request.headers.get("authorization")
-    query = _pairs(target_of(request)[1])
+    query = {} if request.target == "/" else _pairs(target_of(request)[1])
     if header is not None and "X-Amz-Algorithm" in query:
         raise ServiceError(
             "InvalidSignatureException",
@@ -85,15 +83,23 @@ def _in_header(header: str, request: Request) -> Claims:
     if algorithm != ALGORITHM:
         raise incomplete(f"Unsupported AWS 'algorithm': '{algorithm}'.")
     parts: dict[str, str] = {}
-    for part in re.split(r"[,\s]+", rest.strip()):
+    for part in rest.replace(",", " ").split():
         name, equals, value = part.partition("=")
-        if part and not equals:
+        if not equals:
             raise incomplete(
                 f"'{part}' not a valid key=value pair (missing equal-sign) in Authorization "
                 f"header: '{header}'."
             )
         parts[name] = value
     time = request.headers.get("x-amz-date") or request.headers.get("date")
+    credential, signature, signed_headers = map(parts.get, _HEADER_PARTS)
+    if not (credential and signature and signed_headers and time):
+        raise _lacking(parts, time, header)
+    token = request.headers.get("x-amz-security-token")
+    return Claims(credential, signature, signed_headers, time, token)
+
+
+def _lacking(parts: dict[str, str], time: str | None, header: str) -> ServiceError:
     faults = [
         f"Authorization header requires '{name}' parameter. "
         for name in _HEADER_PARTS
@@ -103,15 +109,7 @@ def _in_header(header: str, request: Request) -> Claims:
         faults.append(
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. "
         )
-    if faults or not time:
-        raise incomplete("".join(faults) + f"Authorization={header}")
-    return Claims(
-        parts["Credential"],
-        parts["Signature"],
-        parts["SignedHeaders"],
-        time,
-        request.headers.get("x-amz-security-token"),
-    )
+    return incomplete("".join(faults) + f"Authorization={header}")
 
 
 def _in_query(query: dict[str, str]) -> Claims:

@@ -38,5 +38,7 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
 
 def asked_tokens(call: Call) -> tuple[str, ...]:
     """The tokens that came along with a request."""
-    parts = (part.strip() for part in (call.token or "").split(_SEPARATOR))
+    if call.token is None:
+        return ()
+    parts = (part.strip() for part in call.token.split(_SEPARATOR))
     return tuple(part for part in parts if part)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from mynamo.gateway.shapes import ListOf, MapOf, Text, Whole
 
 NOT_NULL = "Member must not be null"
+MOST_NAMES = 1024
+"""Names that are known to be good, which saves looking at them again."""
 
 
 class Constraint(NamedTuple):

@@ -22,7 +22,9 @@ def decompressed(request: Request, limit: int) -> bytes:
     Raises:
         ServiceError: it is damaged, becomes too large, or is coded in some other way.
     """
-    coding = request.headers.get("content-encoding", "identity").lower()
+    if "content-encoding" not in request.headers:
+        return request.body
+    coding = request.headers["content-encoding"].lower()
     if coding in ("identity", ""):
         return request.body
     if coding != "gzip":

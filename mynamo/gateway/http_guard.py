@@ -17,19 +17,11 @@ from uvicorn.server import ServerState
 
 from mynamo.gateway.http_budget import BodyBudget
 from mynamo.gateway.http_messages import head, refusal
-from mynamo.gateway.http_protocol import Answer, HttpProtocol
+from mynamo.gateway.http_protocol import Answer, HttpProtocol, Refused
 from mynamo.schemas.gateway import GatewayLimits
 
 LINGER_SECONDS = 2.0
 PIPELINED = 128
-
-
-class _Refused(Exception):  # noqa: N818
-    """A request that HTTP alone says no to; the connection ends with the answer."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def guarded(limits: GatewayLimits, answer: Answer) -> type[asyncio.Protocol]:
@@ -54,12 +46,11 @@ class GuardedProtocol(HttpProtocol):
     def __init__(
         self, limits: GatewayLimits, budget: BodyBudget, answer: Answer, server_state: ServerState
     ) -> None:
-        super().__init__(answer, limits.idle_seconds, server_state)
+        super().__init__(answer, limits.idle_seconds, limits.header_bytes, server_state)
         self._limits = limits
         self._budget = budget
         self._part: Literal["head", "body"] | None = None  # of a request, that has begun to come
         self._since = 0.0
-        self._head_size = 0
         self._body_size = 0
         self._framing = 0  # bytes that were received and are no body's
         self._deaf = False  # what comes in has no meaning any more
@@ -100,18 +91,18 @@ class GuardedProtocol(HttpProtocol):
         """Take the next bytes; at most some 256 KB at a time."""
         if self._deaf:
             return  # what the client was sending when it was refused
-        self.rouse()
+        self._resting_since = None
         self._framing += len(data)
         try:
             self._feed(data)
             if self._part and self._framing > self._limits.header_bytes + self._body_size:
                 # What the parser keeps of a header that does not end, or of chunks' framing.
-                raise _Refused(431 if self._part == "head" else 400)
-        except _Refused as refused:
+                raise Refused(431 if self._part == "head" else 400)
+        except Refused as refused:
             self.refuse(refused.status)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self.refuse(cause.status if isinstance(cause, _Refused) else 400)
+            self.refuse(cause.status if isinstance(cause, Refused) else 400)
         self.go_on()
         if self._part and not self._late:  # most requests come whole and need no timer
             self._set_deadline()
@@ -140,28 +131,17 @@ class GuardedProtocol(HttpProtocol):
         """A request's first byte."""
         super().on_message_begin()
         self._since = time.monotonic()
-        self._head_size = self._body_size = self._framing = 0
+        self._body_size = self._framing = 0
         self._enter("head")
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the first line's path and query."""
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or after a chunked body a trailer, which means nothing here."""
-        self._count_head(len(name) + len(value))
-        if self._part == "head":
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """What is to come is known."""
         if self.parser.should_upgrade():
             return  # it comes again without the offer, see `_feed`
         if int(self.headers.get("content-length", 0)) > self._limits.body_bytes:
-            raise _Refused(413)
+            raise Refused(413)
         if len(self.pipeline) >= PIPELINED:
-            raise _Refused(429)
+            raise Refused(429)
         super().on_headers_complete()
         self._enter("body")
 
@@ -170,9 +150,9 @@ class GuardedProtocol(HttpProtocol):
         self._framing -= len(body)
         self._body_size += len(body)
         if self._body_size > self._limits.body_bytes:
-            raise _Refused(413)
+            raise Refused(413)
         if not self._budget.hold(self, self._body_size):
-            raise _Refused(503)
+            raise Refused(503)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -230,7 +210,7 @@ class GuardedProtocol(HttpProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 method = self.parser.get_method()
                 if method == b"CONNECT":
-                    raise _Refused(400) from None
+                    raise Refused(400) from None
                 kept = [
                     (name.encode("latin-1"), value.encode("latin-1"))
                     for name, value in self.headers.items()
@@ -263,8 +243,3 @@ class GuardedProtocol(HttpProtocol):
     def _earlier_answer_is_due(self) -> bool:
         """Whether a request before the one that is coming in is not answered."""
         return bool(self.pipeline) if self._part == "body" else self._answer_is_due()
-
-    def _count_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self._limits.header_bytes:
-            raise _Refused(431)

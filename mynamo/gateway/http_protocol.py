@@ -24,6 +24,14 @@ Answer = Callable[[Request, Callable[[Response], None]], None]
 """Takes a request, and what takes its answer, later and in the same thread."""
 
 
+class Refused(Exception):  # noqa: N818
+    """A request that HTTP alone says no to; the connection ends with the answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 @dataclass(slots=True)
 class Exchange:
     """A request and its answer.
@@ -67,9 +75,13 @@ class HttpProtocol(asyncio.Protocol):
         latest: the exchange whose request came last, or is coming.
         current: the one whose answer is next.
         pipeline: those whose turn comes later.
+        headers: of the request that is coming; after its head those of its trailer, which mean
+            nothing here.
     """
 
-    def __init__(self, answer: Answer, idle_seconds: float, server_state: ServerState) -> None:
+    def __init__(
+        self, answer: Answer, idle_seconds: float, header_bytes: int, server_state: ServerState
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -82,10 +94,14 @@ class HttpProtocol(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self._answer = answer
         self._idle_seconds = idle_seconds
-        self._idle: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None  # one for many rests: timers cost
+        self._resting_since: float | None = None
+        self._header_bytes = header_bytes
+        self._header_room = 0  # what the request's head may still have of them
         self._reading = True
         self._held: Response | None = None  # until the client takes what was written before
         self._writing = True
+        self._dated: tuple[list[tuple[bytes, bytes]] | None, bytes] = (None, b"")
 
     # What asyncio calls.
 
@@ -101,7 +117,8 @@ class HttpProtocol(asyncio.Protocol):
         self.pipeline.clear()
         if self.current:
             self.current.drop()
-        self.rouse()
+        if self._idle is not None:
+            self._idle.cancel()
         del self.parser  # which refers to this
 
     def pause_writing(self) -> None:
@@ -121,13 +138,20 @@ class HttpProtocol(asyncio.Protocol):
         """A request's first byte."""
         self.url = b""
         self.headers = {}
+        self._header_room = self._header_bytes
 
     def on_url(self, url: bytes) -> None:
         """A part of the first line's path and query."""
+        self._header_room -= len(url)
+        if self._header_room < 0:
+            raise Refused(431)
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header, or one of a trailer."""
+        self._header_room -= len(name) + len(value)
+        if self._header_room < 0:
+            raise Refused(431)
         known = _header_name(name)
         text = value.decode("latin-1").strip(" \t")
         headers = self.headers
@@ -135,14 +159,15 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """What is to come is known."""
-        parser = self.parser
+        parser, headers = self.parser, self.headers
         self.latest = exchange = Exchange(
             parser.get_method().decode("ascii"),
             "/" if self.url == b"/" else _target(self.url),
-            self.headers,
-            keep_alive=parser.should_keep_alive() and parser.get_http_version() != "1.0",
-            invite=self.headers.get("expect", "").lower() == "100-continue",
+            headers,
+            parser.should_keep_alive() and parser.get_http_version() != "1.0",
+            "expect" in headers and headers["expect"].lower() == "100-continue",
         )
+        self.headers = {}
         if self.current is None:
             self.current = exchange
         else:
@@ -202,15 +227,21 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self._rest()
 
-    def rouse(self) -> None:
-        """Something came: the connection does not rest."""
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-
     def _rest(self) -> None:
-        self.rouse()
-        self._idle = self.loop.call_later(self._idle_seconds, self.shutdown)
+        self._resting_since = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self._idle_seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        """End the connection, unless something came since the timer was set."""
+        self._idle = None
+        if self._resting_since is None:
+            return
+        left = self._resting_since + self._idle_seconds - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._end_rest)
+        else:
+            self.shutdown()
 
     def _pause_reading(self) -> None:
         if self._reading:
@@ -228,14 +259,17 @@ class HttpProtocol(asyncio.Protocol):
 
     def _write(self, exchange: Exchange, response: Response) -> None:
         last = response.last or not exchange.keep_alive
+        headers = response.headers
+        headers["content-length"] = str(len(response.body))
+        if last:
+            headers["connection"] = "close"
         # Values are ours, or a client's that the parser let pass: without control characters.
-        lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
-        lines.append(f"content-length: {len(response.body)}\r\n")
-        lines.append("connection: close\r\n\r\n" if last else "\r\n")
-        first = STATUS_LINES[response.status]
-        for header in self.server_state.default_headers:  # the date
-            first += b"%s: %s\r\n" % header
-        answer = first + "".join(lines).encode("latin-1", "replace")
+        lines = "\r\n".join(map(": ".join, headers.items()))
+        answer = b"%s%s%s\r\n\r\n" % (
+            STATUS_LINES[response.status],
+            self._default_headers(),
+            lines.encode("latin-1", "replace"),
+        )
         body = b"" if exchange.method == "HEAD" else response.body
         if len(body) < COPIED_BYTES:
             self.transport.write(answer + body)
@@ -246,6 +280,13 @@ class HttpProtocol(asyncio.Protocol):
         if last:
             self.transport.close()
         self.on_response_complete()
+
+    def _default_headers(self) -> bytes:
+        """Those of every answer: the date. uvicorn makes a new list of them every second."""
+        headers = self.server_state.default_headers
+        if headers is not self._dated[0]:
+            self._dated = headers, b"".join(b"%s: %s\r\n" % header for header in headers)
+        return self._dated[1]
 
 
 @lru_cache(maxsize=256)  # clients have few

@@ -169,7 +169,7 @@ def _reading(
         "start": start,
         "consistent": bool(request.get("ConsistentRead")),
         "raw": not asks_for_capacity(request),
-        "after": asked_tokens(call),
+        "after": asked_tokens(call) or None,
         "timeout": TOKEN_TIMEOUT,
     }
 
@@ -177,7 +177,7 @@ def _reading(
 def _answer(request: Mapping[str, Any], index: Index | None, page: StoredPage) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if request.get("Select") != "COUNT":
-        answer["Items"] = page.items or [Fragment(data) for data in page.raw]
+        answer["Items"] = page.items or Fragment(b"[%s]" % b",".join(page.raw))
     answer |= {"Count": page.count, "ScannedCount": page.scanned_count}
     if page.last_key is not None:
         answer["LastEvaluatedKey"] = page.last_key

@@ -97,10 +97,11 @@ class Expressions:
 
 
 def _parsed(request: Request, placeholders: Placeholders) -> Expressions:
-    update, condition, filter_, projection, keys = (
-        request.get(f"{kind}Expression")
-        for kind in ("Update", "Condition", "Filter", "Projection", "KeyCondition")
-    )
+    update = request.get("UpdateExpression")
+    condition = request.get("ConditionExpression")
+    filter_ = request.get("FilterExpression")
+    projection = request.get("ProjectionExpression")
+    keys = request.get("KeyConditionExpression")
     parsed = Expressions()
     if update is not None:
         parsed.update = parse_update(update, placeholders)

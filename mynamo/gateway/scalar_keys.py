@@ -19,12 +19,12 @@ def check_scalar_keys(table: Table, *expressions: Expression | None) -> None:
     Raises:
         ServiceError: there is one.
     """
-    if not any(expressions):
+    parts = [set() if each is None else set(_divided(each)) for each in expressions]
+    if not any(parts):
         return
     keys = {"Key": table.key_names}
     keys |= {"IndexKey": tuple(name for index in table.indexes for name in index.key_names)}
-    for expression in expressions:
-        divided = set() if expression is None else set(_divided(expression))
+    for divided in parts:
         for kind, names in keys.items():
             for name in names:
                 if name in divided:

@@ -55,12 +55,14 @@ class Call:
         operation: DynamoDB's name, such as "PutItem".
         token: the consistency token that came along, or None.
         host: by which the client found this server, with the port.
+        size: of its JSON, in bytes.
         answer_headers: for the operation to fill.
     """
 
     operation: str
     token: str | None = None
     host: str = "localhost"
+    size: int = 0
     answer_headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,7 +89,8 @@ class Service:
             body: JSON, as it came (after decompression).
             headers: of the request; names in lower case.
         """
-        call = Call(operation, headers.get(TOKEN_HEADER), headers.get("host", "localhost"))
+        host = headers.get("host", "localhost")
+        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body))
         try:
             return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers)
         except ServiceError as failure:

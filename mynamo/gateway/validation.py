@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mynamo.gateway.constraints import (
+    MOST_NAMES,
     NOT_NULL,
     Constraint,
     constraints_of,
@@ -101,7 +102,23 @@ def _own(shape: Shape, constraints: list[Constraint]) -> Finder | None:
             if not constraint.holds(value):
                 errors.append(_failed(value, shape, path, constraint.text))
 
-    return find
+    is_name = isinstance(shape, Text) and shape.pattern is not None
+    return _remembering(find) if is_name else find
+
+
+def _remembering(find: Finder) -> Finder:
+    """For names, of which there are few: what was good once is good."""
+    good: set[str] = set()
+
+    def find_in_new(value: Any, path: str, errors: list[str]) -> None:
+        if value in good:
+            return
+        before = len(errors)
+        find(value, path, errors)
+        if len(errors) == before and len(good) < MOST_NAMES:
+            good.add(value)
+
+    return find_in_new
 
 
 def _in_structure(shape: Structure, joint: str) -> Finder | None:
@@ -112,8 +129,20 @@ def _in_structure(shape: Structure, joint: str) -> Finder | None:
             members.append((name, joint + name[0].lower() + name[1:], member, required, finder))
     if not members:
         return None
+    finders = {name: finder for name, _, _, _, finder in members if finder is not None}
+
+    def is_good(value: dict[str, Any]) -> bool:
+        errors: list[str] = []
+        for name, given in value.items():
+            if given is None:
+                return False
+            if name in finders:
+                finders[name](given, "", errors)
+        return not errors and shape.required <= value.keys()
 
     def find(value: Any, path: str, errors: list[str]) -> None:
+        if is_good(value):  # which costs less than to look for all members in their order
+            return
         for name, step, member, required, finder in members:
             given = value.get(name)
             if given is None:

@@ -38,12 +38,16 @@ def map_of_values(value: Any) -> Any:
     """An item or a part of one, likewise."""
     if type(value) is not dict:
         raise not_a_map(value, _VALUES_JAVA)
-    for name, each in value.items():
-        if each is None:
-            value[name] = {}
-        else:
-            _check_value(each, 0)
+    _check_values(value, 0)
     return value
+
+
+def _check_values(values: dict[str, Any], level: int) -> None:
+    for name, each in values.items():
+        if each is None:
+            values[name] = {}
+        elif type(each) is not dict or len(each) != 1 or type(each.get("S")) is not str:
+            _check_value(each, level)
 
 
 def _check_value(value: Any, level: int) -> None:
@@ -88,11 +92,7 @@ def _check_list(body: Any, level: int) -> None:
 def _check_map(body: Any, level: int) -> None:
     if type(body) is not dict:
         raise not_a_map(body, _VALUES_JAVA)
-    for name, each in body.items():
-        if each is None:
-            body[name] = {}
-        else:
-            _check_value(each, level)
+    _check_values(body, level)
 
 
 def _check_set(member: Callable[[Any, int], Any], null: str) -> Callable[[Any, int], None]:

@@ -28,7 +28,7 @@ Condition = tuple[str, list[bytes]]
 """SQL, and the values it binds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Access:
     """One way to read a table's items in order.
 

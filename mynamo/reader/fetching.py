@@ -28,7 +28,7 @@ LARGE = 64 * 1024
 """Bytes of items that a passenger does not look at in the thread that it shares."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretch:
     """A range of rows on one shard.
 
@@ -81,17 +81,29 @@ class Fetched:
         raw: bool,
         limit: int | None,
     ) -> None:
-        """Add rows; `more` if they do not all fit in."""
+        """Add rows; `more` if they do not all fit in.
+
+        Args:
+            raw: as they are. Then their bytes do not fill the page.
+            others: see `fetch`.
+        """
+        if raw:
+            fitting = rows if limit is None else rows[: limit - self.count]
+            self._take_raw(fitting)
+            self.more = len(fitting) < len(rows)
+            return
         for *key, data in rows:
             if self.count == limit or self.weight >= PAGE_BYTES:
                 self.more = True  # of which this row is the proof
                 return
-            if raw:
-                self.raw.append(spliced(data))
-                self.weight += len(data)
-            else:
-                self._add(data, part, whole)
+            self._add(data, part, whole)
             self.last = tuple(key)
+
+    def _take_raw(self, rows: Rows) -> None:
+        self.raw += [spliced(row[-1]) for row in rows]
+        self.weight += sum([len(row[-1]) for row in rows])
+        if rows:
+            self.last = rows[-1][:-1]
 
     def parse(self, part: Callable[[StoredItem], StoredItem]) -> None:
         """Turn raw items into parsed ones."""
@@ -148,7 +160,7 @@ def fetch(
             rows = _chunk_rows(most, page)
             statement = select(access, stretch.bounds, reached, descending, rows)
             found = _rows(stretch.shard, access, statement, rows)
-            size = sum(len(row[-1]) for row in found)
+            size = sum([len(row[-1]) for row in found])
             if raw and page.weight + size >= PAGE_BYTES:
                 raw = False
                 page.parse(part)

@@ -40,7 +40,7 @@ _HOLDS = {
 _INVALID = "One or more parameter values were invalid: "
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyRange:
     """Rows of one hash.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from mynamo.errors import TableNotFound
@@ -12,7 +12,9 @@ from mynamo.shards.failures import MissingTable
 Answer = TypeVar("Answer")
 
 
-def by_newest_catalog(cluster: Cluster, tables: str, read: Callable[[], Answer]) -> Answer:
+def by_newest_catalog(
+    cluster: Cluster, tables: Iterable[str], read: Callable[[], Answer]
+) -> Answer:
     """Read; once more, by the catalog as it is now, if a table is not where it was.
 
     Args:
@@ -28,6 +30,7 @@ def by_newest_catalog(cluster: Cluster, tables: str, read: Callable[[], Answer])
     try:
         return read()
     except MissingTable:
+        names = ", ".join(dict.fromkeys(tables))
         raise TableNotFound(
-            f"table {tables}, or its index, is being dropped at this moment"
+            f"table {names}, or its index, is being dropped at this moment"
         ) from None

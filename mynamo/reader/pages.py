@@ -33,7 +33,7 @@ class Plan:
         return f"{what} on {shards} {where}: {self.summary}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredPage:
     """A page of items in stored form.
 

@@ -14,7 +14,7 @@ from mynamo.schemas.values import StoredItem
 Select = Literal["ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "SPECIFIC_ATTRIBUTES", "COUNT"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadRequest:
     """What queries and scans have in common.
 
@@ -49,7 +49,7 @@ class ReadRequest:
     timeout: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Query(ReadRequest):
     """The items of one hash key, in the order of the sort key.
 
@@ -62,7 +62,7 @@ class Query(ReadRequest):
     descending: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Scan(ReadRequest):
     """All items of a table or an index, or one segment of them.
 
@@ -75,7 +75,7 @@ class Scan(ReadRequest):
     total_segments: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Get:
     """One item, by its key.
 

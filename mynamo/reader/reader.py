@@ -148,7 +148,7 @@ class Reader:
         )  # fmt: skip
         return by_newest_catalog(
             self._cluster,
-            table,
+            [table],
             lambda: _page(*reading.read_by_token(self._cluster, ask(), page_token)),
         )
 
@@ -197,7 +197,7 @@ class Reader:
         )  # fmt: skip
         return by_newest_catalog(
             self._cluster,
-            table,
+            [table],
             lambda: _page(*reading.read_by_token(self._cluster, scan, page_token)),
         )
 
@@ -229,7 +229,7 @@ class Reader:
         """
         ask = self._asking(table, hash_value, limit=limit, **options)
         return by_newest_catalog(
-            self._cluster, table, lambda: reading.explain(self._cluster, ask(), page_token)
+            self._cluster, [table], lambda: reading.explain(self._cluster, ask(), page_token)
         )
 
     def _asking(

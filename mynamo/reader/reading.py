@@ -123,7 +123,7 @@ def _fetch(
         part=view.part,
         whole=view.fetches,
         raw=request.raw and view.is_plain,
-        descending=resolved.reading.order is Order.DESCENDING,
+        descending=resolved.order is Order.DESCENDING,
         limit=request.limit,
         look_ahead=look_ahead,
     )

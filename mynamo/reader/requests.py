@@ -18,13 +18,14 @@ from mynamo.shards.keys import Comparison, segment_range, slot_range
 from mynamo.shards.tables import Index, Table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Resolved:
     """A query or scan that knows where its rows are.
 
     Attributes:
         stretches: what to read, in order.
-        reading: what its page tokens belong to.
+        order: in which order.
+        conditions: what tells its page tokens from those of other readings, see `reading`.
         within: of a query, its key conditions.
         segment: of a scan, which one of how many; None: of all.
         kind, summary: for its plan.
@@ -32,11 +33,23 @@ class Resolved:
 
     access: Access
     stretches: tuple[Stretch, ...]
-    reading: Reading
+    order: Order
+    conditions: tuple[object, ...]
     kind: PlanKind
     summary: str
     within: KeyRange | None = None
     segment: tuple[int, int] | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What its page tokens belong to."""
+        index = self.access.index
+        return Reading(
+            self.access.table.id,
+            index.id if index else 0,
+            self.order,
+            fingerprint(*self.conditions),
+        )
 
     def plan(self, shards: Sequence[int]) -> Plan:
         """How it was, or would be, answered."""
@@ -45,7 +58,7 @@ class Resolved:
 
     def behind(self, position: Position | None) -> tuple[Stretch, ...]:
         """The stretches that are not read yet, when `position` is the last row read."""
-        if position is None or self.reading.order is not Order.SCAN:
+        if position is None or self.order is not Order.SCAN:
             return self.stretches
         return tuple(s for s in self.stretches if not _ends_before(s, position[0]))
 
@@ -92,6 +105,9 @@ def _not_ready(cluster: Cluster, table: Table, index: Index) -> IndexNotReady:
     )
 
 
+_KINDS: dict[str, PlanKind] = {"LSI": "local index", "GSI": "global index"}
+
+
 def resolve_query(
     cluster: Cluster,
     table: Table,
@@ -109,7 +125,6 @@ def resolve_query(
     hash_column, sort_column = access.columns[:2]
     bounds: list[tuple[str, Comparison]] = [(hash_column, ("=", within.hash16))]
     bounds += [(sort_column, comparison) for comparison in within.comparisons]
-    kinds: dict[str, PlanKind] = {"LSI": "local index", "GSI": "global index"}
     columns = ", ".join(
         _bare(column) for column in access.columns[: 2 if within.comparisons else 1]
     )
@@ -117,13 +132,9 @@ def resolve_query(
     return Resolved(
         access=access,
         stretches=(Stretch(cluster.shard_of(within.hash16), tuple(bounds)),),
-        reading=Reading(
-            table.id,
-            index.id if index else 0,
-            Order.DESCENDING if descending else Order.ASCENDING,
-            fingerprint(cluster.fingerprint, within.hash16, within.comparisons),
-        ),
-        kind=kinds[index.kind] if index else "primary key",
+        order=Order.DESCENDING if descending else Order.ASCENDING,
+        conditions=(cluster.fingerprint, within.hash16, within.comparisons),
+        kind=_KINDS[index.kind] if index else "primary key",
         summary=f"range of ({columns}){joined}",
         within=within,
     )
@@ -163,12 +174,8 @@ def resolve_scan(
     return Resolved(
         access=access,
         stretches=tuple(stretches),
-        reading=Reading(
-            table.id,
-            index.id if index else 0,
-            Order.SCAN,
-            fingerprint(cluster.fingerprint, segment or 0, total_segments or 1),
-        ),
+        order=Order.SCAN,
+        conditions=(cluster.fingerprint, segment or 0, total_segments or 1),
         kind="scan",
         summary=f"all of {source} by {_bare(column)}{part}",
         segment=None if segment is None or total_segments is None else (segment, total_segments),

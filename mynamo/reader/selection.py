@@ -13,7 +13,7 @@ from mynamo.shards.tables import Index, Table
 _INVALID = "One or more parameter values were invalid: "
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """What a reading shows.
 

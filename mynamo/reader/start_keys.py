@@ -52,7 +52,7 @@ def is_last(resolved: Resolved, position: Position) -> bool:
         return False
     if resolved.access.table.sort_key is None:
         return True
-    return resolved.within.ends_at(position[1], resolved.reading.order is Order.DESCENDING)
+    return resolved.within.ends_at(position[1], resolved.order is Order.DESCENDING)
 
 
 def _check_within(resolved: Resolved, position: Position) -> None:

@@ -58,7 +58,7 @@ class StoredReader:
         Raises:
             See `get`.
         """
-        tables = ", ".join(dict.fromkeys(get.table for get in gets))
+        tables = [get.table for get in gets]
         return by_newest_catalog(self._cluster, tables, lambda: get_each(self._cluster, gets))
 
     def query(self, query: Query) -> StoredPage:
@@ -72,7 +72,7 @@ class StoredReader:
             ShardUnavailable: the shard does not answer.
         """
         return by_newest_catalog(
-            self._cluster, query.table, lambda: read_by_key(self._cluster, query)
+            self._cluster, [query.table], lambda: read_by_key(self._cluster, query)
         )
 
     def scan(self, scan: Scan) -> StoredPage:
@@ -82,5 +82,5 @@ class StoredReader:
             See `query`.
         """
         return by_newest_catalog(
-            self._cluster, scan.table, lambda: read_by_key(self._cluster, scan)
+            self._cluster, [scan.table], lambda: read_by_key(self._cluster, scan)
         )

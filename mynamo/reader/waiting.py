@@ -37,6 +37,8 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     Raises:
         InvalidToken: one is damaged, or of another cluster.
     """
+    if after is None:
+        return []
     tokens = []
     for text in _texts(after):
         token = ConsistencyToken.parse(text)

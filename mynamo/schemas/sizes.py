@@ -14,14 +14,14 @@ import orjson
 from mynamo.errors import InvalidItem
 from mynamo.schemas.values import utf8_size
 
-__all__ = ["MAX_ITEM_SIZE", "check_size", "item_size"]
+__all__ = ["MAX_ITEM_SIZE", "SURELY_FITS", "check_size", "item_size"]
 
 MAX_ITEM_SIZE = 400 * 1024
 MAX_JSON_SIZE = 7 * 1024 * 1024
 """Bytes of an item as stored. DynamoDB counts a number like 1E-130 as 2 bytes, of which
 the text has 132; an event holds two images, and must fit into a Kafka message."""
-_SURELY_FITS = 64 * 1024
-"""Bytes as DynamoDB counts; no type takes 100 times as much as JSON."""
+SURELY_FITS = 64 * 1024
+"""Bytes as DynamoDB counts, or of an item as it came; no type takes 100 times as much as JSON."""
 
 
 def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
@@ -34,7 +34,15 @@ def item_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
     for numbers approximate; the exact one as ConsumedCapacity shows it. Never more than
     `len(dump_item(stored))`.
     """
-    return sum([utf8_size(name) + _size(value) for name, value in stored.items()])
+    size = 0
+    for name, value in stored.items():
+        ((kind, body),) = value.items()
+        size += len(name) if name.isascii() else utf8_size(name)
+        if kind == "S" and body.isascii():
+            size += len(body)
+        else:
+            size += _SIZES[kind](body)
+    return size
 
 
 def check_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
@@ -47,7 +55,7 @@ def check_size(stored: Mapping[str, Mapping[str, Any]]) -> int:
     size = item_size(stored)
     if size > MAX_ITEM_SIZE:
         raise InvalidItem("Item size has exceeded the maximum allowed size")
-    if size > _SURELY_FITS and len(orjson.dumps(stored)) > MAX_JSON_SIZE:
+    if size > SURELY_FITS and len(orjson.dumps(stored)) > MAX_JSON_SIZE:
         raise InvalidItem(
             "Item size has exceeded the maximum allowed size: as JSON it takes more than "
             f"{MAX_JSON_SIZE} bytes; write numbers with fewer zeros, or split the item"
@@ -65,6 +73,8 @@ def _number_size(text: str) -> int:
     zeros at either end; and one byte more, and one for a minus sign."""
     if text == "0":
         return 1
+    if text[-1] != "0" and text.isdigit():
+        return (len(text) + 1) // 2 + 1  # nearly every number
     whole, _, fraction = text.lstrip("-").partition(".")
     zeros = 0
     if whole == "0":

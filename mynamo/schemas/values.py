@@ -112,7 +112,8 @@ def each_attribute(
     name = None
     try:
         for name, value in item.items():
-            stored[checked_name(name)] = convert(value, 1)
+            plain = type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME_SIZE
+            stored[name if plain else checked_name(name)] = convert(value, 1)
     except InvalidItem as error:
         error.add_note(f"In attribute {name!r:.{ECHO}}")
         raise

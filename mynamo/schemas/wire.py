@@ -58,16 +58,21 @@ def normalise_value(value: Any) -> dict[str, Any]:
 
 
 def _check(value: Any, level: int) -> dict[str, Any]:
+    if type(value) is dict and len(value) == 1 and level <= MAX_LEVELS:  # as nearly all
+        ((kind, body),) = value.items()
+        if type(body) is str:
+            if kind == "S" and body.isascii():
+                return {"S": body}
+            if kind == "N":
+                return {"N": canonical_number(body)}
+        return _checked(kind, body, level)
     if level > MAX_LEVELS:
         raise InvalidItem(TOO_DEEP)
     if type(value) is not dict:
         _refuse("An AttributeValue", "object", value)
-    if len(value) != 1:
-        for kind, body in value.items():  # what is wrong with one of them comes first
-            _checked(kind, body, level)
-        raise InvalidItem(_AMBIGUOUS if value else _EMPTY)
-    ((kind, body),) = value.items()
-    return _checked(kind, body, level)
+    for kind, body in value.items():  # what is wrong with one of them comes first
+        _checked(kind, body, level)
+    raise InvalidItem(_AMBIGUOUS if value else _EMPTY)
 
 
 def _checked(kind: str, body: Any, level: int) -> dict[str, Any]:

@@ -73,6 +73,9 @@ def encode_key(key_type: KeyType, value: Mapping[str, Any]) -> bytes:
     Raises InvalidItem if the value is of another type (the caller adds the key's
     name) or is not valid in its own.
     """
+    text = value.get("S")
+    if key_type == "S" and len(value) == 1 and type(text) is str and text.isascii():
+        return text.encode()  # nearly every key; what follows is for the others
     if len(value) != 1 or key_type not in value:
         actual = ", ".join(map(str, value)) or "nothing"
         raise InvalidItem(f"Type mismatch for key: expected {key_type} actual {actual}")

@@ -92,6 +92,12 @@ def test_wording(operation: str, request_: dict[str, Any], message: str) -> None
     assert message_of(operation, **request_) == f"1 validation error detected: {message}"
 
 
+def test_a_good_name_makes_no_other_one_good() -> None:
+    for _ in range(2):
+        check("DescribeTable", {"TableName": "fine"})
+        assert "'fi;ne'" in message_of("DescribeTable", TableName="fi;ne")
+
+
 def test_structures_are_shown_as_java_shows_them() -> None:
     schema = [{"AttributeName": str(n), "KeyType": "HASH"} for n in range(3)]
     said = message_of("CreateTable", TableName="abc", AttributeDefinitions=[], KeySchema=schema)

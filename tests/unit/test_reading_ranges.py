@@ -26,6 +26,7 @@ from mynamo.reader import (
     less_or_equal,
 )
 from mynamo.reader.access import Access, access_to, beyond, select
+from mynamo.reader.fetching import Fetched
 from mynamo.reader.key_ranges import KeyRange, key_range
 from mynamo.shards.keys import KeyType, encode_key
 from tests.made_up import index_of, table_of
@@ -188,3 +189,13 @@ def _sqlite(rows: list[tuple[bytes, ...]], where: str, values: Any) -> list[tupl
         return list(database.execute(statement, values))
     finally:
         database.close()
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_page_takes_rows_up_to_its_limit(raw: bool) -> None:
+    rows = tuple((b"h", bytes([i]), b'{"a":{"N":"%d"}}' % i) for i in range(5))
+    page = Fetched()
+    for some, more, count in ((rows[:2], False, 2), (rows[2:], True, 4)):
+        page.take(some, dict, whole=False, raw=raw, limit=4)
+        assert (page.more, page.count, page.last) == (more, count, rows[count - 1][:2])
+    assert page.last_item() == {"a": {"N": "3"}}
