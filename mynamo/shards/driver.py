@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from io import BufferedReader
 from struct import Struct
 from typing import Any, NamedTuple, TypeVar
 
 from pymysql import connections, converters, err
 from pymysql.constants import SERVER_STATUS
 from pymysql.protocol import MysqlPacket
+
+from mynamo.shards.wire import BUFFER_BYTES, Wire
 
 Part = TypeVar("Part")
 
@@ -36,9 +39,18 @@ class Connection(connections.Connection):
     """A connection that knows PyMySQL's own conversions of values only."""
 
     _next_seq_id: int
+    _read_timeout: float | None
     _result: Any
+    _rfile: Any
+    _sock: Any
     _ahead = b""
     """What has been read of a packet that PyMySQL is to read."""
+
+    def connect(self, sock: Any = None) -> None:
+        """Connect, which blocks; what is asked from then on blocks no passenger's thread."""
+        super().connect(sock)
+        self._sock = Wire(self._sock, self._read_timeout)
+        self._rfile = BufferedReader(self._sock, BUFFER_BYTES)
 
     def bind(self, sql: str, values: Sequence[Any]) -> str:
         """Put values in the places of a statement's %s; without values it stays as it is."""

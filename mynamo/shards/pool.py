@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import Any, TypeVar
 
 import pymysql
@@ -18,7 +17,6 @@ from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.driver import Connection
 from mynamo.shards.failures import LostConnection, translate, unreachable
 from mynamo.shards.passengers import in_thread
-from mynamo.shards.wire import BUFFER_BYTES, Wire
 
 Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
@@ -205,7 +203,7 @@ class ConnectionPool:
         database = self._database
         tls = database.tls
         try:
-            connection: Any = Connection(
+            connection = Connection(
                 host=database.host,
                 port=database.port,
                 user=database.user,
@@ -228,9 +226,6 @@ class ConnectionPool:
             )
         except (pymysql.err.Error, OSError) as error:
             raise unreachable(error, self.where) from None
-        wire = Wire(connection._sock, self._limits.read_timeout)
-        connection._sock = wire
-        connection._rfile = BufferedReader(wire, BUFFER_BYTES)
         session = Session(connection, self.where)
         try:
             statements = (*_SESSION, _READ_ONLY, _PLACE)

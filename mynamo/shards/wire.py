@@ -28,13 +28,13 @@ class Wire(io.RawIOBase):
 
     Args:
         connected: the socket.
-        seconds: until something must come or go, unless `settimeout` says otherwise.
+        seconds: see `settimeout`.
     """
 
-    def __init__(self, connected: socket.socket, seconds: float) -> None:
+    def __init__(self, connected: socket.socket, seconds: float | None) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._timeout: float | None = seconds
+        self._timeout = seconds
         self._asked = False  # what was sent will be answered, but hardly at once
 
     def settimeout(self, seconds: float | None) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from mynamo.shards.lanes import Lane, Traveller
 from mynamo.shards.passengers import Station, current, in_thread
+from tests.passengers import depart
 from tests.waiting import eventually
 
 TIMEOUT = 20.0
@@ -36,20 +37,6 @@ def station() -> Iterator[Station]:
     made = Station(asyncio.get_running_loop(), helpers=4)
     yield made
     made.close()
-
-
-def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Have some work done by a passenger."""
-    arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def done() -> None:
-        try:
-            arrived.set_result(work())
-        except Exception as failure:
-            arrived.set_exception(failure)
-
-    at.depart(done)
-    return arrived
 
 
 class Road:

@@ -18,6 +18,7 @@ from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.shards.passengers import Station
 from mynamo.shards.pool import ConnectionPool
 from mynamo.shards.wire import Wire
+from tests.passengers import depart
 
 TIMEOUT = 20.0
 SOON = 0.05
@@ -43,17 +44,8 @@ def by_passenger(work: Callable[[], Any]) -> Any:
     """Have a passenger do some work, whose thread goes on meanwhile."""
 
     async def ride() -> Any:
-        loop = asyncio.get_running_loop()
-        station = Station(loop, helpers=1)
-        answer: asyncio.Future[Any] = loop.create_future()
-
-        def travel() -> None:
-            try:
-                answer.set_result(work())
-            except Exception as failure:
-                answer.set_exception(failure)
-
-        station.depart(travel)
+        station = Station(asyncio.get_running_loop(), helpers=1)
+        answer = depart(station, work)
         at_once = answer.done()
         await asyncio.wait([answer])
         station.close()

@@ -1,0 +1,23 @@
+"""Work that is done by passengers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from mynamo.shards.passengers import Station
+
+
+def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Have some work done by a passenger."""
+    arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done() -> None:
+        try:
+            arrived.set_result(work())
+        except Exception as failure:
+            arrived.set_exception(failure)
+
+    at.depart(done)
+    return arrived
