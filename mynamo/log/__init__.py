@@ -1,6 +1,7 @@
 """Kafka, as mynamo uses it: clients, topics, dead letters."""
 
 from mynamo.log.clients import (
+    identity,
     is_joining,
     kafka_errors,
     open_admin,
@@ -15,6 +16,7 @@ from mynamo.log.topics import ensure_topics
 __all__ = [
     "Publisher",
     "ensure_topics",
+    "identity",
     "is_joining",
     "kafka_errors",
     "open_admin",

@@ -84,7 +84,7 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             max_partition_fetch_bytes=MAX_MESSAGE,
             fetch_max_bytes=4 * MAX_MESSAGE,
             allow_auto_create_topics=False,
-            metadata_max_age_ms=30_000,
+            metadata_max_age_ms=5_000,
             **options,
         )
     if group is not None:
@@ -107,6 +107,13 @@ def _finish_joining(consumer: Any) -> None:
 def is_joining(consumer: Any) -> bool:
     """Whether a consumer has yet to join its group, which takes polls of some length."""
     return bool(consumer._coordinator.need_rejoin()) or not consumer.assignment()
+
+
+def identity(consumer: Any, topic: str) -> str:
+    """The id of a topic, as far as a consumer knows: another topic of the same name has another
+    one, and offsets in the one mean nothing in the other. Empty: not known."""
+    known = consumer._cluster.topic_id(topic)
+    return "" if known is None else str(known)
 
 
 def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) -> None:

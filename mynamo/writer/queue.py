@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from kafka import TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
@@ -22,7 +22,7 @@ from mynamo.errors import (
     NotFound,
     Unavailable,
 )
-from mynamo.log import ensure_topics, kafka_errors, open_consumer, subscribe
+from mynamo.log import ensure_topics, identity, kafka_errors, open_consumer, subscribe
 from mynamo.log.dead_letters import letter_of, send_letters
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
@@ -48,6 +48,9 @@ _REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptD
 Place = tuple[Any, WriteRequest]
 """A Kafka record and the request in it."""
 
+Origins = dict[TopicPartition, str]
+"""Per partition, the id of the topic that the consumer's offset in it is of."""
+
 
 class WriteQueue:
     """One member of the writers' consumer group. Use by one thread.
@@ -57,6 +60,10 @@ class WriteQueue:
     was frozen, whose wake-up brings old commands once more, changes nothing. Nor does it
     disturb the order of an item's commands: whoever applies one has applied, or found
     applied, all before it.
+
+    Brokers that lost everything, or a user who deletes the topic, leave another topic of the
+    same name, in which the old one's offsets would leave commands out. So each offset is
+    committed with its topic's id, and a topic that is another one is read from its beginning.
 
     Args:
         cluster: where the writes go.
@@ -68,6 +75,7 @@ class WriteQueue:
         self._config = cluster.config.kafka
         self._publisher = publisher
         self._consumer: Any = None
+        self._origins = _Origins()
         self._limit = BATCH_WRITES
 
     def step(self, wait: float = 0.5) -> int:
@@ -86,7 +94,9 @@ class WriteQueue:
         # 1. Read. A crash here: they are read again, by whoever takes over.
         with kafka_errors(self._config):
             polled = consumer.poll(timeout_ms=round(wait * 1000), max_records=BATCH_WRITES)
-        records = [record for batch in polled.values() for record in batch]
+        origins = self._origins.known
+        moved = self._place_anew(origins, polled)
+        records = [one for place, batch in polled.items() if place not in moved for one in batch]
         if records:
             crash_point("queue.1")
         done = 0
@@ -103,7 +113,7 @@ class WriteQueue:
             raise
         finally:
             # 4. Say how far it came. A crash before that: as in 2 and 3.
-            self._commit(records[:done])
+            self._commit(records[:done], origins)
         if done:
             crash_point("queue.4")
         return done
@@ -119,9 +129,48 @@ class WriteQueue:
         if self._consumer is None:
             ensure_topics(self._config)
             consumer = open_consumer(self._config, self._config.writer_group)
-            subscribe(consumer, self._config, self._config.writes_topic)
+            topic = self._config.writes_topic
+            subscribe(consumer, self._config, topic, listener=self._origins)
             self._consumer = consumer
         return self._consumer
+
+    def _place_anew(self, origins: Origins, polled: Mapping[Any, Sequence[Any]]) -> set[Any]:
+        """Go to the place that this topic's own commits name: in partitions that were just
+        assigned, and in all of them once the topic is another one than offsets are of.
+
+        The consumer's own idea of where it is cannot be trusted in either: it may be from
+        the other topic.
+
+        Returns:
+            The partitions; what was polled of them comes again.
+        """
+        topic = identity(self._consumer, self._config.writes_topic)
+        changed = {place for place, origin in origins.items() if topic and origin != topic}
+        places: set[Any] = self._consumer.assignment()
+        moved = (places - origins.keys()) | (places & changed)
+        try:
+            with kafka_errors(self._config):
+                for place in moved:
+                    self._go_to_committed(place, topic)
+                    origins[place] = topic
+        except Unavailable:
+            rest = [batch for place, batch in polled.items() if place not in moved]
+            self._put_back([record for batch in rest for record in batch])
+            raise
+        return moved
+
+    def _go_to_committed(self, place: TopicPartition, topic: str) -> None:
+        found = self._consumer.committed(place, metadata=True, timeout_ms=_COMMIT_MS)
+        with suppress(ValueError):  # no longer ours: its new owner does this
+            if found and found.metadata == topic:
+                self._consumer.seek(place, found.offset)
+                return
+            if found:
+                log.warning(
+                    "%s is another topic than before: partition %d is read from its beginning",
+                    place.topic, place.partition,
+                )  # fmt: skip
+            self._consumer.seek_to_beginning(place)
 
     def _end(self, records: Sequence[Any], start: int) -> int:
         """Where the part ends that begins at `start` and is applied at once."""
@@ -180,12 +229,11 @@ class WriteQueue:
             with suppress(ValueError):  # no longer ours: its new owner reads it
                 self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
-    def _commit(self, records: Sequence[Any]) -> None:
+    def _commit(self, records: Sequence[Any], origins: Origins) -> None:
         offsets = {
-            TopicPartition(record.topic, record.partition): OffsetAndMetadata(
-                record.offset + 1, "", -1
-            )
+            place: OffsetAndMetadata(record.offset + 1, origins[place], -1)
             for record in records
+            if (place := TopicPartition(record.topic, record.partition)) in origins
         }
         if not offsets:
             return
@@ -193,6 +241,20 @@ class WriteQueue:
             self._consumer.commit(offsets, timeout_ms=_COMMIT_MS)
         except KafkaError as error:  # the partitions moved on: their new owner repeats this
             log.info("offsets of queued writes were not committed: %s", error)
+
+
+class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
+    """What is known of offsets' topics since the last rebalance. Another member may have
+    committed since."""
+
+    def __init__(self) -> None:
+        self.known: Origins = {}
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self.known = {}
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self.known = {}
 
 
 def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:

@@ -11,13 +11,15 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from mynamo.errors import InvalidRequest, ShardUnavailable
-from mynamo.log import Publisher
+from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
 from mynamo.log.dead_letters import read_letters
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
-from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.config import ClusterConfig, KafkaConfig
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table
 from mynamo.writer import apply, statements, transaction
@@ -359,3 +361,93 @@ def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
 
     assert grow_older(8.5) == 4
     assert grow_older(1.0) == 0
+
+
+# -- another topic of the same name ---------------------------------------------------
+
+
+def publish_turns(producer: Producer, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        producer.publish(producer.queued_put("orders", KEY | {"n": number}))
+
+
+def apply_until(cluster: Cluster, queue: WriteQueue, writes: int) -> None:
+    eventually(lambda: queue.step() >= 0 and applied(cluster) == writes)
+    queue.step()
+    assert applied(cluster) == writes
+
+
+def commit_offset(kafka: KafkaConfig, offset: int, of_topic: str | None) -> str:
+    """Commit an offset for the partition that holds the queued writes.
+
+    Args:
+        of_topic: the id of the topic it is said to be of; None: of the one that is there.
+
+    Returns:
+        The id of the topic that is there.
+    """
+    consumer = open_consumer(kafka, kafka.writer_group)
+    try:
+        places = [TopicPartition(kafka.writes_topic, n)
+                  for n in consumer.partitions_for_topic(kafka.writes_topic)]  # fmt: skip
+        there = identity(consumer, kafka.writes_topic)
+        (place,) = [place for place, end in consumer.end_offsets(places).items() if end]
+        noted = OffsetAndMetadata(offset, there if of_topic is None else of_topic, -1)
+        consumer.assign([place])
+        consumer.commit({place: noted})
+        return there
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize(("of_topic", "writes"), [("another", 9), ("", 9), (None, 6)])
+def test_an_offset_of_another_topic_is_not_believed(
+    cluster: Cluster, producer: Producer, publisher: Publisher, of_topic: str | None, writes: int
+) -> None:
+    publish_turns(producer, 0, 9)
+    assert commit_offset(cluster.config.kafka, 3, of_topic)
+    queue = WriteQueue(cluster, publisher)
+    apply_until(cluster, queue, writes)
+    queue.close()
+    if writes == 9:  # now it is of this one
+        publish_turns(producer, 9, 1)
+        again = WriteQueue(cluster, publisher)
+        done = eventually(again.step)
+        again.close()
+        assert done == 1
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_consumer_that_learns_of_another_topic_begins_again(
+    cluster: Cluster, producer: Producer, publisher: Publisher, monkeypatch: pytest.MonkeyPatch,
+    noticed: bool,
+) -> None:  # fmt: skip
+    publish_turns(producer, 0, 9)
+    commit_offset(cluster.config.kafka, 3, "another")
+    queue = WriteQueue(cluster, publisher)
+    with monkeypatch.context() as before:
+        before.setattr(queue_module, "identity", lambda *_: "another")
+        apply_until(cluster, queue, 6)
+        if not noticed:  # the control: as a consumer that compares nothing
+            queue.step()
+            assert applied(cluster) == 6
+    if noticed:
+        apply_until(cluster, queue, 9)
+    queue.close()
+
+
+def test_a_topic_that_was_deleted_and_made_anew_is_read_from_its_beginning(
+    cluster: Cluster, producer: Producer, publisher: Publisher
+) -> None:
+    kafka = cluster.config.kafka
+    queue = WriteQueue(cluster, publisher)
+    publish_turns(producer, 0, 3)
+    apply_until(cluster, queue, 3)
+    admin = open_admin(kafka)
+    admin.delete_topics([kafka.writes_topic])
+    eventually(lambda: kafka.writes_topic not in admin.list_topics())
+    admin.close()
+    ensure_topics(kafka)
+    publish_turns(producer, 3, 6)
+    apply_until(cluster, queue, 9)
+    queue.close()
