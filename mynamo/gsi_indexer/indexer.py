@@ -146,7 +146,8 @@ class Indexer:
         Raises:
             Stalled: the consumer does not read on.
         """
-        bell = Bell(self._cluster.snapshot.cluster_id, INDEXER_BELL, stop, all_here=self._by_bell)
+        cluster_id = self._cluster.snapshot.cluster_id
+        bell = Bell(cluster_id, INDEXER_BELL, stop, all_here=self._by_bell, at_once=False)
         try:
             while not stop.is_set():
                 try:

@@ -24,7 +24,8 @@ SELDOM = 1.0
 OFTEN = 0.05
 """The same while something has not."""
 SOON = 0.005
-"""The same right after there was work, or a ring: then longer and longer."""
+"""The same right after there was work, or a ring, where what was rung for may not be seen yet: then
+longer and longer."""
 OFTEN_FOR = 600.0
 """Seconds for which that is remembered."""
 _STOP_SECONDS = 0.5
@@ -66,14 +67,22 @@ class Bell:
         stop: ends any waiting.
         all_here: those who make work are likely to be on this machine, so that it need not
             look often.
+        at_once: work is there to be seen when the bell rings.
     """
 
     def __init__(
-        self, cluster_id: bytes, name: str, stop: threading.Event, *, all_here: bool
+        self,
+        cluster_id: bytes,
+        name: str,
+        stop: threading.Event,
+        *,
+        all_here: bool,
+        at_once: bool,
     ) -> None:
         self._path = _folder(cluster_id) / f"{name}-{uuid.uuid4().hex[:8]}"
         self._stop = stop
         self._all_here = all_here
+        self._at_once = at_once
         self._overslept = False
         self._often_until = 0.0
         self._pause = SOON
@@ -92,9 +101,10 @@ class Bell:
             self._often_until = time.monotonic() + OFTEN_FOR
         self._overslept = False
         if not found and not rung:
-            longest = OFTEN if self._is_to_look_often() else SELDOM
-            rung = self._sleep(min(self._pause, longest))
-            self._overslept = not rung and self._pause >= SELDOM
+            often = self._is_to_look_often()
+            pause = SELDOM if self._at_once and not often else self._pause
+            rung = self._sleep(min(pause, OFTEN if often else SELDOM))
+            self._overslept = not rung and pause >= SELDOM
             self._pause *= 2
         if found or rung:
             self._pause = SOON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -21,6 +22,24 @@ from mynamo.writer.sweep import Sweep
 BATCH_ROWS = 500
 BATCH_BYTES = 12 * 1024 * 1024
 """Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
+SMALL = BATCH_BYTES // BATCH_ROWS
+"""Bytes of a payload that is read together with the row that gets a number, as long as all are
+so small."""
+
+
+@dataclass(slots=True)
+class _Numbered:
+    """Rows that have just been given numbers.
+
+    Attributes:
+        count: how many.
+        last_seq: the last number given so far.
+        messages: theirs, if they were read as well, which they are unless one is large.
+    """
+
+    count: int
+    last_seq: int
+    messages: list[Message] = field(default_factory=list)
 
 
 class Relay:
@@ -46,6 +65,7 @@ class Relay:
         self._publisher = publisher
         self._sweep = Sweep(shard)
         self._limit = BATCH_ROWS
+        self._small = True  # as payloads were lately
         self.found = False
         """Whether its last step found changes that had no number."""
 
@@ -73,22 +93,26 @@ class Relay:
             crash_point("relay.1")
             # 2. Numbers for what has none. A crash before the commit: nothing happened;
             #    after it: the numbers stay, and whoever comes next publishes by them.
-            sequenced, last_seq = self._sequence() if state.waiting else (0, state.last_seq)
+            numbered = self._sequence() if state.waiting else _Numbered(0, state.last_seq)
             crash_point("relay.2")
             # 3. To Kafka, all acknowledged. A crash here: the next one publishes the same
             #    numbers again, and consumers leave out those that they have seen.
-            published, reached = self._publish(state, last_seq)
+            if state.published_seq == state.last_seq and numbered.messages:
+                self._send(numbered.messages)
+                published, reached = len(numbered.messages), numbered.last_seq
+            else:
+                published, reached = self._publish(state, numbered.last_seq)
             crash_point("relay.3")
             # 4. Note how far it came. A crash before that: as in 3.
             if reached > state.published_seq:
                 self._move(state.published_seq, reached)
             crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
-            deleted = self._sweep.step(busy=bool(sequenced or published))
+            deleted = self._sweep.step(busy=bool(numbered.count or published))
             crash_point("relay.5")
         except LeaseLost:
             return 0
-        return sequenced + published + deleted
+        return numbered.count + published + deleted
 
     def release(self) -> None:
         """Give up the lease.
@@ -98,31 +122,42 @@ class Relay:
         """
         self.lease.release()
 
-    def _sequence(self) -> tuple[int, int]:
-        """Give numbers to committed rows; returns how many, and the last number."""
+    def _sequence(self) -> _Numbered:
+        """Give numbers to committed rows."""
+        payload = f"IF(OCTET_LENGTH(payload) <= {SMALL:d}, payload, NULL)"
         with self.shard.session() as session:
-            _, lease, streams, rows = session.run(
+            _, lease, streams, found = session.run(
                 ("BEGIN", ()),
                 ("SELECT owner, epoch, last_seq FROM mynamo_relay FOR UPDATE", ()),
                 ("SELECT part, last_seq FROM mynamo_stream", ()),
-                ("SELECT id, part, feeds FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                ("SELECT id, part, feeds, item_version, created,"
+                 f" {payload if self._small else 'NULL'}"
+                 " FROM mynamo_outbox FORCE INDEX (by_sequence)"
                  f" WHERE seq IS NULL ORDER BY id LIMIT {BATCH_ROWS:d}", ()),
             )  # fmt: skip
             owner, epoch, last_seq = lease.rows[0]
             if (owner, epoch) != self.lease.guard:
                 session.rollback()
                 self.lease.lost()
-            numbers, last_by_part = number(rows.rows, last_seq, dict(streams.rows))
-            last_seq += len(numbers)
+            rows = found.rows
+            numbers, last_by_part = number([row[:3] for row in rows], last_seq, dict(streams.rows))
             crash_point("relay.2.open")
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
                 *(("UPDATE mynamo_stream SET last_seq = %s WHERE part = %s", (last, part))
                   for part, last in sorted(last_by_part.items())),
-                (f"UPDATE mynamo_relay SET last_seq = %s, expires = {EXPIRY}", (last_seq,)),
+                (f"UPDATE mynamo_relay SET last_seq = %s, expires = {EXPIRY}",
+                 (last_seq + len(numbers),)),
                 ("COMMIT", ()),
             )  # fmt: skip
-        return len(numbers), last_seq
+        numbered = _Numbered(len(numbers), last_seq + len(numbers))
+        self._small = self._small and all(row[-1] is not None for row in rows)
+        if self._small:
+            numbered.messages = [
+                self._message((row[0], *places[1:], *row[1:]))
+                for row, places in zip(rows, numbers, strict=True)
+            ]
+        return numbered
 
     def _publish(self, state: RelayState, last_seq: int) -> tuple[int, int]:
         """Publish the next rows; returns how many, and up to which number all are in Kafka."""
@@ -138,9 +173,13 @@ class Relay:
                  " WHERE seq > %s AND seq <= %s ORDER BY seq",
                  (state.published_seq, up_to))
             )[0].rows  # fmt: skip
-        self._publisher.send([self._message(row) for row in rows], self.lease.renew)
-        ring(self._cluster_id, INDEXER_BELL)
+        self._small = all(len(row[-1]) <= SMALL for row in rows)
+        self._send([self._message(row) for row in rows])
         return len(rows), up_to
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        self._publisher.send(messages, self.lease.renew)
+        ring(self._cluster_id, INDEXER_BELL)
 
     def _extent(self, after: int) -> int | None:
         """The last of the rows after a number that fit into one batch; None: no rows."""

@@ -77,6 +77,7 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
         relay_bell(relay.shard.id),
         stop,
         all_here=is_here(relay.shard.config.host),
+        at_once=True,
     )
     try:
         while not stop.is_set():

@@ -30,7 +30,7 @@ def bell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bell]:
     monkeypatch.setattr(bells, "SELDOM", 3600.0)
     monkeypatch.setattr(bells, "SOON", 3600.0)
     stop = threading.Event()
-    made = Bell(CLUSTER, "relay-1", stop, all_here=True)
+    made = Bell(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
     yield made
     stop.set()
     made.close()
@@ -71,7 +71,7 @@ def test_whoever_is_told_to_stop_stops(bell: Bell) -> None:
 
 
 def test_all_who_wait_are_woken(bell: Bell) -> None:
-    other = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    other = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     ring(CLUSTER, "relay-1")
     assert [bell._drain(), other._drain()] == [True, True]
     other.close()
@@ -87,7 +87,7 @@ def test_rings_that_nobody_hears_hold_nobody_up(bell: Bell) -> None:
 
 
 def test_the_bell_of_a_process_that_was_killed_is_taken_away(folder: Path, bell: Bell) -> None:
-    killed = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    killed = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     assert killed._socket is not None
     killed._socket.close()
     ring(CLUSTER, "relay-1")
@@ -95,14 +95,14 @@ def test_the_bell_of_a_process_that_was_killed_is_taken_away(folder: Path, bell:
 
 
 def test_nothing_is_left_behind(folder: Path) -> None:
-    Bell(CLUSTER, "relay-1", threading.Event(), all_here=True).close()
+    Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False).close()
     assert list(folder.iterdir()) == []
 
 
 def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: nobody)
-    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     ring(CLUSTER, "relay-1")
     assert bell._socket is None
     assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
@@ -120,7 +120,7 @@ def pauses(bell: Bell, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[fl
 def test_it_looks_less_and_less_often_while_everything_is_rung_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     first = pauses(bell, monkeypatch, *[False] * 20)
     ring(CLUSTER, "relay-1")
     second = pauses(bell, monkeypatch, True, *[False] * 20)
@@ -129,10 +129,20 @@ def test_it_looks_less_and_less_often_while_everything_is_rung_for(
     bell.close()
 
 
+def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
+    assert set(pauses(bell, monkeypatch, True, *[False] * 20)) == {bells.SELDOM}
+    unexpected = pauses(bell, monkeypatch, True, *[False] * 20)
+    assert (unexpected[0], unexpected[-1]) == (bells.SOON, bells.OFTEN)
+    bell.close()
+
+
 def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True)
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     before = pauses(bell, monkeypatch, *[False] * 20)
     after = pauses(bell, monkeypatch, True, *[False] * 20)
     assert (before[-1], after[-1]) == (bells.SELDOM, bells.OFTEN)
@@ -140,6 +150,6 @@ def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
 
 
 def test_it_looks_often_where_others_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=False)
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=False, at_once=False)
     assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
     bell.close()
