@@ -94,20 +94,22 @@ class Bell:
         """Return when there may be work.
 
         Args:
-            found: there was some just now; then this returns at once, to look for more.
+            found: there was some just now, and all of it was taken; if more of it may not be
+                seen yet, this returns at once, to look.
         """
         rung = self._drain()
         if found and self._overslept and not rung:
             self._often_until = time.monotonic() + OFTEN_FOR
         self._overslept = False
-        if not found and not rung:
-            often = self._is_to_look_often()
-            pause = SELDOM if self._at_once and not often else self._pause
-            rung = self._sleep(min(pause, OFTEN if often else SELDOM))
-            self._overslept = not rung and pause >= SELDOM
-            self._pause *= 2
         if found or rung:
             self._pause = SOON
+        often = self._is_to_look_often()
+        at_once = self._at_once and not often
+        if not rung and (at_once or not found):
+            pause = SELDOM if at_once else self._pause
+            rung = self._sleep(min(pause, OFTEN if often else SELDOM))
+            self._overslept = not rung and pause >= SELDOM
+            self._pause = SOON if rung else 2 * self._pause
 
     def close(self) -> None:
         """Take the bell away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +35,13 @@ class _Numbered:
     Attributes:
         count: how many.
         last_seq: the last number given so far.
-        messages: theirs, if they were read as well, which they are unless one is large.
+        published_seq: all up to it is known to be in Kafka.
+        messages: those of the rows, if they were read as well, which they are unless one is large.
     """
 
     count: int
     last_seq: int
+    published_seq: int
     messages: list[Message] = field(default_factory=list)
 
 
@@ -66,8 +69,11 @@ class Relay:
         self._sweep = Sweep(shard)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
+        self._mark: tuple[int, int] | None = None  # published from here to there, but not noted
         self.found = False
         """Whether its last step found changes that had no number."""
+        self.more = False
+        """Whether its last step left something to do."""
 
     @property
     def holding(self) -> bool:
@@ -83,35 +89,35 @@ class Relay:
         Raises:
             ShardUnavailable, LogUnavailable: nothing is lost; call again.
         """
-        self.found = False
+        self.found = self.more = False
         try:
             # 1. The lease. A crash here: another relay takes over when it has expired.
             state = self.lease.hold()
             if state is None:
+                self._mark = None
                 return 0
             self.found = state.waiting
             crash_point("relay.1")
-            # 2. Numbers for what has none. A crash before the commit: nothing happened;
-            #    after it: the numbers stay, and whoever comes next publishes by them.
-            numbered = self._sequence() if state.waiting else _Numbered(0, state.last_seq)
+            # 2. Numbers for what has none, and a note how far the step before this came. A crash
+            #    before the commit: nothing happened; after it: the numbers stay, and whoever
+            #    comes next publishes by them.
+            numbered = self._sequence() if state.waiting else self._numbered(state)
             crash_point("relay.2")
-            # 3. To Kafka, all acknowledged. A crash here: the next one publishes the same
-            #    numbers again, and consumers leave out those that they have seen.
-            if state.published_seq == state.last_seq and numbered.messages:
-                self._send(numbered.messages)
-                published, reached = len(numbered.messages), numbered.last_seq
-            else:
-                published, reached = self._publish(state, numbered.last_seq)
+            # 3. To Kafka, all acknowledged. A crash here, or before it is noted: the next one
+            #    publishes the same numbers again, and consumers leave out those that they have
+            #    seen.
+            published = self._publish(numbered)
             crash_point("relay.3")
-            # 4. Note how far it came. A crash before that: as in 3.
-            if reached > state.published_seq:
-                self._move(state.published_seq, reached)
+            # 4. Note how far it came, if there is nothing to number together with that.
+            if not state.waiting:
+                self._note()
             crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
             deleted = self._sweep.step(busy=bool(numbered.count or published))
             crash_point("relay.5")
         except LeaseLost:
             return 0
+        self.more = self.more or numbered.count == BATCH_ROWS or deleted > 0
         return numbered.count + published + deleted
 
     def release(self) -> None:
@@ -120,6 +126,8 @@ class Relay:
         Raises:
             ShardUnavailable: it will expire by itself.
         """
+        with suppress(LeaseLost):
+            self._note()
         self.lease.release()
 
     def _sequence(self) -> _Numbered:
@@ -128,29 +136,32 @@ class Relay:
         with self.shard.session() as session:
             _, lease, streams, found = session.run(
                 ("BEGIN", ()),
-                ("SELECT owner, epoch, last_seq FROM mynamo_relay FOR UPDATE", ()),
+                ("SELECT owner, epoch, last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
                 ("SELECT part, last_seq FROM mynamo_stream", ()),
                 ("SELECT id, part, feeds, item_version, created,"
                  f" {payload if self._small else 'NULL'}"
                  " FROM mynamo_outbox FORCE INDEX (by_sequence)"
                  f" WHERE seq IS NULL ORDER BY id LIMIT {BATCH_ROWS:d}", ()),
             )  # fmt: skip
-            owner, epoch, last_seq = lease.rows[0]
+            owner, epoch, last_seq, published_seq = lease.rows[0]
             if (owner, epoch) != self.lease.guard:
                 session.rollback()
                 self.lease.lost()
             rows = found.rows
             numbers, last_by_part = number([row[:3] for row in rows], last_seq, dict(streams.rows))
+            published_seq = self._reached(published_seq)
+            last_seq += len(numbers)
             crash_point("relay.2.open")
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
                 *(("UPDATE mynamo_stream SET last_seq = %s WHERE part = %s", (last, part))
                   for part, last in sorted(last_by_part.items())),
-                (f"UPDATE mynamo_relay SET last_seq = %s, expires = {EXPIRY}",
-                 (last_seq + len(numbers),)),
+                (f"UPDATE mynamo_relay SET last_seq = %s, published_seq = %s, expires = {EXPIRY}",
+                 (last_seq, published_seq)),
                 ("COMMIT", ()),
             )  # fmt: skip
-        numbered = _Numbered(len(numbers), last_seq + len(numbers))
+        self._mark = None
+        numbered = _Numbered(len(numbers), last_seq, published_seq)
         self._small = self._small and all(row[-1] is not None for row in rows)
         if self._small:
             numbered.messages = [
@@ -159,27 +170,44 @@ class Relay:
             ]
         return numbered
 
-    def _publish(self, state: RelayState, last_seq: int) -> tuple[int, int]:
-        """Publish the next rows; returns how many, and up to which number all are in Kafka."""
-        if last_seq <= state.published_seq:
-            return 0, last_seq
-        up_to = self._extent(state.published_seq)
+    def _numbered(self, state: RelayState) -> _Numbered:
+        return _Numbered(0, state.last_seq, self._reached(state.published_seq))
+
+    def _reached(self, noted: int) -> int:
+        """Up to which number all is in Kafka, unless someone asked to publish it again."""
+        if self._mark is not None and self._mark[0] != noted:
+            self._mark = None
+        return noted if self._mark is None else self._mark[1]
+
+    def _publish(self, numbered: _Numbered) -> int:
+        """Publish the next rows; returns how many."""
+        before, last_seq = numbered.published_seq, numbered.last_seq
+        if last_seq <= before:
+            return 0
+        if before == last_seq - numbered.count and numbered.messages:
+            messages, reached = numbered.messages, last_seq
+        else:
+            messages, reached = self._read(before, last_seq)
+        if messages:
+            self._publisher.send(messages, self.lease.renew)
+            ring(self._cluster_id, INDEXER_BELL)
+        self._mark = (before if self._mark is None else self._mark[0], reached)
+        self.more = reached < last_seq
+        return len(messages)
+
+    def _read(self, after: int, last_seq: int) -> tuple[list[Message], int]:
+        """Messages of the next rows, and their last number."""
+        up_to = self._extent(after)
         if up_to is None:  # what there was has been deleted, as nobody needs it
-            return 0, last_seq
+            return [], last_seq
         with self.shard.session() as session:
             rows = session.run(
                 ("SELECT id, seq, previous, part, feeds, item_version, created, payload"
                  " FROM mynamo_outbox FORCE INDEX (by_sequence)"
-                 " WHERE seq > %s AND seq <= %s ORDER BY seq",
-                 (state.published_seq, up_to))
+                 " WHERE seq > %s AND seq <= %s ORDER BY seq", (after, up_to))
             )[0].rows  # fmt: skip
         self._small = all(len(row[-1]) <= SMALL for row in rows)
-        self._send([self._message(row) for row in rows])
-        return len(rows), up_to
-
-    def _send(self, messages: Sequence[Message]) -> None:
-        self._publisher.send(messages, self.lease.renew)
-        ring(self._cluster_id, INDEXER_BELL)
+        return [self._message(row) for row in rows], up_to
 
     def _extent(self, after: int) -> int | None:
         """The last of the rows after a number that fit into one batch; None: no rows."""
@@ -198,8 +226,11 @@ class Relay:
         self._limit = min(BATCH_ROWS, 4 * self._limit)
         return int(rows[-1][0]) if rows else None
 
-    def _move(self, before: int, after: int) -> None:
+    def _note(self) -> None:
         """Note how far it is published, unless someone asked to publish again in between."""
+        if self._mark is None:
+            return
+        (before, after), self._mark = self._mark, None
         with self.shard.session() as session:
             moved, lease = session.run(
                 (f"UPDATE mynamo_relay SET published_seq = %s, expires = {EXPIRY}"

@@ -96,7 +96,7 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
                 stop.wait(_STANDBY_PAUSE)
             elif 0 < done < BATCH_ROWS:
                 stop.wait(_GATHER)
-            if relay.found or not done:
+            if not relay.more:
                 bell.wait(found=relay.found)
     finally:
         bell.close()
