@@ -11,12 +11,13 @@ For each shard that rows go to, one transaction of two round trips:
 
 When all shards are done, the progress is recorded on the shards that the events come
 from: from then on the outbox may forget them. A crash before that: they are read again
-and dropped in step 2.
+and dropped in step 2. It shares a transaction where it can: that of the rows, if a stream's
+rows all go to the stream's own shard, or else that of a later batch's rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +37,6 @@ STATEMENT_BYTES = 4 * 1024 * 1024
 """Of values in one round trip; servers take 16 MB and more (max_allowed_packet)."""
 _STATEMENT_ROWS = 500
 
-LOCK_CHECKPOINT = "SELECT seq FROM mynamo_checkpoint WHERE shard = %s AND part = %s FOR UPDATE"
-
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -53,19 +52,37 @@ class Effect:
     changes: Sequence[RowChange]
 
 
-def apply_effects(cluster: Cluster, effects: Sequence[Effect], pool: Executor) -> None:
+def apply_effects(
+    cluster: Cluster,
+    effects: Sequence[Effect],
+    pool: Executor,
+    *,
+    due: Mapping[Stream, int],
+    own: Mapping[Stream, int],
+) -> dict[Stream, int]:
     """Apply the effects of events to all shards that they concern; safe to repeat.
 
     Args:
         effects: of each stream, what follows without a gap on what was applied before.
         pool: shards are worked on side by side.
+        due: progress that has been made, and is recorded where rows are written anyway.
+        own: progress that these effects make, which is recorded where one shard has it all.
+
+    Returns:
+        The progress that was recorded.
 
     Raises:
         ShardUnavailable: a shard does not answer; some may have been done.
         MissingTable: an index or table was dropped; some may have been done.
         StatementRefused: MySQL does not take a row; some may have been done.
     """
-    _side_by_side(pool, [partial(_apply_on, *part) for part in _by_shard(cluster, effects).items()])
+    parts = _by_shard(cluster, effects)
+    known = {**due, **_at_home(own, parts)}
+    noted = {shard.id: {s: n for s, n in known.items() if s.shard == shard.id} for shard in parts}
+    _side_by_side(
+        pool, [partial(_apply_on, shard, part, noted[shard.id]) for shard, part in parts.items()]
+    )
+    return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
 def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Executor) -> None:
@@ -74,15 +91,11 @@ def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Execu
     Raises:
         ShardUnavailable: a shard does not answer; some may have been done.
     """
-    by_shard: dict[int, list[Statement]] = {}
-    for stream, sequence in sorted(reached.items()):
-        by_shard.setdefault(stream.shard, []).append(
-            ("UPDATE mynamo_stream SET applied_seq = GREATEST(applied_seq, %s) WHERE part = %s",
-             (sequence, stream.partition))
-        )  # fmt: skip
+    by_shard: dict[int, dict[Stream, int]] = {}
+    for stream, sequence in reached.items():
+        by_shard.setdefault(stream.shard, {})[stream] = sequence
     _side_by_side(
-        pool,
-        [partial(_in_transaction, cluster.shards[id_], some) for id_, some in by_shard.items()],
+        pool, [partial(_record, cluster.shards[id_], some) for id_, some in by_shard.items()]
     )
 
 
@@ -97,12 +110,18 @@ def _side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
         one.result()
 
 
-def _in_transaction(shard: DynamoDBShard, updates: Sequence[Statement]) -> None:
+def _record(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
     def once() -> None:
         with shard.session() as session:
-            session.run(("BEGIN", ()), *updates, ("COMMIT", ()))
+            session.run(*_progress(reached))
 
     retry(once, PATIENCE)
+
+
+def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
+    if not reached:
+        return []
+    return [sql.raise_streams("applied_seq", {s.partition: n for s, n in reached.items()})]
 
 
 def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard, list[Effect]]:
@@ -116,7 +135,18 @@ def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard
     return parts
 
 
-def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect]) -> None:
+def _at_home(
+    progress: Mapping[Stream, int], parts: Mapping[DynamoDBShard, Sequence[Effect]]
+) -> dict[Stream, int]:
+    """The progress of streams whose effects are all on their own shard."""
+    targets: dict[Stream, set[int]] = {}
+    for shard, part in parts.items():
+        for effect in part:
+            targets.setdefault(effect.stream, set()).add(shard.id)
+    return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
+
+
+def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
     streams = sorted({effect.stream for effect in effects})
 
     def once() -> None:
@@ -130,7 +160,9 @@ def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect]) -> None:
                 session.run(*statements)
             crash_point("apply.3")
             reached = {effect.stream: effect.sequence for effect in fresh}
-            session.run(*last, *_move_checkpoints(reached), ("COMMIT", ()))  # and step 4
+            session.run(  # and step 4
+                *last, *_move_checkpoints(reached), *_progress(noted), ("COMMIT", ())
+            )
             crash_point("apply.4")
 
     retry(once, PATIENCE)
@@ -142,9 +174,9 @@ def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:
 
 
 def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Stream, int]:
-    results = session.run(("BEGIN", ()), *((LOCK_CHECKPOINT, stream) for stream in streams))[1:]
-    found = {s: r.rows[0][0] if r.rows else None for s, r in zip(streams, results, strict=True)}
-    missing = [stream for stream, sequence in found.items() if sequence is None]
+    rows = session.run(("BEGIN", ()), lock_checkpoints(streams))[1].rows
+    found = dict.fromkeys(streams, 0) | {Stream(*stream): seq for *stream, seq in rows}
+    missing = [stream for stream in streams if stream not in {Stream(*row[:2]) for row in rows}]
     if missing:  # the stream's first event here; a row of its own is the only lock
         try:
             session.run(*(
@@ -153,15 +185,36 @@ def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Strea
             ))  # fmt: skip
         except DuplicateKey as faster:
             raise Contention(str(faster)) from None
-    return {stream: sequence or 0 for stream, sequence in found.items()}
+    return found
+
+
+def lock_checkpoints(streams: Sequence[Stream]) -> Statement:
+    """Lock the checkpoints of streams, in their order, and no others."""
+    return (
+        "SELECT shard, part, seq FROM mynamo_checkpoint FORCE INDEX (PRIMARY)"
+        f" WHERE {_any_of(streams)} ORDER BY shard, part FOR UPDATE",
+        [value for stream in streams for value in stream],
+    )
 
 
 def _move_checkpoints(reached: Mapping[Stream, int]) -> list[Statement]:
-    return [
-        ("UPDATE mynamo_checkpoint SET seq = %s WHERE shard = %s AND part = %s",
-         (sequence, *stream))
-        for stream, sequence in sorted(reached.items())
-    ]  # fmt: skip
+    return [move_checkpoints(reached)] if reached else []
+
+
+def move_checkpoints(reached: Mapping[Stream, int]) -> Statement:
+    """Note in checkpoints that are locked how far each stream has come."""
+    cases = " WHEN shard = %s AND part = %s THEN %s" * len(reached)
+    return (
+        "UPDATE mynamo_checkpoint FORCE INDEX (PRIMARY)"
+        f" SET seq = CASE{cases} END WHERE {_any_of(reached)}",
+        [value for stream, sequence in reached.items() for value in (*stream, sequence)]
+        + [value for stream in reached for value in stream],
+    )
+
+
+def _any_of(streams: Sized) -> str:
+    # ORs of ANDs, which both servers make ranges of.
+    return " OR ".join(["(shard = %s AND part = %s)"] * len(streams))
 
 
 def _round_trips(changes: list[RowChange]) -> Iterator[list[Statement]]:

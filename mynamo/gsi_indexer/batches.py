@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.gsi_indexer.apply import Effect, apply_effects
 from mynamo.gsi_indexer.arrivals import letter
 from mynamo.gsi_indexer.effects import changes_of
-from mynamo.gsi_indexer.streams import Arrival
+from mynamo.gsi_indexer.streams import Arrival, Stream
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import MissingTable, StatementRefused
@@ -34,6 +35,20 @@ def cut_batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch.
+
+    Attributes:
+        letters: for what can never be applied. They must be sent before the batch's progress
+            is recorded.
+        noted: the progress that was recorded along with it.
+    """
+
+    letters: list[DeadLetter]
+    noted: Mapping[Stream, int]
+
+
 class BatchWriter:
     """Applies batches, by the newest definitions that their events know.
 
@@ -47,34 +62,38 @@ class BatchWriter:
         self._pool = pool
         self._dropped: set[int] = set()
 
-    def write(self, batch: Sequence[Arrival]) -> list[DeadLetter]:
+    def write(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
         """Apply a batch; safe to repeat.
 
         Args:
             batch: of each stream, what follows without a gap on what was applied before.
-
-        Returns:
-            Letters for what can never be applied. They must be sent before the progress is
-            recorded.
+            due: progress that is yet to be recorded.
 
         Raises:
             ShardUnavailable: a shard does not answer, or an index's table is missing though
                 the catalog has it; some may have been done.
         """
+        return self._write(batch, due, whole=True)
+
+    def _write(self, batch: Sequence[Arrival], due: Mapping[Stream, int], whole: bool) -> Written:
         for _ in range(2):
             effects, letters = self._effects(batch)
+            own = {}
+            if whole and not letters:  # they are sent before progress leaves their events behind
+                own = {arrival.stream: arrival.sequence for arrival in batch}
             try:
-                apply_effects(self._cluster, effects, self._pool)
-                return letters
+                noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
+                return Written(letters, noted)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
-                    return [_letter(batch[0], str(refusal))]
+                    return Written([_letter(batch[0], str(refusal))], {})
                 # Find those that are refused; they must not hold up the others.
                 middle = len(batch) // 2
-                return self.write(batch[:middle]) + self.write(batch[middle:])
+                halves = [self._write(half, {}, False) for half in (batch[:middle], batch[middle:])]
+                return Written([one for half in halves for one in half.letters], {})
         raise ShardUnavailable(f"an index is damaged: {missing}")
 
     def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:

@@ -57,6 +57,8 @@ _QUICK_FETCH_MS = 4
 embedded broker tells those who wait there of new messages only when their time is over."""
 _GATHER = 0.015
 """Seconds after a batch that was not full, in which the next one gathers."""
+_COMPANY = 8
+"""Events in a batch from which its progress waits for the next batch's rows, for some 20 ms."""
 _COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
 _QUIET = 5.0
@@ -102,6 +104,7 @@ class Indexer:
         self._cluster = cluster
         self._kafka = cluster.config.kafka
         self._positions = Positions()
+        self._due: dict[Stream, int] = {}  # progress that is yet to be recorded
         self._publisher = Publisher(self._kafka)
         self._pool = ThreadPoolExecutor(min(_MAX_THREADS, len(cluster.shards)), "gsi-apply")
         self._troubles = 0
@@ -133,7 +136,8 @@ class Indexer:
 
     def close(self) -> None:
         """Leave the group."""
-        with suppress(KafkaError):
+        with suppress(Unavailable, KafkaError):
+            self._record()
             self._consumer.commit(timeout_ms=_CLOSE_MS)
         with suppress(KafkaError):
             self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
@@ -182,11 +186,15 @@ class Indexer:
         Raises:
             Unavailable: a server does not answer; the same messages will come again.
         """
+        if self._due:
+            poll_ms = min(poll_ms, _QUICK_POLL_MS)
         with kafka_errors(self._kafka):
             polled = self._consumer.poll(timeout_ms=poll_ms)  # 1
         records = [record for some in polled.values() for record in some]
         if records:
             crash_point("indexer.1")
+        else:
+            self._record()
         try:
             gaps = self._work(records)
         except BaseException:
@@ -208,15 +216,24 @@ class Indexer:
         sifted = sift(self._positions.applied, arrivals)  # 2
         for batch in cut_batches(sifted.fresh):
             crash_point("indexer.2")
-            letters = self._batches.write(batch)  # 3
+            written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
-            self._put_aside(letters)  # 4
+            self._put_aside(written.letters)  # 4
             crash_point("indexer.4")
             reached = {arrival.stream: arrival.sequence for arrival in batch}
-            record_progress(self._cluster, reached, self._pool)  # 5
-            crash_point("indexer.5")
+            due = self._due | reached
+            self._due = {s: n for s, n in due.items() if written.noted.get(s) != n}
+            if len(batch) < _COMPANY:
+                self._record()
             self._positions.raise_to(reached)
         return sifted.gaps
+
+    def _record(self) -> None:
+        """Record the progress that no rows took with them."""
+        if self._due:
+            record_progress(self._cluster, self._due, self._pool)  # 5
+            self._due = {}
+            crash_point("indexer.5")
 
     def _put_aside(self, letters: list[DeadLetter]) -> None:
         if not letters:
@@ -248,6 +265,7 @@ class Indexer:
 
     def _commit_now_and_then(self) -> None:
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY:
+            self._record()  # whoever reads on from there needs nothing that came before
             self._committed_at = time.monotonic()
             with suppress(KafkaError):
                 self._consumer.commit_async()  # 6

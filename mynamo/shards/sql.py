@@ -6,7 +6,7 @@ stands beside the code that runs it.
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 
 from mynamo.shards.keys import MAX_SORT_CODE, MAX_SORT_KEY
 from mynamo.shards.tables import Index, Table
@@ -123,6 +123,22 @@ def any_row(keys: Sized) -> str:
     """Any of these rows of a main table, by hash and sort key: ORs of ANDs, which both servers
     make ranges of."""
     return " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
+
+
+def raise_streams(column: str, reached: Mapping[int, int]) -> tuple[str, list[int]]:
+    """The statement that raises a column of some partitions' streams, in their order.
+
+    Args:
+        column: `last_seq` or `applied_seq`.
+        reached: per partition, the number; one that is lower than the column's changes nothing.
+    """
+    parts = sorted(reached)
+    cases = " WHEN %s THEN %s" * len(parts)
+    return (
+        f"UPDATE mynamo_stream FORCE INDEX (PRIMARY) SET {column} = GREATEST({column},"
+        f" CASE part{cases} END) WHERE part IN ({marks(parts)})",
+        [value for part in parts for value in (part, reached[part])] + parts,
+    )
 
 
 def main_table(table_id: int) -> str:

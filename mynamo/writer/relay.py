@@ -14,6 +14,7 @@ from mynamo.log.bells import INDEXER_BELL, ring
 from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.events import complete_event
+from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
@@ -154,8 +155,7 @@ class Relay:
             crash_point("relay.2.open")
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
-                *(("UPDATE mynamo_stream SET last_seq = %s WHERE part = %s", (last, part))
-                  for part, last in sorted(last_by_part.items())),
+                *([sql.raise_streams("last_seq", last_by_part)] if last_by_part else []),
                 (f"UPDATE mynamo_relay SET last_seq = %s, published_seq = %s, expires = {EXPIRY}",
                  (last_seq, published_seq)),
                 ("COMMIT", ()),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import pytest
 
 from mynamo.errors import ShardUnavailable, TableNotFound
-from mynamo.gsi_indexer import apply, batches, effects, indexer, streams, watch
+from mynamo.gsi_indexer import Indexer, apply, batches, effects, indexer, streams, watch
 from mynamo.gsi_indexer.apply import Effect
+from mynamo.gsi_indexer.streams import Stream
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
@@ -158,7 +160,7 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
     """
     taken: list[tuple[Cluster, list[Effect], Executor]] = []
 
-    def stop(*arguments: Any) -> None:
+    def stop(*arguments: Any, **_: Any) -> None:
         taken.append(arguments)
         raise ShardUnavailable("stopped")
 
@@ -170,7 +172,7 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
     ((cluster, batch, pool),) = taken
 
     def wake() -> None:
-        apply.apply_effects(cluster, batch, pool)
+        apply.apply_effects(cluster, batch, pool, due={}, own={})
         apply.record_progress(cluster, {e.stream: e.sequence for e in batch}, pool)
 
     return wake
@@ -210,20 +212,43 @@ def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.Mo
     assert any("ghost" in line for line in gsi_damage(bench.cluster, "things"))
 
 
+def die_before_shard_2(dying: pytest.MonkeyPatch) -> None:
+    apply_on = apply._apply_on
+
+    def first_only(shard: DynamoDBShard, *rest: Any) -> None:
+        if shard.id == 2:
+            raise ShardUnavailable("died")
+        apply_on(shard, *rest)
+
+    dying.setattr(apply, "_apply_on", first_only)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_indexer_that_died_between_two_shards_is_followed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """It applied to one shard, died, and another one starts from the recorded progress."""
+    for number in range(20):
+        bench.producer.put("things", thing(f"a{number}", group=f"g{number}"))
+    bench.publish()
+    with monkeypatch.context() as dying:
+        if broken:  # as if progress could go with the rows that are on the stream's own shard
+            dying.setattr(apply, "_at_home", lambda progress, _: progress)
+        die_before_shard_2(dying)
+        with pytest.raises(ShardUnavailable):
+            bench.indexer().step(0)
+    assert waiting_events(bench.cluster)
+    bench.settle(bench.indexer())
+    assert bool(gsi_damage(bench.cluster, "things")) is broken
+
+
 def test_a_zombie_that_was_first_is_overtaken(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It applied to one shard, died, and another one starts from the recorded progress."""
+    """It applied to one shard only, and newer events came before another one began."""
     moves(bench)
-    apply_on = apply._apply_on
-
-    def first_only(shard: DynamoDBShard, batch: list[Effect]) -> None:
-        if shard.id == 2:
-            raise ShardUnavailable("died")
-        apply_on(shard, batch)
-
     with monkeypatch.context() as dying:
-        dying.setattr(apply, "_apply_on", first_only)
+        die_before_shard_2(dying)
         with pytest.raises(ShardUnavailable):
             bench.indexer().step(0)
     assert waiting_events(bench.cluster)
@@ -246,12 +271,17 @@ def test_a_shard_that_does_not_answer_is_waited_for(
             broken.setattr(module, name, _unavailable)
             one._consumer.rebalance()
             with pytest.raises(ShardUnavailable):
-                one.step(0)
+                steps(one, 2)  # progress may be recorded in the second
     bench.settle(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
-def _unavailable(*_: object) -> None:
+def steps(one: Indexer, times: int) -> None:
+    for _ in range(times):
+        one.step(0)
+
+
+def _unavailable(*_: object, **__: object) -> None:
     raise ShardUnavailable("gone")
 
 
@@ -306,6 +336,70 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
         one._consumer.seek(place, 1000)
     one.step(0)
     assert asked
+
+
+def test_progress_goes_with_rows_or_is_recorded_when_no_more_come(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench.indexer()
+    bench.producer.put("things", thing("a", group="x"))
+    bench.publish()
+    one.step(0)
+    assert waiting_events(bench.cluster) == 0  # alone, it need not wait for company
+
+    def many(prefix: str) -> None:
+        for number in range(20):
+            bench.producer.put("things", thing(f"{prefix}{number}", group=f"g{number}"))
+        bench.publish()
+        one.step(0)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(indexer, "record_progress", lambda *_: pytest.fail("on its own"))
+        many("b")
+        assert (after_one := waiting_events(bench.cluster)) > 0
+        many("c")
+        assert waiting_events(bench.cluster) < after_one + 20
+    one.step(0)
+    assert waiting_events(bench.cluster) == 0
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_offsets_are_not_committed_before_progress_is_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    one = bench.indexer()
+    for number in range(20):
+        bench.producer.put("things", thing(f"a{number}", group=f"g{number}"))
+    bench.publish()
+    waiting = []
+    one._consumer.commit_async = lambda: waiting.append(waiting_events(bench.cluster))
+    if broken:
+        monkeypatch.setattr(indexer.Indexer, "_record", lambda _: None)
+    one._committed_at = -1e9
+    one.step(0)
+    assert [some > 0 for some in waiting] == [broken]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_progress_does_not_pass_an_event_whose_letter_is_not_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    bench.producer.put("things", thing("a", group="x"))
+    bench.publish()
+    place, (record,) = bench.log.records.popitem()
+    bench.log.append(place, b"\xff", record.headers)
+    if broken:  # as if a letter came after its batch
+        written = batches.BatchWriter.write
+        lost = batches.Written([], {})
+        monkeypatch.setattr(
+            batches.BatchWriter, "write", lambda *args: lost if written(*args).letters else None
+        )
+    monkeypatch.setattr(bench.log, "send", _unavailable)
+    one = bench.indexer()
+    with suppress(ShardUnavailable):
+        one.step(0)
+    assert (waiting_events(bench.cluster) == 0) is broken
 
 
 def test_damaged_messages_are_put_aside(bench: Bench) -> None:
@@ -497,6 +591,13 @@ def test_hot_statements_use_their_keys(bench: Bench) -> None:
     deleting = explain(shard, apply.delete_row(ghost))
     assert deleting in ([("range", "PRIMARY")], [("const", "PRIMARY")])
     part = shard.run(("SELECT part FROM mynamo_checkpoint WHERE shard = 1 LIMIT 1", ()))[0].rows
-    assert explain(shard, (apply.LOCK_CHECKPOINT, (1, part[0][0]))) == [("const", "PRIMARY")]
+    streams = [Stream(1, part[0][0]), Stream(1, 7), Stream(2, 0)]
+    for statement in (
+        apply.lock_checkpoints(streams),
+        apply.move_checkpoints(dict.fromkeys(streams, 1)),
+        sql.raise_streams("applied_seq", {0: 1, 1: 2}),
+    ):
+        assert explain(shard, statement) == [("range", "PRIMARY")]
+    assert explain(shard, apply.lock_checkpoints(streams[:1])) == [("const", "PRIMARY")]
     plan = explain(shard, (watch.PUBLISHED, (0, 0)))
     assert ("range", "by_sequence") in plan
