@@ -22,7 +22,7 @@ from mynamo.writer.relay import BATCH_ROWS, Relay
 
 log = logging.getLogger(__name__)
 
-_GATHER = 0.015
+_GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers: each costs the shard
 two commits."""
 _STANDBY_PAUSE = 0.5
