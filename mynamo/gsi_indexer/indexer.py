@@ -47,7 +47,7 @@ from mynamo.shards.shard import retry
 
 log = logging.getLogger(__name__)
 
-BATCH_RECORDS = 500
+BATCH_RECORDS = 1000
 READING = "reading partitions"
 """Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200

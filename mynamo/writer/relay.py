@@ -21,7 +21,7 @@ from mynamo.shards.shard import DynamoDBShard
 from mynamo.writer.lease import EXPIRY, Lease, LeaseLost, RelayState
 from mynamo.writer.sweep import Sweep
 
-BATCH_ROWS = 500
+BATCH_ROWS = 1000
 BATCH_BYTES = 12 * 1024 * 1024
 """Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
 SMALL = BATCH_BYTES // BATCH_ROWS
