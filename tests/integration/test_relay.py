@@ -333,9 +333,24 @@ def test_publishing_again_repeats_the_same_events(cluster: Cluster, producer: Pr
     assert len(first_time(recorder.events)) == 30
 
 
+@pytest.mark.parametrize(
+    ("more", "broken", "sequences"),
+    [
+        (False, False, [1, 2, 3, 4, 2, 3, 4]),
+        (True, False, [1, 2, 3, 4, 2, 3, 4, 5]),
+        (True, True, [1, 2, 3, 4, 5]),
+    ],
+)
 def test_a_request_to_publish_again_while_publishing_is_not_lost(
-    cluster: Cluster, producer: Producer
-) -> None:
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch,
+    more: bool, broken: bool, sequences: list[int],
+) -> None:  # fmt: skip
+    """Whether how far it came is noted by itself, or with the numbers of what came meanwhile."""
+    if broken:  # the control: what it has published counts, whatever was asked for since
+        monkeypatch.setattr(
+            Relay, "_reached", lambda self, noted: self._mark[1] if self._mark else noted
+        )
+
     class Asked(Recorder):
         asking = False
 
@@ -344,6 +359,8 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
             if self.asking:
                 self.asking = False
                 shard.run(("UPDATE mynamo_relay SET published_seq = LEAST(published_seq, 1)", ()))
+                if more:
+                    shard.run(event_row(cluster, cluster.table("orders"), shard))
 
     recorder = Asked()
     relay = relays(cluster, recorder)[0]
@@ -354,7 +371,8 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
     recorder.asking = True
     shard.run(event_row(cluster, cluster.table("orders"), shard))
     drain(relay)
-    assert [event.sequence for event in recorder.events] == [1, 2, 3, 4, 2, 3, 4]
+    assert [event.sequence for event in recorder.events] == sequences
+    assert select(shard, "SELECT published_seq FROM mynamo_relay") == ((sequences[-1],),)
 
 
 def test_rows_go_once_they_are_published_applied_and_old(
