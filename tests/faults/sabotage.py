@@ -120,7 +120,7 @@ def _without_fencing() -> None:
         return state
 
     Lease.hold = always  # type: ignore[method-assign]
-    _replace("last_seq FROM mynamo_relay FOR UPDATE", "last_seq FROM mynamo_relay")()
+    _replace("published_seq FROM mynamo_relay FOR UPDATE", "published_seq FROM mynamo_relay")()
 
 
 MECHANISMS = {
