@@ -17,7 +17,7 @@ rows all go to the stream's own shard, or else that of a later batch's rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -175,8 +175,8 @@ def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:
 
 def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Stream, int]:
     rows = session.run(("BEGIN", ()), lock_checkpoints(streams))[1].rows
-    found = dict.fromkeys(streams, 0) | {Stream(*stream): seq for *stream, seq in rows}
-    missing = [stream for stream in streams if stream not in {Stream(*row[:2]) for row in rows}]
+    found = {Stream(*stream): sequence for *stream, sequence in rows}
+    missing = [stream for stream in streams if stream not in found]
     if missing:  # the stream's first event here; a row of its own is the only lock
         try:
             session.run(*(
@@ -185,14 +185,14 @@ def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Strea
             ))  # fmt: skip
         except DuplicateKey as faster:
             raise Contention(str(faster)) from None
-    return found
+    return found | dict.fromkeys(missing, 0)
 
 
 def lock_checkpoints(streams: Sequence[Stream]) -> Statement:
     """Lock the checkpoints of streams, in their order, and no others."""
     return (
         "SELECT shard, part, seq FROM mynamo_checkpoint FORCE INDEX (PRIMARY)"
-        f" WHERE {_any_of(streams)} ORDER BY shard, part FOR UPDATE",
+        f" WHERE {sql.any_pair('shard', 'part', streams)} ORDER BY shard, part FOR UPDATE",
         [value for stream in streams for value in stream],
     )
 
@@ -206,15 +206,10 @@ def move_checkpoints(reached: Mapping[Stream, int]) -> Statement:
     cases = " WHEN shard = %s AND part = %s THEN %s" * len(reached)
     return (
         "UPDATE mynamo_checkpoint FORCE INDEX (PRIMARY)"
-        f" SET seq = CASE{cases} END WHERE {_any_of(reached)}",
+        f" SET seq = CASE{cases} END WHERE {sql.any_pair('shard', 'part', reached)}",
         [value for stream, sequence in reached.items() for value in (*stream, sequence)]
         + [value for stream in reached for value in stream],
     )
-
-
-def _any_of(streams: Sized) -> str:
-    # ORs of ANDs, which both servers make ranges of.
-    return " OR ".join(["(shard = %s AND part = %s)"] * len(streams))
 
 
 def _round_trips(changes: list[RowChange]) -> Iterator[list[Statement]]:

@@ -120,9 +120,13 @@ def marks(values: Sized) -> str:
 
 
 def any_row(keys: Sized) -> str:
-    """Any of these rows of a main table, by hash and sort key: ORs of ANDs, which both servers
-    make ranges of."""
-    return " OR ".join(["(hash = %s AND sort = %s)"] * len(keys))
+    """Any of these rows of a main table, by hash and sort key."""
+    return any_pair("hash", "sort", keys)
+
+
+def any_pair(first: str, second: str, values: Sized) -> str:
+    """Any of these pairs of two columns: ORs of ANDs, which both servers make ranges of."""
+    return " OR ".join([f"({first} = %s AND {second} = %s)"] * len(values))
 
 
 def raise_streams(column: str, reached: Mapping[int, int]) -> tuple[str, list[int]]:

@@ -145,9 +145,11 @@ class WriteQueue:
             The partitions; what was polled of them comes again.
         """
         topic = identity(self._consumer, self._config.writes_topic)
-        changed = {place for place, origin in origins.items() if topic and origin != topic}
-        places: set[Any] = self._consumer.assignment()
-        moved = (places - origins.keys()) | (places & changed)
+        moved = {
+            place
+            for place in self._consumer.assignment()
+            if place not in origins or (topic and origins[place] != topic)
+        }
         try:
             with kafka_errors(self._config):
                 for place in moved:

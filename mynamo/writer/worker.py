@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers: each costs the shard
-two commits."""
+a commit."""
 _STANDBY_PAUSE = 0.5
 _ROUND_PAUSE = 1.0
 _TOPICS_EVERY = 15.0
