@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mynamo.shards.lanes import Lane, Traveller
-from mynamo.shards.passengers import Station, current, in_thread
+from mynamo.shards.passengers import Passenger, Station, current, in_thread
 from tests.passengers import depart
 from tests.waiting import eventually
 
@@ -177,18 +177,24 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
     failures: list[Any] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
-    gate = threading.Event()
-    wait = in_thread(gate.wait)
+    waiting: list[Passenger] = []
+
+    def wait() -> None:
+        me = current()
+        assert me is not None
+        waiting.append(me)
+        me.wait()
 
     def fail() -> None:
-        wait(TIMEOUT)
+        wait()
         raise ValueError("a mistake")
 
     with station() as here:
         here.depart(fail)
-        others = [depart(here, lambda: wait(TIMEOUT)) for _ in range(3)]
-        gate.set()
-        assert await asyncio.gather(*others) == [True] * 3
+        others = [depart(here, wait) for _ in range(3)]
+        for passenger in waiting:  # in one turn of the loop, and the one that fails goes first
+            here.wake(passenger)
+        await asyncio.gather(*others)
     assert [str(failure) for failure in failures] == ["a mistake"]
 
 
