@@ -7,15 +7,20 @@ Nothing of this is in mynamo itself.
 
 from __future__ import annotations
 
+import functools
 import random
+import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import mynamo
 from mynamo.gsi_indexer import apply, streams, watch
 from mynamo.shards.pool import Result, Session, Statement
+from mynamo.shards.tables import RowKey
 from mynamo.writer import transaction
 from mynamo.writer.lease import Lease, LeaseLost, RelayState
 
@@ -38,6 +43,28 @@ class Mechanism:
     mysql_options: Sequence[str] = ()
 
 
+@functools.cache
+def _sources() -> str:
+    """The text of mynamo, with string literals that follow one another as one."""
+    files = sorted(Path(mynamo.__path__[0]).rglob("*.py"))
+    return re.sub(r'"\s*f?"', "", "".join(file.read_text() for file in files))
+
+
+def _found(words: str) -> str:
+    """Some words of a statement, which must be there: who takes out what is not there any more
+    takes nothing out."""
+    if words not in _sources():
+        raise LookupError(f"no statement of mynamo has {words!r} any more")
+    return words
+
+
+def _put(where: Any, name: str, by: Callable[..., Any]) -> None:
+    """Replace a function or a method, which must be there."""
+    if not hasattr(where, name):
+        raise LookupError(f"{where.__name__} has no {name} any more")
+    setattr(where, name, by)
+
+
 def _rewrite(change: Callable[[Sequence[Statement]], Sequence[Statement]]) -> None:
     """Change statements on their way to a shard."""
     run = Session.run
@@ -45,61 +72,66 @@ def _rewrite(change: Callable[[Sequence[Statement]], Sequence[Statement]]) -> No
     def changed(self: Session, *statements: Statement) -> list[Result]:
         return run(self, *change(statements))
 
-    Session.run = changed  # type: ignore[method-assign]
+    _put(Session, "run", changed)
 
 
-def _replace(words: str, by: str) -> Callable[[], None]:
-    def take_out() -> None:
-        _rewrite(lambda statements: [(sql.replace(words, by), v) for sql, v in statements])
+def _replace(words: str, by: str) -> None:
+    _found(words)
+    _rewrite(lambda statements: [(sql.replace(words, by), v) for sql, v in statements])
 
-    return take_out
+
+def _before_commit(share: float, statement: str) -> None:
+    """Run another statement before some of the commits of writes."""
+    insert = _found("INSERT INTO mynamo_outbox")
+
+    def change(statements: Sequence[Statement]) -> Sequence[Statement]:
+        if not any(sql.startswith(insert) for sql, _ in statements) or random.random() > share:
+            return statements
+        return [*statements[:-1], (statement, ()), statements[-1]]
+
+    _rewrite(change)
+
+
+def _without_locks() -> None:
+    lock = transaction.lock_rows  # type: ignore[attr-defined]
+
+    def read(table_id: int, keys: Sequence[RowKey]) -> Statement:
+        sql, values = lock(table_id, keys)
+        return sql.removesuffix(" FOR UPDATE"), values
+
+    _put(transaction, "lock_rows", read)
 
 
 def _without_outbox() -> None:
     """Some transactions commit without their first event."""
-
-    def change(statements: Sequence[Statement]) -> Sequence[Statement]:
-        inserts = any(sql.startswith("INSERT INTO mynamo_outbox") for sql, _ in statements)
-        if not inserts or random.random() > _LOST:
-            return statements
-        forget = ("DELETE FROM mynamo_outbox WHERE id = LAST_INSERT_ID()", ())
-        return [*statements[:-1], forget, statements[-1]]
-
-    _rewrite(change)
+    _before_commit(_LOST, "DELETE FROM mynamo_outbox WHERE id = LAST_INSERT_ID()")
 
 
 def _without_sequence() -> None:
     """And some transactions commit late, which alone does no harm."""
     highest = "(SELECT COALESCE(MAX(o.id), 0) FROM mynamo_outbox o WHERE o.seq IS NOT NULL)"
-    _replace("WHERE seq IS NULL ORDER BY id", f"WHERE seq IS NULL AND id > {highest} ORDER BY id")()
-
-    def change(statements: Sequence[Statement]) -> Sequence[Statement]:
-        inserts = any(sql.startswith("INSERT INTO mynamo_outbox") for sql, _ in statements)
-        if not inserts or random.random() > _LATE:
-            return statements
-        return [*statements[:-1], ("DO SLEEP(0.05)", ()), statements[-1]]
-
-    _rewrite(change)
+    _replace("WHERE seq IS NULL ORDER BY id", f"WHERE seq IS NULL AND id > {highest} ORDER BY id")
+    _before_commit(_LATE, "DO SLEEP(0.05)")
 
 
 def _without_commands() -> None:
     """A queued write that comes again is applied again."""
     select = "SELECT command_id, version, refused FROM mynamo_command WHERE"
-    _replace(select, f"{select} FALSE AND")()
-    _replace("INSERT INTO mynamo_command", "INSERT IGNORE INTO mynamo_command")()
+    _replace(select, f"{select} FALSE AND")
+    _replace("INSERT INTO mynamo_command", "INSERT IGNORE INTO mynamo_command")
 
 
 def _without_fate() -> None:
-    transaction.fate_of = lambda *_: None  # type: ignore[attr-defined]
+    _put(transaction, "fate_of", lambda *_: None)
 
 
 def _without_checkpoints() -> None:
-    apply.is_fresh = lambda *_: True
+    _put(apply, "is_fresh", lambda *_: True)
 
 
 def _without_gaps() -> None:
-    streams.is_gap = lambda *_: False
-    watch.Watch.look = lambda *_: None  # type: ignore[method-assign]
+    _put(streams, "is_gap", lambda *_: False)
+    _put(watch.Watch, "look", lambda *_: None)
 
 
 def _without_fencing() -> None:
@@ -119,15 +151,12 @@ def _without_fencing() -> None:
                 continue
         return state
 
-    Lease.hold = always  # type: ignore[method-assign]
-    _replace("published_seq FROM mynamo_relay FOR UPDATE", "published_seq FROM mynamo_relay")()
+    _put(Lease, "hold", always)
+    _replace("published_seq FROM mynamo_relay FOR UPDATE", "published_seq FROM mynamo_relay")
 
 
 MECHANISMS = {
-    "locks": Mechanism(
-        "rows are read without a lock",
-        _replace("(hash = %s AND sort = %s) FOR UPDATE", "(hash = %s AND sort = %s)"),
-    ),
+    "locks": Mechanism("rows are read without a lock", _without_locks),
     "fate": Mechanism("a commit whose answer was lost is repeated unasked", _without_fate),
     "outbox": Mechanism("now and then a write has no row in the outbox", _without_outbox),
     "fencing": Mechanism("relays do not respect the lease", _without_fencing),

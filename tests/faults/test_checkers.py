@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ from tests.faults.checking import (
 )
 from tests.faults.history import Operation, Recorder, load
 from tests.faults.model import Item, State, Step, steps_of
+from tests.faults.sabotage import MECHANISMS
 from tests.faults.simulation import FLAWS, Simulation
 from tests.gateway.conftest import served
 from tests.workers import pipeline
@@ -384,6 +387,12 @@ def test_a_killed_clients_operations_stay_open_and_its_torn_line_is_left_out(
     with Recorder(path) as recorder:  # its successor goes on
         recorder.begin(1, "get", "faults", ("h", 1), {}).end("ok", {"item": None})
     assert [operation.kind for operation in load([path])] == ["put", "put", "get"]
+
+
+@pytest.mark.parametrize("name", [n for n, m in MECHANISMS.items() if m.take_out])
+def test_every_mechanism_is_still_there_to_be_taken_out(name: str) -> None:
+    command = [sys.executable, "-m", "tests.faults.sabotage", name, "json.tool", "--help"]
+    assert not subprocess.run(command, capture_output=True, text=True).stderr
 
 
 def test_a_healthy_cluster_passes(config: ClusterConfig, tmp_path: Path) -> None:
