@@ -26,6 +26,10 @@ from greenlet import getcurrent, greenlet
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
+IDLE = 256
+"""Passengers without work that a station keeps. Each has 16 KiB for Python's frames, which Python
+would else get from the system at each departure, and give back at each arrival."""
+
 
 class Station:
     """Where the passengers of one event loop wait, and the threads that work for them.
@@ -39,17 +43,20 @@ class Station:
         self._loop = loop
         self._thread = threading.get_ident()
         self._helpers = ThreadPoolExecutor(helpers, "mynamo-helper")
+        self._idle: list[Passenger] = []
         self._awake: deque[Passenger] = deque()
         self._called = False
 
     def close(self) -> None:
         """Wait for what helpers do, and end them."""
         self._helpers.shutdown()
+        self._idle.clear()
 
     def depart(self, work: Callable[[], None]) -> None:
         """Run some work as a passenger, until it ends or waits; in the loop's thread."""
         if current() is None:
-            Passenger(work, self).switch()
+            passenger = self._idle.pop() if self._idle else Passenger(self)
+            passenger.switch(work)
         else:  # whoever ends by letting the next one go must not have it on its stack
             self._loop.call_soon(self.depart, work)
 
@@ -90,6 +97,13 @@ class Station:
         self.wake(me)
         me.wait()
 
+    def keep(self, passenger: Passenger) -> bool:
+        """Keep a passenger whose work has ended for other work, unless there are enough."""
+        enough = len(self._idle) >= IDLE
+        if not enough:
+            self._idle.append(passenger)
+        return not enough
+
     def wake(self, passenger: Passenger) -> None:
         """Let a passenger go on, soon; from any thread."""
         self._awake.append(passenger)
@@ -114,11 +128,21 @@ class Station:
 
 
 class Passenger(greenlet):
-    """One caller. It is made and goes on in the thread of its station's loop."""
+    """One caller, and when it has arrived another. It is made and goes on in the thread of its
+    station's loop. Who lets it wait wakes it once: a second time could find it at other work."""
 
-    def __init__(self, work: Callable[[], None], station: Station) -> None:
-        super().__init__(work)
+    def __init__(self, station: Station) -> None:
+        super().__init__()
         self.station = station
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do some work, and then other work if there is."""
+        while True:
+            work()
+            del work  # what it refers to may be large
+            if not self.station.keep(self):
+                return
+            work = cast(Callable[[], None], cast(greenlet, self.parent).switch())
 
     def wait(self) -> bool:
         """Leave the thread, until somebody calls `Station.wake`, or `switch` in the loop's thread.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mynamo.shards.lanes import Lane, Traveller
-from mynamo.shards.passengers import Passenger, Station, current, in_thread
+from mynamo.shards.passengers import IDLE, Passenger, Station, current, in_thread
 from tests.passengers import depart
 from tests.waiting import eventually
 
@@ -196,6 +196,29 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
             here.wake(passenger)
         await asyncio.gather(*others)
     assert [str(failure) for failure in failures] == ["a mistake"]
+
+
+@in_a_loop
+async def test_a_passenger_is_used_again_if_its_work_did_not_fail() -> None:
+    made: list[Passenger | None] = []
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def fail() -> None:
+        made.append(current())
+        raise ValueError("a mistake")
+
+    with station() as here:
+        for _ in range(2):
+            await depart(here, lambda: made.append(current()))
+        assert made[1] is made[0]
+        together = [depart(here, lambda: in_thread(lambda: None)()) for _ in range(IDLE + 9)]
+        await asyncio.gather(*together)
+        with pytest.raises(ValueError, match="a mistake"):
+            here.depart(fail)
+        assert await depart(here, lambda: 7) == 7
+        assert len(here._idle) == IDLE - 1
+    assert made[2] is not None
+    assert made[2].dead
 
 
 @in_a_loop
