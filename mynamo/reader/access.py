@@ -95,7 +95,7 @@ def select(
         f" WHERE {' AND '.join(text for text, _ in conditions)}"
         f" ORDER BY {order} LIMIT {rows:d}"
     )
-    return statement, [value for _, values in conditions for value in values]
+    return statement, tuple([value for _, values in conditions for value in values])
 
 
 def beyond(position: Sequence[tuple[str, bytes]], descending: bool) -> Condition:

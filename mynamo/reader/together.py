@@ -1,9 +1,9 @@
-"""Statements of readings that meet share a round trip (see `mynamo.shards.lanes`)."""
+"""Statements of readings that meet share a round trip (see `mynamo.shards.lanes`), and those
+that ask the same an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 from mynamo.errors import MynamoError
 from mynamo.shards.lanes import Lane, Traveller
@@ -34,6 +34,7 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
     """Run statements that read, in their order and side by side with those of others.
 
     Args:
+        statements: with tuples of values.
         rows: that they may give.
 
     Raises:
@@ -44,14 +45,18 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
 
 
 def _carry(callers: Sequence[Traveller[_Asked, list[Result]]]) -> None:
-    statements = [statement for caller in callers for statement in caller.asked[1]]
+    order: dict[Statement, None] = {}  # of several that are the same, where the last one stands
+    for caller in callers:
+        for statement in caller.asked[1]:
+            order.pop(statement, None)
+            order[statement] = None
     try:
         with callers[0].asked[0].session() as session:
-            results = iter(session.run(*statements))
+            found = dict(zip(order, session.run(*order), strict=True))
     except MynamoError:  # patience, and a table that is gone, are each caller's own
         return
     for caller in callers:
-        caller.answer = list(islice(results, len(caller.asked[1])))
+        caller.answer = [found[statement] for statement in caller.asked[1]]
 
 
 _lane_of = PerShard(lambda _: StatementLane()).of

@@ -14,7 +14,7 @@ import pytest
 
 from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
 from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put
-from mynamo.reader import Reader, batches
+from mynamo.reader import Reader, batches, together
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards.cluster import Cluster
@@ -22,7 +22,7 @@ from mynamo.shards.definitions import add_index
 from mynamo.shards.lanes import Lane
 from mynamo.shards.pool import Session, Statement
 from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.sql import main_table
+from mynamo.shards.sql import index_table, main_table
 from mynamo.shards.tables import Table
 from mynamo.writer import lanes, transaction
 from mynamo.writer.requests import Write
@@ -376,6 +376,52 @@ def test_reads_that_meet_share_a_round_trip(
     assert first.result() == found[0]
     assert [item and int(item["n"]) for item in found] == [*range(20), *[None] * 10]
     assert reads == [1, 2]  # of the second, a statement for each table
+
+
+def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_table(cluster, "other")
+    for name, count in (("orders", 3), ("other", 2)):
+        for n in range(count):
+            producer.put(name, {"id": "a", "at": str(n), "price": n})
+    trips: list[list[str]] = []
+    open_again = threading.Event()
+    run = Session.run
+
+    def of(sql: str, values: Any) -> str:
+        table: str = sql.split(" FROM ")[1].split()[0]
+        return f"{table} {values[0]}" if table == "mynamo_fence" else table
+
+    def waiting(self: Session, *statements: Any) -> Any:
+        if statements[0][0].startswith("SELECT l.hash"):
+            trips.append([of(*statement) for statement in statements])
+            open_again.wait(20)
+        return run(self, *statements)
+
+    monkeypatch.setattr(Session, "run", waiting)
+    reader = Reader(cluster)
+
+    def query(table: str, limit: int) -> list[int]:
+        page = reader.query(table, {"id": "a"}, index="by_price", limit=limit)
+        return [int(item["price"]) for item in page.items]
+
+    lane = together._lane_of(cluster.shards[1]).lane
+    lane._at_once = 1
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(query, "orders", 9)
+        eventually(lambda: trips)
+        rest = []
+        for asked in [("orders", 2), ("other", 9), ("orders", 2), ("orders", 1), ("other", 9)]:
+            rest.append(pool.submit(query, *asked))
+            eventually(lambda: lane.waiting == len(rest))
+        open_again.set()
+        assert [done.result() for done in rest] == [[0, 1], [0, 1], [0, 1], [0], [0, 1]]
+    assert first.result() == [0, 1, 2]
+    a, b = (index_table(table.local_indexes[0]) for table in (orders, other))
+    fences = [f"mynamo_fence {table.id}" for table in (orders, other)]
+    # Each fence stands behind all that it is to vouch for.
+    assert trips == [[a, fences[0]], [a, a, fences[0], b, fences[1]]]
 
 
 def test_a_read_that_fails_together_is_tried_alone(
