@@ -49,11 +49,14 @@ fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafk
 		echo "WARNING: $$server could not be fetched; the tests go on without it" >&2; \
 	done
 
-clients: install ## download the clients to test with: AWS CLI, PynamoDB, JavaScript SDK, Chromium
+clients: install ## download the clients to test with: SDKs and libraries in five languages, Chromium
 	@{ command -v node && command -v npm; } >/dev/null || { $(call apt,nodejs npm); } || true
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call apt,chromium); } || true
+	@{ command -v javac && command -v mvn; } >/dev/null || { $(call apt,default-jdk-headless maven); } || true
+	@command -v go >/dev/null || { $(call apt,golang-go); } || true  # 1.24 or later
+	@command -v cargo >/dev/null || { $(call apt,cargo-web); } || { $(call apt,cargo gcc libc6-dev); } || true  # 1.94 or later
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
-		echo "WARNING: the clients could not be installed; the tests go on without them" >&2
+		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
 test: fetch clients ## run all tests, with real servers and real clients
 	@$(BIN)/python -m pytest
@@ -90,6 +93,10 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
 	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
 	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mvn -B -q -f tests/clients/java/pom.xml -Dmaven.repo.local=$(MYNAMO_CACHE)/m2 dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/lock/jars
+	@cd .cache/lock/jars && sha256sum *.jar > $(CURDIR)/tests/clients/java/SHA256SUMS
+	@cd tests/clients/go && go mod tidy
+	@cd tests/clients/rust && rm -f Cargo.lock && cargo generate-lockfile --quiet && sed -i '/^source = /d' Cargo.lock
 
 clean: ## delete .venv, .cache and what tools left; data in .mynamo stays
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
 CLIENT_SECONDS = 300
+WORKS = "all of it works"
+"""The last line of a program that found everything as it should be."""
 
 
 def missing(reason: str) -> NoReturn:
@@ -43,13 +45,20 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     dev.end_if_running()
 
 
-@pytest.fixture(scope="package")
-def installed() -> Path:
-    """The folder into which `make clients` installed the clients."""
-    folder = Path(os.environ["MYNAMO_CACHE"]) / "clients"
+def installed(language: str) -> Path:
+    """The folder into which `make clients` installed the clients of a language."""
+    folder = Path(os.environ["MYNAMO_CACHE"]) / "clients" / language
     if not (folder / "installed").exists():
-        missing("the clients are not installed; `make test-clients` does it")
+        missing(f"the clients in {language} are not installed; `make clients` does it or says why")
     return folder
+
+
+def tool(name: str, packages: str) -> str:
+    """The path of a program that some clients need."""
+    found = shutil.which(name)
+    if found is None:
+        missing(f"{name} is not installed; `apt-get install {packages}` does it")
+    return found
 
 
 @pytest.fixture(scope="package")
@@ -90,26 +99,71 @@ def client(session: Any, endpoint: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def python(installed: Path, environment: dict[str, str]) -> Callable[..., str]:
+def python(environment: dict[str, str]) -> Callable[..., str]:
     """Run a script of this folder, or a module, with the Python that has the clients."""
+    program = installed("python") / "bin" / "python"
 
     def run(*words: str) -> str:
-        return _run([str(installed / "python" / "bin" / "python"), *words], environment, HERE)
+        return _run([str(program), *words], environment, HERE)
 
     return run
 
 
 @pytest.fixture
-def node(installed: Path, environment: dict[str, str]) -> Callable[..., str]:
+def node(environment: dict[str, str]) -> Callable[..., str]:
     """Run a script of this folder with Node.js, beside the packages it imports."""
-    program = shutil.which("node")
-    if program is None:
-        missing("Node.js is not installed; `apt-get install nodejs npm` does it")
+    program, folder = tool("node", "nodejs npm"), installed("js")
 
     def run(script: str, *words: str) -> str:
-        folder = installed / "js"
         shutil.copy(HERE / script, folder / script)
         return _run([program, script, *words], environment, folder)
+
+    return run
+
+
+@pytest.fixture
+def java(environment: dict[str, str], tmp_path: Path) -> Callable[[str], str]:
+    """Compile and run a class of the folder `java`."""
+    javac, program = tool("javac", "default-jdk-headless"), tool("java", "default-jdk-headless")
+    jars = installed("java") / "jars"
+
+    def run(name: str) -> str:
+        source = str(HERE / "java" / f"{name}.java")
+        _run([javac, "-d", str(tmp_path), "-cp", f"{jars}/*", source], environment, tmp_path)
+        quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # to start, not to run long
+        return _run(
+            [program, *quick, "-cp", f"{tmp_path}:{jars}/*", name], environment, tmp_path
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def go(environment: dict[str, str]) -> Callable[[], str]:
+    """Compile and run the program in the folder `go`."""
+    program, folder = tool("go", "golang-go"), installed("go")
+    built = {
+        **environment, "CGO_ENABLED": "0", "GOFLAGS": "-modcacherw", "GOPROXY": "off",
+        "GOMODCACHE": str(folder / "modules"), "GOCACHE": str(folder / "build"),
+    }  # fmt: skip
+
+    def run() -> str:
+        for source in (HERE / "go").glob("*.go"):
+            shutil.copy(source, folder)
+        return _run([program, "run", "."], built, folder)
+
+    return run
+
+
+@pytest.fixture
+def rust(environment: dict[str, str]) -> Callable[[], str]:
+    """Compile and run the program in the folder `rust`."""
+    program, folder = tool("cargo", "cargo gcc libc6-dev"), installed("rust")
+    built = {**environment, "CARGO_HOME": str(folder / "home")}
+
+    def run() -> str:
+        shutil.copy(HERE / "rust" / "src" / "main.rs", folder / "src")
+        return _run([program, "run", "--quiet", "--locked", "--offline"], built, folder)
 
     return run
 

@@ -1,4 +1,4 @@
-"""A program that uses PynamoDB; `test_pynamodb` runs it. DYNAMO_ENDPOINT says where."""
+"""A program that uses PynamoDB; `test_python` runs it. DYNAMO_ENDPOINT says where."""
 
 from __future__ import annotations
 

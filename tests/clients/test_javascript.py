@@ -1,19 +1,22 @@
-"""The AWS SDK for JavaScript v3, and dynamodb-admin in a browser."""
+"""The AWS SDK for JavaScript v3, libraries upon it, and dynamodb-admin in a browser."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 
-from tests.clients.conftest import missing
+import pytest
+
+from tests.clients.conftest import WORKS, missing
 
 
-def test_the_document_client(node: Callable[..., str]) -> None:
-    assert node("document_client.mjs").splitlines()[-1] == "all of it works"
+@pytest.mark.parametrize("library", ["document_client", "dynamoose", "toolbox", "electrodb"])
+def test_a_program_that_uses(library: str, node: Callable[..., str]) -> None:
+    assert node(f"{library}.mjs").splitlines()[-1] == WORKS
 
 
 def test_dynamodb_admin_in_a_browser(node: Callable[..., str]) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         missing("Chromium is not installed; `apt-get install chromium` does it")
-    assert node("admin.mjs", browser).splitlines()[-1] == "all of it works"
+    assert node("admin.mjs", browser).splitlines()[-1] == WORKS
