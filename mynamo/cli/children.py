@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mynamo
@@ -13,8 +13,8 @@ from mynamo.cli.serve import SERVING
 from mynamo.errors import LocalServerError
 from mynamo.gsi_indexer import READING
 from mynamo.local import Broker, LocalCluster, LocalMySQL
-from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import ServerProcess
+from mynamo.schemas.gateway import LOCALHOST
 
 STOP_SECONDS = 20.0
 JOIN_SECONDS = 15.0
@@ -104,18 +104,21 @@ class Workers:
 
     Args:
         cluster: whose tables they work on.
-        port: of the gateway, on the loopback address; None for no gateway.
+        port: of the gateway, on the loopback addresses; None for no gateway.
+        options: of the gateway besides.
     """
 
-    def __init__(self, cluster: LocalCluster, port: int | None = None) -> None:
+    def __init__(
+        self, cluster: LocalCluster, port: int | None = None, options: Sequence[str] = ()
+    ) -> None:
         folder = cluster.data_dir / "workers"
         self._writer = Worker("writer", folder, cluster.config_file)
         self._indexer = Worker("indexer", folder, cluster.config_file)
         self._workers = [self._writer, self._indexer]
         self._gateway: Worker | None = None
         if port is not None:
-            options = ("--host", LOOPBACK, "--port", str(port), "--no-auth")
-            self._gateway = Worker("serve", folder, cluster.config_file, *options, title="gateway")
+            words = ("--host", LOCALHOST, "--port", str(port), "--no-auth", *options)
+            self._gateway = Worker("serve", folder, cluster.config_file, *words, title="gateway")
             self._workers.append(self._gateway)
 
     @property

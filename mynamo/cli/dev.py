@@ -16,6 +16,7 @@ from mynamo.local import EngineKind, LocalCluster
 from mynamo.local.mysql_files import write_private
 from mynamo.local.ports import LOOPBACK, free_port, is_free
 from mynamo.log import ensure_topics
+from mynamo.schemas.gateway import LOCALHOST
 from mynamo.shards.cluster import Cluster
 
 LOOK_SECONDS = 0.5
@@ -39,7 +40,19 @@ LOOK_SECONDS = 0.5
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
     help="Of DynamoDB's API on this machine; 0: any free one.",
 )  # fmt: skip
-def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str, port: int) -> None:
+@click.option(
+    "--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
+    help="Web pages that may call the API besides this machine's, such as null (pages opened "
+    "from files), https://example.com or *. Repeat it for several.",
+)  # fmt: skip
+def dev(
+    data: Path,
+    shards: int,
+    engine: EngineKind | None,
+    kafka: str,
+    port: int,
+    cors_origins: tuple[str, ...],
+) -> None:
     """Run a whole cluster on this machine: shards, broker, writer, indexer, DynamoDB's API.
 
     It runs until Ctrl-C or SIGTERM, and on Linux leaves no process behind however it ends
@@ -66,7 +79,7 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str, port: in
             ensure_topics(local.config.kafka)
             with Cluster(local.config):
                 pass  # the first to open it sets it up
-            workers = Workers(local, port)
+            workers = Workers(local, port, _gateway_options(cors_origins))
             workers.start()
             _welcome(local, workers, port, time.monotonic() - started)
             while True:
@@ -78,6 +91,12 @@ def dev(data: Path, shards: int, engine: EngineKind | None, kafka: str, port: in
         finally:
             _finish(local, workers)
     click.echo(f"stopped; the data stays in {local.data_dir}")
+
+
+def _gateway_options(cors_origins: tuple[str, ...]) -> list[str]:
+    """Those of `mynamo serve`."""
+    origins = (LOCALHOST, *cors_origins) if cors_origins else ()
+    return [word for origin in origins for word in ("--cors-origin", origin)]
 
 
 def _checked(port: int) -> int:

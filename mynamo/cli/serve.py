@@ -6,7 +6,7 @@ import ipaddress
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -22,10 +22,17 @@ SERVING = "DynamoDB's API on "
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), help="Of the API.  [default: 8000]")
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--host",
+    help="Address to listen on; localhost: 127.0.0.1 and ::1.  [default: 127.0.0.1]",
+)
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True,
     help="Processes that share the port.",
+)  # fmt: skip
+@click.option(
+    "--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
+    help="Web pages that may call; see `gateway.cors_origins`. Repeat it for several.",
 )  # fmt: skip
 @click.option("--no-auth", is_flag=True, help="Accept any credentials; on this machine only.")
 @click.option(
@@ -37,6 +44,7 @@ def serve(
     port: int | None,
     host: str | None,
     workers: int,
+    cors_origins: tuple[str, ...],
     no_auth: bool,
     open_to_network: bool,
     log_level: str,
@@ -54,30 +62,33 @@ def serve(
       mynamo serve --host 0.0.0.0 --port 443 --workers 4
     """
     start_logging(log_level)
-    config = _configured(port=port, host=host)
+    config = _configured(port=port, host=host, cors_origins=cors_origins or None)
     _refuse_if_open(config, no_auth, open_to_network)
     _allow_many_files()
     from mynamo.gateway.processes import run_processes
     from mynamo.gateway.server import listen, tls_context
 
     tls_context(config)
-    listener = listen(config)
-    ready = _once(lambda: _announce(config, listener, no_auth))
+    listeners = listen(config)
+    ready = _once(lambda: _announce(config, listeners[0], no_auth))
     if workers == 1:
-        _work(config, listener, no_auth, ready)
+        _work(config, listeners, no_auth, ready)
         return
-    status = run_processes(workers, lambda: _work(config, listener, no_auth, ready))
+    status = run_processes(workers, lambda: _work(config, listeners, no_auth, ready))
     click.get_current_context().exit(status)
 
 
 def _work(
-    config: GatewayConfig, listener: socket.socket, no_auth: bool, ready: Callable[[], None]
+    config: GatewayConfig,
+    listeners: Sequence[socket.socket],
+    no_auth: bool,
+    ready: Callable[[], None],
 ) -> int:
     from mynamo.gateway.serving import serve as serve_until
 
     run_until_told(
         lambda cluster, stop: serve_until(
-            cluster, config, listener, stop, verify=not no_auth, ready=ready
+            cluster, config, listeners, stop, verify=not no_auth, ready=ready
         )
     )
     return 0

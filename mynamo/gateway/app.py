@@ -1,7 +1,7 @@
 """DynamoDB's protocol on HTTP: what stands between a request's bytes and `Service.call`.
 
-In DynamoDB's order: the method, the content type, the JSON, the operation's name, the
-signature, and then the operation itself.
+In DynamoDB's order: the method, the path, the content type, the signature, the JSON, the
+operation's name, and then the operation itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mynamo.gateway.http_bodies import COMPRESS_FROM_BYTES, checksum, compressed
 from mynamo.gateway.http_budget import LARGE_BODY
 from mynamo.gateway.http_messages import Request, Response
 from mynamo.gateway.json_input import parse
+from mynamo.gateway.unsupported import STREAM_OPERATIONS
 from mynamo.schemas.gateway import GatewayConfig
 from mynamo.shards.passengers import in_thread
 
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 JSON = "application/x-amz-json-1.0"
 CONTENT_TYPES = frozenset({JSON, "application/json"})
 TARGET_PREFIX = "DynamoDB_20120810."
+STREAMS_PREFIX = "DynamoDBStreams_20120810."
 HEALTH_PATHS = frozenset({"/health", "/healthz"})
-EARLY_LOOK_BYTES = 64 * 1024
 
 _random = random.Random()  # noqa: S311 - ids need to differ, not to be secret
 os.register_at_fork(after_in_child=_random.seed)  # processes that share a port differ too
@@ -99,6 +100,7 @@ class App:
         self._health = health
         self._cors = cors
         self._operations = {TARGET_PREFIX + operation: operation for operation in operations}
+        self._operations |= {STREAMS_PREFIX + name: name for name in STREAM_OPERATIONS}
         self._body_limit = config.limits.body_bytes
         self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
 
@@ -124,28 +126,25 @@ class App:
         return self._finished(request, _refusal(error), new_request_id())
 
     def _route(self, request: Request) -> Response:
-        if request.method == "POST" and request.headers.get("content-type") in CONTENT_TYPES:
-            return self._operation(request)  # as nearly all
-        if request.method == "OPTIONS":
-            return Response(200)
-        if request.method in ("GET", "HEAD"):
-            if request.target.partition("?")[0] in HEALTH_PATHS:
-                return self._health_report()
+        path = request.target.partition("?")[0]
+        if request.method == "POST" and path == "/":
+            content_type = request.headers.get("content-type", "")
+            if content_type in CONTENT_TYPES or _media_type(content_type) in CONTENT_TYPES:
+                return self._operation(request)
+        elif request.method in ("GET", "HEAD") and path in HEALTH_PATHS:
+            return self._health_report()
+        elif request.method in ("GET", "HEAD") and path == "/":
             return Response(200, self._greeting, {"content-type": "text/plain"})
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method != "POST" or content_type not in CONTENT_TYPES:
-            return Response(404, b"<UnknownOperationException/>\n")
-        return self._operation(request)
+        elif request.method == "OPTIONS" and (path == "/" or path in HEALTH_PATHS):
+            self._cors.check(request)
+            return Response(200)
+        return Response(404, b"<UnknownOperationException/>\n")
 
     def _operation(self, request: Request) -> Response:
         self._cors.check(request)
-        operation = self._operations.get(request.headers.get("x-amz-target", ""))
-        try:
-            self._authenticator.check(request)
-        except ServiceError:
-            _raise_what_comes_first(operation is not None, request)
-            raise
+        self._authenticator.check(request)
         body = decompressed(request, self._body_limit)
+        operation = self._operations.get(request.headers.get("x-amz-target", ""))
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
@@ -173,16 +172,8 @@ def new_request_id() -> str:
     return f"{_random.getrandbits(208):052X}"
 
 
-def _raise_what_comes_first(known: bool, request: Request) -> None:
-    """An unsigned request whose JSON or operation is wrong hears of that first.
-
-    Only small ones are looked at: nobody without a key shall make us parse megabytes.
-    """
-    if len(request.body) > EARLY_LOOK_BYTES or "content-encoding" in request.headers:
-        return
-    parse(request.body)
-    if not known:
-        raise ServiceError("UnknownOperationException")
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _refusal(error: ServiceError) -> Response:

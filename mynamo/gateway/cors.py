@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.http_messages import Request
+from mynamo.schemas.gateway import LOCALHOST
 
 MAX_AGE_SECONDS = 172_800
 EXPOSED = (
@@ -24,13 +25,14 @@ class Cors:
     read and write what a developer runs on the own machine.
 
     Args:
-        origins: such as "https://admin.example.com"; "*" for all; empty for none; None
-            for this machine's.
+        origins: such as "https://admin.example.com"; "null" for pages out of files; "localhost"
+            for all of this machine's; "*" for all; empty for none; None for this machine's.
     """
 
     def __init__(self, origins: tuple[str, ...] | None) -> None:
-        self._origins = None if origins is None else frozenset(origins)
-        self._everyone = origins is not None and "*" in origins
+        self._origins = frozenset((LOCALHOST,) if origins is None else origins)
+        self._everyone = "*" in self._origins
+        self._local = LOCALHOST in self._origins
 
     def check(self, request: Request) -> None:
         """Refuse a page that may not call.
@@ -41,7 +43,10 @@ class Cors:
         origin = request.headers.get("origin")
         if origin is not None and not self._allows(origin):
             raise ServiceError(
-                "AccessDeniedException", f"Web pages of {origin} may not call this endpoint", 403
+                "AccessDeniedException",
+                f"Web pages of {origin} may not call this endpoint, unless cors_origins in its "
+                f"configuration, or the option --cors-origin, names {origin}",
+                403,
             )
 
     def headers(self, request: Request) -> dict[str, str]:
@@ -49,11 +54,14 @@ class Cors:
         origin = request.headers.get("origin")
         if origin is None or not self._allows(origin):
             return {}
-        headers = {"access-control-allow-origin": "*" if self._everyone else origin}
+        headers = {
+            "access-control-allow-origin": "*" if self._everyone else origin,
+            "access-control-expose-headers": EXPOSED,
+        }
         if not self._everyone:
             headers["vary"] = "origin"
         if request.method != "OPTIONS":
-            return headers | {"access-control-expose-headers": EXPOSED}
+            return headers
         asked = request.headers
         return headers | {
             "access-control-allow-methods": asked.get("access-control-request-method", "POST"),
@@ -62,11 +70,9 @@ class Cors:
         }
 
     def _allows(self, origin: str) -> bool:
-        if self._everyone:
+        if self._everyone or origin in self._origins:
             return True
-        if self._origins is not None:
-            return origin in self._origins
         try:
-            return urlsplit(origin).hostname in LOOPBACK_HOSTS
+            return self._local and urlsplit(origin).hostname in LOOPBACK_HOSTS
         except ValueError:
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from typing import Any, Literal, cast
 
@@ -24,12 +25,18 @@ LINGER_SECONDS = 2.0
 PIPELINED = 128
 
 
-def guarded(limits: GatewayLimits, answer: Answer) -> type[asyncio.Protocol]:
-    """The protocol within these limits, for uvicorn's setting `http`."""
+def guarded(
+    limits: GatewayLimits, answer: Answer, stopping: threading.Event
+) -> type[asyncio.Protocol]:
+    """The protocol within these limits, for uvicorn's setting `http`.
+
+    Args:
+        stopping: set once the server stops; see `HttpProtocol`.
+    """
     budget = BodyBudget(limits.buffered_bytes)
 
     def protocol(server_state: ServerState, **_: Any) -> GuardedProtocol:
-        return GuardedProtocol(limits, budget, answer, server_state)
+        return GuardedProtocol(limits, budget, answer, server_state, stopping)
 
     return cast(type[asyncio.Protocol], protocol)
 
@@ -44,9 +51,14 @@ class GuardedProtocol(HttpProtocol):
     """
 
     def __init__(
-        self, limits: GatewayLimits, budget: BodyBudget, answer: Answer, server_state: ServerState
+        self,
+        limits: GatewayLimits,
+        budget: BodyBudget,
+        answer: Answer,
+        server_state: ServerState,
+        stopping: threading.Event,
     ) -> None:
-        super().__init__(answer, limits.idle_seconds, limits.header_bytes, server_state)
+        super().__init__(answer, limits.idle_seconds, limits.header_bytes, server_state, stopping)
         self._limits = limits
         self._budget = budget
         self._part: Literal["head", "body"] | None = None  # of a request, that has begun to come
@@ -111,7 +123,7 @@ class GuardedProtocol(HttpProtocol):
         """The client sends no more: it may still wait for its answer."""
         if self._part or not self._answer_is_due() or not self.transport.can_write_eof():
             return False
-        self.shutdown()
+        self.end()
         return True
 
     def pause_writing(self) -> None:
@@ -172,9 +184,9 @@ class GuardedProtocol(HttpProtocol):
         if self.transport.is_closing():
             self.loop.call_later(self._limits.answer_seconds, self.transport.abort)
 
-    def shutdown(self) -> None:
+    def end(self) -> None:
         """End the connection, after the answer that is due."""
-        super().shutdown()
+        super().end()
         if self.transport.is_closing():
             self.loop.call_later(LINGER_SECONDS, self.transport.abort)  # over TLS closing takes two
 
@@ -184,7 +196,7 @@ class GuardedProtocol(HttpProtocol):
         """Say no and end the connection; a request that is being worked on is answered first."""
         self._deaf = True
         if self._earlier_answer_is_due():
-            self.shutdown()
+            self.end()
             return
         if self._part == "body" and self.latest is not None:  # nobody waits for it any more
             self.latest.drop()

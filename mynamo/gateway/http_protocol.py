@@ -7,6 +7,7 @@ task and the messages of ASGI, which costs more than all the rest of HTTP.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from uvicorn.server import ServerState
 
 from mynamo.gateway.http_messages import STATUS_LINES, Request, Response
 
+LAST_REQUEST_SECONDS = 0.2
+"""How long a connection is open still when the server stops: for a request that is on its way."""
 COPIED_BYTES = 64 * 1024
 """From here on a body is written by itself, which costs more than to copy a small one."""
 
@@ -71,6 +74,13 @@ class Exchange:
 class HttpProtocol(asyncio.Protocol):
     """One client's connection.
 
+    Args:
+        answer: what answers requests.
+        idle_seconds: see `GatewayLimits`.
+        header_bytes: likewise.
+        server_state: uvicorn's.
+        stopping: set once the server stops: answers from then on are a connection's last.
+
     Attributes:
         latest: the exchange whose request came last, or is coming.
         current: the one whose answer is next.
@@ -80,7 +90,12 @@ class HttpProtocol(asyncio.Protocol):
     """
 
     def __init__(
-        self, answer: Answer, idle_seconds: float, header_bytes: int, server_state: ServerState
+        self,
+        answer: Answer,
+        idle_seconds: float,
+        header_bytes: int,
+        server_state: ServerState,
+        stopping: threading.Event,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.parser = httptools.HttpRequestParser(self)
@@ -93,6 +108,7 @@ class HttpProtocol(asyncio.Protocol):
         self.url = b""
         self.headers: dict[str, str] = {}
         self._answer = answer
+        self._stopping = stopping
         self._idle_seconds = idle_seconds
         self._idle: asyncio.TimerHandle | None = None  # one for many rests: timers cost
         self._resting_since: float | None = None
@@ -187,11 +203,11 @@ class HttpProtocol(asyncio.Protocol):
     # What the server calls.
 
     def shutdown(self) -> None:
-        """End the connection, after the answer that is due."""
+        """The server stops."""
         if self.latest is None or self.latest.answered:
-            self.transport.close()
+            self.loop.call_later(LAST_REQUEST_SECONDS, self.end)
         else:
-            self.latest.keep_alive = False
+            self.end()
 
     def give_up(self) -> None:
         """The server stops and has waited long enough for what is due."""
@@ -199,6 +215,13 @@ class HttpProtocol(asyncio.Protocol):
             self._take(self.current, Response(503, last=True))
 
     # Within.
+
+    def end(self) -> None:
+        """End the connection, after the answer that is due."""
+        if self.latest is None or self.latest.answered:
+            self.transport.close()
+        else:
+            self.latest.keep_alive = False
 
     def go_on(self) -> None:
         """Do what the current request asks for by now."""
@@ -241,7 +264,7 @@ class HttpProtocol(asyncio.Protocol):
         if left > 0:
             self._idle = self.loop.call_later(left, self._end_rest)
         else:
-            self.shutdown()
+            self.end()
 
     def _pause_reading(self) -> None:
         if self._reading:
@@ -258,7 +281,7 @@ class HttpProtocol(asyncio.Protocol):
             self._held = response
 
     def _write(self, exchange: Exchange, response: Response) -> None:
-        last = response.last or not exchange.keep_alive
+        last = response.last or not exchange.keep_alive or self._is_last()
         headers = response.headers
         headers["content-length"] = str(len(response.body))
         if last:
@@ -280,6 +303,10 @@ class HttpProtocol(asyncio.Protocol):
         if last:
             self.transport.close()
         self.on_response_complete()
+
+    def _is_last(self) -> bool:
+        """Whether the server stops and no request waits for its answer behind this one's."""
+        return self._stopping.is_set() and not self.pipeline
 
     def _default_headers(self) -> bytes:
         """Those of every answer: the date. uvicorn makes a new list of them every second."""

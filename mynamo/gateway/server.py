@@ -6,9 +6,12 @@ docs/performance.md compares it with others.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
+import threading
+from collections.abc import Sequence
 from typing import cast
 
 import uvicorn
@@ -18,13 +21,17 @@ from mynamo.errors import ConfigError
 from mynamo.gateway.answering import Answering, Application
 from mynamo.gateway.http_guard import guarded
 from mynamo.gateway.http_protocol import HttpProtocol
-from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
+from mynamo.schemas.gateway import LOCALHOST, GatewayConfig, GatewayLimits
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 15
 LAST_WORD_SECONDS = 1.0
 BACKLOG = 2048
+LOOPBACK = "127.0.0.1"
+LOOPBACK_V6 = "::1"
+NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+PORTS_TRIED = 20
 
 
 class HttpServer:
@@ -32,7 +39,7 @@ class HttpServer:
 
     Args:
         app: what answers.
-        listener: bound and listening; the server closes it.
+        listeners: bound and listening, from `listen`; the server closes them.
         limits: what clients may cost.
         tls: for HTTPS.
     """
@@ -40,17 +47,18 @@ class HttpServer:
     def __init__(
         self,
         app: Application,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         limits: GatewayLimits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._answering = Answering(app, limits)
-        self._listener = listener
+        self._listeners = list(listeners)
+        self._stopping = threading.Event()
         self._server = uvicorn.Server(
             uvicorn.Config(
                 _no_application,
                 interface="asgi3",
-                http=guarded(limits, self._answering.answer),
+                http=guarded(limits, self._answering.answer, self._stopping),
                 ws="none",
                 lifespan="off",
                 ssl_context_factory=(lambda *_: tls) if tls else None,
@@ -63,8 +71,8 @@ class HttpServer:
                 log_level="error",  # clients' mistakes are warnings to it
             )
         )
-        self.address = listener.getsockname()[:2]
-        """Host and port that it listens on."""
+        self.address = self._listeners[0].getsockname()[:2]
+        """Host and port that it listens on; the first, if there are two."""
 
     def run(self) -> None:
         """Serve, in this thread, until `stop`; then finish what is under way."""
@@ -75,14 +83,17 @@ class HttpServer:
             self._answering.close()
 
     def stop(self) -> None:
-        """Take no more requests and let `run` return; from any thread, more than once."""
+        """Take no more connections, answer what comes on those there are for a moment more, and
+        let `run` return; from any thread, more than once.
+        """
+        self._stopping.set()
         self._server.should_exit = True
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         self._answering.start(loop)
-        await self._server.serve(sockets=[self._listener])
+        await self._server.serve(sockets=self._listeners)
         connections = cast(set[HttpProtocol], self._server.server_state.connections)
         for connection in list(connections):
             connection.give_up()
@@ -94,23 +105,44 @@ class HttpServer:
         await asyncio.sleep(0)
 
 
-def listen(config: GatewayConfig) -> socket.socket:
-    """Bind the gateway's address.
+def listen(config: GatewayConfig) -> list[socket.socket]:
+    """Bind the gateway's address; for "localhost" the one of IPv6 too, where there is IPv6, with
+    the same port.
 
     Raises:
         ConfigError: the port is taken, or the address is not this machine's.
     """
     try:
-        infos = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = infos[0]
-        listener = socket.create_server(address, family=family, backlog=BACKLOG)
+        if config.host == LOCALHOST:
+            listeners = _listen_locally(config.port)
+        else:
+            infos = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = infos[0]
+            listeners = [socket.create_server(address, family=family, backlog=BACKLOG)]
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose "
             "another port with --port, or stop what uses it"
         ) from None
-    listener.setblocking(False)
-    return listener
+    for listener in listeners:
+        listener.setblocking(False)
+    return listeners
+
+
+def _listen_locally(port: int) -> list[socket.socket]:
+    """Bind both loopback addresses. A port that the system chose may be taken on the second."""
+    for _ in range(PORTS_TRIED):
+        first = socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+        try:
+            address = (LOOPBACK_V6, first.getsockname()[1])
+            return [first, socket.create_server(address, family=socket.AF_INET6, backlog=BACKLOG)]
+        except OSError as error:
+            if error.errno in NO_IPV6:
+                return [first]
+            first.close()
+            if port:
+                raise
+    raise OSError(errno.EADDRINUSE, "no port is free on both loopback addresses")
 
 
 def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:

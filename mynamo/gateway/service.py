@@ -25,7 +25,7 @@ from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.failures import internal_error, log_failure, service_error
 from mynamo.gateway.json_input import parse
-from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.gateway.unsupported import STREAM_OPERATIONS, UNSUPPORTED
 from mynamo.gateway.validation import check
 from mynamo.reader import StoredReader
 from mynamo.schemas.gateway import GatewayConfig
@@ -119,7 +119,7 @@ class Service:
 
 def _unknown(operation: str) -> ServiceError:
     """The error for an operation that is not there. DynamoDB gives it no text."""
-    if operation in UNSUPPORTED:
+    if operation in UNSUPPORTED | STREAM_OPERATIONS:
         message = f"mynamo does not support {operation} yet"
         return ServiceError("UnknownOperationException", message)
     return ServiceError("UnknownOperationException")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mynamo.gateway.app import App, Authenticator
@@ -20,12 +20,12 @@ from mynamo.shards.cluster import Cluster
 
 @contextmanager
 def gateway(
-    cluster: Cluster, config: GatewayConfig, listener: socket.socket, *, verify: bool
+    cluster: Cluster, config: GatewayConfig, listeners: Sequence[socket.socket], *, verify: bool
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
     Args:
-        listener: from `mynamo.gateway.server.listen`.
+        listeners: from `mynamo.gateway.server.listen`.
         verify: check signatures against the configuration's credentials; if false, any
             credentials are accepted.
 
@@ -49,7 +49,7 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
         )
-        yield HttpServer(app, listener, config.limits, tls_context(config))
+        yield HttpServer(app, listeners, config.limits, tls_context(config))
     finally:
         health.close()
 
@@ -57,7 +57,7 @@ def gateway(
 def serve(
     cluster: Cluster,
     config: GatewayConfig,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     stop: threading.Event,
     *,
     verify: bool,
@@ -69,7 +69,7 @@ def serve(
         ready: called when requests can be taken.
         others: see `gateway`.
     """
-    with gateway(cluster, config, listener, verify=verify) as server:
+    with gateway(cluster, config, listeners, verify=verify) as server:
 
         def watch() -> None:
             stop.wait()

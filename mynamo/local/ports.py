@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Collection
@@ -10,20 +11,30 @@ from pathlib import Path
 from mynamo.errors import LocalServerError
 
 LOOPBACK = "127.0.0.1"
+_LOOPBACK_V6 = "::1"
 LOWEST = 15_000
 ATTEMPTS = 200
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on this port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do: connections that linger in TIME_WAIT do not make a port taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+    """Say whether a server could listen on this port now, on both loopback addresses."""
+    return _can_bind(socket.AF_INET, LOOPBACK, port) and _can_bind(
+        socket.AF_INET6, _LOOPBACK_V6, port
+    )
+
+
+def _can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:
+    """Say whether a port is free on an address, which it also is if there is no such address."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the servers do: connections that linger in TIME_WAIT do not make a port taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # what listens on 127.0.0.1 is another matter
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     return True
 
 

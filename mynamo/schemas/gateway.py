@@ -13,6 +13,8 @@ from pydantic import (
 )
 
 MEGABYTE = 1024 * 1024
+LOCALHOST = "localhost"
+"""As the host: both of this machine's own addresses. Among the origins: all pages it serves."""
 
 
 class _Strict(BaseModel):
@@ -67,14 +69,15 @@ class GatewayConfig(_Strict):
     """How `mynamo serve` answers.
 
     Attributes:
-        host: address to listen on.
+        host: address to listen on; "localhost" is 127.0.0.1 and, where there is IPv6, ::1.
         port: likewise; 0 is any free one.
         region: in ARNs, and in the scope of signatures.
         account_id: in ARNs.
         credentials: key pairs that requests may be signed with.
-        cors_origins: web pages that may call the API, such as "https://admin.example.com",
-            or "*"; by default every page where requests must be signed, and where they need
-            not be, those of this machine.
+        cors_origins: web pages that may call the API, such as "https://admin.example.com";
+            "null" for pages that browsers open from files, "localhost" for all of this
+            machine's, "*" for all; by default every page where requests must be signed, and
+            where they need not be, those of this machine.
         cert: path of a PEM file with a certificate (and its chain), for HTTPS.
         key: path of its private key.
         limits: see `GatewayLimits`.

@@ -114,3 +114,12 @@ def post(
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value != "-")
     return f"POST / HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the second loopback address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

@@ -32,7 +32,10 @@ class StandIn:
         calls: operations and bodies, in the order in which they came.
         reply: makes the answer's body from the request's.
         begun: counts up when a call arrives.
+        server: what it stands behind.
     """
+
+    server: HttpServer
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, bytes]] = []
@@ -70,11 +73,12 @@ class StandIn:
 def stand_in(
     authenticator: Authenticator | None = None,
     origins: tuple[str, ...] | None = None,
+    host: str = "127.0.0.1",
     **limits: Any,
 ) -> Iterator[tuple[StandIn, str]]:
     """Serve a stand-in from a thread; gives it and its URL."""
     made = StandIn()
-    config = GatewayConfig(port=0, limits=GatewayLimits(**limits))
+    config = GatewayConfig(host=host, port=0, limits=GatewayLimits(**limits))
     app = App(
         made,
         authenticator or AnyCredentials(),
@@ -84,7 +88,8 @@ def stand_in(
         {"ListTables", "PutItem"},
     )
     try:
-        with running(HttpServer(app, listen(config), config.limits)) as url:
+        made.server = HttpServer(app, listen(config), config.limits)
+        with running(made.server) as url:
             yield made, url
     finally:
         made.let_go()

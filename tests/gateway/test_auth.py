@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
@@ -70,16 +74,57 @@ def test_another_region(served: tuple[StandIn, str]) -> None:
     )
 
 
-def test_an_unsigned_request_costs_no_parsing_of_megabytes(served: tuple[StandIn, str]) -> None:
-    """What an unsigned request is told depends on its JSON only where that is small."""
-    for body, kind in ((b"{", "Serialization"), (b"{" * 100_000, "MissingAuthenticationToken")):
+@pytest.mark.parametrize(
+    ("hours", "kind", "message"),
+    [
+        (-1, "InvalidSignatureException", "Signature expired: "),
+        (+1, "InvalidSignatureException", "Signature not yet current: "),
+        (None, "MissingAuthenticationTokenException", "Request is missing Authentication Token"),
+        (0, "InvalidSignatureException", "The request signature we calculated does not match"),
+    ],
+)
+def test_the_signature_comes_before_all_else(
+    served: tuple[StandIn, str], hours: int | None, kind: str, message: str
+) -> None:
+    """A request that is wrong in all its parts hears of its signature."""
+    time = (datetime.now(UTC) + timedelta(hours=hours or 0)).strftime("%Y%m%dT%H%M%SZ")
+    signature = {
+        "X-Amz-Date": time,
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=FIRST/{time[:8]}/us-east-1/dynamodb/"
+        "aws4_request, SignedHeaders=host;x-amz-target, Signature=abc",
+    }
+    stated = {"Authorization": "-"} if hours is None else signature
+    for body, headers in (
+        (b"{}", {}),
+        (b"{", {}),
+        (b"{" * 100_000, {}),
+        (b"{}", {"X-Amz-Target": "DynamoDB_20120810.No"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+        (gzip.compress(b"{"), {"Content-Encoding": "gzip"}),
+    ):
         with wire(served[1]) as client:
-            client.send(post(body, headers={"Authorization": "-"}))
-            assert kind in json.loads(client.hear().body)["__type"]
-    with wire(served[1]) as client:
-        coded = {"Authorization": "-", "Content-Encoding": "gzip"}
-        client.send(post(gzip.compress(b"{"), headers=coded))
-        assert "MissingAuthenticationToken" in json.loads(client.hear().body)["__type"]
+            client.send(post(body, headers=stated | headers))
+            heard = client.hear()
+        said = json.loads(heard.body)
+        assert heard.status == 400
+        assert said["__type"] == f"com.amazon.coral.service#{kind}"
+        assert said["message"].startswith(message)
+
+
+def test_no_other_path_is_answered(served: tuple[StandIn, str]) -> None:
+    """Whether a signature is right or not, which only the answer to `/` says."""
+    called = len(served[0].calls)
+    request = AWSRequest(
+        "POST", served[1] + "/orders", data=b"{}",
+        headers={"Content-Type": "application/x-amz-json-1.0",
+                 "X-Amz-Target": "DynamoDB_20120810.ListTables"},
+    )  # fmt: skip
+    SigV4Auth(Credentials("FIRST", "first-secret"), "dynamodb", "us-east-1").add_auth(request)
+    for headers in (dict(request.headers.items()), {"Authorization": "-"}, {}):
+        with wire(served[1]) as client:
+            client.send(post(headers=headers).replace(b"POST /", b"POST /orders", 1))
+            assert client.hear().status == 404
+    assert len(served[0].calls) == called
 
 
 def test_health_and_greeting_need_no_signature(served: tuple[StandIn, str]) -> None:

@@ -580,7 +580,11 @@ def test_what_the_service_says_of_itself(shared_service: Service, name: str) -> 
 
 @pytest.mark.parametrize(
     ("operation", "message"),
-    [("Nonsense", ""), ("TransactWriteItems", "mynamo does not support TransactWriteItems yet")],
+    [
+        ("Nonsense", ""),
+        ("TransactWriteItems", "mynamo does not support TransactWriteItems yet"),
+        ("ListStreams", "mynamo does not support ListStreams yet"),
+    ],
 )
 def test_operations_that_are_not_there(
     shared_service: Service, operation: str, message: str

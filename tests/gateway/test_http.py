@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import re
+import socket
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mynamo.errors import ConfigError
+from mynamo.gateway.http_bodies import MOST_MEMBERS
 from mynamo.gateway.http_guard import PIPELINED
-from tests.gateway.raw import Heard, Wire, post, wire
-from tests.gateway.stand_in import StandIn, stand_in
+from mynamo.gateway.server import listen
+from mynamo.local.ports import is_free
+from mynamo.schemas.gateway import GatewayConfig
+from tests.gateway.raw import Heard, Wire, has_ipv6, post, wire
+from tests.gateway.stand_in import TIMEOUT, StandIn, stand_in
 from tests.waiting import eventually
 
 Served = tuple[StandIn, str]
@@ -101,8 +108,20 @@ def test_head_announces_a_body_and_sends_none(served: Served) -> None:
      "DynamoDB_20111205.ListTables", "DynamoDB_20120810.listtables")],
 )  # fmt: skip
 def test_an_operation_that_does_not_exist(served: Served, headers: dict[str, str]) -> None:
-    for unsigned in ({}, {"Authorization": "-"}):
-        heard = ask(served[1], post(headers={**headers, **unsigned}))
+    heard = ask(served[1], post(headers=headers))
+    assert (heard.status, json.loads(heard.body)) == (400, UNKNOWN_OPERATION)
+
+
+@pytest.mark.parametrize(
+    "operation", ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]
+)
+def test_operations_of_streams_have_a_prefix_of_their_own(served: Served, operation: str) -> None:
+    """They reach the service, which says that it does not have them yet."""
+    target = {"X-Amz-Target": f"DynamoDBStreams_20120810.{operation}"}
+    assert ask(served[1], post(b"[1]", headers=target)).status == 200
+    assert served[0].calls[-1] == (operation, b"[1]")
+    for unknown in ("DynamoDBStreams_20120810.ListTables", f"DynamoDB_20120810.{operation}"):
+        heard = ask(served[1], post(headers={"X-Amz-Target": unknown}))
         assert (heard.status, json.loads(heard.body)) == (400, UNKNOWN_OPERATION)
 
 
@@ -124,14 +143,43 @@ def test_other_methods(served: Served, method: bytes) -> None:
     assert ask(served[1], post().replace(b"POST", method, 1)).status == 404
 
 
-def test_json_comes_before_the_signature(served: Served) -> None:
-    heard = ask(served[1], post(b"{", headers={"Authorization": "-"}))
+@pytest.mark.parametrize("path", [b"/x", b"/health", b"/healthz", b"//", b"/health/"])
+def test_only_one_path_takes_requests(served: Served, path: bytes) -> None:
+    called = len(served[0].calls)
+    for data in (post(), post(headers={"Authorization": "-"}), post(b"{")):
+        heard = ask(served[1], data.replace(b"POST /", b"POST %s" % path, 1))
+        assert (heard.status, heard.body) == (404, b"<UnknownOperationException/>\n")
+    assert len(served[0].calls) == called
+    assert ask(served[1], post().replace(b"POST /", b"POST /?x", 1)).status == 200
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+def test_other_paths_are_not_there(served: Served, method: bytes) -> None:
+    for path, status in (
+        (b"/", 200), (b"/?x", 200), (b"/health", 200), (b"/healthz", 200), (b"/shell", 404),
+        (b"/favicon.ico", 404), (b"/health/x", 404), (b"//", 404), (b"/x?/health", 404),
+    ):  # fmt: skip
+        with wire(served[1]) as client:
+            client.send(b"%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path))
+            assert client._until(b"\r\n").split()[1] == str(status).encode(), path
+
+
+def test_the_signature_comes_before_all_else(served: Served) -> None:
+    for body, headers in (
+        (b"{}", {}),
+        (b"{", {}),
+        (b"{}", {"X-Amz-Target": "DynamoDB_20120810.No"}),
+        (b"{}", {"X-Amz-Target": "-"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+        (b"{}", {"Content-Encoding": "br"}),
+    ):
+        heard = ask(served[1], post(body, headers={"Authorization": "-", **headers}))
+        assert json.loads(heard.body) == {
+            "__type": "com.amazon.coral.service#MissingAuthenticationTokenException",
+            "message": "Request is missing Authentication Token",
+        }
+    heard = ask(served[1], post(b"{", headers={"X-Amz-Target": "-"}))
     assert json.loads(heard.body) == {"__type": "com.amazon.coral.service#SerializationException"}
-    heard = ask(served[1], post(b"{}", headers={"Authorization": "-"}))
-    assert json.loads(heard.body) == {
-        "__type": "com.amazon.coral.service#MissingAuthenticationTokenException",
-        "message": "Request is missing Authentication Token",
-    }
 
 
 def test_what_nobody_foresaw_is_logged_and_says_nothing(
@@ -157,38 +205,123 @@ def test_what_nobody_foresaw_is_logged_and_says_nothing(
 # Compression.
 
 
-def test_compressed_answers(served: Served) -> None:
+INFLATED = {
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+    None: lambda body: body,
+}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"), ("GZip", "gzip"), ("x-gzip", "gzip"), ("deflate", "deflate"),
+        ("deflate, gzip", "gzip"), ("deflate, gzip;q=0.5", "deflate"), ("br, zstd", None),
+        ("Deflate;Q=0.2,\tGZIP ; q=0.8", "gzip"), ("gzip;q=0", None), ("gzip;q=0.000", None),
+        ("gzip;q=0.3, identity", None), ("gzip;q=0.3, identity;q=0.2", "gzip"), ("*", "gzip"),
+        ("gzip;q=0, *", "deflate"), ("*;q=0", None), ("gzip, *;q=0", "gzip"),
+        ("identity;q=0, deflate", "deflate"), ("identity;q=0", None), ("identity", None),
+        ("gzip;q=high", None), ("gzip;level=9", "gzip"), (",;,", None), ("", None), ("-", None),
+    ],
+)  # fmt: skip
+def test_compressed_answers(served: Served, accepted: str, coding: str | None) -> None:
     large = json.dumps({"a": "b" * 20_000}).encode()
-    for accepted, coded in (("gzip", True), ("deflate, gzip;q=0.5", True), ("gzip;q=0", False),
-                            ("identity", False), ("-", False)):  # fmt: skip
-        heard = ask(served[1], post(large, headers={"Accept-Encoding": accepted}))
-        assert (heard.headers.get("content-encoding") == "gzip") == coded
-        assert heard.headers["x-amz-crc32"] == str(zlib.crc32(heard.body))  # of what is sent
-        assert (gzip.decompress(heard.body) if coded else heard.body) == large
-    heard = ask(served[1], post(b"{}", headers={"Accept-Encoding": "gzip"}))
+    heard = ask(served[1], post(large, headers={"Accept-Encoding": accepted}))
+    assert heard.headers.get("content-encoding") == coding
+    assert heard.headers["x-amz-crc32"] == str(zlib.crc32(heard.body))  # of what is sent
+    assert INFLATED[coding](heard.body) == large
+    heard = ask(served[1], post(b"{}", headers={"Accept-Encoding": accepted}))
     assert heard.body == b"{}"  # too small to be worth it
 
 
-def test_compressed_requests(small: Served) -> None:
-    body = json.dumps({"a": "b" * 20_000}).encode()
-    coded = {"Content-Encoding": "gzip"}
-    heard = ask(small[1], post(gzip.compress(body), headers=coded))
-    assert (heard.status, heard.body) == (200, body)
-    damaged = gzip.compress(body)
-    for bad in (b"no gzip", damaged[:-9], damaged[:40] + b"!" + damaged[41:], damaged + b"more"):
-        heard = ask(small[1], post(bad, headers=coded))
-        assert (heard.status, json.loads(heard.body)["Message"]) == (
-            400, "The body is not valid gzip"
-        )  # fmt: skip
-    assert ask(small[1], post(headers={"Content-Encoding": "br"})).status == 400
-    bomb = gzip.compress(b" " * 100_000_000, 9)
+BODY = json.dumps({"a": "b" * 20_000}).encode()
+GZIPPED = gzip.compress(BODY)
+
+
+def raw_deflate(body: bytes) -> bytes:
+    """A deflate stream without zlib's header, as some clients send it."""
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(body) + stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent"),
+    [
+        ("gzip", GZIPPED),
+        ("GZip", GZIPPED),
+        ("x-gzip", GZIPPED),
+        ("gzip", gzip.compress(BODY[:7]) + gzip.compress(b"") + gzip.compress(BODY[7:])),
+        ("gzip", b"".join(gzip.compress(BODY[at : at + 100]) for at in range(0, len(BODY), 100))),
+        ("gzip", GZIPPED + b"more"),
+        ("gzip", GZIPPED + bytes(100_000)),
+        ("gzip", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]) + b"\x1f\x8b"),
+        ("gzip", gzip.compress(BODY, 0)),  # in several pieces
+        ("deflate", zlib.compress(BODY)),
+        ("Deflate", zlib.compress(BODY) + b"more"),
+        ("deflate", raw_deflate(BODY)),
+        ("identity", BODY),
+        ("", BODY),
+    ],
+)
+def test_compressed_requests(served: Served, coding: str, sent: bytes) -> None:
+    heard = ask(served[1], post(sent, headers={"Content-Encoding": coding}))
+    assert (heard.status, heard.body) == (200, BODY)
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent"),
+    [
+        ("gzip", b"no gzip"),
+        ("gzip", b""),
+        ("gzip", GZIPPED[:-9]),
+        ("gzip", GZIPPED[:40] + b"!" + GZIPPED[41:]),
+        ("gzip", gzip.compress(BODY) + GZIPPED[:-9]),
+        ("gzip", zlib.compress(BODY)),
+        ("deflate", b"no deflate"),
+        ("deflate", b""),
+        ("deflate", zlib.compress(BODY)[:-1]),
+        ("deflate", raw_deflate(BODY)[:-1]),
+        ("deflate", GZIPPED),
+    ],
+)
+def test_damaged_requests(served: Served, coding: str, sent: bytes) -> None:
+    called = len(served[0].calls)
+    heard = ask(served[1], post(sent, headers={"Content-Encoding": coding}))
+    assert (heard.status, json.loads(heard.body)) == (
+        400,
+        {
+            "__type": "com.amazon.coral.service#SerializationException",
+            "Message": f"The body is not valid {coding}",
+        },
+    )
+    assert ask(served[1], post(headers={"Content-Encoding": "br"})).status == 400
+    assert len(served[0].calls) == called
+
+
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate),
+     ("gzip", lambda body: gzip.compress(body[:1000]) + gzip.compress(body[1000:]))],
+)  # fmt: skip
+def test_requests_that_inflate_too_far(
+    small: Served, coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    coded = {"Content-Encoding": coding}
+    bomb = compress(b" " * 100_000_000)
     assert len(bomb) < SMALL["body_bytes"]
     before = resident()
     assert ask(small[1], post(bomb, headers=coded)).status == 413
     assert resident() - before < 20_000_000
     exactly = b'"' + b"x" * (SMALL["body_bytes"] - 2) + b'"'
-    assert ask(small[1], post(gzip.compress(exactly), headers=coded)).status == 200
-    assert ask(small[1], post(gzip.compress(exactly + b" "), headers=coded)).status == 413
+    assert ask(small[1], post(compress(exactly), headers=coded)).status == 200
+    assert ask(small[1], post(compress(exactly + b" "), headers=coded)).status == 413
+
+
+def test_a_request_of_too_many_members(small: Served) -> None:
+    coded = {"Content-Encoding": "gzip"}
+    assert ask(small[1], post(gzip.compress(b"") * MOST_MEMBERS, headers=coded)).body == b""
+    more = gzip.compress(b"") * (MOST_MEMBERS + 1)
+    assert ask(small[1], post(more, headers=coded)).status == 413
 
 
 # CORS.
@@ -202,9 +335,14 @@ def test_pages_of_this_machine_may_call_and_others_may_not(served: Served) -> No
         assert "x-amzn-RequestId" in heard.headers["access-control-expose-headers"]
         assert heard.headers["vary"] == "origin"
     called = len(served[0].calls)
-    for origin in ("http://evil.example", "http://localhost.evil.example", "null", "http://[", ""):
+    for origin in ("http://evil.example", "http://localhost.evil.example", "null", "file://",
+                   "http://[", ""):  # fmt: skip
         heard = ask(served[1], post(headers={"Origin": origin}))
         assert heard.status == 403
+        assert (
+            f"cors_origins in its configuration, or the option --cors-origin, names {origin}"
+            in json.loads(heard.body)["message"]
+        )
         assert "access-control-allow-origin" not in heard.headers
     assert len(served[0].calls) == called
 
@@ -220,8 +358,22 @@ def test_a_browsers_question_beforehand(served: Served) -> None:
     assert heard.headers["access-control-allow-methods"] == "POST"
     assert heard.headers["access-control-allow-headers"] == "authorization,x-amz-target"
     assert heard.headers["access-control-max-age"] == "172800"
+    exposed = heard.headers["access-control-expose-headers"].lower().split(",")
+    assert {"x-amzn-requestid", "x-amz-crc32", "x-mynamo-consistency-token"} <= set(exposed)
     refused = ask(served[1], question.replace(b"localhost", b"example.org"))
-    assert "access-control-allow-origin" not in refused.headers
+    assert refused.status == 403
+    assert b"cors_origins" in refused.body
+    assert not any(name.startswith("access-control") for name in refused.headers)
+
+
+def test_pages_out_of_files_may_call_if_they_are_named() -> None:
+    with stand_in(origins=("localhost", "null", "file://")) as (_, url):
+        for origin in ("null", "file://", "http://localhost:8001"):
+            heard = ask(url, post(headers={"Origin": origin}))
+            assert (heard.status, heard.headers["access-control-allow-origin"]) == (200, origin)
+        assert ask(url, post(headers={"Origin": "https://example.com"})).status == 403
+    with stand_in(origins=("null",)) as (_, url):
+        assert ask(url, post(headers={"Origin": "http://localhost:8001"})).status == 403
 
 
 def test_every_page_may_call_where_requests_are_signed() -> None:
@@ -628,6 +780,81 @@ def test_what_takes_too_long_when_the_server_stops_hears_of_it(
         assert [(one.status, one.headers["connection"]) for one in heard] == [(503, "close")] * 2
         assert worked_on.ended()
         assert half.ended()
+
+
+def test_answers_are_a_connections_last_once_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also those to a request that comes while the server waits for others."""
+    monkeypatch.setattr("mynamo.gateway.http_protocol.LAST_REQUEST_SECONDS", TIMEOUT)
+    with ExitStack() as stack, stand_in() as (service, url):
+        idle, busy, piped = (stack.enter_context(wire(url)) for _ in range(3))
+        idle.send(post(b"[1]"))
+        assert "connection" not in idle.hear().headers
+        service.hold()
+        busy.send(post(b"[2]"))
+        piped.send(post(b"[3]") + post(b"[4]"))
+        service.await_calls(3)
+        made = service.server
+        made.stop()
+        eventually(lambda: not connects(url))
+        idle.send(post(b"[5]"))
+        service.await_calls(1)
+        service.let_go()
+        for client, body in ((idle, b"[5]"), (busy, b"[2]")):
+            heard = client.hear()
+            assert (heard.status, heard.body) == (200, body)
+            assert heard.headers["connection"] == "close"
+            assert client.ended()
+        assert "connection" not in piped.hear().headers
+        heard = piped.hear()
+        assert (heard.body, heard.headers["connection"]) == (b"[4]", "close")
+        assert piped.ended()
+
+
+def connects(url: str) -> bool:
+    """Whether a server takes connections."""
+    try:
+        with wire(url):
+            return True
+    except ConnectionRefusedError:
+        return False
+
+
+def test_localhost_is_both_addresses_of_this_machine() -> None:
+    with stand_in(host="localhost") as (_, url):
+        port = int(url.rpartition(":")[2])
+        assert url == f"http://127.0.0.1:{port}"
+        for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+            with socket.create_connection((host, port), TIMEOUT) as connection:
+                client = Wire(connection)
+                client.send(post(b"[1]"))
+                assert client.hear().body == b"[1]"
+
+
+def test_a_port_that_is_taken_on_one_of_them_is_taken() -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        assert not is_free(port)
+        with pytest.raises(ConfigError, match=f"localhost:{port}.*in use"):
+            listen(GatewayConfig(host="localhost", port=port))
+        socket.create_server(("127.0.0.1", port)).close()  # nothing of it is left
+
+
+def test_a_machine_without_ipv6_has_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    create_server = socket.create_server
+
+    def without_ipv6(address: Any, **options: Any) -> socket.socket:
+        if options.get("family") == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return create_server(address, **options)
+
+    monkeypatch.setattr("socket.create_server", without_ipv6)
+    (listener,) = listen(GatewayConfig(host="localhost", port=0))
+    with listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 def test_memory_is_steady(served: Served) -> None:

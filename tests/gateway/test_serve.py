@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import SSLError
+from botocore.exceptions import ClientError, SSLError
 
 from mynamo.local import free_port
 from mynamo.local.state import config_toml
@@ -105,9 +105,14 @@ def test_it_names_no_address_where_it_cannot_serve(
     ("toml", "words", "allowed"),
     [
         ("", ["--no-auth"], {"http://localhost:8001"}),
-        (CREDENTIALS, [], {"http://localhost:8001", "https://admin.example.com"}),
+        (CREDENTIALS, [], {"http://localhost:8001", "https://admin.example.com", "null"}),
         ("[gateway]\ncors_origins = []\n", ["--no-auth"], set()),
         (CREDENTIALS + "cors_origins = []\n", [], set()),
+        (
+            "",
+            ["--no-auth", "--cors-origin", "null", "--cors-origin", "localhost"],
+            {"http://localhost:8001", "null"},
+        ),
     ],
 )
 def test_pages_that_may_call(
@@ -115,7 +120,7 @@ def test_pages_that_may_call(
 ) -> None:
     """An empty list is not the default: no page may call."""
     with serving(config, tmp_path, *words, toml=toml) as served, wire(served.url) as client:
-        for origin in ("http://localhost:8001", "https://admin.example.com"):
+        for origin in ("http://localhost:8001", "https://admin.example.com", "null"):
             client.send(f"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n\r\n".encode())
             names = [name for name in client.hear().headers if name.startswith("access-control")]
             assert bool(names) == (origin in allowed)
@@ -149,6 +154,18 @@ def test_it_does_not_start_open_by_oversight(config: ClusterConfig, tmp_path: Pa
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):  # noqa: S104
         refused = run(path, "serve", "--port", "0", "--no-auth", "--host", host, status=1)
         assert "--open-to-network" in refused.output
+
+
+def test_streams_are_told_that_they_are_not_there_yet(
+    config: ClusterConfig, tmp_path: Path
+) -> None:
+    with serving(config, tmp_path, "--no-auth") as served:
+        streams = boto3.client(
+            "dynamodbstreams", endpoint_url=served.url, region_name="us-east-1",
+            aws_access_key_id="a", aws_secret_access_key="b",
+        )  # fmt: skip
+        with pytest.raises(ClientError, match="mynamo does not support ListStreams yet"):
+            streams.list_streams()
 
 
 def test_a_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:

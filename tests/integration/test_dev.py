@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.commands import CREATE_ORDERS, WORKER_SECONDS, Dev, processes_of, start
+from tests.gateway.raw import has_ipv6
 from tests.waiting import eventually
 
 
@@ -26,6 +28,8 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 
 def test_it_serves_ends_cleanly_and_comes_back(dev: Dev) -> None:
+    for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+        socket.create_connection((host, dev.port), WORKER_SECONDS).close()
     assert dev.open_orders(dev.put(1)) == [1]
     assert all(any(part in line for line in dev.processes) for part in ("writer", "indexer"))
     assert dev.end(signal.SIGTERM) == 0
