@@ -45,6 +45,10 @@ LOOK_SECONDS = 0.5
     help="Web pages that may call the API besides this machine's, such as null (pages opened "
     "from files), https://example.com or *. Repeat it for several.",
 )  # fmt: skip
+@click.option(
+    "--index-reads", type=click.Choice(["own-writes", "eventual"]), default="own-writes",
+    show_default=True, help="Whether reads of GSIs wait for what was answered before.",
+)  # fmt: skip
 def dev(
     data: Path,
     shards: int,
@@ -52,6 +56,7 @@ def dev(
     kafka: str,
     port: int,
     cors_origins: tuple[str, ...],
+    index_reads: str,
 ) -> None:
     """Run a whole cluster on this machine: shards, broker, writer, indexer, DynamoDB's API.
 
@@ -79,7 +84,7 @@ def dev(
             ensure_topics(local.config.kafka)
             with Cluster(local.config):
                 pass  # the first to open it sets it up
-            workers = Workers(local, port, _gateway_options(cors_origins))
+            workers = Workers(local, port, _gateway_options(cors_origins, index_reads))
             workers.start()
             _welcome(local, workers, port, time.monotonic() - started)
             while True:
@@ -93,10 +98,12 @@ def dev(
     click.echo(f"stopped; the data stays in {local.data_dir}")
 
 
-def _gateway_options(cors_origins: tuple[str, ...]) -> list[str]:
+def _gateway_options(cors_origins: tuple[str, ...], index_reads: str) -> list[str]:
     """Those of `mynamo serve`."""
     origins = (LOCALHOST, *cors_origins) if cors_origins else ()
-    return [word for origin in origins for word in ("--cors-origin", origin)]
+    return ["--index-reads", index_reads] + [
+        word for origin in origins for word in ("--cors-origin", origin)
+    ]
 
 
 def _checked(port: int) -> int:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ import click
 from mynamo.cli.context import load_config
 from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
+from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway import GatewayConfig
 
 SERVING = "DynamoDB's API on "
@@ -34,6 +35,10 @@ SERVING = "DynamoDB's API on "
     "--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
     help="Web pages that may call; see `gateway.cors_origins`. Repeat it for several.",
 )  # fmt: skip
+@click.option(
+    "--index-reads", type=click.Choice(["eventual", "own-writes"]),
+    help="own-writes: reads of GSIs wait for what was answered before.  [default: eventual]",
+)  # fmt: skip
 @click.option("--no-auth", is_flag=True, help="Accept any credentials; on this machine only.")
 @click.option(
     "--open-to-network", is_flag=True,
@@ -45,6 +50,7 @@ def serve(
     host: str | None,
     workers: int,
     cors_origins: tuple[str, ...],
+    index_reads: str | None,
     no_auth: bool,
     open_to_network: bool,
     log_level: str,
@@ -62,36 +68,41 @@ def serve(
       mynamo serve --host 0.0.0.0 --port 443 --workers 4
     """
     start_logging(log_level)
-    config = _configured(port=port, host=host, cors_origins=cors_origins or None)
+    cluster = load_config()
+    config = _configured(
+        cluster,
+        port=port,
+        host=host,
+        cors_origins=cors_origins or None,
+        index_reads=index_reads,
+    )
     _refuse_if_open(config, no_auth, open_to_network)
     _allow_many_files()
+    from mynamo.gateway.answered import AnsweredWrites
     from mynamo.gateway.processes import run_processes
     from mynamo.gateway.server import listen, tls_context
+    from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
     listeners = listen(config)
     ready = _once(lambda: _announce(config, listeners[0], no_auth))
-    if workers == 1:
-        _work(config, listeners, no_auth, ready)
-        return
-    status = run_processes(workers, lambda: _work(config, listeners, no_auth, ready))
-    click.get_current_context().exit(status)
+    answered: AnsweredWrites | None = None
+    if config.index_reads == "own-writes":  # in memory that the processes have in common
+        shards = [shard.id for shard in cluster.shards]
+        answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
 
-
-def _work(
-    config: GatewayConfig,
-    listeners: Sequence[socket.socket],
-    no_auth: bool,
-    ready: Callable[[], None],
-) -> int:
-    from mynamo.gateway.serving import serve as serve_until
-
-    run_until_told(
-        lambda cluster, stop: serve_until(
-            cluster, config, listeners, stop, verify=not no_auth, ready=ready
+    def work(process: int) -> int:
+        if answered is not None:
+            answered.become(process)
+        run_until_told(
+            lambda opened, stop: serve_until(
+                opened, config, listeners, stop, verify=not no_auth, answered=answered, ready=ready
+            )
         )
-    )
-    return 0
+        return 0
+
+    status = work(0) if workers == 1 else run_processes(workers, work)
+    click.get_current_context().exit(status)
 
 
 def _once(say: Callable[[], None]) -> Callable[[], None]:
@@ -107,9 +118,9 @@ def _once(say: Callable[[], None]) -> Callable[[], None]:
     return first
 
 
-def _configured(**options: Any) -> GatewayConfig:
+def _configured(cluster: ClusterConfig, **options: Any) -> GatewayConfig:
     given = {name: value for name, value in options.items() if value is not None}
-    return load_config().gateway.model_copy(update=given)
+    return cluster.gateway.model_copy(update=given)
 
 
 def _refuse_if_open(config: GatewayConfig, no_auth: bool, open_to_network: bool) -> None:

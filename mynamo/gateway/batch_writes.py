@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mynamo.gateway.capacity import Consumed, asks_for_capacity, charge_write, reported_all
-from mynamo.gateway.consistency import answer_tokens
+from mynamo.gateway.consistency import answer_tokens, count_writes
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.writes import collection_metrics
 from mynamo.schemas.items import check_size, normalise
@@ -47,10 +47,14 @@ def batch_write_item(service: Service, request: dict[str, Any], call: Call) -> d
         _check_items(table, [each for each in asked if each.name == name])
     answers = apply_each(service.cluster, [each.write for each in asked])
     outcomes = [outcome for _, outcome in answers]
+    done = [
+        (tables[each.name], shard, outcome)
+        for each, (shard, outcome) in zip(asked, answers, strict=True)
+        if isinstance(outcome, Done)
+    ]
+    count_writes(service, done)  # of a batch that fails too, a part may be written
     _raise_refusals(outcomes)
-    answer_tokens(
-        service.cluster, call, ((shard, o) for shard, o in answers if isinstance(o, Done))
-    )
+    answer_tokens(service.cluster, call, ((shard, outcome) for _, shard, outcome in done))
     return _answer(request, tables, list(zip(asked, outcomes, strict=True)))
 
 

@@ -1,4 +1,6 @@
-"""Consistency tokens in headers: writes answer with one, reads of an index send them back.
+"""How reads of an index find writes: by tokens in headers, or by what was answered before.
+
+Writes answer with a token, and reads of an index send tokens back.
 
 An extension: DynamoDB has nothing of the kind, and clients that do not know of it are not
 affected. See docs/gateway.md.
@@ -10,10 +12,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
 from mynamo.writer import Done
 
 if TYPE_CHECKING:
-    from mynamo.gateway.service import Call
+    from mynamo.gateway.service import Call, Service
 
 TOKEN_HEADER = "x-mynamo-consistency-token"  # noqa: S105 -- the name of a header
 """What a write answers with, and what a reading of a GSI sends to see that write."""
@@ -34,6 +37,18 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
     joined = _SEPARATOR.join(dict.fromkeys(tokens))
     if joined:
         call.answer_headers[TOKEN_HEADER] = joined
+
+
+def count_writes(service: Service, done: Iterable[tuple[Table, int, Done]]) -> None:
+    """Let reads of GSIs that begin after these writes' answers wait for them, where they do.
+
+    Args:
+        done: per write its table, the number of its shard, and the outcome.
+    """
+    if service.own_writes is not None:
+        for table, shard_id, outcome in done:
+            if outcome.version:
+                service.own_writes.count(table.id, shard_id, outcome.partition)
 
 
 def asked_tokens(call: Call) -> tuple[str, ...]:

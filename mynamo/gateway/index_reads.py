@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 
-from mynamo.errors import MynamoError
 from mynamo.gateway.answered import TABLES, AnsweredWrites
 from mynamo.reader.following import Follower
 from mynamo.shards.cluster import Cluster
@@ -59,32 +58,31 @@ class OwnWrites:
         if self._totals.get(place, 0) == total:
             return
         counts = self._answered.by_stream(index.table_id)  # of `total` writes or more
-        pending = {shard: parts for shard in counts if (parts := self._pending(place, shard, counts))}
+        found = {shard: self._pending(place, shard, counts[shard]) for shard in counts}
+        pending = {shard: parts for shard, parts in found.items() if parts}
         if not pending or self._wait(index, pending):
             self._note(place, total, {shard: counts[shard] for shard in pending})
 
-    def _pending(self, place: int, shard: int, counts: dict[int, list[int]]) -> list[int]:
+    def _pending(self, place: int, shard: int, counts: list[int]) -> list[int]:
         """The partitions with writes that are not known to be applied."""
-        known = self._applied.get((place, shard))
-        if known is None:
-            return [part for part, count in enumerate(counts[shard]) if count]
-        return [part for part, count in enumerate(counts[shard]) if count > known[part]]
+        known = self._applied.get((place, shard)) or [0] * len(counts)
+        return [part for part, count in enumerate(counts) if count > known[part]]
 
     @in_thread
     def _wait(self, index: Index, pending: dict[int, list[int]]) -> bool:
         deadline = time.monotonic() + PATIENCE
-        why = f"it has not applied them within {PATIENCE:g} s; `mynamo lag` shows how far behind it is"
-        try:
-            if all(
-                self._followers[shard].wait(parts, deadline - time.monotonic())
-                for shard, parts in pending.items()
-            ):
-                return True
-        except MynamoError as failure:  # without this setting, it would be answered as well
-            why = str(failure)
+        waits = [(f := self._followers[shard], f.join(parts)) for shard, parts in pending.items()]
+        served = [f.wait(me, max(0.0, deadline - time.monotonic())) for f, me in waits]
+        if all(served):
+            return True
         if time.monotonic() - self._said_at >= SAY_EVERY:
             self._said_at = time.monotonic()
-            log.warning("reads of index %s do not wait for the newest writes: %s", index.name, why)
+            log.warning(
+                "a read of index %s was answered without the newest writes: %s",
+                index.name,
+                next((me.failure for _, me in waits if me.failure), None)
+                or f"it has not applied them within {PATIENCE:g} s; see `mynamo lag`",
+            )
         return False
 
     def _note(self, place: int, total: int, counts: dict[int, list[int]]) -> None:

@@ -20,7 +20,7 @@ PAUSE_SECONDS = 1.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
-def run_processes(count: int, work: Callable[[], int]) -> int:
+def run_processes(count: int, work: Callable[[int], int]) -> int:
     """Run some work in processes of its own until SIGTERM or Ctrl-C, which they are told.
 
     One that a signal killed (out of memory, say) is started again. When one ends by itself,
@@ -28,7 +28,8 @@ def run_processes(count: int, work: Callable[[], int]) -> int:
 
     Args:
         count: of processes.
-        work: ends at SIGTERM; returns the status to end with.
+        work: ends at SIGTERM; takes the number of its process, from 0 on, which one that takes
+            another's place has too; returns the status to end with.
 
     Returns:
         The status to end with.
@@ -37,22 +38,22 @@ def run_processes(count: int, work: Callable[[], int]) -> int:
 
 
 class _Family:
-    def __init__(self, count: int, work: Callable[[], int]) -> None:
+    def __init__(self, count: int, work: Callable[[int], int]) -> None:
         self._count = count
         self._work = work
-        self._children: dict[int, float] = {}
+        self._children: dict[int, tuple[int, float]] = {}  # their numbers, and when they began
         self._stopping = False
         self._alive, self._life = os.pipe()  # children see its end when this process ends
 
     def run(self) -> int:
         for kind in _SIGNALS:
             signal.signal(kind, self._stop)
-        for _ in range(self._count):
-            self._start()
+        for number in range(self._count):
+            self._start(number)
         status = 0
         while self._children:
             pid, code = os.wait()
-            started = self._children.pop(pid)
+            number, started = self._children.pop(pid)
             code = os.waitstatus_to_exitcode(code)
             if self._stopping:
                 continue
@@ -63,20 +64,20 @@ class _Family:
                 continue
             log.error("a process of the gateway was killed by signal %s; starting another", -code)
             time.sleep(max(0.0, started + PAUSE_SECONDS - time.monotonic()))
-            self._start()
+            self._start(number)
         return status
 
-    def _start(self) -> None:
+    def _start(self, number: int) -> None:
         """Start one; a signal meanwhile waits until it is clear who has it."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if not self._stopping:
             pid = os.fork()
             if pid == 0:
-                self._be_a_child(before)
-            self._children[pid] = time.monotonic()
+                self._be_a_child(number, before)
+            self._children[pid] = number, time.monotonic()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _be_a_child(self, mask: set[int | signal.Signals]) -> NoReturn:
+    def _be_a_child(self, number: int, mask: set[int | signal.Signals]) -> NoReturn:
         os.close(self._life)
         for kind in _SIGNALS:
             signal.signal(kind, signal.SIG_DFL)
@@ -84,7 +85,7 @@ class _Family:
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         status = 1
         try:
-            status = self._work()
+            status = self._work(number)
         except MynamoError as failure:  # says all there is to say
             log.error("a process of the gateway failed: %s", failure)
         except BaseException:

@@ -45,6 +45,7 @@ def query(service: Service, request: dict[str, Any], call: Call) -> dict[str, An
     # The service puts these into an envelope of Query, and not of Scan.
     _check_select(request, _DETECTED)
     index = _index(service, request, expressions)
+    _await_own_writes(service, index)
     page = service.reader.query(
         Query(
             **_reading(request, call, expressions, start, "QueryFilter"),
@@ -63,6 +64,7 @@ def scan(service: Service, request: dict[str, Any], call: Call) -> dict[str, Any
     _check_select(request, "")
     _check_segments(request)
     index = _index(service, request, expressions)
+    _await_own_writes(service, index)
     page = service.reader.scan(
         Scan(
             **_reading(request, call, expressions, start, "ScanFilter"),
@@ -148,6 +150,11 @@ def _index(service: Service, request: Mapping[str, Any], expressions: Expression
     table, index = ready_table(service.cluster, request["TableName"], request.get("IndexName"))
     check_scalar_keys(table, expressions.projection, expressions.filter, expressions.key_expression)
     return index
+
+
+def _await_own_writes(service: Service, index: Index | None) -> None:
+    if service.own_writes is not None and index is not None and index.kind == "GSI":
+        service.own_writes.wait(index)
 
 
 def _reading(

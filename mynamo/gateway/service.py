@@ -20,10 +20,12 @@ from mynamo.gateway import (
     tags,
     time_to_live,
 )
+from mynamo.gateway.answered import AnsweredWrites
 from mynamo.gateway.arns import replace_arns, throttled_index
 from mynamo.gateway.consistency import TOKEN_HEADER
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.failures import internal_error, log_failure, service_error
+from mynamo.gateway.index_reads import OwnWrites
 from mynamo.gateway.json_input import parse
 from mynamo.gateway.unsupported import STREAM_OPERATIONS, UNSUPPORTED
 from mynamo.gateway.validation import check
@@ -72,14 +74,24 @@ class Service:
     Args:
         cluster: whose tables are served.
         config: the gateway's; its region and account number appear in ARNs.
+        answered: counts that its processes share; None: it is the only one.
+
+    Attributes:
+        own_writes: what reads of GSIs wait by; None: they do not wait.
     """
 
-    def __init__(self, cluster: Cluster, config: GatewayConfig) -> None:
+    def __init__(
+        self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
+    ) -> None:
         self.cluster = cluster
         self.reader = StoredReader(cluster)
         self.statistics = Statistics(cluster)
         self.region = config.region
         self.account_id = config.account_id
+        self.own_writes: OwnWrites | None = None
+        if config.index_reads == "own-writes":
+            answered = answered or AnsweredWrites(1, cluster.shards, cluster.partitions)
+            self.own_writes = OwnWrites(cluster, answered)
 
     def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.

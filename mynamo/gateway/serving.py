@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from mynamo.gateway.answered import AnsweredWrites
 from mynamo.gateway.app import App, Authenticator
 from mynamo.gateway.auth import AnyCredentials, Signatures
 from mynamo.gateway.cors import EVERYONE, Cors
@@ -20,7 +21,12 @@ from mynamo.shards.cluster import Cluster
 
 @contextmanager
 def gateway(
-    cluster: Cluster, config: GatewayConfig, listeners: Sequence[socket.socket], *, verify: bool
+    cluster: Cluster,
+    config: GatewayConfig,
+    listeners: Sequence[socket.socket],
+    *,
+    verify: bool,
+    answered: AnsweredWrites | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -28,6 +34,7 @@ def gateway(
         listeners: from `mynamo.gateway.server.listen`.
         verify: check signatures against the configuration's credentials; if false, any
             credentials are accepted.
+        answered: see `Service`.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -42,7 +49,7 @@ def gateway(
         if origins is None and verify:
             origins = EVERYONE
         app = App(
-            Service(cluster, config),
+            Service(cluster, config, answered),
             authenticator,
             health,
             Cors(origins),
@@ -61,6 +68,7 @@ def serve(
     stop: threading.Event,
     *,
     verify: bool,
+    answered: AnsweredWrites | None,
     ready: Callable[[], None],
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
@@ -69,7 +77,7 @@ def serve(
         ready: called when requests can be taken.
         others: see `gateway`.
     """
-    with gateway(cluster, config, listeners, verify=verify) as server:
+    with gateway(cluster, config, listeners, verify=verify, answered=answered) as server:
 
         def watch() -> None:
             stop.wait()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mynamo.expressions import Condition
 from mynamo.gateway.capacity import Consumed, asks_for_capacity, charge_write, reported
-from mynamo.gateway.consistency import answer_tokens
+from mynamo.gateway.consistency import answer_tokens, count_writes
 from mynamo.gateway.errors import ServiceError
 from mynamo.gateway.scalar_keys import check_scalar_keys
 from mynamo.schemas.values import StoredItem
@@ -38,6 +38,7 @@ def write(
     ((shard_id, outcome),) = apply(service.cluster, [write_request])
     if isinstance(outcome, Refused):
         raise outcome.error
+    count_writes(service, [(table, shard_id, outcome)])
     answer_tokens(service.cluster, call, [(shard_id, outcome)])
     answer: dict[str, Any] = {}
     attributes = returned(request.get("ReturnValues") or "NONE", write_request, outcome)

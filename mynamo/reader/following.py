@@ -7,7 +7,6 @@ looked at it next: one look, of three small statements in one round trip, serves
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -93,18 +92,9 @@ class Follower:
         self._pause = FIRST_PAUSE
         self._news = threading.Event()
 
-    def wait(self, partitions: Collection[int], seconds: float) -> bool:
-        """Wait until the indexes have every change of these partitions that is committed by now.
-
-        Args:
-            partitions: of the shard's events.
-            seconds: at most.
-
-        Returns:
-            Whether they have.
-
-        Raises:
-            ShardUnavailable: the shard does not answer.
+    def join(self, partitions: Collection[int]) -> Waiter:
+        """Have the follower look until the indexes have every change of these partitions that is
+        committed by now. Whoever joined calls `wait`.
         """
         me = Waiter(partitions)
         with self._lock:
@@ -114,34 +104,45 @@ class Follower:
                 threading.Thread(target=self._look_on, name="mynamo-follower", daemon=True).start()
             elif self._pause > FIRST_PAUSE:
                 self._news.set()
+        return me
+
+    def wait(self, me: Waiter, seconds: float) -> bool:
+        """Wait for what one joined for.
+
+        Args:
+            seconds: at most.
+
+        Returns:
+            Whether the indexes have it; if the shard does not answer, `me.failure` says so.
+        """
         served = me.over.wait(seconds)
         if not served:
             with self._lock:
                 if me in self._waiters:
                     self._waiters.remove(me)
-        if me.failure is not None:
-            raise me.failure
-        return served
+        return served and me.failure is None
 
     def _look_on(self) -> None:
         """Look, until nobody waits."""
-        while True:
-            with self._lock:
-                waiters = list(self._waiters)
-                if not waiters:
-                    self._looks = False
-                    return
-            served = self._serve(waiters)
-            with self._lock:
-                self._waiters = [each for each in self._waiters if not each.over.is_set()]
-                new = len(self._waiters) > len(waiters) - served
-                self._pause = (
-                    FIRST_PAUSE if served or new else min(1.5 * self._pause, LONGEST_PAUSE)
-                )
-                left = bool(self._waiters)
-                self._news.clear()
-            if left and self._news.wait(self._pause):
-                time.sleep(0)
+        try:
+            while waiters := self._those_who_wait():
+                served = self._serve(waiters)
+                with self._lock:
+                    self._waiters = [each for each in self._waiters if not each.over.is_set()]
+                    left = len(self._waiters)
+                    soon = served or left > len(waiters)
+                    self._pause = FIRST_PAUSE if soon else min(1.5 * self._pause, LONGEST_PAUSE)
+                    self._news.clear()
+                if left:
+                    self._news.wait(self._pause)
+        except BaseException:
+            self._looks = False  # whoever comes next begins anew
+            raise
+
+    def _those_who_wait(self) -> list[Waiter]:
+        with self._lock:
+            self._looks = bool(self._waiters)
+            return list(self._waiters)
 
     def _serve(self, waiters: Collection[Waiter]) -> int:
         """Look once; returns how many of these need not wait any longer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -12,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+IndexReads = Literal["eventual", "own-writes"]
 MEGABYTE = 1024 * 1024
 LOCALHOST = "localhost"
 """As the host: both of this machine's own addresses. Among the origins: all pages it serves."""
@@ -78,6 +81,9 @@ class GatewayConfig(_Strict):
             "null" for pages that browsers open from files, "localhost" for all of this
             machine's, "*" for all; by default every page where requests must be signed, and
             where they need not be, those of this machine.
+        index_reads: "own-writes": a read of a GSI waits, for 5 seconds at most, until the index
+            has what the gateway (all processes of one `mynamo serve`) answered before it;
+            "eventual": it does not wait.
         cert: path of a PEM file with a certificate (and its chain), for HTTPS.
         key: path of its private key.
         limits: see `GatewayLimits`.
@@ -89,6 +95,7 @@ class GatewayConfig(_Strict):
     account_id: str = Field("000000000000", pattern=r"^\d{12}$")
     credentials: tuple[AccessKey, ...] = ()
     cors_origins: tuple[str, ...] | None = None
+    index_reads: IndexReads = "eventual"
     cert: FilePath | None = None
     key: FilePath | None = None
     limits: GatewayLimits = GatewayLimits()

@@ -205,7 +205,7 @@ def test_what_nobody_foresaw_is_logged_and_says_nothing(
 # Compression.
 
 
-INFLATED = {
+INFLATED: dict[str | None, Callable[[bytes], bytes]] = {
     "gzip": gzip.decompress,
     "deflate": zlib.decompress,
     None: lambda body: body,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.commands import CREATE_ORDERS, WORKER_SECONDS, Dev, processes_of, start
+from tests.gateway.conftest import client_of
 from tests.gateway.raw import has_ipv6
 from tests.waiting import eventually
 
@@ -31,6 +32,18 @@ def test_it_serves_ends_cleanly_and_comes_back(dev: Dev) -> None:
     for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
         socket.create_connection((host, dev.port), WORKER_SECONDS).close()
     assert dev.open_orders(dev.put(1)) == [1]
+    client = client_of(dev.endpoint)
+    for at in range(100, 110):  # through the API, the next line finds it
+        order = {"customer": {"S": "bob"}, "at": {"N": str(at)}, "status": {"S": f"bobs-{at}"}}
+        client.put_item(TableName="orders", Item=order)
+        found = client.query(
+            TableName="orders",
+            IndexName="by_status",
+            KeyConditionExpression="#s = :s",
+            ExpressionAttributeNames={"#s": "status"},
+            ExpressionAttributeValues={":s": order["status"]},
+        )
+        assert found["Items"] == [order]
     assert all(any(part in line for line in dev.processes) for part in ("writer", "indexer"))
     assert dev.end(signal.SIGTERM) == 0
     assert dev.processes == []
