@@ -209,6 +209,11 @@ class Requests:
             for number in chosen
         ]
 
+    def index_mixed(self) -> list[Request]:
+        """Queries of the GSI and updates that it takes in, by turns."""
+        pairs = zip(self.index_queries(), self._uniform(), strict=True)
+        return [request for query, number in pairs for request in (query, self._update(number))]
+
     def _update(self, number: int) -> Request:
         fresh = {"S": note(self._random.randrange(10**9))}
         body = {
@@ -246,9 +251,11 @@ OPERATIONS: Mapping[str, Callable[[Requests], list[Request]]] = {
     "BatchWriteItem": Requests.batches,
     "YCSB-A": lambda requests: requests.mixed(0.5),
     "YCSB-B": lambda requests: requests.mixed(0.95),
+    "GSI-A": Requests.index_mixed,
     "YCSB-C": lambda requests: requests.mixed(1.0),
 }
-"""By name. The YCSB mixes are half reads, 95 % reads, and reads only."""
+"""By name. The YCSB mixes are half reads, 95 % reads, and reads only; GSI-A is half updates, half
+queries of the GSI."""
 
 
 def call(port: int, target: str, body: Body) -> Body:

@@ -148,11 +148,13 @@ def _mynamo(names: list[str], folder: Path) -> Iterator[list[Contender]]:
             count = GATEWAYS[name]
             options = ["--port", str(port), "--no-auth", "--workers", str(count)]
             options += ["--log-level", "warning"]
+            options += ["--index-reads", "own-writes" if name == OWN_WRITES else "eventual"]
             gateway = start(["serve", *options], name, partial(is_listening, port))
             made.append(
                 Contender(
                     name,
                     f"mynamo, {count} gateway process{'es' if count > 1 else ''}, "
+                    f"{'own writes in GSIs, ' if name == OWN_WRITES else ''}"
                     f"{SHARDS} x {local.engine.title}, {local.broker.title}",
                     "synced to disk by each commit, in the table's and in the binary log",
                     port,
@@ -212,7 +214,8 @@ def _fixed(name: str, folder: Path) -> Iterator[Contender]:
         yield Contender(name, title, "nothing", port, [process], checked=False)
 
 
-GATEWAYS = {"mynamo": 1, "mynamo-2": 2}
+OWN_WRITES = "mynamo-own"
+GATEWAYS = {"mynamo": 1, "mynamo-2": 2, OWN_WRITES: 1}
 """Processes of the gateway, by contender."""
 PEERS = {
     "ddb-disk": _dynamodb_local,
