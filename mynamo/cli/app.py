@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mynamo.errors import MynamoError
+from mynamo.cli.groups import Group
+from mynamo.cli.interrupts import INTERRUPTED, begin, status_of
+from mynamo.cli.statuses import FAILED
+from mynamo.errors import InvalidExpression, MynamoError
+
+CONFIG = "config"
+"""The name of the parameter of `--config`, of the root command and of every other."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command is defined, and its line in `mynamo --help`."""
+    """Where a command is defined, and its line in `mynamo --help`.
+
+    Attributes:
+        configured: it works on the cluster that `--config` names.
+    """
 
     module: str
     attribute: str
     summary: str
+    configured: bool = True
 
 
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Start here": {
-        "demo": Entry("demo", "demo", "See everything work: load, index, query, verify."),
-        "dev": Entry("dev", "dev", "Run a whole cluster on this machine."),
+        "demo": Entry("demo", "demo", "See everything work: load, index, query, verify.", False),
+        "dev": Entry("dev", "dev", "Run a whole cluster on this machine.", False),
     },
     "Tables": {
         "table": Entry("tables", "table", "Create, list, describe and drop tables."),
@@ -38,7 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "scan": Entry("reads", "scan", "Read all items of a table or an index."),
         "update": Entry("writes", "update", "Set and remove attributes of an item."),
         "delete": Entry("writes", "delete", "Delete an item."),
-        "load": Entry("load", "load", "Write the items of a file of JSON lines."),
+        "load": Entry("load", "load", "Write the items of files: JSON, CSV, exports of DynamoDB."),
     },
     "Operations": {
         "writer": Entry("workers", "writer", "Run a writer worker."),
@@ -53,7 +67,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 """All commands, in the order of `mynamo --help`."""
 
 
-class Root(click.Group):
+class Root(Group):
     """Loads a command's module when the command is used, and words errors for people."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,7 +80,10 @@ class Root(click.Group):
             if cmd_name in section:
                 entry = section[cmd_name]
                 module = importlib.import_module(f"mynamo.cli.{entry.module}")
+                begin()
                 command: click.Command = getattr(module, entry.attribute)
+                if entry.configured:
+                    _take_config(command)
                 return command
         return None
 
@@ -82,13 +99,25 @@ class Root(click.Group):
 
         Raises:
             click.ClickException: in place of every error, for `Error: ...` and status 1.
+            click.exceptions.Exit: it was interrupted.
         """
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(status_of(interruption)) from None
+        except click.Abort as ended:  # at a question
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise click.exceptions.Exit(INTERRUPTED) from None
+            raise
         except MynamoError as error:
             raise click.ClickException(wording(error)) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
-            raise  # click's own, and broken pipes, which click knows how to end on
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read the output is gone: click is silent
+                raise
+            raise click.ClickException(_os_wording(error)) from None
         except Exception as error:
             if os.environ.get("MYNAMO_DEBUG"):
                 raise
@@ -102,7 +131,50 @@ def wording(error: BaseException) -> str:
     """An error as a person reads it, with what was noted on its way."""
     text = str(error) or type(error).__name__
     notes = [note[:1].lower() + note[1:] for note in getattr(error, "__notes__", ())]
+    reserved = re.search(r"reserved keyword: (\w+)$", text)
+    if reserved and isinstance(error, InvalidExpression):
+        word = reserved[1]
+        notes.append(f"""write #{word} in its place, and --names '{{"#{word}": "{word}"}}'""")
     return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def _os_wording(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return f"the output could not be written: {reason}"
+    return reason
+
+
+def _named_here(ctx: click.Context, _: click.Parameter, file: Path | None) -> None:
+    """Take `--config` behind a command's name for the one before it."""
+    if file is None:
+        return
+    params = ctx.find_root().params
+    if params.get(CONFIG) not in (None, file):
+        raise click.UsageError(f"--config is given twice: {params[CONFIG]} and {file}")
+    params[CONFIG] = file
+
+
+def _config_option(**more: Any) -> click.Option:
+    return click.Option(
+        ["--config"], type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", **more
+    )
+
+
+def _take_config(command: click.Command) -> None:
+    """Add `--config` to a command, or to all commands of a group."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _take_config(each)
+    elif all(param.name != CONFIG for param in command.params):
+        command.params.append(
+            _config_option(
+                expose_value=False, callback=_named_here,
+                help="Configuration of the cluster; see `mynamo --help`.",
+            )
+        )  # fmt: skip
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -124,20 +196,50 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     epilog="`mynamo COMMAND --help` shows each command's options and examples.",
 )
 @click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Configuration of the cluster.  [default: $MYNAMO_CONFIG, then ./mynamo.toml, "
-    "then ./.mynamo/mynamo.toml, which `mynamo dev` writes]",
-)
-@click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
     help="Show the version and exit.",
 )  # fmt: skip
-def root(config: Path | None) -> None:
+@click.pass_context
+def root(ctx: click.Context, config: Path | None) -> None:
     """DynamoDB's data model, API and habits on the MySQL and Kafka you already run."""
+    name = ctx.invoked_subcommand
+    if config is not None and any(
+        name in section and not section[name].configured for section in SECTIONS.values()
+    ):
+        raise click.UsageError(
+            f"`mynamo {name}` makes a cluster of its own, and a configuration for it: leave "
+            "--config out"
+        )
 
 
-def main() -> None:
-    """The entry point: run the command line and end the process with its status."""
-    root(prog_name="mynamo")
+root.params.insert(
+    0,
+    _config_option(
+        help="Configuration of the cluster; also behind the command's name.  [default: "
+        "$MYNAMO_CONFIG, then ./mynamo.toml, then ./.mynamo/mynamo.toml, which `mynamo dev` writes]"
+    ),
+)
+
+
+def run() -> None:
+    """Run the command line and end the process with its status."""
+    try:
+        root(prog_name="mynamo")
+    except SystemExit as ended:
+        sys.exit(_flushed(ended.code))
+
+
+def _flushed(status: Any) -> Any:
+    """Write what is left of the output; where that fails, drop it, and say so once.
+
+    Python would try again when it ends, and end with a traceback and a status of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if not status and stream is sys.stdout and error.errno != errno.EPIPE:
+                click.echo(f"Error: {_os_wording(error)}", err=True)
+                status = FAILED
+    return status

@@ -12,9 +12,10 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from mynamo.cli.context import as_json, opened
+from mynamo.cli.context import as_json, find_table, opened, table_name
 from mynamo.cli.effort import effort, lines_to, looking, progress_shown
 from mynamo.cli.output import console, print_grid, print_json, say
+from mynamo.cli.statuses import FAILED, UNDECIDED, WRONG
 from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import LagReport
 from mynamo.operations.lag import lag as lag_of
@@ -23,20 +24,18 @@ from mynamo.operations.repair import repair as repair_table
 from mynamo.operations.verify import verify as verify_table
 from mynamo.shards.cluster import Cluster
 
-DAMAGED, UNDECIDED = 1, 2
-
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
-    "--every", type=click.FloatRange(0.1), default=1.0, show_default=True,
-    help="Seconds between two looks of --watch.",
+    "--every", type=click.FloatRange(0.1), metavar="SECONDS",
+    help="Between two looks of --watch.  [default: 1]",
 )  # fmt: skip
 @as_json
-def lag(watch: bool, every: float, as_json: bool) -> None:
+def lag(watch: bool, every: float | None, as_json: bool) -> None:
     """Show how far outboxes, GSIs and queued writes are behind.
 
-    With --watch --json: a line per look.
+    Ends with status 1 if it could not ask everybody. With --watch --json: a line per look.
 
     \b
     Examples:
@@ -44,6 +43,8 @@ def lag(watch: bool, every: float, as_json: bool) -> None:
       mynamo lag --watch
       mynamo lag --json | jq .seconds
     """
+    if every is not None and not watch:
+        raise click.UsageError("--every is for --watch: one look has no other one after it")
     with opened() as cluster:
         if not watch:
             report = lag_of(cluster)
@@ -51,9 +52,9 @@ def lag(watch: bool, every: float, as_json: bool) -> None:
                 print_json(_lag_json(report))
             else:
                 _print_lag(report)
-            raise SystemExit(0 if report.complete else 1)
+            raise SystemExit(0 if report.complete else FAILED)
         with suppress(KeyboardInterrupt):
-            _watch(cluster, every, as_json)
+            _watch(cluster, every or 1.0, as_json)
 
 
 def _watch(cluster: Cluster, every: float, as_json: bool) -> None:
@@ -71,7 +72,7 @@ def _watch(cluster: Cluster, every: float, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("table")
+@table_name
 @effort
 def verify(
     table: str,
@@ -85,8 +86,8 @@ def verify(
     """Prove that a table's indexes are what the table says: no row missing, stale or too much.
 
     Compares both ways, on all shards, beside live writes, and changes nothing. Ends with
-    status 0 if everything is right, 1 if something is damaged (`mynamo repair` mends it),
-    2 if the indexers are too far behind to tell, 3 if it could not look.
+    status 0 if everything is right, 3 if something is damaged (`mynamo repair` mends it),
+    4 if the indexers are too far behind to tell, 1 if it could not look.
 
     \b
     Examples:
@@ -101,6 +102,7 @@ def verify(
             for finding in findings:
                 note(finding.as_json())
 
+        find_table(cluster, table)
         verdict = verify_table(
             cluster, table, wait=wait, parallel=parallel, rate=rate, resume=resume,
             on_progress=moved, on_findings=tell,
@@ -110,11 +112,11 @@ def verify(
     else:
         print_verdict(verdict)
     if not verdict.ok:
-        raise SystemExit(DAMAGED if verdict.findings or verdict.unreadable else UNDECIDED)
+        raise SystemExit(WRONG if verdict.findings or verdict.unreadable else UNDECIDED)
 
 
 @click.command()
-@click.argument("table")
+@table_name
 @click.option("--plan", is_flag=True, help="Only say what would be done.")
 @effort
 def repair(
@@ -130,8 +132,8 @@ def repair(
     """Mend what `mynamo verify` finds in a table's indexes, beside live writes.
 
     Changes index rows only: the main table is right by definition. Says of every finding what
-    it did. Ends with status 0 if nothing is left to mend, 1 if something is, 2 if the indexers
-    are too far behind to tell, 3 if it could not look.
+    it did. Ends with status 0 if nothing is left to mend, 3 if something is, 4 if the indexers
+    are too far behind to tell, 1 if it could not look.
 
     \b
     Examples:
@@ -146,6 +148,7 @@ def repair(
             if not as_json:
                 say(str(action))
 
+        find_table(cluster, table)
         report = repair_table(
             cluster, table, dry_run=plan, wait=wait, parallel=parallel, rate=rate,
             resume=resume, on_progress=moved, on_action=tell,
@@ -156,7 +159,7 @@ def repair(
         _print_repair(report)
     if not report.ok:
         left = report.verdict.findings - report.mended - report.waiting
-        raise SystemExit(DAMAGED if left > 0 or report.verdict.unreadable else UNDECIDED)
+        raise SystemExit(WRONG if left > 0 or report.verdict.unreadable else UNDECIDED)
 
 
 def print_verdict(verdict: Verdict) -> None:

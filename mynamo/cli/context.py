@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import signal
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mynamo.errors import ShardUnavailable
+from mynamo.cli.groups import suggestion
+from mynamo.cli.output import say
+from mynamo.errors import ShardUnavailable, TableNotFound
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.validation import NAME_PATTERN
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
+
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]
+else:
+    _Text = click.ParamType  # older versions of click have no generic one
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,6 +51,11 @@ def opened(patient: bool = False) -> Iterator[Cluster]:
     if not patient:
         _check_catalog(config)
     with Cluster(config) as cluster:
+        if cluster.is_new:
+            say(
+                f"{cluster.catalog.where} was empty: a new cluster was set up in it. If there "
+                "should be tables, the configuration names the wrong database"
+            )
         yield cluster
 
 
@@ -54,6 +68,50 @@ def _check_catalog(config: ClusterConfig) -> None:
             f"catalog ({where.host}:{where.port}/{where.database}) does not answer: {error}; "
             "check that its server runs (`mynamo dev` runs one) and that its address is right"
         ) from None
+
+
+class TableName(_Text):
+    """The name of a table: what can be none is found out before a server is asked."""
+
+    name = "table"
+
+    def convert(self, value: str, _: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it stands.
+
+        Raises:
+            click.UsageError: no table can have this name.
+        """
+        if re.fullmatch(NAME_PATTERN, value):
+            return value
+        words = ctx.command.collect_usage_pieces(ctx)[1:] if ctx else []
+        raise click.UsageError(
+            f"{value!r} is no name of a table, which has 3 to 255 of a-z, A-Z, 0-9, '_', '-' and "
+            f"'.'; the table comes first: {' '.join(words)}",
+            ctx,
+        )
+
+
+table_name = click.argument("table", metavar="TABLE", type=TableName())
+"""The table that a command is about: its first word."""
+
+
+def find_table(cluster: Cluster, name: str) -> Table:
+    """The table of that name.
+
+    Raises:
+        TableNotFound: there is none; the message names those that it may be meant for.
+    """
+    try:
+        return cluster.table(name)
+    except TableNotFound as error:
+        known = cluster.snapshot.names
+        if name in known:  # it is being made or dropped
+            raise
+        likely = suggestion(name, known)
+        if likely:
+            raise TableNotFound(f"{error}{likely}") from None
+        those = "`mynamo table list` shows those that there are"
+        raise TableNotFound(f"{error}; {those if known else 'there are no tables yet'}") from None
 
 
 def as_json(command: Command) -> Command:
@@ -78,17 +136,3 @@ def names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str,
     if not all(found):
         raise click.BadParameter("names of attributes, joined by commas: a,b,c")
     return found
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: with KeyboardInterrupt."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

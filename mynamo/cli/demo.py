@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from mynamo.cli.children import Workers
-from mynamo.cli.context import interruptible
 from mynamo.cli.demo_steps import Demo
+from mynamo.cli.interrupts import interruptible
 from mynamo.cli.output import console
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.log import ensure_topics

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,12 +14,13 @@ from mynamo.cli.checks import print_verdict, verdict_line
 from mynamo.cli.demo_lag import LagProbe
 from mynamo.cli.demo_orders import SCHEMA, TABLE, order, order_key, orders
 from mynamo.cli.demo_question import ask
-from mynamo.cli.loading import Counts, Line, Loader
+from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import print_grid
+from mynamo.cli.records import Place, Record
 from mynamo.errors import MynamoError
 from mynamo.operations.lag import lag
 from mynamo.operations.verify import verify
-from mynamo.producer import Producer, Receipt
+from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
@@ -118,23 +118,24 @@ class Demo:
     def _load(self, what: str, first: int, last: int, probe: LagProbe | None) -> Counts:
         """Write orders from several threads: directly if there is a probe, else queued."""
 
-        def acknowledged(_: int, __: Mapping[str, Any], receipt: Receipt | None) -> None:
-            if probe is not None and receipt is not None:
-                probe.acknowledged(receipt)
+        def acknowledged(done: Sequence[Done]) -> None:
+            for _, _, receipt in done:
+                if probe is not None and receipt is not None:
+                    probe.acknowledged(receipt)
             bar.update(task, completed=loader.counts.acknowledged)
 
-        def refused(number: int, reason: str) -> None:
-            raise MynamoError(f"order {number} was refused: {reason}")
+        def refused(place: Place, reason: str) -> None:
+            raise MynamoError(f"order {place.number} was refused: {reason}")
 
         with self._bar() as bar:
             task = bar.add_task(what, total=last - first)
             loader = Loader(
-                self._cluster, TABLE, threads=THREADS, queued=probe is None,
+                self._cluster, self._cluster.table(TABLE), threads=THREADS, queued=probe is None,
                 acknowledged=acknowledged, refused=refused,
             )  # fmt: skip
             try:
                 for number, item in orders(first, last):
-                    if not loader.add(Line(number, item)):
+                    if not loader.add(Record(Place(number, 1, number), item)):
                         break
                 loader.finish()
             except BaseException:

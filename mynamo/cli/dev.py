@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mynamo.cli.children import Workers, revive_servers
-from mynamo.cli.context import interruptible
+from mynamo.cli.interrupts import interruptible
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.local.mysql_files import write_private

@@ -1,4 +1,4 @@
-"""What `verify` and `repair` share: how hard to look, what they show meanwhile, how they fail."""
+"""What `verify` and `repair` share: how hard to look, and what they show meanwhile."""
 
 from __future__ import annotations
 
@@ -14,26 +14,16 @@ import orjson
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from mynamo.cli.app import wording
-from mynamo.cli.context import as_json, interruptible
+from mynamo.cli.context import as_json
+from mynamo.cli.interrupts import interruptible, status_of
 from mynamo.cli.output import console, say
-from mynamo.errors import MynamoError
 from mynamo.operations.progress import OnProgress, Progress
 from mynamo.operations.verify import MAX_PARALLEL, PARALLEL
 
 TELL_EVERY = 10.0
 """Seconds between two lines about the progress, where there is no terminal."""
 
-INTERRUPTED = 130
-"""The status after Ctrl-C or SIGTERM: not that of damage."""
-
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class CouldNotLook(click.ClickException):
-    """An error, with a status of its own: scripts must not take it for damage."""
-
-    exit_code = 3
 
 
 def effort(command: Command) -> Command:
@@ -69,17 +59,14 @@ def effort(command: Command) -> Command:
 
 @contextmanager
 def looking(resume: Path | None) -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, and errors end with a status of their own:
-    scripts must not take them for damage."""
+    """Let SIGTERM end the block as Ctrl-C does, and say how to go on from there."""
     try:
         with interruptible():
             yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         kept = resume is not None and resume.exists()
         say(f"interrupted{f'; the same command with --resume {resume} goes on' if kept else ''}")
-        raise click.exceptions.Exit(INTERRUPTED) from None
-    except MynamoError as error:
-        raise CouldNotLook(wording(error)) from None
+        raise click.exceptions.Exit(status_of(interruption)) from None
 
 
 @contextmanager

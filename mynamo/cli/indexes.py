@@ -7,7 +7,8 @@ import time
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mynamo.cli.context import opened
+from mynamo.cli.context import find_table, opened, table_name
+from mynamo.cli.groups import Group
 from mynamo.cli.output import console, say
 from mynamo.cli.specs import parse_global_index, parse_local_index
 from mynamo.errors import TableNotFound
@@ -21,13 +22,13 @@ PATIENCE = 10.0
 """Seconds without progress until we ask whether anybody works."""
 
 
-@click.group()
+@click.group(cls=Group)
 def index() -> None:
     """Add an index to a table, or drop one."""
 
 
 @index.command()
-@click.argument("table")
+@table_name
 @click.option(
     "--lsi", "local", multiple=True, metavar="NAME=ATTR[:T][:PROJECTION]", help="A local index."
 )
@@ -51,6 +52,7 @@ def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool
         raise click.UsageError("give one --lsi or one --gsi; each command adds one index")
     schema = parse_local_index(local[0]) if local else parse_global_index(global_[0])
     with opened() as cluster:
+        find_table(cluster, table)
         made = definitions.add_index(cluster, table, schema)
         if not wait:
             click.echo(f"added index {made.name}: {made.status}; `mynamo writer` fills it")
@@ -69,11 +71,17 @@ def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool
 
 
 @index.command()
-@click.argument("table")
-@click.argument("name")
+@table_name
+@click.argument("name", metavar="INDEX")
 def drop(table: str, name: str) -> None:
-    """Drop an index; the table's items stay."""
+    """Drop an index; the table's items stay.
+
+    \b
+    Example:
+      mynamo index drop orders by_city
+    """
     with opened() as cluster:
+        find_table(cluster, table)
         definitions.drop_index(cluster, table, name)
     click.echo(f"dropped index {name} of table {table}")
 

@@ -27,6 +27,21 @@ TYPED = frozenset({"B", "SS", "NS", "BS", "M"})
 """The names that mark a value as DynamoDB JSON inside plain JSON."""
 
 
+class NotJSON(InvalidItem):
+    """The text is not JSON.
+
+    Attributes:
+        reason: without the place.
+        line, column: of the mistake in the text, from 1.
+    """
+
+    def __init__(self, message: str, reason: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.line = line
+        self.column = column
+
+
 def parse_item(text: str | bytes, dynamodb_json: bool = False) -> dict[str, Any]:
     """Read an item.
 
@@ -40,14 +55,33 @@ def parse_item(text: str | bytes, dynamodb_json: bool = False) -> dict[str, Any]
     Raises:
         InvalidItem: it is not JSON, not an object, or holds what no item can.
     """
+    return item_of(parse_json(text), dynamodb_json)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON; its numbers are exact.
+
+    Raises:
+        NotJSON: it is none.
+        InvalidItem: a number that no item can hold, or a name that stands twice.
+    """
     try:
-        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
     except json.JSONDecodeError as error:
-        raise InvalidItem(f"not valid JSON: {error}") from None
+        raise NotJSON(f"not valid JSON: {error}", error.msg, error.lineno, error.colno) from None
     except UnicodeDecodeError as error:
-        raise InvalidItem(f"not valid UTF-8: {error}") from None
+        raise NotJSON(f"not valid UTF-8: {error}", f"not valid UTF-8 ({error.reason})") from None
     except RecursionError:
-        raise InvalidItem("not valid JSON for an item: nested too deep") from None
+        reason = "nested too deep"
+        raise NotJSON(f"not valid JSON for an item: {reason}", reason) from None
+
+
+def item_of(value: Any, dynamodb_json: bool = False) -> dict[str, Any]:
+    """The item in Python form that a JSON value stands for.
+
+    Raises:
+        InvalidItem: it is not an object, or holds what no item can.
+    """
     if not isinstance(value, dict):
         raise InvalidItem('an item is a JSON object: {"name": value, ...}')
     if dynamodb_json:

@@ -12,6 +12,7 @@ import orjson
 
 from mynamo.cli.app import wording
 from mynamo.cli.context import as_json, load_config, opened
+from mynamo.cli.groups import Group
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.errors import MynamoError, Unavailable
 from mynamo.log import Publisher
@@ -22,7 +23,7 @@ from mynamo.writer.replay import discard as discard_letter
 from mynamo.writer.replay import replay as replay_letter
 
 
-@click.group()
+@click.group(cls=Group)
 def dlq() -> None:
     """Show, replay and discard what could not be applied: the dead letters.
 
@@ -36,7 +37,13 @@ def dlq() -> None:
 @click.option("--limit", type=click.IntRange(1), help="The newest so many.")
 @as_json
 def list_letters(everything: bool, limit: int | None, as_json: bool) -> None:
-    """List the open dead letters, oldest first, each with its reason."""
+    """List the open dead letters, oldest first, each with its reason.
+
+    \b
+    Examples:
+      mynamo dlq list
+      mynamo dlq list --all --limit 20
+    """
     letters = [x for x in read_filed(load_config().kafka) if everything or x.state == "open"]
     letters = letters[-limit:] if limit else letters
     if as_json:
@@ -56,7 +63,12 @@ def list_letters(everything: bool, limit: int | None, as_json: bool) -> None:
 @click.argument("letter_id", metavar="ID")
 @as_json
 def show(letter_id: str, as_json: bool) -> None:
-    """Show all of one letter: its message, why it failed, and where it came from."""
+    """Show all of one letter: its message, why it failed, and where it came from.
+
+    \b
+    Example:
+      mynamo dlq show mynamo.writes/3/1204
+    """
     (found,) = _chosen((letter_id,), everything=False)
     shown = _shown(found)
     if as_json:
@@ -149,7 +161,7 @@ def _chosen(letter_ids: Sequence[str], everything: bool) -> list[FiledLetter]:
     for letter_id in letter_ids:
         if letter_id not in known:
             raise click.ClickException(
-                f"there is no dead letter {letter_id}; see `mynamo dlq list --all`"
+                f"there is no dead letter {letter_id!r}; see `mynamo dlq list --all`"
             )
     return [known[letter_id] for letter_id in dict.fromkeys(letter_ids)]
 

@@ -1,10 +1,14 @@
-"""`mynamo load`: a file of items into a table."""
+"""`mynamo load`: files of items into a table."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -18,21 +22,41 @@ from rich.progress import (
 )
 
 from mynamo.cli.app import wording
-from mynamo.cli.context import as_json, dynamodb_json, interruptible, opened
-from mynamo.cli.items import parse_item, plain_item
-from mynamo.cli.loading import Counts, Line, Loader
+from mynamo.cli.context import TableName, as_json, find_table, opened
+from mynamo.cli.formats import CONTAINERS, Container
+from mynamo.cli.interrupts import interruptible, status_of
+from mynamo.cli.items import plain_item
+from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import console, print_json, say
-from mynamo.errors import InvalidItem
-from mynamo.producer import Receipt
+from mynamo.cli.records import Place, Reading
+from mynamo.cli.sources import BadFile, Source
+from mynamo.cli.statuses import FAILED
+from mynamo.cli.tabular import parse_types
+from mynamo.errors import MynamoError
+from mynamo.shards.tables import Table
 
 SHOWN_ERRORS = 100
-BAR_EVERY = 16
-"""Lines between two moves of the progress bar."""
+TELL_EVERY = 10.0
+"""Seconds between two lines about the progress, where there is no terminal."""
+AGAIN = "Loading the same files again is safe: an item that is there is written again"
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
-@click.option("--table", required=True, metavar="NAME", help="Where the items go.")
+@click.argument("table", metavar="TABLE")
+@click.argument("files", metavar="FILE...", nargs=-1)
+@click.option("--table", "old_table", hidden=True)
+@click.option(
+    "--format", "container", type=click.Choice(CONTAINERS), help="What the files are; see above.  "
+    "[default: what they look like]",
+)  # fmt: skip
+@click.option(
+    "--dynamodb-json/--plain-json", default=None,
+    help='Whether values have types: {"price": {"N": "9.90"}}.  [default: as the first item]',
+)  # fmt: skip
+@click.option(
+    "--types", callback=parse_types, metavar="NAME:T,...",
+    help="Of columns of CSV: S (default), N, B or BOOL. Keys have the table's types.",
+)  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Writing at once."
 )
@@ -41,132 +65,216 @@ BAR_EVERY = 16
     "--receipts", type=click.File("ab", lazy=False), metavar="FILE",
     help="Add a JSON line with line number, key and token for each acknowledged item.",
 )  # fmt: skip
-@dynamodb_json
 @as_json
 def load(
-    file: IO[bytes],
     table: str,
+    files: tuple[str, ...],
+    old_table: str | None,
+    container: Container | None,
+    dynamodb_json: bool | None,
+    types: dict[str, str],
     threads: int,
     queued: bool,
     receipts: IO[bytes] | None,
-    dynamodb_json: bool,
     as_json: bool,
 ) -> None:
-    """Write the items of FILE, one JSON object per line, in place of those with the same keys.
+    """Write the items of files, in place of those with the same keys.
 
-    FILE may be - for stdin. Lines with the same key are written in the file's order. A line
-    that cannot be written is reported with its number and the reason, the others go on;
-    the status is then 1. Ctrl-C stops and says how many items are written. An acknowledged
-    item is on disk; with --queued, Kafka has it (the embedded broker of `mynamo dev` keeps
-    what waits in it only as long as it runs).
+    FILE may be - for stdin. It may be gzipped, and begin with a byte order mark. What it is,
+    is told by its beginning, and said; --format names it otherwise:
+
+    \b
+      lines    a JSON object per line, as `mynamo scan --lines` writes; also {"Item": {...}},
+               as in DynamoDB's exports to S3
+      objects  JSON objects over several lines, one after the other
+      array    one JSON array of objects
+      scan     {"Items": [...]}, the output of `aws dynamodb scan` or `query`
+      batch    {"TABLE": [{"PutRequest": ...}]}, for `aws dynamodb batch-write-item`; it may delete
+      csv      with a header; separated by , ; | or tabs
+
+    Items are in plain JSON, or in DynamoDB JSON if the first one is. In CSV the attributes in
+    keys of the table and its indexes have their types there, others are strings unless --types
+    says more, and an empty cell is no attribute.
+
+    Records with the same key are written in the file's order. One that cannot be written is
+    reported with its line and the reason, the others go on; the status is then 1. Ctrl-C stops
+    and says how many items are written. An acknowledged item is on disk; with --queued, Kafka
+    has it (the embedded broker of `mynamo dev` keeps what waits in it only as long as it runs).
 
     \b
     Examples:
-      mynamo load orders.jsonl --table orders
-      mynamo load - --table orders --queued --threads 2 < orders.jsonl
+      mynamo load orders orders.jsonl
+      mynamo load orders AWSDynamoDB/01234-abcd/data/*.json.gz
+      aws dynamodb scan --table-name orders | mynamo load orders -
+      mynamo load orders orders.csv --types price:N,paid:BOOL
     """
-    told = _Told(receipts, None if as_json else _bar(file), as_json)
+    if old_table is not None:
+        say("--table is deprecated; write: mynamo load TABLE FILE")
+        table, files = old_table, (table, *files)
+    table = TableName().convert(table, None, click.get_current_context())
+    _check_files(table, files)
     with opened() as cluster, interruptible():
+        known = find_table(cluster, table)
+        told = _Told(receipts, None if as_json else _bar(files), as_json)
         loader = Loader(
-            cluster, table, threads=threads, queued=queued,
+            cluster, known, threads=threads, queued=queued,
             acknowledged=told.acknowledged, refused=told.refused,
         )  # fmt: skip
+        reader = _Reader(known, container, dynamodb_json, types, told, several=len(files) > 1)
+        status, bad = 0, None
         try:
             with told.moving(loader.counts):
-                _read(file, loader, dynamodb_json)
+                bad = reader.read(files, loader)
                 loader.finish()
-            interrupted = False
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
+            status = status_of(interruption)
             busy = loader.abandon()
-            interrupted = True
             if busy:
                 say(f"{busy} threads still wait for a server; what they write is not counted")
-    _report(loader.counts, told.errors, interrupted, queued, as_json)
+        except BaseException:
+            loader.abandon()
+            raise
+    _report(loader.counts, told, status != 0, queued, as_json)
+    if status:
+        say(AGAIN)
+        raise SystemExit(status)
     if loader.trouble is not None:
+        if not isinstance(loader.trouble, MynamoError):
+            raise loader.trouble
         raise click.ClickException(
-            f"{wording(loader.trouble)}. The lines after that were not tried. Loading the whole "
-            "file again is safe: an item that is there is written again"
+            f"{wording(loader.trouble)}. What comes after that was not tried. {AGAIN}"
         )
-    if interrupted:
-        raise SystemExit(130)
+    if bad is not None:
+        raise click.ClickException(f"{bad}. What comes after that was not read. {AGAIN}")
     if loader.counts.failed:
-        raise SystemExit(1)
+        raise SystemExit(FAILED)
 
 
+@dataclass
 class _Told:
-    """What is told of each line while the loader works; it calls from one thread at a time."""
+    """What is told of each record while the loader works; it calls from one thread at a time."""
 
-    def __init__(self, receipts: IO[bytes] | None, bar: Progress | None, as_json: bool) -> None:
-        self.errors: list[dict[str, Any]] = []
-        self._receipts = receipts
-        self._bar = bar
-        self._as_json = as_json
-        self._counts = Counts()
+    receipts: IO[bytes] | None
+    bar: Progress | None
+    as_json: bool
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    formats: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    said_at: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def moving(self, counts: Counts) -> Iterator[None]:
         """Show the bar, if there is one, and let it follow these counts."""
-        self._counts = counts
-        with self._bar or nullcontext():
+        self.counts = counts
+        with self.bar or nullcontext():
             yield
 
-    def refused(self, number: int, reason: str) -> None:
-        """Tell of a line that was not written."""
-        if self._as_json or len(self.errors) < SHOWN_ERRORS:
-            self.errors.append({"line": number, "reason": reason})
-            if not self._as_json:
-                say(f"line {number}: {reason}")
+    def took(self, file: str, what: str) -> None:
+        """Tell what a file was taken for."""
+        line = f"took {file} for: {what}"
+        self.formats.append(line)
+        if not self.as_json:
+            say(line)
+
+    def refused(self, place: Place, reason: str) -> None:
+        """Tell of a record that was not written."""
+        if self.as_json or len(self.errors) < SHOWN_ERRORS:
+            self.errors.append({**place.as_json(), "reason": reason})
+            if not self.as_json:
+                say(f"{place}: {reason}")
+
+    def acknowledged(self, done: Sequence[Done]) -> None:
+        """Tell of records that are safe."""
+        if self.receipts is not None:
+            for place, key, receipt in done:
+                token = receipt.token if receipt else None
+                entry = {**place.as_json(), "key": plain_item(key), "token": token}
+                self.receipts.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+            self.receipts.flush()  # it is true whatever becomes of this process
         self._move()
 
-    def acknowledged(self, number: int, key: Mapping[str, Any], receipt: Receipt | None) -> None:
-        """Tell of a line that is safe."""
-        if self._receipts is not None:
-            token = receipt.token if receipt else None
-            entry = {"line": number, "key": plain_item(key), "token": token}
-            self._receipts.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-            self._receipts.flush()  # it is true whatever becomes of this process
-        self._move()
+    def read_to(self, position: int) -> None:
+        """Move the bar to so many bytes of the files."""
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=position, rate=self.counts.rate)
 
     def _move(self) -> None:
-        counts = self._counts
-        if self._bar and (counts.acknowledged + counts.failed) % BAR_EVERY == 0:
-            self._bar.update(self._bar.task_ids[0], completed=counts.size, rate=counts.rate)
-
-
-def _read(file: IO[bytes], loader: Loader, dynamodb_json: bool) -> None:
-    """Give every line to the loader, until the servers take no more."""
-    for number, text in enumerate(file, 1):
-        if not text.strip():
-            continue
-        try:
-            line = Line(number, parse_item(text, dynamodb_json), len(text))
-        except InvalidItem as error:
-            loader.refuse(number, len(text), wording(error))
-            continue
-        if not loader.add(line):
+        if self.bar or self.as_json or time.monotonic() - self.said_at < TELL_EVERY:
             return
+        self.said_at = time.monotonic()
+        say(f"{self.counts.acknowledged:,} items so far ({self.counts.rate:,.0f} items/s)")
 
 
-def _bar(file: IO[bytes]) -> Progress | None:
+@dataclass
+class _Reader:
+    """Reads the files and gives every record to the loader."""
+
+    table: Table
+    container: Container | None
+    dynamodb_json: bool | None
+    types: dict[str, str]
+    told: _Told
+    several: bool
+    before: int = 0
+    """Bytes of the files that are read already."""
+
+    def read(self, files: Sequence[str], loader: Loader) -> BadFile | None:
+        """Read until the end, or until the servers take no more, or a file is bad."""
+        for name in files:
+            with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+                source = Source(file)
+                try:
+                    if not self._read(source, name, loader):
+                        return None
+                except BadFile as error:
+                    return BadFile(f"{'stdin' if name == '-' else name}: {error}")
+                self.before += source.position
+        return None
+
+    def _read(self, source: Source, name: str, loader: Loader) -> bool:
+        shown = "stdin" if name == "-" else name
+        reading = Reading(
+            source, self.table, self.container, self.dynamodb_json, self.types,
+            name=shown if self.several else "", took=lambda what: self.told.took(shown, what),
+        )  # fmt: skip
+        for record in reading.records():
+            if not loader.add(record):
+                return False
+            if record.place.number % 64 == 0:
+                self.told.read_to(self.before + source.position)
+        for hint in reading.hints:
+            say(hint)
+        return True
+
+
+def _check_files(table: str, files: Sequence[str]) -> None:
+    """Refuse before anything is written what is no file."""
+    if not files:
+        raise click.UsageError(f"name a file, or - for stdin: mynamo load {table} FILE")
+    for name in files:
+        if name == "-" or (os.path.exists(name) and not os.path.isdir(name)):
+            continue
+        if os.path.isfile(table):
+            raise click.UsageError(f"the table comes first: mynamo load {name} {table}")
+        reason = "a folder; name its files" if os.path.isdir(name) else "no file of that name"
+        raise click.BadParameter(f"{name!r}: {reason}", param_hint="FILE")
+
+
+def _bar(files: Sequence[str]) -> Progress | None:
     """A bar on stderr that moves by bytes, if that is a terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         return None
-    try:
-        size: int | None = os.fstat(file.fileno()).st_size or None
-    except OSError:
-        size = None
+    sizes = [os.path.getsize(name) for name in files if os.path.isfile(name)]
     bar = Progress(
         TextColumn("loading"), BarColumn(), DownloadColumn(),
         TextColumn("{task.fields[rate]:,.0f} items/s"), TimeRemainingColumn(), console=screen,
     )  # fmt: skip
-    bar.add_task("load", total=size, rate=0.0)
+    bar.add_task("load", total=sum(sizes) if len(sizes) == len(files) else None, rate=0.0)
     return bar
 
 
-def _report(
-    counts: Counts, errors: list[dict[str, Any]], interrupted: bool, queued: bool, as_json: bool
-) -> None:
+def _report(counts: Counts, told: _Told, interrupted: bool, queued: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -174,12 +282,13 @@ def _report(
                 "failed": counts.failed,
                 "interrupted": interrupted,
                 "seconds": round(counts.seconds, 3),
-                "errors": errors,
+                "formats": told.formats,
+                "errors": told.errors,
             }
         )
         return
     if counts.failed > SHOWN_ERRORS:
-        say(f"... and {counts.failed - SHOWN_ERRORS:,} further lines that failed")
+        say(f"... and {counts.failed - SHOWN_ERRORS:,} further records that failed")
     what = "queued in Kafka" if queued else "written"
     click.echo(
         f"{'interrupted: ' if interrupted else ''}{counts.acknowledged:,} items {what}, "

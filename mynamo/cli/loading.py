@@ -1,47 +1,40 @@
-"""Writing many items from several threads, so that each item's lines stay in order."""
+"""Writing many items from several threads, so that each item's records stay in order."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mynamo.cli.app import wording
-from mynamo.errors import IndexBehind, InvalidRequest, MynamoError, NotFound, Unavailable
-from mynamo.producer import Producer, Receipt
+from mynamo.cli.lanes import Lane
+from mynamo.cli.records import Place, Record
+from mynamo.errors import ConfigError, IndexBehind, InvalidRequest, NotFound, Unavailable
+from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.items import to_stored
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import RowKey, Table
 
-BATCH = 200
-"""Queued writes that are published together."""
+BATCH = 100
+"""Records that are written in one transaction, or published together."""
+WAITING = 4_000
+"""Records that may wait for a thread: they bound the memory that a long file takes."""
 _BEHIND_PAUSE = 0.5
-WAITING = 2_000
-"""Lines that may wait for a thread: they bound the memory that a long file takes."""
 
-Acknowledged = Callable[[int, Mapping[str, Any], Receipt | None], None]
-Refused = Callable[[int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """An item, the number of its line from 1, and how many bytes the line has."""
-
-    number: int
-    item: dict[str, Any]
-    size: int = 0
+Done = tuple[Place, Mapping[str, Any], Receipt | None]
+"""A record's place and key, and its receipt, which a queued one has not."""
+Acknowledged = Callable[[Sequence[Done]], None]
+Refused = Callable[[Place, str], None]
 
 
 @dataclass
 class Counts:
-    """What has become of the lines so far."""
+    """What has become of the records so far."""
 
     acknowledged: int = 0
     failed: int = 0
-    size: int = 0
-    """Bytes of the lines that are acknowledged or have failed."""
     started: float = field(default_factory=time.monotonic)
     stopped: float | None = None
 
@@ -61,25 +54,21 @@ class Counts:
 
 
 class Loader:
-    """Threads that write items; lines with the same key go through the same thread.
+    """Threads that write records in batches, each those of one shard.
 
     Args:
         cluster: where to.
-        table: the table's name.
+        table: the table.
         threads: how many.
         queued: through Kafka, for the writer workers to apply.
-        acknowledged: told of each line that is safe, from any thread, one at a time; the
-            receipt is None for a queued one.
-        refused: told of each line that was not written, and why.
-
-    Raises:
-        TableNotFound: there is no such table.
+        acknowledged: told of the records that are safe, from any thread, one at a time.
+        refused: told of each record that was not written, and why; likewise.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        table: str,
+        table: Table,
         *,
         threads: int = 8,
         queued: bool = False,
@@ -87,64 +76,60 @@ class Loader:
         refused: Refused | None = None,
     ) -> None:
         self.counts = Counts()
-        self.trouble: MynamoError | None = None
-        """Why the servers take no more, if they do not."""
-        self._table = cluster.table(table)
+        self.trouble: Exception | None = None
+        """Why nothing more is written, if so: the servers take no more, or a file of ours."""
+        self._cluster = cluster
+        self._table = table
         self._producer = Producer(cluster)
         self._acknowledged = acknowledged
         self._refused = refused
         self._telling = threading.Lock()
         self._abandoned = threading.Event()
-        limit = max(1, WAITING // threads)
-        self._queues: list[queue.Queue[Line | None]] = [queue.Queue(limit) for _ in range(threads)]
-        work = self._publish_all if queued else self._put_all
+        self._lanes = [Lane(max(1, WAITING // threads), self._abandoned) for _ in range(threads)]
+        shards = sorted(cluster.shards)
+        self._of_shard = {
+            shard: self._lanes[number :: len(shards)] or [self._lanes[number % threads]]
+            for number, shard in enumerate(shards)
+        }
+        work = self._publish if queued else self._write
         self._threads = [
-            threading.Thread(target=self._run, args=(work, q), daemon=True) for q in self._queues
+            threading.Thread(target=self._run, args=(work, lane), daemon=True)
+            for lane in self._lanes
         ]
         for thread in self._threads:
             thread.start()
 
-    def add(self, line: Line) -> bool:
-        """Take a line; waits while the threads are busy.
+    def add(self, record: Record) -> bool:
+        """Take a record; waits while the threads are busy.
 
         Returns:
-            False if the servers take no more: see `trouble`.
+            False if nothing more is written: see `trouble`.
         """
+        if record.wrong is not None:
+            self.refuse(record.place, record.wrong)
+            return not self._abandoned.is_set()
         try:
-            row = self._table.key_of(to_stored(self._key(line.item)))
+            row = self._table.key_of(to_stored(self._key(record)))
         except InvalidRequest as error:
-            self.refuse(line.number, line.size, wording(error))
+            self.refuse(record.place, wording(error))
             return True
-        lane = self._queues[hash(row) % len(self._queues)]
-        while not self._abandoned.is_set():
-            try:
-                lane.put(line, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
+        return self._lane_of(row).add((row, record))
 
-    def refuse(self, number: int, size: int, reason: str) -> None:
-        """Count a line as failed."""
+    def refuse(self, place: Place, reason: str) -> None:
+        """Count a record as failed."""
         with self._telling:
             self.counts.failed += 1
-            self.counts.size += size
             if self._refused:
-                self._refused(number, reason)
+                self._refused(place, reason)
 
     def finish(self) -> None:
         """Write everything that was taken, and end the threads."""
-        for lane in self._queues:
-            while not self._abandoned.is_set():
-                try:
-                    lane.put(None, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
+        for lane in self._lanes:
+            lane.add(None)
         self._end()
 
     def abandon(self, patience: float = 5.0) -> int:
-        """Let each thread finish the write that it is about, and end.
+        """Let each thread finish the batch that it is about, and end.
 
         Args:
             patience: seconds that this may take.
@@ -164,76 +149,73 @@ class Loader:
             self._producer.close()
         return busy
 
-    def _key(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: item[name] for name in self._table.key_names if name in item}
+    def _lane_of(self, row: RowKey) -> Lane:
+        lanes = self._of_shard[self._cluster.shard_of(row.hash).id]
+        return lanes[hash(row) % len(lanes)]
 
-    def _run(self, work: Callable[[queue.Queue[Line | None]], None], lane: Any) -> None:
+    def _key(self, record: Record) -> dict[str, Any]:
+        return {name: record.item[name] for name in self._table.key_names if name in record.item}
+
+    def _run(self, work: Callable[[Sequence[Record]], None], lane: Lane) -> None:
         try:
-            work(lane)
-        except MynamoError as error:
+            while batch := lane.batch(BATCH):
+                work(batch)
+        except Exception as error:  # for `finish`'s caller, who looks at `trouble`
             self.trouble = self.trouble or error
             self._abandoned.set()
 
-    def _put_all(self, lane: queue.Queue[Line | None]) -> None:
-        while line := self._next(lane):
-            try:
-                receipt = self._put(line)
-            except (Unavailable, NotFound) as error:
-                self.refuse(line.number, line.size, f"not acknowledged: {wording(error)}")
-                raise
-            except MynamoError as error:
-                self.refuse(line.number, line.size, wording(error))
-                continue
-            self._acknowledge(line, receipt)
-
-    def _put(self, line: Line) -> Receipt:
-        while True:
-            try:
-                return self._producer.put(self._table.name, line.item)
-            except IndexBehind:  # loading can wait for the indexers
-                if self._abandoned.wait(_BEHIND_PAUSE):
-                    raise
-
-    def _publish_all(self, lane: queue.Queue[Line | None]) -> None:
-        while line := self._next(lane):
-            batch = [line]
-            while len(batch) < BATCH and not lane.empty() and (line := self._next(lane)):
-                batch.append(line)
-            self._publish(batch)
-            if line is None:
+    def _write(self, batch: Sequence[Record]) -> None:
+        while batch:
+            outcomes = self._producer.write_batch([self._as_write(record) for record in batch])
+            behind, down = [], None
+            done: list[Done] = []
+            for record, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Receipt):
+                    done.append((record.place, self._key(record), outcome))
+                elif isinstance(outcome, IndexBehind):  # loading can wait for the indexers
+                    behind.append(record)
+                elif isinstance(outcome, Unavailable | NotFound | ConfigError):
+                    down = down or outcome
+                    self.refuse(record.place, f"not acknowledged: {wording(outcome)}")
+                else:
+                    self.refuse(record.place, wording(outcome))
+            self._acknowledge(done)
+            if down is not None:
+                raise down
+            if behind and self._abandoned.wait(_BEHIND_PAUSE):
                 return
+            batch = behind
 
-    def _publish(self, batch: list[Line]) -> None:
+    def _publish(self, batch: Sequence[Record]) -> None:
+        name, producer = self._table.name, self._producer
         try:
-            self._producer.publish(
-                *(self._producer.queued_put(self._table.name, line.item) for line in batch)
+            producer.publish(
+                *(
+                    producer.queued_delete(name, record.item)
+                    if record.deletes
+                    else producer.queued_put(name, record.item)
+                    for record in batch
+                )
             )
         except InvalidRequest as error:  # nothing of the batch was published
             if len(batch) == 1:
-                self.refuse(batch[0].number, batch[0].size, wording(error))
+                self.refuse(batch[0].place, wording(error))
                 return
-            for line in batch:
-                self._publish([line])
+            for record in batch:
+                self._publish([record])
             return
         except (Unavailable, NotFound) as error:
-            for line in batch:
-                self.refuse(line.number, line.size, f"not acknowledged: {wording(error)}")
+            for record in batch:
+                self.refuse(record.place, f"not acknowledged: {wording(error)}")
             raise
-        for line in batch:
-            self._acknowledge(line, None)
+        self._acknowledge([(record.place, self._key(record), None) for record in batch])
 
-    def _next(self, lane: queue.Queue[Line | None]) -> Line | None:
-        """The next line; None once there is none, or the rest is abandoned."""
-        while not self._abandoned.is_set():
-            try:
-                return lane.get(timeout=0.2)
-            except queue.Empty:
-                continue
-        return None
+    def _as_write(self, record: Record) -> Put | Delete:
+        made = Delete if record.deletes else Put
+        return made(self._table.name, record.item)
 
-    def _acknowledge(self, line: Line, receipt: Receipt | None) -> None:
+    def _acknowledge(self, done: Sequence[Done]) -> None:
         with self._telling:
-            self.counts.acknowledged += 1
-            self.counts.size += line.size
-            if self._acknowledged:
-                self._acknowledged(line.number, self._key(line.item), receipt)
+            self.counts.acknowledged += len(done)
+            if self._acknowledged and done:
+                self._acknowledged(done)

@@ -20,6 +20,7 @@ from mynamo.cli.placeholders import (
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PAGE_ITEMS = 100
+AFTER_SECONDS = 5.0
 
 
 def paths(
@@ -29,8 +30,10 @@ def paths(
     return text if text is not None and "#" in text else names(context, parameter, text)
 
 
-def seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+def seconds(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
     """A time to wait."""
+    if value is None:
+        return None
     if math.isnan(value) or value < 0:
         raise click.BadParameter(f"{value} is not a number of seconds from 0 on")
     return value
@@ -44,8 +47,8 @@ waiting = (
         "--after", multiple=True, metavar="TOKEN", help="Wait until the GSI has applied this write."
     ),
     click.option(
-        "--timeout", type=float, default=5.0, show_default=True, callback=seconds,
-        help="Seconds to wait for --after.",
+        "--timeout", type=float, callback=seconds, metavar="SECONDS",
+        help="To wait for --after.  [default: 5]",
     ),
 )  # fmt: skip
 
@@ -110,6 +113,10 @@ def read_paging(options: dict[str, Any]) -> Shown:
         raise click.UsageError(
             "--count prints one number for all pages: leave out --lines, --limit and --projection"
         )
+    timeout = options.pop("timeout")
+    if timeout is not None and not options["after"]:
+        raise click.UsageError("--timeout is for --after: without it nothing is waited for")
+    options["timeout"] = AFTER_SECONDS if timeout is None else timeout
     shown = Shown(
         limit or PAGE_ITEMS, options.pop("page_token"), count, lines,
         options.pop("dynamodb_json"), options.pop("as_json"),

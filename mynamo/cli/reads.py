@@ -8,12 +8,21 @@ from typing import Any
 import click
 
 from mynamo import reader
-from mynamo.cli.context import as_json, dynamodb_json, opened
+from mynamo.cli.context import as_json, dynamodb_json, find_table, opened, table_name
 from mynamo.cli.items import dump_dynamodb, dump_plain
 from mynamo.cli.output import item_json, print_grid, print_items, print_json, say
 from mynamo.cli.placeholders import expression_names, read_names
 from mynamo.cli.read_options import Shown, paging, projection, read_paging
-from mynamo.cli.specs import SortSpec, key_value, parse_key, parse_sort
+from mynamo.cli.specs import (
+    QueryKey,
+    SortSpec,
+    key_value,
+    key_words,
+    parse_key,
+    parse_query_key,
+    parse_sort,
+)
+from mynamo.schemas.table import KeyAttribute
 from mynamo.shards.tables import Index, Table
 
 GetPage = Callable[[str | None], reader.Page]
@@ -21,8 +30,8 @@ GetPage = Callable[[str | None], reader.Page]
 
 
 @click.command()
-@click.argument("table")
-@click.argument("key", nargs=-1, required=True)
+@table_name
+@key_words
 @projection
 @expression_names
 @dynamodb_json
@@ -37,7 +46,7 @@ def get(
 ) -> None:
     """Read an item by its key; ends with status 1 if there is none.
 
-    KEY is a JSON object, or `attribute=value` words. With --json the item is printed as
+    KEY is NAME=VALUE for each key attribute, or one JSON object. With --json the item is printed as
     plain JSON with exact numbers; binary and sets stand as {"B": "..."}, {"SS": [...]}.
 
     \b
@@ -47,7 +56,7 @@ def get(
       mynamo get orders customer=ann ordered_at=1 --projection 'status,address.city,lines[0]'
     """
     with opened() as cluster:
-        known = cluster.table(table)
+        known = find_table(cluster, table)
         where = parse_key(key, known, dynamodb_json)
         names = read_names(expression_names)
         item = reader.Reader(cluster).get(table, where, projection=projection, names=names)
@@ -60,8 +69,8 @@ def get(
 
 
 @click.command()
-@click.argument("table")
-@click.argument("hash_value", metavar="[HASHVALUE]", required=False)
+@table_name
+@click.argument("key", metavar="[KEY]...", nargs=-1)
 @click.option("--sort", metavar="CONDITION", help="On the sort key; see above.")
 @click.option(
     "--key-condition", metavar="TEXT", help="A DynamoDB key condition expression; see above."
@@ -71,7 +80,7 @@ def get(
 @paging
 def query(
     table: str,
-    hash_value: str | None,
+    key: tuple[str, ...],
     sort: str | None,
     key_condition: str | None,
     explain: bool,
@@ -80,35 +89,41 @@ def query(
 ) -> None:
     """Read the items of one hash key, or of one in an index, in the order of the sort key.
 
-    HASHVALUE is the text, the number, or the base64 of the hash key; one that begins with a
-    minus goes last, behind --.
+    KEY is NAME=VALUE for each attribute of the hash key, and for those of the sort key that must
+    be equal; or one JSON object; or only the value of the hash key: its text, its number, or its
+    base64. A value that has an equals sign in it is written with its name: customer=a=b.
     CONDITION is one of "= 5", "< 5", "<= 5", "> 5", ">= 5", "between 1 5", "begins_with abc".
-    In place of both, --key-condition names the attributes, and all of them where an index has
-    several in its keys.
+    In place of both, --key-condition is an expression.
 
     With --json: {"items": [...], "count": n, "scanned_count": n, "page_token": "..." or null}.
 
     \b
     Examples:
-      mynamo query orders ann --sort "between 1 5" --descending
+      mynamo query orders customer=ann --sort "between 1 5" --descending
       mynamo query orders paid --index by_status --after AQIDBA...
       mynamo query orders paid --index by_status --explain
       mynamo query orders ann --filter 'price > :p' --values '{":p": 10}' --count
-      mynamo query orders --index by_place --key-condition 'country = :c AND city = :t' \\
-        --values '{":c": "no", ":t": "Oslo"}'
-      mynamo query readings --limit 5 -- -273.15
+      mynamo query orders country=no city=Oslo --index by_place
+      mynamo query orders --key-condition 'customer = :c' --values '{":c": "ann"}'
+      mynamo query readings celsius=-273.15 --limit 5
     """
     shown = read_paging(options)
-    if (hash_value is None) == (key_condition is None):
-        raise click.UsageError("give either HASHVALUE or --key-condition")
+    if bool(key) == (key_condition is not None):
+        raise click.UsageError("give either KEY, such as NAME=VALUE, or --key-condition")
+    if key_condition is not None and sort is not None:
+        raise click.UsageError("--key-condition excludes --sort: it can say that itself")
+    if explain and (shown.count or shown.lines):
+        raise click.UsageError("--explain reads no items: leave out --count and --lines")
     spec = None if sort is None else parse_sort(sort)
     with opened() as cluster:
-        known = cluster.table(table)
-        at: Table | Index = known.index(index) if index else known
+        known = find_table(cluster, table)
+        at: Table | Index = known if index is None else known.index(index)
         where = {"key_condition": key_condition, "index": index, **options}
-        if spec is not None:
-            where["sort"] = _sort_condition(at, spec)
-        value = None if hash_value is None else _hash_value(at, hash_value)
+        value = None
+        if key:
+            asked = parse_query_key(key, at, shown.dynamodb_json)
+            value = _one_or_all(asked.hash_values, len(at.hash_keys))
+            where["sort"] = _sort(at, asked, spec)
         source = reader.Reader(cluster)
         if explain:
             found = source.explain(
@@ -124,7 +139,7 @@ def query(
 
 
 @click.command()
-@click.argument("table")
+@table_name
 @click.option("--segment", type=click.IntRange(0), help="Of a parallel scan, from 0.")
 @click.option("--segments", type=click.IntRange(1), help="Into how many the scan is cut.")
 @paging
@@ -146,7 +161,7 @@ def scan(
     if (segment is None) != (segments is None):
         raise click.UsageError("--segment and --segments belong together")
     with opened() as cluster:
-        known = cluster.table(table)
+        known = find_table(cluster, table)
         source = reader.Reader(cluster)
         where = {"index": index, "segment": segment, "total_segments": segments, **options}
         _print(
@@ -156,24 +171,42 @@ def scan(
         )
 
 
-def _hash_value(at: Table | Index, text: str) -> Any:
-    if len(at.hash_keys) > 1:
-        names = ", ".join(key.name for key in at.hash_keys)
-        raise click.UsageError(f"the hash key of {at.name} is {names}: use --key-condition")
-    return key_value(at.hash_keys[0], text)
+def _sort(at: Table | Index, asked: QueryKey, spec: SortSpec | None) -> Any:
+    """What the sort key must be, as the reader takes it: equal to what is given, and then this.
+
+    Raises:
+        click.UsageError: there is no attribute left to which the condition could apply.
+    """
+    given: dict[str, Any] = dict(asked.sort_values)
+    if spec is not None:
+        left = at.sort_keys[len(given) :]
+        if not left:
+            raise click.UsageError(
+                f"{at.name} has no sort key, so --sort has nothing to compare"
+                if not at.sort_keys
+                else "the sort key is given already, so --sort has nothing to compare"
+            )
+        given[left[0].name] = _sort_condition(left[0], spec)
+    return _one_or_all(given, len(at.sort_keys)) if given else None
 
 
-def _sort_condition(at: Table | Index, spec: SortSpec) -> reader.SortCondition:
-    if not at.sort_keys:
-        raise click.UsageError(f"{at.name} has no sort key, so --sort has nothing to compare")
-    values = [key_value(at.sort_keys[0], value) for value in spec.values]
+def _sort_condition(key: KeyAttribute, spec: SortSpec) -> reader.SortCondition:
+    values = [key_value(key, value) for value in spec.values]
     condition: reader.SortCondition = getattr(reader, spec.operator)(*values)
     return condition
 
 
+def _one_or_all(values: dict[str, Any], attributes: int) -> Any:
+    """As the reader takes a key: of several attributes by name, of one as it is."""
+    if attributes > 1:
+        return values
+    (value,) = values.values()
+    return value
+
+
 def _leading(table: Table, index: str | None) -> list[str]:
     """The key attributes that lead a printed table: the index's, then the table's."""
-    own = table.index(index).key_names if index else ()
+    own = () if index is None else table.index(index).key_names
     return list(dict.fromkeys((*own, *table.key_names)))
 
 

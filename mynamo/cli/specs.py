@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import click
@@ -115,13 +115,23 @@ def key_value(key: KeyAttribute, text: str) -> Any:
     Raises:
         InvalidItem: it is not of the key's type.
     """
-    kinds: dict[KeyType, str] = {"N": "a number", "B": "binary, and is typed in base64"}
+    kinds: dict[KeyType, str] = {
+        "S": "text",
+        "N": "a number",
+        "B": "binary, and is typed in base64",
+    }
     try:
+        if text == "":
+            raise InvalidItem("it is empty")
         if key.type == "N":
             return parse_number(text)
         return text if key.type == "S" else Binary(binary_of(text))
     except InvalidItem as error:
         raise InvalidItem(f"the key {key.name} is {kinds[key.type]}: {error}") from None
+
+
+key_words = click.argument("key", metavar="KEY...", nargs=-1, required=True)
+"""The key of an item: `NAME=VALUE` words, or one JSON object."""
 
 
 def parse_key(words: Sequence[str], table: Keyed, dynamodb_json: bool = False) -> dict[str, Any]:
@@ -136,19 +146,104 @@ def parse_key(words: Sequence[str], table: Keyed, dynamodb_json: bool = False) -
         click.UsageError: it is neither.
         InvalidItem: a value is not of its key's type, or the JSON is not valid.
     """
-    if len(words) == 1 and words[0].lstrip().startswith("{"):
+    if _is_object(words):
         return parse_item(words[0], dynamodb_json)
-    by_name = {key.name: key for key in (table.hash_key, table.sort_key) if key}
-    wanted = " ".join(f"{name}=VALUE" for name in by_name)
+    keys = [key for key in (table.hash_key, table.sort_key) if key]
+    made = _named(words, keys, keys)
+    _check_complete(made, keys)
+    return made
+
+
+class Indexed(Protocol):
+    """Anything that is queried: a table or an index."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def hash_keys(self) -> tuple[KeyAttribute, ...]:
+        """One, or up to four."""
+
+    @property
+    def sort_keys(self) -> tuple[KeyAttribute, ...]:
+        """None, or up to four."""
+
+
+class QueryKey(NamedTuple):
+    """What the words of a query say.
+
+    Attributes:
+        hash_values: of all attributes of the hash key.
+        sort_values: of the first attributes of the sort key, which must be equal.
+    """
+
+    hash_values: dict[str, Any]
+    sort_values: dict[str, Any]
+
+
+def parse_query_key(words: Sequence[str], at: Indexed, dynamodb_json: bool = False) -> QueryKey:
+    """Read what is looked for: `NAME=VALUE` words, one JSON object, or the hash key's value alone.
+
+    A word with an equals sign is always `NAME=VALUE`, and one that begins with a brace is always
+    JSON: a value that looks so is written with its name.
+
+    Raises:
+        click.UsageError: it is none of these, or not complete.
+        InvalidItem: a value is not of its key's type, or the JSON is not valid.
+    """
+    if len(words) == 1 and len(at.hash_keys) == 1 and "=" not in words[0]:
+        (key,) = at.hash_keys
+        if not _is_object(words):
+            return QueryKey({key.name: key_value(key, words[0])}, {})
+    if _is_object(words):
+        made = parse_item(words[0], dynamodb_json)
+        for name in made:
+            _known(name, words[0], (*at.hash_keys, *at.sort_keys), at.hash_keys)
+    else:
+        made = _named(words, (*at.hash_keys, *at.sort_keys), at.hash_keys)
+    _check_complete(made, at.hash_keys)
+    hash_values = {key.name: made.pop(key.name) for key in at.hash_keys}
+    first = {key.name: made[key.name] for key in at.sort_keys[: len(made)] if key.name in made}
+    if len(first) < len(made):
+        names = ", ".join(key.name for key in at.sort_keys)
+        raise click.UsageError(f"of the sort key {names} the first attributes must be given first")
+    return QueryKey(hash_values, first)
+
+
+def _is_object(words: Sequence[str]) -> bool:
+    return len(words) == 1 and words[0].lstrip().startswith("{")
+
+
+def _named(
+    words: Sequence[str], keys: Sequence[KeyAttribute], needed: Sequence[KeyAttribute]
+) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
-        if not equals or name not in by_name or name in made:
-            raise click.UsageError(f"{word!r} is no part of a key here; write {wanted}")
-        made[name] = key_value(by_name[name], text)
-    if len(made) < len(by_name):
-        raise click.UsageError(f"the key is not complete; write {wanted}")
+        known = _known(name if equals else "", word, keys, needed)
+        if name in made:
+            wanted = " ".join(f"{key.name}=VALUE" for key in needed)
+            raise click.UsageError(f"{name} is given twice; write {wanted}")
+        made[name] = key_value(known, text)
     return made
+
+
+def _known(
+    name: str, word: str, keys: Sequence[KeyAttribute], needed: Sequence[KeyAttribute]
+) -> KeyAttribute:
+    for key in keys:
+        if key.name == name:
+            return key
+    wanted = " ".join(f"{key.name}=VALUE" for key in needed)
+    also = "" if "=" not in word else f"; a value with an equals sign too: {needed[0].name}={word}"
+    raise click.UsageError(f"{word!r} is no part of a key here; write {wanted}{also}")
+
+
+def _check_complete(made: Mapping[str, Any], keys: Sequence[KeyAttribute]) -> None:
+    if not all(key.name in made for key in keys):
+        wanted = " ".join(f"{key.name}=VALUE" for key in keys)
+        raise click.UsageError(f"the key is not complete; write {wanted}")
 
 
 def _index(text: str, wanted: str, most_keys: int) -> dict[str, Any]:

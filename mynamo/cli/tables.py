@@ -6,23 +6,24 @@ from typing import IO, Any
 
 import click
 
-from mynamo.cli.context import as_json, opened
+from mynamo.cli.context import as_json, find_table, opened, table_name
+from mynamo.cli.groups import Group
 from mynamo.cli.items import parse_item
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.specs import parse_global_index, parse_local_index
-from mynamo.errors import InvalidItem, InvalidSchema, TableNotFound
+from mynamo.errors import InvalidItem, InvalidSchema
 from mynamo.schemas.table import KeyAttribute, Projection, TableSchema
 from mynamo.shards import definitions
 from mynamo.shards.tables import Index, Table
 
 
-@click.group()
+@click.group(cls=Group)
 def table() -> None:
     """Create, list, describe and drop tables."""
 
 
 @table.command()
-@click.argument("name", required=False)
+@click.argument("name", metavar="TABLE", required=False)
 @click.option("--hash-key", metavar="ATTR[:T]", help="Key of an item; T is S (default), N or B.")
 @click.option("--sort-key", metavar="ATTR[:T]", help="Orders the items of one hash key.")
 @click.option(
@@ -92,32 +93,40 @@ def create(
 @table.command("list")
 @as_json
 def list_tables(as_json: bool) -> None:
-    """List all tables."""
+    """List all tables.
+
+    \b
+    Examples:
+      mynamo table list
+      mynamo table list --json | jq -r '.[].name'
+    """
     with opened() as cluster:
-        tables = sorted(cluster.snapshot.tables.values(), key=lambda t: t.name)
+        found = sorted(cluster.snapshot.tables.values(), key=lambda t: t.name)
     if as_json:
-        print_json([described(t) for t in tables])
-    elif tables:
+        print_json([described(t) for t in found])
+    elif found:
         print_grid(
             ["table", "status", "hash key", "sort key", "LSIs", "GSIs"],
             [(t.name, t.status, _key(t.hash_keys), _key(t.sort_keys),
-              _listed(t.local_indexes), _listed(t.global_indexes)) for t in tables],
+              _listed(t.local_indexes), _listed(t.global_indexes)) for t in found],
         )  # fmt: skip
     else:
         say("there are no tables yet; see `mynamo table create --help`")
 
 
 @table.command()
-@click.argument("name")
+@table_name
 @as_json
-def describe(name: str, as_json: bool) -> None:
-    """Show a table's keys and indexes."""
+def describe(table: str, as_json: bool) -> None:
+    """Show a table's keys and indexes.
+
+    \b
+    Example:
+      mynamo table describe orders
+    """
     with opened() as cluster:
-        found = cluster.snapshot.names.get(name)
-    if found is None:
-        raise TableNotFound(
-            f"there is no table {name}; `mynamo table list` shows those that there are"
-        )
+        # Also one that is being made or dropped.
+        found = cluster.snapshot.names.get(table) or find_table(cluster, table)
     if as_json:
         print_json(described(found))
         return
@@ -135,28 +144,40 @@ def describe(name: str, as_json: bool) -> None:
 
 
 @table.command()
-@click.argument("name")
+@table_name
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def drop(name: str, yes: bool) -> None:
-    """Drop a table with all its items and indexes."""
+def drop(table: str, yes: bool) -> None:
+    """Drop a table with all its items and indexes.
+
+    \b
+    Example:
+      mynamo table drop orders
+    """
     with opened() as cluster:
+        if table not in cluster.snapshot.names:  # one that is half made can be dropped as well
+            find_table(cluster, table)
         if not yes:
-            cluster.table(name)
-            click.confirm(f"Drop table {name} with all its items and indexes?", abort=True)
-        definitions.drop_table(cluster, name)
-    click.echo(f"dropped table {name}")
+            click.confirm(f"Drop table {table} with all its items and indexes?", abort=True)
+        definitions.drop_table(cluster, table)
+    click.echo(f"dropped table {table}")
 
 
 @table.command()
-@click.argument("name")
+@table_name
 @click.option("--off", is_flag=True, help="No longer.")
-def protect(name: str, off: bool) -> None:
-    """Protect a table against being dropped."""
+def protect(table: str, off: bool) -> None:
+    """Protect a table against being dropped.
+
+    \b
+    Examples:
+      mynamo table protect orders
+      mynamo table protect orders --off
+    """
     with opened() as cluster:
         cluster.catalog.change_settings(
-            cluster.table(name).id, lambda now: now.with_(deletion_protection=not off)
+            find_table(cluster, table).id, lambda now: now.with_(deletion_protection=not off)
         )
-    click.echo(f"table {name} is {'no longer ' if off else ''}protected against deletion")
+    click.echo(f"table {table} is {'no longer ' if off else ''}protected against deletion")
 
 
 def described(found: Table) -> dict[str, Any]:

@@ -9,10 +9,17 @@ from typing import Any
 
 import click
 
-from mynamo.cli.context import as_json, dynamodb_json, names, opened
+from mynamo.cli.context import (
+    as_json,
+    dynamodb_json,
+    find_table,
+    names,
+    opened,
+    table_name,
+)
 from mynamo.cli.items import dump_dynamodb, dump_plain, parse_item
 from mynamo.cli.output import item_json, print_json
-from mynamo.cli.specs import parse_key
+from mynamo.cli.specs import key_words, parse_key
 from mynamo.cli.write_options import UPDATE_RETURNS, Terms, read_terms, terms
 from mynamo.errors import ConditionFailed
 from mynamo.producer import Producer, Receipt
@@ -22,7 +29,7 @@ _SHOWN = 500
 
 
 @click.command()
-@click.argument("table")
+@table_name
 @click.argument("item")
 @terms()
 @dynamodb_json
@@ -52,13 +59,14 @@ def put(table: str, item: str, dynamodb_json: bool, as_json: bool, **options: An
         Producer(cluster) as producer,
         showing_what_was_found(how, dynamodb_json),
     ):
+        find_table(cluster, table)
         receipt = producer.put(table, new, **how.words())
         _print_receipt(receipt, "put", how, as_json, dynamodb_json)
 
 
 @click.command()
-@click.argument("table")
-@click.argument("key", nargs=-1, required=True)
+@table_name
+@key_words
 @terms()
 @dynamodb_json
 @as_json
@@ -67,7 +75,7 @@ def delete(
 ) -> None:
     """Delete an item; that there is none is no error.
 
-    KEY is a JSON object, or `attribute=value` words.
+    KEY is NAME=VALUE for each key attribute, or one JSON object.
 
     \b
     Examples:
@@ -82,14 +90,14 @@ def delete(
         Producer(cluster) as producer,
         showing_what_was_found(how, dynamodb_json),
     ):
-        where = parse_key(key, cluster.table(table), dynamodb_json)
+        where = parse_key(key, find_table(cluster, table), dynamodb_json)
         receipt = producer.delete(table, where, **how.words())
         _print_receipt(receipt, "deleted", how, as_json, dynamodb_json)
 
 
 @click.command()
-@click.argument("table")
-@click.argument("key", nargs=-1, required=True)
+@table_name
+@key_words
 @click.option("--expression", metavar="TEXT", help="A DynamoDB update expression.")
 @click.option("--set", "changes", metavar="JSON", help="Attributes and their new values.")
 @click.option("--remove", callback=names, metavar="A,B", help="Attributes to remove.")
@@ -108,7 +116,7 @@ def update(
 ) -> None:
     """Change an item, creating it if it does not exist.
 
-    KEY is a JSON object, or `attribute=value` words. The change is an --expression, or
+    KEY is NAME=VALUE for each key attribute, or one JSON object. The change is an --expression, or
     --set and --remove.
 
     \b
@@ -128,12 +136,14 @@ def update(
         raise click.UsageError("--expression excludes --set and --remove")
     how = read_terms(options, dynamodb_json)
     new = parse_item(changes, dynamodb_json) if changes is not None else None
+    if new == {} and not remove:
+        raise click.UsageError("--set is empty, so there is nothing to change")
     with (
         opened() as cluster,
         Producer(cluster) as producer,
         showing_what_was_found(how, dynamodb_json),
     ):
-        where = parse_key(key, cluster.table(table), dynamodb_json)
+        where = parse_key(key, find_table(cluster, table), dynamodb_json)
         receipt = producer.update(
             table, where, expression=expression, set=new, remove=remove or (), **how.words()
         )

@@ -44,6 +44,11 @@ LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
 CHANGE_SECONDS = 300
 """After which a change that does not end has lost its lock to the next one."""
+TABLE_NAMES: Statement = (
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+    (),
+)
+"""All tables of a database, also those of others."""
 
 
 class Catalog:
@@ -83,6 +88,14 @@ class Catalog:
             return bool(self._run(("SELECT 1 FROM mynamo_cluster", ()))[0].rows)
         except MissingTable:
             return False
+
+    def tables(self) -> list[str]:
+        """The names of all tables in the database, also of others than mynamo's.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        return [row[0] for row in self._run(TABLE_NAMES)[0].rows]
 
     def upgrade(self) -> None:
         """Bring a catalog of an older format up to date; idempotent, and loses nothing.

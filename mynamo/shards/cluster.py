@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import zlib
@@ -11,7 +12,7 @@ from mynamo.errors import ConfigError, TableNotFound
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
-from mynamo.shards.catalog import Catalog
+from mynamo.shards.catalog import TABLE_NAMES, Catalog
 from mynamo.shards.keys import slot_of
 from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
@@ -43,6 +44,8 @@ class Cluster:
             s.id: opened.get(s.id) or DynamoDBShard.of(s, config.pool) for s in config.shards
         }
         self._refreshing = threading.Lock()
+        self.is_new = False
+        """This process found the databases empty, and set the cluster up."""
         try:
             self.catalog.check_server()
             if not self.catalog.exists():
@@ -147,14 +150,16 @@ class Cluster:
     def _set_up(self) -> None:
         if self.catalog.exists():  # another process did it while this one waited
             return
+        refuse_foreign(self.catalog.where, self.catalog.tables())
         cluster_id = self.catalog.create(list(self.shards))
         partitions = self.config.kafka.partitions
         for shard in self.shards.values():
             self._set_up_shard(shard, cluster_id, partitions)
         self.catalog.record(cluster_id, partitions)
+        self.is_new = True
 
     def _set_up_shard(self, shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
-        _refuse_foreign(shard)
+        refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
         shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
         shard.run(
             ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
@@ -182,14 +187,27 @@ class Cluster:
             )
 
 
-def _refuse_foreign(shard: DynamoDBShard) -> None:
-    """Set a database up only if it holds no other cluster's items."""
-    tables = shard.run(
-        ("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
-         " AND table_name REGEXP '^t[0-9]+$' LIMIT 1", ())
-    )[0].rows  # fmt: skip
-    if tables:
+def refuse_foreign(where: str, tables: Iterable[str]) -> None:
+    """Set a database up only if it holds nothing of anybody else.
+
+    Args:
+        where: it is, for messages.
+        tables: the names of the tables in it.
+
+    Raises:
+        ConfigError: it holds items of another cluster, or tables of another program.
+    """
+    others = sorted(name for name in tables if not name.startswith("mynamo_"))
+    if not others:
+        return
+    if any(re.fullmatch("t[0-9]+", name) for name in others):
         raise ConfigError(
-            f"{shard.where}: this database already holds another cluster's tables; "
-            "give this cluster a database of its own"
+            f"{where}: this database already holds another cluster's tables; give this cluster "
+            "a database of its own, or correct the configuration's [catalog] if it is to be "
+            "that cluster"
         )
+    more = ", ..." if len(others) > 3 else ""
+    raise ConfigError(
+        f"{where}: this database holds tables of another program ({', '.join(others[:3])}{more}); "
+        "give mynamo a database of its own: CREATE DATABASE, and its name in the configuration"
+    )

@@ -167,7 +167,7 @@ def test_expressions_decide_and_change(orders: Mynamo) -> None:
     )
     assert gone.stderr == (
         "Error: Invalid ConditionExpression: Attribute name is a reserved keyword; reserved "
-        "keyword: at\n"
+        """keyword: at (write #at in its place, and --names '{"#at": "at"}')\n"""
     )
     gone = orders(
         "delete", "orders", "customer=bob", "at=1",
@@ -253,7 +253,7 @@ def test_scan_as_lines_loads_again(orders: Mynamo, tmp_path: Path) -> None:
     file = tmp_path / "items.jsonl"
     file.write_text(lines)
     orders("table", "create", "copy", "--hash-key", "customer", "--sort-key", "at:N")
-    loaded = json.loads(orders("load", str(file), "--table", "copy", "--json").stdout)
+    loaded = json.loads(orders("load", "copy", str(file), "--json").stdout)
     assert (loaded["acknowledged"], loaded["failed"]) == (5, 0)
     copied = orders("scan", "copy", "--lines").stdout
     assert sorted(copied.splitlines()) == sorted(lines.splitlines())
@@ -270,22 +270,23 @@ def test_load_reports_each_bad_line_and_writes_the_others(orders: Mynamo, tmp_pa
         '{"customer": "ann", "at": 3}\n'
     )
     receipts = tmp_path / "receipts.jsonl"
-    done = orders("load", str(file), "--table", "orders", "--receipts", str(receipts), status=1)
+    done = orders("load", "orders", str(file), "--receipts", str(receipts), status=1)
     assert "2 items written, 3 failed" in done.stdout
     reasons = dict(line.split(": ", 1) for line in done.stderr.splitlines())
-    assert reasons["line 2"].startswith("not valid JSON")
+    assert reasons[f"took {file} for"] == "plain JSON, an object per line"
+    assert reasons["line 2"].startswith("not valid JSON at column 2: ")
     assert "Missing the key at" in reasons["line 3"]
     assert "IndexName: by_price" in reasons["line 5"]
     acknowledged = [json.loads(line) for line in receipts.read_text().splitlines()]
     assert sorted((entry["line"], entry["key"]["at"]) for entry in acknowledged) == [(1, 1), (6, 3)]
-    as_json = json.loads(orders("load", str(file), "--table", "orders", "--json", status=1).stdout)
+    as_json = json.loads(orders("load", "orders", str(file), "--json", status=1).stdout)
     assert [error["line"] for error in as_json["errors"]] == [2, 3, 5]
 
 
 def test_load_writes_lines_of_one_item_in_order(orders: Mynamo, tmp_path: Path) -> None:
     file = tmp_path / "items.jsonl"
     file.write_text("".join(f'{{"customer": "ann", "at": 1, "n": {n}}}\n' for n in range(100)))
-    orders("load", str(file), "--table", "orders", "--threads", "8")
+    orders("load", "orders", str(file), "--threads", "8")
     found = json.loads(orders("get", "orders", "customer=ann", "at=1", "--json").stdout)
     assert found["n"] == 99
 
@@ -297,7 +298,7 @@ def test_load_that_is_interrupted_says_what_is_written(
     os.mkfifo(fifo)
     receipts = tmp_path / "receipts.jsonl"
     loading = start(
-        "--config", str(config_file), "load", str(fifo), "--table", "orders", "--json",
+        "--config", str(config_file), "load", "orders", str(fifo), "--json",
         "--receipts", str(receipts), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with loading, fifo.open("w") as feed:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.cli.statuses import FAILED, WRONG
 from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.shards import sql
@@ -40,9 +41,9 @@ def test_verify_and_repair_tell_damage_by_their_status(dev: Dev) -> None:
         index = cluster.table("damaged").index("by_status")
         for shard in cluster.shards.values():
             shard.run((f"DELETE FROM {sql.index_table(index)}", ()))
-    assert json.loads(dev.run("verify", "damaged", "--json", status=1))["findings"] == 1
-    assert "DAMAGED: damaged" in dev.run("verify", "damaged", status=1)
-    planned = dev.run("repair", "damaged", "--plan", status=1)
+    assert json.loads(dev.run("verify", "damaged", "--json", status=WRONG))["findings"] == 1
+    assert "DAMAGED: damaged" in dev.run("verify", "damaged", status=WRONG)
+    planned = dev.run("repair", "damaged", "--plan", status=WRONG)
     assert "plan: 1 index rows would be mended" in planned
     assert "mended 1 of 1" in dev.run("repair", "damaged")
     assert json.loads(dev.run("repair", "damaged", "--json"))["verdict"]["ok"] is True
@@ -59,10 +60,10 @@ def test_every_finding_is_said_and_logged(dev: Dev, tmp_path: Path) -> None:
             shard.run((f"DELETE FROM {sql.index_table(index)}", ()))
     log, state = tmp_path / "log", tmp_path / "state"
     more = ("--log", str(log), "--resume", str(state), "--parallel", "3", "--rate", "5000")
-    dev.run("verify", "logged", *more, status=1)
+    dev.run("verify", "logged", *more, status=WRONG)
     found = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["kind"] for line in found] == ["missing"] * 3
-    planned = run(dev.config, "repair", "logged", "--plan", *more, status=1)
+    planned = run(dev.config, "repair", "logged", "--plan", *more, status=WRONG)
     assert planned.stderr.count("planned: by_status: missing: item") == 3
     assert run(dev.config, "repair", "logged", *more).stderr.count("mended: by_status") == 3
     fates = [json.loads(line).get("fate") for line in log.read_text().splitlines()]
@@ -72,10 +73,10 @@ def test_every_finding_is_said_and_logged(dev: Dev, tmp_path: Path) -> None:
 
 def test_what_cannot_be_looked_at_is_not_called_damaged(dev: Dev, tmp_path: Path) -> None:
     create(dev, "looked_at")
-    dev.run("verify", "nothing", status=3)
-    dev.run("repair", "nothing", status=3)
+    dev.run("verify", "nothing", status=FAILED)
+    dev.run("repair", "nothing", status=FAILED)
     (tmp_path / "state").write_text("something else")
-    dev.run("verify", "looked_at", "--resume", str(tmp_path / "state"), status=3)
+    dev.run("verify", "looked_at", "--resume", str(tmp_path / "state"), status=FAILED)
     dev.run("verify", "looked_at", "--parallel", "0", status=2)
     dev.run("verify", "looked_at", "--log", str(tmp_path), status=2)
 
@@ -112,7 +113,7 @@ def test_queued_writes_and_dead_letters(dev: Dev, tmp_path: Path) -> None:
     file.write_text(
         "".join(f'{{"customer": "ann", "at": {n}}}\n' for n in range(300)) + '{"customer": 1}\n'
     )
-    words = ("load", str(file), "--table", "queued", "--queued", "--json")
+    words = ("load", "queued", str(file), "--queued", "--json")
     loaded = json.loads(dev.run(*words, status=1))
     assert (loaded["acknowledged"], [e["line"] for e in loaded["errors"]]) == (300, [301])
     eventually(lambda: count(dev, "queued") == 300, WORKER_SECONDS)

@@ -71,7 +71,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(dev: Dev, tmp_path: Path) ->
             item = {"customer": f"c{n % 50}", "at": n, "status": f"s{n % 7}", "price": n % 10}
             file.write(f"{json.dumps(item)}\n")
     loading = start(
-        "--config", str(dev.config), "load", str(items), "--table", "orders",
+        "--config", str(dev.config), "load", "orders", str(items),
         "--receipts", str(receipts), stderr=subprocess.DEVNULL,
     )  # fmt: skip
     with loading:

@@ -1,0 +1,35 @@
+"""Groups of commands: what becomes of a name that is not one of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import click
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean a or b?`, or nothing if no known name is like this one."""
+    by_lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=0.6)
+    if not close:
+        return ""
+    return f"; did you mean {' or '.join(by_lower[each] for each in close)}?"
+
+
+class Group(click.Group):
+    """A group that suggests a command for a misspelt one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names.
+
+        Raises:
+            click.UsageError: there is none of that name.
+        """
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            likely = suggestion(name, self.list_commands(ctx))
+            ctx.fail(f"No such command {name!r}{likely}")
+        return super().resolve_command(ctx, args)
