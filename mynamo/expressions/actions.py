@@ -1,14 +1,15 @@
 """What updates are made of: SET, REMOVE, ADD and DELETE, each at one document path.
 
 Bound nodes like those of `mynamo.expressions.nodes`. An action's `change(old, item)` gives
-the new value at its path; None removes it.
+the new value at its path; None removes it. `removes` says of an action that it never gives a
+value to what has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mynamo.errors import InvalidItem
 from mynamo.expressions.arithmetic import (
@@ -37,7 +38,13 @@ MISSING = "The provided expression refers to an attribute that does not exist in
 
 
 class Action(Protocol):
-    """One change of an update."""
+    """One change of an update.
+
+    Attributes:
+        removes: it takes away, and makes nothing.
+    """
+
+    removes: ClassVar[bool]
 
     @property
     def path(self) -> Path:
@@ -59,6 +66,7 @@ class Action(Protocol):
 class Set:
     """`SET path = operand`."""
 
+    removes: ClassVar[bool] = False
     path: Path
     operand: Operand
 
@@ -70,6 +78,7 @@ class Set:
 class Remove:
     """`REMOVE path`."""
 
+    removes: ClassVar[bool] = True
     path: Path
 
     def change(self, old: Value | None, item: StoredItem) -> Value | None:
@@ -81,6 +90,7 @@ class Add:
     """`ADD path operand`: a number to a number, or a set to a set; a missing attribute
     becomes the operand."""
 
+    removes: ClassVar[bool] = False
     path: Path
     operand: Operand
 
@@ -97,6 +107,7 @@ class Add:
 class Delete:
     """`DELETE path operand`: members from a set; an emptied set is removed."""
 
+    removes: ClassVar[bool] = True
     path: Path
     operand: Operand
 

@@ -18,12 +18,17 @@ _EXACT = Context(prec=400, Emax=999999, Emin=-999999)
 
 def add_numbers(left: Value, right: Value) -> Value:
     """The sum of two numbers. Raises InvalidItem if DynamoDB cannot store it."""
-    return {"N": canonical_number(_EXACT.add(Decimal(left["N"]), Decimal(right["N"])))}
+    return _stored(_EXACT.add(Decimal(left["N"]), Decimal(right["N"])))
 
 
 def subtract_numbers(left: Value, right: Value) -> Value:
     """The difference of two numbers. Raises InvalidItem if DynamoDB cannot store it."""
-    return {"N": canonical_number(_EXACT.subtract(Decimal(left["N"]), Decimal(right["N"])))}
+    return _stored(_EXACT.subtract(Decimal(left["N"]), Decimal(right["N"])))
+
+
+def _stored(result: Decimal) -> Value:
+    # A zero that is left of two equal numbers has the exponent of their last digits.
+    return {"N": canonical_number(result) if result else "0"}
 
 
 def union(old: Value, more: Value) -> Value:

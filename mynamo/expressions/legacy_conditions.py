@@ -10,6 +10,7 @@ from mynamo.expressions.conditions import Condition
 from mynamo.expressions.key_conditions import KeyCondition, KeyOperator
 from mynamo.expressions.legacy_comparisons import check_name, checked_arguments, comparison
 from mynamo.expressions.nodes import And, Or, Predicate, Value
+from mynamo.schemas.table import MAX_KEY_ATTRIBUTES
 from mynamo.schemas.values import INVALID
 from mynamo.schemas.wire import normalise_value
 
@@ -61,14 +62,15 @@ def condition_of_filter(
 
 
 def key_conditions_of(key_conditions: Mapping[str, Any]) -> tuple[KeyCondition, ...]:
-    """What KeyConditions ask for, in their order.
+    """What KeyConditions ask for, in their order: whether a table or an index has so many key
+    attributes is the caller's to check, as for a KeyConditionExpression.
 
     Raises:
         InvalidExpression: an operator and its values do not fit, or no index can answer it.
         InvalidItem: a value is no attribute value.
     """
     conditions = _conditions(key_conditions, "KeyConditions")
-    if not 1 <= len(conditions) <= 2:
+    if not 1 <= len(conditions) <= 2 * MAX_KEY_ATTRIBUTES:
         raise InvalidExpression("Conditions can be of length 1 or 2 only")
     return tuple(_key_condition(*condition) for condition in conditions)
 

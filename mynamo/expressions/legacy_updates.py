@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mynamo.errors import InvalidExpression, InvalidItem
 from mynamo.expressions.actions import Action, Remove, Set
@@ -27,6 +27,7 @@ _MISMATCH = "Type mismatch for attribute to update"
 class _Add:
     """ADD: a number to a number, members to a set, elements to the end of a list."""
 
+    removes: ClassVar[bool] = False
     path: Path
     value: Value
 
@@ -47,6 +48,7 @@ class _Add:
 class _Delete:
     """DELETE with a value: members from a set."""
 
+    removes: ClassVar[bool] = True
     path: Path
     value: Value
 

@@ -6,6 +6,7 @@ again, or whatever stands at the end of its path (which is no dict).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
@@ -13,7 +14,7 @@ from mynamo.errors import InvalidExpression
 from mynamo.expressions.nodes import Path, Value, member, path_text
 from mynamo.schemas.values import StoredItem
 
-__all__ = ["PathTree", "insert", "is_list", "part_of"]
+__all__ = ["PathTree", "insert", "is_list", "leaves", "part_of"]
 
 PathTree: TypeAlias = dict[Any, Any]
 
@@ -43,6 +44,15 @@ def insert(tree: PathTree, path: Path, leaf: Any) -> PathTree:
 def is_list(branch: PathTree) -> bool:
     """Whether a branch's parts are indexes of a list."""
     return type(next(iter(branch))) is int
+
+
+def leaves(tree: PathTree) -> Iterator[Any]:
+    """What stands at the ends of a tree's paths."""
+    for branch in tree.values():
+        if type(branch) is dict:
+            yield from leaves(branch)
+        else:
+            yield branch
 
 
 def _some_path(branch: Any) -> tuple[str | int, ...]:

@@ -10,7 +10,7 @@ from mynamo.expressions.actions import Action, Add, Delete, Remove, Set
 from mynamo.expressions.binding import bind_operand, bind_path
 from mynamo.expressions.nodes import Literal, Path, Value
 from mynamo.expressions.parser import check_size
-from mynamo.expressions.path_trees import PathTree, insert, is_list, part_of
+from mynamo.expressions.path_trees import PathTree, insert, is_list, leaves, part_of
 from mynamo.expressions.placeholders import Placeholders
 from mynamo.expressions.syntax import ActionSyntax
 from mynamo.expressions.update_parser import update_syntax
@@ -82,23 +82,15 @@ class Update:
         return _changed_members(item, self.tree, item, 1)
 
     def touched(self, item: StoredItem) -> StoredItem:
-        """What an item has at the paths of the update (for UPDATED_OLD)."""
+        """What an item has at the paths of the update: the item before it for UPDATED_OLD, the
+        item after it for UPDATED_NEW. Where it removed a list element, that is then the one
+        that moved up."""
         return part_of(item, self.tree)
 
-    def made(self, item: StoredItem) -> StoredItem:
-        """What the item that it led to has at the paths it gave values (for UPDATED_NEW):
-        where it removed a list element, another one may stand now."""
-        return part_of(item, _without_removals(self.tree))
-
-
-def _without_removals(tree: PathTree) -> PathTree:
-    kept: PathTree = {}
-    for part, branch in tree.items():
-        if type(branch) is dict:
-            branch = _without_removals(branch)
-        if branch and not isinstance(branch, Remove):
-            kept[part] = branch
-    return kept
+    def only_removes(self) -> bool:
+        """Whether there is nothing in it but REMOVE and DELETE: of an item that does not exist
+        it makes none. An update that says nothing does make one."""
+        return bool(self.tree) and all(action.removes for action in leaves(self.tree))
 
 
 def parse_update(text: str, placeholders: Placeholders) -> Update:

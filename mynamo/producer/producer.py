@@ -117,7 +117,7 @@ class Producer:
         values: Mapping[str, Any] | None = None,
         return_values: ReturnValues = "NONE",
     ) -> Receipt:
-        """Change an item, creating it if it does not exist.
+        """Change an item, creating it if it does not exist, unless the update only removes.
 
         Args:
             table: the table's name.

@@ -20,7 +20,8 @@ class Receipt:
         table: the table's name.
         shard: number of the shard that has it on disk.
         version: of the item; larger than that of every earlier change of it. 0 if there was
-            nothing to change (the deletion of an item that does not exist).
+            nothing to change (an item that does not exist, and a deletion of it or an update
+            that only removes).
         token: give it to an index query as `after` to read this write.
         old: the item before, or None.
         attributes: what `return_values` asked for; None if nothing, or nothing was there.

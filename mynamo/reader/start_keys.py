@@ -17,6 +17,9 @@ from mynamo.shards.tables import IndexKey
 
 _INVALID = "The provided starting key is invalid"
 _NO_MATCH = "The provided key element does not match the schema"
+_OUTSIDE = "The provided starting key is outside query boundaries based on provided conditions"
+_NOT_IN_RANGE = "The provided starting key does not match the range key predicate"
+_ONE_ROW = "The query can return at most one row and cannot be restarted"
 
 
 def last_key(access: Access, item: StoredItem) -> StoredItem:
@@ -68,12 +71,11 @@ def _check_within(resolved: Resolved, position: Position) -> None:
     if resolved.within is None:
         return
     if hash16 != resolved.within.hash16:
-        raise InvalidRequest(
-            "The provided starting key is outside query boundaries based on provided conditions"
-        )
-    ended = resolved.access.table.sort_key is not None and is_last(resolved, position)
-    if ended or not resolved.within.admits(sort):
-        raise InvalidRequest("The provided starting key does not match the range key predicate")
+        raise InvalidRequest(_OUTSIDE)
+    if resolved.access.index is None and resolved.access.table.sort_key is None:
+        raise InvalidRequest(_ONE_ROW)
+    if is_last(resolved, position) or not resolved.within.admits(sort):
+        raise InvalidRequest(_NOT_IN_RANGE)
 
 
 def _position(access: Access, start: StoredItem) -> Position:

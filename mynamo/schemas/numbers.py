@@ -3,7 +3,9 @@
 Nothing here rounds. What does not fit is refused with the words DynamoDB uses.
 Source of the limits: Amazon DynamoDB Developer Guide, "Supported data types and
 naming rules": 38 digits of precision, zero, and magnitudes from 1E-130 to
-9.9999999999999999999999999999999999999E+125, positive and negative.
+9.9999999999999999999999999999999999999E+125, positive and negative. What is read, and what
+has a magnitude, is as in Java's BigDecimal, with which DynamoDB reads numbers: a zero has the
+magnitude of its exponent, so `0e126` is out of range, and an exponent is an int.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ MAX_EXPONENT = 125
 MIN_EXPONENT = -130
 
 _ZERO = Decimal(0)
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?)([0-9]+))?")
+_NUMBER = re.compile(
+    r"[+-]?(?:[0-9]+(?:\.([0-9]*))?|\.([0-9]+))(?:[eE]([+-]?)([0-9]+))?",
+)
 # Canonical already, and short enough to be in range whatever its digits are.
 _CANONICAL = re.compile(
     r"0|-?(?:[1-9][0-9]{0,36}|(?:0|[1-9][0-9]{0,17})\.[0-9]{0,17}[1-9])",
 )
-# Over this an exponent cannot be made good by any mantissa that fits into memory.
-_EXPONENT_DIGITS = 9
+_EXPONENT_DIGITS = 10
+_MAX_INT = 2**31 - 1
+"""Java's: the most that an exponent or a scale can be; the least is one below its negative."""
 _MAX_BITS = (10 ** (MAX_EXPONENT + 1)).bit_length()
 _ECHO = 100
 
@@ -56,8 +61,8 @@ def parse_number(value: str | int | Decimal) -> Decimal:
     never a negative zero. Leading and trailing zeros do not count as digits.
 
     Raises InvalidItem: not a number, a float or bool, NaN or infinite, more than
-    38 significant digits, or a magnitude outside 1E-130 .. 9.99..E+125. The
-    messages are DynamoDB's; the one for floats is boto3's.
+    38 significant digits, or a magnitude outside 1E-130 .. 9.99..E+125 (of a zero:
+    its exponent). The messages are DynamoDB's; the one for floats is boto3's.
     """
     if isinstance(value, str):
         return _in_range(_parse_text(value))
@@ -104,19 +109,24 @@ def _parse_text(text: str) -> Decimal:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise InvalidItem(f"{_UNCONVERTIBLE}: {text:.{_ECHO}}" if text else _UNCONVERTIBLE)
-    sign, exponent = match.groups()
-    if exponent and len(exponent.lstrip("0")) > _EXPONENT_DIGITS:
-        mantissa = re.split("[eE]", text, maxsplit=1)[0]
-        if not mantissa.strip("+-0."):
-            return _ZERO
-        raise InvalidItem(_UNDERFLOW if sign == "-" else _OVERFLOW)
+    decimals, bare_decimals, sign, digits = match.groups("")
+    if digits and not _is_scale(len(decimals or bare_decimals), sign, digits.lstrip("0")):
+        raise InvalidItem(f"{_UNCONVERTIBLE}: {text:.{_ECHO}}")
     return Decimal(text)
 
 
+def _is_scale(decimals: int, sign: str, exponent: str) -> bool:
+    """Whether BigDecimal takes an exponent: it and the scale are each an int."""
+    if len(exponent) > _EXPONENT_DIGITS:
+        return False
+    power = int(f"{sign}{exponent or 0}")
+    return all(-_MAX_INT - 1 <= scale <= _MAX_INT for scale in (power, decimals - power))
+
+
 def _in_range(value: Decimal) -> Decimal:
+    _check_magnitude(value)
     if not value:
         return _ZERO
-    _check_magnitude(value)
     digits = value.as_tuple().digits
     if len(digits) > MAX_DIGITS and any(digits[MAX_DIGITS:]):
         raise InvalidItem(_TOO_PRECISE)

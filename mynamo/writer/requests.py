@@ -33,7 +33,7 @@ class WriteRequest:
     Attributes:
         table: the table's name.
         operation: PUT replaces the item by `item`; DELETE removes that of `item`'s key;
-            UPDATE changes it, creating it if need be.
+            UPDATE changes it, creating it if need be and if it does not only remove.
         item: the whole item for PUT, the key alone otherwise.
         update: for UPDATE: the change; None: it only makes sure that there is an item.
         condition: what must hold.
@@ -106,8 +106,7 @@ def _change(request: WriteRequest, table: Table) -> Change:
 
     def update(current: Current) -> StoredItem | None:
         check_condition(request.condition, current)
-        # What is not there yet starts from its key alone.
-        return updated(table, request.update, current.item, current.item or request.item)
+        return updated(table, request.update, current.item, request.item)
 
     changes: dict[Operation, Change] = {"PUT": put, "DELETE": delete, "UPDATE": update}
     return changes[request.operation]

@@ -36,8 +36,8 @@ def returned(kind: ReturnValues, request: WriteRequest, done: Done) -> StoredIte
 
     Returns:
         None if the answer has no attributes: none were asked for, or there are none, as in
-        the old item of a new one. UPDATED_OLD and UPDATED_NEW have what the update's paths
-        name, and leave out what is not there.
+        the old item of a new one. UPDATED_OLD and UPDATED_NEW have what stands at the update's
+        paths before and after it, and leave out what is not there.
     """
     if kind == "ALL_OLD":
         return done.old
@@ -48,5 +48,5 @@ def returned(kind: ReturnValues, request: WriteRequest, done: Done) -> StoredIte
     if kind == "UPDATED_OLD" and done.old is not None:
         return request.update.touched(done.old) or None
     if kind == "UPDATED_NEW" and done.new is not None:
-        return request.update.made(done.new) or None
+        return request.update.touched(done.new) or None
     return None

@@ -43,18 +43,27 @@ def check_update(table: Table, update: Update) -> None:
 
 
 def updated(
-    table: Table, update: Update | None, old: StoredItem | None, start: StoredItem
-) -> StoredItem:
+    table: Table, update: Update | None, old: StoredItem | None, key: StoredItem
+) -> StoredItem | None:
     """The item after an update.
+
+    One that only removes makes no item where there is none, nor does it look at its paths and
+    operands then (scylladb/scylladb #5862 tells of DynamoDB's exception from "creates it").
 
     Args:
         update: None changes nothing.
         old: the item before; None if there was none.
-        start: what the update is made on: the item before, or the key of a new one.
+        key: what an item is made of that does not exist yet.
+
+    Returns:
+        None if there is none before and after.
 
     Raises:
         InvalidItem: the update does not fit the item, or the result may not be stored.
     """
+    if old is None and update is not None and update.only_removes():
+        return None
+    start = key if old is None else old
     new = start if update is None else update.apply(start)
     try:
         check_size(new)

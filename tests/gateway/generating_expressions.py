@@ -20,6 +20,21 @@ def actions(making: Making) -> list[Tree]:
     return _Expressions(making).actions()
 
 
+def removals(making: Making) -> list[Tree]:
+    """An update that only removes."""
+    paths: list[Path] = []
+    for _ in range(making.random.randint(1, 3)):
+        path = making.path()
+        if not any(_clash(path, other) for other in paths):
+            paths.append(path)
+    return [
+        ("DELETE", path, making.value_of(making.random.choice(SETS)))
+        if making.chance(0.4)
+        else ("REMOVE", path)
+        for path in paths
+    ]
+
+
 class _Expressions:
     def __init__(self, making: Making) -> None:
         self.making = making
@@ -123,14 +138,31 @@ class _Expressions:
 
     def actions(self) -> list[Tree]:
         """An update; mostly of paths that do not overlap."""
-        chosen: list[Tree] = []
-        for _ in range(self.random.choice((1, 1, 2, 3, 4))):
+        chosen = self.of_one_list() if self.chance(0.15) else []
+        for _ in range(self.random.choice((1, 1, 2, 3, 4)) if not chosen else 1):
             action = self.action()
             path = action[1]
             if self.chance(0.98) and any(_clash(path, other[1]) for other in chosen):
                 continue
             chosen.append(action)
         return chosen
+
+    def of_one_list(self) -> list[Tree]:
+        """Removals of elements of one list that is there, perhaps with new values of others."""
+        lists = [path for path in self.making.there if self.kind_at(path) == "L"]
+        if not lists:
+            return []
+        path = self.random.choice(lists)
+        value = at(self.making.about, path)
+        assert value is not None
+        indexes = range(len(value[1]) + 1)
+        chosen = self.random.sample(indexes, self.random.randint(1, min(3, len(indexes))))
+        return [
+            ("REMOVE", (*path, index))
+            if self.chance(0.7)
+            else ("SET", (*path, index), ("value", self.making.value()))
+            for index in chosen
+        ]
 
     def action(self) -> Tree:
         path = self.making.path()

@@ -57,7 +57,13 @@ class Reads:
         table = self.own.table()
         index = table.indexes[0] if table.indexes and self.chance(0.4) else None
         conditions = self.key_conditions(table, table.hash, index.sort if index else table.sort)
-        return self.reading(Read(table, index, conditions, consistent=self.chance(0.5)))
+        read = self.reading(Read(table, index, conditions, consistent=self.chance(0.5)))
+        if index is None and self.chance(0.1):
+            read.start = self.own.asked_key(table)
+            if self.chance(0.7):
+                hashed = {name: values[0] for name, _, values in conditions if name == table.hash}
+                read.start = {**read.start, **hashed}
+        return read
 
     def index_query(self) -> Read:
         index = self.random.choice(INDEXED.indexes[1:])

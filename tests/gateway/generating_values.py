@@ -16,6 +16,7 @@ TYPES = ("S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M")
 _TEXTS = ("", "a", "ab", "ba", "bab", "b", "é", "z\U0001f600", "ab" * 20)
 _NUMBERS = (*map(Decimal, ("0", "1", "2", "3", "-1", "-2.5", "0.5", "10", "1E+30", "1E-20")),)
 _EXTREMES = (*map(Decimal, ("9" * 38 + "E+88", "-1E-130", "1." + "1" * 37, "9" * 38)),)
+_ZEROS = (*map(Decimal, ("0E+125", "0E-130", "-0", "0E+126", "0E-131", "0E+2147483648")),)
 _BYTES = (b"", b"a", b"ab", b"\x00\xff", b"b")
 
 
@@ -70,6 +71,8 @@ class Making:
                     return kind, "t" * self.random.choice([900, 1100, 3000, 5000])
                 return kind, self.random.choice(_TEXTS)
             case "N":
+                if self.chance(0.01):
+                    return kind, self.random.choice(_ZEROS)
                 return kind, self.random.choice(_EXTREMES if self.chance(0.05) else _NUMBERS)
             case "B":
                 return kind, self.random.choice(_BYTES)
@@ -80,7 +83,8 @@ class Making:
             case "SS":
                 return kind, frozenset(self.some(_TEXTS[:5]))
             case "NS":
-                return kind, frozenset(self.some(_NUMBERS[:6]))
+                zeros = _ZEROS if self.chance(0.01) else ()
+                return kind, frozenset(self.some((*_NUMBERS[1:6], *zeros[2:], *_NUMBERS[:1])))
             case "BS":
                 return kind, frozenset(self.some(_BYTES))
             case "L":

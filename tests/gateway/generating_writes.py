@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.gateway.generating_expressions import actions, condition
+from tests.gateway.generating_expressions import actions, condition, removals
 from tests.gateway.generating_keys import SORTS, Own
 from tests.gateway.generating_legacy import old_actions, old_condition
 from tests.gateway.model_expressions import Tree
@@ -34,8 +34,11 @@ class Writes:
         write = Write("UpdateItem", table, self.own.asked_key(table))
         if self.chance(0.15):
             return self.old_update(write)
-        write.actions = actions(self.own.making(self.own.peek(table, write.item)))
-        if table.indexes and self.chance(0.5):
+        about = self.own.peek(table, write.item)
+        making = self.own.making(about)
+        removes = about is None and self.chance(0.4)
+        write.actions = removals(making) if removes else actions(making)
+        if table.indexes and self.chance(0.2 if removes else 0.5):
             name = self.random.choice("lght")
             write.actions.append(self.index_action(name))
         write.returns = self.random.choice(

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.gateway.model_capacity import Units, read_units, together, write_units
-from tests.gateway.model_checks import check_condition, check_keys_stay, check_update
+from tests.gateway.model_checks import (
+    check_condition,
+    check_keys_stay,
+    check_numbers,
+    check_update,
+)
 from tests.gateway.model_expressions import Tree, Unsure, Wrong, at, holds, projected
 from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Table, Write
 from tests.gateway.model_requests import (
@@ -22,7 +27,7 @@ from tests.gateway.model_requests import (
     invalid,
     sure,
 )
-from tests.gateway.model_updates import updated
+from tests.gateway.model_updates import only_removes, updated
 from tests.gateway.model_values import Item
 
 FAILED = "The conditional request failed"
@@ -50,6 +55,7 @@ class Model:
     def write(self, write: Write) -> Item | None:
         """Carry out a write; the answer's Attributes. Raises Refused."""
         try:
+            check_numbers([write.item, write.condition, write.actions])
             check_condition(write.condition)
             check_update(write.actions, old_style=write.old_style)
             key = checked_key(write.table, write.item, whole=write.kind == "PutItem")
@@ -82,8 +88,10 @@ class Model:
             return None
         if write.kind == "PutItem":
             return write.item
-        if write.returns == "UPDATED_NEW" and moves_elements(write.actions, old or {}):
-            raise Unsure("which elements of a list UPDATED_NEW shows when others come or go")
+        if old is None and only_removes(write.actions):
+            return None
+        if write.returns == "UPDATED_NEW" and adds_elements(write.actions, old or {}):
+            raise Unsure("whether UPDATED_NEW shows an element beyond the end, and where")
         try:
             new = updated(write.actions, old if old is not None else write.item)
         except Wrong as error:
@@ -95,6 +103,7 @@ class Model:
         return new
 
     def get(self, get: Get) -> Item | None:
+        _refuse_numbers(get.key)
         check_projection(get.paths)
         item = self.rows(get.table).get(checked_key(get.table, get.key))
         self.consumed = {get.table.name: {"": read_units([item], get.consistent)}}
@@ -123,8 +132,17 @@ class Model:
             self.consumed[table.name] = together(self.consumed.get(table.name, {}), units)
 
 
+def _refuse_numbers(values: object) -> None:
+    try:
+        check_numbers(values)
+    except Wrong as error:
+        raise invalid(sure(error)) from None
+
+
 def _check_batch(members: Sequence[tuple[Table, Item, bool]]) -> None:
     """Raises Refused if a key or an item (True) does not fit its table, or keys repeat."""
+    for _, item, _ in members:
+        _refuse_numbers(item)
     wrong: list[Refused] = []
     for table, item, whole in members:
         try:
@@ -141,13 +159,13 @@ def _check_batch(members: Sequence[tuple[Table, Item, bool]]) -> None:
         raise invalid(wrong[0].message if len({str(error) for error in wrong}) == 1 else None)
 
 
-def moves_elements(actions: Sequence[Tree], item: Item) -> bool:
-    """Whether an update adds elements to a list by their index, or takes some out of a list
-    in which it changes others too."""
-    in_lists = [action for action in actions if any(isinstance(part, int) for part in action[1])]
-    leaving = [action for action in in_lists if action[0] in ("REMOVE", "DELETE")]
-    return any(action[0] == "DELETE" or len(in_lists) > 1 for action in leaving) or any(
-        action[0] != "REMOVE" and at(item, action[1]) is None for action in in_lists
+def adds_elements(actions: Sequence[Tree], item: Item) -> bool:
+    """Whether an update adds elements to a list by an index beyond its end."""
+    return any(
+        action[0] in ("SET", "ADD")
+        and isinstance(action[1][-1], int)
+        and at(item, action[1]) is None
+        for action in actions
     )
 
 
@@ -162,6 +180,5 @@ def _returned(write: Write, old: Item | None, new: Item | None) -> Item | None:
         case "UPDATED_OLD":
             shown = projected([action[1] for action in write.actions], old or {})
         case "UPDATED_NEW":
-            made = [action[1] for action in write.actions if action[0] != "REMOVE"]
-            shown = projected(made, new or {})
+            shown = projected([action[1] for action in write.actions], new or {})
     return shown or None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import combinations
+from typing import Any
 
 from tests.gateway.model_expressions import SIGNS, Path, Tree, Wrong
-from tests.gateway.model_values import SETS, below
+from tests.gateway.model_values import SETS, below, representable
 
 _SCALARS = ("S", "N", "B")
 
@@ -55,6 +57,19 @@ def _bounds(low: Tree, high: Tree) -> None:
             raise Wrong("The BETWEEN operator requires same data type")
         if below(high[1], low[1]):
             raise Wrong("The BETWEEN operator requires upper bound to be greater")
+
+
+def check_numbers(values: Any) -> None:
+    """Raises Wrong: a number, anywhere in a request's values, that DynamoDB cannot store."""
+    match values:
+        case Decimal():
+            if not representable(values):
+                raise Wrong("a number out of range or of too many digits")
+        case dict():
+            check_numbers(list(values.values()))
+        case list() | tuple() | frozenset():
+            for each in values:
+                check_numbers(each)
 
 
 def check_update(actions: Sequence[Tree], *, old_style: bool) -> None:

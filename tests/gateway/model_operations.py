@@ -101,6 +101,7 @@ class Read:
         conditions: of Query; None for Scan.
         limit: of each page.
         segments: of Scan.
+        start: ExclusiveStartKey of a query of a table.
         old_style: it is asked without expressions; `filter` is what `old_filter` means.
     """
 
@@ -114,6 +115,7 @@ class Read:
     forward: bool = True
     consistent: bool = False
     segments: int | None = None
+    start: Item | None = None
     old_style: bool = False
     old_filter: OldCondition | None = None
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from tests.gateway.model import Model
 from tests.gateway.model_capacity import Units, read_units
-from tests.gateway.model_expressions import holds, projected
+from tests.gateway.model_expressions import Unsure, holds, projected
 from tests.gateway.model_indexes import in_index, index_item, sort_value
 from tests.gateway.model_operations import Index, Read
-from tests.gateway.model_requests import check_read
+from tests.gateway.model_requests import check_read, fits_key, invalid
 from tests.gateway.model_values import Item, Value, order
 
 
@@ -41,10 +41,41 @@ def find(model: Model, read: Read) -> Found:
         if (index is None or in_index(index, item))
         and all(satisfies(item[name], sign, values) for name, sign, values in read.conditions or [])
     ]
+    if read.start is not None:
+        check_start(read, read.start)
+        rows = [item for item in rows if _behind(read, item, read.start)]
     if read.conditions is not None:
         rows.sort(key=lambda item: sort_value(table, index, item), reverse=not read.forward)
     shown = [_shown(read, item) for item in rows]
     return Found(rows, shown, read.select == "COUNT", _units(read, rows))
+
+
+def check_start(read: Read, start: Item) -> None:
+    """Raises Refused for a key at which the query cannot have ended a page."""
+    table = read.table
+    if set(start) != set(table.keys):
+        raise invalid()
+    if not all(
+        fits_key(start[name], table.types[name], is_hash=name == table.hash) for name in start
+    ):
+        raise invalid()
+    conditions = {name: (sign, values) for name, sign, values in read.conditions or []}
+    if start[table.hash] != conditions[table.hash][1][0]:
+        raise invalid()
+    if table.sort is None:
+        raise invalid("The query can return at most one row and cannot be restarted")
+    if table.sort in conditions:
+        sign, values = conditions[table.sort]
+        if not satisfies(start[table.sort], sign, values):
+            raise invalid()
+        if start[table.sort] in values:
+            raise Unsure("whether a query goes on behind the last key that it can find")
+
+
+def _behind(read: Read, item: Item, start: Item) -> bool:
+    assert read.table.sort is not None
+    ours, theirs = order(item[read.table.sort]), order(start[read.table.sort])
+    return bool(ours > theirs if read.forward else ours < theirs)
 
 
 def _units(read: Read, rows: list[Item]) -> Units | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from tests.gateway.model_checks import check_condition, check_paths
+from tests.gateway.model_checks import check_condition, check_numbers, check_paths
 from tests.gateway.model_expressions import Wrong
 from tests.gateway.model_operations import Read, Table
 from tests.gateway.model_values import Item, Value, order, size_of
@@ -110,6 +110,7 @@ def check_read(read: Read) -> None:
     """Raises Refused for what a Query or Scan never takes."""
     table, index = read.table, read.index
     try:
+        check_numbers([read.filter, read.conditions, read.start])
         check_condition(read.filter)
     except Wrong as error:
         raise invalid(sure(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from decimal import Decimal
 from typing import Any
 
 from tests.gateway.model_expressions import Path, Tree, Unsure, Wrong, at, operand
@@ -48,9 +49,16 @@ def _present(value: Value | None) -> Value:
 
 
 def _number(number: Any) -> Value:
+    if not number:
+        return "N", Decimal(0)
     if not representable(number):
         raise Wrong("a number out of range or of too many digits")
     return "N", number
+
+
+def only_removes(actions: Sequence[Tree]) -> bool:
+    """Whether an update makes no item where there is none."""
+    return bool(actions) and all(action[0] in ("REMOVE", "DELETE") for action in actions)
 
 
 def updated(actions: Sequence[Tree], item: Item) -> Item:

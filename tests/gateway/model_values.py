@@ -79,9 +79,10 @@ def below(left: Value, right: Value) -> bool:
 
 
 def representable(number: Decimal) -> bool:
-    """Whether it has at most 38 significant digits and a magnitude in DynamoDB's range."""
+    """Whether it has at most 38 significant digits and a magnitude in DynamoDB's range; of a
+    zero as it is written that is its exponent."""
     if not number:
-        return True
+        return -130 <= number.adjusted() <= 125
     digits = len(EXACT.normalize(number).as_tuple().digits)
     return digits <= 38 and -130 <= number.adjusted() <= 125
 

@@ -108,6 +108,8 @@ def _read(read: Read, rendering: Rendering) -> Request:
         request["ConsistentRead"] = True
     if read.conditions is not None:
         request["ScanIndexForward"] = read.forward
+    if read.start is not None:
+        request["ExclusiveStartKey"] = item_to_wire(read.start)
     if read.old_style:
         return request | _old_read(read)
     key_condition = rendering.key_condition(read.conditions) if read.conditions else None

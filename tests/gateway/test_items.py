@@ -82,6 +82,112 @@ def test_an_update_without_changes_makes_an_item(table: Orders) -> None:
     assert table.get() == key()
 
 
+REMOVALS: list[dict[str, Any]] = [
+    {"UpdateExpression": "REMOVE a"},
+    {"UpdateExpression": "REMOVE a.b, c[1]"},
+    {"UpdateExpression": "DELETE t :t", "ExpressionAttributeValues": {":t": {"SS": ["x"]}}},
+    {"UpdateExpression": "REMOVE a DELETE t.u :t",
+     "ExpressionAttributeValues": {":t": {"NS": ["1"]}}},
+    {"UpdateExpression": "REMOVE g, l", "ConditionExpression": "attribute_not_exists(h)"},
+    {"AttributeUpdates": {"a": {"Action": "DELETE"}}},
+    {"AttributeUpdates": {"a": {"Action": "DELETE", "Value": {"SS": ["x"]}},
+                          "b": {"Action": "DELETE"}},
+     "Expected": {"a": {"Exists": False}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_an_update_that_only_removes_makes_no_item(table: Orders, removal: Any) -> None:
+    for kind in ("NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW"):
+        answer = table.ask(
+            "UpdateItem", Key=key(), **removal, ReturnValues=kind, ReturnConsumedCapacity="INDEXES"
+        )
+        assert answer.pop("ConsumedCapacity") == {
+            "TableName": table.name, "CapacityUnits": 1.0, "Table": {"CapacityUnits": 1.0},
+        }  # fmt: skip
+        assert answer == {}
+    assert table.get() is None
+    assert table.ask("Scan")["Count"] == 0
+    assert table.ask("Query", IndexName="local", **OF_P)["Count"] == 0
+
+
+OF_P = {"KeyConditionExpression": "h = :h", "ExpressionAttributeValues": {":h": {"S": "p"}}}
+
+
+def test_a_removal_of_an_item_that_is_not_there_is_checked_all_the_same(table: Orders) -> None:
+    requests: list[tuple[dict[str, Any], str]] = [
+        ({"UpdateExpression": "REMOVE r"},
+         f"{INVALID}Cannot update attribute r. This attribute is part of the key"),
+        ({"UpdateExpression": "REMOVE g.x"}, f"{SCALARS}IndexKey: g"),
+        ({"UpdateExpression": "REMOVE a.b SET c = :v", "ExpressionAttributeValues": V},
+         "The document path provided in the update expression is invalid for update"),
+    ]  # fmt: skip
+    for request, message in requests:
+        assert table.refusal("UpdateItem", Key=key(), **request) == message
+    failed = table.call(
+        "UpdateItem",
+        Key=key(),
+        UpdateExpression="REMOVE a",
+        ConditionExpression="attribute_exists(h)",
+    )
+    assert error_of(failed)[0] == "ConditionalCheckFailedException"
+    assert table.get() is None
+
+
+def test_an_update_that_removes_and_sets_makes_an_item(table: Orders) -> None:
+    for clause, made in (("SET c = :v", V[":v"]), ("ADD c :v", {"SS": ["x"]})):
+        table.ask(
+            "UpdateItem", Key=key(), UpdateExpression=f"REMOVE a {clause}",
+            ExpressionAttributeValues={":v": made},
+        )  # fmt: skip
+        assert table.get() == key() | {"c": made}
+        table.ask("DeleteItem", Key=key())
+    table.ask("UpdateItem", Key=key(), AttributeUpdates={})
+    assert table.get() == key()
+
+
+def test_what_stands_where_an_element_was_removed(table: Orders) -> None:
+    table.put(l2={"L": [{"N": str(each)} for each in range(4)]})
+    answer = table.ask(
+        "UpdateItem", Key=key(), UpdateExpression="REMOVE l2[1]", ReturnValues="UPDATED_NEW"
+    )
+    assert answer == {"Attributes": {"l2": {"L": [{"N": "2"}]}}}
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("0e125", None),
+        ("-0e-130", None),
+        ("0e126", "Number overflow. Attempting to store a number with magnitude larger than "
+                  "supported range"),
+        ("0e-131", "Number underflow. Attempting to store a number with magnitude smaller than "
+                   "supported range"),
+        ("1e99999999999",
+         "The parameter cannot be converted to a numeric value: 1e99999999999"),
+    ],
+)  # fmt: skip
+def test_zeros_and_exponents(table: Orders, number: str, message: str | None) -> None:
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("PutItem", {"Item": key() | {"a": {"N": number}}}),
+        ("PutItem", {"Item": key() | {"a": {"L": [{"NS": ["7", number]}]}}}),
+        ("PutItem", {"Item": {"h": {"S": "p"}, "r": {"N": number}}}),
+        ("GetItem", {"Key": {"h": {"S": "p"}, "r": {"N": number}}}),
+        ("UpdateItem", {"Key": key(), "UpdateExpression": "ADD a :n",
+                        "ExpressionAttributeValues": {":n": {"N": number}}}),
+        ("UpdateItem", {"Key": key(),
+                        "AttributeUpdates": {"a": {"Action": "ADD", "Value": {"N": number}}}}),
+        ("Scan", {"FilterExpression": "a = :n",
+                  "ExpressionAttributeValues": {":n": {"N": number}}}),
+    ]  # fmt: skip
+    for operation, request in requests:
+        table.ask("DeleteItem", Key=key())
+        if message is None:
+            table.ask(operation, **request)
+        else:
+            assert message in table.refusal(operation, **request)
+
+
 def test_old_parameters(table: Orders) -> None:
     table.put(a={"N": "1"}, b={"SS": ["x", "y"]})
     table.ask(

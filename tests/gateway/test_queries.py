@@ -8,7 +8,7 @@ import pytest
 
 from mynamo.gateway import queries
 from mynamo.gateway.service import Service
-from tests.gateway.asking import defined, error_of, keyed
+from tests.gateway.asking import defined, error_of, index, keyed
 from tests.gateway.orders import Orders, key, orders
 
 INVALID = "One or more parameter values were invalid: "
@@ -226,6 +226,34 @@ def test_an_index_with_several_key_attributes(shared_service: Service, shared_ur
     for condition, missed in (("g = :g", "l"), ("g = :g AND l = :l AND t = :t", "s")):
         message = table.refusal("Query", **query(condition))
         assert message == f"Query condition missed key schema element: {missed}"
+    check_old_key_conditions(table)
+
+
+def check_old_key_conditions(table: Orders) -> None:
+    """KeyConditions are as many as the keys of what is queried have attributes."""
+
+    def equal(**values: Any) -> dict[str, Any]:
+        given = {n: {"S" if type(v) is str else "N": str(v)} for n, v in values.items()}
+        conditions = {
+            n: {"ComparisonOperator": "EQ", "AttributeValueList": [v]} for n, v in given.items()
+        }
+        return {"IndexName": "global", "KeyConditions": conditions}
+
+    for asked, found in [
+        (equal(g="x", l="y"), [0, 1, 2, 3]),
+        (equal(g="x", l="y", s=1), [2, 3]),
+        (equal(g="x", l="y", s=1, t="t3"), [3]),
+    ]:
+        assert numbers(table.ask("Query", **asked)) == found
+    few = "Conditions can be of length 1 or 2 only"
+    for asked, message in [
+        (equal(g="x", l="y", t="t3"), "Query condition missed key schema element: s"),
+        (equal(g="x", l="y", s=1, t="t3", a="a"), few),
+        (equal(**dict.fromkeys("abcdefghi", "x")), few),
+        (equal(h="p", r=1, a="a") | {"IndexName": None}, few),
+        ({"KeyConditions": {}}, few),
+    ]:
+        assert table.refusal("Query", **asked) == message
 
 
 # --- reading one's own writes ------------------------------------------------------------
@@ -343,6 +371,29 @@ def test_select_refused(table: Orders, request_: Any, message: str) -> None:
 )  # fmt: skip
 def test_queries_refused(table: Orders, request_: Any, message: str) -> None:
     assert table.refusal("Query", **request_) == message
+
+
+def test_a_table_without_sort_key_has_no_place_to_start(shared_service: Service) -> None:
+    single = orders(
+        shared_service, KeySchema=keyed("h"), AttributeDefinitions=defined("h", "g"),
+        LocalSecondaryIndexes=None, GlobalSecondaryIndexes=[index("whole", "g")],
+    )  # fmt: skip
+    for started, message in [
+        ({"h": {"S": "p"}}, "The query can return at most one row and cannot be restarted"),
+        ({"h": {"S": "q"}},
+         "The provided starting key is outside query boundaries based on provided conditions"),
+        ({"h": {"S": "p"}, "r": {"N": "1"}}, BAD_START),
+        ({"h": {"N": "1"}}, f"{BAD_START}: The provided key element does not match the schema"),
+    ]:  # fmt: skip
+        for forward in (True, False):
+            assert message == single.refusal(
+                "Query", **P, ExclusiveStartKey=started, ScanIndexForward=forward
+            )
+    # A scan goes on behind it, and so does an index with many items of one key.
+    assert single.ask("Scan", ExclusiveStartKey={"h": {"S": "p"}})["Count"] == 0
+    both = {"h": {"S": "z"}, "g": {"S": "p"}}
+    by_g = {"IndexName": "whole", "KeyConditionExpression": "g = :h"}
+    assert single.ask("Query", **P | by_g, ExclusiveStartKey=both)["Count"] == 0
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,13 @@ def test_update_and_delete(orders: Mynamo) -> None:
     assert "no such item" in orders("delete", "orders", "customer=ann", "at=1").stdout
 
 
+def test_an_update_that_only_removes_makes_no_item(orders: Mynamo) -> None:
+    key = ("customer=ann", "at=1")
+    orders("update", "orders", *key, "--remove", "note")
+    orders("update", "orders", *key, "--expression", "REMOVE note, m.x")
+    orders("get", "orders", *key, status=1)
+
+
 def test_query_sorts_pages_and_uses_local_indexes(orders: Mynamo) -> None:
     for at in (10, 9, 100):
         put(orders, f'{{"customer": "ann", "at": {at}, "price": {-at}}}')

@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 
 from mynamo.errors import ConditionFailed, InvalidExpression, InvalidItem, InvalidRequest
-from mynamo.producer import MUST_EXIST, Producer
+from mynamo.expressions import Update
+from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table
-from mynamo.writer import Done, Refused, WriteRequest, apply, conditions, parse_texts
-from tests.rows import damage, items_of, make_table
+from mynamo.writer import (
+    Done,
+    Refused,
+    ReturnValues,
+    WriteRequest,
+    apply,
+    conditions,
+    parse_texts,
+)
+from tests.rows import damage, everywhere, items_of, make_table
 
 KEY = {"id": "a", "at": "1"}
 STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
@@ -131,6 +140,54 @@ def test_an_update_of_nothing_starts_from_the_key(
     producer.delete("orders", KEY)
     producer.update("orders", KEY, expression="SET same = id REMOVE x")
     assert stored(cluster, orders) == {"same": {"S": "a"}}
+
+
+REMOVALS: tuple[dict[str, Any], ...] = (
+    {"remove": ["a", "price"]},
+    {"expression": "REMOVE a, m.b, l[0]"},
+    {"expression": "DELETE s :s", "values": {":s": {"x"}}},
+    {"expression": "REMOVE a DELETE m.s :s", "values": {":s": {1}}},
+    {"expression": "REMOVE price", "condition": "attribute_not_exists(id)"},
+    {"remove": ["a"], "condition": MUST_NOT_EXIST},
+)
+
+
+def test_an_update_that_only_removes_makes_no_item_and_no_event(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    kinds: tuple[ReturnValues, ...] = ("ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW")
+    for removal in REMOVALS:
+        for kind in kinds:
+            receipt = producer.update("orders", KEY, **removal, return_values=kind)
+            assert (receipt.version, receipt.old, receipt.attributes) == (0, None, None)
+    with pytest.raises(ConditionFailed):
+        producer.update("orders", KEY, remove=["a"], condition=MUST_EXIST)
+    assert stored(cluster, orders) is None
+    assert everywhere(cluster, "SELECT id FROM mynamo_outbox") == []
+    # With anything else in it, it makes one.
+    made = producer.update("orders", KEY, set={"b": 1}, remove=["a"])
+    assert made.version > 0
+    assert stored(cluster, orders) == {"b": {"N": "1"}}
+
+
+def test_control_an_update_that_is_carried_out_on_the_key_makes_one(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Update, "only_removes", lambda self: False)
+    producer.update("orders", KEY, remove=["a"])
+    assert stored(cluster, orders) == {}
+
+
+def test_within_a_batch_a_removal_sees_what_came_before(cluster: Cluster, orders: Table) -> None:
+    remove = WriteRequest("orders", "UPDATE", STORED_KEY, parse_texts(update="REMOVE a")[0])
+    put = WriteRequest("orders", "PUT", {**STORED_KEY, "a": {"N": "1"}})
+    delete = WriteRequest("orders", "DELETE", STORED_KEY)
+    outcomes = [o for _, o in apply(cluster, [remove, put, remove, delete, remove])]
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    versions = [outcome.version for outcome in outcomes if isinstance(outcome, Done)]
+    assert [version > 0 for version in versions] == [False, True, True, True, False]
+    assert stored(cluster, orders) is None
+    assert damage(cluster, orders) == []
 
 
 MISFITS: list[tuple[str, dict[str, Any], str]] = [

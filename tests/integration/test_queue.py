@@ -187,6 +187,18 @@ def test_expressions_wait_in_the_queue(
     assert {letter.reason for letter in letters} == {"The conditional request failed"}
 
 
+def test_a_queued_update_that_only_removes_makes_no_item(
+    cluster: Cluster, producer: Producer, publisher: Publisher
+) -> None:
+    plain = producer.queued_update("orders", KEY, remove=["a"])
+    worded = producer.queued_update("orders", KEY, expression="REMOVE a.b")
+    producer.publish(plain, worded, plain)
+    consume(cluster, publisher, 3)
+    assert applied(cluster) == 0
+    assert everywhere(cluster, "SELECT refused FROM mynamo_command") == [(None,), (None,)]
+    assert read_letters(cluster.config.kafka) == []
+
+
 def test_a_queued_expression_is_checked_before_it_is_published(
     orders: Table, producer: Producer
 ) -> None:

@@ -292,3 +292,32 @@ def test_updates_of_whole_attributes() -> None:
     assert change.names == {"a", "b", "d"}
     assert from_stored(change.apply(item)) == {"a": 9, "c": 3, "d": 4}
     assert from_stored(change.touched(item)) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "removes"),
+    [
+        ("remove a", True),
+        ("remove a.b[0], c delete d.e :s, f :s", True),
+        ("set a = :s", False),
+        ("add a :s", False),
+        ("remove a.b, a.c[1] add a.c[2] :s", False),
+    ],
+)
+def test_updates_that_only_remove(text: str, removes: bool) -> None:
+    values = {"s": {"x"}} if ":s" in text else {}
+    assert update(text, **values).only_removes() is removes
+
+
+def test_an_update_that_says_nothing_does_not_only_remove() -> None:
+    assert not Update.of([]).only_removes()
+    assert not Update.setting({}).only_removes()
+    assert Update.setting({}, ["a"]).only_removes()
+    assert not Update.setting(to_stored({"b": 1}), ["a"]).only_removes()
+
+
+def test_nothing_is_left_of_equal_numbers_however_small() -> None:
+    least = "1." + "1" * 37 + "E-130"
+    item = {"a": Decimal(least)}
+    assert applied("set a = a - a", item) == {"a": {"N": "0"}}
+    assert applied("add a :n", item, n=Decimal(least).copy_negate()) == {"a": {"N": "0"}}

@@ -257,7 +257,7 @@ def test_key_conditions() -> None:
     ("conditions", "message"),
     [
         ({}, "Conditions can be of length 1 or 2 only"),
-        (dict.fromkeys("abc", of("EQ", A)), "Conditions can be of length 1 or 2 only"),
+        (dict.fromkeys("abcdefghi", of("EQ", A)), "Conditions can be of length 1 or 2 only"),
         ({"h": of("NE", A)}, "Attempted conditional constraint is not an indexable operation"),
         ({"h": of("IN", A, A)}, "Attempted conditional constraint is not an indexable operation"),
         ({"h": of("NE", A, A)}, COUNT.format("NE")),

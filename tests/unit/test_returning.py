@@ -100,8 +100,34 @@ def test_kinds_that_an_operation_does_not_have() -> None:
             check_return_values(kind, "PUT")
 
 
-def test_a_removed_element_is_not_answered_by_the_one_that_moved_up() -> None:
-    old = {**KEY, "a": {"L": [number(1), number(2)]}, "m": {"M": {"b": number(3), "c": number(4)}}}
-    answer = answers("REMOVE a[0] SET m.b = :v", old, v=number(9))
-    assert answer["UPDATED_OLD"] == {"a": {"L": [number(1)]}, "m": {"M": {"b": number(3)}}}
-    assert answer["UPDATED_NEW"] == {"m": {"M": {"b": number(9)}}}
+LISTED: StoredItem = {**KEY, "l": {"L": [number(each) for each in range(4)]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("REMOVE l[1]", [1], [2]),
+        ("REMOVE l[3]", [3], []),
+        ("REMOVE l[9]", [], []),
+        ("REMOVE l[1], l[2]", [1, 2], [3]),
+        ("REMOVE l[0], l[1], l[2], l[3]", [0, 1, 2, 3], []),
+        ("SET l[0] = :v REMOVE l[2]", [0, 2], [9, 3]),
+        ("SET l[2] = :v REMOVE l[0]", [0, 2], [1, 3]),
+    ],
+)
+def test_what_stands_where_list_elements_were(text: str, before: Any, after: Any) -> None:
+    values = {"v": number(9)} if ":v" in text else {}
+    found = answers(text, LISTED, **values)
+    for kind, elements in (("UPDATED_OLD", before), ("UPDATED_NEW", after)):
+        shown = {"l": {"L": [number(each) for each in elements]}} if elements else None
+        assert found[kind] == shown
+
+
+def test_what_stands_where_elements_of_nested_lists_were() -> None:
+    sets = [{"SS": ["x"]}, {"SS": ["y"]}]
+    old = {**KEY, "m": {"M": {"l": {"L": [{"L": sets}, number(1)]}, "c": number(4)}}}
+    found = answers("DELETE m.l[0][0] :v", old, v={"SS": ["x"]})
+    assert found["UPDATED_OLD"] == {"m": {"M": {"l": {"L": [{"L": [{"SS": ["x"]}]}]}}}}
+    assert found["UPDATED_NEW"] == {"m": {"M": {"l": {"L": [{"L": [{"SS": ["y"]}]}]}}}}
+    found = answers("REMOVE m.l[0] SET m.c = :v", old, v=number(9))
+    assert found["UPDATED_NEW"] == {"m": {"M": {"l": {"L": [number(1)]}, "c": number(9)}}}
