@@ -25,9 +25,10 @@ LABELS = (
     "queue.1", "queue.2", "queue.3", "queue.4",
     "indexer.1", "indexer.2", "indexer.3", "indexer.4", "indexer.5", "indexer.6",
     "apply.1", "apply.3", "apply.4",
+    "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
 )  # fmt: skip
-"""Of the write transaction, the relay, the queue of writes, the indexer, and what the indexer
-does on one shard."""
+"""Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
+one shard, and the filling of a new index."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)

@@ -35,7 +35,7 @@ from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Index, Table
-from mynamo.writer import restate
+from mynamo.writer import fill
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,9 @@ class HashBasedShardManager:
         table, schema = SimpleIndex.local_of(definition)
         index = definitions.add_index(self._cluster, table, schema)
         for shard in self._cluster.shards.values():
-            while restate.fill_chunk(self._cluster, shard, index):
+            while fill.fill_chunk(self._cluster, shard, index).more:
                 pass
-        restate.activate_if_filled(self._cluster, index)
+        fill.activate_if_filled(self._cluster, index)
         return self._cluster.table(table).index(schema.name)
 
     def create_global_secondary_index(self, definition: Mapping[str, Any]) -> Index:
@@ -157,8 +157,8 @@ class HashBasedShardManager:
         table, schema = SimpleIndex.global_of(definition)
         index = definitions.add_index(self._cluster, table, schema)
         for shard in self._cluster.shards.values():
-            restate.fill_chunk(self._cluster, shard, index)
-        restate.activate_if_filled(self._cluster, index)
+            fill.fill_chunk(self._cluster, shard, index)
+        fill.activate_if_filled(self._cluster, index)
         return self._cluster.table(table).index(schema.name)
 
     def insert(self, table: str, item: Mapping[str, Any]) -> Receipt:

@@ -14,12 +14,16 @@ from mynamo.cli.specs import parse_global_index, parse_local_index
 from mynamo.errors import TableNotFound
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.filling import progress
 from mynamo.shards.tables import Index
-from mynamo.writer.restate import activate_if_filled, fill_chunk, progress
+from mynamo.writer.fill import activate_if_filled
+from mynamo.writer.filler import Filler
 
 POLL_SECONDS = 0.2
 PATIENCE = 10.0
 """Seconds without progress until we ask whether anybody works."""
+_WORK_SECONDS = 0.2
+"""For which each shard is filled by turns."""
 
 
 @click.group(cls=Group)
@@ -95,9 +99,10 @@ def _fill(cluster: Cluster, made: Index) -> None:
     )  # fmt: skip
     with bar:
         task = bar.add_task(f"filling {made.name}", total=1.0, rows=0)
+        fillers = [Filler(cluster, shard, made) for shard in cluster.shards.values()]
         moved_at, last, hinted = time.monotonic(), None, False
         while True:
-            more = [fill_chunk(cluster, shard, made) for shard in cluster.shards.values()]
+            more = [filler.work(_WORK_SECONDS) for filler in fillers]
             now = progress(cluster, made)
             bar.update(task, completed=now.fraction, rows=now.rows)
             if any(more):

@@ -23,12 +23,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from mynamo.crash_points import crash_point
-from mynamo.gsi_indexer.effects import RowChange, net_effect
-from mynamo.gsi_indexer.streams import Stream
+from mynamo.gsi_indexer.effects import net_effect
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import Contention, DuplicateKey
-from mynamo.shards.pool import Session, Statement
+from mynamo.shards.gsi_rows import (
+    RowChange,
+    Stream,
+    delete_row,
+    hold_checkpoints,
+    move_checkpoints,
+    upsert_rows,
+)
+from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 
 PATIENCE = 3.0
@@ -151,7 +157,7 @@ def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[St
 
     def once() -> None:
         with shard.session() as session:
-            contained = _lock_checkpoints(session, streams)  # step 1
+            contained = hold_checkpoints(session, streams, ("BEGIN", ()))  # step 1
             crash_point("apply.1")
             fresh = [e for e in effects if is_fresh(e, contained)]  # step 2
             net = net_effect(change for effect in fresh for change in effect.changes)
@@ -173,43 +179,8 @@ def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:
     return effect.sequence > contained[effect.stream]
 
 
-def _lock_checkpoints(session: Session, streams: Sequence[Stream]) -> dict[Stream, int]:
-    rows = session.run(("BEGIN", ()), lock_checkpoints(streams))[1].rows
-    found = {Stream(*stream): sequence for *stream, sequence in rows}
-    missing = [stream for stream in streams if stream not in found]
-    if missing:  # the stream's first event here; a row of its own is the only lock
-        try:
-            session.run(*(
-                ("INSERT INTO mynamo_checkpoint (shard, part, seq) VALUES (%s, %s, 0)", stream)
-                for stream in missing
-            ))  # fmt: skip
-        except DuplicateKey as faster:
-            raise Contention(str(faster)) from None
-    return found | dict.fromkeys(missing, 0)
-
-
-def lock_checkpoints(streams: Sequence[Stream]) -> Statement:
-    """Lock the checkpoints of streams, in their order, and no others."""
-    return (
-        "SELECT shard, part, seq FROM mynamo_checkpoint FORCE INDEX (PRIMARY)"
-        f" WHERE {sql.any_pair('shard', 'part', streams)} ORDER BY shard, part FOR UPDATE",
-        [value for stream in streams for value in stream],
-    )
-
-
 def _move_checkpoints(reached: Mapping[Stream, int]) -> list[Statement]:
     return [move_checkpoints(reached)] if reached else []
-
-
-def move_checkpoints(reached: Mapping[Stream, int]) -> Statement:
-    """Note in checkpoints that are locked how far each stream has come."""
-    cases = " WHEN shard = %s AND part = %s THEN %s" * len(reached)
-    return (
-        "UPDATE mynamo_checkpoint FORCE INDEX (PRIMARY)"
-        f" SET seq = CASE{cases} END WHERE {sql.any_pair('shard', 'part', reached)}",
-        [value for stream, sequence in reached.items() for value in (*stream, sequence)]
-        + [value for stream in reached for value in stream],
-    )
 
 
 def _round_trips(changes: list[RowChange]) -> Iterator[list[Statement]]:
@@ -243,23 +214,3 @@ def _statements(changes: Sequence[RowChange]) -> Iterator[tuple[Statement, int]]
         size += len(change.item) + 200
     if together:
         yield upsert_rows(together), size
-
-
-def delete_row(change: RowChange) -> Statement:
-    """Delete one GSI row, by its primary key."""
-    return (
-        f"DELETE FROM {sql.index_table(change.index)}"
-        " WHERE index_hash = %s AND index_sort = %s AND hash = %s AND sort = %s",
-        change.row,
-    )
-
-
-def upsert_rows(changes: Sequence[RowChange]) -> Statement:
-    """Write rows of one index, whether they are there or not."""
-    places = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(changes))
-    return (
-        f"INSERT INTO {sql.index_table(changes[0].index)}"
-        f" (index_hash, index_sort, hash, sort, version, item) VALUES {places}"
-        " ON DUPLICATE KEY UPDATE version = VALUES(version), item = VALUES(item)",
-        [value for c in changes for value in (*c.row, c.version, c.item)],
-    )

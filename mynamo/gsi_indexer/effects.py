@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from mynamo.schemas.events import ChangeEvent
 from mynamo.schemas.items import dump_item
-from mynamo.shards.tables import Index, IndexKey, RowKey, Table
-
-
-class GsiRow(NamedTuple):
-    """Identity of a GSI row. Index keys are not unique; with the item's key they are."""
-
-    index_hash: bytes
-    index_sort: bytes
-    hash: bytes
-    sort: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RowChange:
-    """One GSI row as it shall be.
-
-    Attributes:
-        index: to whose table the row belongs.
-        row: which one.
-        version: of the item that it shows.
-        item: the projected item as stored bytes; None: the row goes.
-    """
-
-    index: Index
-    row: GsiRow
-    version: int
-    item: bytes | None
+from mynamo.shards.gsi_rows import GsiRow, RowChange
+from mynamo.shards.tables import Index, Table
 
 
 def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
@@ -57,7 +30,7 @@ def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
         before, after = index.key_of(event.old_image), index.key_of(event.new_image)
         # The same key again: the row is overwritten, and must not be deleted.
         if before is not None and before != after:
-            changes.append(RowChange(index, _row(before, key), event.version, None))
+            changes.append(RowChange(index, GsiRow.of(before, key), event.version, None))
         if after is None or event.new_image is None:
             continue
         if index.projection.type == "ALL":
@@ -65,7 +38,7 @@ def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
             item = whole
         else:
             item = dump_item(index.project(event.new_image))
-        changes.append(RowChange(index, _row(after, key), event.version, item))
+        changes.append(RowChange(index, GsiRow.of(after, key), event.version, item))
     return changes
 
 
@@ -85,7 +58,3 @@ def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
     if event.index_id is not None:
         return [index for index in table.global_indexes if index.id == event.index_id]
     return [index for index in table.global_indexes if index.since <= event.schema_version]
-
-
-def _row(place: IndexKey, key: RowKey) -> GsiRow:
-    return GsiRow(place.hash, place.sort, key.hash, key.sort)

@@ -10,16 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from mynamo.schemas.events import ChangeEvent
-
-
-class Stream(NamedTuple):
-    """One shard's events in one partition of the `changes` topic."""
-
-    shard: int
-    partition: int
+from mynamo.shards.gsi_rows import Stream as Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.settling import is_settled, settle
 from mynamo.shards.tables import Index, Table
 from mynamo.writer.commands import REMEMBERED
-from mynamo.writer.restate import activate_if_filled, fill_chunk
+from mynamo.writer.fill import activate_if_filled
+from mynamo.writer.filler import Filler
 
 ABANDONED = 10.0
 """Seconds after which a change of definitions counts as abandoned by whoever began it."""
 _FILL_SECONDS = 0.5
-"""For which one round fills one index on one shard."""
+"""For which one round fills one index on one shard; all shards at once."""
+_MOST_THREADS = 16
 _PURGE_EVERY = 60.0
 _PURGE_ROWS = 1_000
 
@@ -29,6 +33,7 @@ class Maintenance:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._unsettled: dict[tuple[int, int], float] = {}
+        self._fillers: dict[tuple[int, int], Filler] = {}
         self._purge_at = 0.0
 
     def round(self) -> bool:
@@ -72,17 +77,26 @@ class Maintenance:
         )  # fmt: skip
 
     def _fill(self) -> bool:
-        more = False
-        for table in self._cluster.snapshot.tables.values():
-            for index in _creating(table):
-                for shard in self._cluster.shards.values():
-                    enough = time.monotonic() + _FILL_SECONDS
-                    while fill_chunk(self._cluster, shard, index):
-                        if time.monotonic() > enough:
-                            more = True
-                            break
-                activate_if_filled(self._cluster, index)
-        return more
+        filling = [i for t in self._cluster.snapshot.tables.values() for i in _creating(t)]
+        shards = self._cluster.shards
+        self._fillers = {
+            (number, index.id): self._fillers.get((number, index.id))
+            or Filler(self._cluster, shard, index)
+            for number, shard in shards.items()
+            for index in filling
+        }
+        if not filling:
+            return False
+        with ThreadPoolExecutor(min(_MOST_THREADS, len(shards)), "mynamo-filler") as pool:
+            more = list(pool.map(partial(self._fill_from, filling), shards))
+        for index in filling:
+            activate_if_filled(self._cluster, index)
+        return any(more)
+
+    def _fill_from(self, filling: list[Index], shard_id: int) -> bool:
+        """Fill indexes from one shard; returns whether there is more to do right away."""
+        more = [self._fillers[shard_id, index.id].work(_FILL_SECONDS) for index in filling]
+        return any(more)
 
     def _purge(self) -> bool:
         """Forget commands that cannot come again; returns whether there may be more."""

@@ -6,24 +6,27 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mynamo.errors import ShardUnavailable
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, load_item
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.filling import progress
 from mynamo.shards.keys import SLOTS
 from mynamo.shards.pool import Statement
-from mynamo.shards.tables import Index, IndexKey, RowKey
-from mynamo.writer import restate
-from mynamo.writer.relay import Relay
-from mynamo.writer.restate import activate_if_filled, fill_chunk
-from tests.events import Recorder, broken_promises
+from mynamo.shards.tables import Index, RowKey
+from mynamo.writer.fill import activate_if_filled, fill_chunk
+from mynamo.writer.fill_rows import Chunk, next_rows, versions_of
+from tests.comparing import gsi_damage
+from tests.fake_log import Bench
 from tests.rows import (
     damaged_local_indexes,
     everywhere,
@@ -41,10 +44,17 @@ KINDS = pytest.mark.parametrize("schema", [LOCAL, GLOBAL], ids=["LSI", "GSI"])
 
 
 @pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        make_table(opened, local_indexes=[], global_indexes=[])
-        yield opened
+def bench(config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster with the table `orders`, whose relays and indexers move when the test says so."""
+    bench = Bench(config, monkeypatch)
+    make_table(bench.cluster, local_indexes=[], global_indexes=[])
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def cluster(bench: Bench) -> Cluster:
+    return bench.cluster
 
 
 def put(producer: Producer, number: int, turn: int = 0) -> None:
@@ -56,58 +66,43 @@ def put(producer: Producer, number: int, turn: int = 0) -> None:
 
 def fill(cluster: Cluster, index: Index) -> None:
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, index):
+        while fill_chunk(cluster, shard, index).more:
             pass
 
 
-def finish(cluster: Cluster, index: Index) -> None:
+def finish(bench: Bench, index: Index) -> None:
     """Do what relays and indexers do, and see the index become ACTIVE."""
-    if index.kind == "GSI":
-        assert not activate_if_filled(cluster, index), "it is ACTIVE before it was applied"
-    for shard in cluster.shards.values():
-        relay = Relay(cluster, shard, "finisher", Recorder())
-        shard.run(("UPDATE mynamo_relay SET expires = 0", ()))
-        while relay.step():
-            pass
-        shard.run(("UPDATE mynamo_stream SET applied_seq = last_seq", ()))
-    assert activate_if_filled(cluster, index)
-    assert cluster.table("orders").index(index.name).status == "ACTIVE"
+    bench.settle(bench.indexer())
+    assert activate_if_filled(bench.cluster, index)
+    assert bench.cluster.table("orders").index(index.name).status == "ACTIVE"
 
 
 def filled_wrong(cluster: Cluster, index: Index) -> list[str]:
     """What the index lacks or has too much."""
+    if index.kind == "GSI":
+        return gsi_damage(cluster, "orders")
     table = cluster.table("orders")
-    items = items_of(cluster, table)
-    if index.kind == "LSI":
-        return damaged_local_indexes(cluster, table, items)
-    wanted = {(key, row): item for row, (_, item) in items.items() if (key := index.key_of(item))}
-    found, flaws = _by_events(cluster, index)
-    flaws += [f"lacks {place}" for place in wanted.keys() - found.keys()]
-    flaws += [f"has a ghost {place}" for place in found.keys() - wanted.keys()]
-    both = wanted.keys() & found.keys()
-    return flaws + [f"stale {place}" for place in both if wanted[place] != found[place]]
+    return damaged_local_indexes(cluster, table, items_of(cluster, table))
 
 
-def _by_events(
-    cluster: Cluster, index: Index
-) -> tuple[dict[tuple[IndexKey, RowKey], Any], list[str]]:
-    """What an indexer makes of the events: out goes the old image, in comes the new one."""
-    table = cluster.table("orders")
-    found: dict[tuple[IndexKey, RowKey], Any] = {}
-    recorder = Recorder()
-    for shard in cluster.shards.values():
-        shard.run(("UPDATE mynamo_relay SET expires = 0, published_seq = 0", ()))
-        relay = Relay(cluster, shard, "reader", recorder)
-        while relay.step():
-            pass
-    for event in recorder.events:
-        row = table.key_of(event.keys)
-        for image in (event.old_image, event.new_image):
-            if key := index.key_of(image):
-                found.pop((key, row), None)
-        if key := index.key_of(event.new_image):
-            found[key, row] = event.new_image
-    return found, broken_promises(recorder.events)
+@contextmanager
+def applying(bench: Bench) -> Iterator[None]:
+    """Let relays and an indexer work for as long as the block runs."""
+    done = threading.Event()
+
+    def work() -> None:
+        one = bench.indexer()
+        while not done.is_set():
+            bench.publish()
+            one.step(0)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            yield
+        finally:
+            done.set()
+        future.result()
 
 
 @contextmanager
@@ -138,49 +133,49 @@ def writing(cluster: Cluster, items: int) -> Iterator[None]:
 
 @KINDS
 def test_an_index_is_filled_while_items_change(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
+    bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
-    monkeypatch.setattr(restate, "CHUNK_ROWS", 11)
+    monkeypatch.setattr("mynamo.writer.fill.CHUNK_ROWS", 11)
     producer = Producer(cluster)
     for number in range(150):
         put(producer, number)
-    with writing(cluster, 180):
+    with writing(cluster, 180), applying(bench):
         index = definitions.add_index(cluster, "orders", schema)
         fill(cluster, index)
-    finish(cluster, index)
+    finish(bench, index)
     assert filled_wrong(cluster, index) == []
 
 
 @KINDS
 def test_filling_that_fails_in_the_middle_goes_on(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
+    bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
-    monkeypatch.setattr(restate, "CHUNK_ROWS", 11)
+    monkeypatch.setattr("mynamo.writer.fill.CHUNK_ROWS", 11)
     producer = Producer(cluster)
     for number in range(100):
         put(producer, number)
     index = definitions.add_index(cluster, "orders", schema)
-    # One chunk's work is done, but the transaction dies before its commit.
-    for name in ("insert_local", "insert_outbox"):
-        with monkeypatch.context() as patch:
-            patch.setattr(restate, name, lambda *_: ("SIGNAL SQLSTATE '45000'", ()))
-            for shard in cluster.shards.values():
-                with suppress(Exception):
-                    fill_chunk(cluster, shard, index)
+    # Chunks are written, but the transaction on the source dies before its commit.
+    refused = ("SIGNAL SQLSTATE '45000'", ())
+    with monkeypatch.context() as patch:
+        patch.setattr("mynamo.writer.fill.COMMIT", refused)
+        patch.setattr("mynamo.writer.fill_global.COMMIT", refused)
+        for shard in cluster.shards.values():
+            with pytest.raises(ShardUnavailable):
+                fill_chunk(cluster, shard, index)
     fill(cluster, index)
-    finish(cluster, index)
+    finish(bench, index)
     assert filled_wrong(cluster, index) == []
 
 
 @pytest.mark.parametrize("locking", [True, False])
-@KINDS
-def test_an_item_that_changes_under_the_filling(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any, locking: bool
+def test_an_item_that_changes_under_the_filling_of_an_lsi(
+    bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, locking: bool
 ) -> None:
-    """Between reading an item and stating it, somebody changes it, unless a lock prevents it."""
+    """Between reading an item and its row, somebody changes it, unless a lock prevents it."""
     producer = Producer(cluster)
     producer.put("orders", {"id": "a", "at": "1", "size": 1, "colour": "red"})
-    index = definitions.add_index(cluster, "orders", schema)
+    index = definitions.add_index(cluster, "orders", LOCAL)
     changing: list[Future[Any]] = []
 
     def interrupted(data: bytes) -> Any:
@@ -195,7 +190,7 @@ def test_an_item_that_changes_under_the_filling(
         leave_out(monkeypatch, " LOCK IN SHARE MODE")
     with ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr("mynamo.writer.restate.load_item", interrupted)
+            patch.setattr("mynamo.writer.fill.load_item", interrupted)
             fill(cluster, index)
         changing[0].result(20)
     assert (filled_wrong(cluster, index) == []) == locking
@@ -225,15 +220,34 @@ def test_the_highest_and_lowest_keys_are_filled_in(cluster: Cluster, schema: Any
     assert all(finished for _, finished in done)
 
 
-def test_items_unfit_for_the_index_are_left_out_and_counted(cluster: Cluster) -> None:
+@KINDS
+def test_large_items_are_read_in_small_chunks(
+    bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
+) -> None:
+    monkeypatch.setattr("mynamo.writer.fill_rows.CHUNK_BYTES", 100_000)
+    sizes = [10, 60_000, 10, 3_000, 120_000, 200, 50_000, 50_000] * 3
+    for number, size in enumerate(sizes):
+        item = {"id": f"{number}", "at": "1", "size": 1, "colour": "red", "pad": "x" * size}
+        bench.producer.put("orders", item)
+    index = definitions.add_index(cluster, "orders", schema)
+    chunks = 0
+    for shard in cluster.shards.values():
+        while fill_chunk(cluster, shard, index).more:
+            chunks += 1
+    assert chunks > 6
+    finish(bench, index)
+    assert filled_wrong(cluster, index) == []
+
+
+def test_items_unfit_for_the_index_are_left_out_and_counted(bench: Bench, cluster: Cluster) -> None:
     producer = Producer(cluster)
     for number in range(10):
         producer.put("orders", {"id": str(number), "at": "1", "size": "large" if number % 2 else 1})
     index = definitions.add_index(cluster, "orders", LOCAL)
     fill(cluster, index)
-    finish(cluster, index)
-    progress = restate.progress(cluster, index)
-    assert (progress.rows, progress.skipped, progress.fraction) == (5, 5, 1.0)
+    finish(bench, index)
+    done = progress(cluster, index)
+    assert (done.rows, done.skipped, done.fraction) == (5, 5, 1.0)
     assert filled_wrong(cluster, index) == []
 
 
@@ -247,11 +261,18 @@ def test_the_next_items_are_a_range_of_the_primary_key(engine_config: ClusterCon
         ((middle, sort),) = select(
             shard, f"SELECT hash, sort FROM t{table.id} ORDER BY hash LIMIT 1 OFFSET 5"
         )
-        text, values = restate._next_rows(table, (middle, sort))
-        (plan,) = shard.run(("EXPLAIN FORMAT=TRADITIONAL " + text, values))[0].rows
-    assert "PRIMARY" in plan
-    assert "range" in plan
-    assert "filesort" not in str(plan[-1])
+        after = (middle, sort)
+        chunk = Chunk(after, (b"\xf0" * 16, b"x"), [], last=False)
+        for text, values in (
+            next_rows(table, after, 100, lock=False),
+            next_rows(table, after, 100, lock=True),
+            versions_of(table, chunk),
+            versions_of(table, replace(chunk, start=(None, None))),
+        ):
+            (plan,) = shard.run(("EXPLAIN FORMAT=TRADITIONAL " + text, values))[0].rows
+            assert "PRIMARY" in plan
+            assert "range" in plan
+            assert "filesort" not in str(plan[-1])
 
 
 def test_a_worker_killed_amid_filling(

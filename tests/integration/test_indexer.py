@@ -20,8 +20,16 @@ from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards import definitions, sql
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.gsi_rows import (
+    GsiRow,
+    RowChange,
+    delete_row,
+    lock_checkpoints,
+    move_checkpoints,
+)
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.writer import restate
+from mynamo.writer.fill import fill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench, waiting_events
 
@@ -509,7 +517,7 @@ def test_a_missing_table_that_the_catalog_knows_is_waited_for(bench: Bench) -> N
 def fill(cluster: Cluster, table: str, index: str) -> None:
     """Put all items into a new index's events."""
     for shard in cluster.shards.values():
-        while restate.fill_chunk(cluster, shard, cluster.table(table).index(index)):
+        while fill_chunk(cluster, shard, cluster.table(table).index(index)).more:
             pass
 
 
@@ -587,17 +595,17 @@ def test_hot_statements_use_their_keys(bench: Bench) -> None:
     bench.settle(one)
     shard = bench.cluster.shards[1]
     index = bench.cluster.table("things").index("by_group")
-    ghost = effects.RowChange(index, effects.GsiRow(b"\0" * 16, b"", b"\0" * 16, b""), 1, None)
-    deleting = explain(shard, apply.delete_row(ghost))
+    ghost = RowChange(index, GsiRow(b"\0" * 16, b"", b"\0" * 16, b""), 1, None)
+    deleting = explain(shard, delete_row(ghost))
     assert deleting in ([("range", "PRIMARY")], [("const", "PRIMARY")])
     part = shard.run(("SELECT part FROM mynamo_checkpoint WHERE shard = 1 LIMIT 1", ()))[0].rows
     streams = [Stream(1, part[0][0]), Stream(1, 7), Stream(2, 0)]
     for statement in (
-        apply.lock_checkpoints(streams),
-        apply.move_checkpoints(dict.fromkeys(streams, 1)),
+        lock_checkpoints(streams),
+        move_checkpoints(dict.fromkeys(streams, 1)),
         sql.raise_streams("applied_seq", {0: 1, 1: 2}),
     ):
         assert explain(shard, statement) == [("range", "PRIMARY")]
-    assert explain(shard, apply.lock_checkpoints(streams[:1])) == [("const", "PRIMARY")]
+    assert explain(shard, lock_checkpoints(streams[:1])) == [("const", "PRIMARY")]
     plan = explain(shard, (watch.PUBLISHED, (0, 0)))
     assert ("range", "by_sequence") in plan

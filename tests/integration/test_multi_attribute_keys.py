@@ -17,7 +17,7 @@ from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.shards import definitions, keys, sql
 from mynamo.shards.keys import encode_key, hash_of_parts, sort_bounds
 from mynamo.shards.tables import Index
-from mynamo.writer import restate
+from mynamo.writer.fill import activate_if_filled, fill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 
@@ -165,10 +165,10 @@ def test_the_longest_keys_fit_their_columns(bench: Bench) -> None:
 def fill_index(bench: Bench, name: str) -> Index:
     index = bench.cluster.table("shops").index(name)
     for shard in bench.cluster.shards.values():
-        while restate.fill_chunk(bench.cluster, shard, index):
+        while fill_chunk(bench.cluster, shard, index).more:
             pass
     bench.settle(bench.indexer())
-    assert restate.activate_if_filled(bench.cluster, index)
+    assert activate_if_filled(bench.cluster, index)
     return bench.cluster.table("shops").index(name)
 
 

@@ -19,7 +19,7 @@ from mynamo.shards.cluster import Cluster
 from mynamo.shards.pool import Session, Statement
 from mynamo.shards.tables import Table
 from mynamo.writer import Done, Refused, WriteRequest, apply, transaction
-from mynamo.writer.restate import activate_if_filled, fill_chunk
+from mynamo.writer.fill import activate_if_filled, fill_chunk
 from mynamo.writer.statements import statements_of
 from tests.meeting import together
 from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
@@ -108,7 +108,7 @@ def add_index_behind(cluster: Cluster, stale: Cluster) -> None:
         cluster, "orders", LocalIndexSchema(name="by_weight", sort_key="weight:N")
     )
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, index):
+        while fill_chunk(cluster, shard, index).more:
             pass
     assert activate_if_filled(cluster, index)
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from mynamo.gsi_indexer import apply, effects, streams
 from mynamo.gsi_indexer.apply import Effect
-from mynamo.gsi_indexer.effects import GsiRow
 from mynamo.gsi_indexer.streams import Arrival, Positions, Sifted, Stream, sift
 from mynamo.schemas.items import StoredItem, dump_item
+from mynamo.shards.gsi_rows import GsiRow
 from tests.unit.histories import Change, arrivals_of, index, item, table
 
 THINGS = table(index(1), index(2, hash_key="note"))
