@@ -223,10 +223,15 @@ root.params.insert(
 
 def run() -> None:
     """Run the command line and end the process with its status."""
+    status: Any = 0
     try:
         root(prog_name="mynamo")
     except SystemExit as ended:
-        sys.exit(_flushed(ended.code))
+        status = ended.code
+    except OSError as error:  # the help could not be written
+        click.echo(f"Error: {_os_wording(error)}", err=True)
+        status = FAILED
+    sys.exit(_flushed(status))
 
 
 def _flushed(status: Any) -> Any:

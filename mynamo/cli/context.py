@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mynamo.cli.groups import suggestion
 from mynamo.cli.output import say
 from mynamo.errors import ShardUnavailable, TableNotFound
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.suggestions import suggestion
 from mynamo.schemas.validation import NAME_PATTERN
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table

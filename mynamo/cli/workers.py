@@ -38,6 +38,10 @@ def writer(log_level: str) -> None:
     It publishes committed changes to Kafka, applies queued writes, fills new indexes and
     finishes interrupted changes of tables. Run two or more, on different machines: they
     share the work, and when one dies the others take its part over.
+
+    \b
+    Example:
+      mynamo writer --log-level warning
     """
     from mynamo.writer.worker import run_writer
 
@@ -52,6 +56,10 @@ def indexer(log_level: str) -> None:
     It applies change events from Kafka to the GSIs, each exactly once. Run two or more, on
     different machines: Kafka deals the partitions out among them, so more than
     `kafka.partitions` of them is of no use.
+
+    \b
+    Example:
+      mynamo indexer --log-level warning
     """
     from mynamo.gsi_indexer import run_indexer
 

@@ -232,9 +232,9 @@ class ClusterConfig(BaseSettings):
                 raise ConfigError(
                     "no configuration file was found: run `mynamo dev` here, or write "
                     "mynamo.toml (docs/operations.md). The environment alone does not say: "
-                    + explain(error)
+                    + explain(error, cls)
                 ) from None
-            raise ConfigError(f"{found}: {explain(error)}") from None
+            raise ConfigError(f"{found}: {explain(error, cls)}") from None
 
 
 def _not_json(error: SettingsError) -> str:

@@ -242,4 +242,4 @@ def parse(model: type[Model], definition: Any) -> Model:
     try:
         return model.model_validate(definition)
     except ValidationError as error:
-        raise InvalidSchema(explain(error)) from None
+        raise InvalidSchema(explain(error, model)) from None

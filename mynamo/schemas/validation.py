@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from mynamo.errors import CorruptData
+from mynamo.schemas.suggestions import suggestion
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -19,15 +24,49 @@ _PATTERNS = {NAME_PATTERN: "must be 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'"
 """Patterns in words."""
 
 
-def explain(error: ValidationError) -> str:
-    """Say what pydantic found wrong, one clause per mistake, without the values."""
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Say what pydantic found wrong, one clause per mistake, without the values.
+
+    Args:
+        model: that was validated, for names that a misspelt one may stand for.
+    """
     clauses = []
-    for mistake in error.errors(include_url=False, include_input=False):
+    mistakes = error.errors(include_url=False, include_input=False)
+    for mistake in mistakes:
+        if mistake["type"] == "too_short" and _is_inside(mistake["loc"], mistakes):
+            continue  # only what is wrong with the members left too few of them
         place = ".".join(str(part) for part in mistake["loc"])
         message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "missing":
+            message = "is missing"
+        if mistake["type"] == "extra_forbidden":
+            message = f"not known{_likely(mistake['loc'], model)}"
         message = _PATTERNS.get(mistake.get("ctx", {}).get("pattern", ""), message)
         clauses.append(f"{place}: {message}" if place else message)
     return "; ".join(clauses)
+
+
+def _is_inside(place: tuple[int | str, ...], mistakes: Sequence[ErrorDetails]) -> bool:
+    """Whether another mistake is inside this place."""
+    return any(
+        len(each["loc"]) > len(place) and each["loc"][: len(place)] == place for each in mistakes
+    )
+
+
+def _likely(place: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
+    """What a name that is not known may have been meant for."""
+    for part in place[:-1]:
+        field = model.model_fields.get(str(part)) if model and isinstance(part, str) else None
+        if field is not None:
+            model = next(iter(_models_in(field.annotation)), None)
+    return suggestion(str(place[-1]), model.model_fields) if model else ""
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def load(model: type[Model], message: bytes, what: str) -> Model:

@@ -218,6 +218,63 @@ def test_query_sorts_pages_and_uses_local_indexes(orders: Mynamo) -> None:
     assert json.loads(projected.stdout)["items"] == [{"price": -9}]
 
 
+def test_a_query_names_its_key_as_all_commands_do(orders: Mynamo) -> None:
+    for customer in ("ann", "a=b"):
+        put(orders, f'{{"customer": "{customer}", "at": 1, "price": 3, "status": "open"}}')
+
+    def count(*words: str) -> str:
+        return orders("query", "orders", *words, "--count").stdout
+
+    assert count("ann") == count("customer=ann") == count('{"customer": "ann"}') == "1\n"
+    assert count("customer=a=b") == count("customer=a=b", "at=1") == "1\n"
+    assert count("customer=ann", "at=2") == "0\n"
+    assert count("customer=ann", "price=3", "--index", "by_price") == "1\n"
+    for words, answer in (
+        (("Customer=ann",), "'Customer=ann' is no part of a key here; write customer=VALUE; a va"),
+        (("a=b",), "a value with an equals sign too: customer=a=b"),
+        (("at=1",), "the key is not complete; write customer=VALUE"),
+        (("ann", "at=1"), "'ann' is no part of a key here"),
+        (("customer=a", "customer=b"), "customer is given twice"),
+        (("customer=ann", "at=1", "--sort", "= 1"), "the sort key is given already"),
+        (("customer=ann", "--index", "by_status"), "write status=VALUE"),
+    ):
+        assert answer in orders("query", "orders", *words, status=2).stderr
+    assert "is empty" in orders("query", "orders", "", status=1).stderr
+    assert "has no index ''" in orders("query", "orders", "a", "--index", "", status=1).stderr
+
+
+def test_a_query_by_several_attributes(mynamo: Mynamo) -> None:
+    mynamo(
+        "table", "create", "shops", "--hash-key", "id",
+        "--gsi", "by_place=country+city,year:N+month:N",
+    )  # fmt: skip
+    where = ("query", "shops", "--index", "by_place", "--explain", "--json", "country=no")
+    mynamo(*where, "city=Oslo", "year=2026", "--sort", "> 2")
+    assert "write country=VALUE city=VALUE" in mynamo(*where, status=2).stderr
+    refused = mynamo(*where, "city=Oslo", "month=2", status=2).stderr
+    assert "of the sort key year, month the first attributes" in refused
+
+
+def test_a_misspelt_table_is_suggested_by_every_command(orders: Mynamo, tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text("{}")
+    for words in (
+        ("table", "describe"), ("table", "drop"), ("table", "protect"), ("verify",), ("repair",),
+        ("index", "drop"), ("index", "add"), ("put",), ("get",), ("query",), ("scan",), ("update",),
+        ("delete",), ("load",),
+    ):  # fmt: skip
+        rest = {
+            "drop": ["by_price"], "add": ["--lsi", "by_x=x"], "put": ["{}"], "get": ["a=1"],
+            "query": ["a"], "update": ["a=1", "--remove", "b"], "delete": ["a=1"],
+            "load": [str(file)],
+        }.get(words[-1], [])  # fmt: skip
+        if words == ("table", "drop"):
+            rest = []
+        said = orders(*words, "Oders", *rest, status=1).stderr
+        assert said.endswith("Table: Oders not found; did you mean orders?\n")
+    assert "`mynamo table list` shows" in orders("scan", "elsewhere", status=1).stderr
+
+
 def test_reads_with_expressions(orders: Mynamo) -> None:
     for at in range(6):
         put(orders, f'{{"customer": "ann", "at": {at}, "price": {at}, "deep": {{"l": [{at}]}}}}')

@@ -66,7 +66,7 @@ def test_passwords_are_never_shown(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[catalog]\ndatabase='c'", "shards: Field required"),
+        ("[catalog]\ndatabase='c'", "shards: is missing"),
         (TOML.replace("id = 2", "id = 1"), "shard ids must be unique"),
         (TOML.replace('"two"', '"one"').replace("port = 3307\n", ""), "same database"),
         (TOML.replace('"two"', '"two; DROP"'), "shards.1.database"),

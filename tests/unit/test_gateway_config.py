@@ -66,7 +66,7 @@ def test_the_environment_overrides_the_file(path: Path, monkeypatch: pytest.Monk
     ("wrong", "said"),
     [
         (f"credentials = [{PAIR}, {PAIR}]", "two credentials have the same access_key_id"),
-        ('credentials = [{ access_key_id = "AKID" }]', "secret_access_key: Field required"),
+        ('credentials = [{ access_key_id = "AKID" }]', "secret_access_key: is missing"),
         ("credentials = [" + PAIR.replace("a-secret-of-ours", "short") + "]", "secret_access_key"),
         ('region = "us east"', "region"),
         ('account_id = "12"', "account_id"),

@@ -94,8 +94,8 @@ def test_every_mistake_is_named_at_once() -> None:
     with pytest.raises(InvalidSchema) as caught:
         TableSchema.parse({"name": "x", "global_indexes": [{"name": "y"}]})
     message = str(caught.value)
-    assert "hash_key: Field required" in message
-    assert "global_indexes.0.hash_key: Field required" in message
+    assert "hash_key: is missing" in message
+    assert "global_indexes.0.hash_key: is missing" in message
     assert "pydantic" not in message
 
 
