@@ -20,7 +20,10 @@ from mynamo.shards.tables import RowKey, Table
 BATCH = 100
 """Records that are written in one transaction, or published together."""
 WAITING = 4_000
-"""Records that may wait for a thread: they bound the memory that a long file takes."""
+"""Records that may wait for a thread."""
+WAITING_BYTES = 32 * 1024 * 1024
+"""Of their text in the file, likewise: the two bound the memory that a long file takes."""
+_LOOK_SECONDS = 0.2
 _BEHIND_PAUSE = 0.5
 
 Done = tuple[Place, Mapping[str, Any], Receipt | None]
@@ -85,6 +88,9 @@ class Loader:
         self._refused = refused
         self._telling = threading.Lock()
         self._abandoned = threading.Event()
+        self._room = threading.Condition()
+        self._taken = 0
+        """Bytes of the records that are not dealt with yet."""
         self._lanes = [Lane(max(1, WAITING // threads), self._abandoned) for _ in range(threads)]
         shards = sorted(cluster.shards)
         self._of_shard = {
@@ -113,6 +119,10 @@ class Loader:
         except InvalidRequest as error:
             self.refuse(record.place, wording(error))
             return True
+        with self._room:
+            while self._taken > WAITING_BYTES and not self._abandoned.is_set():
+                self._room.wait(_LOOK_SECONDS)
+            self._taken += record.size
         return self._lane_of(row).add((row, record))
 
     def refuse(self, place: Place, reason: str) -> None:
@@ -160,6 +170,9 @@ class Loader:
         try:
             while batch := lane.batch(BATCH):
                 work(batch)
+                with self._room:
+                    self._taken -= sum(record.size for record in batch)
+                    self._room.notify()
         except Exception as error:  # for `finish`'s caller, who looks at `trouble`
             self.trouble = self.trouble or error
             self._abandoned.set()

@@ -64,12 +64,14 @@ class Record:
     Attributes:
         item: all attributes; of a deletion, the key.
         wrong: why there is no item.
+        size: bytes of its text in the file, about.
     """
 
     place: Place
     item: dict[str, Any] = field(default_factory=dict)
     deletes: bool = False
     wrong: str | None = None
+    size: int = 0
 
 
 @dataclass
@@ -157,7 +159,8 @@ class Reading:
             value = value["Item"]
         if not self._told and isinstance(value, dict):
             self._decide(value)
-        return Record(place, item_of(value, bool(self.dynamodb_json)), deletes)
+        item = item_of(value, bool(self.dynamodb_json))
+        return Record(place, item, deletes, size=len(piece.text))
 
     def _request(self, value: Any, table: str) -> tuple[Any, bool]:
         if table != self.table.name:
@@ -195,4 +198,4 @@ class Reading:
             if isinstance(row.item, InvalidItem):
                 yield Record(place, wrong=wording(row.item))
             else:
-                yield Record(place, row.item)
+                yield Record(place, row.item, size=row.size)

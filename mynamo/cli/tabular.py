@@ -25,10 +25,11 @@ TYPES = ("S", "N", "B", "BOOL")
 
 
 class Row(NamedTuple):
-    """A row: the line on which it begins, and its item or what is wrong with it."""
+    """A row: the line on which it begins, its item or what is wrong with it, its characters."""
 
     line: int
     item: dict[str, Any] | InvalidItem
+    size: int = 0
 
 
 def parse_types(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, str]:
@@ -74,7 +75,7 @@ def rows(chunks: Iterable[bytes], table: Table, types: Mapping[str, str]) -> Ite
             yield Row(line, InvalidItem(f"not valid CSV: {error}"))
             continue
         if cells:
-            yield Row(line, _item(columns, kinds, cells))
+            yield Row(line, _item(columns, kinds, cells), sum(map(len, cells)))
 
 
 def _kinds(columns: list[str], table: Table, types: Mapping[str, str]) -> list[str]:

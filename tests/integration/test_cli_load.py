@@ -133,6 +133,28 @@ def test_records_are_written_in_batches_of_one_shard(
     assert all(len(shards) == 1 for shards in batches)
 
 
+def test_large_records_wait_for_room(
+    config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, mynamo: Mynamo
+) -> None:
+    """What waits in memory is bounded in bytes, not only in records."""
+    monkeypatch.setattr("mynamo.cli.loading.WAITING_BYTES", 10_000)
+    waited: list[int] = []
+
+    def counted(self: Producer, writes: Sequence[Put | Delete]) -> list[Receipt | MynamoError]:
+        waited.append(len(writes))
+        return write_batch(self, writes)
+
+    write_batch = Producer.write_batch
+    monkeypatch.setattr(Producer, "write_batch", counted)
+    with Cluster(config) as cluster:
+        loader = Loader(cluster, cluster.table("orders"), threads=1)
+        for n in range(100):
+            loader.add(Record(Place(n, 1, n), {"customer": "ann", "at": n}, size=5_000))
+        loader.finish()
+    assert loader.counts.acknowledged == 100
+    assert max(waited) <= 3  # 10,000 bytes and one more record
+
+
 def test_loading_waits_for_indexes_that_are_behind(
     config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, mynamo: Mynamo
 ) -> None:

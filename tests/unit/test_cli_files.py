@@ -85,7 +85,7 @@ FILES: tuple[tuple[bytes, str], ...] = (
     (lines([batch(TYPED)]), "DynamoDB JSON, a file for batch-write-item"),
     (lines([batch(TYPED)], indent=4), "DynamoDB JSON, a file for batch-write-item"),
     (b"id,at,note\n" + "".join(
-        f'{i["id"]},{i["at"]},"{i["note"].replace(chr(34), chr(34) * 2)}"\n' for i in PLAIN
+        f'{i["id"]},{i["at"]},"{str(i["note"]).replace(chr(34), chr(34) * 2)}"\n' for i in PLAIN
     ).encode(), "CSV with a header"),
 )  # fmt: skip
 
