@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +130,11 @@ def test_several_processes_read_what_each_has_answered(
         with ThreadPoolExecutor(THREADS) as threads:
             found = sum(threads.map(misses, [served.url] * THREADS, map(str, range(THREADS))))
         assert (found == 0) == (reads == "own-writes")
+        if reads == "own-writes":  # one that takes another's place goes on where that was
+            before = set(served.children)
+            os.kill(min(before), signal.SIGKILL)
+            eventually(lambda: len(set(served.children) - before) == 1)
+            assert misses(served.url, "again") == 0
     assert "without the newest writes" not in (tmp_path / "log").read_text()
 
 
