@@ -125,6 +125,21 @@ class FakeConsumer:
     def close(self, autocommit: bool, timeout_ms: int) -> None: ...
 
 
+class FakeReading:
+    """Has always read all there is."""
+
+    behind = False
+
+    def __init__(self, consumer: FakeConsumer, *_: Any, **__: Any) -> None:
+        self._consumer = consumer
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+        return self._consumer.poll(timeout_ms)
+
+    def is_behind(self, place: TopicPartition) -> bool:
+        return False
+
+
 class Bench:
     """A cluster whose relays and indexers move when the test says so."""
 
@@ -138,6 +153,7 @@ class Bench:
         ]
         self._opened = [self.cluster]
         patch.setattr(indexer, "open_consumer", lambda *_, **__: FakeConsumer(self.log))
+        patch.setattr(indexer, "Reading", FakeReading)
         patch.setattr(indexer, "Publisher", lambda _: self.log)
         patch.setattr(watch, "ensure_topics", lambda _: None)
         patch.setattr(watch, "LOOK_EVERY", 0.0)

@@ -31,7 +31,10 @@ from mynamo.gsi_indexer.batches import BatchWriter, cut_batches
 from mynamo.gsi_indexer.streams import Positions, Stream, sift
 from mynamo.gsi_indexer.watch import Watch
 from mynamo.log import (
+    Patience,
     Publisher,
+    Reading,
+    Stalled,
     ensure_topics,
     is_joining,
     kafka_errors,
@@ -52,9 +55,11 @@ READING = "reading partitions"
 """Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200
 _QUICK_POLL_MS = 10
+_FETCH_MS = 500
 _QUICK_FETCH_MS = 4
-"""Where a bell says that there are messages, so that nobody waits for them at the broker. The
-embedded broker tells those who wait there of new messages only when their time is over."""
+"""For a consumer that has read all there is and is told of more by a bell, so that nobody waits for
+it at the broker. The embedded broker tells those who wait there of new messages only when half of
+their time is over."""
 _GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers."""
 _COMPANY = 8
@@ -75,12 +80,16 @@ def run_indexer(cluster: Cluster, stop: threading.Event) -> None:
         stop: when it is set, the indexer leaves its group and returns within seconds.
     """
     attempt = 0
+    patience = Patience()
     while not stop.is_set():
         try:
             ensure_topics(cluster.config.kafka)
-            with Indexer(cluster) as indexer:
+            with Indexer(cluster, patience) as indexer:
                 attempt = 0
                 indexer.run(stop)
+        except Stalled as stall:
+            patience = stall.patience
+            log.warning("the indexer starts again with another consumer: %s", stall)
         except Unavailable as failure:
             if attempt == 0:
                 log.warning("the indexer waits: %s", failure)
@@ -95,12 +104,13 @@ class Indexer:
 
     Args:
         cluster: whose indexes it keeps.
+        patience: of its consumer.
 
     Raises:
         LogUnavailable: Kafka does not answer.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, patience: Patience | None = None) -> None:
         self._cluster = cluster
         self._kafka = cluster.config.kafka
         self._positions = Positions()
@@ -111,9 +121,18 @@ class Indexer:
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
         self._by_bell = all(map(is_here, _hosts(self._kafka)))
-        waiting = {"fetch_max_wait_ms": _QUICK_FETCH_MS} if self._by_bell else {}
+        patience = patience or Patience()
         self._consumer = open_consumer(
-            self._kafka, self._kafka.indexer_group, max_poll_records=BATCH_RECORDS, **waiting
+            self._kafka,
+            self._kafka.indexer_group,
+            max_poll_records=BATCH_RECORDS,
+            **patience.options(),
+        )
+        self._reading = Reading(
+            self._consumer,
+            patience,
+            wait_ms=_QUICK_FETCH_MS if self._by_bell else _FETCH_MS,
+            full=BATCH_RECORDS,
         )
         try:
             subscribe(
@@ -126,7 +145,7 @@ class Indexer:
             self.close()
             raise
         self._batches = BatchWriter(cluster, self._pool)
-        self._watch = Watch(cluster, self._consumer, self._positions)
+        self._watch = Watch(cluster, self._consumer, self._positions, self._reading)
 
     def __enter__(self) -> Indexer:
         return self
@@ -166,9 +185,15 @@ class Indexer:
             bell.close()
 
     def _step_and_wait(self, bell: Bell, stop: threading.Event) -> None:
-        """Apply messages; wait for more by the bell, or else at the broker."""
-        by_bell = self._by_bell and not is_joining(self._consumer)
+        """Apply messages; wait for more by the bell, or else at the broker.
+
+        By the bell only once it has read all that the broker knows of: before, each look would
+        be a short one, and each pause longer than the one before.
+        """
+        by_bell = self._by_bell and not is_joining(self._consumer) and not self._reading.behind
         count = self.step(_QUICK_POLL_MS if by_bell else _POLL_MS)
+        if self._reading.behind:
+            return
         if 0 < count < BATCH_RECORDS:
             stop.wait(_GATHER)
         if by_bell:
@@ -185,11 +210,12 @@ class Indexer:
 
         Raises:
             Unavailable: a server does not answer; the same messages will come again.
+            Stalled: the consumer does not read on.
         """
         if self._due:
             poll_ms = min(poll_ms, _QUICK_POLL_MS)
         with kafka_errors(self._kafka):
-            polled = self._consumer.poll(timeout_ms=poll_ms)  # 1
+            polled = self._reading.poll(poll_ms)  # 1
         records = [record for some in polled.values() for record in some]
         if records:
             crash_point("indexer.1")

@@ -22,14 +22,16 @@ class EmbeddedBroker(Broker):
 
     title = "embedded broker (Tansu)"
 
-    def __init__(self, data_dir: Path | str, port: int) -> None:
+    def __init__(self, data_dir: Path | str, port: int, advertised: int | None = None) -> None:
         """Describe the broker; nothing happens before `start`.
 
         Args:
             data_dir: a folder for its log; made when it does not exist.
-            port: where clients reach it.
+            port: where it listens.
+            advertised: the port that it sends clients to, if another one.
         """
         super().__init__("embedded-broker", data_dir, port)
+        self._advertised = port if advertised is None else advertised
         self._program = find_embedded()
 
     def start(self) -> Self:
@@ -37,14 +39,13 @@ class EmbeddedBroker(Broker):
         if self.running:
             return self
         self._prepare(self.port)
-        address = f"tcp://{LOOPBACK}:{self.port}"
         self._process.start(
             [
                 str(self._program),
                 "--silent",
                 "--cluster-id=mynamo-local",
-                f"--listener-url={address}",
-                f"--advertised-listener-url={address}",
+                f"--listener-url=tcp://{LOOPBACK}:{self.port}",
+                f"--advertised-listener-url=tcp://{LOOPBACK}:{self._advertised}",
                 "--storage-engine=memory://mynamo/",
             ],
             ready=self._answers,

@@ -11,10 +11,14 @@ from mynamo.log.clients import (
     subscribe,
 )
 from mynamo.log.publisher import Publisher
+from mynamo.log.reading import Patience, Reading, Stalled
 from mynamo.log.topics import ensure_topics
 
 __all__ = [
+    "Patience",
     "Publisher",
+    "Reading",
+    "Stalled",
     "ensure_topics",
     "identity",
     "is_joining",

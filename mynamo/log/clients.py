@@ -73,6 +73,7 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
     Raises:
         LogUnavailable: no broker answers.
     """
+    sizes = {"max_partition_fetch_bytes": MAX_MESSAGE, "fetch_max_bytes": 4 * MAX_MESSAGE}
     with kafka_errors(config):
         consumer = KafkaConsumer(
             **_connection(config),
@@ -81,11 +82,9 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             auto_offset_reset="earliest",
             session_timeout_ms=config.session_timeout_ms,
             heartbeat_interval_ms=max(200, config.session_timeout_ms // 6),
-            max_partition_fetch_bytes=MAX_MESSAGE,
-            fetch_max_bytes=4 * MAX_MESSAGE,
             allow_auto_create_topics=False,
             metadata_max_age_ms=5_000,
-            **options,
+            **sizes | options,
         )
     if group is not None:
         _finish_joining(consumer)

@@ -18,6 +18,7 @@ from kafka import TopicPartition
 from mynamo.errors import CorruptData, LogUnavailable
 from mynamo.log.clients import MAX_MESSAGE, Message, kafka_errors, open_consumer
 from mynamo.log.publisher import Publisher
+from mynamo.log.reading import Patience, Reading
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import (
     DeadLetter,
@@ -37,6 +38,8 @@ _MAX_VALUE = MAX_MESSAGE * 3 // 4
 _KEPT = 64 * 1024
 """Bytes that are kept of a message that does not fit."""
 _PATIENCE = 30.0
+_POLL_MS = 500
+_POLL_RECORDS = 500
 
 
 def letter_of(
@@ -180,9 +183,10 @@ def _whole_topic(consumer: Any, topic: str) -> Iterator[Any]:
     consumer.assign(places)
     ends = consumer.end_offsets(places)
     consumer.seek_to_beginning(*places)
+    reading = Reading(consumer, Patience(), wait_ms=_POLL_MS, full=_POLL_RECORDS)
     deadline = time.monotonic() + _PATIENCE
     while any(consumer.position(place) < ends[place] for place in places):
-        polled = consumer.poll(timeout_ms=500)
+        polled = reading.poll(_POLL_MS, _POLL_RECORDS)
         for records in polled.values():
             yield from records
         if polled:

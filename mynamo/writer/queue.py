@@ -18,11 +18,21 @@ from mynamo.errors import (
     CorruptData,
     InvalidExpression,
     InvalidItem,
+    LogUnavailable,
     MynamoError,
     NotFound,
     Unavailable,
 )
-from mynamo.log import ensure_topics, identity, kafka_errors, open_consumer, subscribe
+from mynamo.log import (
+    Patience,
+    Reading,
+    Stalled,
+    ensure_topics,
+    identity,
+    kafka_errors,
+    open_consumer,
+    subscribe,
+)
 from mynamo.log.dead_letters import letter_of, send_letters
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
@@ -40,6 +50,7 @@ BATCH_WRITES = 100
 BATCH_BYTES = 2 * 1024 * 1024
 """Of messages in one call of `apply`, unless one alone is larger."""
 
+_FETCH_MS = 500
 _COMMIT_MS = 10_000
 _CLOSE_MS = 3_000
 _REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptData)
@@ -75,6 +86,8 @@ class WriteQueue:
         self._config = cluster.config.kafka
         self._publisher = publisher
         self._consumer: Any = None
+        self._reading: Reading | None = None
+        self._patience = Patience()
         self._origins = _Origins()
         self._limit = BATCH_WRITES
 
@@ -90,10 +103,8 @@ class WriteQueue:
         Raises:
             Unavailable: nothing is lost; call again.
         """
-        consumer = self._open()
         # 1. Read. A crash here: they are read again, by whoever takes over.
-        with kafka_errors(self._config):
-            polled = consumer.poll(timeout_ms=round(wait * 1000), max_records=BATCH_WRITES)
+        polled = self._poll(wait)
         origins = self._origins.known
         moved = self._place_anew(origins, polled)
         records = [one for place, batch in polled.items() if place not in moved for one in batch]
@@ -120,19 +131,31 @@ class WriteQueue:
 
     def close(self) -> None:
         """Leave the group."""
-        consumer, self._consumer = self._consumer, None
+        consumer, self._consumer, self._reading = self._consumer, None, None
         if consumer is not None:
             with suppress(KafkaError, OSError):
                 consumer.close(timeout_ms=_CLOSE_MS)
 
-    def _open(self) -> Any:
-        if self._consumer is None:
+    def _open(self) -> Reading:
+        if self._reading is None:
             ensure_topics(self._config)
-            consumer = open_consumer(self._config, self._config.writer_group)
+            group, options = self._config.writer_group, self._patience.options()
+            consumer = open_consumer(self._config, group, **options)
             topic = self._config.writes_topic
             subscribe(consumer, self._config, topic, listener=self._origins)
             self._consumer = consumer
-        return self._consumer
+            self._reading = Reading(consumer, self._patience, wait_ms=_FETCH_MS, full=BATCH_WRITES)
+        return self._reading
+
+    def _poll(self, wait: float) -> dict[Any, list[Any]]:
+        reading = self._open()
+        try:
+            with kafka_errors(self._config):
+                return reading.poll(round(wait * 1000), BATCH_WRITES)
+        except Stalled as stall:
+            self._patience = stall.patience
+            self.close()
+            raise LogUnavailable(f"another consumer takes over: {stall}") from None
 
     def _place_anew(self, origins: Origins, polled: Mapping[Any, Sequence[Any]]) -> set[Any]:
         """Go to the place that this topic's own commits name: in partitions that were just
