@@ -35,7 +35,8 @@ from mynamo.shards.cluster import Cluster
 def lag(watch: bool, every: float | None, as_json: bool) -> None:
     """Show how far outboxes, GSIs and queued writes are behind.
 
-    Ends with status 1 if it could not ask everybody. With --watch --json: a line per look.
+    With --watch --json: a line per look. Ends with status 1 if it could not ask everybody, and
+    with 3 if an index does not move.
 
     \b
     Examples:
@@ -52,6 +53,8 @@ def lag(watch: bool, every: float | None, as_json: bool) -> None:
                 print_json(_lag_json(report))
             else:
                 _print_lag(report)
+            if report.standing:
+                raise SystemExit(WRONG)
             raise SystemExit(0 if report.complete else FAILED)
         with suppress(KeyboardInterrupt):
             _watch(cluster, every or 1.0, as_json)
@@ -272,6 +275,8 @@ def _print_lag(report: LagReport) -> None:
         click.echo("no indexer is at work: run `mynamo indexer`")
     elif report.indexers is not None:
         click.echo(f"indexers at work: {report.indexers}")
+    if report.standing:
+        click.echo(report.standstill)
     if report.queued_writes is not None:
         click.echo(f"queued writes that wait: {report.queued_writes:,}")
     for note in report.notes:
@@ -284,4 +289,5 @@ def _lag_json(report: LagReport) -> dict[str, Any]:
         "seconds": report.seconds,
         "events": report.events,
         "indexer_missing": report.indexer_missing,
+        "standstill": bool(report.standing),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -11,30 +10,35 @@ from kafka.errors import CoordinatorNotAvailableError
 from mynamo.log.clients import kafka_errors, open_admin
 from mynamo.schemas.config import KafkaConfig
 
-log = logging.getLogger(__name__)
-
 _PATIENCE = 5.0
 """Seconds that a broker may take to make the topic of groups: the first question makes it."""
+_PAUSE = 0.1
 
 
-def group_members(config: KafkaConfig, group: str) -> int | None:
-    """How many members a consumer group has; None: the broker does not say.
+def group_members(config: KafkaConfig, group: str, wait: float = 0.0) -> int:
+    """How many members a consumer group has.
 
     One that died counts until its session times out.
+
+    Args:
+        wait: seconds for a first one to come, if there is none.
 
     Raises:
         LogUnavailable: Kafka does not answer.
     """
     admin = open_admin(config)
+    # The embedded broker tells of permissions that Kafka does not have; nobody asks for them.
+    admin._process_acl_operations = lambda described: described
+    deadline = time.monotonic() + wait
     try:
         with kafka_errors(config):
-            found = _describe(admin, group)
-    except ValueError as error:  # the embedded broker's answer is not quite Kafka's
-        log.debug("the members of %s are not known: %s", group, error)
-        return None
+            while True:
+                count = len(_describe(admin, group)["members"])
+                if count or time.monotonic() >= deadline:
+                    return count
+                time.sleep(_PAUSE)
     finally:
         admin.close()
-    return len(found["members"])
 
 
 def _describe(admin: Any, group: str) -> Any:
@@ -45,4 +49,4 @@ def _describe(admin: Any, group: str) -> Any:
         except CoordinatorNotAvailableError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+            time.sleep(_PAUSE)

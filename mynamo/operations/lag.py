@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from kafka import TopicPartition
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
 from mynamo.log.groups import group_members
+from mynamo.operations import standstill
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
 from mynamo.schemas.config import KafkaConfig
 from mynamo.shards import sql
@@ -19,8 +21,8 @@ from mynamo.shards.shard import DynamoDBShard, retry
 
 _KAFKA_MS = 10_000
 _SAMPLE = 100
-_TOO_LONG = 30.0
-"""Seconds after which a change that is in Kafka and not in its indexes is remarkable."""
+_RESTART = 1.5
+"""Seconds that an indexer may be away from its group while it starts again."""
 _PATIENCE = 3.0
 """Seconds after which a shard counts as not answering."""
 
@@ -89,6 +91,8 @@ class LagReport:
         indexes: by table, index and shard.
         queued_writes: commands in Kafka that no writer has taken; None: Kafka was not asked.
         indexers: members of the indexers' group; None: not known.
+        standing: numbers of the shards of which some events stand still: they are published,
+            have waited for 30 s, and none of them was applied in 10 s of looking.
         notes: what could not be found out, and why.
         complete: every shard has answered.
     """
@@ -99,20 +103,29 @@ class LagReport:
     notes: tuple[str, ...] = ()
     complete: bool = True
     indexers: int | None = None
+    standing: tuple[int, ...] = ()
 
     @property
     def indexer_missing(self) -> bool:
-        """Whether there are GSIs and nobody seems to apply changes to them.
+        """Whether there are GSIs and no indexer is in its group, as Kafka says."""
+        return bool(self.indexes) and self.indexers == 0
 
-        Where Kafka does not say who is there, what is in it and waits nevertheless tells.
-        """
-        if not self.indexes:
-            return False
-        if self.indexers is not None:
-            return self.indexers == 0
-        return any(
-            s.relay_alive and s.unapplied > s.unpublished and s.unapplied_seconds > _TOO_LONG
-            for s in self.shards
+    @property
+    def standstill(self) -> str:
+        """What stands still, and what to do; empty: nothing does."""
+        if not self.standing:
+            return ""
+        if self.indexer_missing:
+            todo = "run `mynamo indexer`"
+        elif self.indexers:
+            todo = f"the logs of the indexers ({self.indexers} at work) say what they wait for"
+        else:
+            todo = "look whether an indexer is at work, and into its log"
+        shards = ", ".join(map(str, self.standing))
+        return (
+            f"indexes stand still: events from shard {shards} are in Kafka, have waited for more"
+            f" than {standstill.WAITED:.0f} s, and none was applied in {standstill.UNMOVED:.0f} s;"
+            f" {todo}"
         )
 
     @property
@@ -142,6 +155,8 @@ class LagReport:
             )
         if self.indexer_missing:
             lines.append("NO INDEXER: run `mynamo indexer`")
+        if self.standing:
+            lines.append(self.standstill.replace("indexes stand still", "INDEXES STAND STILL"))
         if self.queued_writes is not None:
             lines.append(f"queued writes waiting: {self.queued_writes:,}")
         return "\n".join([*lines, *self.notes])
@@ -149,6 +164,8 @@ class LagReport:
 
 def lag(cluster: Cluster) -> LagReport:
     """Look how far everything is behind. Cheap: what is not waiting is not read.
+
+    Takes 10 s where published events have waited for more than 30 s and none is applied.
 
     Raises:
         ShardUnavailable: the catalog does not answer. That a shard or Kafka does not is a
@@ -175,17 +192,29 @@ def lag(cluster: Cluster) -> LagReport:
     indexers: int | None = None
     try:
         queued = _queued_writes(cluster.config.kafka)
-        indexers = group_members(cluster.config.kafka, cluster.config.kafka.indexer_group)
+        wait = _RESTART if indexes else 0.0
+        indexers = group_members(cluster.config.kafka, cluster.config.kafka.indexer_group, wait)
     except MynamoError as failure:
         notes.append(f"queued writes are not known: {failure}")
     return LagReport(
-        tuple(sorted(shards, key=lambda s: s.shard)),
-        tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
-        queued,
-        tuple(notes),
+        standing=_standing(cluster, shards),
+        shards=tuple(sorted(shards, key=lambda s: s.shard)),
+        indexes=tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
+        queued_writes=queued,
+        notes=tuple(notes),
         complete=len(shards) == len(cluster.shards),
         indexers=indexers,
     )
+
+
+def _standing(cluster: Cluster, lags: Sequence[ShardLag]) -> tuple[int, ...]:
+    """The shards that answered of which some events stand still."""
+    waiting = [s.shard for s in lags if s.unapplied_seconds > standstill.WAITED]
+    try:
+        found = standstill.standing([cluster.shards[shard_id] for shard_id in waiting])
+    except ShardUnavailable:  # it does no more: the next report says so
+        return ()
+    return tuple(sorted({stream.shard for stream in found}))
 
 
 def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:

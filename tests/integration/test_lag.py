@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from mynamo.errors import LogUnavailable, ShardUnavailable
-from mynamo.operations import lag, wait_until_applied
+from mynamo.operations import lag, standstill, wait_until_applied
 from mynamo.operations.pipeline import Horizon
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
@@ -123,15 +123,31 @@ def test_queued_writes_are_counted(config: ClusterConfig, cluster: Cluster) -> N
         eventually(lambda: lag(cluster).queued_writes == 0)
 
 
-def test_where_kafka_does_not_say_who_is_there_what_waits_tells(cluster: Cluster) -> None:
+def test_indexes_that_do_not_move_are_told_of(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standstill, "WAITED", 0.5)
+    monkeypatch.setattr(standstill, "UNMOVED", 0.5)
     fill(cluster, ITEMS)
-    report = replace(lag(cluster), indexers=None)
-    assert not report.indexer_missing  # it may be on its way
-    stuck = [
-        replace(s, unpublished=0, unapplied_seconds=31.0, relay="any", relay_seconds=1.0)
-        for s in report.shards
-    ]
-    assert replace(report, shards=tuple(stuck)).indexer_missing
+    eventually(lambda: lag(cluster).seconds > 1)
+    report = lag(cluster)
+    assert (report.standing, report.standstill) == ((), "")  # nothing is published yet
+    with working(config, run_writer):
+        eventually(lambda: lag(cluster).standing == (1, 2))
+        report = lag(cluster)
+        assert report.indexer_missing
+        assert "INDEXES STAND STILL: events from shard 1, 2" in str(report)
+        assert "run `mynamo indexer`" in report.standstill
+        stuck = replace(report, indexers=2)
+        assert not stuck.indexer_missing
+        assert "the logs of the indexers (2 at work)" in str(stuck)
+        assert "run `mynamo indexer`" not in str(stuck)
+        unknown = replace(report, indexers=None)  # Kafka does not answer
+        assert not unknown.indexer_missing
+        assert "look whether an indexer is at work" in str(unknown)
+    with pipeline(config):
+        assert wait_until_applied(cluster, 60), str(lag(cluster))
+        assert lag(cluster).standing == ()
 
 
 def test_without_kafka_the_rest_is_still_known(

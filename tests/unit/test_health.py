@@ -11,6 +11,8 @@ import pytest
 from mynamo.errors import ShardUnavailable
 from mynamo.gateway import health
 from mynamo.gateway.health import Health
+from mynamo.operations import standstill
+from mynamo.operations.standstill import Stream
 from mynamo.shards.cluster import Cluster
 
 
@@ -20,6 +22,7 @@ class Shard:
     def __init__(self, number: int, answer: Any = None) -> None:
         self.id = number
         self.asked = 0
+        self.overdue: set[Stream] | Exception = set()
         self._answer = answer
 
     def health(self) -> float:
@@ -39,13 +42,19 @@ def checked(*shards: Shard) -> Health:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overdue(shard: Shard) -> set[Stream]:
+        if isinstance(shard.overdue, Exception):
+            raise shard.overdue
+        return shard.overdue
+
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(standstill, "overdue", overdue)
 
 
 def test_all_is_well() -> None:
     made = checked(Shard(1), Shard(2))
     servers = {"catalog": "ok", "shard 1": "ok", "shard 2": "ok"}
-    assert made.report() == (True, {"status": "ok", "servers": servers})
+    assert made.report() == (True, {"status": "ok", "servers": servers, "indexes": "ok"})
     made.close()
 
 
@@ -62,6 +71,7 @@ def test_a_server_that_fails_is_named_without_its_address() -> None:
             "shard 2": "unavailable",
             "shard 3": "failed",
         },
+        "indexes": "ok",
     }
     made.close()
 
@@ -87,4 +97,33 @@ def test_asking_often_costs_the_servers_nothing() -> None:
     for _ in range(100):
         made.report()
     assert shard.asked <= 2  # once a second
+    made.close()
+
+
+def test_indexes_that_do_not_move_are_told_of_and_do_not_make_the_gateway_unwell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    now = 1_000.0
+    monkeypatch.setattr("mynamo.operations.standstill.time.monotonic", lambda: now)
+    one, other = Shard(1), Shard(2)
+    made = checked(one, other)
+
+    def indexes() -> object:
+        well, details = made.report()
+        assert well
+        return details["indexes"]
+
+    one.overdue = {Stream(1, 3, 500)}
+    other.overdue = {Stream(2, 3, 500)}
+    assert indexes() == "ok"  # they may move before the next look
+    now += standstill.UNMOVED
+    one.overdue, other.overdue = {Stream(1, 3, 600)}, set()
+    assert indexes() == "ok"  # behind, but they move
+    now += standstill.UNMOVED
+    assert indexes() == "standing still"
+    one.overdue = set()
+    assert indexes() == "ok"
+    other.overdue = ShardUnavailable("shard 2 does not answer")
+    assert indexes() == "not known"
     made.close()
