@@ -68,10 +68,11 @@ SEED ?= 1
 MINUTES ?= 2
 ENGINE ?= mysql
 BROKERS ?= 1
+BROKER ?= apache
 
-test-faults: fetch ## run the fault harness: make test-faults SEED=7 MINUTES=10 ENGINE=mariadb BROKERS=3
+test-faults: fetch ## run the fault harness: make test-faults SEED=7 MINUTES=10 ENGINE=mariadb BROKERS=3, or BROKER=embedded
 	@command -v cc >/dev/null || { $(call apt,gcc libc6-dev); } || true  # for clocks that jump
-	@$(BIN)/python -m tests.faults.run --seed $(SEED) --minutes $(MINUTES) --engine $(ENGINE) --brokers $(BROKERS)
+	@$(BIN)/python -m tests.faults.run --seed $(SEED) --minutes $(MINUTES) --engine $(ENGINE) --brokers $(BROKERS) --broker $(BROKER)
 
 check: install ## run the linters, the type checker and the unit tests
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
 """A whole cluster of real processes on this machine, each of which a test may harm.
 
-Two shards, Apache Kafka with one broker or several, writers, indexers, a gateway and clients.
-Every process of mynamo's has a configuration of its own, whose addresses are those of its own
-links to the servers (see `proxy`); the harness itself goes around them.
+Two shards, Apache Kafka with one broker or several, or the embedded broker, writers, indexers, a
+gateway and clients. Every process of mynamo's has a configuration of its own, whose addresses are
+those of its own links to the servers (see `proxy`); the harness itself goes around them. The
+embedded broker sends all its clients to one address, so all share one link to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from types import TracebackType
 from typing import Self
 
 import mynamo
-from mynamo.local import ApacheKafka, EngineKind, LocalMySQL, find_engine, free_port
+from mynamo.local import (
+    ApacheKafka,
+    Broker,
+    EmbeddedBroker,
+    EngineKind,
+    LocalMySQL,
+    find_engine,
+    free_port,
+)
 from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import ServerProcess
 from mynamo.local.state import config_toml
@@ -106,6 +115,7 @@ class FaultCluster:
         links: by the name of the process and that of the server; all clients share theirs.
         config: of the cluster without links.
         disk: where the disk that can be filled up is; None: there is none.
+        embedded: whether the broker is the embedded one, which keeps nothing when it ends.
         clocks: the wall clocks of shards and members; None: they cannot be moved.
     """
 
@@ -115,6 +125,7 @@ class FaultCluster:
         engine: EngineKind,
         *,
         brokers: int = 1,
+        embedded: bool = False,
         writers: int = 2,
         indexers: int = 2,
         mysql_options: Sequence[str] = (),
@@ -123,6 +134,7 @@ class FaultCluster:
         """Describe the cluster; nothing happens before it is entered.
 
         Args:
+            embedded: with the embedded broker, of which there is one.
             mysql_options: of the shards' servers, on top of the usual ones.
             launcher: arguments of Python that run a module for a member.
         """
@@ -139,9 +151,10 @@ class FaultCluster:
         self._workers += [f"indexer-{n}" for n in range(1, indexers + 1)]
         self._zones = [*self._workers, "gateway", "clients"]
         self._stack = ExitStack()
-        self._broker_count = brokers
+        self._broker_count = 1 if embedded else brokers
+        self.embedded = embedded
         self.shards: dict[str, LocalMySQL] = {}
-        self.brokers: dict[str, ApacheKafka] = {}
+        self.brokers: dict[str, Broker] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -175,7 +188,7 @@ class FaultCluster:
         return f"http://{LOOPBACK}:{self.gateway_port}"
 
     @property
-    def servers(self) -> dict[str, LocalMySQL | ApacheKafka]:
+    def servers(self) -> dict[str, LocalMySQL | Broker]:
         """Shards and brokers by name."""
         return {**self.shards, **self.brokers}
 
@@ -257,6 +270,9 @@ class FaultCluster:
 
     def _describe_brokers(self, network: Network) -> None:
         """Brokers with one listener for each zone, that advertises the zone's link."""
+        if self.embedded:
+            self._describe_embedded(network)
+            return
         numbers = range(1, self._broker_count + 1)
         taken: set[int] = set()
 
@@ -275,6 +291,12 @@ class FaultCluster:
                 self.folder / name, main, controller_port=controllers[number], heap="320m",
                 settings=settings,
             )  # fmt: skip
+
+    def _describe_embedded(self, network: Network) -> None:
+        link = network.link(port := free_port())
+        self.brokers["broker-1"] = EmbeddedBroker(self.folder / "broker-1", port, link.port)
+        for zone in self._zones:
+            self.links[zone, "broker-1"] = link
 
     def _broker_settings(
         self, number: int, main: int, controllers: dict[int, int], listeners: dict[str, int]

@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 
 from mynamo.crash_points import VARIABLE
 from mynamo.errors import LocalServerError, LogUnavailable
-from mynamo.local import ApacheKafka, LocalMySQL
+from mynamo.local import Broker, LocalMySQL
 from mynamo.log import open_admin
 from tests.faults.cluster import FaultCluster, Member, send
 from tests.faults.proxy import FAIR, Weather
@@ -83,6 +83,8 @@ class Injector:
         self.notes: list[str] = []
         if cluster.clocks is None:
             self.notes.append("no clock was moved: that takes Linux, glibc and a C compiler")
+        if cluster.embedded:
+            self.notes.append("the embedded broker keeps nothing: its death counts as a wiped disk")
         self.wiped_at = 0
         self._on_loss = on_loss
 
@@ -258,7 +260,7 @@ class Injector:
         finally:
             clocks.set(fault.target, 0)
 
-    def _target(self, name: str) -> Member | LocalMySQL | ApacheKafka:
+    def _target(self, name: str) -> Member | LocalMySQL | Broker:
         return self._cluster.members.get(name) or self._cluster.servers[name]
 
     def _revive(self, name: str) -> None:

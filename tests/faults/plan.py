@@ -29,7 +29,13 @@ _LONGEST_JUMP = 3_600
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who may be harmed."""
+    """Who may be harmed.
+
+    Attributes:
+        disk: whether a shard's disk can be filled up.
+        clocks: whether clocks can be moved.
+        keeping: whether a broker that dies has everything when it is started again.
+    """
 
     workers: Sequence[str]
     clients: Sequence[str]
@@ -37,6 +43,7 @@ class Cast:
     brokers: Sequence[str]
     disk: bool = True
     clocks: bool = True
+    keeping: bool = True
 
     @property
     def zones(self) -> list[str]:
@@ -87,7 +94,7 @@ def _deck(cast: Cast) -> list[Card]:
         *[_simple("kill", workers, short)] * 2,
         _simple("kill", ["gateway"], short),
         *[_simple("kill", shards, short)] * 2,
-        _simple("kill", brokers, short),
+        *[_simple("kill", brokers, short)] * cast.keeping,
         _simple("stop", [*workers, "gateway"], short),
         *[_simple("freeze", workers, long)] * 3,
         _simple("freeze", ["gateway"], long),

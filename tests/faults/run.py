@@ -59,6 +59,7 @@ class Settings:
     seconds: float
     engine: EngineKind
     brokers: int = 1
+    embedded: bool = False
     without: str | None = None
     only: tuple[str, ...] = ()
     folder: Path | None = None
@@ -75,6 +76,7 @@ def run(settings: Settings) -> Outcome:
         folder,
         settings.engine,
         brokers=settings.brokers,
+        embedded=settings.embedded,
         mysql_options=mechanism.mysql_options if mechanism else (),
         launcher=launcher(settings.without),
     ) as cluster:
@@ -101,7 +103,8 @@ class _Run:
 
     def go(self) -> None:
         """The whole run."""
-        self._say(f"{self._cluster.engine.title}, {self._settings.brokers} broker(s)")
+        brokers = [broker.title for broker in self._cluster.brokers.values()]
+        self._say(f"{self._cluster.engine.title}, {', '.join(brokers)}")
         workload.ensure_table(self._cluster.config)
         keep_changes(self._cluster.config)
         with self._follower:
@@ -149,6 +152,7 @@ class _Run:
             brokers=list(cluster.brokers),
             disk=cluster.disk is not None,
             clocks=cluster.clocks is not None,
+            keeping=not cluster.embedded,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
@@ -259,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--engine", choices=["mysql", "mariadb"], default="mysql")
     parser.add_argument("--brokers", type=int, default=1)
+    parser.add_argument("--broker", choices=["apache", "embedded"], default="apache")
     parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
     parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
     parser.add_argument("--folder", type=Path)
@@ -269,8 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {line}\n")
 
     settings = Settings(
-        given.seed, given.minutes * 60, given.engine, given.brokers, given.without,
-        tuple(given.only), given.folder, say,
+        given.seed, given.minutes * 60, given.engine, given.brokers,
+        given.broker == "embedded", given.without, tuple(given.only), given.folder, say,
     )  # fmt: skip
     try:
         outcome = run(settings)
