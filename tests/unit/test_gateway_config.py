@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from mynamo.cli.dev import _gateway_options
+from mynamo.cli.serve import serve
 from mynamo.errors import ConfigError
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.gateway import GatewayConfig
 
 CLUSTER = """
 [catalog]
@@ -80,3 +84,18 @@ def test_mistakes_are_named_without_secrets(path: Path, wrong: str, said: str) -
     with pytest.raises(ConfigError, match=said) as caught:
         load(path, f"[gateway]\n{wrong}\n")
     assert "a-secret-of-ours" not in str(caught.value)
+
+
+def test_dev_hands_its_options_on_to_the_gateway() -> None:
+    assert _gateway_options((), "eventual") == ["--index-reads", "eventual"]
+    words = _gateway_options(("null", "https://example.com"), "own-writes")
+    given = serve.make_context("serve", words).params
+    assert given["index_reads"] == "own-writes"
+    assert given["cors_origins"] == ("localhost", "null", "https://example.com")
+
+
+def test_reads_of_indexes_are_eventual_unless_told() -> None:
+    assert GatewayConfig().index_reads == "eventual"
+    assert GatewayConfig(index_reads="own-writes").index_reads == "own-writes"
+    with pytest.raises(ValidationError):
+        GatewayConfig.model_validate({"index_reads": "strong"})
