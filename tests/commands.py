@@ -41,10 +41,10 @@ def run(config: Path, *words: str, status: int = 0, **options: Any) -> Result:
     return result
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[Any]:
+def start(*words: str, program: str = "mynamo", **options: Any) -> subprocess.Popen[Any]:
     """Start a command as a process of its own, whether mynamo is installed or not."""
     env = {**os.environ, "PYTHONPATH": str(Path(mynamo.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, "-m", "mynamo", *words], env=env, **options)
+    return subprocess.Popen([sys.executable, "-m", program, *words], env=env, **options)
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -124,7 +124,8 @@ def test_several_processes_read_what_each_has_answered(
     """Control: without the setting, reads miss writes."""
     slow_down(monkeypatch)
     words = ("--no-auth", "--workers", "3", "--index-reads", reads)
-    with pipeline(config), serving(config, tmp_path, *words) as served:
+    patient = "tests.patient_serving"
+    with pipeline(config), serving(config, tmp_path, *words, program=patient) as served:
         client_of(served.url).create_table(**definition("orders"))
         eventually(lambda: len(served.children) == 3)
         with ThreadPoolExecutor(THREADS) as threads:

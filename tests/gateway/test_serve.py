@@ -52,13 +52,15 @@ class Served:
 
 
 @contextmanager
-def serving(config: ClusterConfig, folder: Path, *words: str, toml: str = "") -> Iterator[Served]:
+def serving(
+    config: ClusterConfig, folder: Path, *words: str, toml: str = "", program: str = "mynamo"
+) -> Iterator[Served]:
     path = folder / "mynamo.toml"
     path.write_text(config_toml(config) + toml)
     with (
         (folder / "log").open("w") as log,
         start(
-            "--config", str(path), "serve", "--port", "0", *words,
+            "--config", str(path), "serve", "--port", "0", *words, program=program,
             stdout=subprocess.PIPE, stderr=log, text=True,
         ) as process,
     ):  # fmt: skip

@@ -1,0 +1,10 @@
+"""`mynamo serve` whose reads of GSIs wait for own writes for as long as a busy machine needs."""
+
+from __future__ import annotations
+
+from mynamo.cli import main
+from mynamo.gateway import index_reads
+
+if __name__ == "__main__":
+    index_reads.PATIENCE = 50.0
+    main()
