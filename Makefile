@@ -96,8 +96,9 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mvn -B -q -f tests/clients/java/pom.xml -Dmaven.repo.local=$(MYNAMO_CACHE)/m2 dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/lock/jars
 	@cd .cache/lock/jars && sha256sum *.jar > $(CURDIR)/tests/clients/java/SHA256SUMS
-	@cd tests/clients/go && go mod tidy
-	@cd tests/clients/rust && rm -f Cargo.lock && cargo generate-lockfile --quiet && sed -i '/^source = /d' Cargo.lock
+	@cd tests/clients/go && GOMODCACHE=$(CURDIR)/.cache/lock/go GOFLAGS=-modcacherw go mod tidy
+	@cd tests/clients/rust && rm -f Cargo.lock && CARGO_HOME=$(CURDIR)/.cache/lock/cargo cargo generate-lockfile --quiet
+	@sed -i '/^source = /d' tests/clients/rust/Cargo.lock  # the registry's address, which cargo knows
 
 clean: ## delete .venv, .cache and what tools left; data in .mynamo stays
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

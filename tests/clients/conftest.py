@@ -74,6 +74,7 @@ def environment(endpoint: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
+        "TZ": "UTC",  # Flask-Session takes the clock of UTC for the local one
         "DYNAMO_ENDPOINT": endpoint,
     }
 
@@ -148,6 +149,8 @@ def go(environment: dict[str, str]) -> Callable[[], str]:
     }  # fmt: skip
 
     def run() -> str:
+        for outdated in folder.glob("*.go"):
+            outdated.unlink()
         for source in (HERE / "go").glob("*.go"):
             shutil.copy(source, folder)
         return _run([program, "run", "."], built, folder)

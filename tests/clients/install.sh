@@ -8,7 +8,7 @@ folder="$1" python="$2"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 install_python() { # the AWS CLI, PynamoDB, aiodynamo, Celery, Flask-Session
-    "$python" -m venv "$1"
+    "$python" -m venv --clear "$1"
     "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.lock"
 }
 
@@ -19,12 +19,14 @@ install_js() { # the AWS SDK, Dynamoose, DynamoDB-Toolbox, ElectroDB, dynamodb-a
 }
 
 install_java() { # the AWS SDK's enhanced client and the lock client: a folder of jar files
+    rm -rf "$1/jars"
     mvn -B -q --strict-checksums -f "$here/java/pom.xml" "-Dmaven.repo.local=$folder/../m2" \
         dependency:copy-dependencies "-DoutputDirectory=$1/jars"
     (cd "$1/jars" && sha256sum *.jar) | diff "$here/java/SHA256SUMS" -
 }
 
 install_go() { # the AWS SDK and guregu/dynamo, compiled
+    rm -f "$1"/*.go
     cp "$here"/go/* "$1"
     cd "$1"
     export GOMODCACHE="$1/modules" GOCACHE="$1/build" GOFLAGS=-modcacherw CGO_ENABLED=0
@@ -44,8 +46,8 @@ install_rust() { # the AWS SDK, compiled
 }
 
 if [ $# = 3 ]; then
-    rm -rf "${folder:?}/$3"
     mkdir -p "$folder/$3"
+    rm -f "$folder/$3/installed"
     "install_$3" "$folder/$3"
     exit
 fi
