@@ -30,6 +30,8 @@ _PATIENT_BYTES = 1024 * 1024
 _LONGEST_GAP = 2.0
 """Seconds from one poll to the next that count as waiting for messages; what is beyond was spent
 elsewhere: with other servers, or frozen."""
+_UNCHANGED = 4
+"""Answers after which a partition that none of them was about has nothing to read."""
 _ANSWERS = 4
 """For so many there is time before a consumer that is behind allows for more."""
 _MUCH = 1024 * 1024
@@ -120,6 +122,7 @@ class Reading:
         self._answers = self._learned_from = 0
         self._answered: dict[Any, float] = {}  # by broker
         self._steps: dict[Any, _Step] = {}
+        self._assigned: dict[Any, int] = {}  # how many answers there had been before
         self._caught_up = False
         self.behind = False
         self._listen()
@@ -151,8 +154,11 @@ class Reading:
         state = self._consumer._subscription.assignment.get(place)
         if state is None:  # it has just gone to another member
             return False
-        end, position = state.highwater, state.position
-        return end is None or position is None or position.offset < end
+        if state.position is None:
+            return True
+        if state.highwater is None:  # Kafka leaves out of its answers what has not changed
+            return self._answers - self._assigned.get(place, self._answers) < _UNCHANGED
+        return bool(state.position.offset < state.highwater)
 
     def _count_time(self, read: bool) -> None:
         now = time.monotonic()
@@ -164,8 +170,10 @@ class Reading:
     def _look(self) -> None:
         """See how far it has come in each partition."""
         before, self._steps, brokers = self._steps, {}, set()
+        places = self._consumer.assignment()
+        self._assigned = {p: self._assigned.get(p, self._answers) for p in places}
         self.behind = False
-        for place in self._consumer.assignment():
+        for place in places:
             state = self._consumer._subscription.assignment.get(place)
             offset = state.position.offset if state is not None and state.position else None
             step = before.get(place)
