@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mynamo.gateway.arns import table_arn
 from mynamo.gateway.key_schemas import types_in
-from mynamo.schemas.settings import Capacity, Encryption, OnDemand, TableSettings
+from mynamo.gateway.throughput import warm_of
+from mynamo.schemas.settings import Capacity, Encryption, OnDemand, TableSettings, Warm
 from mynamo.schemas.table import KeyAttribute, Projection
 from mynamo.shards.statistics import Size, TableStatistics
 from mynamo.shards.tables import Index, Table
@@ -46,10 +47,13 @@ def describe(service: Service, table: Table, status: str | None = None) -> Descr
     local = [_local(index, arn, numbers) for index in table.indexes if index.kind == "LSI"]
     if local:
         described["LocalSecondaryIndexes"] = local
-    indexes = [_global(i, arn, settings, numbers) for i in table.indexes if i.kind == "GSI"]
+    coming = (status or table.status) == "CREATING"
+    indexes = [_global(i, arn, table, numbers, coming) for i in table.indexes if i.kind == "GSI"]
     if indexes:
         described["GlobalSecondaryIndexes"] = indexes
-    return described | _stream(settings, arn) | _others(settings)
+    described |= _stream(settings, arn) | _others(service, settings)
+    warm = warm_of(settings, settings)
+    return described | _warm(warm, "CREATING" if coming else "ACTIVE")
 
 
 def describe_dropped(service: Service, table: Table) -> Described:
@@ -116,6 +120,16 @@ def _on_demand(limits: OnDemand) -> Described:
     return {"OnDemandThroughput": given} if given else {}
 
 
+def _warm(warm: Warm, status: str) -> Described:
+    return {
+        "WarmThroughput": {
+            "ReadUnitsPerSecond": warm.read,
+            "WriteUnitsPerSecond": warm.write,
+            "Status": status,
+        }
+    }
+
+
 def _local(index: Index, arn: str, numbers: TableStatistics) -> Described:
     size = numbers.indexes.get(index.name, Size())
     return {
@@ -128,8 +142,10 @@ def _local(index: Index, arn: str, numbers: TableStatistics) -> Described:
     }
 
 
-def _global(index: Index, arn: str, settings: TableSettings, numbers: TableStatistics) -> Described:
-    set_for = settings.of_index(index.name)
+def _global(
+    index: Index, arn: str, table: Table, numbers: TableStatistics, coming: bool
+) -> Described:
+    set_for = table.settings.of_index(index.name)
     size = numbers.indexes.get(index.name, Size())
     described: Described = {
         "IndexName": index.name,
@@ -146,6 +162,7 @@ def _global(index: Index, arn: str, settings: TableSettings, numbers: TableStati
         "ItemCount": size.items,
         "IndexArn": f"{arn}/index/{index.name}",
         **_on_demand(set_for.on_demand),
+        **_warm(warm_of(table.settings, set_for), "UPDATING" if coming else "ACTIVE"),
     }
 
 
@@ -170,10 +187,10 @@ def _stream(settings: TableSettings, arn: str) -> Described:
     return described
 
 
-def _others(settings: TableSettings) -> Described:
+def _others(service: Service, settings: TableSettings) -> Described:
     described: Described = {}
     if settings.sse.enabled:
-        described["SSEDescription"] = _encryption(settings.sse)
+        described["SSEDescription"] = _encryption(service, settings.sse)
     if settings.table_class != "STANDARD" or settings.table_class_at is not None:
         summary: Described = {"TableClass": settings.table_class}
         if settings.table_class_at is not None:
@@ -183,8 +200,20 @@ def _others(settings: TableSettings) -> Described:
     return described
 
 
-def _encryption(encryption: Encryption) -> Described:
-    described = {"Status": "ENABLED", "SSEType": encryption.kind or "KMS"}
-    if encryption.key is not None:
-        described["KMSMasterKeyArn"] = encryption.key
-    return described
+def _encryption(service: Service, encryption: Encryption) -> Described:
+    return {
+        "Status": "ENABLED",
+        "SSEType": encryption.kind or "KMS",
+        "KMSMasterKeyArn": _key_arn(service, encryption.key or "alias/aws/dynamodb"),
+    }
+
+
+def _key_arn(service: Service, key: str) -> str:
+    """The ARN of a key that is named by its ARN, its id, or an alias; there being no keys, an
+    alias is given one, always the same."""
+    if key.startswith("arn:") and ":key/" in key:
+        return key
+    if "alias/" in key:
+        cluster = uuid.UUID(bytes=service.cluster.snapshot.cluster_id)
+        key = str(uuid.uuid5(cluster, key[key.index("alias/") :]))
+    return f"arn:aws:kms:{service.region}:{service.account_id}:key/{key}"

@@ -121,8 +121,8 @@ def created_index(
     """The definition of the index to be created.
 
     Args:
-        given: the request's AttributeDefinitions; those of the table's keys need not be
-            repeated, and cannot be changed.
+        given: the request's AttributeDefinitions; those of the index's keys must be there, also
+            where the table has them, and cannot be changed.
 
     Raises:
         ServiceError: it breaks a rule, or contradicts the table's definitions.
@@ -131,4 +131,4 @@ def created_index(
     for name, kind in known.items():
         if types.get(name, kind) != kind:
             raise wrong(f"The type of an attribute that is part of a key cannot change: {name}")
-    return new_global_index(index, {**known, **types})
+    return new_global_index(index, types)

@@ -24,7 +24,7 @@ ITEM = MapOf(VALUE)
 NAMES = MapOf(ATTRIBUTE_NAME)
 VALUES = MapOf(VALUE)
 ATTRIBUTES = ListOf(ATTRIBUTE_NAME, 1)
-LIMIT = Whole(1)
+LIMIT = Whole(1, shown=False)
 
 RETURN_VALUES = one_of("ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
 ON_FAILURE = one_of("ALL_OLD", "NONE")
@@ -59,7 +59,7 @@ UPDATES = MapOf(
 )
 KEYS_AND_ATTRIBUTES = structure(
     "KeysAndAttributes",
-    Keys_=ListOf(ITEM, 1, 100),
+    Keys_=ListOf(ITEM, 1, 100, shown=False),
     AttributesToGet=ATTRIBUTES,
     ConsistentRead=FLAG,
     ProjectionExpression=TEXT,

@@ -1,10 +1,8 @@
-"""Operations that tell of the service itself: quotas, endpoints, backups."""
+"""Operations that tell of the service itself: quotas, endpoints."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from mynamo.gateway.errors import ServiceError
 
 if TYPE_CHECKING:
     from mynamo.gateway.service import Call, Service
@@ -28,18 +26,3 @@ def describe_limits(service: Service, request: dict[str, Any], call: Call) -> di
 def describe_endpoints(service: Service, request: dict[str, Any], call: Call) -> dict[str, Any]:
     """DescribeEndpoints: where the client is already, so that it does not go to AWS."""
     return {"Endpoints": [{"Address": call.host, "CachePeriodInMinutes": _CACHE_MINUTES}]}
-
-
-def describe_continuous_backups(
-    service: Service, request: dict[str, Any], call: Call
-) -> dict[str, Any]:
-    """DescribeContinuousBackups: backups are made of the databases, outside of mynamo."""
-    name = request["TableName"]
-    if name not in service.cluster.refresh().names:
-        raise ServiceError("TableNotFoundException", f"Table not found: {name}")
-    return {
-        "ContinuousBackupsDescription": {
-            "ContinuousBackupsStatus": "DISABLED",
-            "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "DISABLED"},
-        }
-    }

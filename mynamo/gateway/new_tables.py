@@ -19,8 +19,14 @@ from mynamo.gateway.key_schemas import (
     wrong,
 )
 from mynamo.gateway.tags import tags_of
-from mynamo.gateway.throughput import index_capacity, on_demand, table_capacity
-from mynamo.schemas.settings import Encryption, IndexSettings, Stream, TableSettings
+from mynamo.gateway.throughput import (
+    index_capacity,
+    on_demand,
+    table_capacity,
+    warm_of,
+    warmed,
+)
+from mynamo.schemas.settings import Encryption, IndexSettings, Stream, TableSettings, Warm
 from mynamo.schemas.table import (
     MAX_GLOBAL_INDEXES,
     MAX_INCLUDED,
@@ -70,7 +76,7 @@ def new_settings(request: Request) -> TableSettings:
         for index in request.get("GlobalSecondaryIndexes", ())
     }
     stream = request.get("StreamSpecification")
-    return TableSettings(
+    settings = TableSettings(
         billing_mode=mode,
         capacity=capacity,
         on_demand=on_demand(mode, request.get("OnDemandThroughput")),
@@ -81,6 +87,11 @@ def new_settings(request: Request) -> TableSettings:
         tags=tags_of(request.get("Tags", [])),
         sse=encryption(request.get("SSESpecification", {})),
     )
+    for index in request.get("GlobalSecondaryIndexes", ()):
+        own = warm_index(settings, settings.of_index(index["IndexName"]), index)
+        settings = settings.with_index(index["IndexName"], own)
+    now = warm_of(settings, settings)
+    return settings.with_(warm=warmed(request.get("WarmThroughput"), Warm(), now, "table"))
 
 
 def index_settings(mode: str, index: Request) -> IndexSettings:
@@ -93,6 +104,20 @@ def index_settings(mode: str, index: Request) -> IndexSettings:
         capacity=index_capacity(mode, index.get("ProvisionedThroughput"), index["IndexName"]),
         on_demand=on_demand(mode, index.get("OnDemandThroughput")),
     )
+
+
+def warm_index(settings: TableSettings, own: IndexSettings, given: Request) -> IndexSettings:
+    """The settings of a GSI with the WarmThroughput that a request gives it.
+
+    Args:
+        settings: of its table.
+
+    Raises:
+        ServiceError: see `warmed`.
+    """
+    now, what = warm_of(settings, own), f"index {given['IndexName']}"
+    warm = warmed(given.get("WarmThroughput"), own.warm, now, what)
+    return own.model_copy(update={"warm": warm})
 
 
 def new_stream(specification: Request) -> Stream:

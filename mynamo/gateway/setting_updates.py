@@ -8,12 +8,14 @@ from typing import Any
 
 from mynamo.gateway.errors import invalid
 from mynamo.gateway.key_schemas import wrong
-from mynamo.gateway.new_tables import encryption, new_stream
+from mynamo.gateway.new_tables import encryption, new_stream, warm_index
 from mynamo.gateway.throughput import (
     changed_capacity,
     index_capacity,
     on_demand,
     table_capacity,
+    warm_of,
+    warmed,
 )
 from mynamo.schemas.settings import Capacity, IndexSettings, Stream, TableSettings
 
@@ -25,19 +27,24 @@ def changed_settings(
     settings: TableSettings,
     indexes: Sequence[str],
     updated: Sequence[Request],
+    since: float,
 ) -> TableSettings:
     """The settings after an update.
 
     Args:
         settings: before it.
+        since: when the table was made, in seconds since 1970.
         indexes: names of the GSIs that the table has and keeps.
         updated: the index updates of the kind Update.
 
     Raises:
         ServiceError: nothing would change, or what would be is not allowed.
     """
-    changed = _with_billing(request, settings)
+    changed = _with_billing(request, settings, since)
     changed = _with_indexes(changed, settings.billing_mode, indexes, updated)
+    now = warm_of(changed, changed)
+    warm = warmed(request.get("WarmThroughput"), changed.warm, now, "table")
+    changed = changed.with_(warm=warm)
     if "DeletionProtectionEnabled" in request:
         changed = changed.with_(deletion_protection=request["DeletionProtectionEnabled"])
     if request.get("TableClass", changed.table_class) != changed.table_class:
@@ -49,7 +56,7 @@ def changed_settings(
     return changed
 
 
-def _with_billing(request: Request, settings: TableSettings) -> TableSettings:
+def _with_billing(request: Request, settings: TableSettings, since: float) -> TableSettings:
     mode = request.get("BillingMode", settings.billing_mode)
     switched = mode != settings.billing_mode
     given, capacity = request.get("ProvisionedThroughput"), settings.capacity
@@ -57,10 +64,12 @@ def _with_billing(request: Request, settings: TableSettings) -> TableSettings:
         capacity = table_capacity(mode, given)
     elif given is not None:
         capacity = changed_capacity(capacity, given, "table")
-    to_demand = switched and mode == "PAY_PER_REQUEST"
+    at = settings.billing_mode_at
+    if switched:  # a table that was made on demand has been so since then
+        at = time.time() if mode == "PAY_PER_REQUEST" else at or since
     return settings.with_(
         billing_mode=mode,
-        billing_mode_at=time.time() if to_demand else settings.billing_mode_at,
+        billing_mode_at=at,
         capacity=capacity,
         on_demand=on_demand(mode, request.get("OnDemandThroughput"), settings.on_demand),
     )
@@ -105,11 +114,12 @@ def _updated(settings: TableSettings, name: str, action: Request) -> IndexSettin
     else:
         capacity = changed_capacity(current.capacity, given, f"index {name}")
     demand = on_demand(mode, action.get("OnDemandThroughput"), current.on_demand)
-    return IndexSettings(capacity=capacity, on_demand=demand)
+    own = IndexSettings(capacity=capacity, on_demand=demand, warm=current.warm)
+    return warm_index(settings, own, action)
 
 
 def _with_capacity(settings: TableSettings, name: str, capacity: Capacity) -> IndexSettings:
-    return IndexSettings(capacity=capacity, on_demand=settings.of_index(name).on_demand)
+    return settings.of_index(name).model_copy(update={"capacity": capacity})
 
 
 def _stream(current: Stream, specification: Request) -> Stream:

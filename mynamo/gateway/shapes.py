@@ -33,11 +33,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number: a Java Integer, or a Long."""
+    """A whole number: a Java Integer, or a Long.
+
+    Attributes:
+        shown: messages show a value that is out of bounds.
+    """
 
     least: int | None = None
     most: int | None = None
     java: str = "Integer"
+    shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,16 @@ class AttributeValue:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list with a number of members."""
+    """A list with a number of members.
+
+    Attributes:
+        shown: messages show one that has too few or too many.
+    """
 
     member: Shape
     least: int | None = None
     most: int | None = None
+    shown: bool = True
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,15 @@ TABLE_REQUESTS: dict[str, Structure] = {
     "ListTagsOfResource": structure("ListTagsOfResourceInput", ResourceArn_=ARN, NextToken=TEXT),
     "TagResource": structure("TagResourceInput", ResourceArn_=ARN, Tags_=TAGS),
     "UntagResource": structure("UntagResourceInput", ResourceArn_=ARN, TagKeys_=ListOf(TAG_KEY)),
+    "UpdateContinuousBackups": structure(
+        "UpdateContinuousBackupsInput",
+        TableName_=TABLE,
+        PointInTimeRecoverySpecification_=structure(
+            "PointInTimeRecoverySpecification",
+            PointInTimeRecoveryEnabled_=FLAG,
+            RecoveryPeriodInDays=Whole(1, 35),
+        ),
+    ),
     "UpdateTable": structure(
         "UpdateTableInput",
         AttributeDefinitions=DEFINITIONS,

@@ -16,7 +16,7 @@ from mynamo.gateway.index_updates import (
     created_index,
     index_updates_of,
 )
-from mynamo.gateway.new_tables import index_settings, refuse_unsupported
+from mynamo.gateway.new_tables import index_settings, refuse_unsupported, warm_index
 from mynamo.gateway.setting_updates import changed_settings
 from mynamo.schemas.settings import TableSettings
 from mynamo.schemas.table import GlobalIndexSchema
@@ -58,21 +58,46 @@ def update_table(service: Service, request: dict[str, Any], call: Call) -> dict[
     updates = index_updates_of(request.get("GlobalSecondaryIndexUpdates", ()))
     table = changeable_table(service, request["TableName"])
     check_possible(table, updates)
-    change = partial(_changed, request, _kept(table, updates), updates)
+    since = table.created_at.timestamp()
+    change = partial(_changed, request, _kept(table, updates), updates, since)
     settings = change(table.settings)
     schema = _created(request, table, updates)
     described = _change_index(service, table, updates, schema, settings)
     if settings != table.settings:
         changed = service.cluster.catalog.change_settings(table.id, change)
-        described = replace(described, settings=changed)
+        described = replace(described, settings=_while_updating(table.settings, changed))
     definitions.finish(service.cluster, table.id)
-    return {"TableDescription": describe(service, described, "UPDATING")}
+    only_warm = {name for name in _CHANGES if name in request} == {"WarmThroughput"}
+    description = describe(service, described, "ACTIVE" if only_warm else "UPDATING")
+    if "WarmThroughput" in request:
+        description["WarmThroughput"]["Status"] = "UPDATING"
+    return {"TableDescription": description}
 
 
 def _changed(
-    request: Request, indexes: list[str], updates: IndexUpdates, settings: TableSettings
+    request: Request,
+    indexes: list[str],
+    updates: IndexUpdates,
+    since: float,
+    settings: TableSettings,
 ) -> TableSettings:
-    return changed_settings(request, settings, indexes, updates.updated)
+    return changed_settings(request, settings, indexes, updates.updated, since)
+
+
+def _while_updating(before: TableSettings, after: TableSettings) -> TableSettings:
+    """The settings as the answer has them: the throughput is the old one until the table is
+    ACTIVE, unless it is of another billing mode."""
+    if before.billing_mode != after.billing_mode:
+        return after
+    indexes = {
+        name: own.model_copy(
+            update={"capacity": before.indexes[name].capacity, "warm": before.indexes[name].warm}
+        )
+        if name in before.indexes
+        else own
+        for name, own in after.indexes.items()
+    }
+    return after.with_(capacity=before.capacity, warm=before.warm, indexes=indexes)
 
 
 def _kept(table: Table, updates: IndexUpdates) -> list[str]:
@@ -99,6 +124,7 @@ def _change_index(
     cluster = service.cluster
     if schema is not None and updates.created is not None:
         own = index_settings(settings.billing_mode, updates.created)
+        own = warm_index(settings, own, updates.created)
         definitions.begin_index(cluster, table.name, schema, own)
         return cluster.snapshot.tables[table.id]
     if updates.deleted is not None:

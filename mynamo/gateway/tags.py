@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from mynamo.gateway.arns import table_of_arn
@@ -14,6 +15,7 @@ from mynamo.shards.tables import Table
 if TYPE_CHECKING:
     from mynamo.gateway.service import Call, Service
 
+_SIGNS = "+-=._:/@"
 MAX_TAGS = 50
 """Of one table. All of them fit into one answer, so no answer has a NextToken."""
 
@@ -61,7 +63,8 @@ def tags_of(given: list[dict[str, str]]) -> dict[str, str]:
     """Tags of a request, checked.
 
     Raises:
-        ServiceError: two have one key, a key is AWS's own, or there are too many.
+        ServiceError: two have one key, a key is AWS's own, a key or value has characters that
+            AWS's tags do not have, or there are too many.
     """
     tags: dict[str, str] = {}
     for tag in given:
@@ -73,8 +76,20 @@ def tags_of(given: list[dict[str, str]]) -> dict[str, str]:
                 "One or more parameter values were invalid: "
                 f"Tag keys that begin with aws: are reserved: {key}"
             )
+        _check_characters("key", key)
+        _check_characters("value", tag["Value"])
         tags[key] = tag["Value"]
     return _within_limit(tags)
+
+
+def _check_characters(part: str, text: str) -> None:
+    """Letters, numbers and separators of any script (Unicode's L, N and Z), and some signs."""
+    if all(each in _SIGNS or unicodedata.category(each)[0] in "LNZ" for each in text):
+        return
+    raise invalid(
+        f"One or more parameter values were invalid: The tag {part} {text!r} has characters that "
+        f"are not allowed; letters, white space, numbers and {' '.join(_SIGNS)} are"
+    )
 
 
 def _within_limit(tags: dict[str, str]) -> dict[str, str]:

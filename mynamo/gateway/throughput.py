@@ -8,9 +8,11 @@ from typing import Any
 
 from mynamo.gateway.errors import ServiceError, invalid
 from mynamo.gateway.key_schemas import wrong
-from mynamo.schemas.settings import Capacity, OnDemand
+from mynamo.schemas.settings import Capacity, IndexSettings, OnDemand, TableSettings, Warm
 
 MAX_UNITS = 10**12
+ON_DEMAND_WARM = Warm(read=12_000, write=4_000)
+"""Units per second that a table on demand is ready for, if nothing else is asked for."""
 _BOTH_NEEDED = (
     "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is "
     "PROVISIONED"
@@ -112,6 +114,56 @@ def on_demand(mode: str, given: Given, current: OnDemand | None = None) -> OnDem
     return OnDemand(
         read=given.get("MaxReadRequestUnits", known.read),
         write=given.get("MaxWriteRequestUnits", known.write),
+    )
+
+
+def warm_of(settings: TableSettings, own: TableSettings | IndexSettings) -> Warm:
+    """The throughput that a table or an index is ready for, as DynamoDB reckons it: no less
+    than what is provisioned, than what was asked for, and, if the table is or ever was on
+    demand, than DynamoDB's least for such tables.
+
+    Args:
+        settings: of the table.
+        own: the same, or those of its index.
+    """
+    ever = settings.billing_mode == "PAY_PER_REQUEST" or settings.billing_mode_at is not None
+    least = ON_DEMAND_WARM if ever else Warm(read=0, write=0)
+    capacity, asked = own.capacity, own.warm
+    return Warm(
+        read=max(capacity.read, asked.read or 0, least.read or 0),
+        write=max(capacity.write, asked.write or 0, least.write or 0),
+    )
+
+
+def warmed(given: Given, current: Warm, now: Warm, what: str) -> Warm:
+    """A WarmThroughput that was asked for.
+
+    Args:
+        current: what was asked for so far.
+        now: what there is, see `warm_of`.
+        what: is to have it: "table", or "index x".
+
+    Raises:
+        ServiceError: it is less than there is, or out of bounds.
+    """
+    if given is None:
+        return current
+    if not given:
+        raise wrong(
+            "One of ReadUnitsPerSecond or WriteUnitsPerSecond must be specified in WarmThroughput"
+        )
+    for name, least in (("ReadUnitsPerSecond", now.read), ("WriteUnitsPerSecond", now.write)):
+        units = given.get(name)
+        if units is not None and units < (least or 0):
+            raise wrong(
+                f"Requested {name} for WarmThroughput for {what} is lower than current "
+                "WarmThroughput, decreasing WarmThroughput is not supported"
+            )
+        if units is not None and units > MAX_UNITS:
+            raise _out_of_bounds(units, name, "" if what == "table" else f" for {what}")
+    return Warm(
+        read=given.get("ReadUnitsPerSecond", current.read),
+        write=given.get("WriteUnitsPerSecond", current.write),
     )
 
 

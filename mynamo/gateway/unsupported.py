@@ -39,7 +39,6 @@ UNSUPPORTED = frozenset(
         "StartBulkPutItems",
         "TransactGetItems",
         "TransactWriteItems",
-        "UpdateContinuousBackups",
         "UpdateContributorInsights",
         "UpdateGlobalTable",
         "UpdateGlobalTableSettings",

@@ -31,6 +31,10 @@ Finder = Callable[[Any, str, list[str]], None]
 REQUESTS = ITEM_REQUESTS | TABLE_REQUESTS
 """The request of every operation."""
 
+_BATCHES = frozenset({"BatchGetItem", "BatchWriteItem"})
+_OF_TABLES = frozenset(
+    operation for operation, shape in TABLE_REQUESTS.items() if "TableName" in shape.required
+)
 MOST_ERRORS = 10
 """In one message."""
 
@@ -47,11 +51,21 @@ def check(operation: str, request: dict[str, Any]) -> dict[str, Any]:
     """
     read, find = _COMPILED[operation]
     known: dict[str, Any] = read(request)
+    _check_subject(operation, known)
     errors: list[str] = []
     find(known, "", errors)
     if errors:
         raise _detected(errors)
     return known
+
+
+def _check_subject(operation: str, request: dict[str, Any]) -> None:
+    """Refuse a request that does not say what it is about, in words of its own, whatever else
+    is wrong with it."""
+    if operation in _BATCHES and not request.get("RequestItems"):
+        raise invalid(f"The requestItems parameter is required for {operation}")
+    if operation in _OF_TABLES and request.get("TableName") is None:
+        raise invalid("The parameter 'TableName' is required but was not present in the request")
 
 
 def _detected(errors: list[str]) -> ServiceError:
@@ -61,8 +75,16 @@ def _detected(errors: list[str]) -> ServiceError:
 
 
 def _failed(value: Any, shape: Shape, path: str, constraint: str) -> str:
+    if value is not None and isinstance(shape, Whole | ListOf) and not shape.shown:
+        return f"Value at '{_as_requested(path)}' failed to satisfy constraint: {constraint}"
     shown = "null" if value is None else f"'{java_text(value, shape)}'"
     return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _as_requested(path: str) -> str:
+    """A path with the names of its first and its last member as the request has them."""
+    before, dot, last = path.rpartition(".")
+    return before[:1].upper() + before[1:] + dot + last[:1].upper() + last[1:]
 
 
 def _finder_of(shape: Shape) -> Finder | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 UnixTime = float
@@ -16,6 +17,9 @@ UnixTime = float
 BillingMode = Literal["PROVISIONED", "PAY_PER_REQUEST"]
 TableClass = Literal["STANDARD", "STANDARD_INFREQUENT_ACCESS"]
 StreamView = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
+
+
+_LATER = "aws:mynamo"
 
 
 class _Settings(BaseModel):
@@ -47,11 +51,23 @@ class OnDemand(_Settings):
     write: int | None = None
 
 
+class Warm(_Settings):
+    """Throughput that a table or an index was asked to be ready for, in units per second.
+
+    Attributes:
+        read, write: None: nothing was asked for.
+    """
+
+    read: int | None = None
+    write: int | None = None
+
+
 class IndexSettings(_Settings):
     """What is set for one global index."""
 
     capacity: Capacity = Capacity()
     on_demand: OnDemand = OnDemand()
+    warm: Warm = Warm()
 
 
 class Stream(_Settings):
@@ -90,12 +106,17 @@ class TableSettings(_Settings):
         deletion_protection: the table cannot be dropped.
         table_class_at: when it was last changed.
         tags: key to value, in the order in which they were added.
+
+    Processes of mynamo 0.1 refuse members that they do not know, and run beside newer ones. So
+    what came later is stored as the value of a tag, which they keep: its key begins with `aws:`,
+    as no user's does.
     """
 
     billing_mode: BillingMode = "PAY_PER_REQUEST"
     billing_mode_at: UnixTime | None = None
     capacity: Capacity = Capacity()
     on_demand: OnDemand = OnDemand()
+    warm: Warm = Warm()
     indexes: dict[str, IndexSettings] = {}
     deletion_protection: bool = False
     table_class: TableClass = "STANDARD"
@@ -112,6 +133,33 @@ class TableSettings(_Settings):
             pydantic.ValidationError: a name or value that settings do not have.
         """
         return TableSettings.model_validate({**dict(self), **changes})
+
+    def dump(self) -> bytes:
+        """The stored form."""
+        plain = self.model_dump(mode="json", exclude_defaults=True)
+        later = {"warm": plain.pop("warm", {}), "indexes": {}}
+        for name, index in plain.get("indexes", {}).items():
+            if "warm" in index:
+                later["indexes"][name] = {"warm": index.pop("warm")}
+        if any(later.values()):
+            plain["tags"] = {**plain.get("tags", {}), _LATER: orjson.dumps(later).decode()}
+        return orjson.dumps(plain)
+
+    @classmethod
+    def load(cls, stored: bytes) -> TableSettings:
+        """Read what `dump` wrote.
+
+        Raises:
+            pydantic.ValidationError: it is not that.
+        """
+        plain = orjson.loads(stored)
+        later = orjson.loads(plain.get("tags", {}).pop(_LATER, "{}"))
+        plain["warm"] = later.get("warm", {})
+        indexes = plain.get("indexes", {})
+        for name, index in later.get("indexes", {}).items():
+            if name in indexes:  # or an older process has dropped it since
+                indexes[name]["warm"] = index.get("warm", {})
+        return cls.model_validate(plain)
 
     def of_index(self, name: str) -> IndexSettings:
         """What is set for an index."""

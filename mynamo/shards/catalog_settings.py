@@ -17,7 +17,7 @@ called again on what is there by then."""
 @lru_cache(maxsize=1024)
 def settings_of(stored: bytes | None) -> TableSettings:
     """Settings from their stored form; None, of a table that has none yet: the defaults."""
-    return TableSettings() if stored is None else TableSettings.model_validate_json(stored)
+    return TableSettings() if stored is None else TableSettings.load(stored)
 
 
 def locked_settings(session: Session, table_id: int) -> TableSettings:
@@ -41,7 +41,7 @@ def store_settings(table_id: int, settings: TableSettings) -> Statement:
     return (
         "INSERT INTO mynamo_table_settings (table_id, settings_json) VALUES (%s, %s)"
         " ON DUPLICATE KEY UPDATE settings_json = VALUES(settings_json)",
-        (table_id, settings.model_dump_json(exclude_defaults=True).encode()),
+        (table_id, settings.dump()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 from unittest import mock
@@ -17,7 +18,13 @@ from tests.gateway.asking import ask, defined, error_of, index, keyed, on_demand
 from tests.waiting import eventually
 
 UNITS = {"ReadCapacityUnits": 3, "WriteCapacityUnits": 4}
-ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/"
+WARM_UNITS = {"ReadUnitsPerSecond": 3, "WriteUnitsPerSecond": 4}
+ACCOUNT = "000000000000"
+ARN = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/"
+
+
+def warm_units(read: int, write: int) -> dict[str, Any]:
+    return {"ReadUnitsPerSecond": read, "WriteUnitsPerSecond": write}
 
 
 @pytest.fixture
@@ -56,12 +63,19 @@ class TestCreateTable:
         table = described(shared_service, name)
         assert created["TableStatus"] == "CREATING"
         assert table["TableStatus"] == "ACTIVE"
+        (coming,), (there,) = created["GlobalSecondaryIndexes"], table["GlobalSecondaryIndexes"]
+        assert created.pop("WarmThroughput")["Status"] == "CREATING"
+        assert table.pop("WarmThroughput") == WARM_UNITS | {"Status": "ACTIVE"}
+        assert coming.pop("WarmThroughput")["Status"] == "UPDATING"
+        assert there.pop("WarmThroughput") == WARM_UNITS | {"Status": "ACTIVE"}
         assert created | {"TableStatus": "ACTIVE"} == table
         for same in ("TableName", "KeySchema", "AttributeDefinitions", "StreamSpecification"):
             assert table[same] == request[same]
         assert table["TableArn"] == ARN + name
         assert table["ProvisionedThroughput"] == UNITS | {"NumberOfDecreasesToday": 0}
         assert table["LatestStreamArn"] == f"{ARN}{name}/stream/{table['LatestStreamLabel']}"
+        key = table["SSEDescription"].pop("KMSMasterKeyArn")
+        assert re.fullmatch(f"arn:aws:kms:us-east-1:{ACCOUNT}:key/[0-9a-f-]{{36}}", key)
         assert table["SSEDescription"] == {"Status": "ENABLED", "SSEType": "KMS"}
         assert table["TableClassSummary"] == {"TableClass": "STANDARD_INFREQUENT_ACCESS"}
         assert table["DeletionProtectionEnabled"] is True
@@ -318,7 +332,109 @@ class TestUpdateTable:
         assert "StreamSpecification" not in after
         assert after["LatestStreamArn"] == table["LatestStreamArn"]
         assert after["TableClassSummary"]["TableClass"] == "STANDARD_INFREQUENT_ACCESS"
-        assert after["SSEDescription"]["KMSMasterKeyArn"] == "alias/x"
+        of_alias = after["SSEDescription"]["KMSMasterKeyArn"]
+        own = "arn:aws:kms:eu-west-1:123456789012:key/1"
+        for given, arn in [
+            ("arn:aws:kms:us-east-1:000000000000:alias/x", of_alias),
+            ("mrk-1", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/mrk-1"),
+            (own, own),
+        ]:
+            encryption = {"Enabled": True, "KMSMasterKeyId": given}
+            ask(shared_service, "UpdateTable", TableName=name, SSESpecification=encryption)
+            assert described(shared_service, name)["SSEDescription"]["KMSMasterKeyArn"] == arn
+        assert of_alias.startswith(f"arn:aws:kms:us-east-1:{ACCOUNT}:key/")
+
+    def test_the_answer_has_the_old_throughput(self, shared_service: Service, name: str) -> None:
+        ask(
+            shared_service, "CreateTable", **on_demand(name, "h") | {"BillingMode": "PROVISIONED"},
+            ProvisionedThroughput=UNITS,
+            GlobalSecondaryIndexes=[index("gsi", "h", ProvisionedThroughput=UNITS)],
+        )  # fmt: skip
+        more = {"ReadCapacityUnits": 30, "WriteCapacityUnits": 40}
+        answer = ask(
+            shared_service, "UpdateTable", TableName=name, ProvisionedThroughput=more,
+            GlobalSecondaryIndexUpdates=[
+                {"Update": {"IndexName": "gsi", "ProvisionedThroughput": more}}
+            ],
+        )["TableDescription"]  # fmt: skip
+        assert answer["TableStatus"] == "UPDATING"
+        for status, shown, units in (("old", answer, UNITS),
+                                     ("new", described(shared_service, name), more)):  # fmt: skip
+            (gsi,) = shown["GlobalSecondaryIndexes"]
+            for each in (shown, gsi):
+                assert units.items() <= each["ProvisionedThroughput"].items(), status
+                warm = each["WarmThroughput"]
+                assert warm["ReadUnitsPerSecond"] == units["ReadCapacityUnits"], status
+
+    def test_the_billing_mode_keeps_its_summary(self, shared_service: Service, name: str) -> None:
+        ask(shared_service, "CreateTable", **on_demand(name, "h"))
+        made = described(shared_service, name)["BillingModeSummary"]
+        for _ in range(2):
+            ask(
+                shared_service, "UpdateTable", TableName=name,
+                BillingMode="PROVISIONED", ProvisionedThroughput=UNITS,
+            )  # fmt: skip
+            summary = described(shared_service, name)["BillingModeSummary"]
+            assert summary == made | {"BillingMode": "PROVISIONED"}
+            ask(shared_service, "UpdateTable", TableName=name, BillingMode="PAY_PER_REQUEST")
+            made = described(shared_service, name)["BillingModeSummary"]
+            assert (
+                made["LastUpdateToPayPerRequestDateTime"]
+                >= (summary["LastUpdateToPayPerRequestDateTime"])
+            )
+        # What it was ready for on demand it stays ready for.
+        warm = described(shared_service, name)["WarmThroughput"]
+        assert warm == warm_units(12_000, 4_000) | {"Status": "ACTIVE"}
+
+    def test_warm_throughput(self, shared_service: Service, name: str) -> None:
+        ask(
+            shared_service, "CreateTable",
+            **on_demand(name, "h", WarmThroughput=warm_units(12_345, 4_567)),
+            GlobalSecondaryIndexes=[index("gsi", "h", WarmThroughput=warm_units(13_000, 5_000))],
+        )  # fmt: skip
+
+        def warm() -> list[dict[str, Any]]:
+            table = described(shared_service, name)
+            return [table["WarmThroughput"], table["GlobalSecondaryIndexes"][0]["WarmThroughput"]]
+
+        active = {"Status": "ACTIVE"}
+        assert warm() == [warm_units(12_345, 4_567) | active, warm_units(13_000, 5_000) | active]
+        answer = ask(
+            shared_service,
+            "UpdateTable",
+            TableName=name,
+            WarmThroughput={"WriteUnitsPerSecond": 5_000},
+        )["TableDescription"]
+        assert answer["TableStatus"] == "ACTIVE"
+        assert answer["WarmThroughput"] == warm_units(12_345, 4_567) | {"Status": "UPDATING"}
+        update = {"IndexName": "gsi", "WarmThroughput": warm_units(14_000, 5_000)}
+        ask(
+            shared_service, "UpdateTable", TableName=name,
+            GlobalSecondaryIndexUpdates=[{"Update": update}],
+        )  # fmt: skip
+        there = [warm_units(12_345, 5_000) | active, warm_units(14_000, 5_000) | active]
+        assert warm() == there
+        decreases: list[tuple[dict[str, Any], str]] = [
+            ({"WarmThroughput": warm_units(12_344, 5_000)},
+             "Requested ReadUnitsPerSecond for WarmThroughput for table is lower than current "
+             "WarmThroughput, decreasing WarmThroughput is not supported"),
+            ({"WarmThroughput": {"WriteUnitsPerSecond": 1}},
+             "Requested WriteUnitsPerSecond for WarmThroughput for table is lower than current "
+             "WarmThroughput, decreasing WarmThroughput is not supported"),
+            ({"GlobalSecondaryIndexUpdates": [{"Update": update | {
+                "WarmThroughput": {"ReadUnitsPerSecond": 13_999}}}]},
+             "Requested ReadUnitsPerSecond for WarmThroughput for index gsi is lower than current "
+             "WarmThroughput, decreasing WarmThroughput is not supported"),
+        ]  # fmt: skip
+        for change, message in decreases:
+            assert refused(shared_service, "UpdateTable", TableName=name, **change) == (
+                "ValidationException",
+                f"One or more parameter values were invalid: {message}",
+            )
+        # The same again is no decrease.
+        same = {"WarmThroughput": warm_units(12_345, 5_000)}
+        ask(shared_service, "UpdateTable", TableName=name, **same)
+        assert warm() == there
 
     def test_nothing_to_update(self, shared_service: Service, name: str) -> None:
         ask(shared_service, "CreateTable", **on_demand(name, "h"))
@@ -347,8 +463,9 @@ class TestUpdateTable:
             ([{"Create": index("gsi", "h")}], "ValidationException",
              "Attempting to create an index which already exists"),
             ([{"Create": index("gsi2", "z")}], "ValidationException",
-             "One or more parameter values were invalid: Some index key attributes are not defined"
-             " in AttributeDefinitions. Keys: [z], AttributeDefinitions: [h]"),
+             "Invalid KeySchema: Some index key attribute have no definition"),
+            ([{"Create": index("gsi2", "h")}], "ValidationException",
+             "Invalid KeySchema: Some index key attribute have no definition"),
             ([{"Create": index("gsi2", "h")}, {"Delete": {"IndexName": "gsi"}}],
              "LimitExceededException",
              "Subscriber limit exceeded: Only 1 online index can be created or deleted"
@@ -516,6 +633,25 @@ class TestTags:
         ask(shared_service, "TagResource", ResourceArn=arn, Tags=tags[30:50])
         assert len(ask(shared_service, "ListTagsOfResource", ResourceArn=arn)["Tags"]) == 50
 
+    def test_characters(self, shared_service: Service, name: str) -> None:
+        good = {"Key": "Größe 1 + - = . _ : / @", "Value": "数\u00a0٣"}
+        ask(shared_service, "CreateTable", **on_demand(name, "h", Tags=[good]))
+        for bad, part in [
+            ({"Key": "a,b", "Value": "x"}, "key"),
+            ({"Key": "a\t", "Value": "x"}, "key"),
+            ({"Key": "a", "Value": "x;"}, "value"),
+            ({"Key": "a", "Value": "☃"}, "value"),
+        ]:
+            for request in (
+                ("TagResource", {"ResourceArn": ARN + name, "Tags": [bad]}),
+                ("CreateTable", on_demand(name + "-2", "h", Tags=[bad])),
+            ):
+                kind, message = refused(shared_service, request[0], **request[1])
+                assert kind == "ValidationException"
+                assert f"The tag {part} " in message
+        found = ask(shared_service, "ListTagsOfResource", ResourceArn=ARN + name)["Tags"]
+        assert found == [good]
+
     def test_arns(self, shared_service: Service, name: str) -> None:
         cases = {
             "foo": ("ValidationException",
@@ -568,14 +704,36 @@ def test_a_table_goes_by_its_arn_as_well(shared_service: Service, name: str) -> 
     assert kind == "ValidationException"
 
 
+def test_continuous_backups(shared_service: Service, name: str) -> None:
+    def specified(enabled: bool, **more: Any) -> dict[str, Any]:
+        own = {"PointInTimeRecoveryEnabled": enabled} | more
+        return {"TableName": name, "PointInTimeRecoverySpecification": own}
+
+    missing = ("TableNotFoundException", f"Table not found: {name}")
+    assert refused(shared_service, "DescribeContinuousBackups", TableName=name) == missing
+    assert refused(shared_service, "UpdateContinuousBackups", **specified(True)) == missing
+    ask(shared_service, "CreateTable", **on_demand(name, "h"))
+    there = ask(shared_service, "DescribeContinuousBackups", TableName=name)
+    assert there == {
+        "ContinuousBackupsDescription": {
+            "ContinuousBackupsStatus": "ENABLED",
+            "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "DISABLED"},
+        }
+    }
+    assert ask(shared_service, "UpdateContinuousBackups", **specified(False)) == there
+    for request, why in [
+        (specified(True), "mynamo does not support point-in-time recovery yet"),
+        (specified(False, RecoveryPeriodInDays=36), "value less than or equal to 35"),
+    ]:
+        kind, message = refused(shared_service, "UpdateContinuousBackups", **request)
+        assert kind == "ValidationException"
+        assert why in message
+
+
 def test_what_the_service_says_of_itself(shared_service: Service, name: str) -> None:
     assert ask(shared_service, "DescribeLimits")["TableMaxReadCapacityUnits"] == 40_000
     answer = shared_service.call("DescribeEndpoints", b"{}", {"host": "here:8000"})
     assert b'"Address":"here:8000"' in answer.body
-    assert refused(shared_service, "DescribeContinuousBackups", TableName=name) == (
-        "TableNotFoundException",
-        f"Table not found: {name}",
-    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from pydantic import ValidationError
 
 from mynamo.errors import (
     AlreadyExists,
@@ -27,6 +28,7 @@ from mynamo.schemas.settings import (
     Stream,
     TableSettings,
     TimeToLive,
+    Warm,
 )  # fmt: skip
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.shards import catalog as catalog_module
@@ -50,7 +52,11 @@ FULL = TableSettings(
     billing_mode_at=1.5,
     capacity=Capacity(read=5, write=7, increased_at=1732000000.123),
     on_demand=OnDemand(read=-1, write=40_000),
-    indexes={"by_name": IndexSettings(capacity=Capacity(read=1, write=2))},
+    indexes={
+        "by_name": IndexSettings(capacity=Capacity(read=1, write=2), warm=Warm(read=13_000)),
+        "other": IndexSettings(),
+    },
+    warm=Warm(read=12_000, write=4_567),
     deletion_protection=True,
     table_class="STANDARD_INFREQUENT_ACCESS",
     stream=Stream(enabled=True, view="NEW_AND_OLD_IMAGES", label="2024-01-01T00:00:00.000"),
@@ -360,3 +366,27 @@ def test_a_catalog_of_a_newer_format_is_refused(config: ClusterConfig, cluster: 
     cluster.catalog._run(("UPDATE mynamo_cluster SET format = 3", ()))
     with pytest.raises(ConfigError, match="upgrade"):
         Cluster(config)
+
+
+def test_what_came_later_is_stored_where_older_processes_keep_it() -> None:
+    """Those refuse members that they do not know, and cannot read a catalog that has one."""
+    stored = json.loads(FULL.dump())
+    known = {"capacity", "on_demand"}
+    assert "warm" not in stored
+    assert all(set(index) <= known for index in stored["indexes"].values())
+    assert stored["tags"].items() > FULL.tags.items()
+    assert TableSettings.load(FULL.dump()) == FULL
+    # What such a process changes, it writes with the tag that it does not understand.
+    stored["tags"] |= {"more": "1"}
+    del stored["indexes"]["by_name"]
+    changed = TableSettings.load(json.dumps(stored).encode())
+    assert changed == FULL.without_index("by_name").with_(tags={**FULL.tags, "more": "1"})
+    # Without any of it, nothing is stored differently.
+    plain = FULL.with_(warm=Warm(), indexes={"by_name": IndexSettings()})
+    assert json.loads(plain.dump())["tags"] == FULL.tags
+
+
+def test_control_a_member_of_its_own_could_not_be_read_by_them() -> None:
+    """What an older process does with a member that it does not know."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        TableSettings.load(b'{"of_some_day": 1}')

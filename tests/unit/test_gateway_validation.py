@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mynamo.gateway.errors import ServiceError
+from mynamo.gateway.table_requests import TABLE_REQUESTS
 from mynamo.gateway.validation import REQUESTS, check
 
 FAILED = "failed to satisfy constraint: "
@@ -31,7 +32,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_errors_stand_in_the_order_of_the_model_not_of_the_request() -> None:
     wrong = {"Segment": -1, "Select": "X", "Limit": 0, "TableName": "abc"}
     assert message_of("Scan", **wrong) == (
-        f"3 validation errors detected: Value '0' at 'limit' {FAILED}Member must have value "
+        f"3 validation errors detected: Value at 'Limit' {FAILED}Member must have value "
         f"greater than or equal to 1; Value 'X' at 'select' {FAILED}Member must satisfy enum value "
         "set: [SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES]; "
         f"Value '-1' at 'segment' {FAILED}Member must have value greater than or equal to 0"
@@ -65,9 +66,16 @@ def test_errors_stand_in_the_order_of_the_model_not_of_the_request() -> None:
         ("CreateTable", {"TableName": "abc", "KeySchema": [{"AttributeName": "a"}],
                          "AttributeDefinitions": []},
          f"Value null at 'keySchema.1.member.keyType' {NULL}"),
-        ("BatchGetItem", {"RequestItems": {}},
-         f"Value '{{}}' at 'requestItems' {FAILED}Member must have length greater than or equal "
-         "to 1"),
+        ("BatchGetItem", {"RequestItems": {"a.b": {"Keys": [{}] * 101}}},
+         f"Value at 'RequestItems.a.b.member.Keys' {FAILED}Member must have length less than or "
+         "equal to 100"),
+        ("BatchGetItem", {"RequestItems": {"abc": {"Keys": []}}},
+         f"Value at 'RequestItems.abc.member.Keys' {FAILED}Member must have length greater than or "
+         "equal to 1"),
+        ("Query", {"TableName": "abc", "Limit": 0},
+         f"Value at 'Limit' {FAILED}Member must have value greater than or equal to 1"),
+        ("ListTables", {"Limit": 0},
+         f"Value '0' at 'limit' {FAILED}Member must have value greater than or equal to 1"),
         ("BatchGetItem", {"RequestItems": {"": {"Keys": [{}]}}},
          f"Value '{{=KeysAndAttributes(keys=[{{}}], attributesToGet=null, consistentRead=null, "
          "projectionExpression=null, expressionAttributeNames=null)}' at 'requestItems' "
@@ -126,6 +134,14 @@ def test_what_must_be_there_is_missed(operation: str) -> None:
         assert check(operation, {}) == {}
         return
     said = message_of(operation)
+    if operation in ("BatchGetItem", "BatchWriteItem"):
+        assert said == f"The requestItems parameter is required for {operation}"
+        assert message_of(operation, RequestItems={}, ReturnConsumedCapacity="x") == said
+        return
+    if "TableName" in required and operation in TABLE_REQUESTS:
+        assert said == "The parameter 'TableName' is required but was not present in the request"
+        assert "Value '' at 'tableName'" in message_of(operation, TableName="")
+        return
     paths = [f"Value null at '{name[0].lower()}{name[1:]}'" for name in required]
     assert [said.find(path) >= 0 for path in paths] == [True] * len(paths)
     assert sorted(paths, key=said.find) == paths
