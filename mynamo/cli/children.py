@@ -13,6 +13,7 @@ from mynamo.cli.serve import SERVING
 from mynamo.errors import LocalServerError
 from mynamo.gsi_indexer import READING
 from mynamo.local import Broker, LocalCluster, LocalMySQL
+from mynamo.local.disk import shortage
 from mynamo.local.process import ServerProcess
 from mynamo.schemas.gateway import LOCALHOST
 
@@ -21,6 +22,7 @@ JOIN_SECONDS = 15.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 HEALTHY_SECONDS = 30.0
+DISK_SECONDS = 5.0
 
 Say = Callable[[str], None]
 
@@ -147,6 +149,31 @@ class Workers:
         """Stop them, the gateway first: what it was asked still finds the others at work."""
         for worker in reversed(self._workers):
             worker.stop()
+
+
+class DiskWatch:
+    """Says when the disk of a folder gets full, and when it no longer is.
+
+    Args:
+        folder: on that disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._short = False
+        self._next = 0.0
+
+    def look(self, say: Say) -> None:
+        """Look, every few seconds; a server whose disk is full answers late, or not at all."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + DISK_SECONDS
+        short = shortage(self._folder)
+        if short and not self._short:
+            say(f"{short}. Until then writes wait or fail")
+        elif self._short and not short:
+            say(f"the disk of {self._folder} has room again")
+        self._short = bool(short)
 
 
 def revive_servers(cluster: LocalCluster, say: Say) -> None:

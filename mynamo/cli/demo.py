@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ import click
 
 from mynamo.cli.children import Workers
 from mynamo.cli.demo_steps import Demo
-from mynamo.cli.interrupts import interruptible
+from mynamo.cli.interrupts import INTERRUPTED, interruptible, shield
 from mynamo.cli.output import console
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.log import ensure_topics
@@ -65,7 +63,7 @@ def demo(orders: int, keep: Path | None, engine: EngineKind | None, kafka: str) 
             seconds = time.monotonic() - started
     except KeyboardInterrupt:
         screen.print("\ninterrupted; everything is stopped")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     screen.print(f"\nAll of it took {seconds:.0f} s; everything is stopped.")
     if keep:
         screen.print(f"The data is in {keep}: `mynamo dev --data {keep}` opens it again.")
@@ -89,7 +87,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 @contextmanager
 def _running(folder: Path, engine: EngineKind | None, kafka: str) -> Iterator[LocalCluster]:
     """A local cluster with its workers; all of it is stopped in the end."""
-    local = LocalCluster(folder, 2, engine, kafka)
+    local = LocalCluster(folder, 2, engine, kafka, fetch=True)
     workers: Workers | None = None
     try:
         local.start(click.echo)
@@ -100,9 +98,7 @@ def _running(folder: Path, engine: EngineKind | None, kafka: str) -> Iterator[Lo
         workers.start()
         yield local
     finally:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not in the main thread
-                signal.signal(kind, signal.SIG_IGN)
+        shield()
         if workers is not None:
             workers.stop()
         local.stop()

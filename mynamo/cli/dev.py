@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-import signal
+import sys
 import time
 from pathlib import Path
 
 import click
 
-from mynamo.cli.children import Workers, revive_servers
-from mynamo.cli.interrupts import interruptible
+from mynamo.cli.children import DiskWatch, Workers, revive_servers
+from mynamo.cli.interrupts import interruptible, shield, status_of
 from mynamo.errors import LocalServerError
+from mynamo.extras import need
 from mynamo.local import EngineKind, LocalCluster
-from mynamo.local.mysql_files import write_private
+from mynamo.local.files import write_private
 from mynamo.local.ports import LOOPBACK, free_port, is_free
 from mynamo.log import ensure_topics
 from mynamo.schemas.gateway import LOCALHOST
@@ -27,14 +29,17 @@ LOOK_SECONDS = 0.5
     "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(".mynamo"),
     show_default=True, metavar="DIR", help="Folder of everything: data, logs, configuration.",
 )  # fmt: skip
-@click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option(
-    "--engine", type=click.Choice(["mysql", "mariadb"]),
-    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
+    "--shards", type=click.IntRange(1, 64),
+    help="How many; a folder keeps those it was made with.  [default: 2]",
 )  # fmt: skip
 @click.option(
-    "--kafka", default="embedded", show_default=True, metavar="embedded|apache|HOST:PORT",
-    help="The broker.",
+    "--engine", type=click.Choice(["mysql", "mariadb"]),
+    help="Server of the shards.  [default: the folder's, else MySQL, else MariaDB]",
+)  # fmt: skip
+@click.option(
+    "--kafka", metavar="embedded|apache|HOST:PORT",
+    help="The broker.  [default: that of the folder's last run, else embedded]",
 )  # fmt: skip
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
@@ -51,22 +56,23 @@ LOOK_SECONDS = 0.5
 )  # fmt: skip
 def dev(
     data: Path,
-    shards: int,
+    shards: int | None,
     engine: EngineKind | None,
-    kafka: str,
+    kafka: str | None,
     port: int,
     cors_origins: tuple[str, ...],
     index_reads: str,
 ) -> None:
     """Run a whole cluster on this machine: shards, broker, writer, indexer, DynamoDB's API.
 
-    It runs until Ctrl-C or SIGTERM, and on Linux leaves no process behind however it ends
-    (elsewhere the next start ends what `kill -9` left). What was acknowledged is on disk:
-    start it again in the same folder, even after `kill -9` or a power failure, and
-    everything is there. The embedded broker keeps nothing on disk, which costs time only
-    (the changes are published again), but for dead letters and queued writes that still
-    wait in it; with --kafka apache those stay too. On a broker that runs already it has
-    topics of its own.
+    It runs until Ctrl-C, SIGTERM or the end of its terminal (SIGHUP), and on Linux leaves no
+    process behind however it ends (elsewhere the next start ends what `kill -9` left). What
+    was acknowledged is on disk: start it again in the same folder, even after `kill -9` or a
+    power failure, and everything is there. The embedded broker keeps nothing on disk, which
+    costs time only (the changes are published again), but for dead letters and queued writes
+    that still wait in it; with --kafka apache those stay too. On a broker that runs already it
+    has topics of its own. A server that this machine lacks is downloaded, once and without
+    root.
 
     \b
     Examples:
@@ -74,10 +80,12 @@ def dev(
       mynamo dev --port 8001
       mynamo dev --data /tmp/try --shards 4 --engine mariadb --kafka apache
     """
+    need("gateway" if kafka and kafka != "embedded" else "local", "`mynamo dev`")
     port = _checked(port)
-    local = LocalCluster(data, shards, engine, kafka)
+    local = LocalCluster(data, shards, engine, kafka, fetch=True)
     workers: Workers | None = None
     started = time.monotonic()
+    ready = False
     with interruptible():
         try:
             local.start(click.echo)
@@ -87,15 +95,21 @@ def dev(
             workers = Workers(local, port, _gateway_options(cors_origins, index_reads))
             workers.start()
             _welcome(local, workers, port, time.monotonic() - started)
+            ready = True
+            disk = DiskWatch(local.data_dir)
             while True:
                 time.sleep(LOOK_SECONDS)
                 revive_servers(local, _report)
                 workers.revive(_report)
-        except KeyboardInterrupt:
-            click.echo("\nstopping ...")
+                disk.look(_report)
+        except KeyboardInterrupt as interruption:
+            shield()
+            _tell("\nstopping ...")
+            status = 0 if ready else status_of(interruption)
         finally:
             _finish(local, workers)
-    click.echo(f"stopped; the data stays in {local.data_dir}")
+    _tell(f"stopped; the data stays in {local.data_dir}" if ready else "interrupted")
+    sys.exit(status)
 
 
 def _gateway_options(cors_origins: tuple[str, ...], index_reads: str) -> list[str]:
@@ -124,15 +138,20 @@ def _checked(port: int) -> int:
 
 def _finish(local: LocalCluster, workers: Workers | None) -> None:
     """End all processes in good order; a second Ctrl-C does not get in between."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
+    shield()
     if workers is not None:
         workers.stop()
     local.stop()
 
 
 def _report(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+    _tell(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _tell(line: str) -> None:
+    """Print a line, to whom it is not lost: the terminal may be gone, and the work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(line)
 
 
 def _welcome(local: LocalCluster, workers: Workers, port: int, seconds: float) -> None:

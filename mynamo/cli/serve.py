@@ -6,6 +6,7 @@ import ipaddress
 import os
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from mynamo.cli.context import load_config
 from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
+from mynamo.extras import need
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway import GatewayConfig
 
@@ -68,6 +70,7 @@ def serve(
       mynamo serve --host 0.0.0.0 --port 443 --workers 4
     """
     start_logging(log_level)
+    need("gateway", "`mynamo serve`")
     cluster = load_config()
     config = _configured(
         cluster,
@@ -94,14 +97,15 @@ def serve(
     def work(process: int) -> int:
         if answered is not None:
             answered.become(process)
-        run_until_told(
+        return run_until_told(
             lambda opened, stop: serve_until(
                 opened, config, listeners, stop, verify=not no_auth, answered=answered, ready=ready
             )
         )
-        return 0
 
-    status = work(0) if workers == 1 else run_processes(workers, work)
+    if workers == 1:
+        sys.exit(work(0))
+    status = run_processes(workers, work)
     click.get_current_context().exit(status)
 
 

@@ -9,14 +9,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import click
 
 from mynamo.cli.context import opened
+from mynamo.cli.interrupts import INTERRUPTED, interrupt
 from mynamo.shards.cluster import Cluster
 
+log = logging.getLogger(__name__)
+
+LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -68,41 +72,47 @@ def indexer(log_level: str) -> None:
 
 def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
     start_logging(level)
-    run_until_told(work)
+    sys.exit(run_until_told(work))
 
 
-def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> None:
+def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
     """Open the cluster and work on it, until the event that SIGTERM and Ctrl-C set.
 
     While the cluster is being opened, which waits for a catalog that does not answer, nothing
     is under way that a signal could harm: then it ends this at once.
+
+    Returns:
+        The status to end with: 0, or 130 when Ctrl-C came before there was any work.
     """
     with ExitStack() as opening:
         try:
             for kind in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(kind, _interrupt)
+                signal.signal(kind, interrupt)
             cluster = opening.enter_context(opened(patient=True))
             stop = stop_on_signals()
-        except KeyboardInterrupt:
-            return
+        except KeyboardInterrupt as interruption:
+            return 0 if signal.SIGTERM in interruption.args else INTERRUPTED
         # What is there by now stays. To look for garbage among it stops all threads for 20 ms.
         gc.freeze()
         work(cluster, stop)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    return 0
 
 
 def start_logging(level: str) -> None:
-    """Log to stderr, one line for each event."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    """Log to stderr, one line for each event. SIGHUP is such an event, and no more."""
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=LINE)
+    signal.signal(signal.SIGHUP, _note_hangup)
     if level != "debug":  # we say ourselves, once, that Kafka does not answer
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+def _note_hangup(*_: object) -> None:
+    """Log it, past the logger's locks and buffers, which the main thread may be in."""
+    if log.isEnabledFor(logging.WARNING):
+        text = "SIGHUP is ignored: a changed configuration counts from the next start"
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+        with suppress(OSError):  # the terminal may be what has gone
+            os.write(sys.stderr.fileno(), f"{logging.Formatter(LINE).format(record)}\n".encode())
 
 
 def stop_on_signals() -> threading.Event:

@@ -4,6 +4,7 @@
 folder; `python -m mynamo.local.fetch` downloads the servers that are not installed.
 """
 
+import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.local.broker import Broker
 from mynamo.local.cluster import LocalCluster
 from mynamo.local.embedded import EmbeddedBroker

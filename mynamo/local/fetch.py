@@ -1,106 +1,19 @@
-"""Download the servers that are not installed: `python -m mynamo.local.fetch WHAT`.
+"""`python -m mynamo.local.fetch WHAT`: download a server that is not installed.
 
 Needs no root and changes nothing outside the cache folder. What was fetched once is not
-fetched again.
+fetched again. `mynamo dev` fetches what it needs by itself.
 """
 
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from mynamo.errors import LocalServerError
-from mynamo.local.apt import PrivateApt, unpack
-from mynamo.local.apt_sources import Source, debian_suite, machine_sources, own_suite
-from mynamo.local.cache import cache_folder, find_fetched, store, version_key
-from mynamo.local.engines import Engine, EngineKind, find_engine, unpacked_engine
-from mynamo.local.maven import KAFKA_VERSION, download_kafka
-
-MYSQL_SUITE = "sid"  # Debian's stable releases have no MySQL
-MYSQL_WANTED = "9.7"
-MYSQL_ACCEPTED = "9."
-
-Say = Callable[[str], None]
-
-
-def fetch_mysql(cache: Path, say: Say) -> None:
-    """Download MySQL 9 from Debian, unless this machine has a MySQL 9 already.
-
-    Raises:
-        LocalServerError: it did not work.
-    """
-    if _have("mysql", "9", say):
-        return
-    release = platform.freedesktop_os_release()
-    source = debian_suite(machine_sources(), release.get("VERSION_CODENAME", ""), MYSQL_SUITE)
-    if source is None or release.get("ID") != "debian":
-        raise LocalServerError(
-            f"MySQL {MYSQL_WANTED} can be fetched on Debian only; install MySQL 8.4 or later from "
-            "its own packages, or go on with MariaDB"
-        )
-    _fetch_packages("mysql", [source], cache, say)
-
-
-def fetch_mariadb(cache: Path, say: Say) -> None:
-    """Download this system's MariaDB, unless it is installed.
-
-    Raises:
-        LocalServerError: it did not work.
-    """
-    if _have("mariadb", "10.11", say):
-        return
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    _fetch_packages("mariadb", own_suite(machine_sources(), codename), cache, say)
-
-
-def fetch_kafka(cache: Path, say: Say) -> None:
-    """Download Apache Kafka.
-
-    Raises:
-        LocalServerError: it did not work.
-    """
-    found = find_fetched("kafka", cache)
-    if found and found.version == KAFKA_VERSION:
-        say(f"Apache Kafka {found.version} is in {found.folder}")
-        return
-    say(f"downloading Apache Kafka {KAFKA_VERSION} (45 MB) with Maven")
-    repository = cache / "m2"
-    done = store("kafka", KAFKA_VERSION, lambda jars: download_kafka(jars, repository), cache)
-    say(f"fetched Apache Kafka {done.version} into {done.folder}")
-
-
-def fetch_engine(cache: Path, say: Say) -> None:
-    """Make sure that there is a server for shards: any installed one, else MySQL, else MariaDB.
-
-    Raises:
-        LocalServerError: neither could be fetched.
-    """
-    try:
-        engine = find_engine()
-    except LocalServerError:
-        try:
-            fetch_mysql(cache, say)
-        except LocalServerError as error:
-            say(f"{error}\ntrying MariaDB instead")
-            fetch_mariadb(cache, say)
-    else:
-        say(f"{engine.title} is there ({engine.command[-1]})")
-
-
-FETCHERS: dict[str, Callable[[Path, Say], None]] = {
-    "mysql": fetch_mysql,
-    "mariadb": fetch_mariadb,
-    "kafka": fetch_kafka,
-    "engine": fetch_engine,
-}
+from mynamo.local.fetching import FETCHERS, fetch
 
 
 @click.command(help=__doc__)
@@ -108,64 +21,18 @@ FETCHERS: dict[str, Callable[[Path, Say], None]] = {
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for downloads; by default $MYNAMO_CACHE, else mynamo in your cache folder.",
+    help="Folder for downloads; by default $MYNAMO_CACHE, else .cache in a checkout of mynamo, "
+    "else mynamo in your cache folder.",
 )
 def main(what: str, cache: Path | None) -> None:
     """The command line."""
     if cache:
         os.environ["MYNAMO_CACHE"] = str(cache.resolve())  # so that what is there is found
     try:
-        FETCHERS[what](cache_folder(), click.echo)
-    except (LocalServerError, OSError) as error:
+        fetch(what, click.echo)
+    except LocalServerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-
-
-def _have(kind: EngineKind, at_least: str, say: Say) -> bool:
-    try:
-        engine = find_engine(kind)
-    except LocalServerError:
-        return False
-    if version_key(engine.version) < version_key(at_least):
-        return False
-    say(f"{engine.title} is there ({engine.command[-1]})")
-    return True
-
-
-def _fetch_packages(
-    kind: Literal["mysql", "mariadb"], sources: Sequence[Source], cache: Path, say: Say
-) -> Engine:
-    package = f"{kind}-server-core"
-    cache.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".apt-", dir=cache))
-    try:
-        apt = PrivateApt(work, sources)
-        say(f"reading the package lists of {', '.join(s for one in sources for s in one.suites)}")
-        said = apt.update()
-        found = apt.candidate(package)
-        if found is None:
-            raise LocalServerError(f"there is no package {package} to fetch:\n{said[-1500:]}")
-        version = found.rpartition(":")[2]
-        if kind == "mysql" and not version.startswith(MYSQL_WANTED):
-            _judge_other_mysql(version, say)
-        say(f"downloading {package} {version} and its libraries")
-        packages = apt.download(package)
-        say(f"unpacking {len(packages)} packages")
-        done = store(kind, version, lambda root: unpack(packages, root), cache)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    engine = unpacked_engine(kind, done.folder)
-    say(f"fetched {engine.title} (package {found}) into {done.folder}")
-    return engine
-
-
-def _judge_other_mysql(version: str, say: Say) -> None:
-    if not version.startswith(MYSQL_ACCEPTED):
-        raise LocalServerError(
-            f"Debian's {MYSQL_SUITE} has MySQL {version}, and mynamo is tried with "
-            f"{MYSQL_ACCEPTED}x only; install a MySQL 9 from its own packages"
-        )
-    say(f"note: Debian's {MYSQL_SUITE} has MySQL {version}; {MYSQL_WANTED} was expected")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from typing import Self
 
 from mynamo.errors import LocalServerError
 from mynamo.local.broker import Broker
-from mynamo.local.cache import Fetched, find_fetched
+from mynamo.local.cache import Fetched, fetch_command, find_fetched
 from mynamo.local.ports import LOOPBACK, free_port
+from mynamo.local.process import leashed
 
 START_TIMEOUT = 120.0
 LARGEST_MESSAGE = 16 * 1024 * 1024
@@ -57,10 +58,16 @@ class ApacheKafka(Broker):
         (self.data_dir / "tmp").mkdir(exist_ok=True)
         java = find_java()
         properties = self.data_dir / "server.properties"
-        properties.write_text(self._properties())
         (self.data_dir / "log4j2.properties").write_text(LOG4J)
-        if not (self.data_dir / "log" / "meta.properties").exists():
+        log = self.data_dir / "log"
+        if not (log / "meta.properties").exists():
+            work = self.data_dir / "log.new"  # gets its name once it is whole
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(log, ignore_errors=True)
+            properties.write_text(self._properties(work))
             self._format(java, properties)
+            work.rename(log)
+        properties.write_text(self._properties(log))
         self._process.start(
             [*self._java(java, self._heap), "kafka.Kafka", str(properties)],
             ready=self._answers,
@@ -71,7 +78,7 @@ class ApacheKafka(Broker):
     def _format(self, java: str, properties: Path) -> None:
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
         command = [*self._java(java, "128m"), *tool, "-t", CLUSTER_ID, "-c", str(properties)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(leashed(command), capture_output=True, text=True)
         if done.returncode != 0:
             said = (done.stdout + done.stderr).strip()[-2000:]
             raise LocalServerError(f"Kafka could not format {self.data_dir}:\n{said}")
@@ -89,7 +96,7 @@ class ApacheKafka(Broker):
             f"{self._jars}/*",
         ]
 
-    def _properties(self) -> str:
+    def _properties(self, log: Path) -> str:
         # The voters are named here and not stored in the log, so that ports may change.
         settings: dict[str, object] = {
             "process.roles": "broker,controller",
@@ -101,7 +108,7 @@ class ApacheKafka(Broker):
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": self.data_dir / "log",
+            "log.dirs": log,
             "auto.create.topics.enable": "false",
             "delete.topic.enable": "true",
             "default.replication.factor": 1,
@@ -150,8 +157,8 @@ def find_kafka() -> Fetched:
     fetched = find_fetched("kafka")
     if fetched is None:
         raise LocalServerError(
-            "Apache Kafka was not fetched; run `python -m mynamo.local.fetch kafka` (it needs "
-            "Java 17 and Maven, no root)"
+            "Apache Kafka was not fetched; this command does (it needs Java 17 and Maven, no "
+            f"root):\n  {fetch_command('kafka')}"
         )
     return fetched
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from mynamo.errors import LocalServerError
 from mynamo.local.engines import Engine
+from mynamo.local.files import write_private
 from mynamo.local.mysql_files import (
     DATABASE_PREFIX,
     USER,
@@ -21,7 +23,7 @@ from mynamo.local.mysql_files import (
     check_engine,
     initialise,
     load_passwords,
-    write_private,
+    note_engine,
 )
 from mynamo.local.ports import LOOPBACK, is_free, is_listening
 from mynamo.local.process import ServerProcess
@@ -73,6 +75,7 @@ class LocalMySQL:
         self._process = ServerProcess(engine.kind, self.data_dir)
         self._files = self.data_dir / "data"
         self._passwords: dict[str, str] = {}
+        self._initialiser: subprocess.Popen[bytes] | None = None
 
     @property
     def title(self) -> str:
@@ -110,18 +113,21 @@ class LocalMySQL:
         """
         if self.running:
             return self
+        if self._has_data:
+            check_engine(self.engine, self.data_dir)
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._process.end_leftover()
         (self.data_dir / "tmp").mkdir(exist_ok=True)
-        check_engine(self.engine, self.data_dir)
         self._passwords = load_passwords(self.data_dir)
         if not is_free(self.port):
             raise LocalServerError(
                 f"port {self.port} on {LOOPBACK} is taken; choose another one, or stop the "
                 "server that listens on it"
             )
-        if not (self._files / "mysql").is_dir():
-            initialise(self.engine, self._files, self._base_options(), timeout)
+        if not self._has_data:
+            note_engine(self.engine, self.data_dir)
+            options = self._base_options()
+            initialise(self.engine, self._files, options, timeout, self._initialises)
         accounts = write_private(self.data_dir / "accounts.sql", accounts_sql(self._passwords))
         try:
             self._process.start(
@@ -132,7 +138,13 @@ class LocalMySQL:
             )
         finally:
             accounts.unlink(missing_ok=True)
+        note_engine(self.engine, self.data_dir)
         return self
+
+    def give_up(self) -> None:
+        """End, from another thread, a start that is still making the data folder."""
+        if self._initialiser is not None:
+            self._initialiser.kill()
 
     def stop(self) -> None:
         """Shut the server down in good order."""
@@ -148,14 +160,24 @@ class LocalMySQL:
         return self.start()
 
     def create_database(self, name: str) -> DatabaseConfig:
-        """Create a database if it does not exist, and return how to reach it."""
+        """Create a database if it does not exist, and return how to reach it.
+
+        Raises:
+            LocalServerError: the server could not.
+        """
         where = self.database(name)
-        with self.connect() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (name,)
-            )
-            if not cursor.fetchone():
-                cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        try:
+            with self.connect() as connection, connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (name,)
+                )
+                if not cursor.fetchone():
+                    cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        except pymysql.MySQLError as error:
+            raise LocalServerError(
+                f"{self.title} on port {self.port} made no database {name}: {error.args[-1]} "
+                f"(its log: {self.log})"
+            ) from error
         return where
 
     def drop_database(self, name: str) -> None:
@@ -219,6 +241,13 @@ class LocalMySQL:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _initialises(self, process: subprocess.Popen[bytes]) -> None:
+        self._initialiser = process
+
+    @property
+    def _has_data(self) -> bool:
+        return (self._files / "mysql").is_dir()
 
     def _answers(self) -> bool:
         if not is_listening(self.port):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mynamo.errors import LocalServerError
 from mynamo.local.cache import version_key
 from mynamo.local.engines import Engine
+from mynamo.local.files import sync_folder, write_if_changed, write_private
 from mynamo.local.ports import LOOPBACK
+from mynamo.local.process import leashed
 
 USER = "mynamo"
+ENGINE_NOTE = "engine.json"
 DATABASE_PREFIX = "mynamo_"
 MARIADB_SYSTEM_SQL = (
     "mysql_system_tables.sql",
@@ -28,22 +30,27 @@ MARIADB_SYSTEM_SQL = (
 
 
 def check_engine(engine: Engine, folder: Path) -> None:
-    """Note which server the folder belongs to.
+    """Make sure that the server can read a folder's data, if there is any.
 
     Raises:
         LocalServerError: another engine, or a newer version of this one, has written it.
     """
-    note = folder / "engine.json"
+    note = folder / ENGINE_NOTE
+    if not note.exists():
+        return
+    was = json.loads(note.read_text())
+    older = version_key(engine.version)[:2] < version_key(was["version"])[:2]
+    if was["kind"] != engine.kind or older:
+        raise LocalServerError(
+            f"{folder} holds data of {was['kind']} {was['version']}, which {engine.title} "
+            "cannot read; use that server again, or another folder"
+        )
+
+
+def note_engine(engine: Engine, folder: Path) -> None:
+    """Note which server has written a folder, once it has."""
     mine = {"kind": engine.kind, "version": engine.version}
-    if note.exists():
-        was = json.loads(note.read_text())
-        older = version_key(mine["version"])[:2] < version_key(was["version"])[:2]
-        if was["kind"] != mine["kind"] or older:
-            raise LocalServerError(
-                f"{folder} holds data of {was['kind']} {was['version']}, which {engine.title} "
-                "cannot read; use that server again, or another folder"
-            )
-    note.write_text(json.dumps(mine) + "\n")
+    write_if_changed(folder / ENGINE_NOTE, json.dumps(mine) + "\n")
 
 
 def load_passwords(folder: Path) -> dict[str, str]:
@@ -56,7 +63,13 @@ def load_passwords(folder: Path) -> dict[str, str]:
     return passwords
 
 
-def initialise(engine: Engine, files: Path, options: Sequence[str], timeout: float) -> None:
+def initialise(
+    engine: Engine,
+    files: Path,
+    options: Sequence[str],
+    timeout: float,
+    started: Callable[[subprocess.Popen[bytes]], None],
+) -> None:
     """Make the system tables, in a folder that gets its name once it is whole.
 
     Args:
@@ -64,6 +77,7 @@ def initialise(engine: Engine, files: Path, options: Sequence[str], timeout: flo
         files: the new folder.
         options: of the server, other than where its data is.
         timeout: seconds until it counts as failed.
+        started: told the process that makes them.
 
     Raises:
         LocalServerError: it did not work.
@@ -76,22 +90,27 @@ def initialise(engine: Engine, files: Path, options: Sequence[str], timeout: flo
         mode, sql = ["--initialize-insecure"], b""
     else:
         mode, sql = ["--bootstrap", "--enforce-storage-engine="], _mariadb_system_sql(engine)
-    try:
-        done = subprocess.run(
-            [*engine.command, *options, f"--datadir={work}", *mode],
-            input=sql,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired:
-        raise LocalServerError(
-            f"{engine.title} did not make its data folder {files} within {timeout:.0f} s"
-        ) from None
-    if done.returncode != 0:
-        said = done.stdout.decode("utf-8", "replace")[-2000:].strip()
-        raise LocalServerError(f"{engine.title} could not make its data folder {files}:\n{said}")
+    command = [*engine.command, *options, f"--datadir={work}", *mode]
+    with subprocess.Popen(
+        leashed(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        started(process)
+        try:
+            said, _ = process.communicate(sql, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise LocalServerError(
+                f"{engine.title} did not make its data folder {files} within {timeout:.0f} s"
+            ) from None
+    if process.returncode != 0:
+        text = said.decode("utf-8", "replace")[-2000:].strip()
+        raise LocalServerError(f"{engine.title} could not make its data folder {files}:\n{text}")
     work.rename(files)
+    sync_folder(files.parent)
 
 
 def _mariadb_system_sql(engine: Engine) -> bytes:
@@ -115,11 +134,3 @@ def accounts_sql(passwords: Mapping[str, str]) -> str:
         ]
     lines.append(f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{passwords['root']}';")
     return "\n".join(lines) + "\n"
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write a file that only its owner can read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    return path

@@ -144,12 +144,11 @@ class ServerProcess:
     def _spawn(self, command: Sequence[str], env: Mapping[str, str] | None) -> int:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
             self.log.unlink()
-        leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command]
         with self.log.open("ab") as log:
             start = log.tell()
             self._child = _spawner().run(
                 lambda: subprocess.Popen(
-                    leashed,
+                    leashed(command),
                     cwd=self.folder,
                     env={**os.environ, **(env or {})},
                     stdin=subprocess.DEVNULL,
@@ -176,6 +175,11 @@ class ServerProcess:
                     f"{self.name} did not answer within {timeout:.0f} s. The end of its log, "
                     f"{self.log}:\n{self.log_tail(log_start)}"
                 )
+
+
+def leashed(command: Sequence[str]) -> list[str]:
+    """A command that, on Linux, the kernel kills when the thread ends that starts it."""
+    return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command]
 
 
 def belongs_to(pid: int, folder: Path) -> bool:

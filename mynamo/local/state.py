@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mynamo.errors import LocalServerError
 from mynamo.local.engines import EngineKind
+from mynamo.local.files import write_if_changed
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 
 
@@ -24,6 +25,7 @@ class ClusterState(BaseModel):
         kafka_port: where clients reach the broker.
         controller_port: where Apache Kafka talks to itself.
         topic_prefix: of topics and consumer groups on a broker that others use too.
+        kafka: the broker: `embedded`, `apache`, or `HOST:PORT` of one that others run.
     """
 
     engine: EngineKind | None = None
@@ -31,17 +33,26 @@ class ClusterState(BaseModel):
     kafka_port: int | None = None
     controller_port: int | None = None
     topic_prefix: str | None = None
+    kafka: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> ClusterState:
-        """Read the state; a new one when there is none."""
-        return cls.model_validate_json(path.read_text()) if path.exists() else cls()
+        """Read the state; a new one when there is none.
+
+        Raises:
+            LocalServerError: it cannot be read.
+        """
+        try:
+            return cls.model_validate_json(path.read_text()) if path.exists() else cls()
+        except (OSError, ValidationError) as error:
+            raise LocalServerError(
+                f"{path} cannot be read ({error}); choose another folder, or, if nothing in "
+                "this one is needed, delete it"
+            ) from None
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all."""
-        fresh = path.with_suffix(".new")
-        fresh.write_text(self.model_dump_json(indent=2) + "\n")
-        fresh.replace(path)
+        """Write the state, whole or not at all, unless the file says it already."""
+        write_if_changed(path, self.model_dump_json(indent=2) + "\n")
 
 
 class FolderLock:
@@ -53,6 +64,8 @@ class FolderLock:
 
     def acquire(self) -> None:
         """Take the lock; the kernel gives it back when this process ends, however it ends.
+
+        An existing folder stays as it is: see `sign`.
 
         Raises:
             LocalServerError: another process has it, or the folder cannot be made.
@@ -74,10 +87,14 @@ class FolderLock:
                 f"process {owner} runs a cluster in {self._path.parent} already; stop it, or "
                 "choose another folder"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         self._file = file
+
+    def sign(self) -> None:
+        """Say in the lock's file whose it is, for the messages of others."""
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.write(str(os.getpid()))
+            self._file.flush()
 
     def release(self) -> None:
         """Give the lock back."""

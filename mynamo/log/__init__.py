@@ -1,5 +1,6 @@
 """Kafka, as mynamo uses it: clients, topics, dead letters."""
 
+import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.log.clients import (
     identity,
     is_joining,

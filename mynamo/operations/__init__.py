@@ -1,5 +1,6 @@
 """Looking after a cluster: proving that indexes are right, mending them, seeing the lag."""
 
+import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag
 from mynamo.operations.pipeline import wait_until_applied

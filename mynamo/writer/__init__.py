@@ -1,5 +1,6 @@
 """Applying writes on their shards: the transaction, the queue, the relay."""
 
+import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.writer.commands import command_message, command_request
 from mynamo.writer.evaluation import Done, Outcome, Refused
 from mynamo.writer.requests import Operation, WriteRequest, prepare

