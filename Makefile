@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients test-faults check clean fetch engine clients lock
+.PHONY: help install demo test test-clients test-faults test-readme check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -63,6 +63,9 @@ test: fetch clients ## run all tests, with real servers and real clients
 
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
+
+test-readme: ## follow the README to the letter in a fresh clone with an empty cache
+	@$(PYTHON) -m tests.first_minutes  # needs port 8000, and downloads some 300 MB
 
 SEED ?= 1
 MINUTES ?= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
@@ -52,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORD] = Record()
     # Where `make fetch` puts servers, also for a pytest that make did not start.
     os.environ.setdefault("MYNAMO_CACHE", str(config.rootpath / ".cache"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # children are interrupted, too
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -85,7 +85,8 @@ class PrivateApt:
                         _, said = apt.communicate(timeout=PROGRESS_SECONDS)
                         break
                     except subprocess.TimeoutExpired:
-                        progress(sum(map(size_of, self._archives.rglob("*.deb*"))))
+                        if done := sum(map(size_of, self._archives.rglob("*.deb*"))):
+                            progress(done)
             except BaseException:
                 apt.terminate()
                 raise

@@ -186,7 +186,7 @@ def _fetch_packages(
             _judge_other_mysql(version, say)
         size = apt.size(package) // 1_000_000
         say(f"downloading {package} {version} and its libraries ({size} MB)")
-        packages = apt.download(package, lambda done: say(f"  {done // 1_000_000} of {size} MB"))
+        packages = apt.download(package, lambda done: say(f"  {done // 1_000_000} MB are there"))
         say(f"unpacking {len(packages)} packages")
         done = store(kind, version, lambda root: unpack(packages, root), cache)
     finally:

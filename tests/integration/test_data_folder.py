@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mynamo.errors import LocalServerError
-from mynamo.local import EngineKind, LocalCluster, LocalMySQL, free_port
+from mynamo.local import EngineKind, LocalCluster, LocalMySQL, find_engine, free_port
 from mynamo.local import cluster as cluster_module
 from mynamo.local.ports import is_listening
 from mynamo.shards.cluster import Cluster
@@ -99,15 +99,15 @@ def test_a_folder_of_a_newer_server_is_refused_and_left(
 
 
 def test_a_first_start_that_was_killed_leaves_a_folder_for_any_other(
-    tmp_path: Path, engine_servers: LocalMySQL
+    tmp_path: Path, chosen_engine: EngineKind | None
 ) -> None:
     """Also one with other shards and the other engine: nobody has ever been served from it."""
-    engine = engine_servers.engine.kind
+    engine = find_engine(chosen_engine).kind
     data = tmp_path / "data"
     with start(
         "dev", "--data", str(data), "--port", "0", "--engine", engine, stdout=subprocess.DEVNULL
     ) as dev:
-        eventually(lambda: any((data / "shard-2" / "data.new").glob("ib*")), 60)
+        eventually(lambda: any((data / "shard-2" / "data.new").glob("ib*")), 120)
         dev.send_signal(signal.SIGKILL)
     eventually(lambda: processes_of(data) == [], 30)
     assert not (data / "state.json").exists()
@@ -125,7 +125,7 @@ def test_a_first_start_that_is_interrupted_ends_soon_and_with_130(tmp_path: Path
         "dev", "--data", str(data), "--port", "0",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as dev:  # fmt: skip
-        eventually(lambda: any((data / "shard-1").glob("data.new/ib*")), 60)
+        eventually(lambda: any((data / "shard-1").glob("data.new/ib*")), 120)
         dev.send_signal(signal.SIGINT)
         said, _ = dev.communicate(timeout=60)
     assert dev.returncode == 130

@@ -59,12 +59,27 @@ def test_every_operation_is_in_the_table_as_it_is() -> None:
     assert f"({len(operations)} operations)" in page
 
 
+def test_the_readme_promises_no_operation_that_is_not_there() -> None:
+    """What is not there is named as such, in one place."""
+    page = text_of(ROOT / "README.md")
+    (missing,) = re.findall(r"\* You need what is not there yet: (.*?)\n\*", page, re.DOTALL)
+    operations = set(Session().get_service_model("dynamodb").operation_names)
+    named = set(re.findall(r"\b[A-Z]\w+", missing)) & operations
+    assert len(named) >= 6
+    assert named <= UNSUPPORTED
+    elsewhere = set(re.findall(r"\b[A-Z]\w+", page.replace(missing, "")))
+    assert elsewhere & operations <= OPERATIONS.keys() - UNSUPPORTED
+    for word in ("PartiQL", "backup", "global tables", "expire"):
+        assert word.lower() in missing.lower()
+        assert word.lower() not in page.replace(missing, "").lower()
+
+
 def test_configurations_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "any.pem"
     file.touch()
     given: dict[str, object] = {}
-    for name in ("operations.md", "gateway.md"):
-        for block in re.findall(r"```toml\n(.*?)```", text_of(DOCS / name), flags=re.DOTALL):
+    for page in (ROOT / "README.md", DOCS / "operations.md", DOCS / "gateway.md"):
+        for block in re.findall(r"```toml\n(.*?)```", text_of(page), flags=re.DOTALL):
             given |= tomllib.loads(re.sub(r'"/etc/[^"]*"', f'"{file}"', block))
     config = ClusterConfig(**given)  # type: ignore[arg-type]
     assert len(config.shards) == 2
