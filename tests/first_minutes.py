@@ -28,7 +28,7 @@ ENDPOINT = "http://127.0.0.1:8000"
 READY_SECONDS = 900.0
 INDEX_SECONDS = 120.0
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)

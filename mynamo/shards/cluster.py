@@ -13,6 +13,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
 from mynamo.shards.catalog import TABLE_NAMES, Catalog
+from mynamo.shards.failures import MissingRight
 from mynamo.shards.keys import slot_of
 from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
@@ -32,7 +33,8 @@ class Cluster:
             are disconnected together with the cluster.
 
     Raises:
-        ConfigError: the configuration's shards are not those of the cluster.
+        ConfigError: the configuration's shards are not those of the cluster; or it is not set
+            up, and this user may not do that.
         ShardUnavailable: the catalog's server does not answer, or is no primary.
     """
 
@@ -49,8 +51,7 @@ class Cluster:
         try:
             self.catalog.check_server()
             if not self.catalog.exists():
-                with self.catalog.lock():
-                    self._set_up()
+                self._set_up_or_say_why_not()
             self.catalog.upgrade()
             self._snapshot = self.catalog.load()
             self._loaded_at = time.monotonic()
@@ -146,6 +147,17 @@ class Cluster:
     def token(self, shard_id: int, partition: int, version: int) -> ConsistencyToken:
         """The token of a write."""
         return ConsistencyToken(self.fingerprint, shard_id, partition, version)
+
+    def _set_up_or_say_why_not(self) -> None:
+        try:
+            with self.catalog.lock():
+                self._set_up()
+        except MissingRight as failure:
+            raise ConfigError(
+                f"{self.catalog.where}: the cluster is not set up, and this user has not the right "
+                "to do it; run `mynamo table list` once as a user who may create tables, or "
+                f"correct the configuration if the cluster is elsewhere ({failure})"
+            ) from None
 
     def _set_up(self) -> None:
         if self.catalog.exists():  # another process did it while this one waited

@@ -27,6 +27,10 @@ class MissingTable(NotFound):
     """A physical table does not exist."""
 
 
+class MissingRight(ShardUnavailable):
+    """The server does not let this user do it."""
+
+
 class StatementRefused(CorruptData):
     """MySQL refused a statement."""
 
@@ -41,6 +45,7 @@ _REFUSED = {
 }  # fmt: skip
 """What is wrong with the statement or its values, and would be wrong again. Any other code
 may be a passing trouble of the server: to take it for the data's fault would lose data."""
+_NO_RIGHT = {1044, 1142}
 _UNAVAILABLE = {
     1040: "it has too many connections; raise max_connections or lower the pools' size",
     1044: "the user may not use the database; grant it the rights in docs/operations.md",
@@ -73,7 +78,8 @@ def translate(error: Exception, where: str) -> MynamoError:
     if code in (1146, 1051):
         return MissingTable(f"{where}: {text}")
     if code in _UNAVAILABLE:
-        return ShardUnavailable(f"{where}: {_UNAVAILABLE[code]} ({text})")
+        kind = MissingRight if code in _NO_RIGHT else ShardUnavailable
+        return kind(f"{where}: {_UNAVAILABLE[code]} ({text})")
     # The driver's own InternalError, without a code: what came was no answer to what was sent.
     out_of_step = isinstance(error, pymysql.err.InternalError) and not code
     if code in _LOST or out_of_step or isinstance(error, (OSError, pymysql.err.InterfaceError)):

@@ -7,8 +7,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Generic, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
-from mynamo.shards.failures import Contention, LostConnection
+from mynamo.shards.failures import Contention, LostConnection, MissingTable
 from mynamo.shards.hygiene import check_server
 from mynamo.shards.passengers import in_thread
 from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
@@ -152,7 +152,9 @@ class DynamoDBShard:
         with self._verifying:
             if self._verified:
                 return
-            rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
+            rows: tuple[tuple[Any, ...], ...] = ()
+            with suppress(MissingTable):  # an empty database, or one of another program
+                rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
             if rows != ((cluster_id, self.id),):
                 found = f"shard {rows[0][1]} of another order or cluster" if rows else "no shard"
                 raise ConfigError(

@@ -61,6 +61,9 @@ def test_workers_and_servers_that_die_are_started_again(dev: Dev) -> None:
         os.kill(int(victim.split()[0]), signal.SIGKILL)
     eventually(lambda: dev.said.count("starting it again") >= 3, WORKER_SECONDS)
     assert dev.open_orders(dev.put(1)) == [1]
+    assert dev.end(signal.SIGHUP) == 0  # its terminal is closed
+    assert dev.processes == []
+    assert "the data stays in" in dev.said
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(dev: Dev, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from pymysql.constants import CLIENT
 
-from mynamo.errors import ShardUnavailable
+from mynamo.errors import ConfigError, ShardUnavailable
 from mynamo.local import LocalMySQL
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
@@ -102,6 +102,11 @@ def test_who_may_not_create_tables_is_told_so(users: LocalMySQL, role: str) -> N
         pytest.raises(ShardUnavailable, match=r"lacks a right; .*docs/operations\.md"),
     ):
         definitions.create_table(cluster, SCHEMA)
+
+
+def test_who_may_not_set_the_cluster_up_is_told_so(users: LocalMySQL) -> None:
+    with pytest.raises(ConfigError, match=r"not set up, .* run `mynamo table list` once"):
+        Cluster(config_of(users, "writer"))
 
 
 def test_a_reader_cannot_write(users: LocalMySQL) -> None:

@@ -165,10 +165,10 @@ def test_servers_that_run_already(
             process = start("--config", str(config), *words, stdout=log, stderr=log, cwd=folder)
             stack.callback(process.wait, 60)
             stack.callback(process.terminate)
-        run(config, "table", "create", "t", "--hash-key", "id", "--gsi", "by_a=a")
-        run(config, "put", "t", '{"id": "1", "a": "x"}')
+        run(config, "table", "create", "trial", "--hash-key", "id", "--gsi", "by_a=a")
+        run(config, "put", "trial", '{"id": "1", "a": "x"}')
         eventually(
-            lambda: "id" in run(config, "query", "t", "x", "--index", "by_a", "--json").stdout,
+            lambda: "id" in run(config, "query", "trial", "x", "--index", "by_a", "--json").stdout,
             WORKER_SECONDS,
         )
         eventually(lambda: "DynamoDB's API on" in (folder / "log").read_text(), WORKER_SECONDS)
