@@ -37,8 +37,8 @@ def test_an_empty_database_is_named(config: ClusterConfig, file: Path) -> None:
 def test_a_database_of_another_cluster_is_named(config: ClusterConfig, file: Path) -> None:
     first, second = config.shards
     swapped = (
-        first.model_copy(update={"database": second.database}),
-        second.model_copy(update={"database": first.database}),
+        second.model_copy(update={"id": first.id}),
+        first.model_copy(update={"id": second.id}),
     )
     file.write_text(config_toml(config.model_copy(update={"shards": swapped})))
     said = run(file, "lag", status=1).output
