@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 from kafka import KafkaAdminClient
 
 from mynamo.local import (
@@ -38,6 +39,13 @@ BrokerKind = Literal["apache", "embedded"]
 ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
 BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
 RECORD = pytest.StashKey[Record]()
+
+# A slow or busy machine fails no test of Hypothesis's: neither how long an example takes is
+# looked at, nor how long it takes to make one.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
