@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
@@ -17,7 +18,8 @@ SCARCE_BYTES = 100 * MEBIBYTE
 def free_bytes(path: Path) -> int:
     """What is free on the disk of a file or folder, which need not be there yet."""
     there = next(parent for parent in (path, *path.parents) if parent.exists())
-    return shutil.disk_usage(there).free
+    usage = shutil.disk_usage(there)
+    return usage.free if usage.total else sys.maxsize  # /proc and the like have no size
 
 
 def shortage(path: Path, needed: int = SCARCE_BYTES) -> str | None:

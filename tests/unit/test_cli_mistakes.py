@@ -73,5 +73,5 @@ def test_a_signal_ends_the_wait_for_a_catalog(
         assert process.stderr is not None
         assert "trying for another" in process.stderr.readline()
         process.send_signal(kind)
-        assert process.wait() == 0
+        assert process.wait() == (130 if kind == signal.SIGINT else 0)
         assert "Error" not in process.stderr.read()
