@@ -54,9 +54,10 @@ if TYPE_CHECKING:
     )
     from mynamo.reader import Reader
     from mynamo.schemas.config import ClusterConfig
-    from mynamo.schemas.table import TableSchema
+    from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
     from mynamo.shards.cluster import Cluster
     from mynamo.shards.shard import DynamoDBShard
+    from mynamo.shards.tables import Index, Table
 
 __all__ = [
     "MUST_EXIST",
@@ -71,7 +72,9 @@ __all__ = [
     "CorruptData",
     "Delete",
     "DynamoDBShard",
+    "GlobalIndexSchema",
     "HashBasedShardManager",
+    "Index",
     "IndexBehind",
     "IndexNotFound",
     "IndexNotReady",
@@ -80,6 +83,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidSchema",
     "InvalidToken",
+    "LocalIndexSchema",
     "LocalServerError",
     "LogUnavailable",
     "MynamoError",
@@ -89,6 +93,7 @@ __all__ = [
     "Reader",
     "Receipt",
     "ShardUnavailable",
+    "Table",
     "TableNotFound",
     "TableProtected",
     "TableSchema",
@@ -106,9 +111,10 @@ _HOMES = {
     ),
     "mynamo.reader": ("Reader",),
     "mynamo.schemas.config": ("ClusterConfig",),
-    "mynamo.schemas.table": ("TableSchema",),
+    "mynamo.schemas.table": ("GlobalIndexSchema", "LocalIndexSchema", "TableSchema"),
     "mynamo.shards.cluster": ("Cluster",),
     "mynamo.shards.shard": ("DynamoDBShard",),
+    "mynamo.shards.tables": ("Index", "Table"),
 }  # fmt: skip
 """Where the names are that take long to import: not everybody who imports a module of ours
 needs drivers, and `mynamo --help` needs none."""

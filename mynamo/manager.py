@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mynamo import forks
 from mynamo.errors import (
     ConditionFailed,
     ConfigError,
@@ -20,6 +21,7 @@ from mynamo.errors import (
     IndexNotFound,
     IndexNotReady,
     InvalidItem,
+    InvalidSchema,
 )
 from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
 from mynamo.reader import ALL_ATTRIBUTES, Reader
@@ -28,11 +30,13 @@ from mynamo.reader.own_writes import OwnWrites
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.simple import SimpleIndex, SimpleTable
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.schemas.validation import explain
 from mynamo.schemas.values import StoredItem
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.readiness import ACTIVE_TIMEOUT, described, wait_until_active
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.shards.tables import Index, Table
 from mynamo.writer import fill
@@ -54,6 +58,8 @@ class HashBasedShardManager:
         config: where the servers are; or else
         shards: the shards themselves. The catalog is then in the first one's database, and
             Kafka is where the environment says, or at its default address.
+        timeout, outcome_timeout: of all calls that have none of their own, in place of the
+            configuration's; see `ClusterConfig`.
 
     Raises:
         ConfigError: neither or both are given, or they are not the cluster's.
@@ -65,6 +71,8 @@ class HashBasedShardManager:
         config: ClusterConfig | None = None,
         *,
         shards: Sequence[DynamoDBShard] = (),
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
     ) -> None:
         if config is not None and not isinstance(config, ClusterConfig):
             raise ConfigError("the configuration is a ClusterConfig; give shards as shards=[...]")
@@ -74,10 +82,13 @@ class HashBasedShardManager:
             raise ConfigError("shards is a list of DynamoDBShard")
         if (config is None) == (not shards):
             raise ConfigError("give a configuration, or at least one shard, and not both")
-        self._cluster = Cluster(config or _config_of(shards), shards)
+        config = config or _config_of(shards)
+        self._cluster = Cluster(config.with_timeouts(timeout, outcome_timeout), shards)
         self._producer = Producer(self._cluster)
         self._reader = Reader(self._cluster)
         self._own = OwnWrites()
+
+    __reduce__ = forks.not_picklable
 
     def __enter__(self) -> HashBasedShardManager:
         return self
@@ -105,19 +116,118 @@ class HashBasedShardManager:
         self._producer.close()
         self._cluster.close()
 
-    def create_table(self, definition: Mapping[str, Any]) -> Table:
+    def create_table(self, definition: Mapping[str, Any] | TableSchema) -> Table:
         """Create a table.
 
         Args:
             definition: `{"table": "orders", "hash_key": "id", "sort_key": "day",
                 "columns": ["name", "price"]}`; keys are strings unless written "day:N".
-                The columns are for people: items may have any attributes.
+                The columns are for people: items may have any attributes. Or a `TableSchema`,
+                which has indexes too.
 
         Raises:
             InvalidSchema, AlreadyExists: nothing was created.
             ShardUnavailable: a shard does not answer; a writer worker finishes it later.
         """
-        return definitions.create_table(self._cluster, SimpleTable.schema_of(definition))
+        if not isinstance(definition, TableSchema):
+            definition = SimpleTable.schema_of(definition)
+        return definitions.create_table(self._cluster, definition)
+
+    def list_tables(self) -> list[Table]:
+        """All tables by their names, those that are being created or dropped too.
+
+        Raises:
+            ShardUnavailable: the catalog's server does not answer.
+        """
+        return sorted(self._cluster.refresh().tables.values(), key=lambda table: table.name)
+
+    def describe_table(self, table: str) -> Table:
+        """A table as the catalog has it now, with its indexes, whatever their status.
+
+        Raises:
+            TableNotFound: there is none of that name.
+            ShardUnavailable: the catalog's server does not answer.
+        """
+        return described(self._cluster, table)
+
+    def drop_table(self, table: str) -> None:
+        """Drop a table with all its items and indexes.
+
+        Raises:
+            TableNotFound: there is none of that name.
+            TableProtected: its deletion protection is on.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        definitions.drop_table(self._cluster, table)
+
+    def create_index(self, table: str, index: LocalIndexSchema | GlobalIndexSchema) -> Index:
+        """Create an index of any kind.
+
+        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI is so
+        on a table without items; else it is CREATING until the workers have filled it: see
+        `wait_until_active`.
+
+        Raises:
+            InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        if not isinstance(index, LocalIndexSchema | GlobalIndexSchema):
+            raise InvalidSchema(
+                f"an index is a LocalIndexSchema or a GlobalIndexSchema, not {type(index).__name__}"
+            )
+        made = definitions.add_index(self._cluster, table, index)
+        for shard in self._cluster.shards.values():
+            while fill.fill_chunk(self._cluster, shard, made).more and made.kind == "LSI":
+                pass
+        fill.activate_if_filled(self._cluster, made)
+        return self._cluster.table(table).index(index.name)
+
+    def list_indexes(self, table: str) -> list[Index]:
+        """A table's indexes as the catalog has them now, but for those that are being dropped.
+
+        Raises:
+            See `describe_table`.
+        """
+        return list(self.describe_table(table).live_indexes)
+
+    def describe_index(self, table: str, index: str) -> Index:
+        """One of a table's indexes, as the catalog has it now.
+
+        Raises:
+            IndexNotFound: the table has none of that name.
+            TableNotFound, ShardUnavailable: see `describe_table`.
+        """
+        return self.describe_table(table).index(index)
+
+    def drop_index(self, table: str, index: str) -> None:
+        """Drop an index; the table's items stay.
+
+        Raises:
+            TableNotFound, IndexNotFound: there is none of that name.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        definitions.drop_index(self._cluster, table, index)
+
+    def wait_until_active(
+        self, table: str, index: str | None = None, *, timeout: float = ACTIVE_TIMEOUT
+    ) -> Table:
+        """Wait until a table and its indexes are ACTIVE. Workers finish them: `mynamo writer` and,
+        for GSIs, `mynamo indexer`.
+
+        Args:
+            index: this one alone, of all the table's indexes.
+            timeout: seconds.
+
+        Returns:
+            The table.
+
+        Raises:
+            IndexNotReady: an index is not ACTIVE by then.
+            ShardUnavailable: the table is not, because a shard does not answer; or the catalog's
+                server does not.
+            TableNotFound, IndexNotFound: there is none of that name, perhaps no longer.
+        """
+        return wait_until_active(self._cluster, table, index, timeout)
 
     def create_local_secondary_index(self, definition: Mapping[str, Any]) -> Index:
         """Create an LSI and fill it with the items there are; ACTIVE when this returns.
@@ -132,13 +242,7 @@ class HashBasedShardManager:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
             ShardUnavailable: a shard does not answer; a writer worker finishes it later.
         """
-        table, schema = SimpleIndex.local_of(definition)
-        index = definitions.add_index(self._cluster, table, schema)
-        for shard in self._cluster.shards.values():
-            while fill.fill_chunk(self._cluster, shard, index).more:
-                pass
-        fill.activate_if_filled(self._cluster, index)
-        return self._cluster.table(table).index(schema.name)
+        return self.create_index(*SimpleIndex.local_of(definition))
 
     def create_global_secondary_index(self, definition: Mapping[str, Any]) -> Index:
         """Create a GSI. On a table without items it is ACTIVE at once; else it is CREATING
@@ -154,15 +258,20 @@ class HashBasedShardManager:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
             ShardUnavailable: a shard does not answer; a writer worker finishes it later.
         """
-        table, schema = SimpleIndex.global_of(definition)
-        index = definitions.add_index(self._cluster, table, schema)
-        for shard in self._cluster.shards.values():
-            fill.fill_chunk(self._cluster, shard, index)
-        fill.activate_if_filled(self._cluster, index)
-        return self._cluster.table(table).index(schema.name)
+        return self.create_index(*SimpleIndex.global_of(definition))
 
-    def insert(self, table: str, item: Mapping[str, Any]) -> Receipt:
+    def insert(
+        self,
+        table: str,
+        item: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
+    ) -> Receipt:
         """Write a new item; it is on disk when this returns.
+
+        Args:
+            timeout, outcome_timeout: see `Producer`.
 
         Raises:
             ConditionFailed: there is an item with this key; nothing was written.
@@ -172,7 +281,13 @@ class HashBasedShardManager:
         """
         mark = self._own.begin(table)
         try:
-            receipt = self._producer.put(table, item, condition=MUST_NOT_EXIST)
+            receipt = self._producer.put(
+                table,
+                item,
+                condition=MUST_NOT_EXIST,
+                timeout=timeout,
+                outcome_timeout=outcome_timeout,
+            )
         except ConditionFailed:
             raise ConditionFailed(
                 f"table {table} has an item with this key already, and insert does not replace "
@@ -181,7 +296,13 @@ class HashBasedShardManager:
         self._own.end(table, mark, ConsistencyToken.parse(receipt.token))
         return receipt
 
-    def get(self, table: str, filter: Mapping[str, Any] | None = None) -> list[Item]:  # noqa: A002
+    def get(
+        self,
+        table: str,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        *,
+        timeout: float | None = None,
+    ) -> list[Item]:
         """Read the items whose attributes have all the values that `filter` names.
 
         The cheapest reading that finds them all is chosen and logged: by the whole primary
@@ -191,6 +312,8 @@ class HashBasedShardManager:
         Args:
             table: the table's name.
             filter: attributes and their values; by default nothing, hence all items.
+            timeout: seconds after which a server that does not answer is given up; by default
+                `ClusterConfig.timeout`.
 
         Returns:
             All of the items at once: for large answers use `reader`, which has pages.
@@ -208,11 +331,11 @@ class HashBasedShardManager:
         wanted = to_stored(given)
         choice = self._choose(table, wanted)
         try:
-            items = self._read(table, choice, given)
+            items = self._read(table, choice, given, timeout)
         except (ConsistencyTimeout, IndexNotFound, IndexNotReady) as failure:
             # The index is behind, or was dropped since the catalog was read.
             log.info("get from %s: scan after all: %s", table, failure)
-            choice, items = SCAN, self._read(table, SCAN, given)
+            choice, items = SCAN, self._read(table, SCAN, given, timeout)
         rest = {name: value for name, value in wanted.items() if name not in choice.settled}
         return [item for item in items if _has(item, rest)]
 
@@ -225,18 +348,23 @@ class HashBasedShardManager:
         log.info("get from %s: %s, then filter by %s", table, choice, filtered)
         return choice
 
-    def _read(self, table: str, choice: Choice, given: Item) -> Iterator[Item] | list[Item]:
+    def _read(
+        self, table: str, choice: Choice, given: Item, timeout: float | None
+    ) -> Iterator[Item] | list[Item]:
         known = self._cluster.table(table)
         if choice.kind == "item":
-            found = self._reader.get(table, {name: given[name] for name in known.key_names})
+            key = {name: given[name] for name in known.key_names}
+            found = self._reader.get(table, key, timeout=timeout)
             return [] if found is None else [found]
         if choice.kind == "primary key":
-            return self._reader.query_all(table, given[known.hash_key.name])
+            return self._reader.query_all(table, given[known.hash_key.name], timeout=timeout)
         if choice.index is None:
-            return self._reader.scan_all(table)
-        return self._read_index(table, choice.index, given)
+            return self._reader.scan_all(table, timeout=timeout)
+        return self._read_index(table, choice.index, given, timeout)
 
-    def _read_index(self, table: str, index: Index, given: Item) -> list[Item]:
+    def _read_index(
+        self, table: str, index: Index, given: Item, timeout: float | None
+    ) -> list[Item]:
         tokens = self._own.waiting(table) if index.kind == "GSI" else frozenset()
         items = list(
             self._reader.query_all(
@@ -246,23 +374,31 @@ class HashBasedShardManager:
                 sort={key.name: given[key.name] for key in index.sort_keys} or None,
                 projection=ALL_ATTRIBUTES,
                 after=[str(token) for token in tokens],
-                timeout=OWN_WRITES_TIMEOUT,
+                timeout=OWN_WRITES_TIMEOUT if timeout is None and tokens else timeout,
             )
         )
         self._own.applied(table, tokens)
         return items
 
 
-def connect(config_path: str | Path | None = None) -> HashBasedShardManager:
+def connect(
+    config_path: str | Path | None = None,
+    *,
+    timeout: float | None = None,
+    outcome_timeout: float | None = None,
+) -> HashBasedShardManager:
     """Open the cluster that a configuration file describes.
 
     Args:
         config_path: a TOML file; by default as `ClusterConfig.load` finds one.
+        timeout, outcome_timeout: see `HashBasedShardManager`.
 
     Raises:
         ConfigError, ShardUnavailable: see `HashBasedShardManager`.
     """
-    return HashBasedShardManager(ClusterConfig.load(config_path))
+    return HashBasedShardManager(
+        ClusterConfig.load(config_path), timeout=timeout, outcome_timeout=outcome_timeout
+    )
 
 
 def _config_of(shards: Sequence[DynamoDBShard]) -> ClusterConfig:

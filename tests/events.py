@@ -25,7 +25,10 @@ class Recorder(Publisher):
         self._recording = threading.Lock()
 
     def send(
-        self, messages: Sequence[Message], while_waiting: Callable[[], None] = lambda: None
+        self,
+        messages: Sequence[Message],
+        while_waiting: Callable[[], None] = lambda: None,
+        timeout: float | None = None,
     ) -> None:
         """Keep them."""
         with self._recording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
+from mynamo import forks
 from mynamo.errors import LogUnavailable, MynamoError
 from mynamo.schemas.config import KafkaConfig
 
@@ -41,6 +43,37 @@ def kafka_errors(config: KafkaConfig) -> Iterator[None]:
         ) from None
 
 
+_inherited: list[Any] = []
+"""Producers of the parent's, which a child must not even delete: that would close them."""
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc]
+    """A KafkaProducer that a child of a fork leaves to its parent, with all that waits in it."""
+
+    def __init__(self, **options: Any) -> None:
+        self._client: Any = None
+        forks.note(self)
+        super().__init__(kafka_client=self._connect, **options)
+
+    def _connect(self, **options: Any) -> Any:
+        self._client = KafkaProducer.DEFAULT_CONFIG["kafka_client"](**options)
+        return self._client
+
+    def renew_after_fork(self) -> None:
+        """Let go of the sockets, and keep whatever ends here from closing it with its parent's
+        locks. The selector is the parent's too: what is taken out of it is taken from both."""
+        _inherited.append(self)
+        self._closed = True
+        if cleanup := getattr(self, "_cleanup", None):
+            atexit.unregister(cleanup)
+        if self._client is None:
+            return
+        for connection in list(self._client._manager._conns.values()):
+            sock = connection.transport and connection.transport._sock
+            if sock is not None:
+                forks.let_go(sock)
+
+
 def open_producer(config: KafkaConfig) -> Any:
     """A KafkaProducer: idempotent, acknowledged by all in-sync replicas.
 
@@ -48,7 +81,7 @@ def open_producer(config: KafkaConfig) -> Any:
         LogUnavailable: no broker answers.
     """
     with kafka_errors(config):
-        return KafkaProducer(
+        return _Producer(
             **_connection(config),
             enable_idempotence=True,
             acks="all",

@@ -10,6 +10,7 @@ from typing import Any
 
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from mynamo import forks
 from mynamo.errors import LogUnavailable
 from mynamo.log.clients import Message, kafka_errors, open_producer
 from mynamo.log.topics import ensure_topics
@@ -20,7 +21,7 @@ _TICK = 0.5
 _MEND_AFTER = 2.0
 """Seconds without an answer after which the topics are looked at: a broker that keeps
 nothing on disk may have come back without them."""
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds after which messages count as not sent."""
 _CLOSING = 60.0
 
@@ -33,21 +34,34 @@ class Publisher:
 
     Args:
         config: where to. Missing topics are made.
+        timeout: seconds after which messages count as not sent; `PATIENCE`, if that is less.
     """
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, timeout: float | None = None) -> None:
         self.config = config
+        self._timeout = timeout
+        self.renew_after_fork()
+        forks.note(self)
+
+    __reduce__ = forks.not_picklable
+
+    def renew_after_fork(self) -> None:
+        """Begin without a producer: the parent's, with all that waits in it, is the parent's."""
         self._producer: Any = None
         self._lock = threading.Lock()
 
     def send(
-        self, messages: Sequence[Message], while_waiting: Callable[[], None] = lambda: None
+        self,
+        messages: Sequence[Message],
+        while_waiting: Callable[[], None] = lambda: None,
+        timeout: float | None = None,
     ) -> None:
         """Send messages, those of a partition in their order, and wait until Kafka has them all.
 
         Args:
             messages: see `Message`.
             while_waiting: called about twice a second; what it raises ends the waiting.
+            timeout: in place of the publisher's own.
 
         Raises:
             LogUnavailable: Kafka does not have them all; some may have been sent.
@@ -59,7 +73,9 @@ class Publisher:
                     producer.send(topic, partition=partition, key=key, value=value, headers=headers)
                     for topic, partition, key, value, headers in messages
                 ]
-                self._await(producer, futures, while_waiting)
+                if timeout is None:
+                    timeout = min(PATIENCE, self._timeout or PATIENCE)
+                self._await(producer, futures, while_waiting, timeout)
         except LogUnavailable:
             self._discard(producer)
             raise
@@ -72,6 +88,7 @@ class Publisher:
             _close(producer, 2.0)
 
     def _open(self) -> Any:
+        forks.check()
         with self._lock:
             if self._producer is None:
                 ensure_topics(self.config)
@@ -79,21 +96,25 @@ class Publisher:
             return self._producer
 
     def _await(
-        self, producer: Any, futures: Sequence[Any], while_waiting: Callable[[], None]
+        self,
+        producer: Any,
+        futures: Sequence[Any],
+        while_waiting: Callable[[], None],
+        timeout: float,
     ) -> None:
         started = time.monotonic()
         mended = False
         while True:
             with suppress(KafkaTimeoutError):
-                producer.flush(timeout=_TICK)
+                producer.flush(timeout=min(_TICK, timeout))
             if all(future.is_done for future in futures):
                 break
             while_waiting()
             waited = time.monotonic() - started
-            if waited > _PATIENCE:
+            if waited > timeout:
                 raise LogUnavailable(
-                    f"Kafka at {self.config.bootstrap_servers} has not answered for "
-                    f"{waited:.0f} s; check that it runs"
+                    f"Kafka at {self.config.bootstrap_servers} has not answered within the "
+                    f"timeout of {timeout:g} s; check that it runs"
                 )
             if waited > _MEND_AFTER and not mended:
                 mended = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mynamo import forks
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import Publisher
 from mynamo.producer.asking import Asked, ask
@@ -12,6 +13,7 @@ from mynamo.producer.batches import Delete, Put, write_batch
 from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
 from mynamo.schemas.commands import Condition, WriteCommand
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.deadlines import within
 from mynamo.writer import Refused, ReturnValues, apply, check_return_values, command_message
 
 
@@ -31,6 +33,11 @@ class Producer:
     values: what `:placeholders` stand for: {":max": 10}.
     return_values: "NONE", "ALL_OLD", and for updates "ALL_NEW", "UPDATED_OLD" and
         "UPDATED_NEW": what the receipt's `attributes` are.
+    timeout: seconds after which the call is given up: a `ShardUnavailable`, and nothing was
+        written. By default `ClusterConfig.timeout`, which is 30 s unless set.
+    outcome_timeout: seconds for which, where the connection is lost during commit, the server is
+        asked what became of the write; then it is a `WriteOutcomeUnknown`. They come after
+        `timeout`. By default `ClusterConfig.outcome_timeout`, which is 48 s unless set.
 
     Args:
         cluster: where to.
@@ -38,7 +45,9 @@ class Producer:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._publisher = Publisher(cluster.config.kafka)
+        self._publisher = Publisher(cluster.config.kafka, cluster.config.timeout)
+
+    __reduce__ = forks.not_picklable
 
     def __enter__(self) -> Producer:
         return self
@@ -59,6 +68,8 @@ class Producer:
         names: Mapping[str, str] | None = None,
         values: Mapping[str, Any] | None = None,
         return_values: ReturnValues = "NONE",
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
     ) -> Receipt:
         """Write an item, in place of the one with the same key.
 
@@ -67,7 +78,7 @@ class Producer:
         Args:
             table: the table's name.
             item: all its attributes.
-            condition, names, values, return_values: see `Producer`.
+            condition, names, values, return_values, timeout, outcome_timeout: see `Producer`.
 
         Raises:
             InvalidItem, InvalidExpression: nothing was written; the message says what to
@@ -79,7 +90,7 @@ class Producer:
             WriteOutcomeUnknown: read the item to see whether it was.
         """
         asked = ask(table, "PUT", item, condition=condition, names=names, values=values)
-        return self._write(asked, return_values)
+        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
 
     def delete(
         self,
@@ -90,19 +101,21 @@ class Producer:
         names: Mapping[str, str] | None = None,
         values: Mapping[str, Any] | None = None,
         return_values: ReturnValues = "NONE",
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
     ) -> Receipt:
         """Delete an item; that it does not exist is no error.
 
         Args:
             table: the table's name.
             key: the key attributes, and no others.
-            condition, names, values, return_values: see `Producer`.
+            condition, names, values, return_values, timeout, outcome_timeout: see `Producer`.
 
         Raises:
             See `put`.
         """
         asked = ask(table, "DELETE", key, condition=condition, names=names, values=values)
-        return self._write(asked, return_values)
+        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
 
     def update(
         self,
@@ -116,6 +129,8 @@ class Producer:
         names: Mapping[str, str] | None = None,
         values: Mapping[str, Any] | None = None,
         return_values: ReturnValues = "NONE",
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
     ) -> Receipt:
         """Change an item, creating it if it does not exist, unless the update only removes.
 
@@ -126,7 +141,7 @@ class Producer:
                 "SET price = :p, tags[0] = :t REMOVE note ADD views :one".
             set: in place of an expression: attributes and their new values.
             remove: likewise: names of attributes to remove; missing ones are no error.
-            condition, names, values, return_values: see `Producer`.
+            condition, names, values, return_values, timeout, outcome_timeout: see `Producer`.
 
         Raises:
             See `put`; InvalidItem also if the expression does not fit the item that is
@@ -136,9 +151,15 @@ class Producer:
             table, "UPDATE", key, expression=expression, set=set, remove=remove,
             condition=condition, names=names, values=values,
         )  # fmt: skip
-        return self._write(asked, return_values)
+        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
 
-    def write_batch(self, writes: Sequence[Put | Delete]) -> list[Receipt | MynamoError]:
+    def write_batch(
+        self,
+        writes: Sequence[Put | Delete],
+        *,
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
+    ) -> list[Receipt | MynamoError]:
         """Write any number of items of any tables, at far less cost than one by one.
 
         The writes of one shard are committed together, in transactions of a bounded size;
@@ -146,6 +167,7 @@ class Producer:
 
         Args:
             writes: `Put(table, item)` and `Delete(table, key)`, at most one for each item.
+            timeout, outcome_timeout: of the whole batch; see `Producer`.
 
         Returns:
             For each write, in order, its receipt, or the error that `put` or `delete` would
@@ -155,14 +177,19 @@ class Producer:
             InvalidRequest: nothing was written: two writes are for the same item, or it is
                 not a list of writes.
         """
-        return write_batch(self._cluster, writes)
+        return within(timeout, outcome_timeout, lambda: write_batch(self._cluster, writes))
 
-    def publish(self, *commands: WriteCommand) -> None:
+    def publish(self, *commands: WriteCommand, timeout: float | None = None) -> None:
         """Queue writes in Kafka, for the writer workers to apply.
 
         Returns once Kafka has all of them. Each is applied exactly once, those of one item
         in the order they were published; one that cannot be applied goes to the dead-letter
         topic. Make commands with `queued_put`, `queued_delete` and `queued_update`.
+
+        Args:
+            timeout: seconds after which messages that Kafka has not acknowledged count as not
+                sent; by default 20, or `ClusterConfig.timeout` if that is less. To connect to
+                Kafka for the first time takes up to 10 more.
 
         Raises:
             InvalidItem, InvalidExpression, TableNotFound: nothing was published.
@@ -175,8 +202,11 @@ class Producer:
                     "publish takes commands: make them with queued_put, queued_delete or "
                     f"queued_update, not {type(command).__name__}"
                 )
+        within(timeout, None, lambda: self._publish(commands, timeout))
+
+    def _publish(self, commands: Sequence[WriteCommand], timeout: float | None) -> None:
         messages = [command_message(self._cluster, command) for command in commands]
-        self._publisher.send(messages)
+        self._publisher.send(messages, timeout=timeout)
 
     def queued_put(
         self,

@@ -56,7 +56,7 @@ class ScanOptions(TypedDict, total=False):
     segment: int | None
     total_segments: int | None
     after: After
-    timeout: float
+    timeout: float | None
 
 
 class QueryOptions(TypedDict, total=False):
@@ -71,7 +71,7 @@ class QueryOptions(TypedDict, total=False):
     projection: Projected
     descending: bool
     after: After
-    timeout: float
+    timeout: float | None
 
 
 class Arguments:
@@ -137,6 +137,30 @@ class Arguments:
                 "key_condition takes the place of the hash value and of sort: leave these out"
             )
         return self._conditions
+
+
+def keys_by_table(
+    table: str | Mapping[str, Iterable[Mapping[str, Any]]],
+    keys: Iterable[Mapping[str, Any]] | None,
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The keys that a batch is given, of one table or several.
+
+    Raises:
+        InvalidRequest: they are not given in one of both ways.
+    """
+    if isinstance(table, Mapping) and keys is None:
+        given = table
+    elif isinstance(table, str) and keys is not None:
+        given = {table: keys}
+    else:
+        raise InvalidRequest(
+            "a batch of keys is a table's name and a list of keys, or a dictionary of lists of "
+            "keys by their tables' names"
+        )
+    for name, some in given.items():
+        if isinstance(some, str | Mapping) or not isinstance(some, Iterable):
+            raise InvalidRequest(f"the keys of table {name} must be a list, not {some!r:.{ECHO}}")
+    return {name: list(some) for name, some in given.items()}
 
 
 def reusable(projection: Projected) -> Projected:

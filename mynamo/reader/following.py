@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from mynamo import forks
 from mynamo.errors import MynamoError
 from mynamo.reader.waiting import FIRST_PAUSE, LONGEST_PAUSE
 from mynamo.shards.pool import Statement
@@ -86,6 +87,11 @@ class Follower:
 
     def __init__(self, shard: DynamoDBShard) -> None:
         self._shard = shard
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without waiters, whom the parent's thread serves."""
         self._lock = threading.Lock()
         self._waiters: list[Waiter] = []
         self._looks = False

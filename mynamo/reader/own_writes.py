@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from mynamo import forks
 from mynamo.schemas.tokens import ConsistencyToken
 
 Mark = frozenset[ConsistencyToken]
@@ -20,6 +21,11 @@ class OwnWrites:
 
     def __init__(self) -> None:
         self._tokens: dict[str, set[ConsistencyToken]] = {}
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; a child's reads wait for what its parent wrote before."""
         self._lock = threading.Lock()
 
     def begin(self, table: str) -> Mark:

@@ -13,6 +13,9 @@ from mynamo.schemas.values import StoredItem
 
 Select = Literal["ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "SPECIFIC_ATTRIBUTES", "COUNT"]
 
+INDEX_TIMEOUT = 5.0
+"""Seconds to wait until a GSI has applied the writes that a caller names."""
+
 
 @dataclass(slots=True)
 class ReadRequest:
@@ -46,7 +49,7 @@ class ReadRequest:
     consistent: bool = False
     raw: bool = False
     after: After = None
-    timeout: float = 5.0
+    timeout: float = INDEX_TIMEOUT
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Unpack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Unpack, overload
 
+from mynamo import forks
 from mynamo.reader import reading
 from mynamo.reader.arguments import (
     Arguments,
     Projected,
     QueryOptions,
     ScanOptions,
+    keys_by_table,
     reusable,
 )
 from mynamo.reader.conditions import Sort
 from mynamo.reader.newest import by_newest_catalog
 from mynamo.reader.pages import Explanation, Page, StoredPage
-from mynamo.reader.queries import Query, Scan
+from mynamo.reader.queries import INDEX_TIMEOUT, Get, Query, Scan
 from mynamo.reader.requests import ready_table
 from mynamo.reader.stored import StoredReader
 from mynamo.reader.waiting import After
+from mynamo.schemas.config import MAX_TIMEOUT
 from mynamo.schemas.items import from_stored, to_stored
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.deadlines import check_timeout, within
 
 
 class Reader:
@@ -34,6 +39,10 @@ class Reader:
     expressions, `:value` stands for what `values` has for it, in the same form, and `#name`
     for what `names` has, as in DynamoDB.
 
+    timeout, of every call: seconds after which it is given up: a `ShardUnavailable`. By default
+        `ClusterConfig.timeout`, which is 30 s unless set. Where a call waits for an index
+        (`after`), the index has as long, and then the shard.
+
     Args:
         cluster: where from.
     """
@@ -42,6 +51,8 @@ class Reader:
         self._cluster = cluster
         self._stored = StoredReader(cluster)
 
+    __reduce__ = forks.not_picklable
+
     def get(
         self,
         table: str,
@@ -49,6 +60,7 @@ class Reader:
         *,
         projection: Projected = None,
         names: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any] | None:
         """Read an item by its key, from the one shard that has it.
 
@@ -57,6 +69,7 @@ class Reader:
             key: the key attributes, and no others.
             projection: what to answer with, as for `query`; by default all attributes.
             names: what the projection's placeholders stand for.
+            timeout: see `Reader`.
 
         Returns:
             The item, or None if there is none.
@@ -66,8 +79,10 @@ class Reader:
             InvalidItem, InvalidRequest: the key or the projection is not valid.
             ShardUnavailable: the shard does not answer.
         """
-        return self.batch_get(table, [key], projection=projection, names=names)[0]
+        wanted = Arguments(projection=projection, names=names).projection
+        return self._get_each([Get(table, to_stored(key), wanted)], timeout)[0]
 
+    @overload
     def batch_get(
         self,
         table: str,
@@ -75,18 +90,49 @@ class Reader:
         *,
         projection: Projected = None,
         names: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any] | None]:
-        """Read items by their keys, with one round trip to each shard they are on.
+        timeout: float | None = None,
+    ) -> list[dict[str, Any] | None]: ...
+
+    @overload
+    def batch_get(
+        self,
+        table: Mapping[str, Iterable[Mapping[str, Any]]],
+        *,
+        projection: Projected = None,
+        names: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, list[dict[str, Any] | None]]: ...
+
+    def batch_get(
+        self,
+        table: str | Mapping[str, Iterable[Mapping[str, Any]]],
+        keys: Iterable[Mapping[str, Any]] | None = None,
+        *,
+        projection: Projected = None,
+        names: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> list[dict[str, Any] | None] | dict[str, list[dict[str, Any] | None]]:
+        """Read items of one table or several by their keys, with one round trip to each shard
+        they are on.
+
+        Args:
+            table: the table's name; or the keys of several tables by their names.
+            keys: of the one table.
+            projection, names: as for `get`, of the items of all tables.
+            timeout: see `Reader`.
 
         Returns:
-            For each key the item, or None if there is none.
+            For each key the item, or None if there is none; of several tables by their names.
 
         Raises:
             See `get`.
         """
         wanted = Arguments(projection=projection, names=names).projection
-        found = self._stored.get_many(table, [to_stored(key) for key in keys], wanted)
-        return [None if item is None else from_stored(item) for item in found]
+        tables = keys_by_table(table, keys)
+        gets = [Get(name, to_stored(key), wanted) for name, some in tables.items() for key in some]
+        found = iter(self._get_each(gets, timeout))
+        items = {name: list(islice(found, len(some))) for name, some in tables.items()}
+        return items[table] if isinstance(table, str) else items
 
     def query(
         self,
@@ -105,7 +151,7 @@ class Reader:
         limit: int | None = None,
         page_token: str | None = None,
         after: After = None,
-        timeout: float = 5.0,
+        timeout: float | None = None,
     ) -> Page:
         """Read the items of one hash key, in the order of the sort key, from one shard.
 
@@ -132,7 +178,7 @@ class Reader:
             page_token: of the page before, of the same query.
             after: receipts or tokens of writes that a GSI must have applied. Reads of the
                 table or an LSI always see them, and need not wait.
-            timeout: seconds to wait for that.
+            timeout: see `Reader`; and seconds to wait for that, by default 5.
 
         Raises:
             TableNotFound, IndexNotFound: there is no such table or index.
@@ -146,10 +192,8 @@ class Reader:
             names=names, values=values, projection=projection, count=count, descending=descending,
             limit=limit, after=after, timeout=timeout,
         )  # fmt: skip
-        return by_newest_catalog(
-            self._cluster,
-            [table],
-            lambda: _page(*reading.read_by_token(self._cluster, ask(), page_token)),
+        return self._read(
+            table, timeout, lambda: reading.read_by_token(self._cluster, ask(), page_token)
         )
 
     def scan(
@@ -167,7 +211,7 @@ class Reader:
         segment: int | None = None,
         total_segments: int | None = None,
         after: After = None,
-        timeout: float = 5.0,
+        timeout: float | None = None,
     ) -> Page:
         """Read all items of a table or an index, or one segment of them, from all shards.
 
@@ -193,12 +237,10 @@ class Reader:
         scan = Scan(
             table, index, given.filter, projection=given.projection, select=given.select,
             limit=limit, segment=segment, total_segments=total_segments, after=after,
-            timeout=timeout,
+            timeout=INDEX_TIMEOUT if timeout is None else timeout,
         )  # fmt: skip
-        return by_newest_catalog(
-            self._cluster,
-            [table],
-            lambda: _page(*reading.read_by_token(self._cluster, scan, page_token)),
+        return self._read(
+            table, timeout, lambda: reading.read_by_token(self._cluster, scan, page_token)
         )
 
     def query_all(
@@ -232,6 +274,21 @@ class Reader:
             self._cluster, [table], lambda: reading.explain(self._cluster, ask(), page_token)
         )
 
+    def _get_each(self, gets: Sequence[Get], timeout: float | None) -> list[dict[str, Any] | None]:
+        found = within(timeout, None, lambda: self._stored.get_each(gets))
+        return [None if got.item is None else from_stored(got.item) for got in found]
+
+    def _read(
+        self,
+        table: str,
+        timeout: float | None,
+        read: Callable[[], tuple[StoredPage, str | None]],
+    ) -> Page:
+        check_timeout("timeout", timeout, least=0.0)
+        # 0 is not to wait for an index. An answer of a shard takes some time in any case.
+        limit = timeout if timeout and timeout <= MAX_TIMEOUT else None
+        return within(limit, None, lambda: _page(*by_newest_catalog(self._cluster, [table], read)))
+
     def _asking(
         self,
         table: str,
@@ -248,7 +305,7 @@ class Reader:
         descending: bool = False,
         limit: int | None = None,
         after: After = None,
-        timeout: float = 5.0,
+        timeout: float | None = None,
     ) -> Callable[[], Query]:
         """What makes the query in stored form, by the catalog as it is known when called."""
         given = Arguments(
@@ -261,7 +318,8 @@ class Reader:
             return Query(
                 table, index, given.filter, projection=given.projection, select=given.select,
                 limit=limit, key_conditions=given.key_conditions(at or known, hash_value, sort),
-                descending=descending, after=after, timeout=timeout,
+                descending=descending, after=after,
+                timeout=INDEX_TIMEOUT if timeout is None else timeout,
             )  # fmt: skip
 
         return ask

@@ -7,8 +7,6 @@ filter, what to show.
 
 from __future__ import annotations
 
-import math
-
 from mynamo.errors import InvalidRequest
 from mynamo.reader.access import Position, select
 from mynamo.reader.explaining import explain_statement
@@ -22,6 +20,7 @@ from mynamo.reader.start_keys import is_last, last_key, start_position
 from mynamo.reader.waiting import tokens_of, wait_until_applied
 from mynamo.schemas.items import item_size
 from mynamo.schemas.values import StoredItem
+from mynamo.shards import deadlines
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.passengers import in_thread
 
@@ -132,13 +131,12 @@ def _fetch(
 def _wait(cluster: Cluster, request: Query | Scan, resolved: Resolved) -> None:
     """Wait for the writes that a GSI must contain; everything else always does."""
     tokens = tokens_of(request.after, cluster)
-    if math.isnan(request.timeout) or request.timeout < 0:
-        raise InvalidRequest(
-            f"timeout must be a number of seconds from 0 on, not {request.timeout}"
-        )
+    deadlines.check_timeout("timeout", request.timeout, least=0.0)
     index = resolved.access.index
     if index is not None and index.kind == "GSI":
         wait_until_applied(cluster, index, tokens, request.timeout)
+        if tokens:
+            deadlines.start_anew()
 
 
 def _page(resolved: Resolved, view: View, fetched: Fetched, last: StoredItem | None) -> StoredPage:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mynamo.errors import ConsistencyTimeout, InvalidToken
+from mynamo.errors import ConsistencyTimeout, InvalidToken, ShardUnavailable
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
@@ -84,7 +84,11 @@ def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout
     deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:
-        waiting = {shard: ids for shard, ids in _pending(cluster, waiting) if ids}
+        try:
+            waiting = {shard: ids for shard, ids in _pending(cluster, waiting) if ids}
+        except ShardUnavailable:
+            if time.monotonic() < deadline:
+                raise  # else the time was up before it said whether they are applied
         if not waiting:
             return
         left = deadline - time.monotonic()
@@ -93,8 +97,9 @@ def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout
             shards = ", ".join(str(shard) for shard in sorted(waiting))
             raise ConsistencyTimeout(
                 f"index {index.name} has not applied {count} of the writes to wait for (committed "
-                f"on shard {shards}) within {timeout:g} s; `mynamo lag` shows how far behind it "
-                "is: check that `mynamo writer` and `mynamo indexer` run and that Kafka answers"
+                f"on shard {shards}) within the timeout of {timeout:g} s; `mynamo lag` shows how "
+                "far behind it is: check that `mynamo writer` and `mynamo indexer` run and that "
+                "Kafka answers"
             )
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE)

@@ -32,6 +32,10 @@ from mynamo.schemas.validation import explain
 DEFAULT_FILES = ("mynamo.toml", ".mynamo/mynamo.toml")
 """Where a configuration is looked for when neither an argument nor MYNAMO_CONFIG names one."""
 
+MAX_TIMEOUT = 86_400.0
+MAX_OUTCOME_TIMEOUT = 48.0
+"""Seconds. The outbox keeps for 60 what tells the fate of a write."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,12 +172,21 @@ class ClusterConfig(BaseSettings):
     underscores (`MYNAMO_KAFKA__BOOTSTRAP_SERVERS`, `MYNAMO_CATALOG__PASSWORD`); the list
     of shards is given whole as JSON in `MYNAMO_SHARDS`. `MYNAMO_SHARD_PASSWORD` is the
     password of every shard that has none in the file, and of the catalog likewise.
+
+    Attributes:
+        timeout: seconds after which a call is given up, while a server does not answer or others
+            hold an item; None: 30, and for a single answer `pool`'s limits alone. Each call of
+            `Producer`, `Reader` and the manager may have its own.
+        outcome_timeout: seconds for which a server is asked what became of a write, once its
+            connection was lost during commit; None: 48, which is also the most.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="MYNAMO_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
+    timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT)
+    outcome_timeout: float | None = Field(None, gt=0, le=MAX_OUTCOME_TIMEOUT)
     catalog: DatabaseConfig
     shards: tuple[ShardConfig, ...] = Field(min_length=1)
     kafka: KafkaConfig = KafkaConfig()
@@ -235,6 +248,29 @@ class ClusterConfig(BaseSettings):
                     + explain(error, cls)
                 ) from None
             raise ConfigError(f"{found}: {explain(error, cls)}") from None
+
+    def with_timeouts(
+        self, timeout: float | None = None, outcome_timeout: float | None = None
+    ) -> ClusterConfig:
+        """The same with other timeouts; None: as they are.
+
+        Raises:
+            ConfigError: one is not valid.
+        """
+        given = {"timeout": timeout, "outcome_timeout": outcome_timeout}
+        changed = {name: seconds for name, seconds in given.items() if seconds is not None}
+        try:
+            _Timeouts(**changed)
+        except ValidationError as error:
+            raise ConfigError(explain(error)) from None
+        return self.model_copy(update=changed)
+
+
+class _Timeouts(_Strict):
+    model_config = ConfigDict(strict=True)
+
+    timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT)
+    outcome_timeout: float | None = Field(None, gt=0, le=MAX_OUTCOME_TIMEOUT)
 
 
 def _not_json(error: SettingsError) -> str:

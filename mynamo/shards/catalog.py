@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import orjson
 
+from mynamo import forks
 from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.schemas.settings import IndexSettings, TableSettings
@@ -17,6 +18,7 @@ from mynamo.schemas.table import (
     LocalIndexSchema,
     TableSchema,
 )
+from mynamo.shards import deadlines
 from mynamo.shards.catalog_changes import (
     COUNT_UP,
     PLANNED,
@@ -54,11 +56,22 @@ TABLE_NAMES: Statement = (
 class Catalog:
     """The catalog's database."""
 
-    def __init__(self, database: DatabaseConfig, limits: PoolConfig) -> None:
+    def __init__(
+        self, database: DatabaseConfig, limits: PoolConfig, timeout: float | None = None
+    ) -> None:
+        """Args: timeout: seconds after which work is given up; see `ClusterConfig.timeout`."""
         where = f"catalog ({database.host}:{database.port}/{database.database})"
         self._pool = ConnectionPool(database, limits, where)
         self.where = where
         self._database = database
+        self._timeout = timeout
+        if timeout is not None:
+            self._pool.limit(timeout)
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; the pool does likewise."""
         self._changing = threading.Lock()
 
     def close(self) -> None:
@@ -76,7 +89,7 @@ class Catalog:
             with self._pool.session() as session:
                 check_server(session, self._database, self.where)
 
-        retry(once)
+        retry(once, self._timeout)
 
     def exists(self) -> bool:
         """Whether the cluster was set up in this database.
@@ -160,7 +173,8 @@ class Catalog:
         """
         # One thread of this process at a time: those that wait must not hold the
         # connections that the holder needs.
-        if not self._changing.acquire(timeout=LOCK_SECONDS):
+        changing = self._changing
+        if not changing.acquire(timeout=deadlines.left(LOCK_SECONDS)):
             raise self._locked_for_too_long()
         try:
             with self._pool.session() as session:
@@ -174,7 +188,7 @@ class Catalog:
                     raise self._locked_for_too_long()
                 yield
         finally:
-            self._changing.release()
+            changing.release()
 
     def _locked_for_too_long(self) -> ShardUnavailable:
         return ShardUnavailable(
@@ -314,7 +328,7 @@ class Catalog:
                     ("COMMIT", ()),
                 )  # fmt: skip
 
-        retry(once)
+        retry(once, self._timeout)
 
     def change_settings(self, table_id: int, change: Change) -> TableSettings:
         """Change a table's settings; of several changes at once, none is lost.
@@ -337,7 +351,7 @@ class Catalog:
                 session.run(store_settings(table_id, changed), COUNT_UP, ("COMMIT", ()))
                 return changed
 
-        return retry(once)
+        return retry(once, self._timeout)
 
     def activate_index(self, index_id: int) -> None:
         """Record that an index is filled (unless it is being dropped)."""
@@ -385,4 +399,4 @@ class Catalog:
             with self._pool.session() as session:
                 return session.run(*statements)
 
-        return retry(once)
+        return retry(once, self._timeout)

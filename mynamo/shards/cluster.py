@@ -8,10 +8,11 @@ import time
 import zlib
 from collections.abc import Iterable
 
-from mynamo.errors import ConfigError, TableNotFound
+from mynamo import forks
+from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.tokens import ConsistencyToken
-from mynamo.shards import sql
+from mynamo.shards import deadlines, sql
 from mynamo.shards.catalog import TABLE_NAMES, Catalog
 from mynamo.shards.failures import MissingRight
 from mynamo.shards.keys import slot_of
@@ -40,14 +41,17 @@ class Cluster:
 
     def __init__(self, config: ClusterConfig, shards: Iterable[DynamoDBShard] = ()) -> None:
         self.config = config
-        self.catalog = Catalog(config.catalog, config.pool)
+        self.catalog = Catalog(config.catalog, config.pool, config.timeout)
         opened = {shard.id: shard for shard in shards}
         self.shards = {
             s.id: opened.get(s.id) or DynamoDBShard.of(s, config.pool) for s in config.shards
         }
-        self._refreshing = threading.Lock()
+        for shard in self.shards.values():
+            shard.limit(config.timeout, config.outcome_timeout)
         self.is_new = False
         """This process found the databases empty, and set the cluster up."""
+        self.renew_after_fork()
+        forks.note(self)
         try:
             self.catalog.check_server()
             if not self.catalog.exists():
@@ -63,6 +67,12 @@ class Cluster:
             shard.belong_to(self._snapshot.cluster_id)
         self.fingerprint = zlib.crc32(self._snapshot.cluster_id)
         """Marks consistency tokens, so that another cluster refuses them."""
+
+    __reduce__ = forks.not_picklable
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; catalog and shards do likewise."""
+        self._refreshing = threading.Lock()
 
     def __enter__(self) -> Cluster:
         return self
@@ -94,13 +104,21 @@ class Cluster:
             if_older_than: seconds; a snapshot younger than that will do.
         """
         asked_at = time.monotonic()
-        with self._refreshing:
+        refreshing = self._refreshing
+        if not refreshing.acquire(timeout=deadlines.left(threading.TIMEOUT_MAX)):
+            raise ShardUnavailable(
+                f"{self.catalog.where}: it did not answer within the timeout of "
+                f"{deadlines.timeout():g} s"
+            )
+        try:
             # Whoever waited here while another thread read has what it needs.
             if self._loaded_at < asked_at and asked_at - self._loaded_at >= if_older_than:
                 started = time.monotonic()
                 self._snapshot = self.catalog.load()
                 self._loaded_at = started
             return self._snapshot
+        finally:
+            refreshing.release()
 
     def table(self, name: str) -> Table:
         """The table of that name, asking the catalog if this process has not heard of it.

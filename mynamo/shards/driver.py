@@ -18,6 +18,7 @@ from pymysql import connections, converters, err
 from pymysql.constants import SERVER_STATUS
 from pymysql.protocol import MysqlPacket
 
+from mynamo import forks
 from mynamo.shards.wire import BUFFER_BYTES, Wire
 
 Part = TypeVar("Part")
@@ -48,9 +49,28 @@ class Connection(connections.Connection):
 
     def connect(self, sock: Any = None) -> None:
         """Connect, which blocks; what is asked from then on blocks no passenger's thread."""
+        forks.note(self)
         super().connect(sock)
         self._sock = Wire(self._sock, self._read_timeout)
         self._rfile = BufferedReader(self._sock, BUFFER_BYTES)
+
+    def end_at(self, ends_at: float | None) -> None:
+        """When to wait for no answer any longer (monotonic); None: `read_timeout` alone counts."""
+        if self._sock is not None:
+            self._sock.ends_at = ends_at
+
+    def renew_after_fork(self) -> None:
+        """Let go of the socket: the session is the parent's, who goes on with it.
+
+        Its reader is left alone: a thread of the parent's that waited for an answer holds its
+        lock, so that to close it would wait for ever.
+        """
+        inherited, self._sock, self._rfile = self._sock, None, None
+        self._closed = True
+        if isinstance(inherited, Wire):
+            inherited.let_go()
+        elif inherited is not None:  # it is being connected
+            forks.let_go(inherited)
 
     def bind(self, sql: str, values: Sequence[Any]) -> str:
         """Put values in the places of a statement's %s; without values it stays as it is."""

@@ -8,7 +8,6 @@ that is not a primary is refused.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -214,8 +213,8 @@ def _check_replica(status: Mapping[str, Any], server: str, where: str) -> None:
     )
 
 
-_said: set[tuple[str, ...]] = set()
-_saying = threading.Lock()
+_said: dict[tuple[str, ...], object] = {}
+"""Without a lock, which a child of a fork could inherit held: `setdefault` is one step."""
 
 
 def warn_once(key: tuple[str, ...], text: str) -> None:
@@ -224,14 +223,11 @@ def warn_once(key: tuple[str, ...], text: str) -> None:
     Args:
         key: the same for what is the same trouble.
     """
-    with _saying:
-        if key in _said:
-            return
-        _said.add(key)
-    log.warning("%s", text)
+    mine = object()
+    if _said.setdefault(key, mine) is mine:
+        log.warning("%s", text)
 
 
 def forget_warnings() -> None:
     """Let every warning be said once more."""
-    with _saying:
-        _said.clear()
+    _said.clear()

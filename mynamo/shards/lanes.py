@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from mynamo import forks
+from mynamo.shards import deadlines
 from mynamo.shards.passengers import Passenger, current
 
 Asked = TypeVar("Asked")
@@ -75,6 +77,11 @@ class Lane(Generic[Asked, Answer]):
         self._at_once = at_once
         self._max_count = max_count
         self._max_size = max_size
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin empty: who travels or waits is in the parent."""
         self._lock = threading.Lock()
         self._waiting: deque[Traveller[Asked, Answer]] = deque()
         self._under_way = 0
@@ -93,6 +100,9 @@ class Lane(Generic[Asked, Answer]):
         Raises:
             Exception: what came of it for this caller.
         """
+        if deadlines.end() is not None:
+            return None
+        forks.check()
         with self._lock:
             leads = self._under_way < self._at_once
             if leads:
@@ -136,8 +146,8 @@ class Lane(Generic[Asked, Answer]):
     def _pass_on(self) -> None:
         with self._lock:
             leader = self._waiting.popleft() if self._waiting else None
-            if leader is None:
-                self._under_way -= 1
+            if leader is None:  # one that led when its own thread forked is not counted here
+                self._under_way = max(0, self._under_way - 1)
             else:
                 leader._leads = True
         if leader is not None:

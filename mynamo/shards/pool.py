@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import pymysql
 from pymysql.constants import CLIENT
 
-from mynamo.errors import ShardUnavailable
+from mynamo import forks
+from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.shards import deadlines
 from mynamo.shards.driver import Connection
 from mynamo.shards.failures import LostConnection, translate, unreachable
 from mynamo.shards.passengers import in_thread
@@ -69,6 +71,12 @@ class Session:
         self.place: tuple[int, str] = (0, "")
         """Number and peer in the server's list of sessions: a number alone may be another
         session's after the server was started anew."""
+        self._inherited = False
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Be of no use: what was begun here is the parent's. Its connection lets go by itself."""
+        self.broken = self._inherited = True
 
     def run(self, *statements: Statement) -> list[Result]:
         """Run statements in one round trip; the first that fails ends the row.
@@ -76,6 +84,7 @@ class Session:
         Raises:
             LostConnection, Contention, DuplicateKey, MissingTable, StatementRefused,
             ShardUnavailable: as `failures` sorts MySQL's errors.
+            WriteOutcomeUnknown: this process was forked after the connection was lent.
         """
         return self._execute(statements, _result)
 
@@ -87,7 +96,7 @@ class Session:
             text = ";".join([bind(sql, values) for sql, values in statements])
             results = [read(result) for result in self._connection.ask(text)]
         except (pymysql.err.Error, OSError) as error:
-            failure = translate(error, self._where)
+            failure = self._failure(error)
             self.broken = self.broken or isinstance(failure, LostConnection)
             raise failure from None
         except BaseException:
@@ -95,6 +104,14 @@ class Session:
             raise
         self.last_used = time.monotonic()
         return results
+
+    def _failure(self, error: Exception) -> MynamoError:
+        if self._inherited:  # to try again might do twice what the parent does
+            return WriteOutcomeUnknown(
+                f"{self._where}: this process was forked in the midst of a call, which its parent "
+                "goes on with; call again in the child if it is to be done there too"
+            )
+        return translate(error, self._where)
 
     def named(self, sql: str) -> list[dict[str, Any]]:
         """The rows of one statement, their values by the names of the columns.
@@ -111,6 +128,10 @@ class Session:
                 self.run(("ROLLBACK", ()))
             except ShardUnavailable:
                 self.broken = True
+
+    def end_at(self, ends_at: float | None) -> None:
+        """When to wait for no answer any longer (monotonic); None: the pool's limits count."""
+        self._connection.end_at(ends_at)
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -142,10 +163,15 @@ class ConnectionPool:
         self._database = database
         self._limits = limits
         self.where = where
+        self._closed = False
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without connections."""
         self._idle: list[Session] = []
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(limits.size)
-        self._closed = False
+        self._places = threading.BoundedSemaphore(self._limits.size)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -154,12 +180,11 @@ class ConnectionPool:
         Raises:
             ShardUnavailable: the server does not answer, or no connection became free.
         """
-        free = self._places.acquire(blocking=False)
-        if not free and not in_thread(self._places.acquire)(timeout=self._limits.wait_timeout):
-            raise ShardUnavailable(
-                f"{self.where}: all {self._limits.size} connections were busy for "
-                f"{self._limits.wait_timeout:g} s; raise the pool's size"
-            )
+        forks.check()
+        places = self._places
+        free = places.acquire(blocking=False)
+        if not free and not in_thread(places.acquire)(timeout=self._wait_timeout()):
+            raise self._busy()
         try:
             session = self._take()
             try:
@@ -170,7 +195,8 @@ class ConnectionPool:
             finally:
                 self._give_back(session)
         finally:
-            self._places.release()
+            if places is self._places:  # else this is a child, and the place was its parent's
+                places.release()
 
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
@@ -180,14 +206,37 @@ class ConnectionPool:
         for session in idle:
             session.close()
 
+    def limit(self, seconds: float) -> None:
+        """Wait no longer than this for anything, whatever the limits were."""
+        least = {
+            name: min(seconds, getattr(self._limits, name))
+            for name in ("connect_timeout", "read_timeout", "wait_timeout")
+        }
+        self._limits = self._limits.model_copy(update=least)
+
+    def _wait_timeout(self) -> float:
+        return deadlines.left(self._limits.wait_timeout)
+
+    def _busy(self) -> ShardUnavailable:
+        waited = deadlines.timeout()
+        seconds = (
+            f"{self._limits.wait_timeout:g} s" if waited is None else f"the timeout of {waited:g} s"
+        )
+        return ShardUnavailable(
+            f"{self.where}: all {self._limits.size} connections were busy for {seconds}; "
+            "raise the pool's size"
+        )
+
     def _take(self) -> Session:
+        ends_at = deadlines.end()
         while True:
             with self._lock:
                 if self._closed:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return in_thread(self._open)()
+                return in_thread(self._open)(ends_at)
+            session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
             session.close()
@@ -199,8 +248,11 @@ class ConnectionPool:
                 return
         session.close()
 
-    def _open(self) -> Session:
+    def _open(self, ends_at: float | None) -> Session:
         database = self._database
+        patience = self._limits.connect_timeout
+        if ends_at is not None:
+            patience = min(patience, ends_at - time.monotonic())
         tls = database.tls
         try:
             connection = Connection(
@@ -212,7 +264,7 @@ class ConnectionPool:
                 charset="utf8mb4",
                 autocommit=True,
                 client_flag=CLIENT.MULTI_STATEMENTS,
-                connect_timeout=max(1, round(self._limits.connect_timeout)),
+                connect_timeout=max(1, round(patience)),
                 read_timeout=self._limits.read_timeout,
                 write_timeout=self._limits.read_timeout,
                 # Without `tls` the driver still encrypts where the server can, but verifies
@@ -227,6 +279,7 @@ class ConnectionPool:
         except (pymysql.err.Error, OSError) as error:
             raise unreachable(error, self.where) from None
         session = Session(connection, self.where)
+        session.end_at(ends_at)
         try:
             statements = (*_SESSION, _READ_ONLY, _PLACE)
             *_, primary, place = session.run(*((sql, ()) for sql in statements))

@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
 
+from mynamo import forks
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
+from mynamo.shards import deadlines
 from mynamo.shards.failures import Contention, LostConnection, MissingTable
 from mynamo.shards.hygiene import check_server
 from mynamo.shards.passengers import in_thread
@@ -24,10 +26,14 @@ from mynamo.shards.pool import ConnectionPool, Result, Session, Statement
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+Given = ParamSpec("Given")
 Kept = TypeVar("Kept")
 
 PATIENCE = 30.0
 """Seconds for which work is tried again after deadlocks and lost connections."""
+OUTCOME_PATIENCE = 48.0
+"""Seconds for which a server is asked what became of a commit. The outbox keeps for 60 what tells
+it (`writer.fate`)."""
 SAY_AFTER = 2.0
 """Seconds after which whoever waits is told why."""
 
@@ -79,6 +85,15 @@ class DynamoDBShard:
         self._pool = ConnectionPool(self.config, pool or PoolConfig(), self.where)
         self._cluster_id: bytes | None = None
         self._verified = False
+        self.own_timeout: float | None = None
+        self._outcome_timeout: float | None = None
+        self.renew_after_fork()
+        forks.note(self)
+
+    __reduce__ = forks.not_picklable
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; the pool does likewise."""
         self._verifying = threading.Lock()
 
     @classmethod
@@ -104,6 +119,24 @@ class DynamoDBShard:
         """From now on, refuse to work if the database is not this shard of that cluster."""
         self._cluster_id = cluster_id
 
+    @property
+    def timeout(self) -> float:
+        """Seconds after which work on this shard is given up: see `ClusterConfig.timeout`."""
+        return PATIENCE if self.own_timeout is None else self.own_timeout
+
+    @property
+    def outcome_timeout(self) -> float:
+        """Seconds to find out what became of a commit: see `ClusterConfig.outcome_timeout`."""
+        return OUTCOME_PATIENCE if self._outcome_timeout is None else self._outcome_timeout
+
+    def limit(self, timeout: float | None, outcome_timeout: float | None) -> None:
+        """Set both; None: as they are."""
+        if timeout is not None:
+            self.own_timeout = timeout
+            self._pool.limit(timeout)
+        if outcome_timeout is not None:
+            self._outcome_timeout = outcome_timeout
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Lend a connection; an open transaction is rolled back if the block fails.
@@ -121,14 +154,14 @@ class DynamoDBShard:
         """Run statements that may safely run twice (reads, idempotent changes).
 
         Raises:
-            ShardUnavailable: after `PATIENCE` seconds of trying.
+            ShardUnavailable: after `timeout` seconds of trying.
         """
 
         def once() -> list[Result]:
             with self.session() as session:
                 return session.run(*statements)
 
-        return retry(once)
+        return retry(once, self.timeout)
 
     def health(self) -> float:
         """Ask the server for a sign of life.
@@ -164,23 +197,31 @@ class DynamoDBShard:
             self._verified = True
 
 
-class PerShard(Generic[Kept]):
+class PerShard(Generic[Given, Kept]):
     """One thing of a process for each shard, made when it is first asked for.
 
     It must not hold its shard, with which it ends.
+
+    Args:
+        make: makes it from its shard, and what else was given to `of`.
     """
 
-    def __init__(self, make: Callable[[DynamoDBShard], Kept]) -> None:
+    def __init__(self, make: Callable[Concatenate[DynamoDBShard, Given], Kept]) -> None:
         self._make = make
         self._kept: WeakKeyDictionary[DynamoDBShard, Kept] = WeakKeyDictionary()
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; what is kept renews itself."""
         self._lock = threading.Lock()
 
-    def of(self, shard: DynamoDBShard) -> Kept:
+    def of(self, shard: DynamoDBShard, *given: Given.args, **named: Given.kwargs) -> Kept:
         """The shard's own."""
         with self._lock:
             kept = self._kept.get(shard)
             if kept is None:
-                kept = self._kept[shard] = self._make(shard)
+                kept = self._kept[shard] = self._make(shard, *given, **named)
             return kept
 
 
@@ -192,7 +233,7 @@ def retry(
     """Call until it succeeds, for failures that another attempt can mend.
 
     Args:
-        patience: seconds; `PATIENCE` unless told.
+        patience: seconds; `PATIENCE` unless told. A call that has a deadline ends by then.
         mends: those failures.
 
     Raises:
@@ -208,8 +249,8 @@ def retry(
             return once()
         except mends as failure:
             waited = time.monotonic() - started
-            if waited >= patience:
-                raise ShardUnavailable(str(failure)) from None
+            if waited >= patience or deadlines.left(patience) <= 0:
+                raise _given_up(failure, patience) from None
             if waited >= SAY_AFTER and not said:
                 said = True
                 log.warning("%s; trying for another %.0f s", failure, patience - waited)
@@ -217,7 +258,13 @@ def retry(
         attempt += 1
 
 
+def _given_up(failure: MynamoError, patience: float) -> ShardUnavailable:
+    seconds = deadlines.timeout() or max(0.0, patience)
+    return ShardUnavailable(f"{failure} (given up after the timeout of {seconds:.3g} s)")
+
+
 @in_thread
 def pause(attempt: int) -> None:
     """Wait a random time that grows with the attempt, up to half a second."""
-    time.sleep(random.uniform(0, min(0.5, 0.002 * 2 ** min(attempt, 8))))  # noqa: S311
+    longest = deadlines.left(min(0.5, 0.002 * 2 ** min(attempt, 8)))
+    time.sleep(random.uniform(0, longest))  # noqa: S311

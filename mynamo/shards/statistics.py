@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from mynamo import forks
 from mynamo.errors import ShardUnavailable
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
@@ -76,6 +77,11 @@ class Statistics:
     def __init__(self, cluster: Cluster, max_age: float = MAX_AGE) -> None:
         self._cluster = cluster
         self._max_age = max_age
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without figures: threads of the parent may be counting them."""
         self._lock = threading.Lock()
         self._known: dict[int, _Known] = {}
 

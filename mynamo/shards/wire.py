@@ -10,8 +10,10 @@ import io
 import select
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING
 
+from mynamo import forks
 from mynamo.shards.passengers import current
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Wire(io.RawIOBase):
         self._socket = connected
         self._timeout = seconds
         self._asked = False  # what was sent will be answered, but hardly at once
+        self.ends_at: float | None = None
+        """When to wait no longer (monotonic), however long `settimeout` allows."""
 
     def settimeout(self, seconds: float | None) -> None:
         """How long it may take until something comes or goes; None: for ever."""
@@ -85,13 +89,20 @@ class Wire(io.RawIOBase):
         self._socket.close()
         super().close()
 
+    def let_go(self) -> None:
+        """Close a child's copy of its parent's socket, without a word to the other side."""
+        forks.let_go(self._socket)
+
     def _wait(self, event: int) -> None:
-        me = current()
+        me, seconds = current(), self._timeout
+        if self.ends_at is not None:
+            left = max(0.0, self.ends_at - time.monotonic())
+            seconds = left if seconds is None else min(seconds, left)
         if me is not None:
-            ready = me.station.watch(me, self._socket.fileno(), event, self._timeout)
+            ready = me.station.watch(me, self._socket.fileno(), event, seconds)
         else:
             poll = select.poll()
             poll.register(self._socket, event)
-            ready = bool(poll.poll(None if self._timeout is None else self._timeout * 1000))
+            ready = bool(poll.poll(None if seconds is None else seconds * 1000))
         if not ready:
             raise TimeoutError("timed out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
+from mynamo.shards import deadlines
 from mynamo.shards.passengers import in_thread
 from mynamo.shards.shard import DynamoDBShard
 
@@ -34,6 +35,14 @@ def fate_of(
     Raises:
         WriteOutcomeUnknown: the server cannot be asked in time.
     """
+    seconds = min(deadlines.outcome_timeout(shard.outcome_timeout), OUTBOX_KEEPS * 0.8)
+    ends_at = sent_at + seconds
+    return deadlines.until(ends_at, lambda: _fate_of(shard, place, write_id, ends_at, seconds))
+
+
+def _fate_of(
+    shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, ends_at: float, seconds: float
+) -> int | None:
     while True:
         over = False
         try:
@@ -56,12 +65,13 @@ def fate_of(
             if rows.rows[0][0] is not None:
                 return int(rows.rows[0][0])
             over = not alive.rows  # looked for first: what an ended session did is decided
-        if time.monotonic() - sent_at >= OUTBOX_KEEPS * 0.8:
+        if time.monotonic() >= ends_at:
             break  # from now on, absent may mean deleted
         if over:
             return None
         time.sleep(0.1)
     raise WriteOutcomeUnknown(
-        f"{shard.where}: the connection was lost during commit, and the server did not say in "
-        "time what became of it; read the item to see whether it was written"
+        f"{shard.where}: the connection was lost during commit, and the server did not say within "
+        f"the outcome_timeout of {seconds:g} s what became of it; read the item to see whether it "
+        "was written"
     )

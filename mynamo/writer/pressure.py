@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
+from mynamo import forks
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.schemas.config import IndexLimits, LimitsConfig
+from mynamo.shards import deadlines
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.passengers import in_thread
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.shard import DynamoDBShard, PerShard
 from mynamo.shards.tables import Table
 from mynamo.writer.backlog import Backlog, Waiting
 
@@ -53,7 +55,7 @@ class Pressure:
             return None
         key = shard.id, table.id
         if key not in self._answers:
-            waiting = _lookout_of(shard, self._limits).waiting(table.id)
+            waiting = _lookouts.of(shard, self._limits).waiting(table.id)
             self._answers[key] = _beyond(self._limits, shard, table, waiting)
         return self._answers[key]
 
@@ -107,6 +109,11 @@ class Lookout:
         )
         self._most = max(_LEAST, _MANIFOLD * max(events, default=0))
         self._shard = ref(shard)
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without a thread, which will look when it is wanted."""
         self._backlog = Backlog()
         self._lock = threading.Lock()
         self._looking: threading.Thread | None = None
@@ -126,7 +133,7 @@ class Lookout:
                 )
                 self._looking.start()
         if not self._looked.is_set():
-            in_thread(self._looked.wait)(_FIRST_LOOK)
+            in_thread(self._looked.wait)(deadlines.left(_FIRST_LOOK))
         if time.monotonic() > self._good_until:
             return Waiting()  # the shard does not answer: its writes have other troubles
         return self._waiting.get(table_id, Waiting())
@@ -160,13 +167,4 @@ class Lookout:
         return self._backlog.by_table(shard, self._most)
 
 
-_lookouts: WeakKeyDictionary[DynamoDBShard, Lookout] = WeakKeyDictionary()
-_making = threading.Lock()
-
-
-def _lookout_of(shard: DynamoDBShard, limits: LimitsConfig) -> Lookout:
-    with _making:
-        lookout = _lookouts.get(shard)
-        if lookout is None:
-            lookout = _lookouts[shard] = Lookout(shard, limits)
-        return lookout
+_lookouts = PerShard(Lookout)

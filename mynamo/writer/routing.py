@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
 from mynamo.shards.cluster import Cluster
@@ -114,7 +115,14 @@ def _commit_side_by_side(
     cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]
 ) -> list[_Progress]:
     with ThreadPoolExecutor(len(groups), "mynamo-apply") as threads:
-        return list(threads.map(lambda each: _commit_group(cluster, *each), groups.items()))
+        contexts = [copy_context() for _ in groups]  # which have the call's deadline
+        return list(
+            threads.map(
+                lambda context, each: context.run(_commit_group, cluster, *each),
+                contexts,
+                groups.items(),
+            )
+        )
 
 
 def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -> _Progress:

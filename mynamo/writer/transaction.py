@@ -27,7 +27,6 @@ from mynamo.errors import (
 )
 from mynamo.log.bells import relay_bell, ring
 from mynamo.schemas.items import load_item
-from mynamo.shards import shard as shard_module
 from mynamo.shards import sql
 from mynamo.shards.cluster import Cluster
 from mynamo.shards.failures import Contention, DuplicateKey, LostConnection, MissingTable
@@ -77,7 +76,7 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
     with turns_of(shard).taken(places) as since:
         return retry(
             lambda: _attempt(cluster, shard, writes, places),
-            patience=shard_module.PATIENCE - (time.monotonic() - since),
+            patience=shard.timeout - (time.monotonic() - since),
             mends=(Contention, DuplicateKey, LostConnection),
         )
 

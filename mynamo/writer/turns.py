@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mynamo import forks
 from mynamo.errors import ShardUnavailable, Unavailable
+from mynamo.shards import deadlines
 from mynamo.shards import shard as shard_module
 from mynamo.shards.shard import PerShard
 from mynamo.shards.tables import RowKey
@@ -41,8 +43,15 @@ class _Queue:
 class Turns:
     """The queues of one shard's items. Safe to share between threads."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, timeout: float | None = None) -> None:
+        """Args: timeout: seconds; see `ClusterConfig.timeout`."""
         self._where = where
+        self._timeout = timeout
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without queues: who has a turn or waits for one is in the parent."""
         self._lock = threading.Lock()
         self._queues: dict[Place, _Queue] = {}
 
@@ -60,7 +69,7 @@ class Turns:
             server last answered one before it.
 
         Raises:
-            ShardUnavailable: the server has answered nobody for `PATIENCE` seconds.
+            ShardUnavailable: the server has answered nobody for `timeout` seconds.
         """
         since = time.monotonic()
         taken: list[Place] = []
@@ -95,11 +104,11 @@ class Turns:
             turn.acquire()
             queue.waiting.append(turn)
         try:
-            while not turn.acquire(timeout=max(0.0, _left(arrived, queue))):
-                if _left(arrived, queue) <= 0:
+            while not turn.acquire(timeout=max(0.0, self._left(arrived, queue))):
+                if self._left(arrived, queue) <= 0:
                     raise ShardUnavailable(
                         f"{self._where}: writes to the same item have waited for it in vain "
-                        f"for {shard_module.PATIENCE:g} s"
+                        f"for {deadlines.timeout() or self._patience():g} s (timeout)"
                     )
         except BaseException:
             self._leave(place, queue, turn)
@@ -116,7 +125,9 @@ class Turns:
 
     def _pass_on(self, place: Place, answered: bool) -> None:
         with self._lock:
-            queue = self._queues[place]
+            queue = self._queues.get(place)
+            if queue is None:  # it was taken before this thread forked
+                return
             if answered:
                 queue.moved_at = time.monotonic()
             if queue.waiting:
@@ -124,10 +135,13 @@ class Turns:
             else:
                 del self._queues[place]
 
+    def _patience(self) -> float:
+        return shard_module.PATIENCE if self._timeout is None else self._timeout
 
-def _left(arrived: float, queue: _Queue) -> float:
-    return max(arrived, queue.moved_at) + shard_module.PATIENCE - time.monotonic()
+    def _left(self, arrived: float, queue: _Queue) -> float:
+        patience = max(arrived, queue.moved_at) + self._patience() - time.monotonic()
+        return deadlines.left(patience)
 
 
-turns_of = PerShard(lambda shard: Turns(shard.where)).of
+turns_of = PerShard(lambda shard: Turns(shard.where, shard.own_timeout)).of
 """The queues of a shard's items, one set per process."""

@@ -39,7 +39,7 @@ def test_a_producer_outlives_its_broker(
 ) -> None:
     """kafka-python's own producer may never find its way to topics that were made anew; so
     one that failed is replaced. Should the control fail, that is no longer needed."""
-    monkeypatch.setattr(publisher, "_PATIENCE", 5.0)
+    monkeypatch.setattr(publisher, "PATIENCE", 5.0)
     with Cluster(servers.config) as cluster, Producer(cluster) as producer:
         make_table(cluster)
         assert publishes(producer)

@@ -354,7 +354,9 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
     class Asked(Recorder):
         asking = False
 
-        def send(self, messages: Any, while_waiting: Any = lambda: None) -> None:
+        def send(
+            self, messages: Any, while_waiting: Any = lambda: None, timeout: Any = None
+        ) -> None:
             super().send(messages, while_waiting)
             if self.asking:
                 self.asking = False
@@ -414,7 +416,9 @@ def test_large_events_go_in_small_batches(
     sizes = []
 
     class Measured(Recorder):
-        def send(self, messages: Any, while_waiting: Any = lambda: None) -> None:
+        def send(
+            self, messages: Any, while_waiting: Any = lambda: None, timeout: Any = None
+        ) -> None:
             sizes.append(sum(len(message[3]) for message in messages))
             super().send(messages, while_waiting)
 
