@@ -182,7 +182,7 @@ def test_the_page_on_expressions(dev: Dev, tmp_path: Path) -> None:
     there = (*place, "country = :c AND city = :t", "--values", '{":c": "no", ":t": "Oslo"}')
     eventually(lambda: dev.run(*there, "--count").split()[0] == "2", WORKER_SECONDS)
 
-    writing, reading = programs(LIBRARY)
+    writing, reading, managing = programs(LIBRARY)
     printed = run_program(dev, writing, tmp_path)
     attributes, failure, refused = printed.splitlines()
     (promised,) = re.findall(r"print\(receipt.attributes\)  # (.*)", writing)
@@ -199,6 +199,14 @@ def test_the_page_on_expressions(dev: Dev, tmp_path: Path) -> None:
     ]
     assert found.endswith("}] 1 1")
     assert (in_oslo, missing, dear) == ("1", "None", "2")
+    assert run_program(dev, managing, tmp_path).splitlines() == [
+        "['parts']",
+        "[('by_weight', 'LSI', 'ACTIVE'), ('by_id', 'GSI', 'ACTIVE')]",
+        "('maker', 'id') GSI",
+        *"123",
+        "2",
+        "1 [None]",
+    ]
 
     assert "stock" in dev.run(*update)
     assert dev.run(*count).split()[0] == "1"
