@@ -91,7 +91,7 @@ class Follower:
         forks.note(self)
 
     def renew_after_fork(self) -> None:
-        """Begin without waiters, whom the parent's thread serves."""
+        """Begin without waiters and without a thread: both are the parent's."""
         self._lock = threading.Lock()
         self._waiters: list[Waiter] = []
         self._looks = False

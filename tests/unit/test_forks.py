@@ -40,6 +40,8 @@ ALLOWED = {
     "shards/statistics.py: _Known",  # likewise
     "log/publisher.py: Publisher._discard",  # a thread that nobody waits for
     "writer/pressure.py: Lookout.waiting",  # it is forgotten
+    "reader/following.py: Waiter",  # of one call
+    "reader/following.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
 }
 
