@@ -1,0 +1,365 @@
+"""Filling a GSI beside writes and the indexer: what happens between any two of its steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mynamo.crash_points import VARIABLE
+from mynamo.local.state import config_toml
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import dump_item
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.shards import definitions, sql
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.keys import hash_of_parts
+from mynamo.shards.pool import Session
+from mynamo.shards.shard import DynamoDBShard
+from mynamo.shards.tables import Index
+from mynamo.writer import fill, fill_global, filler
+from mynamo.writer.backlog import Waiting
+from mynamo.writer.fill import activate_if_filled, fill_chunk
+from mynamo.writer.fill_rows import read_chunk
+from tests.comparing import gsi_damage, gsi_rows
+from tests.fake_log import Bench
+from tests.rows import everywhere, make_table
+from tests.waiting import eventually
+
+BY_COLOUR = GlobalIndexSchema.model_validate({"name": "by_colour", "hash_key": "colour"})
+STEPS = [f"fill.{number}" for number in range(1, 8)]
+
+
+@pytest.fixture
+def bench(config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(config, monkeypatch)
+    make_table(bench.cluster, local_indexes=[], global_indexes=[])
+    yield bench
+    bench.close()
+
+
+def colour_of(cluster: Cluster, shard_id: int, start: str = "c") -> str:
+    """A colour whose index rows lie on a shard."""
+    names = (f"{start}{number}" for number in range(1000))
+    return next(n for n in names if cluster.shard_of(hash_of_parts([n.encode()])).id == shard_id)
+
+
+def home_of(cluster: Cluster, key: str) -> DynamoDBShard:
+    return cluster.shard_of(
+        cluster.table("orders").key_of({"id": {"S": key}, "at": {"S": "1"}}).hash
+    )
+
+
+def put(bench: Bench, key: str, colour: str) -> None:
+    bench.producer.put("orders", {"id": key, "at": "1", "colour": colour})
+
+
+def add(bench: Bench) -> Index:
+    return definitions.add_index(bench.cluster, "orders", BY_COLOUR)
+
+
+def fill_all(bench: Bench, index: Index) -> None:
+    for shard in bench.cluster.shards.values():
+        while fill_chunk(bench.cluster, shard, index).more:
+            pass
+
+
+def once_at(patch: pytest.MonkeyPatch, label: str, action: Callable[[], object]) -> None:
+    """Do something once, when the filling has taken a step."""
+    waiting = [action]
+
+    def reached(point: str) -> None:
+        if point == label and waiting:
+            waiting.pop()()
+
+    patch.setattr(fill, "crash_point", reached)
+    patch.setattr(fill_global, "crash_point", reached)
+
+
+@pytest.mark.parametrize("comparing", [True, False], ids=["", "control"])
+@pytest.mark.parametrize("away", [True, False], ids=["other shard", "own shard"])
+def test_an_item_that_changes_before_its_checkpoints_are_locked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, away: bool, comparing: bool
+) -> None:
+    """Its event is applied before the row of the old version is written."""
+    home = home_of(bench.cluster, "a").id
+    lies = 3 - home if away else home
+    put(bench, "a", colour_of(bench.cluster, lies))
+    index, one = add(bench), bench.indexer()
+    if not comparing:
+        monkeypatch.setattr(fill_global, "is_current", lambda *_: True)
+
+    def change() -> None:
+        put(bench, "a", colour_of(bench.cluster, lies, "new"))
+        bench.settle(one)
+
+    with monkeypatch.context() as patch:
+        once_at(patch, "fill.2", change)
+        fill_all(bench, index)
+    bench.settle(one)
+    assert activate_if_filled(bench.cluster, index)
+    assert (gsi_damage(bench.cluster, "orders") == []) == comparing
+
+
+@pytest.mark.parametrize("locking", [True, False], ids=["", "control"])
+def test_an_item_that_changes_once_its_version_was_compared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, locking: bool
+) -> None:
+    """The write goes through; its event waits until the row of the old version is there."""
+    away = 3 - home_of(bench.cluster, "a").id
+    put(bench, "a", colour_of(bench.cluster, away))
+    index, one = add(bench), bench.indexer()
+    applying: list[Future[Any]] = []
+    if not locking:
+        monkeypatch.setattr(
+            fill_global, "hold_checkpoints",
+            lambda session, _, *before: session.run(*before) if before else None,
+        )  # fmt: skip
+
+    def change() -> None:
+        put(bench, "a", colour_of(bench.cluster, away, "new"))  # no lock of ours is in its way
+        bench.publish()
+        applying.append(pool.submit(one.step, 0))
+        with suppress(TimeoutError):
+            applying[0].result(0.7)
+
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            once_at(patch, "fill.4", change)
+            fill_all(bench, index)
+        applying[0].result(20)
+    bench.settle(one)
+    assert activate_if_filled(bench.cluster, index)
+    assert (gsi_damage(bench.cluster, "orders") == []) == locking
+
+
+def sessions_on(shard: DynamoDBShard) -> set[int]:
+    """The numbers of all sessions on a shard's database."""
+    rows = shard.run(
+        ("SELECT id FROM information_schema.processlist WHERE db = %s", (shard.config.database,))
+    )[0].rows
+    return {number for (number,) in rows}
+
+
+def end_sessions(shard: DynamoDBShard, numbers: Iterable[int]) -> None:
+    """End sessions, as their server ends those that are silent for too long."""
+    for number in numbers:
+        shard.run((f"KILL {number:d}", ()))
+
+
+@pytest.mark.parametrize("proving", [True, False], ids=["", "control"])
+def test_a_filler_that_is_late_shows_nothing_to_readers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, proving: bool
+) -> None:
+    """It sleeps while another one fills the index, and wakes up when that is ACTIVE: were it to
+    go on, a query would find an item twice, until the event of its last change is applied."""
+    home = home_of(bench.cluster, "a")
+    away = 3 - home.id
+    put(bench, "a", colour_of(bench.cluster, away))
+    index, one = add(bench), bench.indexer()
+
+    begin, sessions = fill._begin, list[Session]()
+
+    def noted(session: Session, *rest: Any) -> Any:
+        sessions.append(session)
+        return begin(session, *rest)
+
+    def overtake() -> None:
+        end_sessions(home, [sessions[-1].place[0]])
+        monkeypatch.setattr(fill, "crash_point", lambda _: None)
+        fill_all(bench, index)
+        bench.settle(one)
+        assert activate_if_filled(bench.cluster, index)
+        put(bench, "a", colour_of(bench.cluster, away, "new"))
+        if not proving:
+            believe_without_asking(monkeypatch, home)
+
+    monkeypatch.setattr(fill, "_begin", noted)
+    once_at(monkeypatch, "fill.1", overtake)
+    fill_all(bench, index)
+    assert (len(gsi_rows(bench.cluster, index)) == 1) == proving
+    bench.settle(one)
+    assert gsi_damage(bench.cluster, "orders") == []
+
+
+def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> None:
+    """Read items and versions without finding out that the transaction on the source is over."""
+    read, versions = read_chunk, fill_global._versions
+
+    def read_elsewhere(_: Session, *rest: Any) -> Any:
+        with home.session() as session:
+            return read(session, *rest)
+
+    def versions_elsewhere(_: Session, table: Any, chunk: Any, note: Any) -> Any:
+        with home.session() as session:
+            return versions(session, table, chunk, ("DO 0", ()))
+
+    patch.setattr(fill, "read_chunk", read_elsewhere)
+    patch.setattr(fill_global, "_versions", versions_elsewhere)
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["", "control"])
+def test_an_index_waits_for_events_that_take_it_back(bench: Bench, waiting: bool) -> None:
+    """An older event is applied after the row was written; the index is not ACTIVE before the
+    events have come to the item's version."""
+    cluster = bench.cluster
+    index, one = add(bench), bench.indexer()
+    put(bench, "a", "red")
+    bench.publish()
+    put(bench, "a", "blue")
+    fill_all(bench, index)
+    assert gsi_damage(cluster, "orders") == []
+    one.step(0)
+    assert gsi_damage(cluster, "orders"), "the older event brings its row back"
+    if not waiting:
+        everywhere_run(cluster, "UPDATE mynamo_backfill SET last_outbox_id = 0")
+    assert activate_if_filled(cluster, index) == (not waiting)
+    bench.settle(one)
+    assert activate_if_filled(cluster, index)
+    assert gsi_damage(cluster, "orders") == []
+
+
+def everywhere_run(cluster: Cluster, statement: str) -> None:
+    for shard in cluster.shards.values():
+        shard.run((statement, ()))
+
+
+def test_a_row_that_a_server_refuses_becomes_a_dead_letter(bench: Bench) -> None:
+    for number in range(30):
+        put(bench, str(number), "red" if number != 7 else "r" * 300)
+    index = add(bench)
+    table = sql.index_table(index)
+    everywhere_run(bench.cluster, f"ALTER TABLE {table} MODIFY item VARBINARY(200)")
+    fill_all(bench, index)
+    bench.settle(bench.indexer())
+    assert activate_if_filled(bench.cluster, index)
+    assert len(gsi_rows(bench.cluster, index)) == 29
+    assert [letter.kind for letter in bench.log.letters] == ["event"]
+
+
+def test_an_index_that_is_dropped_while_it_is_filled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        put(bench, str(number), f"c{number}")
+    index = add(bench)
+    drop = f"DROP TABLE {sql.index_table(index)}"
+    once_at(monkeypatch, "fill.2", lambda: everywhere_run(bench.cluster, drop))
+    fill_all(bench, index)
+    definitions.drop_index(bench.cluster, "orders", "by_colour")
+    fill_all(bench, index)
+    assert everywhere(bench.cluster, "SELECT * FROM mynamo_backfill") == []
+
+
+def test_whoever_finds_another_filler_at_work_leaves_it_alone(bench: Bench) -> None:
+    for number in range(40):
+        put(bench, str(number), f"c{number}")
+    index, (shard, *_) = add(bench), bench.cluster.shards.values()
+    first = fill_chunk(bench.cluster, shard, index, 3)
+    second = fill_chunk(bench.cluster, shard, index, 3)
+    late = fill_chunk(bench.cluster, shard, index, 3, first.end)
+    assert (first.others, second.others, late.others, late.end) == (False, False, True, second.end)
+
+
+def test_a_filling_rests_while_changes_wait() -> None:
+    assert filler.rest_after(0.1, Waiting()) == 0
+    beside = filler.rest_after(0.01, Waiting(5, 0.02))
+    behind = [filler.rest_after(0.01, w) for w in (Waiting(5, 3.0), Waiting(9_000, 0.02))]
+    assert 0.01 <= beside < min(behind)
+    assert filler.rest_after(60, Waiting(5, 3.0)) <= 2, "it always gets on"
+
+
+# -- processes that die and freeze ------------------------------------------------------
+
+
+@pytest.fixture
+def filling_at(config: ClusterConfig, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    """Starts writer workers without relay that end or freeze at a step."""
+    path = tmp_path / "filler.toml"
+    path.write_text(config_toml(config))
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(where: str = "") -> subprocess.Popen[bytes]:
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.worker_process", str(path)],
+                cwd=Path(__file__).parents[2], env=os.environ | {VARIABLE: where},
+            )
+        )  # fmt: skip
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def many_items(bench: Bench, count: int) -> None:
+    """Items of two colours on each shard, as plain rows."""
+    table = bench.cluster.table("orders")
+    colours = [colour_of(bench.cluster, shard_id) for shard_id in bench.cluster.shards]
+    parts: dict[int, list[Any]] = {}
+    for number in range(count):
+        item = {"id": {"S": str(number)}, "at": {"S": "1"}, "colour": {"S": colours[number % 2]}}
+        row = table.key_of(item)
+        parts.setdefault(bench.cluster.shard_of(row.hash).id, []).extend((*row, 1, dump_item(item)))
+    for shard_id, values in parts.items():
+        places = ", ".join(["(%s, %s, %s, %s)"] * (len(values) // 4))
+        bench.cluster.shards[shard_id].run((f"INSERT INTO t{table.id} VALUES {places}", values))
+
+
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "T"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_fillers_die_and_freeze_at_a_step(
+    bench: Bench, filling_at: Callable[..., subprocess.Popen[bytes]], step: str
+) -> None:
+    """One dies there, one freezes there and wakes up late; a third one fills the index, beside
+    writes of the same items."""
+    many_items(bench, 3_000)
+    index, one = add(bench), bench.indexer()
+
+    def write(turn: int) -> None:
+        for number in range(0, 60, 2):
+            colour = colour_of(bench.cluster, 1 + (number // 2 + turn) % 2, f"t{turn}")
+            put(bench, str(number), colour)
+            bench.producer.delete("orders", {"id": str(number + 1), "at": "1"})
+
+    filling_at(step).wait(60)
+    write(1)
+    shards = bench.cluster.shards.values()
+    before = [sessions_on(shard) for shard in shards]
+    frozen = filling_at(f"{step}:1:freeze")
+    eventually(lambda: is_stopped(frozen), 60)
+    its = [sessions_on(shard) - known for shard, known in zip(shards, before, strict=True)]
+    write(2)
+    bench.publish()
+    for shard, numbers in zip(shards, its, strict=True):
+        end_sessions(shard, numbers)
+    third = filling_at()
+
+    def is_active() -> bool:
+        bench.publish()
+        one.step(0)
+        return bench.cluster.refresh().names["orders"].index("by_colour").status == "ACTIVE"
+
+    eventually(is_active, 60)
+    write(3)
+    frozen.send_signal(18)
+    bench.settle(one, 100)
+    write(4)
+    bench.settle(one, 100)
+    assert gsi_damage(bench.cluster, "orders") == []
+    assert len(gsi_rows(bench.cluster, index)) > 2_900
+    assert frozen.poll() is None
+    assert third.poll() is None
