@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mynamo.crash_points import VARIABLE
+from mynamo.errors import ShardUnavailable
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item
@@ -151,7 +152,8 @@ def sessions_on(shard: DynamoDBShard) -> set[int]:
 def end_sessions(shard: DynamoDBShard, numbers: Iterable[int]) -> None:
     """End sessions, as their server ends those that are silent for too long."""
     for number in numbers:
-        shard.run((f"KILL {number:d}", ()))
+        with suppress(ShardUnavailable):  # the server was faster
+            shard.run((f"KILL {number:d}", ()))
 
 
 @pytest.mark.parametrize("proving", [True, False], ids=["", "control"])
@@ -330,17 +332,17 @@ def test_fillers_die_and_freeze_at_a_step(
     index, one = add(bench), bench.indexer()
 
     def write(turn: int) -> None:
-        for number in range(0, 60, 2):
+        for number in range(0, 20, 2):
             colour = colour_of(bench.cluster, 1 + (number // 2 + turn) % 2, f"t{turn}")
             put(bench, str(number), colour)
             bench.producer.delete("orders", {"id": str(number + 1), "at": "1"})
 
-    filling_at(step).wait(60)
+    filling_at(step).wait(120)
     write(1)
     shards = bench.cluster.shards.values()
     before = [sessions_on(shard) for shard in shards]
     frozen = filling_at(f"{step}:1:freeze")
-    eventually(lambda: is_stopped(frozen), 60)
+    eventually(lambda: is_stopped(frozen), 120)
     its = [sessions_on(shard) - known for shard, known in zip(shards, before, strict=True)]
     write(2)
     bench.publish()
@@ -353,7 +355,7 @@ def test_fillers_die_and_freeze_at_a_step(
         one.step(0)
         return bench.cluster.refresh().names["orders"].index("by_colour").status == "ACTIVE"
 
-    eventually(is_active, 60)
+    eventually(is_active, 120)
     write(3)
     frozen.send_signal(18)
     bench.settle(one, 100)
