@@ -24,6 +24,7 @@ from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
 from mynamo.shards.cluster import Cluster
 from tests.faults import history, streams, workload
+from tests.faults.added_indexes import AddedIndexes
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
 from tests.faults.faults import Fault, Injector
@@ -98,6 +99,7 @@ class _Run:
         self._heal = threading.Event()
         self._injector = Injector(cluster, self._heal, self._start, self._note_loss)
         self._follower = Follower(cluster.config.kafka, TABLE)
+        self._indexes = AddedIndexes(cluster.config, settings.seconds)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
 
@@ -112,13 +114,15 @@ class _Run:
             for name in self._clients:
                 self._start(name, {})
             self._await_writes(FIRST_SECONDS, "before anything was harmed")
-            self._harm()
+            with self._indexes.being_added():
+                self._harm()
             self._heal_all()
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
             self._say("healed; the clients stop")
             self._cluster.stop(self._clients)
             self._say("waiting until nothing is under way")
             self._await_quiet()
+            self._await_indexes()
             if not self._follower.catch_up():
                 self._outcome.notes.append("the topic was not read to its end in time")
             self._say("checking")
@@ -222,6 +226,12 @@ class _Run:
         self._outcome.checks["nothing is under way in the end"] += 1
         if waiting:
             self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
+
+    def _await_indexes(self) -> None:
+        unfinished = self._indexes.unfinished(QUIET_SECONDS)
+        self._outcome.checks["indexes that were added are filled"] += self._indexes.count
+        if unfinished:
+            self._outcome.violations.append(f"not filled after {QUIET_SECONDS:g} s: {unfinished}")
 
     def _note_loss(self) -> None:
         """From the first loss on, the stream may begin anew anywhere."""

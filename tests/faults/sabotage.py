@@ -21,7 +21,7 @@ import mynamo
 from mynamo.gsi_indexer import apply, streams, watch
 from mynamo.shards.pool import Result, Session, Statement
 from mynamo.shards.tables import RowKey
-from mynamo.writer import transaction
+from mynamo.writer import fill_global, transaction
 from mynamo.writer.lease import Lease, LeaseLost, RelayState
 
 _LOST = 0.02
@@ -134,6 +134,10 @@ def _without_gaps() -> None:
     _put(watch.Watch, "look", lambda *_: None)
 
 
+def _without_comparison() -> None:
+    _put(fill_global, "is_current", lambda *_: True)
+
+
 def _without_fencing() -> None:
     """Every relay believes that it holds the lease, and numbers rows without a lock."""
     hold = Lease.hold
@@ -168,6 +172,9 @@ MECHANISMS = {
     ),
     "gaps": Mechanism("indexers do not notice what Kafka has lost", _without_gaps),
     "commands": Mechanism("queued writes are not remembered", _without_commands),
+    "comparison": Mechanism(
+        "who fills an index does not look whether items have changed", _without_comparison
+    ),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
