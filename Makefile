@@ -58,8 +58,10 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
-test: fetch clients ## run all tests, with real servers and real clients
-	@$(BIN)/python -m pytest
+PROCESSES ?= 2
+
+test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=2 at a time)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup
 
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
@@ -93,7 +95,7 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
 	@$(UV_COMPILE) --extra dev --extra local pyproject.toml .cache/lock/build.in >> requirements.lock
 	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
-	@$(UV_COMPILE) pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
+	@$(UV_COMPILE) --extra gateway pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
 	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
 	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import pytest
@@ -38,6 +39,8 @@ from tests.servers import (
 BrokerKind = Literal["apache", "embedded"]
 ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
 BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
+TAKEN_IN_TURN = ("engine_servers", "kafka_servers")
+"""Fixtures whose servers take turns: each process that uses one starts all of them."""
 RECORD = pytest.StashKey[Record]()
 
 # A slow or busy machine fails no test of Hypothesis's: neither how long an example takes is
@@ -70,6 +73,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cluster_servers", ENGINES, indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, keep those in one that share servers or a file."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        group = next((name for name in TAKEN_IN_TURN if name in fixtures), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of several processes has run its tests: its record belongs to the whole run's."""
+    output = getattr(node, "workeroutput", {})  # none, if it has crashed
+    for line in output.get("used", ()):
+        node.config.stash[RECORD].note(line)
+    node.config.stash[RECORD].missing = output.get("missing", [])
+    node.config.stash[RECORD].needed |= output.get("needed", False)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     record = session.config.stash[RECORD]
     record.needed = any(
@@ -80,6 +101,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput |= asdict(session.config.stash[RECORD])
     if _incomplete_in_ci(session.config) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
