@@ -50,6 +50,7 @@ def interruptible() -> Iterator[None]:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         kinds.append(signal.SIGHUP)
     before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)  # `shield` may change it
     try:
         yield
     finally:
@@ -73,6 +74,6 @@ def status_of(interruption: KeyboardInterrupt) -> int:
 
 
 def shield() -> None:
-    """Ignore all of them from now on, for what must be ended in good order."""
+    """Ignore all of them until the block of `interruptible` ends."""
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, signal.SIG_IGN)

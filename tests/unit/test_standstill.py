@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mynamo.cli import checks
+from mynamo.cli.statuses import WRONG
 from mynamo.operations import standstill
 from mynamo.operations.lag import LagReport
 from mynamo.operations.standstill import Stream
@@ -62,8 +63,8 @@ def test_mynamo_lag_has_a_status_for_it(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert shown(())[0] == 0
     status, text = shown((2,))
-    assert status == 4
+    assert status == WRONG
     assert "indexes stand still: events from shard 2" in text
     status, text = shown((2,), "--json")
-    assert status == 4
+    assert status == WRONG
     assert '"standstill": true' in text
