@@ -129,6 +129,16 @@ def _incomplete_in_ci(config: pytest.Config) -> bool:
     return bool(os.environ.get("CI") == "true" and record.needed and record.missing)
 
 
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A command that a test runs in this process may leave signals ignored, as if it ended it."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    yield
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
 @pytest.fixture(scope="session")
 def record(pytestconfig: pytest.Config) -> Record:
     """What this run used; shown at its end."""
