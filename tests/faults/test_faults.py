@@ -64,7 +64,7 @@ def test_a_plan_can_be_of_some_faults_only() -> None:
 
 
 def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
-    plan = draw(1, 3_000, CAST)
+    plan = draw(1, 6_000, CAST)
     assert {fault.kind for fault in plan} == {
         "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock",
     }  # fmt: skip
