@@ -61,7 +61,7 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 PROCESSES ?= 2
 
 test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=2 at a time)
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
