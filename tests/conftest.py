@@ -39,8 +39,6 @@ from tests.servers import (
 BrokerKind = Literal["apache", "embedded"]
 ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
 BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
-TAKEN_IN_TURN = ("engine_servers", "kafka_servers")
-"""Fixtures whose servers take turns: each process that uses one starts all of them."""
 RECORD = pytest.StashKey[Record]()
 
 # A slow or busy machine fails no test of Hypothesis's: neither how long an example takes is
@@ -71,15 +69,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cluster_servers" in metafunc.fixturenames and metafunc.config.option.engine == "all":
         metafunc.parametrize("cluster_servers", ENGINES, indirect=True, scope="session")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, keep those in one that share servers or a file."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        group = next((name for name in TAKEN_IN_TURN if name in fixtures), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(optionalhook=True)
