@@ -10,6 +10,7 @@ import {
   CreateTableCommand, DeleteTableCommand, DynamoDBClient, PutItemCommand, waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb'
 import { chromium } from 'playwright-core'
+import { until } from './until.mjs'
 
 const WAIT = 60_000
 const endpoint = process.env.DYNAMO_ENDPOINT
@@ -93,14 +94,6 @@ async function shown (page, count) {
   await rows.nth(count - 1).waitFor({ timeout: 5_000 })
   const keys = await rows.evaluateAll((all) => all.map((row) => row.cells[1].innerText))
   return keys.map((key) => JSON.parse(key)).sort()
-}
-
-async function until (check, complaint) {
-  const deadline = Date.now() + WAIT
-  while (!await check()) {
-    assert(Date.now() < deadline, complaint)
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
 }
 
 async function freePort () {

@@ -116,7 +116,8 @@ def node(environment: dict[str, str]) -> Callable[..., str]:
     program, folder = tool("node", "nodejs npm"), installed("js")
 
     def run(script: str, *words: str) -> str:
-        shutil.copy(HERE / script, folder / script)
+        for name in (script, "until.mjs"):
+            shutil.copy(HERE / name, folder / name)
         return _run([program, script, *words], environment, folder)
 
     return run

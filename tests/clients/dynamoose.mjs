@@ -1,8 +1,8 @@
 // A program that uses Dynamoose; test_javascript.py runs it.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import dynamoose from 'dynamoose'
+import { until } from './until.mjs'
 
 dynamoose.aws.ddb.local(process.env.DYNAMO_ENDPOINT)
 const name = `cats-${randomUUID().slice(0, 8)}`
@@ -66,11 +66,3 @@ await found.delete()
 assert.equal(await Cat.get({ owner: 'ann', id: 1 }), undefined)
 await dynamoose.aws.ddb().deleteTable({ TableName: name })
 console.log('all of it works')
-
-async function until (check) {
-  const deadline = Date.now() + 60_000
-  while (!await check()) {
-    assert(Date.now() < deadline, 'the index did not catch up')
-    await sleep(100)
-  }
-}

@@ -1,11 +1,11 @@
 // A program that uses ElectroDB; test_javascript.py runs it.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CreateTableCommand, DeleteTableCommand, DynamoDBClient, waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb'
 import { Entity, Service } from 'electrodb'
+import { until } from './until.mjs'
 
 const client = new DynamoDBClient({ endpoint: process.env.DYNAMO_ENDPOINT })
 const table = `projects-${randomUUID().slice(0, 8)}`
@@ -130,11 +130,3 @@ await Task.remove(key).go()
 assert.equal((await Task.scan.go()).data.length, 0)
 await client.send(new DeleteTableCommand({ TableName: table }))
 console.log('all of it works')
-
-async function until (check) {
-  const deadline = Date.now() + 60_000
-  while (!await check()) {
-    assert(Date.now() < deadline, 'the index did not catch up')
-    await sleep(100)
-  }
-}

@@ -1,7 +1,6 @@
 // A program that uses DynamoDB-Toolbox; test_javascript.py runs it.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CreateTableCommand, DeleteTableCommand, DynamoDBClient, waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb'
@@ -12,6 +11,7 @@ import {
   ScanCommand, Table, UpdateItemCommand, executeBatchGet, executeBatchWrite, item, list, map,
   number, set, string,
 } from 'dynamodb-toolbox'
+import { until } from './until.mjs'
 
 const client = new DynamoDBClient({ endpoint: process.env.DYNAMO_ENDPOINT })
 const name = `shop-${randomUUID().slice(0, 8)}`
@@ -120,11 +120,3 @@ assert.equal(scanned.Items.length, 10)
 await Product.build(DeleteItemCommand).key({ shop: 'a', code: 'p1' }).send()
 await client.send(new DeleteTableCommand({ TableName: name }))
 console.log('all of it works')
-
-async function until (check) {
-  const deadline = Date.now() + 60_000
-  while (!await check()) {
-    assert(Date.now() < deadline, 'the index did not catch up')
-    await sleep(100)
-  }
-}

@@ -30,13 +30,6 @@ Mynamo = Callable[..., Result]
 
 
 @pytest.fixture
-def config_file(config: ClusterConfig, tmp_path: Path) -> Path:
-    path = tmp_path / "mynamo.toml"
-    path.write_text(config_toml(config))
-    return path
-
-
-@pytest.fixture
 def mynamo(config_file: Path) -> Mynamo:
     """Run a command in this process, with a table of orders."""
     run(config_file, *CREATE_ORDERS)

@@ -44,15 +44,6 @@ KINDS = pytest.mark.parametrize("schema", [LOCAL, GLOBAL], ids=["LSI", "GSI"])
 
 
 @pytest.fixture
-def bench(config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A cluster with the table `orders`, whose relays and indexers move when the test says so."""
-    bench = Bench(config, monkeypatch)
-    make_table(bench.cluster, local_indexes=[], global_indexes=[])
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
 def cluster(bench: Bench) -> Cluster:
     return bench.cluster
 

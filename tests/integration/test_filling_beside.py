@@ -31,19 +31,11 @@ from mynamo.writer.fill import activate_if_filled, fill_chunk
 from mynamo.writer.fill_rows import read_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
-from tests.rows import everywhere, make_table
+from tests.rows import everywhere
 from tests.waiting import eventually
 
 BY_COLOUR = GlobalIndexSchema.model_validate({"name": "by_colour", "hash_key": "colour"})
 STEPS = [f"fill.{number}" for number in range(1, 8)]
-
-
-@pytest.fixture
-def bench(config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    bench = Bench(config, monkeypatch)
-    make_table(bench.cluster, local_indexes=[], global_indexes=[])
-    yield bench
-    bench.close()
 
 
 def colour_of(cluster: Cluster, shard_id: int, start: str = "c") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import pytest
 
@@ -19,7 +18,7 @@ from mynamo.shards.sql import index_table
 from mynamo.shards.tables import Table
 from mynamo.writer import fate, transaction
 from tests.proxy import Proxy
-from tests.rows import damage, items_of, make_table, select
+from tests.rows import damage, items_of, select
 from tests.waiting import eventually
 
 KEY = {"id": "a", "at": "1"}
@@ -28,31 +27,10 @@ COMMIT = b";COMMIT"
 
 
 @pytest.fixture
-def direct(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    """A cluster whose connections nobody cuts."""
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(direct: Cluster) -> Table:
-    return make_table(direct)
-
-
-@pytest.fixture
-def proxy(engine_config: ClusterConfig) -> Iterator[Proxy]:
-    shard = engine_config.shards[0]
-    with Proxy(shard.host, shard.port) as standing_between:
-        yield standing_between
-
-
-@pytest.fixture
-def producer(engine_config: ClusterConfig, proxy: Proxy, orders: Table) -> Iterator[Producer]:
+def producer(through: ClusterConfig) -> Iterator[Producer]:
     """One whose connections to the shards lead through the proxy."""
-    shards = tuple(s.model_copy(update={"port": proxy.port}) for s in engine_config.shards)
-    with ExitStack() as stack:
-        cluster = stack.enter_context(Cluster(engine_config.model_copy(update={"shards": shards})))
-        yield stack.enter_context(Producer(cluster))
+    with Cluster(through) as cluster, Producer(cluster) as producer:
+        yield producer
 
 
 def is_running(shard: DynamoDBShard, start: str) -> bool:

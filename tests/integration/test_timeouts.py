@@ -18,7 +18,7 @@ from mynamo.shards.cluster import Cluster
 from mynamo.shards.tables import Table
 from mynamo.writer.turns import turns_of
 from tests.proxy import Proxy
-from tests.rows import items_of, make_table
+from tests.rows import items_of
 
 KEY = {"id": "a", "at": "1"}
 SHORT = 0.4
@@ -49,31 +49,6 @@ def raised(outcomes: list[Any]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-
-
-@pytest.fixture
-def direct(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(direct: Cluster) -> Table:
-    return make_table(direct)
-
-
-@pytest.fixture
-def proxy(engine_config: ClusterConfig) -> Iterator[Proxy]:
-    shard = engine_config.shards[0]
-    with Proxy(shard.host, shard.port) as standing_between:
-        yield standing_between
-
-
-@pytest.fixture
-def through(engine_config: ClusterConfig, proxy: Proxy, orders: Table) -> ClusterConfig:
-    """The way to the shards through the proxy."""
-    shards = tuple(s.model_copy(update={"port": proxy.port}) for s in engine_config.shards)
-    return engine_config.model_copy(update={"shards": shards})
 
 
 @pytest.fixture

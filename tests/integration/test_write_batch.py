@@ -252,13 +252,6 @@ def test_an_items_writes_keep_their_order_across_transactions(
 
 
 @pytest.fixture
-def proxy(engine_config: ClusterConfig) -> Iterator[Proxy]:
-    shard = engine_config.shards[0]
-    with Proxy(shard.host, shard.port) as standing_between:
-        yield standing_between
-
-
-@pytest.fixture
 def half(engine_config: ClusterConfig, proxy: Proxy, orders: Table) -> Iterator[Cluster]:
     """The cluster, with the connections to its first shard through the proxy."""
     first, second = engine_config.shards

@@ -1,0 +1,60 @@
+"""What several integration tests begin with: a configuration file, a proxy to a shard, a bench."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mynamo.local.state import config_toml
+from mynamo.schemas.config import ClusterConfig
+from mynamo.shards.cluster import Cluster
+from mynamo.shards.tables import Table
+from tests.fake_log import Bench
+from tests.proxy import Proxy
+from tests.rows import make_table
+
+
+@pytest.fixture
+def config_file(config: ClusterConfig, tmp_path: Path) -> Path:
+    """The configuration of the test's own cluster, as commands read it."""
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config))
+    return path
+
+
+@pytest.fixture
+def direct(engine_config: ClusterConfig) -> Iterator[Cluster]:
+    """A cluster whose connections nobody cuts."""
+    with Cluster(engine_config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(direct: Cluster) -> Table:
+    return make_table(direct)
+
+
+@pytest.fixture
+def proxy(engine_config: ClusterConfig) -> Iterator[Proxy]:
+    """A proxy before the server of the shards."""
+    shard = engine_config.shards[0]
+    with Proxy(shard.host, shard.port) as standing_between:
+        yield standing_between
+
+
+@pytest.fixture
+def through(engine_config: ClusterConfig, proxy: Proxy, orders: Table) -> ClusterConfig:
+    """The way to the shards through the proxy."""
+    shards = tuple(s.model_copy(update={"port": proxy.port}) for s in engine_config.shards)
+    return engine_config.model_copy(update={"shards": shards})
+
+
+@pytest.fixture
+def bench(config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster with the table `orders`, whose relays and indexers move when the test says so."""
+    bench = Bench(config, monkeypatch)
+    make_table(bench.cluster, local_indexes=[], global_indexes=[])
+    yield bench
+    bench.close()
