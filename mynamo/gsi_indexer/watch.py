@@ -23,6 +23,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer.streams import Positions, Stream
 from mynamo.log import Reading, ensure_topics, kafka_errors
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.gsi_rows import next_published
 from mynamo.shards.pool import Result, Statement
 from mynamo.shards.shard import DynamoDBShard, retry
 
@@ -36,12 +37,6 @@ _KAFKA_MS = 3_000
 _PATIENCE = 1.0
 
 WAITING = "SELECT part, last_seq, applied_seq FROM mynamo_stream WHERE last_seq > applied_seq"
-PUBLISHED = (
-    "SELECT seq FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq > %s"
-    " AND seq <= (SELECT published_seq FROM mynamo_relay WHERE only_row = 1)"
-    " AND part = %s AND feeds = 1 ORDER BY seq LIMIT 1"
-)
-"""The next event of a stream, if it has been published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +167,7 @@ class Watch:
 def is_published(cluster: Cluster, stream: Stream, position: int) -> bool:
     """Whether the event that a stream waits for has been published, as its relay says."""
     shard = cluster.shards[stream.shard]
-    return bool(_run(shard, (PUBLISHED, (position, stream.partition))).rows)
+    return bool(_run(shard, next_published("seq", stream, position)).rows)
 
 
 def publish_again(shard: DynamoDBShard, sequence: int) -> None:

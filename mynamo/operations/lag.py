@@ -214,7 +214,7 @@ def _standing(cluster: Cluster, lags: Sequence[ShardLag]) -> tuple[int, ...]:
         found = standstill.standing([cluster.shards[shard_id] for shard_id in waiting])
     except ShardUnavailable:  # it does no more: the next report says so
         return ()
-    return tuple(sorted({stream.shard for stream in found}))
+    return tuple(sorted({one.stream.shard for one in found}))
 
 
 def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:

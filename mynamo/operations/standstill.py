@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from mynamo.shards import sql
+from mynamo.shards.gsi_rows import Stream, next_published
 from mynamo.shards.pool import Statement
 from mynamo.shards.shard import DynamoDBShard
 
@@ -23,53 +24,44 @@ UNMOVED = 10.0
 _PAUSE = 0.5
 
 
-class Stream(NamedTuple):
-    """A shard's events in one partition of `changes`, in which one has waited for long.
+class Waiting(NamedTuple):
+    """A stream in which a published event has waited for long.
 
     Attributes:
         applied: the last sequence that every index has.
     """
 
-    shard: int
-    partition: int
+    stream: Stream
     applied: int
 
 
-WAITING: Statement = (
+BEHIND: Statement = (
     "SELECT part, applied_seq FROM mynamo_stream WHERE last_seq > applied_seq",
     (),
 )
+"""The streams of a shard that have events which some index has not."""
+_AGE = f"CAST({sql.NOW} AS SIGNED) - CAST(created AS SIGNED)"
+"""Of a row in the outbox, in microseconds."""
 
 
-def oldest_published(partition: int, applied: int) -> Statement:
-    """For how many microseconds a stream's next event has waited, if it has been published."""
-    return (
-        f"SELECT CAST({sql.NOW} AS SIGNED) - CAST(created AS SIGNED)"
-        " FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq > %s"
-        " AND seq <= (SELECT published_seq FROM mynamo_relay WHERE only_row = 1)"
-        " AND part = %s AND feeds = 1 ORDER BY seq LIMIT 1",
-        (applied, partition),
-    )
-
-
-def overdue(shard: DynamoDBShard) -> set[Stream]:
+def overdue(shard: DynamoDBShard) -> set[Waiting]:
     """The streams of a shard in which a published event has waited for long.
 
     Raises:
         ShardUnavailable: it does not answer.
     """
-    waiting = shard.run(WAITING)[0].rows
-    if not waiting:
+    behind = [Waiting(Stream(shard.id, part), at) for part, at in shard.run(BEHIND)[0].rows]
+    if not behind:
         return set()
-    ages = shard.run(*(oldest_published(part, applied) for part, applied in waiting))
+    ages = shard.run(*(next_published(_AGE, one.stream, one.applied) for one in behind))
     return {
-        Stream(shard.id, part, applied)
-        for (part, applied), age in zip(waiting, ages, strict=True)
+        one
+        for one, age in zip(behind, ages, strict=True)
         if age.rows and age.rows[0][0] > WAITED * 1e6
     }
 
 
-def standing(shards: Iterable[DynamoDBShard], seconds: float | None = None) -> set[Stream]:
+def standing(shards: Iterable[DynamoDBShard], seconds: float | None = None) -> set[Waiting]:
     """The streams that stand still; takes time only where an event has waited for long.
 
     Args:
@@ -87,29 +79,32 @@ def standing(shards: Iterable[DynamoDBShard], seconds: float | None = None) -> s
     return still
 
 
-def _overdue_of(shards: Iterable[DynamoDBShard]) -> set[Stream]:
-    return {stream for shard in shards for stream in overdue(shard)}
+def _overdue_of(shards: Iterable[DynamoDBShard]) -> set[Waiting]:
+    return {one for shard in shards for one in overdue(shard)}
 
 
-def _shards_of(streams: Collection[Stream]) -> set[int]:
-    return {stream.shard for stream in streams}
+def _shards_of(waiting: Collection[Waiting]) -> set[int]:
+    return {one.stream.shard for one in waiting}
 
 
 class Standstill:
-    """Finds indexes that do not move, for one who looks again and again."""
+    """Finds indexes that do not move, for one who looks at a shard again and again.
 
-    def __init__(self) -> None:
-        self._since: dict[Stream, float] = {}
+    Args:
+        shard: whose events they wait for.
+    """
 
-    def look(self, shard: DynamoDBShard) -> float:
-        """For how many seconds of looking some stream of a shard has stood still; 0: none does.
+    def __init__(self, shard: DynamoDBShard) -> None:
+        self._shard = shard
+        self._since: dict[Waiting, float] = {}
+
+    def look(self) -> float:
+        """For how many seconds of looking some stream of the shard has stood still; 0: none does.
 
         Raises:
             ShardUnavailable: it does not answer.
         """
-        found, now = overdue(shard), time.monotonic()
-        since = {stream: self._since.get(stream, now) for stream in found}
-        others = {stream: at for stream, at in self._since.items() if stream.shard != shard.id}
-        self._since = others | since
-        longest = max((now - at for at in since.values()), default=0.0)
+        now = time.monotonic()
+        self._since = {one: self._since.get(one, now) for one in overdue(self._shard)}
+        longest = max((now - at for at in self._since.values()), default=0.0)
         return longest if longest >= UNMOVED else 0.0

@@ -103,6 +103,20 @@ def move_checkpoints(reached: Mapping[Stream, int]) -> Statement:
     )
 
 
+def next_published(what: str, stream: Stream, after: int) -> Statement:
+    """Of the next event of a stream behind a sequence, if it has been published; on its shard.
+
+    Args:
+        what: of its row in the outbox.
+    """
+    return (
+        f"SELECT {what} FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq > %s"
+        " AND seq <= (SELECT published_seq FROM mynamo_relay WHERE only_row = 1)"
+        " AND part = %s AND feeds = 1 ORDER BY seq LIMIT 1",
+        (after, stream.partition),
+    )
+
+
 def delete_row(change: RowChange) -> Statement:
     """Delete one GSI row, by its primary key."""
     return (

@@ -26,6 +26,7 @@ from mynamo.shards.gsi_rows import (
     delete_row,
     lock_checkpoints,
     move_checkpoints,
+    next_published,
 )
 from mynamo.shards.shard import DynamoDBShard
 from mynamo.writer import restate
@@ -607,5 +608,5 @@ def test_hot_statements_use_their_keys(bench: Bench) -> None:
     ):
         assert explain(shard, statement) == [("range", "PRIMARY")]
     assert explain(shard, lock_checkpoints(streams[:1])) == [("const", "PRIMARY")]
-    plan = explain(shard, (watch.PUBLISHED, (0, 0)))
+    plan = explain(shard, next_published("seq", Stream(shard.id, 0), 0))
     assert ("range", "by_sequence") in plan

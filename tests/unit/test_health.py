@@ -12,8 +12,9 @@ from mynamo.errors import ShardUnavailable
 from mynamo.gateway import health
 from mynamo.gateway.health import Health
 from mynamo.operations import standstill
-from mynamo.operations.standstill import Stream
+from mynamo.operations.standstill import Waiting
 from mynamo.shards.cluster import Cluster
+from mynamo.shards.gsi_rows import Stream
 
 
 class Shard:
@@ -22,7 +23,7 @@ class Shard:
     def __init__(self, number: int, answer: Any = None) -> None:
         self.id = number
         self.asked = 0
-        self.overdue: set[Stream] | Exception = set()
+        self.overdue: set[Waiting] | Exception = set()
         self._answer = answer
 
     def health(self) -> float:
@@ -42,7 +43,7 @@ def checked(*shards: Shard) -> Health:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    def overdue(shard: Shard) -> set[Stream]:
+    def overdue(shard: Shard) -> set[Waiting]:
         if isinstance(shard.overdue, Exception):
             raise shard.overdue
         return shard.overdue
@@ -114,11 +115,11 @@ def test_indexes_that_do_not_move_are_told_of_and_do_not_make_the_gateway_unwell
         assert well
         return details["indexes"]
 
-    one.overdue = {Stream(1, 3, 500)}
-    other.overdue = {Stream(2, 3, 500)}
+    one.overdue = {Waiting(Stream(1, 3), 500)}
+    other.overdue = {Waiting(Stream(2, 3), 500)}
     assert indexes() == "ok"  # they may move before the next look
     now += standstill.UNMOVED
-    one.overdue, other.overdue = {Stream(1, 3, 600)}, set()
+    one.overdue, other.overdue = {Waiting(Stream(1, 3), 600)}, set()
     assert indexes() == "ok"  # behind, but they move
     now += standstill.UNMOVED
     assert indexes() == "standing still"

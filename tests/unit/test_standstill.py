@@ -15,7 +15,8 @@ from mynamo.cli import checks
 from mynamo.cli.statuses import WRONG
 from mynamo.operations import standstill
 from mynamo.operations.lag import LagReport
-from mynamo.operations.standstill import Stream
+from mynamo.operations.standstill import Waiting
+from mynamo.shards.gsi_rows import Stream
 from mynamo.shards.shard import DynamoDBShard
 
 SHARDS = [cast(DynamoDBShard, SimpleNamespace(id=number)) for number in (1, 2)]
@@ -30,20 +31,24 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def looks(patch: pytest.MonkeyPatch, progress: dict[int, Iterator[int]]) -> None:
     """Let events of these shards be overdue, at this progress from look to look."""
 
-    def overdue(shard: Any) -> set[Stream]:
-        return {Stream(shard.id, 0, next(progress[shard.id]))} if shard.id in progress else set()
+    def overdue(shard: Any) -> set[Waiting]:
+        return (
+            {Waiting(Stream(shard.id, 0), next(progress[shard.id]))}
+            if shard.id in progress
+            else set()
+        )
 
     patch.setattr(standstill, "overdue", overdue)
 
 
 def test_a_stream_without_progress_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     looks(monkeypatch, {1: repeat(7)})
-    assert standstill.standing(SHARDS) == {Stream(1, 0, 7)}
+    assert standstill.standing(SHARDS) == {Waiting(Stream(1, 0), 7)}
 
 
 def test_one_that_is_behind_and_moves_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     looks(monkeypatch, {1: count(), 2: repeat(7)})
-    assert standstill.standing(SHARDS) == {Stream(2, 0, 7)}
+    assert standstill.standing(SHARDS) == {Waiting(Stream(2, 0), 7)}
 
 
 def test_where_nothing_is_overdue_one_look_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
