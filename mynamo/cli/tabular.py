@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import click
@@ -59,7 +60,7 @@ def rows(chunks: Iterable[bytes], table: Table, types: Mapping[str, str]) -> Ite
     header = next(lines, "")
     delimiter = max(DELIMITERS, key=header.count)
     csv.field_size_limit(LONGEST)
-    reader = csv.reader(_with(header, lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
     try:
         columns = [name.strip() for name in next(reader)]
     except (csv.Error, StopIteration) as error:
@@ -146,8 +147,3 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 def _decoded(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")  # no item takes it: it is refused by its line
-
-
-def _with(first: str, more: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from more
