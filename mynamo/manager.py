@@ -163,8 +163,8 @@ class HashBasedShardManager:
     def create_index(self, table: str, index: LocalIndexSchema | GlobalIndexSchema) -> Index:
         """Create an index of any kind.
 
-        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI is so
-        on a table without items; else it is CREATING until the workers have filled it: see
+        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI may be so
+        on a small table; else it is CREATING until the workers have filled it: see
         `wait_until_active`.
 
         Raises:
@@ -245,7 +245,7 @@ class HashBasedShardManager:
         return self.create_index(*SimpleIndex.local_of(definition))
 
     def create_global_secondary_index(self, definition: Mapping[str, Any]) -> Index:
-        """Create a GSI. On a table without items it is ACTIVE at once; else it is CREATING
+        """Create a GSI. On a small table it may be ACTIVE at once; else it is CREATING
         until the workers have filled it, and reads do without it.
 
         Args:
