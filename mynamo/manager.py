@@ -163,8 +163,8 @@ class HashBasedShardManager:
     def create_index(self, table: str, index: LocalIndexSchema | GlobalIndexSchema) -> Index:
         """Create an index of any kind.
 
-        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI may be so
-        on a small table; else it is CREATING until the workers have filled it: see
+        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI of a
+        small table may be so too; else it is CREATING until the workers have filled it: see
         `wait_until_active`.
 
         Raises:
