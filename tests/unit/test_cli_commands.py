@@ -226,10 +226,12 @@ def test_an_interrupt_during_the_first_connection(tmp_path: Path) -> None:
         )
         words = ("scan", "orders", "--config", str(file))
         with start(*words, stderr=subprocess.PIPE, text=True) as process:
-            for _ in range(2):  # one looks whether it is there, the other waits for its greeting
-                server.accept()
+            # One looks whether it is there, the other waits for its greeting.
+            kept = [server.accept()[0] for _ in range(2)]
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
+        for connection in kept:
+            connection.close()
     assert (process.returncode, said) == (130, "interrupted\n")
 
 
