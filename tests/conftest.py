@@ -62,8 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORD] = Record()
     # Where `make fetch` puts servers, also for a pytest that make did not start.
     os.environ.setdefault("MYNAMO_CACHE", str(config.rootpath / ".cache"))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # children are interrupted, too
+    # A shell in the background ignores Ctrl-C, and nohup SIGHUP; children of the tests must not.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -116,8 +116,7 @@ class Bell:
         if self._socket is not None:
             self._socket.close()
             self._path.unlink(missing_ok=True)
-            with suppress(OSError):  # others wait too
-                self._path.parent.rmdir()
+            _leave(self._path.parent)
 
     def _is_to_look_often(self) -> bool:
         silent = not self._all_here or self._socket is None
@@ -162,10 +161,17 @@ def _listen(path: Path) -> socket.socket:
     bell.setblocking(False)
     try:
         bell.bind(str(path))
-    except OSError:
+    except OSError:  # the path is too long, for one
         bell.close()
+        _leave(path.parent)
         raise
     return bell
+
+
+def _leave(folder: Path) -> None:
+    """Remove a cluster's folder, unless others wait there too."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _folder(cluster_id: bytes) -> Path:

@@ -35,6 +35,7 @@ from tests.faults.model import Item, State, Step, steps_of
 from tests.faults.sabotage import MECHANISMS
 from tests.faults.simulation import FLAWS, Simulation
 from tests.gateway.conftest import served
+from tests.waiting import eventually
 from tests.workers import pipeline
 
 SEEDS = range(5)
@@ -395,6 +396,13 @@ def test_every_mechanism_is_still_there_to_be_taken_out(name: str) -> None:
     assert not subprocess.run(command, capture_output=True, text=True).stderr
 
 
+def _waited_for(histories: list[Path]) -> int:
+    """How many writes queries of indexes have waited for so far."""
+    there = [path for path in histories if path.exists()]
+    queries = (o for o in load(there) if o.kind == "query_index" and o.outcome == "ok")
+    return sum(len(query.argument["after"]) for query in queries)
+
+
 def test_a_healthy_cluster_passes(config: ClusterConfig, tmp_path: Path) -> None:
     stop = threading.Event()
     histories = [tmp_path / f"{mode}.jsonl" for mode in workload.MODES]
@@ -418,6 +426,7 @@ def test_a_healthy_cluster_passes(config: ClusterConfig, tmp_path: Path) -> None
             ending.callback(client.join)
         ending.callback(stop.set)
         stop.wait(8)
+        eventually(lambda: _waited_for(histories) > 20, 120)
         stop.set()
         for client in clients:
             client.join()

@@ -99,6 +99,18 @@ def test_nothing_is_left_behind(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_nor_is_it_where_the_path_is_too_long_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    assert bell._socket is None
+    assert list(long.iterdir()) == []
+    bell.close()
+
+
 def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: nobody)
