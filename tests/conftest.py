@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from typing import Any, Literal, cast
 
 import pytest
@@ -179,20 +181,35 @@ def config(cluster_servers: Servers, kafka_admin: KafkaAdminClient) -> Iterator[
     drop_topics(kafka_admin, own.kafka)
 
 
+@pytest.fixture(scope="session")
+def engine_of(
+    tmp_path_factory: pytest.TempPathFactory, record: Record
+) -> Iterator[Callable[[EngineKind], LocalMySQL]]:
+    """A server of an engine, started when it is first asked for and left running: tests of several
+    files take them by turns."""
+    with ExitStack() as ending:
+
+        @cache
+        def start(kind: EngineKind) -> LocalMySQL:
+            engine = find_engine(kind)
+            folder = tmp_path_factory.mktemp(kind)
+            ending.callback(discard_data, folder)
+            server = ending.enter_context(LocalMySQL(engine, folder, free_port()))
+            record.note(f"engine: {engine.title}")
+            return server
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def engine_servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, record: Record
-) -> Iterator[LocalMySQL]:
+    request: pytest.FixtureRequest, engine_of: Callable[[EngineKind], LocalMySQL]
+) -> LocalMySQL:
     """One server of each engine in turn, for tests of what differs between them."""
     reason = why_no_engine(request.param)
     if reason:
         pytest.skip(reason)
-    engine = find_engine(request.param)
-    folder = tmp_path_factory.mktemp(engine.kind)
-    with LocalMySQL(engine, folder, free_port()) as server:
-        record.note(f"engine: {engine.title}")
-        yield server
-    discard_data(folder)
+    return engine_of(request.param)
 
 
 @pytest.fixture
@@ -207,18 +224,31 @@ def engine_config(engine_servers: LocalMySQL) -> Iterator[ClusterConfig]:
         yield own
 
 
+@pytest.fixture(scope="session")
+def broker_of(
+    tmp_path_factory: pytest.TempPathFactory, record: Record
+) -> Iterator[Callable[[BrokerKind], Broker]]:
+    """A broker of a kind, as `engine_of` has servers."""
+    with ExitStack() as ending:
+
+        @cache
+        def start(kind: BrokerKind) -> Broker:
+            made = ApacheKafka if kind == "apache" else EmbeddedBroker
+            broker = ending.enter_context(made(tmp_path_factory.mktemp(kind), free_port()))
+            record.note(f"broker: {broker.title}")
+            return broker
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=BROKERS)
 def kafka_servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, record: Record
-) -> Iterator[Broker]:
+    request: pytest.FixtureRequest, broker_of: Callable[[BrokerKind], Broker]
+) -> Broker:
     """Each broker in turn, for tests of what differs between them."""
-    folder = tmp_path_factory.mktemp(request.param)
     if request.param == "apache" and (reason := why_no_kafka()):
         pytest.skip(reason)
-    kind = ApacheKafka if request.param == "apache" else EmbeddedBroker
-    with kind(folder, free_port()) as broker:
-        record.note(f"broker: {broker.title}")
-        yield broker
+    return broker_of(request.param)
 
 
 @pytest.fixture
