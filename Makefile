@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients test-faults test-readme check clean fetch engine clients lock
+.PHONY: help install demo test test-nightly test-clients test-faults test-readme check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -63,6 +63,9 @@ PROCESSES ?= 2
 test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=2 at a time)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
+test-nightly: ## as `make test`, with ten times as many random tries
+	@MYNAMO_TEST_AMOUNT=10 $(MAKE) --no-print-directory test
+
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
 
@@ -84,7 +87,7 @@ check: install ## run the linters, the type checker and the unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q --numprocesses $(PROCESSES)
 
 UV_COMPILE = .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header

@@ -25,6 +25,7 @@ from mynamo.local import (
     free_port,
 )
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, ShardConfig
+from tests.amounts import amount
 from tests.servers import (
     SERVER_FIXTURES,
     Record,
@@ -46,7 +47,10 @@ RECORD = pytest.StashKey[Record]()
 # A slow or busy machine fails no test of Hypothesis's: neither how long an example takes is
 # looked at, nor how long it takes to make one.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    max_examples=amount(100),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any machine")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.amounts import amount
 from tests.gateway import model_expressions, model_indexes, model_reads, model_updates
 from tests.gateway.calling import Caller
 from tests.gateway.differential import Comparison, Difference
@@ -16,8 +17,8 @@ from tests.gateway.model_operations import Index, Table
 
 SEED = 20260101
 CLIENTS = 4
-OPERATIONS = 5_200
-"""Of each client: together well over 20,000."""
+OPERATIONS = amount(1_300)
+"""Of each client."""
 WAIT = 20.0
 
 
@@ -80,7 +81,7 @@ def test_the_gateway_answers_as_dynamodb_would(shared_url: str) -> None:
             pool.map(lambda client: compare(shared_url, client, OPERATIONS), range(CLIENTS))
         )
     asked = sum(comparison.done - comparison.skipped for comparison in compared)
-    assert asked >= 20_000
+    assert asked >= CLIENTS * OPERATIONS * 0.96
     assert all(comparison.shown for comparison in compared)  # tokens were used
 
 

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.amounts import amount
 from tests.commands import Dev
 from tests.gateway.fuzzing import CHANGES_TABLES, TABLE, VICTIM, Attempt, Fuzzer, headers_of
 
-REQUESTS = 20_000
+REQUESTS = amount(5_000)
 CLIENTS = 6
 PATIENCE = 30.0
 """Seconds without an answer that count as a hang; the machine may be busy."""

@@ -55,10 +55,15 @@ class Served:
 
 @contextmanager
 def serving(
-    config: ClusterConfig, folder: Path, *words: str, toml: str = "", program: str = "mynamo"
+    config: ClusterConfig,
+    folder: Path,
+    *words: str,
+    first: str = "",
+    toml: str = "",
+    program: str = "mynamo",
 ) -> Iterator[Served]:
     path = folder / "mynamo.toml"
-    path.write_text(config_toml(config) + toml)
+    path.write_text(first + config_toml(config) + toml)
     with (
         (folder / "log").open("w") as log,
         start(
@@ -101,7 +106,8 @@ def test_it_names_no_address_where_it_cannot_serve(
 ) -> None:
     nowhere = config.catalog.model_copy(update={"host": "127.0.0.1", "port": free_port()})
     wrong = config.model_copy(update={"catalog": nowhere})
-    with serving(wrong, tmp_path, "--no-auth", "--workers", workers) as served:
+    options = ("--no-auth", "--workers", workers)
+    with serving(wrong, tmp_path, *options, first="timeout = 3\n") as served:
         assert served.first_line == ""
         assert served.process.wait(60) == 1
     said = (tmp_path / "log").read_text()

@@ -28,6 +28,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
 from mynamo.shards import definitions
 from mynamo.shards.cluster import Cluster
+from tests.amounts import amount
 from tests.comparing import gsi_damage
 from tests.fake_log import waiting_events
 from tests.waiting import eventually
@@ -146,7 +147,7 @@ def test_the_pipeline_answers_like_a_dictionary(cluster: Cluster) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=amount(12),
             stateful_step_count=20,
             deadline=None,
             derandomize=True,

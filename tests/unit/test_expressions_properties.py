@@ -23,6 +23,7 @@ from mynamo.expressions import (
 )
 from mynamo.schemas.items import normalise, to_stored
 from mynamo.schemas.values import StoredItem
+from tests.amounts import amount
 from tests.strategies import stored_items
 
 NAMES = {"#a": "a", "#n": "name"}
@@ -44,7 +45,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=amount(200))
 @given(TEXTS)
 def test_parsing_raises_nothing_but_invalid_expression(text: str) -> None:
     for parse in PARSERS:
@@ -117,7 +118,7 @@ def small_items() -> SearchStrategy[StoredItem]:
     return st.builds(to_stored, st.dictionaries(st.sampled_from("abc"), nested(), max_size=3))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=amount(150))
 @given(conditions(), st.one_of(small_items(), stored_items()))
 def test_conditions_give_an_answer_for_every_item(text: str, item: StoredItem) -> None:
     try:
@@ -130,7 +131,7 @@ def test_conditions_give_an_answer_for_every_item(text: str, item: StoredItem) -
     assert item == before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=amount(200))
 @given(actions(), small_items())
 def test_updates_leave_the_item_alone_and_make_items_in_stored_form(
     text: str, item: StoredItem
@@ -147,7 +148,7 @@ def test_updates_leave_the_item_alone_and_make_items_in_stored_form(
     assert normalise(touched) == touched
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=amount(150))
 @given(st.builds(", ".join, st.lists(paths(), min_size=1, max_size=3)), small_items())
 def test_projections_show_parts_in_stored_form(text: str, item: StoredItem) -> None:
     try:
@@ -184,7 +185,7 @@ def agrees_with_python(text: str) -> bool:
     return condition.holds(TRUTH) is eval(python)  # noqa: S307
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=amount(150))
 @given(BOOLEANS)
 def test_and_or_not_bind_as_in_python(text: str) -> None:
     assert agrees_with_python(text)
