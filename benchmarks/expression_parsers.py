@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mynamo.expressions import Placeholders, parse_condition
-from mynamo.expressions.condition_parser import condition_syntax
+from mynamo.expressions.grammar import condition_syntax
 from mynamo.schemas.values import StoredItem
 
 ROUNDS = 5

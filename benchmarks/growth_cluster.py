@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import READING
 from mynamo.local import LocalCluster, LocalMySQL, free_port
 from mynamo.local.cache import find_fetched
@@ -24,7 +25,6 @@ from mynamo.local.ports import is_listening
 from mynamo.local.process import ServerProcess
 from mynamo.log import ensure_topics
 from mynamo.operations import wait_until_applied
-from mynamo.shards.cluster import Cluster
 
 BROKERS = {"kafka": "apache", "embedded": "embedded"}
 """What `LocalCluster` calls them."""

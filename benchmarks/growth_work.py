@@ -16,14 +16,14 @@ from typing import Any
 from growth_cluster import Servers
 from rounds import Figures
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
+from mynamo.catalog.tables import Index, Table
 from mynamo.producer import Producer, Put
 from mynamo.reader import Reader, greater_or_equal
 from mynamo.schemas.items import dump_item, to_stored
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
-from mynamo.shards.tables import Index, Table
 
 GROUP = 10
 BATCH = 25

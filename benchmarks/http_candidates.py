@@ -84,9 +84,9 @@ def _uvicorn(port: int) -> None:
 
 def _mynamo(port: int) -> None:
     """uvicorn as the gateway has it, with its limits and deadlines."""
-    from mynamo.gateway.http_messages import Request, Response
-    from mynamo.gateway.server import HttpServer, listen
-    from mynamo.schemas.gateway import GatewayConfig
+    from mynamo.gateway.http.messages import Request, Response
+    from mynamo.gateway.http.server import HttpServer, listen
+    from mynamo.schemas.gateway_config import GatewayConfig
 
     class Application:
         def answer(self, request: Request) -> Response:

@@ -18,10 +18,10 @@ from typing import Self
 
 from http_requests import NOTE_BYTES
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
 from mynamo.producer import Producer
 from mynamo.reader import Reader, greater_or_equal
-from mynamo.shards.cluster import Cluster
 
 PAUSE_SECONDS = 0.005
 GRACE_SECONDS = 300.0

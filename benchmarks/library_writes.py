@@ -33,12 +33,12 @@ import pymysql
 import rounds
 from pymysql.constants import CLIENT
 
-from mynamo.local.cluster import LocalCluster
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
+from mynamo.local.local_cluster import LocalCluster
 from mynamo.producer import Producer
 from mynamo.schemas.config import PoolConfig
 from mynamo.schemas.table import TableSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
 
 LIBRARY = "library"
 BY_HAND = ("by hand, steps", "by hand, two trips", "by hand, blind")

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from mynamo.gateway.answered import AnsweredWrites
-from mynamo.gateway.index_reads import OwnWrites
+from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 
 TABLE = 7
 SHARDS = 2

@@ -20,16 +20,16 @@ from typing import Any, Protocol
 
 import http_load
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError
 from mynamo.local import LocalCluster, free_port
 from mynamo.local.cache import cache_folder, store
+from mynamo.local.fetch.maven import PLUGIN
 from mynamo.local.kafka import find_java
-from mynamo.local.maven import PLUGIN
 from mynamo.local.ports import LOOPBACK, is_listening
 from mynamo.local.process import ServerProcess
 from mynamo.log import ensure_topics
 from mynamo.operations import wait_until_applied
-from mynamo.shards.cluster import Cluster
 
 DYNAMODB_LOCAL = "2.6.1"
 DYNALITE = "4.0.0"

@@ -24,17 +24,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
+from mynamo.catalog.tables import Table
 from mynamo.gsi_indexer import run_indexer
-from mynamo.local.cluster import LocalCluster
+from mynamo.local.local_cluster import LocalCluster
 from mynamo.operations import verify
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
-from mynamo.shards.tables import Table
 from mynamo.writer.worker import run_writer
 
 GLOBAL_INDEXES = [

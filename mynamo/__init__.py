@@ -41,6 +41,9 @@ from mynamo.errors import (
 )
 
 if TYPE_CHECKING:
+    from mynamo.catalog.cluster import Cluster
+    from mynamo.catalog.shard import DynamoDBShard
+    from mynamo.catalog.tables import Index, Table
     from mynamo.manager import HashBasedShardManager, connect
     from mynamo.producer import (
         MUST_EXIST,
@@ -55,9 +58,6 @@ if TYPE_CHECKING:
     from mynamo.reader import Reader
     from mynamo.schemas.config import ClusterConfig
     from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
-    from mynamo.shards.cluster import Cluster
-    from mynamo.shards.shard import DynamoDBShard
-    from mynamo.shards.tables import Index, Table
 
 __all__ = [
     "MUST_EXIST",
@@ -112,9 +112,9 @@ _HOMES = {
     "mynamo.reader": ("Reader",),
     "mynamo.schemas.config": ("ClusterConfig",),
     "mynamo.schemas.table": ("GlobalIndexSchema", "LocalIndexSchema", "TableSchema"),
-    "mynamo.shards.cluster": ("Cluster",),
-    "mynamo.shards.shard": ("DynamoDBShard",),
-    "mynamo.shards.tables": ("Index", "Table"),
+    "mynamo.catalog.cluster": ("Cluster",),
+    "mynamo.catalog.shard": ("DynamoDBShard",),
+    "mynamo.catalog.tables": ("Index", "Table"),
 }  # fmt: skip
 """Where the names are that take long to import: not everybody who imports a module of ours
 needs drivers, and `mynamo --help` needs none."""

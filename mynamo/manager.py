@@ -13,7 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mynamo import forks
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.index_status import ACTIVE_TIMEOUT, described, wait_until_active
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import (
     ConditionFailed,
     ConfigError,
@@ -26,7 +30,8 @@ from mynamo.errors import (
 from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
 from mynamo.reader import ALL_ATTRIBUTES, Reader
 from mynamo.reader.choosing import SCAN, Choice, choose
-from mynamo.reader.own_writes import OwnWrites
+from mynamo.reader.waiting import OwnWrites
+from mynamo.runtime import forks
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.simple import SimpleIndex, SimpleTable
@@ -34,12 +39,7 @@ from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchem
 from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.schemas.validation import explain
 from mynamo.schemas.values import StoredItem
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.readiness import ACTIVE_TIMEOUT, described, wait_until_active
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index, Table
-from mynamo.writer import fill
+from mynamo.writer.backfill import indexes
 
 log = logging.getLogger(__name__)
 
@@ -177,9 +177,9 @@ class HashBasedShardManager:
             )
         made = definitions.add_index(self._cluster, table, index)
         for shard in self._cluster.shards.values():
-            while fill.fill_chunk(self._cluster, shard, made).more and made.kind == "LSI":
+            while indexes.fill_chunk(self._cluster, shard, made).more and made.kind == "LSI":
                 pass
-        fill.activate_if_filled(self._cluster, made)
+        indexes.activate_if_filled(self._cluster, made)
         return self._cluster.table(table).index(index.name)
 
     def list_indexes(self, table: str) -> list[Index]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 
 KEY = {"id": "counter", "at": "1"}
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Index, Table
 from mynamo.schemas.items import StoredItem, dump_item, load_item
+from mynamo.schemas.keys import encode_key, hash_of_parts, sort_code
 from mynamo.schemas.table import KeyAttribute
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import encode_key, hash_of_parts, sort_code
-from mynamo.shards.tables import Index, Table
 
 Rows = dict[tuple[bytes, ...], tuple[int, bytes]]
 """By primary key: version and item."""

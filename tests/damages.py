@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.operations import Finding, Verdict, lag, wait_until_applied
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from tests.operations import Damage, fill, in_slot, order
 from tests.workers import pipeline
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from mynamo.gsi_indexer import Indexer, indexer, watch
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
+from mynamo.gsi_indexer import Indexer, indexer, lost_events
 from mynamo.log.clients import Message
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.dead_letters import DeadLetter, load_letter
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Table
-from mynamo.writer.relay import Relay
+from mynamo.writer.outbox.relay import Relay
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Bench:
         patch.setattr(indexer, "open_consumer", lambda *_, **__: FakeConsumer(self.log))
         patch.setattr(indexer, "Reading", FakeReading)
         patch.setattr(indexer, "Publisher", lambda _: self.log)
-        patch.setattr(watch, "ensure_topics", lambda _: None)
-        patch.setattr(watch, "LOOK_EVERY", 0.0)
-        patch.setattr(watch, "_LOOK_IN_A_HURRY", 0.0)
+        patch.setattr(lost_events, "ensure_topics", lambda _: None)
+        patch.setattr(lost_events, "LOOK_EVERY", 0.0)
+        patch.setattr(lost_events, "_LOOK_IN_A_HURRY", 0.0)
 
     def create(self, definition: dict[str, Any]) -> Table:
         """Create a table."""

@@ -2,7 +2,7 @@
 
 Run as `python -m tests.forking_process fork|spawn|forkserver|os [broken]`, with MYNAMO_CONFIG set:
 children of `multiprocessing`'s or of `os.fork` use the manager. Says as JSON what all of them saw.
-`broken`: without what `mynamo.forks` does.
+`broken`: without what `mynamo.runtime.forks` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import mynamo
-from mynamo import MynamoError, forks
+from mynamo import MynamoError
+from mynamo.runtime import forks
 
 manager = mynamo.connect()
 
@@ -158,7 +159,7 @@ def own_forks() -> list[dict[str, int]]:
 
 
 class _Forgetful:
-    """In place of what `mynamo.forks` knows: nothing."""
+    """In place of what `mynamo.runtime.forks` knows: nothing."""
 
     def add(self, _: object) -> None:
         """Forget it."""

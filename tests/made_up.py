@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from mynamo.catalog.tables import Index, IndexKind, Status, Table
 from mynamo.schemas.table import KeyAttribute, Projection
-from mynamo.shards.tables import Index, IndexKind, Status, Table
 
 
 def key(text: str | None) -> KeyAttribute | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.writer import evaluation, transaction
+from mynamo.writer.transaction import commit, evaluation
 
 
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,4 +22,4 @@ def together(monkeypatch: pytest.MonkeyPatch) -> None:
             meeting.wait(0.5)
         return plan
 
-    monkeypatch.setattr(transaction, "evaluate", waiting)
+    monkeypatch.setattr(commit, "evaluate", waiting)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mynamo.operations.statements import IndexRow
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.operations.comparison_statements import IndexRow
 from mynamo.producer import Producer
 from mynamo.schemas.items import dump_item, to_stored
+from mynamo.schemas.keys import hash_of, slot_of
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
-from mynamo.shards.keys import hash_of, slot_of
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index, RowKey, Table
 
 ORDERS = {
     "name": "orders",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mynamo.shards.passengers import Station
+from mynamo.runtime.tasks import Station
 
 
 def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mynamo.cli import main
-from mynamo.gateway import index_reads
+from mynamo.gateway import own_writes
 
 if __name__ == "__main__":
-    index_reads.PATIENCE = 50.0
+    own_writes.PATIENCE = 50.0
     main()

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import RowKey, Table
+from mynamo.mysql.pool import Session, Statement
 from mynamo.schemas.items import load_item
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Session, Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import RowKey, Table
 
 Items = dict[RowKey, tuple[int, dict[str, Any]]]
 """Per item: its version, and itself in stored form."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mynamo.operations import statements, survey
+from mynamo.operations import comparison_statements, survey
 
 
 def small_chunks(change: Callable[[Any, str, Any], None], rows: int, size: int = 4 << 20) -> None:
@@ -16,8 +16,8 @@ def small_chunks(change: Callable[[Any, str, Any], None], rows: int, size: int =
         rows: of a chunk.
         size: of a chunk's items in bytes.
     """
-    change(statements, "CHUNK_ROWS", rows)
-    change(statements, "CHUNK_BYTES", size)
+    change(comparison_statements, "CHUNK_ROWS", rows)
+    change(comparison_statements, "CHUNK_BYTES", size)
     if rows < survey.FEWEST:
         change(survey, "FEWEST", rows)
         change(survey, "MOST", rows)

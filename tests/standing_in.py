@@ -5,11 +5,11 @@ For tests of reading, which need GSI rows and their progress exactly when they s
 
 from __future__ import annotations
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index, Table
 from mynamo.schemas.items import dump_item, load_item
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index, Table
 
 
 def catch_up(cluster: Cluster, table_name: str) -> None:

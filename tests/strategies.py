@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from mynamo.schemas.items import Binary, StoredItem, to_stored
+from mynamo.schemas.keys import MAX_SORT_KEY, KeyType
 from mynamo.schemas.numbers import MAX_DIGITS, MAX_EXPONENT, MIN_EXPONENT, format_number
-from mynamo.shards.keys import MAX_SORT_KEY, KeyType
 
 LARGEST = Decimal("9." + "9" * 37 + "E+125")
 SMALLEST = Decimal("1E-130")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.operations import journal, verify
 from mynamo.operations.journal import Journal
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from tests.small_chunks import small_chunks
 
 

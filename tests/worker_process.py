@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from mynamo.writer.worker import run_writer
 
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import run_indexer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from mynamo.writer.worker import run_writer
 
 Work = Callable[[Cluster, threading.Event], None]

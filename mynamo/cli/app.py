@@ -42,8 +42,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "dev": Entry("dev", "dev", "Run a whole cluster on this machine.", False),
     },
     "Tables": {
-        "table": Entry("tables", "table", "Create, list, describe and drop tables."),
-        "index": Entry("indexes", "index", "Add an index to a table, or drop one."),
+        "table": Entry("table_commands", "table", "Create, list, describe and drop tables."),
+        "index": Entry("index_commands", "index", "Add an index to a table, or drop one."),
     },
     "Items": {
         "put": Entry("writes", "put", "Write an item."),
@@ -61,7 +61,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
-        "dlq": Entry("letters", "dlq", "Show, replay and discard what could not be applied."),
+        "dlq": Entry(
+            "dead_letter_commands", "dlq", "Show, replay and discard what could not be applied."
+        ),
     },
 }
 """All commands, in the order of `mynamo --help`."""

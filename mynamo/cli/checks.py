@@ -12,7 +12,8 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from mynamo.cli.context import as_json, find_table, opened, table_name
+from mynamo.catalog.cluster import Cluster
+from mynamo.cli.command_context import as_json, find_table, opened, table_name
 from mynamo.cli.effort import effort, lines_to, looking, progress_shown
 from mynamo.cli.output import console, print_grid, print_json, say
 from mynamo.cli.statuses import FAILED, UNDECIDED, WRONG
@@ -22,7 +23,6 @@ from mynamo.operations.lag import lag as lag_of
 from mynamo.operations.repair import Action, RepairReport
 from mynamo.operations.repair import repair as repair_table
 from mynamo.operations.verify import verify as verify_table
-from mynamo.shards.cluster import Cluster
 
 
 @click.command()

@@ -15,7 +15,7 @@ from mynamo.gsi_indexer import READING
 from mynamo.local import Broker, LocalCluster, LocalMySQL
 from mynamo.local.disk import shortage
 from mynamo.local.process import ServerProcess
-from mynamo.schemas.gateway import LOCALHOST
+from mynamo.schemas.gateway_config import LOCALHOST
 
 STOP_SECONDS = 20.0
 JOIN_SECONDS = 15.0

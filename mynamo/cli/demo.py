@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.children import Workers
 from mynamo.cli.demo_steps import Demo
 from mynamo.cli.interrupts import INTERRUPTED, interruptible, shield
 from mynamo.cli.output import console
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.log import ensure_topics
-from mynamo.shards.cluster import Cluster
 
 
 @click.command()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.producer import Receipt
 from mynamo.reader.waiting import pending_statement
 from mynamo.schemas.tokens import ConsistencyToken
-from mynamo.shards.cluster import Cluster
 
 LOOK_SECONDS = 0.02
 MOST_AT_ONCE = 200

@@ -10,6 +10,8 @@ from contextlib import closing
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.checks import print_verdict, verdict_line
 from mynamo.cli.demo_lag import LagProbe
 from mynamo.cli.demo_orders import SCHEMA, TABLE, order, order_key, orders
@@ -22,8 +24,6 @@ from mynamo.operations.lag import lag
 from mynamo.operations.verify import verify
 from mynamo.producer import Producer
 from mynamo.reader import Reader
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
 
 THREADS = 8
 QUEUED_SHARE = 4

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.children import DiskWatch, Workers, revive_servers
 from mynamo.cli.interrupts import interruptible, shield, status_of
 from mynamo.errors import LocalServerError
@@ -18,8 +19,7 @@ from mynamo.local import EngineKind, LocalCluster
 from mynamo.local.files import write_private
 from mynamo.local.ports import LOOPBACK, free_port, is_free
 from mynamo.log import ensure_topics
-from mynamo.schemas.gateway import LOCALHOST
-from mynamo.shards.cluster import Cluster
+from mynamo.schemas.gateway_config import LOCALHOST
 
 LOOK_SECONDS = 0.5
 

@@ -14,10 +14,10 @@ import orjson
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from mynamo.cli.context import as_json
+from mynamo.cli.command_context import as_json
 from mynamo.cli.interrupts import interruptible, status_of
 from mynamo.cli.output import console, say
-from mynamo.operations.progress import OnProgress, Progress
+from mynamo.operations.comparison_progress import OnProgress, Progress
 from mynamo.operations.verify import MAX_PARALLEL, PARALLEL
 
 TELL_EVERY = 10.0

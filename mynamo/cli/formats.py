@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from mynamo.cli.items import TYPED
+from mynamo.catalog.tables import Table
+from mynamo.cli.plain_items import TYPED
 from mynamo.cli.sources import Source
-from mynamo.shards.tables import Table
 
 Container = Literal["lines", "objects", "array", "scan", "batch", "csv"]
 CONTAINERS: tuple[Container, ...] = get_args(Container)

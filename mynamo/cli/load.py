@@ -21,19 +21,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mynamo.catalog.tables import Table
 from mynamo.cli.app import wording
-from mynamo.cli.context import TableName, as_json, find_table, opened
+from mynamo.cli.command_context import TableName, as_json, find_table, opened
 from mynamo.cli.formats import CONTAINERS, Container
 from mynamo.cli.interrupts import interruptible, status_of
-from mynamo.cli.items import plain_item
 from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import console, print_json, say
+from mynamo.cli.plain_items import plain_item
 from mynamo.cli.records import Place, Reading
 from mynamo.cli.sources import BadFile, Source
 from mynamo.cli.statuses import FAILED
 from mynamo.cli.tabular import parse_types
 from mynamo.errors import MynamoError
-from mynamo.shards.tables import Table
 
 SHOWN_ERRORS = 100
 TELL_EVERY = 10.0

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import RowKey, Table
 from mynamo.cli.app import wording
-from mynamo.cli.lanes import Lane
+from mynamo.cli.record_queues import Lane
 from mynamo.cli.records import Place, Record
 from mynamo.errors import ConfigError, IndexBehind, InvalidRequest, NotFound, Unavailable
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.items import to_stored
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import RowKey, Table
 
 BATCH = 100
 """Records that are written in one transaction, or published together."""

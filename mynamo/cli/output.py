@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from mynamo.cli.items import dump_value, plain_item
+from mynamo.cli.plain_items import dump_value, plain_item
 from mynamo.schemas.items import to_stored
 
 PIPED_WIDTH = 160

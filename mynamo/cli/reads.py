@@ -8,11 +8,18 @@ from typing import Any
 import click
 
 from mynamo import reader
-from mynamo.cli.context import as_json, dynamodb_json, find_table, opened, table_name
-from mynamo.cli.items import dump_dynamodb, dump_plain
+from mynamo.catalog.tables import Index, Table
+from mynamo.cli.command_context import as_json, dynamodb_json, find_table, opened, table_name
 from mynamo.cli.output import item_json, print_grid, print_items, print_json, say
-from mynamo.cli.placeholders import expression_names, read_names
-from mynamo.cli.read_options import Shown, paging, projection, read_paging
+from mynamo.cli.plain_items import dump_dynamodb, dump_plain
+from mynamo.cli.read_options import (
+    Shown,
+    expression_names,
+    paging,
+    projection,
+    read_names,
+    read_paging,
+)
 from mynamo.cli.specs import (
     QueryKey,
     SortSpec,
@@ -23,7 +30,6 @@ from mynamo.cli.specs import (
     parse_sort,
 )
 from mynamo.schemas.table import KeyAttribute
-from mynamo.shards.tables import Index, Table
 
 GetPage = Callable[[str | None], reader.Page]
 """Reads the page with a token."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mynamo.catalog.tables import Table
 from mynamo.cli.app import wording
-from mynamo.cli.cutting import Cutter, Piece, cut_lines
 from mynamo.cli.formats import (
     IN_WORDS,
     Container,
@@ -16,11 +16,10 @@ from mynamo.cli.formats import (
     is_dynamodb_json,
     is_wrapped,
 )
-from mynamo.cli.items import NotJSON, item_of, parse_json
-from mynamo.cli.sources import BadFile, Source
+from mynamo.cli.plain_items import NotJSON, item_of, parse_json
+from mynamo.cli.sources import BadFile, Cutter, Piece, Source, cut_lines
 from mynamo.cli.tabular import rows
 from mynamo.errors import InvalidItem
-from mynamo.shards.tables import Table
 
 _DEPTHS: dict[Container, int] = {"objects": 0, "array": 1, "scan": 2, "batch": 2}
 _MORE = frozenset({"LastEvaluatedKey", "NextToken"})

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from mynamo.cli.context import load_config
+from mynamo.cli.command_context import load_config
 from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
 from mynamo.extras import need
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.gateway import GatewayConfig
+from mynamo.schemas.gateway_config import GatewayConfig
 
 SERVING = "DynamoDB's API on "
 """How the first line begins that it prints; then the address follows."""
@@ -81,9 +81,9 @@ def serve(
     )
     _refuse_if_open(config, no_auth, open_to_network)
     _allow_many_files()
-    from mynamo.gateway.answered import AnsweredWrites
-    from mynamo.gateway.processes import run_processes
-    from mynamo.gateway.server import listen, tls_context
+    from mynamo.gateway.http.processes import run_processes
+    from mynamo.gateway.http.server import listen, tls_context
+    from mynamo.gateway.own_writes import AnsweredWrites
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)

@@ -9,17 +9,11 @@ from typing import Any, NamedTuple, Protocol
 
 import click
 
-from mynamo.cli.items import parse_item
+from mynamo.cli.plain_items import parse_item
 from mynamo.errors import InvalidItem
 from mynamo.schemas.items import Binary, binary_of
 from mynamo.schemas.numbers import parse_number
-from mynamo.schemas.table import (
-    GlobalIndexSchema,
-    KeyAttribute,
-    KeyType,
-    LocalIndexSchema,
-    parse,
-)
+from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, KeyType, LocalIndexSchema, parse
 
 _INDEX = re.compile(
     r"(?P<name>[^=]*)=(?P<keys>.+?)"

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from mynamo.cli.cutting import LONGEST
-from mynamo.cli.sources import BadFile
+from mynamo.catalog.tables import Table
+from mynamo.cli.sources import LONGEST, BadFile
 from mynamo.errors import InvalidItem
 from mynamo.schemas.items import Binary, binary_of
 from mynamo.schemas.numbers import parse_number
-from mynamo.shards.tables import Table
 
 DELIMITERS = ",;\t|"
 TYPES = ("S", "N", "B", "BOOL")

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import click
 
-from mynamo.cli.context import opened
+from mynamo.catalog.cluster import Cluster
+from mynamo.cli.command_context import opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
-from mynamo.shards.cluster import Cluster
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from mynamo.cli.placeholders import (
-    expression_names,
-    expression_values,
-    read_names,
-    read_values,
-)
+from mynamo.cli.read_options import expression_names, expression_values, read_names, read_values
 from mynamo.producer import Condition
 from mynamo.writer import ReturnValues
 

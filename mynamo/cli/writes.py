@@ -9,16 +9,9 @@ from typing import Any
 
 import click
 
-from mynamo.cli.context import (
-    as_json,
-    dynamodb_json,
-    find_table,
-    names,
-    opened,
-    table_name,
-)
-from mynamo.cli.items import dump_dynamodb, dump_plain, parse_item
+from mynamo.cli.command_context import as_json, dynamodb_json, find_table, names, opened, table_name
 from mynamo.cli.output import item_json, print_json
+from mynamo.cli.plain_items import dump_dynamodb, dump_plain, parse_item
 from mynamo.cli.specs import key_words, parse_key
 from mynamo.cli.write_options import UPDATE_RETURNS, Terms, read_terms, terms
 from mynamo.errors import ConditionFailed

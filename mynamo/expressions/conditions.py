@@ -8,6 +8,7 @@ from typing import Literal as OneOf
 
 from mynamo.errors import InvalidExpression
 from mynamo.expressions.binding import (
+    Placeholders,
     bind_operand,
     check_count,
     check_distinct,
@@ -17,7 +18,7 @@ from mynamo.expressions.binding import (
     type_of,
     wrong_type,
 )
-from mynamo.expressions.condition_parser import condition_syntax
+from mynamo.expressions.grammar import condition_syntax
 from mynamo.expressions.nodes import (
     And,
     AttributeExists,
@@ -36,9 +37,7 @@ from mynamo.expressions.nodes import (
     Predicate,
     ordered,
 )
-from mynamo.expressions.parser import check_size
-from mynamo.expressions.placeholders import Placeholders
-from mynamo.expressions.syntax import Call, ConditionSyntax, Connective, Negation
+from mynamo.expressions.parser import Call, ConditionSyntax, Connective, Negation, check_size
 from mynamo.schemas.values import StoredItem
 
 __all__ = ["Condition", "bind_condition", "parse_condition"]

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mynamo.errors import InvalidExpression, InvalidItem
-from mynamo.expressions.actions import Action, Remove, Set
-from mynamo.expressions.arithmetic import add_numbers, union, without
-from mynamo.expressions.legacy_comparisons import check_name
+from mynamo.expressions.actions import Action, Remove, Set, add_numbers, union, without
+from mynamo.expressions.legacy_conditions import check_name
 from mynamo.expressions.nodes import Literal, Path, Value
 from mynamo.expressions.projections import Projection
 from mynamo.expressions.updates import TYPE_NAMES, Update
-from mynamo.schemas.values import INVALID, StoredItem
-from mynamo.schemas.wire import normalise_value
+from mynamo.schemas.values import INVALID, StoredItem, normalise_value
 
 __all__ = ["projection_of_attributes", "update_of_attribute_updates"]
 

@@ -1,4 +1,11 @@
-"""What all kinds of expressions share: paths, operands, functions, parentheses, limits.
+"""The words of an expression, and where they stand.
+
+Observed of DynamoDB: a syntax error names the first token that no valid expression could
+have there, and quotes the text from the token before it to the token after it.
+
+What expressions say, before their placeholders are known: the trees that are cached.
+
+What all kinds of expressions share: paths, operands, functions, parentheses, limits.
 
 A parser by hand: no recursion, so no text can exhaust the stack, and errors where
 DynamoDB finds them. Observed of DynamoDB, in this order: the size of the text, its syntax
@@ -8,22 +15,185 @@ number of operators; only then do placeholders matter.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 from mynamo.errors import InvalidExpression
-from mynamo.expressions.lexer import (
-    END,
-    INDEX,
-    NAME,
-    NAME_PLACEHOLDER,
-    VALUE_PLACEHOLDER,
-    Tokens,
-)
 from mynamo.expressions.reserved import RESERVED_WORDS
-from mynamo.expressions.syntax import Call, OperandSyntax, PathSyntax, ValueSyntax
 from mynamo.schemas.values import utf8_size
 
-__all__ = ["CONDITION_FUNCTIONS", "UPDATE_FUNCTIONS", "Parser", "check_size"]
+__all__ = [
+    "CONDITION_FUNCTIONS",
+    "END",
+    "INDEX",
+    "NAME",
+    "NAME_PLACEHOLDER",
+    "UPDATE_FUNCTIONS",
+    "VALUE_PLACEHOLDER",
+    "ActionSyntax",
+    "Call",
+    "ConditionSyntax",
+    "Connective",
+    "Negation",
+    "OperandSyntax",
+    "Parser",
+    "PathSyntax",
+    "Tokens",
+    "ValueSyntax",
+    "check_size",
+]
+
+
+NAME = "name"
+NAME_PLACEHOLDER = "#name"
+VALUE_PLACEHOLDER = ":value"
+INDEX = "index"
+END = "<EOF>"
+
+KEYWORDS = frozenset({"ADD", "AND", "BETWEEN", "DELETE", "IN", "NOT", "OR", "REMOVE", "SET"})
+"""In any case, in every kind of expression."""
+
+_TOKEN = re.compile(
+    r"[ \t\r\n]*(?:"
+    r"([A-Za-z][A-Za-z0-9_]*)|(\#[A-Za-z0-9_]+)|(:[A-Za-z0-9_]+)|(0|[1-9][0-9]*)"
+    r"|(<[=>]?|>=?|.)|\Z)",
+    re.DOTALL,
+)
+_KINDS = (END, NAME, NAME_PLACEHOLDER, VALUE_PLACEHOLDER, INDEX, "")
+
+Token: TypeAlias = tuple[str, str, int, int]
+"""Its kind (one of the above, a keyword in capitals, or the text itself), its text, and
+where it begins and ends."""
+
+
+class Tokens:
+    """The tokens of a text, read from the first to the last.
+
+    Attributes:
+        at: the number of the token to be read next.
+        kind: of that token.
+    """
+
+    __slots__ = ("_text", "_tokens", "at", "kind")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = _tokens_of(text)
+        self.at = 0
+        self.kind = self._tokens[0][0]
+
+    def take(self) -> str:
+        """Read one token: its text."""
+        text = self._tokens[self.at][1]
+        self.at += 1
+        self.kind = self._tokens[self.at][0]
+        return text
+
+    def take_one(self, kind: str) -> None:
+        """Read a token of this kind. Raises InvalidExpression if it is another."""
+        if self.kind != kind:
+            raise self.error()
+        self.take()
+
+    def following(self) -> str:
+        """The kind of the token after the next one."""
+        return END if self.kind == END else self._tokens[self.at + 1][0]
+
+    def error(self) -> InvalidExpression:
+        """What is wrong with the next token."""
+        start = self._tokens[self.at - 1][2] if self.at else 0
+        end = self._tokens[min(self.at + 1, len(self._tokens) - 1)][3]
+        token = self._tokens[self.at][1]
+        return InvalidExpression(f'Syntax error; token: "{token}", near: "{self._text[start:end]}"')
+
+
+def _tokens_of(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    for match in _TOKEN.finditer(text):
+        group = match.lastindex or 0
+        if not group:
+            break
+        word = match[group]
+        kind = _KINDS[group] or word
+        if group == 1 and word.upper() in KEYWORDS:
+            kind = word.upper()
+        tokens.append((kind, word, match.start(group), match.end(group)))
+    tokens.append((END, END, len(text), len(text)))
+    return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PathSyntax:
+    """A document path.
+
+    Attributes:
+        parts: names, `#placeholders` and list indexes.
+        plain: it has no placeholders.
+    """
+
+    parts: tuple[str | int, ...]
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSyntax:
+    """A `:placeholder`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function or an operator with its operands: `size(a)`, `a < :b`, `a IN (:b)`, `a + :b`.
+
+    Attributes:
+        operator: as DynamoDB's messages name it.
+        at: the number of its token.
+    """
+
+    operator: str
+    operands: tuple[OperandSyntax, ...]
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Connective:
+    """Conditions joined by AND or OR.
+
+    Attributes:
+        operator: AND or OR.
+        parts: two or more, none of them a Connective with the same operator.
+    """
+
+    operator: str
+    parts: tuple[ConditionSyntax, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """NOT and a condition."""
+
+    part: ConditionSyntax
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSyntax:
+    """One action of an update.
+
+    Attributes:
+        clause: SET, REMOVE, ADD or DELETE.
+        operand: None for REMOVE.
+    """
+
+    clause: str
+    path: PathSyntax
+    operand: OperandSyntax | None
+
+
+OperandSyntax: TypeAlias = PathSyntax | ValueSyntax | Call
+ConditionSyntax: TypeAlias = Call | Connective | Negation
+
 
 MAX_SIZE = 4096
 """UTF-8 bytes of an expression."""

@@ -1,20 +1,109 @@
-"""Projections: which parts of an item an answer shows."""
+"""Document paths of one expression as a tree, so that they are walked together.
+
+A tree maps the parts of paths, names or list indexes, to branches; a branch is a tree
+again, or whatever stands at the end of its path (which is no dict).
+
+Projections: which parts of an item an answer shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NoReturn, TypeAlias
 
 from mynamo.errors import InvalidExpression
-from mynamo.expressions.binding import bind_path
-from mynamo.expressions.parser import Parser, check_size
-from mynamo.expressions.path_trees import PathTree, insert, part_of
-from mynamo.expressions.placeholders import Placeholders
-from mynamo.expressions.syntax import PathSyntax
+from mynamo.expressions.binding import Placeholders, bind_path
+from mynamo.expressions.nodes import Path, Value, member, path_text
+from mynamo.expressions.parser import Parser, PathSyntax, check_size
 from mynamo.schemas.values import StoredItem
 
-__all__ = ["Projection", "parse_projection"]
+__all__ = ["PathTree", "Projection", "insert", "is_list", "leaves", "parse_projection", "part_of"]
+
+
+PathTree: TypeAlias = dict[Any, Any]
+
+
+def insert(tree: PathTree, path: Path, leaf: Any) -> PathTree:
+    """Put a path into a tree; returns the branch in which its leaf stands.
+
+    Raises:
+        InvalidExpression: it overlaps with a path that is there, or one of them takes for a
+            map what the other takes for a list. Without the name of the parameter.
+    """
+    parts = path.parts
+    branch = tree
+    for depth, (part, following) in enumerate(pairwise(parts), start=1):
+        branch = branch.setdefault(part, {})
+        if type(branch) is not dict:
+            _refuse("overlap", parts, parts[:depth])
+        if branch and is_list(branch) is not (type(following) is int):
+            _refuse("conflict", parts, (*parts[:depth], *_some_path(branch)))
+    last = parts[-1]
+    if last in branch:
+        _refuse("overlap", parts, (*parts, *_some_path(branch[last])))
+    branch[last] = leaf
+    return branch
+
+
+def is_list(branch: PathTree) -> bool:
+    """Whether a branch's parts are indexes of a list."""
+    return type(next(iter(branch))) is int
+
+
+def leaves(tree: PathTree) -> Iterator[Any]:
+    """What stands at the ends of a tree's paths."""
+    for branch in tree.values():
+        if type(branch) is dict:
+            yield from leaves(branch)
+        else:
+            yield branch
+
+
+def _some_path(branch: Any) -> tuple[str | int, ...]:
+    parts: list[str | int] = []
+    while type(branch) is dict:
+        part, branch = next(iter(branch.items()))
+        parts.append(part)
+    return tuple(parts)
+
+
+def _refuse(how: str, path: tuple[str | int, ...], other: tuple[str | int, ...]) -> NoReturn:
+    raise InvalidExpression(
+        f"Two document paths {how} with each other; must remove or rewrite one of these paths; "
+        f"path one: {path_text(path)}, path two: {path_text(other)}"
+    )
+
+
+def part_of(item: StoredItem, tree: PathTree) -> StoredItem:
+    """What an item has at the paths of a tree; list elements move up, in their order."""
+    found = {}
+    for name, branch in tree.items():
+        value = item.get(name)
+        if value is not None:
+            part = _part_of_value(value, branch)
+            if part is not None:
+                found[name] = part
+    return found
+
+
+def _part_of_value(value: Value, branch: Any) -> Value | None:
+    if type(branch) is not dict:
+        return value
+    if not is_list(branch):
+        members = value.get("M")
+        found = part_of(members, branch) if members else None
+        return {"M": found} if found else None
+    parts = []
+    for index in sorted(branch):
+        element = member(value, index)
+        part = _part_of_value(element, branch[index]) if element is not None else None
+        if part is not None:
+            parts.append(part)
+    return {"L": parts} if parts else None
+
 
 _CACHED = 1024
 

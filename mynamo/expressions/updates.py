@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from mynamo.errors import InvalidExpression, InvalidItem
 from mynamo.expressions.actions import Action, Add, Delete, Remove, Set
-from mynamo.expressions.binding import bind_operand, bind_path
+from mynamo.expressions.binding import Placeholders, bind_operand, bind_path
+from mynamo.expressions.grammar import update_syntax
 from mynamo.expressions.nodes import Literal, Path, Value
-from mynamo.expressions.parser import check_size
-from mynamo.expressions.path_trees import PathTree, insert, is_list, leaves, part_of
-from mynamo.expressions.placeholders import Placeholders
-from mynamo.expressions.syntax import ActionSyntax
-from mynamo.expressions.update_parser import update_syntax
+from mynamo.expressions.parser import ActionSyntax, check_size
+from mynamo.expressions.projections import PathTree, insert, is_list, leaves, part_of
 from mynamo.schemas.values import MAX_LEVELS, StoredItem
 
 __all__ = ["TYPE_NAMES", "Update", "parse_update"]

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mynamo.errors import IndexBehind
-from mynamo.gateway.errors import ServiceError, invalid
-
-if TYPE_CHECKING:
-    from mynamo.gateway.service import Service
+from mynamo.gateway.context import Context
+from mynamo.gateway.service_errors import ServiceError, invalid
 
 _TABLE = re.compile(
     r"arn:aws[a-z0-9-]*:dynamodb:([a-z0-9-]+):(\d{12}):table/([a-zA-Z0-9_.-]{3,255})"
 )
 
 
-def table_arn(service: Service, name: str) -> str:
+def table_arn(context: Context, name: str) -> str:
     """The ARN of a table."""
-    return f"arn:aws:dynamodb:{service.region}:{service.account_id}:table/{name}"
+    return f"arn:aws:dynamodb:{context.region}:{context.account_id}:table/{name}"
 
 
-def throttled_index(service: Service, failure: IndexBehind) -> dict[str, str]:
+def throttled_index(context: Context, failure: IndexBehind) -> dict[str, str]:
     """The ThrottlingReason that names an index which is too far behind."""
-    arn = f"{table_arn(service, failure.table)}/index/{failure.index}"
+    arn = f"{table_arn(context, failure.table)}/index/{failure.index}"
     return {"reason": "IndexWriteProvisionedThroughputExceeded", "resource": arn}
 
 
-def replace_arns(service: Service, operation: str, request: dict[str, Any]) -> None:
+def replace_arns(context: Context, operation: str, request: dict[str, Any]) -> None:
     """Put names of tables in the place of their ARNs, which DynamoDB takes as well.
 
     Raises:
@@ -36,13 +34,13 @@ def replace_arns(service: Service, operation: str, request: dict[str, Any]) -> N
     """
     name = request.get("TableName")
     if name is not None and ":" in name:
-        request["TableName"] = table_of_arn(service, operation, name)
+        request["TableName"] = table_of_arn(context, operation, name)
     tables = request.get("RequestItems")
     if tables is not None:
-        request["RequestItems"] = _by_name(service, operation, tables)
+        request["RequestItems"] = _by_name(context, operation, tables)
 
 
-def table_of_arn(service: Service, operation: str, arn: str) -> str:
+def table_of_arn(context: Context, operation: str, arn: str) -> str:
     """The table's name.
 
     Raises:
@@ -53,19 +51,19 @@ def table_of_arn(service: Service, operation: str, arn: str) -> str:
     if match is None:
         raise invalid("Invalid TableArn: Invalid ResourceArn provided as input " + arn)
     region, account, name = match.groups()
-    if (region, account) != (service.region, service.account_id):
+    if (region, account) != (context.region, context.account_id):
         raise ServiceError(
             "AccessDeniedException",
             f"User is not authorized to perform: dynamodb:{operation} on resource: {arn} because "
-            f"this is region {service.region} of account {service.account_id}",
+            f"this is region {context.region} of account {context.account_id}",
         )
     return name
 
 
-def _by_name(service: Service, operation: str, tables: dict[str, Any]) -> dict[str, Any]:
+def _by_name(context: Context, operation: str, tables: dict[str, Any]) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for given, asked in tables.items():
-        name = table_of_arn(service, operation, given) if ":" in given else given
+        name = table_of_arn(context, operation, given) if ":" in given else given
         if name in named:  # to take one part for the other would lose what it asks
             raise invalid(f"Provided list of tables contains duplicates: {name}")
         named[name] = asked

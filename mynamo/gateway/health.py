@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
 from mynamo.operations.standstill import Standstill
-from mynamo.shards.cluster import Cluster
 
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0

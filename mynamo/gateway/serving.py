@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from mynamo.gateway.answered import AnsweredWrites
-from mynamo.gateway.app import App, Authenticator
-from mynamo.gateway.auth import AnyCredentials, Signatures
-from mynamo.gateway.cors import EVERYONE, Cors
+from mynamo.catalog.cluster import Cluster
+from mynamo.gateway.auth.signatures import AnyCredentials, Signatures
 from mynamo.gateway.health import Health
-from mynamo.gateway.server import HttpServer, tls_context
+from mynamo.gateway.http.api_protocol import App, Authenticator
+from mynamo.gateway.http.cors import EVERYONE, Cors
+from mynamo.gateway.http.server import HttpServer, tls_context
+from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
-from mynamo.schemas.gateway import GatewayConfig
-from mynamo.shards.cluster import Cluster
+from mynamo.schemas.gateway_config import GatewayConfig
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def gateway(
     """DynamoDB's API on a cluster; the block runs the server.
 
     Args:
-        listeners: from `mynamo.gateway.server.listen`.
+        listeners: from `mynamo.gateway.http.server.listen`.
         verify: check signatures against the configuration's credentials; if false, any
             credentials are accepted.
         answered: see `Service`.

@@ -23,13 +23,13 @@ from typing import Any
 from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 
-from mynamo.crash_points import crash_point
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import retry
 from mynamo.errors import Unavailable
 from mynamo.gsi_indexer.apply import record_progress
-from mynamo.gsi_indexer.arrivals import read
-from mynamo.gsi_indexer.batches import BatchWriter, cut_batches
-from mynamo.gsi_indexer.streams import Positions, Stream, sift
-from mynamo.gsi_indexer.watch import Watch
+from mynamo.gsi_indexer.arrivals import Positions, Stream, read, sift
+from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches
+from mynamo.gsi_indexer.lost_events import Watch
 from mynamo.log import (
     Patience,
     Publisher,
@@ -41,12 +41,11 @@ from mynamo.log import (
     open_consumer,
     subscribe,
 )
-from mynamo.log.bells import INDEXER_BELL, Bell, is_here
-from mynamo.log.dead_letters import send_letters
+from mynamo.log.dead_letter_topic import send_letters
+from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.wakeups import INDEXER_BELL, Bell, is_here
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import retry
 
 log = logging.getLogger(__name__)
 

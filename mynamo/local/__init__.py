@@ -6,10 +6,10 @@ folder; `python -m mynamo.local.fetch` downloads the servers that are not instal
 
 import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.local.broker import Broker
-from mynamo.local.cluster import LocalCluster
 from mynamo.local.embedded import EmbeddedBroker
 from mynamo.local.engines import Engine, EngineKind, find_engine
 from mynamo.local.kafka import ApacheKafka
+from mynamo.local.local_cluster import LocalCluster
 from mynamo.local.mysql import LocalMySQL
 from mynamo.local.ports import free_port
 

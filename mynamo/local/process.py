@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from mynamo.errors import LocalServerError
-from mynamo.local import leash
+from mynamo.local import parent_death
 
 POLL_SECONDS = 0.05
 LEFTOVER_GRACE_SECONDS = 20.0
@@ -179,7 +179,7 @@ class ServerProcess:
 
 def leashed(command: Sequence[str]) -> list[str]:
     """A command that, on Linux, the kernel kills when the thread ends that starts it."""
-    return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command]
 
 
 def belongs_to(pid: int, folder: Path) -> bool:

@@ -11,8 +11,8 @@ from mynamo.log.clients import (
     send_all,
     subscribe,
 )
+from mynamo.log.consumption import Patience, Reading, Stalled
 from mynamo.log.publisher import Publisher
-from mynamo.log.reading import Patience, Reading, Stalled
 from mynamo.log.topics import ensure_topics
 
 __all__ = [

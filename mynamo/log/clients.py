@@ -1,4 +1,7 @@
-"""Kafka clients, set up so that nothing acknowledged is lost or reordered."""
+"""Kafka clients, set up so that nothing acknowledged is lost or reordered.
+
+Who is at work: the members of the workers' consumer groups.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import CoordinatorNotAvailableError, KafkaError
 
-from mynamo import forks
 from mynamo.errors import LogUnavailable, MynamoError
+from mynamo.runtime import forks
 from mynamo.schemas.config import KafkaConfig
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -209,3 +212,45 @@ def _connection(config: KafkaConfig) -> dict[str, Any]:
         "bootstrap_timeout_ms": 10_000,
         "reconnect_backoff_max_ms": 1_000,
     }
+
+
+_PATIENCE = 5.0
+"""Seconds that a broker may take to make the topic of groups: the first question makes it."""
+_PAUSE = 0.1
+
+
+def group_members(config: KafkaConfig, group: str, wait: float = 0.0) -> int:
+    """How many members a consumer group has.
+
+    One that died counts until its session times out.
+
+    Args:
+        wait: seconds for a first one to come, if there is none.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+    admin = open_admin(config)
+    # The embedded broker tells of permissions that Kafka does not have; nobody asks for them.
+    admin._process_acl_operations = lambda described: described
+    deadline = time.monotonic() + wait
+    try:
+        with kafka_errors(config):
+            while True:
+                count = len(_describe(admin, group)["members"])
+                if count or time.monotonic() >= deadline:
+                    return count
+                time.sleep(_PAUSE)
+    finally:
+        admin.close()
+
+
+def _describe(admin: Any, group: str) -> Any:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return admin.describe_groups([group])[group]
+        except CoordinatorNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)

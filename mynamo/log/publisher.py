@@ -10,10 +10,10 @@ from typing import Any
 
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from mynamo import forks
 from mynamo.errors import LogUnavailable
 from mynamo.log.clients import Message, kafka_errors, open_producer
 from mynamo.log.topics import ensure_topics
+from mynamo.runtime import forks
 from mynamo.schemas.config import KafkaConfig
 
 _TICK = 0.5

@@ -1,10 +1,10 @@
 """Looking after a cluster: proving that indexes are right, mending them, seeing the lag."""
 
 import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
+from mynamo.operations.comparison_progress import Progress
 from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag
 from mynamo.operations.pipeline import wait_until_applied
-from mynamo.operations.progress import Progress
 from mynamo.operations.repair import Action, RepairReport, repair
 from mynamo.operations.verify import verify
 

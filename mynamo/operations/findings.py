@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 
 import orjson
 
+from mynamo.catalog.tables import Index, IndexKey, IndexKind, RowKey, Table
 from mynamo.errors import CorruptData
+from mynamo.schemas.keys import decode_key
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.keys import decode_key
-from mynamo.shards.tables import Index, IndexKey, IndexKind, RowKey, Table
 
 Kind = Literal["missing", "stale", "ghost"]
 MAX_EXAMPLES = 20

@@ -17,8 +17,8 @@ from array import array
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from mynamo.catalog.tables import Index, IndexKey, RowKey
 from mynamo.errors import InvalidRequest
-from mynamo.shards.tables import Index, IndexKey, RowKey
 
 BUCKETS = 1 << 16
 _BITS = (1 << 64) - 1

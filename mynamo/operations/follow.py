@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
-from mynamo.operations import statements
-from mynamo.operations.expect import Expected, Stored, expected_row
-from mynamo.operations.statements import IndexRow
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard, retry
-from mynamo.shards.tables import Index, RowKey, Table
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.mysql.pool import Statement
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import IndexRow
+from mynamo.operations.expected_rows import Expected, Stored, expected_row
 
 
 def follow(
@@ -38,7 +38,7 @@ def follow(
         MissingTable: the index was dropped.
     """
     home = cluster.shard_of(row.hash)
-    known = home.run(statements.event_of(version))[0].rows
+    known = home.run(comparison_statements.event_of(version))[0].rows
     if not known:
         return None  # forgotten: it is not written that often
     first, partition, payload = known[0]
@@ -47,10 +47,10 @@ def follow(
     if said is None:
         return None
     shard = cluster.shards[said.place.shard]
-    checkpoint = statements.checkpoint(home.id, partition)
+    checkpoint = comparison_statements.checkpoint(home.id, partition)
 
     def last_event(reached: int) -> tuple[int, bytes] | None:
-        query = statements.last_event(table, keys, partition, first, reached)
+        query = comparison_statements.last_event(table, keys, partition, first, reached)
         rows = home.run(query)[0].rows
         return rows[0] if rows else None
 
@@ -74,9 +74,9 @@ def _view(
     """A checkpoint and a row of a GSI, at the same moment."""
     with shard.session() as session:
         *_, reached, rows, _ = session.run(
-            *statements.SNAPSHOT,
+            *comparison_statements.SNAPSHOT,
             checkpoint,
-            statements.global_rows_of(index, [target]),
+            comparison_statements.global_rows_of(index, [target]),
             ("COMMIT", ()),
         )
     return reached.rows, rows.rows

@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 import orjson
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
 from mynamo.operations.fingerprints import Ledger
 from mynamo.operations.tally import Tally
 from mynamo.operations.walks import Position, Step, Walk
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Index, Table
 
 Phase = Literal["survey", "compare"]
 SAVE_EVERY = 5.0

@@ -8,16 +8,16 @@ from typing import Any
 
 from kafka import TopicPartition
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
-from mynamo.log.groups import group_members
+from mynamo.log.clients import group_members
+from mynamo.mysql.pool import Result, Statement
 from mynamo.operations import standstill
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
 from mynamo.schemas.config import KafkaConfig
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Result, Statement
-from mynamo.shards.shard import DynamoDBShard, retry
 
 _KAFKA_MS = 10_000
 _SAMPLE = 100

@@ -21,18 +21,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mynamo.operations import statements
-from mynamo.operations.expect import Place, expected_row, only, read_ghost, read_item
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import RowKey, Table
+from mynamo.mysql.failures import Contention, DuplicateKey
+from mynamo.mysql.pool import Session
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import IndexRow
+from mynamo.operations.expected_rows import Place, expected_row, only, read_ghost, read_item
 from mynamo.operations.findings import Finding
-from mynamo.operations.statements import IndexRow
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import Contention, DuplicateKey
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard, retry
-from mynamo.shards.tables import RowKey, Table
-from mynamo.writer.restate import restate
-from mynamo.writer.statements import delete_local, insert_local
+from mynamo.writer.backfill.re_emit import restate
+from mynamo.writer.transaction.statements import delete_local, insert_local
 
 _deleting = threading.Lock()
 """One thread at a time holds connections to two shards, so that none waits in a circle."""
@@ -99,9 +99,9 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
     def once() -> bool:
         with shard.session() as session:
             *_, items, rows, _ = session.run(
-                *statements.SNAPSHOT,
-                statements.items_of(table, [finding.row]),
-                statements.local_rows_of(finding.index, [place]),
+                *comparison_statements.SNAPSHOT,
+                comparison_statements.items_of(table, [finding.row]),
+                comparison_statements.local_rows_of(finding.index, [place]),
                 ("COMMIT", ()),
             )
         item = read_item(table, finding.row, items.rows[0][3]) if items.rows else None
@@ -114,14 +114,14 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
 def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoDBShard) -> str:
     row = IndexRow(*finding.index_key, *finding.row)
     where = cluster.shards[finding.index_shard]
-    found = only(where, statements.global_rows_of(finding.index, [row]))
+    found = only(where, comparison_statements.global_rows_of(finding.index, [row]))
     if found is None:
         return NOTHING
     ghost = read_ghost(table, finding.index, row, found.item)
     if ghost is not None and cluster.shard_of(row.index_hash) is where:
         restate(cluster, shard, table, finding.index, finding.row, ghost)
         return RESTATED
-    delete = statements.delete_global(finding.index, row, found.version, found.item)
+    delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
 
     def once() -> str:
         with _locked(shard, table, finding.row) as (session, locked):
@@ -160,7 +160,7 @@ def _locked(
 ) -> Iterator[tuple[Session, LockedItem]]:
     """A transaction in which an item, or its absence, cannot change; commits at the end."""
     with shard.session() as session:
-        found = session.run(("BEGIN", ()), statements.lock_item(table, row))[1].rows
+        found = session.run(("BEGIN", ()), comparison_statements.lock_item(table, row))[1].rows
         if found:
             version, data = found[0]
             item = read_item(table, row, data)
@@ -168,10 +168,10 @@ def _locked(
         else:
             locked = LockedItem(True, None, 0)
             try:
-                session.run(statements.hold_place(table, row))
+                session.run(comparison_statements.hold_place(table, row))
             except DuplicateKey as faster:
                 raise Contention(str(faster)) from None
         yield session, locked
         if not found:
-            session.run(statements.leave_place(table, row))
+            session.run(comparison_statements.leave_place(table, row))
         session.run(("COMMIT", ()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.mysql.pool import Statement
 
 _SHORTEST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5

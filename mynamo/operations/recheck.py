@@ -22,22 +22,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mynamo.operations import statements
-from mynamo.operations.expect import (
-    Place,
-    Stored,
-    by_shard,
-    expected_row,
-    only,
-    read_item,
-)
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.operations import comparison_statements
+from mynamo.operations.expected_rows import Place, Stored, by_shard, expected_row, only, read_item
 from mynamo.operations.findings import Finding
 from mynamo.operations.follow import follow
 from mynamo.operations.pipeline import Horizon, doze
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index, RowKey, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +122,9 @@ class Rechecker:
     def _versions(self, suspects: Iterable[Suspect]) -> dict[RowKey, int | None]:
         versions: dict[RowKey, int | None] = {suspect.row: None for suspect in suspects}
         for shard, rows in by_shard(self._cluster, versions).items():
-            for start in range(0, len(rows), statements.CHUNK_ROWS):
-                some = rows[start : start + statements.CHUNK_ROWS]
-                found = shard.run(statements.versions_of(self._table, some))[0].rows
+            for start in range(0, len(rows), comparison_statements.CHUNK_ROWS):
+                some = rows[start : start + comparison_statements.CHUNK_ROWS]
+                found = shard.run(comparison_statements.versions_of(self._table, some))[0].rows
                 versions |= {RowKey(h, s): version for h, s, version in found}
         return versions
 
@@ -164,7 +157,7 @@ class Rechecker:
     def _examine(self, suspect: Suspect, before: int | None) -> Finding | Suspect | None:
         """Steps 3 and 4: a finding, or what to look at again, or nothing."""
         home = self._home(suspect)
-        item = only(home, statements.items_of(self._table, [suspect.row]))
+        item = only(home, comparison_statements.items_of(self._table, [suspect.row]))
         image = read_item(self._table, suspect.row, item.item) if item else None
         if item is not None and image is None:
             return None  # the item itself is damaged; the index may hold what is left of it
@@ -180,7 +173,7 @@ class Rechecker:
             return None
         if suspect.place and found and found.version != suspect.version:
             return suspect.seen_as(found)
-        rows = home.run(statements.versions_of(self._table, [suspect.row]))[0].rows
+        rows = home.run(comparison_statements.versions_of(self._table, [suspect.row]))[0].rows
         after = rows[0][2] if rows else None
         unchanged = before == after == (item.version if item else None)
         if unchanged or (suspect.place and before != suspect.version):
@@ -202,7 +195,7 @@ class Rechecker:
     def _row_at(self, suspect: Suspect, place: Place) -> Stored | None:
         shard = self._cluster.shards[place.shard]
         row = place.of(suspect.row)
-        return only(shard, statements.global_rows_of(suspect.index, [row]))
+        return only(shard, comparison_statements.global_rows_of(suspect.index, [row]))
 
     def _finding(
         self,

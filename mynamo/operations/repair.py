@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mynamo.operations.expect import Place
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import RowKey, Table
+from mynamo.operations.comparison_progress import OnProgress
+from mynamo.operations.expected_rows import Place
 from mynamo.operations.findings import MAX_EXAMPLES, Finding, Verdict
 from mynamo.operations.mend import is_wrong, mend, plan
-from mynamo.operations.progress import OnProgress
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
 from mynamo.operations.verify import PARALLEL, Effort, examine
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import RowKey, Table
 
 Fate = Literal["planned", "mended", "waiting", "untouched", "failed"]
 

@@ -10,8 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mynamo.operations import statements
-from mynamo.operations.expect import (
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import Index, IndexKey, RowKey, Table
+from mynamo.mysql.pool import Session
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import SNAPSHOT, IndexRow, Span, fitting
+from mynamo.operations.expected_rows import (
     Expected,
     Place,
     Stored,
@@ -23,16 +28,11 @@ from mynamo.operations.expect import (
 from mynamo.operations.findings import Finding, Kind
 from mynamo.operations.fingerprints import bucket_of
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.statements import SNAPSHOT, IndexRow, Span, fitting
 from mynamo.operations.survey import COMMIT, Read, next_items, owners
 from mynamo.operations.tally import Tally
 from mynamo.operations.walks import Position, Step, spans_of
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import slot_of
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard, retry
-from mynamo.shards.tables import Index, IndexKey, RowKey, Table
 
 Different = Mapping[int, frozenset[int]]
 """By index id, the buckets to compare."""
@@ -73,8 +73,8 @@ class _Gathered:
     def enough(self) -> bool:
         """Whether it is a chunk."""
         full = (
-            len(self.sound) >= statements.CHUNK_ROWS // 2
-            or self._size >= statements.CHUNK_BYTES // 2
+            len(self.sound) >= comparison_statements.CHUNK_ROWS // 2
+            or self._size >= comparison_statements.CHUNK_BYTES // 2
         )
         return self.after is not None and full
 
@@ -161,7 +161,7 @@ class Scan:
         """
         different = self._different[index.id]
         while True:
-            rows = self._shard.run(statements.global_rows(index, span))[0].rows
+            rows = self._shard.run(comparison_statements.global_rows(index, span))[0].rows
             if not rows:
                 break
             span = span.beyond(rows[-1][:4])
@@ -191,7 +191,7 @@ class Scan:
         wanted = [place for _, place in self._local_places(index, items)]
         if not wanted:
             return set()
-        return set(session.run(statements.local_rows_of(index, wanted))[0].rows)
+        return set(session.run(comparison_statements.local_rows_of(index, wanted))[0].rows)
 
     def _is_sound(self, item: Item) -> bool:
         return item.item is not None and self._owners[slot_of(item.row.hash)] == self._shard.id
@@ -214,10 +214,14 @@ class Scan:
 
     def _read_local(self, index: Index, span: Span) -> tuple[tuple[Any, ...], ...]:
         with self._shard.session() as session:
-            sizes = session.run(*SNAPSHOT, statements.local_row_sizes(index, span))[-1].rows
+            sizes = session.run(*SNAPSHOT, comparison_statements.local_row_sizes(index, span))[
+                -1
+            ].rows
             rows: tuple[tuple[Any, ...], ...] = ()
             if sizes:
-                chunk = statements.local_rows(index, span, fitting(row[3] for row in sizes))
+                chunk = comparison_statements.local_rows(
+                    index, span, fitting(row[3] for row in sizes)
+                )
                 rows = session.run(chunk)[0].rows
             session.run(COMMIT)
         return rows
@@ -273,7 +277,7 @@ class Scan:
                 expected[item.row] = wanted
                 by_place.setdefault(wanted.place.shard, []).append(wanted.place.of(item.row))
         for shard_id, targets in by_place.items():
-            query = statements.global_rows_of(index, sorted(targets))
+            query = comparison_statements.global_rows_of(index, sorted(targets))
             rows = self._cluster.shards[shard_id].run(query)[0].rows
             found = {IndexRow(*row[:4]): Stored(*row[4:]) for row in rows}
             for target in targets:
@@ -297,9 +301,11 @@ class Scan:
         places: dict[RowKey, Place] = {}
         damaged: set[RowKey] = set()
         for shard, owned in by_shard(self._cluster, rows).items():
-            found = shard.run(statements.item_sizes_of(self._table, owned))[0].rows
-            for group in statements.groups([(RowKey(h, s), size) for h, s, size in found]):
-                query = statements.items_of(self._table, group)
+            found = shard.run(comparison_statements.item_sizes_of(self._table, owned))[0].rows
+            for group in comparison_statements.groups(
+                [(RowKey(h, s), size) for h, s, size in found]
+            ):
+                query = comparison_statements.items_of(self._table, group)
                 for hash16, sort, version, data in shard.run(query)[0].rows:
                     row = RowKey(hash16, sort)
                     item = read_item(self._table, row, data)
@@ -313,7 +319,7 @@ class Scan:
     def _keep(self, index: Index, row: IndexRow, tally: Tally) -> None:
         """A row of a damaged item may be all that is left of it: it tells its key."""
         tally.kept[index.id] += 1
-        found = self._shard.run(statements.global_rows_of(index, [row]))[0].rows
+        found = self._shard.run(comparison_statements.global_rows_of(index, [row]))[0].rows
         ghost = read_ghost(self._table, index, row, found[0][5]) if found else None
         if ghost is not None:
             tally.names[row.item] = self._table.key_attributes(ghost)

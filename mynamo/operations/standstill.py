@@ -12,10 +12,10 @@ import time
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from mynamo.shards import sql
-from mynamo.shards.gsi_rows import Stream, next_published
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.catalog import sql
+from mynamo.catalog.gsi_rows import Stream, next_published
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.mysql.pool import Statement
 
 WAITED = 30.0
 """Seconds, by the shard's clock."""

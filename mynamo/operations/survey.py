@@ -11,8 +11,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mynamo.operations import statements
-from mynamo.operations.expect import read_claim, read_item
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.mysql.pool import Session
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import SNAPSHOT, Span, fitting
+from mynamo.operations.expected_rows import read_claim, read_item
 from mynamo.operations.findings import Damaged
 from mynamo.operations.fingerprints import (
     Sums,
@@ -21,16 +26,11 @@ from mynamo.operations.fingerprints import (
     local_fingerprint,
     taken_away,
 )
-from mynamo.operations.statements import SNAPSHOT, Span, fitting
 from mynamo.operations.tally import Tally
 from mynamo.operations.walks import Step
 from mynamo.schemas.items import dump_item
+from mynamo.schemas.keys import SLOTS, slot_of
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import SLOTS, slot_of
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard, retry
-from mynamo.shards.tables import Index, RowKey, Table
 
 COMMIT = ("COMMIT", ())
 FEWEST, MOST = 50, 4000
@@ -104,8 +104,8 @@ class Survey:
         with self._shard.session() as session:
             *_, marks, last, _ = session.run(
                 *SNAPSHOT,
-                statements.index_marks(index, self._shard.id, span, self._rows),
-                statements.index_row_at(index, span, self._rows),
+                comparison_statements.index_marks(index, self._shard.id, span, self._rows),
+                comparison_statements.index_row_at(index, span, self._rows),
                 COMMIT,
             )
         return marks.rows, last.rows[0] if last.rows else None
@@ -182,11 +182,13 @@ class Read(NamedTuple):
 
 def next_items(session: Session, table: Table, span: Span) -> Read:
     """Read as many items as make a chunk, in a transaction that the caller ends."""
-    ((rows, size),) = session.run(*SNAPSHOT, statements.item_bytes(table, span))[-1].rows
-    more = rows >= statements.CHUNK_ROWS
-    if size > statements.CHUNK_BYTES:
-        sizes = [row[2] for row in session.run(statements.item_sizes(table, span))[0].rows]
+    ((rows, size),) = session.run(*SNAPSHOT, comparison_statements.item_bytes(table, span))[-1].rows
+    more = rows >= comparison_statements.CHUNK_ROWS
+    if size > comparison_statements.CHUNK_BYTES:
+        sizes = [
+            row[2] for row in session.run(comparison_statements.item_sizes(table, span))[0].rows
+        ]
         fit = fitting(sizes)
         rows, size, more = fit, sum(sizes[:fit]), more or fit < rows
-    found = session.run(statements.items(table, span, rows))[0].rows if rows else ()
+    found = session.run(comparison_statements.items(table, span, rows))[0].rows if rows else ()
     return Read(found, int(size), more)

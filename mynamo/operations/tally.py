@@ -7,16 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mynamo.operations.findings import (
-    MAX_EXAMPLES,
-    Damaged,
-    Finding,
-    IndexVerdict,
-    Kind,
-    Verdict,
-)
+from mynamo.catalog.tables import Index, IndexKey, RowKey
+from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, IndexVerdict, Kind, Verdict
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.tables import Index, IndexKey, RowKey
 
 KINDS: tuple[Kind, ...] = ("missing", "stale", "ghost")
 

@@ -20,19 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData
+from mynamo.mysql.failures import MissingTable
+from mynamo.operations.comparison_progress import Meter, OnProgress, Throttle
 from mynamo.operations.desk import Desk, OnFindings
 from mynamo.operations.findings import Verdict
 from mynamo.operations.journal import Journal
-from mynamo.operations.progress import Meter, OnProgress
 from mynamo.operations.recheck import Rechecker
 from mynamo.operations.scan import Different, Scan
 from mynamo.operations.survey import Survey
-from mynamo.operations.throttle import Throttle
 from mynamo.operations.walks import Step, Walk, all_walks, gap_of
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import MissingTable
-from mynamo.shards.tables import Table
 
 PARALLEL = 2
 MAX_PARALLEL = 32

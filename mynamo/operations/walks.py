@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mynamo.catalog.snapshot import SlotRange
+from mynamo.operations.comparison_statements import Span
 from mynamo.operations.findings import Finding
 from mynamo.operations.fingerprints import BUCKETS, Sums, bucket_end, bucket_of, bucket_start
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.statements import Span
 from mynamo.operations.tally import Tally
-from mynamo.shards.keys import SLOTS, slot_range
-from mynamo.shards.snapshot import SlotRange
+from mynamo.schemas.keys import SLOTS, slot_range
 
 PIECES = 64
 """Of each table and index on each shard: ranges of 64 slots."""

@@ -1,6 +1,6 @@
 """Writing items: `Producer`."""
 
-from mynamo.producer.batches import Delete, Put
+from mynamo.producer.batch_writes import Delete, Put
 from mynamo.producer.producer import Producer
 from mynamo.producer.receipt import Receipt
 from mynamo.schemas.commands import MUST_EXIST, MUST_NOT_EXIST, Condition, WriteCommand, version_is

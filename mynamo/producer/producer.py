@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mynamo import forks
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import Publisher
-from mynamo.producer.asking import Asked, ask
-from mynamo.producer.batches import Delete, Put, write_batch
+from mynamo.producer.batch_writes import Delete, Put, write_batch
 from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
+from mynamo.producer.requests import Asked, ask
+from mynamo.runtime import forks
+from mynamo.runtime.deadlines import within
 from mynamo.schemas.commands import Condition, WriteCommand
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.deadlines import within
 from mynamo.writer import Refused, ReturnValues, apply, check_return_values, command_message
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed
 from mynamo.schemas.items import from_stored
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
 from mynamo.writer import Done, ReturnValues, WriteRequest, returned
 
 

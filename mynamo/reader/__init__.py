@@ -5,7 +5,19 @@ for what it is asked and `StoredPage` and `Got` for what it answers.
 """
 
 from mynamo.reader.arguments import ALL_ATTRIBUTES
-from mynamo.reader.conditions import (
+from mynamo.reader.read_requests import (
+    Explanation,
+    Get,
+    Got,
+    Page,
+    Plan,
+    Query,
+    Scan,
+    Select,
+    StoredPage,
+)
+from mynamo.reader.reader import Reader
+from mynamo.reader.sort_conditions import (
     SortCondition,
     begins_with,
     between,
@@ -15,9 +27,6 @@ from mynamo.reader.conditions import (
     less,
     less_or_equal,
 )
-from mynamo.reader.pages import Explanation, Page, Plan, StoredPage
-from mynamo.reader.queries import Get, Got, Query, Scan, Select
-from mynamo.reader.reader import Reader
 from mynamo.reader.stored import StoredReader
 
 __all__ = [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, TypedDict
 
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
 from mynamo.expressions import (
     Condition,
@@ -18,13 +19,12 @@ from mynamo.expressions import (
     parse_key_condition,
     parse_projection,
 )
-from mynamo.expressions.syntax import PathSyntax
-from mynamo.reader.conditions import Sort, key_conditions
-from mynamo.reader.queries import Select
+from mynamo.expressions.parser import PathSyntax
+from mynamo.reader.read_requests import Select
+from mynamo.reader.sort_conditions import Sort, key_conditions
 from mynamo.reader.waiting import After
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.values import ECHO, checked_name
-from mynamo.shards.tables import Index, Table
 
 
 class Everything(Enum):

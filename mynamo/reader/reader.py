@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Unpack, overload
 
-from mynamo import forks
-from mynamo.reader import reading
+from mynamo.catalog.cluster import Cluster
+from mynamo.reader import read_page
 from mynamo.reader.arguments import (
     Arguments,
     Projected,
@@ -16,17 +16,23 @@ from mynamo.reader.arguments import (
     keys_by_table,
     reusable,
 )
-from mynamo.reader.conditions import Sort
-from mynamo.reader.newest import by_newest_catalog
-from mynamo.reader.pages import Explanation, Page, StoredPage
-from mynamo.reader.queries import INDEX_TIMEOUT, Get, Query, Scan
-from mynamo.reader.requests import ready_table
-from mynamo.reader.stored import StoredReader
+from mynamo.reader.read_plans import ready_table
+from mynamo.reader.read_requests import (
+    INDEX_TIMEOUT,
+    Explanation,
+    Get,
+    Page,
+    Query,
+    Scan,
+    StoredPage,
+)
+from mynamo.reader.sort_conditions import Sort
+from mynamo.reader.stored import StoredReader, by_newest_catalog
 from mynamo.reader.waiting import After
+from mynamo.runtime import forks
+from mynamo.runtime.deadlines import check_timeout, within
 from mynamo.schemas.config import MAX_TIMEOUT
 from mynamo.schemas.items import from_stored, to_stored
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.deadlines import check_timeout, within
 
 
 class Reader:
@@ -193,7 +199,7 @@ class Reader:
             limit=limit, after=after, timeout=timeout,
         )  # fmt: skip
         return self._read(
-            table, timeout, lambda: reading.read_by_token(self._cluster, ask(), page_token)
+            table, timeout, lambda: read_page.read_by_token(self._cluster, ask(), page_token)
         )
 
     def scan(
@@ -240,7 +246,7 @@ class Reader:
             timeout=INDEX_TIMEOUT if timeout is None else timeout,
         )  # fmt: skip
         return self._read(
-            table, timeout, lambda: reading.read_by_token(self._cluster, scan, page_token)
+            table, timeout, lambda: read_page.read_by_token(self._cluster, scan, page_token)
         )
 
     def query_all(
@@ -271,7 +277,7 @@ class Reader:
         """
         ask = self._asking(table, hash_value, limit=limit, **options)
         return by_newest_catalog(
-            self._cluster, [table], lambda: reading.explain(self._cluster, ask(), page_token)
+            self._cluster, [table], lambda: read_page.explain(self._cluster, ask(), page_token)
         )
 
     def _get_each(self, gets: Sequence[Get], timeout: float | None) -> list[dict[str, Any] | None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
 from mynamo.expressions import Condition, Projection
-from mynamo.reader.queries import Query, ReadRequest
+from mynamo.reader.read_requests import Query, ReadRequest
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.tables import Index, Table
 
 _INVALID = "One or more parameter values were invalid: "
 

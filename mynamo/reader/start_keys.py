@@ -6,14 +6,13 @@ which words, is DynamoDB's; that queries and scans word the same mistake differe
 
 from __future__ import annotations
 
+from mynamo.catalog.tables import IndexKey
 from mynamo.errors import InvalidItem, InvalidRequest
-from mynamo.reader.access import Access, Position
-from mynamo.reader.key_ranges import Keyed
+from mynamo.reader.access_paths import Access, Keyed, Position
 from mynamo.reader.page_tokens import Order
-from mynamo.reader.requests import Resolved
+from mynamo.reader.read_plans import Resolved
+from mynamo.schemas.keys import hash_of_parts, segment_range, sort_code
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.keys import hash_of_parts, segment_range, sort_code
-from mynamo.shards.tables import IndexKey
 
 _INVALID = "The provided starting key is invalid"
 _NO_MATCH = "The provided key element does not match the schema"
@@ -38,7 +37,7 @@ def start_position(resolved: Resolved, start: StoredItem) -> Position:
     if set(start) != set(_names(access)):
         raise InvalidRequest(_INVALID if resolved.within else f"{_INVALID}: {_NO_MATCH}")
     try:
-        position = _position(access, start)
+        position = _position_of(access, start)
     except InvalidItem as error:
         raise InvalidRequest(f"{_INVALID}: {error}") from None
     _check_within(resolved, position)
@@ -78,7 +77,7 @@ def _check_within(resolved: Resolved, position: Position) -> None:
         raise InvalidRequest(_NOT_IN_RANGE)
 
 
-def _position(access: Access, start: StoredItem) -> Position:
+def _position_of(access: Access, start: StoredItem) -> Position:
     row = _place(access.table, start)
     if access.index is None:
         return row

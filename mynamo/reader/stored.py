@@ -1,17 +1,47 @@
-"""`StoredReader`: items by key, by index, or all of them, in stored form."""
+"""Reading by the newest catalog, where the one that this process knows turns out outdated.
+
+`StoredReader`: items by key, by index, or all of them, in stored form.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.errors import TableNotFound
 from mynamo.expressions import Projection
-from mynamo.reader.batches import get_each
-from mynamo.reader.newest import by_newest_catalog
-from mynamo.reader.pages import StoredPage
-from mynamo.reader.queries import Get, Got, Query, Scan
-from mynamo.reader.reading import read_by_key
+from mynamo.mysql.failures import MissingTable
+from mynamo.reader.batch_gets import get_each
+from mynamo.reader.read_page import read_by_key
+from mynamo.reader.read_requests import Get, Got, Query, Scan, StoredPage
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.cluster import Cluster
+
+Answer = TypeVar("Answer")
+
+
+def by_newest_catalog(
+    cluster: Cluster, tables: Iterable[str], read: Callable[[], Answer]
+) -> Answer:
+    """Read; once more, by the catalog as it is now, if a table is not where it was.
+
+    Args:
+        tables: their names, for the message.
+
+    Raises:
+        TableNotFound: one is being created or dropped at this moment.
+    """
+    try:
+        return read()
+    except MissingTable:
+        cluster.refresh()
+    try:
+        return read()
+    except MissingTable:
+        names = ", ".join(dict.fromkeys(tables))
+        raise TableNotFound(
+            f"table {names}, or its index, is being dropped at this moment"
+        ) from None
 
 
 class StoredReader:

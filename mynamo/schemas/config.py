@@ -26,7 +26,7 @@ from pydantic_settings import (
 )
 
 from mynamo.errors import ConfigError
-from mynamo.schemas.gateway import GatewayConfig
+from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.schemas.validation import explain
 
 DEFAULT_FILES = ("mynamo.toml", ".mynamo/mynamo.toml")

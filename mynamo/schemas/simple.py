@@ -7,14 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from mynamo.errors import InvalidSchema
-from mynamo.schemas.table import (
-    GlobalIndexSchema,
-    Key,
-    Keys,
-    LocalIndexSchema,
-    TableSchema,
-    parse,
-)
+from mynamo.schemas.table import GlobalIndexSchema, Key, Keys, LocalIndexSchema, TableSchema, parse
 
 
 class _Definition(BaseModel):

@@ -14,6 +14,7 @@ from mynamo.schemas.suggestions import suggestion
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -1,12 +1,18 @@
 """Applying writes on their shards: the transaction, the queue, the relay."""
 
 import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
-from mynamo.writer.commands import command_message, command_request
-from mynamo.writer.evaluation import Done, Outcome, Refused
-from mynamo.writer.requests import Operation, WriteRequest, prepare
-from mynamo.writer.returning import ReturnValues, check_return_values, returned
-from mynamo.writer.routing import apply, apply_each
-from mynamo.writer.texts import parse_texts
+from mynamo.writer.queue.commands_topic import command_message, command_request
+from mynamo.writer.transaction.evaluation import (
+    Done,
+    Outcome,
+    Refused,
+    ReturnValues,
+    check_return_values,
+    returned,
+)
+from mynamo.writer.transaction.expression_texts import parse_texts
+from mynamo.writer.transaction.routing import apply, apply_each
+from mynamo.writer.transaction.write_requests import Operation, WriteRequest, prepare
 
 __all__ = [
     "Done",

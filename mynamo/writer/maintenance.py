@@ -6,13 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.settling import is_settled, settle
-from mynamo.shards.tables import Index, Table
-from mynamo.writer.commands import REMEMBERED
-from mynamo.writer.fill import activate_if_filled
-from mynamo.writer.filler import Filler
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.roll_forward import is_settled, settle
+from mynamo.catalog.tables import Index, Table
+from mynamo.writer.backfill.backfiller import Filler
+from mynamo.writer.backfill.indexes import activate_if_filled
+from mynamo.writer.queue.commands_topic import REMEMBERED
 
 ABANDONED = 10.0
 """Seconds after which a change of definitions counts as abandoned by whoever began it."""

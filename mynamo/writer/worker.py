@@ -12,13 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
-from mynamo.log.bells import Bell, is_here, relay_bell
-from mynamo.shards.cluster import Cluster
+from mynamo.runtime.wakeups import Bell, is_here, relay_bell
 from mynamo.writer.maintenance import Maintenance
-from mynamo.writer.queue import WriteQueue
-from mynamo.writer.relay import BATCH_ROWS, Relay
+from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
+from mynamo.writer.queue.consumer import WriteQueue
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from http.client import HTTPException
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
@@ -20,7 +21,6 @@ from mynamo.reader import Reader
 from mynamo.schemas.commands import WriteCommand
 from mynamo.schemas.items import from_stored, to_stored
 from mynamo.schemas.tokens import ConsistencyToken
-from mynamo.shards.cluster import Cluster
 from tests.faults.history import Key, Outcome
 from tests.faults.model import INDEXES, LOCAL_INDEX, NEVER, TABLE
 from tests.gateway.calling import Caller

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index
 from mynamo.errors import AlreadyExists, Unavailable
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import add_index
 from tests.faults.model import TABLE
 
 MOST = 8

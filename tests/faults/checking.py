@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mynamo.log.dead_letters import read_letters
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.log.dead_letter_topic import read_letters
 from mynamo.operations.lag import lag
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
 from mynamo.schemas.items import load_item
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
 from tests.faults import indexes, linearizability, streams
 from tests.faults.history import Key, Operation, load
 from tests.faults.linearizability import Timeline

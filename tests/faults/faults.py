@@ -13,10 +13,10 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from mynamo.crash_points import VARIABLE
 from mynamo.errors import LocalServerError, LogUnavailable
 from mynamo.local import Broker, LocalMySQL
 from mynamo.log import open_admin
+from mynamo.runtime.crash_points import VARIABLE
 from tests.faults.cluster import FaultCluster, Member, send
 from tests.faults.proxy import FAIR, Weather
 

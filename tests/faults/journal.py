@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent, complete_event, load_event
-from mynamo.shards.cluster import Cluster
 
 SERVER_OPTIONS = ("--log-bin-trust-function-creators=1",)
 """Of the shards: a user without all rights may make a trigger."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mynamo.crash_points import LABELS
+from mynamo.runtime.crash_points import LABELS
 from tests.faults.cluster import SESSION_SECONDS
 from tests.faults.faults import Fault
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
-from mynamo.shards.cluster import Cluster
 from tests.faults import history, streams, workload
 from tests.faults.added_indexes import AddedIndexes
 from tests.faults.checking import check_all, wait_until_quiet

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import mynamo
-from mynamo.gsi_indexer import apply, streams, watch
-from mynamo.shards.pool import Result, Session, Statement
-from mynamo.shards.tables import RowKey
-from mynamo.writer import fill_global, transaction
-from mynamo.writer.lease import Lease, LeaseLost, RelayState
+from mynamo.catalog.tables import RowKey
+from mynamo.gsi_indexer import apply, arrivals, lost_events
+from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.writer.backfill import global_index
+from mynamo.writer.outbox.lease import Lease, LeaseLost, RelayState
+from mynamo.writer.transaction import commit
 
 _LOST = 0.02
 _LATE = 0.1
@@ -93,13 +94,13 @@ def _before_commit(share: float, statement: str) -> None:
 
 
 def _without_locks() -> None:
-    lock = transaction.lock_rows  # type: ignore[attr-defined]
+    lock = commit.lock_rows  # type: ignore[attr-defined]
 
     def read(table_id: int, keys: Sequence[RowKey]) -> Statement:
         sql, values = lock(table_id, keys)
         return sql.removesuffix(" FOR UPDATE"), values
 
-    _put(transaction, "lock_rows", read)
+    _put(commit, "lock_rows", read)
 
 
 def _without_outbox() -> None:
@@ -122,7 +123,7 @@ def _without_commands() -> None:
 
 
 def _without_fate() -> None:
-    _put(transaction, "fate_of", lambda *_: None)
+    _put(commit, "fate_of", lambda *_: None)
 
 
 def _without_checkpoints() -> None:
@@ -130,12 +131,12 @@ def _without_checkpoints() -> None:
 
 
 def _without_gaps() -> None:
-    _put(streams, "is_gap", lambda *_: False)
-    _put(watch.Watch, "look", lambda *_: None)
+    _put(arrivals, "is_gap", lambda *_: False)
+    _put(lost_events.Watch, "look", lambda *_: None)
 
 
 def _without_comparison() -> None:
-    _put(fill_global, "is_current", lambda *_: True)
+    _put(global_index, "is_current", lambda *_: True)
 
 
 def _without_fencing() -> None:

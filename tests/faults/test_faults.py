@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mynamo import crash_points
-from mynamo.crash_points import LABELS
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
+from mynamo.runtime import crash_points
+from mynamo.runtime.crash_points import LABELS
 from tests.faults.clocks import make_clocks
 from tests.faults.plan import Cast, draw
 from tests.faults.run import Settings, run

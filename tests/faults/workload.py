@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import mynamo.errors
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
 from tests.faults.access import Answer, Failure, GatewayAccess, LibraryAccess, failure_of
 from tests.faults.history import Key, Operation, Recorder
 from tests.faults.model import INDEXES, PUTS, SCHEMA, TABLE

@@ -15,12 +15,12 @@ import pytest
 from botocore.config import Config
 from kafka import KafkaAdminClient
 
-from mynamo.gateway.server import listen
+from mynamo.catalog.cluster import Cluster
+from mynamo.gateway.http.server import listen
 from mynamo.gateway.service import Service
 from mynamo.gateway.serving import gateway
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.gateway import GatewayConfig
-from mynamo.shards.cluster import Cluster
+from mynamo.schemas.gateway_config import GatewayConfig
 from tests.gateway.raw import running
 from tests.servers import Servers, drop_topics, own_databases
 from tests.workers import pipeline

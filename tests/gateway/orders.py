@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from mynamo.gateway.consistency import TOKEN_HEADER
+from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Answer, Service
 from tests.gateway.asking import ask, defined, error_of, index, keyed
 from tests.waiting import eventually

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mynamo.gateway.server import HttpServer
+from mynamo.gateway.http.server import HttpServer
 
 TIMEOUT = 20.0
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from mynamo.gateway.app import App, Authenticator
-from mynamo.gateway.auth import AnyCredentials
-from mynamo.gateway.cors import Cors
-from mynamo.gateway.server import HttpServer, listen
-from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
+from mynamo.gateway.auth.signatures import AnyCredentials
+from mynamo.gateway.http.api_protocol import App, Authenticator
+from mynamo.gateway.http.cors import Cors
+from mynamo.gateway.http.server import HttpServer, listen
+from mynamo.schemas.gateway_config import GatewayConfig, GatewayLimits
 from tests.gateway.raw import running
 
 TIMEOUT = 20.0

@@ -15,8 +15,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
-from mynamo.gateway.auth import Signatures
-from mynamo.schemas.gateway import AccessKey
+from mynamo.gateway.auth.signatures import Signatures
+from mynamo.schemas.gateway_config import AccessKey
 from tests.gateway.conftest import client_of
 from tests.gateway.raw import post, wire
 from tests.gateway.stand_in import StandIn, stand_in

@@ -11,12 +11,12 @@ from unittest import mock
 import orjson
 import pytest
 
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable
-from mynamo.gateway import batch_reads
-from mynamo.gateway.consistency import TOKEN_HEADER
+from mynamo.gateway.operations import batch_operations
+from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Answer, Service
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard
+from mynamo.mysql.pool import Session
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
 
@@ -69,7 +69,7 @@ def unavailable(service: Service, *shard_ids: int) -> Iterator[None]:
     session = DynamoDBShard.session
 
     def refusing(shard: DynamoDBShard) -> Any:
-        if shard.id in shard_ids and shard in service.cluster.shards.values():
+        if shard.id in shard_ids and shard in service.context.cluster.shards.values():
             raise ShardUnavailable(f"shard {shard.id} does not answer")
         return session(shard)
 
@@ -79,7 +79,7 @@ def unavailable(service: Service, *shard_ids: int) -> Iterator[None]:
 
 def by_shard(table: Orders, count: int) -> dict[int, list[dict[str, Any]]]:
     """Keys on each of the shards."""
-    cluster = table.service.cluster
+    cluster = table.service.context.cluster
     keys: dict[int, list[dict[str, Any]]] = {shard: [] for shard in cluster.shards}
     definition = cluster.table(table.name)
     for n in range(1000):
@@ -154,10 +154,10 @@ def test_the_tokens_of_a_batch_read_it_from_an_index(table: Orders, shared_url: 
 
 
 def test_what_is_over_16_mb_is_left(table: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert batch_reads.MAX_ANSWER == 16 * 1024 * 1024
+    assert batch_operations.MAX_ANSWER == 16 * 1024 * 1024
     items = [key("p", n) | {"a": {"S": "x" * 1000}} for n in range(5)]
     ask(table.service, "BatchWriteItem", {table.name: list(map(put, items))})
-    monkeypatch.setattr(batch_reads, "MAX_ANSWER", 3100)
+    monkeypatch.setattr(batch_operations, "MAX_ANSWER", 3100)
     more = {"ProjectionExpression": "#r", "ExpressionAttributeNames": {"#r": "r"}}
     wanted = {"Keys": [key("p", n) for n in range(5)], "ConsistentRead": True} | more
     answer = ask(table.service, "BatchGetItem", {table.name: wanted})
@@ -178,7 +178,7 @@ def test_one_round_trip_per_shard(table: Orders) -> None:
     asked = [
         call for call in runs.call_args_list if call.args[1][0].startswith("SELECT hash, sort")
     ]
-    assert len(asked) == len(table.service.cluster.shards)
+    assert len(asked) == len(table.service.context.cluster.shards)
     assert len({id(call.args[0]) for call in asked}) == len(asked)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mynamo.gateway.capacity import read_units
+from mynamo.gateway.operations.capacity import read_units
 from mynamo.gateway.service import Service
 from tests.gateway.orders import Orders, key, orders
 

@@ -9,11 +9,11 @@ from unittest import mock
 
 import pytest
 
+from mynamo.catalog import catalog, definitions, roll_forward
 from mynamo.errors import ConfigError, CorruptData, ShardUnavailable, WriteOutcomeUnknown
-from mynamo.gateway import tables
+from mynamo.gateway.operations import table_operations
 from mynamo.gateway.service import Service
-from mynamo.schemas.settings import TableSettings
-from mynamo.shards import catalog, definitions, settling
+from mynamo.schemas.table_settings import TableSettings
 from tests.gateway.asking import ask, defined, error_of, index, keyed, on_demand, refused
 from tests.waiting import eventually
 
@@ -121,7 +121,7 @@ class TestCreateTable:
         self, service: Service, name: str
     ) -> None:
         key = {"h": {"S": "x"}}
-        with mock.patch.object(settling, "_on_all", side_effect=ShardUnavailable):
+        with mock.patch.object(roll_forward, "_on_all", side_effect=ShardUnavailable):
             answer = ask(service, "CreateTable", **on_demand(name, "h"))
             assert answer["TableDescription"]["TableStatus"] == "CREATING"
             assert described(service, name)["TableStatus"] == "CREATING"
@@ -135,8 +135,8 @@ class TestCreateTable:
             assert refused(service, "DeleteTable", TableName=name) == busy
             update = {"TableName": name, "DeletionProtectionEnabled": True}
             assert refused(service, "UpdateTable", **update) == busy
-        table = service.cluster.snapshot.names[name]
-        assert definitions.finish(service.cluster, table.id)
+        table = service.context.cluster.snapshot.names[name]
+        assert definitions.finish(service.context.cluster, table.id)
         assert described(service, name)["TableStatus"] == "ACTIVE"
         assert ask(service, "GetItem", TableName=name, Key=key) == {}
 
@@ -212,7 +212,7 @@ class TestCreateTable:
     ) -> None:
         request = on_demand(name, "h") | change
         assert refused(shared_service, "CreateTable", **request) == ("ValidationException", message)
-        assert name not in shared_service.cluster.refresh().names
+        assert name not in shared_service.context.cluster.refresh().names
 
     def test_local_indexes_belong_to_the_hash_key(self, shared_service: Service, name: str) -> None:
         request = on_demand(name, "h", "r:RANGE")
@@ -246,7 +246,7 @@ class TestDeleteTable:
 
     def test_is_deleting_while_a_shard_does_not_answer(self, service: Service, name: str) -> None:
         ask(service, "CreateTable", **on_demand(name, "h"))
-        with mock.patch.object(settling, "_on_all", side_effect=ShardUnavailable):
+        with mock.patch.object(roll_forward, "_on_all", side_effect=ShardUnavailable):
             ask(service, "DeleteTable", TableName=name)
         assert described(service, name)["TableStatus"] == "DELETING"
         kind, message = refused(service, "DeleteTable", TableName=name)
@@ -272,7 +272,7 @@ class TestDeleteTable:
         ask(shared_service, "CreateTable", **on_demand(name, "h", DeletionProtectionEnabled=True))
         with mock.patch.object(catalog, "refuse_protected"):
             ask(shared_service, "DeleteTable", TableName=name)
-        assert name not in shared_service.cluster.refresh().names
+        assert name not in shared_service.context.cluster.refresh().names
 
 
 class TestUpdateTable:
@@ -574,8 +574,8 @@ class TestIndexes:
             service, "UpdateTable", TableName=name, AttributeDefinitions=defined("g:N"),
             GlobalSecondaryIndexUpdates=[{"Create": index("by-g", "g")}],
         )  # fmt: skip
-        (made,) = service.cluster.refresh().names[name].indexes
-        service.cluster.catalog.activate_index(made.id)
+        (made,) = service.context.cluster.refresh().names[name].indexes
+        service.context.cluster.catalog.activate_index(made.id)
         (gsi,) = described(service, name)["GlobalSecondaryIndexes"]
         assert gsi["IndexStatus"] == "ACTIVE"
         found = ask(
@@ -755,7 +755,7 @@ def test_what_nobody_foresaw_is_an_answer_too(
     shared_service: Service, kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is not the client's fault is in the log, and nothing of it in the answer."""
-    with mock.patch.object(tables, "existing_table", side_effect=kind("what is wrong")):
+    with mock.patch.object(table_operations, "existing_table", side_effect=kind("what is wrong")):
         answer = shared_service.call("DescribeTable", b'{"TableName": "abc"}', {})
     assert (answer.status, *error_of(answer)) == (
         500, "InternalServerError", "Internal server error"
@@ -767,7 +767,7 @@ def test_what_nobody_foresaw_is_an_answer_too(
 def test_an_unknown_outcome_is_logged(
     shared_service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mock.patch.object(tables, "existing_table", side_effect=WriteOutcomeUnknown):
+    with mock.patch.object(table_operations, "existing_table", side_effect=WriteOutcomeUnknown):
         kind, _ = refused(shared_service, "DescribeTable", TableName="abc")
     assert kind == "InternalServerError"
     assert caplog.text.count("DescribeTable failed") == 1
@@ -776,7 +776,7 @@ def test_an_unknown_outcome_is_logged(
 def test_what_will_pass_is_not_logged_as_a_failure(
     shared_service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mock.patch.object(tables, "existing_table", side_effect=ShardUnavailable):
+    with mock.patch.object(table_operations, "existing_table", side_effect=ShardUnavailable):
         kind, _ = refused(shared_service, "DescribeTable", TableName="abc")
     assert kind == "ServiceUnavailableException"
     assert "DescribeTable failed" not in caplog.text
@@ -785,15 +785,15 @@ def test_what_will_pass_is_not_logged_as_a_failure(
 def test_settings_of_two_updates_at_once_both_stay(service: Service, name: str) -> None:
     """The second one works on what the first has left, whatever it knew before."""
     ask(service, "CreateTable", **on_demand(name, "h"))
-    store = service.cluster.catalog.change_settings
+    store = service.context.cluster.catalog.change_settings
     arn = ARN + name
 
     def interrupted(table_id: int, change: Any) -> TableSettings:
-        service.cluster.catalog.change_settings = store  # type: ignore[method-assign]
+        service.context.cluster.catalog.change_settings = store  # type: ignore[method-assign]
         ask(service, "TagResource", ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}])
         return store(table_id, change)
 
-    service.cluster.catalog.change_settings = interrupted  # type: ignore[method-assign]
+    service.context.cluster.catalog.change_settings = interrupted  # type: ignore[method-assign]
     ask(service, "UpdateTable", TableName=name, DeletionProtectionEnabled=True)
     assert described(service, name)["DeletionProtectionEnabled"] is True
     assert ask(service, "ListTagsOfResource", ResourceArn=arn)["Tags"]

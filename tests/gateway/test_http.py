@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from mynamo.errors import ConfigError
-from mynamo.gateway.http_bodies import MOST_MEMBERS
-from mynamo.gateway.http_guard import PIPELINED
-from mynamo.gateway.server import listen
+from mynamo.gateway.http.bodies import MOST_MEMBERS
+from mynamo.gateway.http.guard import PIPELINED
+from mynamo.gateway.http.server import listen
 from mynamo.local.ports import is_free
-from mynamo.schemas.gateway import GatewayConfig
+from mynamo.schemas.gateway_config import GatewayConfig
 from tests.gateway.raw import Heard, Wire, has_ipv6, post, wire
 from tests.gateway.stand_in import TIMEOUT, StandIn, stand_in
 from tests.waiting import eventually
@@ -762,7 +762,7 @@ def test_a_rush_of_clients_is_bounded() -> None:
 def test_what_takes_too_long_when_the_server_stops_hears_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mynamo.gateway.server.GRACE_SECONDS", 1)
+    monkeypatch.setattr("mynamo.gateway.http.server.GRACE_SECONDS", 1)
     with ExitStack() as stack:
         with stand_in() as (service, url):
             worked_on, half = (stack.enter_context(wire(url)) for _ in range(2))
@@ -788,7 +788,7 @@ def test_answers_are_a_connections_last_once_the_server_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also those to a request that comes while the server waits for others."""
-    monkeypatch.setattr("mynamo.gateway.http_protocol.LAST_REQUEST_SECONDS", TIMEOUT)
+    monkeypatch.setattr("mynamo.gateway.http.connection.LAST_REQUEST_SECONDS", TIMEOUT)
     with ExitStack() as stack, stand_in() as (service, url):
         idle, busy, piped = (stack.enter_context(wire(url)) for _ in range(3))
         idle.send(post(b"[1]"))

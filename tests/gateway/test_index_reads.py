@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from mynamo.gateway import index_reads
-from mynamo.gateway.answered import AnsweredWrites
+from mynamo.catalog.cluster import Cluster
+from mynamo.gateway import own_writes
+from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service import Service
 from mynamo.gsi_indexer import apply, run_indexer
-from mynamo.reader.following import LOOK, Follower
+from mynamo.reader.index_progress import LOOK, Follower
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.gateway import GatewayConfig
-from mynamo.shards.cluster import Cluster
+from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer.worker import run_writer
 from tests.gateway.conftest import client_of
 from tests.gateway.test_serve import serving
@@ -162,14 +162,14 @@ def test_a_read_waits_for_what_another_process_has_answered(
 
 def followed(service: Service) -> bool:
     """Whether somebody waits."""
-    assert service.own_writes is not None
-    return any(follower._waiters for follower in service.own_writes._followers.values())
+    assert service.context.own_writes is not None
+    return any(follower._waiters for follower in service.context.own_writes._followers.values())
 
 
 def test_an_index_that_stands_still_is_read_as_it_is(
     config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(index_reads, "PATIENCE", 0.2)
+    monkeypatch.setattr(own_writes, "PATIENCE", 0.2)
     with Cluster(config) as cluster:
         service = Service(cluster, OWN_WRITES)
         call(service, "CreateTable", **definition("orders"))
@@ -181,7 +181,7 @@ def test_an_index_that_stands_still_is_read_as_it_is(
         assert caplog.text.count("without the newest writes") == 1
         assert not followed(service)
         eventually(lambda: not any(t.name == "mynamo-follower" for t in threading.enumerate()))
-        monkeypatch.setattr(index_reads, "PATIENCE", 60.0)
+        monkeypatch.setattr(own_writes, "PATIENCE", 60.0)
         with pipeline(config):
             assert call(service, "Query", **query("open"))["Count"] == 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mynamo.gateway.consistency import TOKEN_HEADER
+from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Service
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.gateway import queries
+from mynamo.gateway.operations import query_operations
 from mynamo.gateway.service import Service
 from tests.gateway.asking import defined, error_of, index, keyed
 from tests.gateway.orders import Orders, key, orders
@@ -279,7 +279,7 @@ def test_without_workers_a_token_waits_in_vain(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the test above: where nothing fills the index, it is seen to be behind."""
-    monkeypatch.setattr(queries, "TOKEN_TIMEOUT", 0.2)
+    monkeypatch.setattr(query_operations, "TOKEN_TIMEOUT", 0.2)
     table = orders(service)
     table.put(g={"S": "x"}, s={"N": "1"})
     assert table.ask("Query", **G, IndexName="global")["Items"] == []

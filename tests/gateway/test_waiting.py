@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.sql import main_table
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.gateway import GatewayConfig, GatewayLimits
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.sql import main_table
+from mynamo.schemas.gateway_config import GatewayConfig, GatewayLimits
 from tests.gateway.conftest import client_of, served
 
 WAITING = 8

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Table
 from tests.fake_log import Bench
 from tests.proxy import Proxy
 from tests.rows import make_table

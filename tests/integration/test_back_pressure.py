@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gsi_indexer import run_indexer
-from mynamo.log.dead_letters import read_letters
+from mynamo.log.dead_letter_topic import read_letters
+from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import lag
 from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig, IndexLimits, LimitsConfig
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Session, Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.writer import backlog, pressure
-from mynamo.writer.backlog import Backlog
-from mynamo.writer.pressure import Pressure
+from mynamo.writer.outbox import back_pressure
+from mynamo.writer.outbox.back_pressure import Backlog, Pressure
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -121,7 +120,7 @@ def test_control_without_the_check_lag_grows(
 def _waited(cluster: Cluster) -> bool:
     """Let every shard be looked at anew, as a second does in a service."""
     for shard in cluster.shards.values():
-        pressure._lookouts._kept.pop(shard, None)
+        back_pressure._lookouts._kept.pop(shard, None)
     return True
 
 
@@ -232,11 +231,11 @@ def test_the_statements_use_their_index(
         maria = "MariaDB" in shard.run(("SELECT VERSION()", ()))[0].rows[0][0]
         kind = "EXPLAIN" if maria else "EXPLAIN FORMAT=TRADITIONAL"
         for text, values in (
-            backlog.FIRST_UNNUMBERED,
-            backlog.first_after(5),
-            backlog.unnumbered(10),
-            backlog.waiting_above(5, 10),
-            backlog.waiting_unnumbered(10),
+            back_pressure.FIRST_UNNUMBERED,
+            back_pressure.first_after(5),
+            back_pressure.unnumbered(10),
+            back_pressure.waiting_above(5, 10),
+            back_pressure.waiting_unnumbered(10),
         ):
             rows = shard.run((f"{kind} {text}", values))[0].rows
             assert any("by_sequence" in map(str, row) for row in rows), (text, rows)

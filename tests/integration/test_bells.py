@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import indexer
-from mynamo.log import bells
-from mynamo.log.bells import Bell
 from mynamo.producer import Producer
+from mynamo.runtime import wakeups
+from mynamo.runtime.wakeups import Bell
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from tests.rows import make_table
 from tests.waiting import eventually
 from tests.workers import pipeline
@@ -30,8 +30,8 @@ def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             asleep.remove(name)
 
     monkeypatch.setattr(Bell, "_sleep", noted)
-    monkeypatch.setattr(bells, "SELDOM", 3600.0)
-    monkeypatch.setattr(bells, "SOON", 3600.0)
+    monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
+    monkeypatch.setattr(wakeups, "SOON", 3600.0)
     monkeypatch.setattr(indexer, "_QUICK_POLL_MS", 300)
     return asleep
 

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.loading import Loader
 from mynamo.cli.records import Place, Record
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.local.state import config_toml
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
 from tests.commands import CREATE_ORDERS, run, start
 from tests.waiting import eventually
 

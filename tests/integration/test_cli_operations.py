@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.statuses import FAILED, WRONG
 from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
 from tests.commands import WORKER_SECONDS, Dev, run
 from tests.waiting import eventually
 

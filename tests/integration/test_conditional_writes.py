@@ -8,23 +8,16 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, InvalidExpression, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Table
-from mynamo.writer import (
-    Done,
-    Refused,
-    ReturnValues,
-    WriteRequest,
-    apply,
-    conditions,
-    parse_texts,
-)
+from mynamo.writer import Done, Refused, ReturnValues, WriteRequest, apply, parse_texts
+from mynamo.writer.transaction import write_requests
 from tests.rows import damage, everywhere, items_of, make_table
 
 KEY = {"id": "a", "at": "1"}
@@ -101,8 +94,8 @@ def test_a_condition_on_nothing_is_evaluated_as_on_an_empty_item(producer: Produ
 def test_control_without_evaluation_every_write_happens(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.requests.check_condition", lambda *_: None)
-    assert conditions.check_condition is not None
+    monkeypatch.setattr("mynamo.writer.transaction.write_requests.check_condition", lambda *_: None)
+    assert write_requests.check_condition is not None
     producer.put("orders", KEY, condition="attribute_exists(id)")
     assert stored(cluster, orders) == {}
 
@@ -283,7 +276,7 @@ def test_an_update_makes_no_item_that_a_put_could_not(
 def test_control_without_the_check_there_is_an_item_that_its_index_lacks(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.updates._check_indexes", lambda *_: None)
+    monkeypatch.setattr("mynamo.writer.transaction.write_requests._check_indexes", lambda *_: None)
     inverted = definitions.create_table(cluster, TableSchema.parse(INVERTED))
     producer.update("inverted", {"id": "x" * 1025, "at": "1"})
     ((_, item),) = items_of(cluster, inverted).values()

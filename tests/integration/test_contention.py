@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.sql import main_table
+from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, ShardUnavailable
 from mynamo.local.state import config_toml
+from mynamo.mysql import pool as pool_module
+from mynamo.mysql.failures import translate
+from mynamo.mysql.pool import Session
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig, PoolConfig
-from mynamo.shards import pool as pool_module
-from mynamo.shards import shard as shard_module
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import translate
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.sql import main_table
-from mynamo.shards.tables import Table
-from mynamo.writer import lanes, transaction
+from mynamo.writer.transaction import commit, group_commit
 from tests.adding_process import KEY, add
 from tests.meeting import together
 from tests.rows import damage, items_of, leave_out, make_table, select
@@ -293,8 +293,8 @@ def test_control_without_turns_a_hot_item_takes_all_connections(
 
     add(Producer(cluster))
     (other,) = same_shard(cluster, orders, 1)
-    monkeypatch.setattr(transaction, "turns_of", lambda _: NoTurns)
-    monkeypatch.setattr(lanes, "AT_ONCE", 2)  # so that two wait at once
+    monkeypatch.setattr(commit, "turns_of", lambda _: NoTurns)
+    monkeypatch.setattr(group_commit, "AT_ONCE", 2)  # so that two wait at once
     shard = cluster.shard_of(orders.key_of(STORED_KEY).hash)
     with small_pool(engine_config, 2, wait=0.5) as producer, ThreadPoolExecutor(2) as pool:
         with locked(cluster, orders):
@@ -334,4 +334,4 @@ def test_all_writes_of_a_hot_item_use_few_connections(
         monkeypatch.setattr(Session, "run", noting)
         for done in at_once([lambda: add(producer)] * 30):
             done.result()
-    assert len(used) <= lanes.AT_ONCE
+    assert len(used) <= group_commit.AT_ONCE

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.app import root
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind, LocalCluster, LocalMySQL, find_engine, free_port
-from mynamo.local import cluster as cluster_module
+from mynamo.local import local_cluster as cluster_module
 from mynamo.local.ports import is_listening
-from mynamo.shards.cluster import Cluster
 from tests.commands import processes_of, start
 from tests.servers import why_no_engine
 from tests.waiting import eventually

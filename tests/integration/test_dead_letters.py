@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import CorruptData, InvalidItem, LogUnavailable, TableNotFound
 from mynamo.log import Publisher, ensure_topics
-from mynamo.log.dead_letters import FiledLetter, mark_letter, read_filed, send_letters
+from mynamo.log.dead_letter_topic import FiledLetter, mark_letter, read_filed, send_letters
 from mynamo.operations import wait_until_applied
 from mynamo.producer import Producer, WriteCommand
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import complete_event
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.writer import queue as queue_module
-from mynamo.writer import replay as replay_module
-from mynamo.writer.commands import command_message
-from mynamo.writer.replay import discard, replay
+from mynamo.writer.queue import consumer as queue_module
+from mynamo.writer.queue import replay as replay_module
+from mynamo.writer.queue.commands_topic import command_message
+from mynamo.writer.queue.replay import discard, replay
 from tests.comparing import gsi_damage
 from tests.integration.test_queue import applied, consume, raw, regrouped
 from tests.rows import items_of, make_table

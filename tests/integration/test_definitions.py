@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mynamo.catalog import definitions, roll_forward
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import IndexNotFound, ShardUnavailable, TableNotFound
 from mynamo.producer import Producer
 from mynamo.reader import Reader, fetching
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import LocalIndexSchema, TableSchema
-from mynamo.shards import definitions, settling
-from mynamo.shards import shard as shard_module
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
 from tests.waiting import eventually
 
 SCHEMA = TableSchema.parse(
@@ -90,7 +90,7 @@ def test_with_a_shard_down_a_dropped_index_stops_no_write_on_the_others(
 def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
     cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settling, "_on_all", half_way(settling._on_all))
+    monkeypatch.setattr(roll_forward, "_on_all", half_way(roll_forward._on_all))
     item = item_of(cluster, cluster.shards[1])
     with pytest.raises(ShardUnavailable, match="half-way"):
         definitions.drop_index(cluster, "orders", "by_price")
@@ -147,7 +147,7 @@ def test_who_settles_a_dropped_table_too_late_brings_nothing_back(
 ) -> None:
     late = cluster.table("orders")
     definitions.drop_table(other, "orders")
-    settling._settle_existing(cluster, late)  # knows of no lock and no drop
+    roll_forward._settle_existing(cluster, late)  # knows of no lock and no drop
     for shard in cluster.shards.values():
         fence = shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (late.id,)))[0].rows
         assert fence[0][0] > late.version

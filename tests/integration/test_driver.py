@@ -11,10 +11,10 @@ from pymysql.constants import CLIENT
 from pymysql.cursors import SSCursor
 
 from mynamo.local import LocalMySQL
+from mynamo.mysql.driver import Connection
+from mynamo.mysql.failures import LostConnection
+from mynamo.mysql.pool import ConnectionPool
 from mynamo.schemas.config import ClusterConfig, PoolConfig
-from mynamo.shards.driver import Connection
-from mynamo.shards.failures import LostConnection
-from mynamo.shards.pool import ConnectionPool
 
 TABLE = (
     "CREATE TABLE things (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, k VARBINARY(64) UNIQUE,"

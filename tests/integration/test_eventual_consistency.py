@@ -20,6 +20,8 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import Unavailable
 from mynamo.gsi_indexer import run_indexer
 from mynamo.local import LocalCluster
@@ -29,8 +31,6 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.dead_letters import load_letter
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
 from mynamo.writer.worker import run_writer
 from tests.comparing import gsi_damage
 from tests.fake_log import waiting_events
@@ -50,7 +50,7 @@ ORDERS = {
 }
 KEYS = [{"customer": customer, "number": n} for customer in "abcdef" for n in range(5)]
 START = (
-    "import threading; from mynamo.schemas.config import *; from mynamo.shards.cluster import *;"
+    "import threading; from mynamo.schemas.config import *; from mynamo.catalog.cluster import *;"
 )
 START += "from mynamo.gsi_indexer import *;"
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.expressions import KeyCondition
+from mynamo.mysql.pool import Statement
 from mynamo.reader import Query, Reader, StoredReader, begins_with, between, greater, less
-from mynamo.reader import access as access_module
-from mynamo.reader.batches import item_statement
+from mynamo.reader import access_paths as access_module
+from mynamo.reader.batch_gets import item_statement
 from mynamo.reader.waiting import pending_statement
+from mynamo.runtime.batching import Lane
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
+from mynamo.schemas.keys import encode_key, hash_of
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import encode_key, hash_of
-from mynamo.shards.lanes import Lane
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard
 from tests.servers import log_in
 
 ROWS = 3000

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.index_status import progress
+from mynamo.catalog.tables import Index, RowKey
 from mynamo.errors import ShardUnavailable
+from mynamo.mysql.pool import Statement
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, load_item
+from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.filling import progress
-from mynamo.shards.keys import SLOTS
-from mynamo.shards.pool import Statement
-from mynamo.shards.tables import Index, RowKey
-from mynamo.writer.fill import activate_if_filled, fill_chunk
-from mynamo.writer.fill_rows import Chunk, next_rows, versions_of
+from mynamo.writer.backfill.chunks import Chunk, next_rows, versions_of
+from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.rows import (
@@ -126,7 +126,7 @@ def writing(cluster: Cluster, items: int) -> Iterator[None]:
 def test_an_index_is_filled_while_items_change(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.fill.CHUNK_ROWS", 11)
+    monkeypatch.setattr("mynamo.writer.backfill.indexes.CHUNK_ROWS", 11)
     producer = Producer(cluster)
     for number in range(150):
         put(producer, number)
@@ -141,7 +141,7 @@ def test_an_index_is_filled_while_items_change(
 def test_filling_that_fails_in_the_middle_goes_on(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.fill.CHUNK_ROWS", 11)
+    monkeypatch.setattr("mynamo.writer.backfill.indexes.CHUNK_ROWS", 11)
     producer = Producer(cluster)
     for number in range(100):
         put(producer, number)
@@ -149,8 +149,8 @@ def test_filling_that_fails_in_the_middle_goes_on(
     # Chunks are written, but the transaction on the source dies before its commit.
     refused = ("SIGNAL SQLSTATE '45000'", ())
     with monkeypatch.context() as patch:
-        patch.setattr("mynamo.writer.fill.COMMIT", refused)
-        patch.setattr("mynamo.writer.fill_global.COMMIT", refused)
+        patch.setattr("mynamo.writer.backfill.indexes.COMMIT", refused)
+        patch.setattr("mynamo.writer.backfill.global_index.COMMIT", refused)
         for shard in cluster.shards.values():
             with pytest.raises(ShardUnavailable):
                 fill_chunk(cluster, shard, index)
@@ -181,7 +181,7 @@ def test_an_item_that_changes_under_the_filling_of_an_lsi(
         leave_out(monkeypatch, " LOCK IN SHARE MODE")
     with ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr("mynamo.writer.fill.load_item", interrupted)
+            patch.setattr("mynamo.writer.backfill.indexes.load_item", interrupted)
             fill(cluster, index)
         changing[0].result(20)
     assert (filled_wrong(cluster, index) == []) == locking
@@ -215,7 +215,7 @@ def test_the_highest_and_lowest_keys_are_filled_in(cluster: Cluster, schema: Any
 def test_large_items_are_read_in_small_chunks(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.fill_rows.CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("mynamo.writer.backfill.chunks.CHUNK_BYTES", 100_000)
     sizes = [10, 60_000, 10, 3_000, 120_000, 200, 50_000, 50_000] * 3
     for number, size in enumerate(sizes):
         item = {"id": f"{number}", "at": "1", "size": 1, "colour": "red", "pad": "x" * size}

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from mynamo.crash_points import VARIABLE
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index
 from mynamo.errors import ShardUnavailable
 from mynamo.local.state import config_toml
+from mynamo.mysql.pool import Session
+from mynamo.runtime.crash_points import VARIABLE
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item
+from mynamo.schemas.keys import hash_of_parts
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import hash_of_parts
-from mynamo.shards.pool import Session
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Index
-from mynamo.writer import fill, fill_global, filler
-from mynamo.writer.backlog import Waiting
-from mynamo.writer.fill import activate_if_filled, fill_chunk
-from mynamo.writer.fill_rows import read_chunk
+from mynamo.writer.backfill import backfiller, global_index, indexes
+from mynamo.writer.backfill.chunks import read_chunk
+from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.outbox.back_pressure import Waiting
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 from tests.rows import everywhere
@@ -72,8 +72,8 @@ def once_at(patch: pytest.MonkeyPatch, label: str, action: Callable[[], object])
         if point == label and waiting:
             waiting.pop()()
 
-    patch.setattr(fill, "crash_point", reached)
-    patch.setattr(fill_global, "crash_point", reached)
+    patch.setattr(indexes, "crash_point", reached)
+    patch.setattr(global_index, "crash_point", reached)
 
 
 @pytest.mark.parametrize("comparing", [True, False], ids=["", "control"])
@@ -87,7 +87,7 @@ def test_an_item_that_changes_before_its_checkpoints_are_locked(
     put(bench, "a", colour_of(bench.cluster, lies))
     index, one = add(bench), bench.indexer()
     if not comparing:
-        monkeypatch.setattr(fill_global, "is_current", lambda *_: True)
+        monkeypatch.setattr(global_index, "is_current", lambda *_: True)
 
     def change() -> None:
         put(bench, "a", colour_of(bench.cluster, lies, "new"))
@@ -112,7 +112,7 @@ def test_an_item_that_changes_once_its_version_was_compared(
     applying: list[Future[Any]] = []
     if not locking:
         monkeypatch.setattr(
-            fill_global, "hold_checkpoints",
+            global_index, "hold_checkpoints",
             lambda session, _, *before: session.run(*before) if before else None,
         )  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
     put(bench, "a", colour_of(bench.cluster, away))
     index, one = add(bench), bench.indexer()
 
-    begin, sessions = fill._begin, list[Session]()
+    begin, sessions = indexes._begin, list[Session]()
 
     def noted(session: Session, *rest: Any) -> Any:
         sessions.append(session)
@@ -167,7 +167,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
 
     def overtake() -> None:
         end_sessions(home, [sessions[-1].place[0]])
-        monkeypatch.setattr(fill, "crash_point", lambda _: None)
+        monkeypatch.setattr(indexes, "crash_point", lambda _: None)
         fill_all(bench, index)
         bench.settle(one)
         assert activate_if_filled(bench.cluster, index)
@@ -175,7 +175,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
         if not proving:
             believe_without_asking(monkeypatch, home)
 
-    monkeypatch.setattr(fill, "_begin", noted)
+    monkeypatch.setattr(indexes, "_begin", noted)
     once_at(monkeypatch, "fill.1", overtake)
     fill_all(bench, index)
     assert (len(gsi_rows(bench.cluster, index)) == 1) == proving
@@ -185,7 +185,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
 
 def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> None:
     """Read items and versions without finding out that the transaction on the source is over."""
-    read, versions = read_chunk, fill_global._versions
+    read, versions = read_chunk, global_index._versions
 
     def read_elsewhere(_: Session, *rest: Any) -> Any:
         with home.session() as session:
@@ -195,8 +195,8 @@ def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> No
         with home.session() as session:
             return versions(session, table, chunk, ("DO 0", ()))
 
-    patch.setattr(fill, "read_chunk", read_elsewhere)
-    patch.setattr(fill_global, "_versions", versions_elsewhere)
+    patch.setattr(indexes, "read_chunk", read_elsewhere)
+    patch.setattr(global_index, "_versions", versions_elsewhere)
 
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["", "control"])
@@ -263,11 +263,11 @@ def test_whoever_finds_another_filler_at_work_leaves_it_alone(bench: Bench) -> N
 
 
 def test_a_filling_rests_while_changes_wait() -> None:
-    assert filler.rest_after(0.1, Waiting()) == 0
-    beside = filler.rest_after(0.01, Waiting(5, 0.02))
-    behind = [filler.rest_after(0.01, w) for w in (Waiting(5, 3.0), Waiting(9_000, 0.02))]
+    assert backfiller.rest_after(0.1, Waiting()) == 0
+    beside = backfiller.rest_after(0.01, Waiting(5, 0.02))
+    behind = [backfiller.rest_after(0.01, w) for w in (Waiting(5, 3.0), Waiting(9_000, 0.02))]
     assert 0.01 <= beside < min(behind)
-    assert filler.rest_after(60, Waiting(5, 3.0)) <= 2, "it always gets on"
+    assert backfiller.rest_after(60, Waiting(5, 3.0)) <= 2, "it always gets on"
 
 
 # -- processes that die and freeze ------------------------------------------------------

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import random
 
-from mynamo.operations import statements
-from mynamo.operations.fingerprints import (
-    bucket_of,
-    global_fingerprint,
-    local_fingerprint,
-)
-from mynamo.operations.statements import Span
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import IndexKey, RowKey
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import Span
+from mynamo.operations.fingerprints import bucket_of, global_fingerprint, local_fingerprint
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import IndexKey, RowKey
 from tests.operations import fill
 
 numbers = random.Random(7)
@@ -40,14 +36,14 @@ def test_servers_compute_the_same(engine_config: ClusterConfig) -> None:
             for index, values in ((by_name, rows[-1]), (local, (row.hash, key.sort, sort))):
                 into = f"INSERT INTO {sql.index_table(index)} VALUES ({sql.marks(values)})"
                 shard.run((into, values))
-        found = shard.run(statements.index_marks(by_name, 2, WHOLE, 100))[0].rows
+        found = shard.run(comparison_statements.index_marks(by_name, 2, WHOLE, 100))[0].rows
         assert sorted(mark for (mark,) in found) == sorted(expected)
         marks = []
         for _, index_sort, h, sort, _, _ in rows:
             number = local_fingerprint(2, RowKey(h, sort), index_sort)
             marks.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
-        found = shard.run(statements.index_marks(local, 2, WHOLE, 100))[0].rows
+        found = shard.run(comparison_statements.index_marks(local, 2, WHOLE, 100))[0].rows
         assert sorted(mark for (mark,) in found) == sorted(marks)
         # A row that lies on another shard than the one that was asked is another one.
-        found = shard.run(statements.index_marks(by_name, 1, WHOLE, 100))[0].rows
+        found = shard.run(comparison_statements.index_marks(by_name, 1, WHOLE, 100))[0].rows
         assert not {mark for (mark,) in found} & set(expected)

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ShardUnavailable
 from mynamo.local import LocalMySQL
+from mynamo.mysql import server_checks
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import hygiene
-from mynamo.shards.cluster import Cluster
 from tests.rows import make_table
 
 Root = Callable[..., tuple[tuple[object, ...], ...]]
@@ -21,9 +21,9 @@ Root = Callable[..., tuple[tuple[object, ...], ...]]
 
 @pytest.fixture(autouse=True)
 def say_everything_again() -> Iterator[None]:
-    hygiene.forget_warnings()
+    server_checks.forget_warnings()
     yield
-    hygiene.forget_warnings()
+    server_checks.forget_warnings()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_control_without_the_look_nothing_is_said(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hygiene, "RULES", ())
+    monkeypatch.setattr(server_checks, "RULES", ())
     with setting(root, innodb_flush_log_at_trx_commit=2):
         work(engine_config)
     assert said(caplog) == []
@@ -169,7 +169,7 @@ def test_a_replica_is_refused_and_a_promoted_one_warned_about(
 def test_who_may_not_ask_for_replication_goes_on(
     engine_config: ClusterConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "mynamo.shards.hygiene"):
+    with caplog.at_level(logging.DEBUG, "mynamo.mysql.server_checks"):
         work(engine_config)
     assert "whether it is a replica is not known" in caplog.text
     assert said(caplog) == []
@@ -187,6 +187,6 @@ def test_sessions_that_forget_what_they_were_told_are_refused(
     engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a proxy that deals statements out to connections of its own."""
-    monkeypatch.setattr("mynamo.shards.pool._SESSION", ("SET SESSION time_zone = '+00:00'",))
+    monkeypatch.setattr("mynamo.mysql.pool._SESSION", ("SET SESSION time_zone = '+00:00'",))
     with pytest.raises(ShardUnavailable, match="READ in a session that was told otherwise"):
         Cluster(engine_config)

@@ -11,16 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from mynamo.errors import ShardUnavailable, TableNotFound
-from mynamo.gsi_indexer import Indexer, apply, batches, effects, indexer, streams, watch
-from mynamo.gsi_indexer.apply import Effect
-from mynamo.gsi_indexer.streams import Stream
-from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.items import to_stored
-from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.gsi_rows import (
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import (
     GsiRow,
     RowChange,
     delete_row,
@@ -28,9 +21,17 @@ from mynamo.shards.gsi_rows import (
     move_checkpoints,
     next_published,
 )
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.writer import restate
-from mynamo.writer.fill import fill_chunk
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.errors import ShardUnavailable, TableNotFound
+from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
+from mynamo.gsi_indexer import apply as apply_module
+from mynamo.gsi_indexer.apply import Effect
+from mynamo.gsi_indexer.arrivals import Stream
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import to_stored
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.writer.backfill import re_emit
+from mynamo.writer.backfill.indexes import fill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench, waiting_events
 
@@ -131,7 +132,7 @@ def test_large_items_are_applied_in_several_round_trips(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apply, "STATEMENT_BYTES", 100_000)
-    monkeypatch.setattr(batches, "BATCH_BYTES", 1_000_000)
+    monkeypatch.setattr(event_batches, "BATCH_BYTES", 1_000_000)
     for number in range(12):
         bench.producer.put("things", thing(f"a{number}", group="x", pad='"' * 100_000))
     bench.settle(bench.indexer())
@@ -175,7 +176,7 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
 
     zombie = bench.indexer()
     with patch.context() as stopped:
-        stopped.setattr(batches, "apply_effects", stop)
+        stopped.setattr(event_batches, "apply_effects", stop)
         with pytest.raises(ShardUnavailable):
             zombie.step(0)
     ((cluster, batch, pool),) = taken
@@ -212,9 +213,11 @@ def test_without_checkpoints_the_zombie_does_harm(
 
 
 def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes_of = effects.changes_of
+    changes_of = apply_module.changes_of
     monkeypatch.setattr(
-        batches, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
+        event_batches,
+        "changes_of",
+        lambda e, t: [c for c in changes_of(e, t) if c.item is not None],
     )
     moves(bench)
     bench.settle(bench.indexer())
@@ -272,7 +275,7 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     moves(bench)
     one = bench.indexer()
     for module, name in (
-        (batches, "apply_effects"),
+        (event_batches, "apply_effects"),
         (indexer, "record_progress"),
         (indexer, "home_progress"),
     ):
@@ -317,7 +320,7 @@ def test_later_events_wait_for_what_the_log_lost(bench: Bench) -> None:
 def test_without_gap_detection_what_the_log_lost_is_missing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "is_gap", lambda arrival, position: False)
+    monkeypatch.setattr(arrivals, "is_gap", lambda arrival, position: False)
     one = bench.indexer()
     moves(bench, "xy")
     bench.producer.put("things", thing("lost", group="x"))
@@ -334,7 +337,9 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
 ) -> None:
     """A slow consumer is not a loss."""
     asked: list[int] = []
-    monkeypatch.setattr(watch, "publish_again", lambda shard, sequence: asked.append(sequence))
+    monkeypatch.setattr(
+        lost_events, "publish_again", lambda shard, sequence: asked.append(sequence)
+    )
     moves(bench)
     one = bench.indexer()
     one._consumer.poll = lambda timeout_ms: {}
@@ -399,10 +404,12 @@ def test_progress_does_not_pass_an_event_whose_letter_is_not_sent(
     place, (record,) = bench.log.records.popitem()
     bench.log.append(place, b"\xff", record.headers)
     if broken:  # as if a letter came after its batch
-        written = batches.BatchWriter.write
-        lost = batches.Written([], {})
+        written = event_batches.BatchWriter.write
+        lost = event_batches.Written([], {})
         monkeypatch.setattr(
-            batches.BatchWriter, "write", lambda *args: lost if written(*args).letters else None
+            event_batches.BatchWriter,
+            "write",
+            lambda *args: lost if written(*args).letters else None,
         )
     monkeypatch.setattr(bench.log, "send", _unavailable)
     one = bench.indexer()
@@ -561,7 +568,7 @@ def test_a_repair_takes_ghosts_away_and_fills_gaps(bench: Bench) -> None:
     assert len(gsi_damage(bench.cluster, "things")) == 2
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
         row = table.key_of(stored)
-        restate.restate(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
+        re_emit.restate(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
     bench.settle(one)
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -600,13 +607,13 @@ def test_hot_statements_use_their_keys(bench: Bench) -> None:
     deleting = explain(shard, delete_row(ghost))
     assert deleting in ([("range", "PRIMARY")], [("const", "PRIMARY")])
     part = shard.run(("SELECT part FROM mynamo_checkpoint WHERE shard = 1 LIMIT 1", ()))[0].rows
-    streams = [Stream(1, part[0][0]), Stream(1, 7), Stream(2, 0)]
+    arrivals = [Stream(1, part[0][0]), Stream(1, 7), Stream(2, 0)]
     for statement in (
-        lock_checkpoints(streams),
-        move_checkpoints(dict.fromkeys(streams, 1)),
+        lock_checkpoints(arrivals),
+        move_checkpoints(dict.fromkeys(arrivals, 1)),
         sql.raise_streams("applied_seq", {0: 1, 1: 2}),
     ):
         assert explain(shard, statement) == [("range", "PRIMARY")]
-    assert explain(shard, lock_checkpoints(streams[:1])) == [("const", "PRIMARY")]
+    assert explain(shard, lock_checkpoints(arrivals[:1])) == [("const", "PRIMARY")]
     plan = explain(shard, next_published("seq", Stream(shard.id, 0), 0))
     assert ("range", "by_sequence") in plan

@@ -8,14 +8,14 @@ from importlib import import_module
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import create_table
 from mynamo.errors import LogUnavailable, ShardUnavailable
 from mynamo.operations import lag, standstill, wait_until_applied
 from mynamo.operations.pipeline import Horizon
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import create_table
 from mynamo.writer.worker import run_writer
 from tests.comparing import gsi_damage
 from tests.operations import fill, order

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.sql import index_table, main_table
+from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
+from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put
-from mynamo.reader import Reader, batches, together
+from mynamo.reader import Reader, batch_gets, fetching
+from mynamo.runtime.batching import Lane
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import add_index
-from mynamo.shards.lanes import Lane
-from mynamo.shards.pool import Session, Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.sql import index_table, main_table
-from mynamo.shards.tables import Table
-from mynamo.writer import lanes, transaction
-from mynamo.writer.requests import Write
-from mynamo.writer.statements import statements_of
+from mynamo.writer.transaction import commit, group_commit
+from mynamo.writer.transaction.statements import statements_of
+from mynamo.writer.transaction.write_requests import Write
 from tests.adding_process import KEY, add
 from tests.proxy import Proxy
 from tests.rows import damage, everywhere, items_of, make_table
@@ -67,15 +67,15 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sizes: list[int] = []
         self.open = threading.Event()
-        together = transaction.commit_together
+        fetching = commit.commit_together
 
         def waiting(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
             self.sizes.append(len(writes))
             self.open.wait(20)
-            return together(cluster, shard, writes)
+            return fetching(cluster, shard, writes)
 
         self.together = waiting
-        monkeypatch.setattr(lanes, "commit_together", waiting)
+        monkeypatch.setattr(group_commit, "commit_together", waiting)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def all_at_once(
 ) -> Iterator[list[Future[Any]]]:
     """Let all of it meet in one transaction, in this order, behind another one."""
     (shard,) = cluster.shards.values()
-    lane = lanes.lane_of(shard).lane
+    lane = group_commit.lane_of(shard).lane
     lane._at_once = 1  # so that who waits goes together
     with ThreadPoolExecutor(len(work) + 1) as pool:
         pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
@@ -186,7 +186,7 @@ def test_what_spoils_the_transaction_is_one_callers_alone(
             at += 1
         return statements, at
 
-    monkeypatch.setattr(transaction, "statements_of", refused)
+    monkeypatch.setattr(commit, "statements_of", refused)
     items = [{"id": name, "at": "1"} for name in ("a", "poison", "b", "c")]
     work = [lambda item=item: producer.put("orders", item) for item in items]
     with all_at_once(gate, cluster, work) as futures:
@@ -209,7 +209,7 @@ def test_a_lost_answer_is_found_out_for_all(
 ) -> None:
     """And without asking all additions count twice."""
     if not asking:
-        monkeypatch.setattr(transaction, "fate_of", lambda *_: None)
+        monkeypatch.setattr(commit, "fate_of", lambda *_: None)
     shard = config.shards[0]
     with Proxy(shard.host, shard.port) as proxy:
         far = shard.model_copy(update={"port": proxy.port})
@@ -231,15 +231,15 @@ def test_if_nobody_knows_all_are_told_so(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    together = gate.together
+    fetching = gate.together
 
     def unknown(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = together(cluster, shard, writes)
+        outcomes = fetching(cluster, shard, writes)
         if len(writes) == 5:
             raise WriteOutcomeUnknown("the connection was lost during commit")
         return outcomes
 
-    monkeypatch.setattr(lanes, "commit_together", unknown)
+    monkeypatch.setattr(group_commit, "commit_together", unknown)
     with all_at_once(gate, cluster, [lambda: add(producer)] * 5) as futures:
         errors = {type(future.exception()) for future in futures}
     assert errors == {WriteOutcomeUnknown}
@@ -257,15 +257,15 @@ def test_who_is_interrupted_leaves_nobody_waiting(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    together = gate.together
+    fetching = gate.together
 
     def interrupted(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = together(cluster, shard, writes)
+        outcomes = fetching(cluster, shard, writes)
         if len(writes) == 5:
             raise Interrupted
         return outcomes
 
-    monkeypatch.setattr(lanes, "commit_together", interrupted)
+    monkeypatch.setattr(group_commit, "commit_together", interrupted)
     with all_at_once(gate, cluster, [lambda: add(producer)] * 5) as futures:
         errors = [type(future.exception()) for future in futures]
     assert errors == [Interrupted, *[WriteOutcomeUnknown] * 4]
@@ -275,7 +275,7 @@ def test_who_is_interrupted_leaves_nobody_waiting(
 def test_transactions_are_bounded(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = lanes.lane_of(cluster.shards[1]).lane
+    lane = group_commit.lane_of(cluster.shards[1]).lane
     lane._max_count = 10
     gate = Gate(monkeypatch)
     work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
@@ -361,7 +361,7 @@ def test_reads_that_meet_share_a_round_trip(
 
     monkeypatch.setattr(Session, "run", waiting)
     reader = Reader(cluster)
-    lane = batches._lane_of(cluster.shards[1]).lane
+    lane = batch_gets._lane_of(cluster.shards[1]).lane
     lane._at_once = 1
     with ThreadPoolExecutor(31) as pool:
         first = pool.submit(reader.get, "orders", {"id": "a", "at": "0"})
@@ -406,7 +406,7 @@ def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
         page = reader.query(table, {"id": "a"}, index="by_price", limit=limit)
         return [int(item["price"]) for item in page.items]
 
-    lane = together._lane_of(cluster.shards[1]).lane
+    lane = fetching._lane_of(cluster.shards[1]).lane
     lane._at_once = 1
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(query, "orders", 9)

@@ -12,13 +12,13 @@ import pytest
 from pydantic import SecretStr
 from pymysql.constants import CLIENT
 
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConfigError, ShardUnavailable
 from mynamo.local import LocalMySQL
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
 
 USERS_SCRIPT = Path(__file__).parents[2] / "deploy" / "init" / "users.sh"
 ROLES = ("admin", "writer", "indexer", "reader")

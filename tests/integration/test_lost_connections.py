@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.sql import index_table
+from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import shard as shard_module
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Result, Session, Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.sql import index_table
-from mynamo.shards.tables import Table
-from mynamo.writer import fate, transaction
+from mynamo.writer.transaction import commit, commit_outcome
 from tests.proxy import Proxy
 from tests.rows import damage, items_of, select
 from tests.waiting import eventually
@@ -62,7 +62,7 @@ def test_the_answer_to_a_commit_is_lost(
 def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
     orders: Table, proxy: Proxy, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transaction, "fate_of", lambda *_: None)
+    monkeypatch.setattr(commit, "fate_of", lambda *_: None)
     proxy.on(COMMIT, "lose_answer")
     with pytest.raises(ConditionFailed):
         producer.put("orders", KEY, condition=MUST_NOT_EXIST)
@@ -85,7 +85,7 @@ def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transaction, "fate_of", lambda *_: 1)
+    monkeypatch.setattr(commit, "fate_of", lambda *_: 1)
     proxy.on(COMMIT, "lose_request")
     producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert versions(direct, orders) == []
@@ -153,7 +153,7 @@ def test_when_nobody_can_be_asked_the_caller_is_told_so(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fate, "OUTBOX_KEEPS", 1.0)
+    monkeypatch.setattr(commit_outcome, "OUTBOX_KEEPS", 1.0)
     proxy.on(COMMIT, "lose_server")
     with pytest.raises(WriteOutcomeUnknown):
         producer.put("orders", KEY)

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.tables import Index
 from mynamo.errors import InvalidItem
 from mynamo.operations import repair, verify
+from mynamo.schemas import keys
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import Binary, load_item, to_stored
+from mynamo.schemas.keys import encode_key, hash_of_parts, sort_bounds
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards import definitions, keys, sql
-from mynamo.shards.keys import encode_key, hash_of_parts, sort_bounds
-from mynamo.shards.tables import Index
-from mynamo.writer.fill import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 
@@ -90,7 +91,9 @@ def test_every_kind_of_write_reaches_the_index(bench: Bench) -> None:
 
 def test_control_a_code_without_ends_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("mynamo.shards.tables.sort_code", lambda types, parts, total: b"".join(parts))
+        patch.setattr(
+            "mynamo.catalog.tables.sort_code", lambda types, parts, total: b"".join(parts)
+        )
         fill(bench)
     assert gsi_damage(bench.cluster, "shops") != []
     assert not verify(bench.cluster, "shops", wait=5).ok

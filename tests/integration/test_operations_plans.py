@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from mynamo.operations import pipeline, statements
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import RowKey
+from mynamo.mysql.pool import Statement
+from mynamo.operations import comparison_statements, pipeline
+from mynamo.operations.comparison_statements import IndexRow, Span
 from mynamo.operations.fingerprints import bucket_end, bucket_of
-from mynamo.operations.statements import IndexRow, Span
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import RowKey
 from tests.operations import fill
 
 ROWS = 3000
@@ -90,33 +90,35 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
     low, high = first.hash, bucket_end(bucket_of(first.hash) + 2000)
     for high_end in (high, None):
         for items in (Span(low, high_end), Span(low, high_end, first)):
-            assert plan(shard, statements.item_sizes(table, items)) == walk
-            assert plan(shard, statements.items(table, items, 10)) == walk
+            assert plan(shard, comparison_statements.item_sizes(table, items)) == walk
+            assert plan(shard, comparison_statements.items(table, items, 10)) == walk
             # What is not PRIMARY is the sum of the numbers that the range gave.
-            assert plan(shard, statements.item_bytes(table, items))[1:] == walk
+            assert plan(shard, comparison_statements.item_bytes(table, items))[1:] == walk
         for rows in (Span(low, high_end), Span(low, high_end, local_keys[0])):
-            assert plan(shard, statements.local_row_sizes(local, rows)) == join
-            assert plan(shard, statements.local_rows(local, rows, 10)) == join
-            assert plan(shard, statements.index_marks(local, 1, rows, 100)) == walk
-            assert plan(shard, statements.index_row_at(local, rows, 100)) == walk
+            assert plan(shard, comparison_statements.local_row_sizes(local, rows)) == join
+            assert plan(shard, comparison_statements.local_rows(local, rows, 10)) == join
+            assert plan(shard, comparison_statements.index_marks(local, 1, rows, 100)) == walk
+            assert plan(shard, comparison_statements.index_row_at(local, rows, 100)) == walk
         for rows in (Span(low, high_end), Span(low, high_end, global_keys[0])):
-            assert plan(shard, statements.global_rows(by_name, rows)) == walk
-            assert plan(shard, statements.index_marks(by_name, 1, rows, 100)) == walk
-            assert plan(shard, statements.index_row_at(by_name, rows, 100)) == walk
-    assert plan(shard, statements.items_of(table, main)) == walk
-    assert plan(shard, statements.item_sizes_of(table, main)) == walk
-    assert plan(shard, statements.versions_of(table, main)) == walk
-    assert plan(shard, statements.local_rows_of(local, local_keys)) == walk
-    assert plan(shard, statements.global_rows_of(by_name, global_keys)) == walk
+            assert plan(shard, comparison_statements.global_rows(by_name, rows)) == walk
+            assert plan(shard, comparison_statements.index_marks(by_name, 1, rows, 100)) == walk
+            assert plan(shard, comparison_statements.index_row_at(by_name, rows, 100)) == walk
+    assert plan(shard, comparison_statements.items_of(table, main)) == walk
+    assert plan(shard, comparison_statements.item_sizes_of(table, main)) == walk
+    assert plan(shard, comparison_statements.versions_of(table, main)) == walk
+    assert plan(shard, comparison_statements.local_rows_of(local, local_keys)) == walk
+    assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys)) == walk
     one = [("const", "PRIMARY")]
-    assert plan(shard, statements.items_of(table, main[:1])) == one
-    assert plan(shard, statements.versions_of(table, main[:1])) == one
-    assert plan(shard, statements.local_rows_of(local, local_keys[:1])) == one
-    assert plan(shard, statements.global_rows_of(by_name, global_keys[:1])) == one
-    assert plan(shard, statements.lock_item(table, first)) == one
-    assert plan(shard, statements.event_of(5)) == one
-    assert plan(shard, statements.leave_place(table, first)) == walk
-    assert plan(shard, statements.delete_global(by_name, global_keys[0], 1, b"x")) == walk
+    assert plan(shard, comparison_statements.items_of(table, main[:1])) == one
+    assert plan(shard, comparison_statements.versions_of(table, main[:1])) == one
+    assert plan(shard, comparison_statements.local_rows_of(local, local_keys[:1])) == one
+    assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys[:1])) == one
+    assert plan(shard, comparison_statements.lock_item(table, first)) == one
+    assert plan(shard, comparison_statements.event_of(5)) == one
+    assert plan(shard, comparison_statements.leave_place(table, first)) == walk
+    assert (
+        plan(shard, comparison_statements.delete_global(by_name, global_keys[0], 1, b"x")) == walk
+    )
 
 
 def test_a_chunk_reads_no_more_than_its_rows(
@@ -135,12 +137,12 @@ def test_a_chunk_reads_no_more_than_its_rows(
     global_places = Span(bytes(16), None, (row.hash, b"q", *row))
     few = 2 * 50 + 5  # a join reads two rows for each
     for statement in (
-        statements.items(table, items, 50),
-        statements.local_rows(local, places, 50),
-        statements.index_marks(local, 1, places, 50),
-        statements.index_row_at(local, places, 50),
-        statements.index_marks(by_name, 1, global_places, 50),
-        statements.index_row_at(by_name, global_places, 50),
+        comparison_statements.items(table, items, 50),
+        comparison_statements.local_rows(local, places, 50),
+        comparison_statements.index_marks(local, 1, places, 50),
+        comparison_statements.index_row_at(local, places, 50),
+        comparison_statements.index_marks(by_name, 1, global_places, 50),
+        comparison_statements.index_row_at(by_name, global_places, 50),
     ):
         assert 0 < rows_read(shard, statement) <= few, statement[0]
     assert rows_read(shard, (f"SELECT MAX(version) FROM {sql.main_table(table.id)}", ())) > few
@@ -152,7 +154,7 @@ def test_the_outbox_is_not_read_whole(engine_config: ClusterConfig, shard: Dynam
     waiting = [("range", "by_sequence"), ("ref", "by_sequence")]
     for statement in (
         pipeline.unsequenced_up_to(ROWS),
-        statements.last_event(table, b"x", 1, ROWS - 300, ROWS),
+        comparison_statements.last_event(table, b"x", 1, ROWS - 300, ROWS),
         lagging.UNSEQUENCED,
         lagging.UNSEQUENCED_FEEDING,
         lagging.unpublished_above(ROWS - 200),

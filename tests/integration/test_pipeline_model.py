@@ -22,12 +22,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
 from tests.amounts import amount
 from tests.comparing import gsi_damage
 from tests.fake_log import waiting_events

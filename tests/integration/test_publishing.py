@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable
 from mynamo.local import LocalCluster
 from mynamo.log import publisher
 from mynamo.producer import Producer
-from mynamo.shards.cluster import Cluster
 from tests.rows import make_table
 from tests.waiting import eventually
 

@@ -14,19 +14,20 @@ import pytest
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
-from mynamo.log.dead_letters import read_letters
+from mynamo.log.dead_letter_topic import read_letters
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.config import ClusterConfig, KafkaConfig
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Table
-from mynamo.writer import apply, statements, transaction
-from mynamo.writer import queue as queue_module
-from mynamo.writer.commands import DAY, command_message
+from mynamo.writer import apply
 from mynamo.writer.maintenance import Maintenance
-from mynamo.writer.queue import WriteQueue
+from mynamo.writer.queue import consumer as queue_module
+from mynamo.writer.queue.commands_topic import DAY, command_message
+from mynamo.writer.queue.consumer import WriteQueue
+from mynamo.writer.transaction import commit, statements
 from tests.rows import damage, everywhere, items_of, make_table, outbox_of
 from tests.waiting import eventually
 
@@ -129,7 +130,7 @@ def test_control_without_remembered_ids_they_are_applied_again(
 ) -> None:
     producer.publish(*turns(producer, items=2, each=5))
     consume(cluster, publisher, 10)
-    monkeypatch.setattr(transaction, "_seen", lambda result: {})
+    monkeypatch.setattr(commit, "_seen", lambda result: {})
     monkeypatch.setattr(statements, "_insert_commands", lambda *_: ("DO 0", ()))
     with regrouped(cluster) as again:
         consume(again, publisher, 10)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConsistencyTimeout,
     IndexNotFound,
@@ -18,6 +20,7 @@ from mynamo.errors import (
     InvalidToken,
     TableNotFound,
 )
+from mynamo.mysql.failures import MissingTable
 from mynamo.producer import Producer
 from mynamo.reader import (
     ALL_ATTRIBUTES,
@@ -30,17 +33,14 @@ from mynamo.reader import (
     greater_or_equal,
     less,
     less_or_equal,
+    read_page,
     reader,
-    reading,
 )
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import Binary
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.tokens import ConsistencyToken
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import MissingTable
-from mynamo.writer.fill import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
 from tests.standing_in import catch_up, sequence
 from tests.waiting import eventually
 
@@ -365,7 +365,7 @@ def test_without_waiting_a_query_misses_the_write(
 ) -> None:
     """Negative control."""
     make(cluster)
-    monkeypatch.setattr(reading, "wait_until_applied", lambda *_: None)
+    monkeypatch.setattr(read_page, "wait_until_applied", lambda *_: None)
     receipt = producer.put("orders", {"h": "x", "s": 1, "a": 1, "g": "x"})
     assert read.query("orders", "x", index="global", after=receipt, timeout=5).count == 0
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import InvalidExpression, InvalidItem, InvalidRequest
 from mynamo.producer import Producer
-from mynamo.reader import ALL_ATTRIBUTES, Page, Reader, begins_with, between, greater, reading
+from mynamo.reader import ALL_ATTRIBUTES, Page, Reader, begins_with, between, greater, read_page
 from mynamo.reader.fetching import fetch
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
 from tests.standing_in import catch_up
 
 
@@ -96,7 +96,7 @@ def test_looking_ahead_is_what_spares_the_empty_page(
 ) -> None:
     """Negative control."""
     monkeypatch.setattr(
-        reading, "fetch", lambda *args, **more: fetch(*args, **{**more, "look_ahead": False})
+        read_page, "fetch", lambda *args, **more: fetch(*args, **{**more, "look_ahead": False})
     )
     assert read.query("orders", "x", limit=9).page_token is not None
     monkeypatch.undo()

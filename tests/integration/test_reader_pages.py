@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions, sql
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import InvalidToken
+from mynamo.mysql.pool import Statement
 from mynamo.producer import Producer
-from mynamo.reader import Page, Reader, between, fetching, greater, less_or_equal, requests
-from mynamo.reader import access as access_module
+from mynamo.reader import Page, Reader, between, fetching, greater, less_or_equal, read_plans
+from mynamo.reader import access_paths as access_module
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import item_size, to_stored
+from mynamo.schemas.keys import segment_range
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions, sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import segment_range
-from mynamo.shards.pool import Statement
 from tests.standing_in import catch_up
 
 Item = dict[str, Any]
@@ -328,7 +328,7 @@ def test_a_bound_below_the_highest_hash_would_miss_it(
         low, high = segment_range(segment, total)
         return low, high or b"\xff" * 16
 
-    monkeypatch.setattr(requests, "segment_range", short)
+    monkeypatch.setattr(read_plans, "segment_range", short)
     names = fill_edges(cluster)
     assert names - set(scanned(read, None, None)) == {f"{'f' * 32}-0", f"{'f' * 32}-1024"}
 

@@ -12,16 +12,16 @@ from typing import Any
 import orjson
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Table
+from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Session, Statement
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Table
-from mynamo.writer import relay as relay_module
-from mynamo.writer.lease import Lease, RelayState
-from mynamo.writer.outbox import OutboxRow, insert_outbox
-from mynamo.writer.relay import Relay
+from mynamo.writer.outbox import relay as relay_module
+from mynamo.writer.outbox.lease import Lease, RelayState
+from mynamo.writer.outbox.relay import Relay
+from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
 from tests.events import Recorder, broken_promises, first_time
 from tests.rows import everywhere, leave_out, make_table, select
 
@@ -380,8 +380,8 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
 def test_rows_go_once_they_are_published_applied_and_old(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.sweep._PAUSE", 0.0)
-    monkeypatch.setattr("mynamo.writer.sweep.OUTBOX_KEEPS", 3_600.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup._PAUSE", 0.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.OUTBOX_KEEPS", 3_600.0)
     make_table(cluster, "plain", global_indexes=[])
     relaying = relays(cluster, Recorder())
     for number in range(40):
@@ -394,7 +394,7 @@ def test_rows_go_once_they_are_published_applied_and_old(
         shard.run(("UPDATE mynamo_outbox SET created = created - 7200e6", ()))
     drain(*relaying)
     assert len(everywhere(cluster, "SELECT id FROM mynamo_outbox")) == 80
-    monkeypatch.setattr("mynamo.writer.sweep.OUTBOX_KEEPS", 0.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.OUTBOX_KEEPS", 0.0)
     drain(*relaying)
     # Those that feed no index are gone; the others wait until they are applied.
     assert len(everywhere(cluster, "SELECT id FROM mynamo_outbox")) == 40

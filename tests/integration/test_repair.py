@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Table
 from mynamo.operations import Finding, lag, repair, verify, wait_until_applied
-from mynamo.operations.expect import expected_row
+from mynamo.operations.expected_rows import expected_row
 from mynamo.operations.mend import _locked, mend
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Table
 from tests.comparing import gsi_damage
 from tests.operations import Damage, fill, key_of, order
 from tests.waiting import eventually

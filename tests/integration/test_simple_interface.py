@@ -13,6 +13,8 @@ import pytest
 
 import mynamo
 from mynamo import manager as manager_module
+from mynamo.catalog import definitions
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import (
     AlreadyExists,
     ConditionFailed,
@@ -23,11 +25,9 @@ from mynamo.errors import (
     TableNotFound,
 )
 from mynamo.manager import HashBasedShardManager
-from mynamo.reader.own_writes import OwnWrites
+from mynamo.reader.waiting import OwnWrites
 from mynamo.schemas.config import ClusterConfig, ShardConfig
-from mynamo.shards import definitions
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.writer import fill
+from mynamo.writer.backfill import indexes
 from tests.standing_in import catch_up
 
 ORDERS = {
@@ -243,7 +243,7 @@ def test_a_global_index_of_a_full_table_waits_for_the_workers(
     manager.create_table(ORDERS)
     for number in range(4):
         manager.insert("order_table", order(number))
-    monkeypatch.setattr(fill, "activate_if_filled", lambda *_: False)  # as where more is left
+    monkeypatch.setattr(indexes, "activate_if_filled", lambda *_: False)  # as where more is left
     assert manager.create_global_secondary_index(PRICE).status == "CREATING"
     assert manager.get("order_table", {"price": "20"}) == [order(2)]
     assert "scan" in choices.records[-1].getMessage()

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import run_indexer
 from mynamo.local import EmbeddedBroker, free_port
-from mynamo.log import Patience, Reading, ensure_topics, open_consumer, reading
+from mynamo.log import Patience, Reading, consumption, ensure_topics, open_consumer
 from mynamo.operations import lag, wait_until_applied
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from mynamo.writer.worker import run_writer
 from tests.comparing import gsi_damage
 from tests.kafka_proxy import KafkaProxy, Slowness
@@ -149,7 +149,7 @@ def with_batches(config: ClusterConfig, count: int) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests may take a second at first."""
-    monkeypatch.setattr(reading, "_REQUEST_MS", 1_000)
+    monkeypatch.setattr(consumption, "_REQUEST_MS", 1_000)
 
 
 @pytest.mark.usefixtures("hurried")

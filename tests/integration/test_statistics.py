@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions, sql, statistics
+from mynamo.catalog.statistics import Size, Statistics
 from mynamo.errors import ShardUnavailable
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
-from mynamo.shards import definitions, sql, statistics
-from mynamo.shards.statistics import Size, Statistics
 from tests.fake_log import Bench
 from tests.waiting import eventually
 

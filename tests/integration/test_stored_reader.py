@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import InvalidItem, InvalidRequest, TableNotFound
 from mynamo.expressions import Condition, KeyCondition, Projection
 from mynamo.expressions.nodes import AttributeExists, Path
@@ -15,12 +18,9 @@ from mynamo.producer import Producer
 from mynamo.reader import Get, Query, Scan, StoredPage, StoredReader, fetching, start_keys
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import item_size, load_item, to_stored
+from mynamo.schemas.keys import segment_range
 from mynamo.schemas.table import TableSchema
 from mynamo.schemas.values import StoredItem
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.keys import segment_range
-from mynamo.shards.shard import DynamoDBShard
 from tests.standing_in import catch_up
 
 SOURCES = (None, "local", "global", "many")
@@ -242,7 +242,7 @@ def test_without_the_index_keys_pages_lose_items(
         position = whole(resolved, start)
         return (*position[:2], *(b"\xff" * 20 for _ in position[2:]))
 
-    monkeypatch.setattr("mynamo.reader.reading.start_position", by_index_key_alone)
+    monkeypatch.setattr("mynamo.reader.read_page.start_position", by_index_key_alone)
     for index in ("local", "global", "many"):
         assert numbers(pages(read, index=index, limit=3)) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
 

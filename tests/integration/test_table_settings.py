@@ -10,6 +10,11 @@ from functools import partial
 import pytest
 from pydantic import ValidationError
 
+from mynamo.catalog import catalog as catalog_module
+from mynamo.catalog import changes, definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.roll_forward import settle
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import (
     AlreadyExists,
     ConfigError,
@@ -19,8 +24,11 @@ from mynamo.errors import (
     TableNotFound,
     TableProtected,
 )
+from mynamo.mysql.failures import MissingTable
+from mynamo.mysql.pool import Session
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.settings import (
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
+from mynamo.schemas.table_settings import (
     Capacity,
     Encryption,
     IndexSettings,
@@ -29,15 +37,7 @@ from mynamo.schemas.settings import (
     TableSettings,
     TimeToLive,
     Warm,
-)  # fmt: skip
-from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
-from mynamo.shards import catalog as catalog_module
-from mynamo.shards import catalog_settings, definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.failures import MissingTable
-from mynamo.shards.pool import Session
-from mynamo.shards.settling import settle
-from mynamo.shards.shard import DynamoDBShard
+)
 
 SCHEMA = TableSchema.parse(
     {
@@ -143,7 +143,7 @@ def test_control_without_the_lock_changes_are_lost(
     def unlocked(session: Session, table_id: int) -> TableSettings:
         query = "SELECT settings_json FROM mynamo_table_settings WHERE table_id = %s"
         rows = session.run((query, (table_id,)), ("DO SLEEP(0.01)", ()))[0].rows
-        return catalog_settings.settings_of(rows[0][0] if rows else None)
+        return changes.settings_of(rows[0][0] if rows else None)
 
     monkeypatch.setattr(catalog_module, "locked_settings", unlocked)
     assert tags_after_a_crowd(cluster, other) < 20

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable, Unavailable, WriteOutcomeUnknown
 from mynamo.manager import HashBasedShardManager
 from mynamo.producer import Put
+from mynamo.runtime import deadlines
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import deadlines
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.tables import Table
-from mynamo.writer.turns import turns_of
+from mynamo.writer.transaction.row_mutex import turns_of
 from tests.proxy import Proxy
 from tests.rows import items_of
 

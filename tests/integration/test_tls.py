@@ -8,10 +8,10 @@ from typing import get_args
 
 import pytest
 
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
-from mynamo.shards.shard import DynamoDBShard
 from tests.certificates import Authority
 from tests.servers import why_no_engine
 

@@ -11,8 +11,8 @@ from kafka.admin import NewTopic
 from mynamo.errors import ConfigError, LogUnavailable
 from mynamo.local import Broker
 from mynamo.log import ensure_topics, open_producer
+from mynamo.mysql.server_checks import forget_warnings
 from mynamo.schemas.config import ClusterConfig, KafkaConfig
-from mynamo.shards.hygiene import forget_warnings
 
 
 def make(admin: KafkaAdminClient, name: str, partitions: int, size: int) -> None:

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, InvalidItem, MynamoError
 from mynamo.expressions import Update
+from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, version_is
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import LocalIndexSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.pool import Session, Statement
-from mynamo.shards.tables import Table
-from mynamo.writer import Done, Refused, WriteRequest, apply, transaction
-from mynamo.writer.fill import activate_if_filled, fill_chunk
-from mynamo.writer.statements import statements_of
+from mynamo.writer import Done, Refused, WriteRequest, apply
+from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.transaction import commit
+from mynamo.writer.transaction.statements import statements_of
 from tests.meeting import together
 from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
 
@@ -58,7 +59,7 @@ def break_at(
         plan[position:position] = statements
         return plan, outbox_at + len(statements) * (position <= outbox_at)
 
-    monkeypatch.setattr(transaction, "statements_of", broken)
+    monkeypatch.setattr(commit, "statements_of", broken)
 
 
 def changes(producer: Producer) -> list[Callable[[], Any]]:
@@ -130,7 +131,7 @@ def test_control_without_the_fence_the_new_index_lacks_the_item(
     with Cluster(engine_config) as stale:
         add_index_behind(cluster, stale)
         with monkeypatch.context() as patch:
-            patch.setattr(transaction, "_check_fences", lambda known, found: None)
+            patch.setattr(commit, "_check_fences", lambda known, found: None)
             Producer(stale).put("orders", {**KEY, "weight": 7})
     assert any("by_weight lacks" in line for line in damage(cluster, cluster.table("orders")))
 

@@ -9,25 +9,17 @@ from contextlib import contextmanager
 
 import pytest
 
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index, drop_index
 from mynamo.errors import TableNotFound
-from mynamo.operations import (
-    Action,
-    Finding,
-    Progress,
-    lag,
-    repair,
-    verify,
-    wait_until_applied,
-)
+from mynamo.operations import Action, Finding, Progress, lag, repair, verify, wait_until_applied
 from mynamo.operations.fingerprints import Ledger
 from mynamo.operations.mend import DELETED, INSERTED, RESTATED
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards import sql
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import add_index, drop_index
 from tests.comparing import gsi_damage
 from tests.damages import ITEMS, do_all_damage, places, to_damage
 from tests.operations import Damage, fill, key_of, order

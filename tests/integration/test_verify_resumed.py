@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index
 from mynamo.errors import InvalidRequest
 from mynamo.local.state import config_toml
 from mynamo.operations import Progress, repair, verify, wait_until_applied
@@ -21,8 +23,6 @@ from mynamo.operations.walks import Step, Walk
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.definitions import add_index
 from tests.comparing import gsi_damage
 from tests.damages import do_all_damage, places, to_damage
 from tests.operations import Damage, fill, order

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConfigError,
     CorruptData,
@@ -20,22 +24,10 @@ from mynamo.errors import (
 )
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards import shard as shard_module
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import Table
-from mynamo.writer import (
-    Refused,
-    WriteRequest,
-    apply,
-    apply_each,
-    fate,
-    lanes,
-    parse_texts,
-    routing,
-    transaction,
-)
-from mynamo.writer.requests import Write
+from mynamo.writer import Refused, WriteRequest, apply, apply_each, parse_texts
+from mynamo.writer.transaction import commit as commit_module
+from mynamo.writer.transaction import commit_outcome, group_commit, routing
+from mynamo.writer.transaction.write_requests import Write
 from tests.proxy import Proxy
 from tests.rows import damage, items_of, make_table
 
@@ -74,14 +66,14 @@ def shards_of(cluster: Cluster, orders: Table, count: int) -> list[int]:
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note of every commit how many writes it is of."""
     sizes: list[int] = []
-    commit = transaction.commit_together
+    commit = commit_module.commit_together
 
     def noting(cluster: Cluster, shard: DynamoDBShard, writes: list[Write]) -> Any:
         outcomes = commit(cluster, shard, writes)
         sizes.append(len(writes))
         return outcomes
 
-    monkeypatch.setattr(lanes, "commit_together", noting)
+    monkeypatch.setattr(group_commit, "commit_together", noting)
     return sizes
 
 
@@ -226,7 +218,7 @@ def test_a_large_batch_is_several_transactions(
     assert sizes == [1] * 10
     sizes.clear()
     # Deletes are small, but the items that they find are not.
-    monkeypatch.setattr(transaction, "MAX_BYTES", 150_000)
+    monkeypatch.setattr(commit_module, "MAX_BYTES", 150_000)
     producer.write_batch([Delete("orders", key(number)) for number in range(10)])
     assert max(sizes) <= 2
     assert sum(sizes) == 10
@@ -297,7 +289,7 @@ def test_what_became_of_a_transaction_is_not_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its own writes may have happened; those that would have come after it did not."""
-    monkeypatch.setattr(fate, "OUTBOX_KEEPS", 1.0)
+    monkeypatch.setattr(commit_outcome, "OUTBOX_KEEPS", 1.0)
     monkeypatch.setattr(routing, "PART_WRITES", 3)
     home = shards_of(cluster, orders, 20)
     proxy.on(COMMIT, "lose_server")

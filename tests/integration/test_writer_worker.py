@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.catalog import definitions
+from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.local import LocalCluster
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
-from mynamo.shards import definitions
-from mynamo.shards.cluster import Cluster
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.worker import run_writer
 from tests.events import broken_promises, changes_topic

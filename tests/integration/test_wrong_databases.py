@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
-from mynamo.shards.cluster import Cluster
 from tests.commands import WORKER_SECONDS, run, start
 from tests.servers import log_in
 from tests.waiting import eventually

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mynamo.gsi_indexer.streams import Arrival, Stream
+from mynamo.catalog.tables import Index, Table
+from mynamo.gsi_indexer.arrivals import Arrival, Stream
 from mynamo.schemas.events import ChangeEvent
 from mynamo.schemas.items import StoredItem
 from mynamo.schemas.table import KeyAttribute, Projection
-from mynamo.shards.tables import Index, Table
 
 ID = KeyAttribute(name="id")
 KEYS_ONLY = Projection(type="KEYS_ONLY")

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from mynamo.gateway.answering import LARGE_THREADS, Answering
-from mynamo.gateway.http_budget import LARGE_BODY
-from mynamo.gateway.http_messages import Request, Response
-from mynamo.schemas.gateway import GatewayLimits
+from mynamo.gateway.http.answering import LARGE_THREADS, Answering
+from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
+from mynamo.schemas.gateway_config import GatewayLimits
 
 TIMEOUT = 10.0
 

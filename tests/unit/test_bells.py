@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mynamo.log import bells
-from mynamo.log.bells import Bell, ring
+from mynamo.runtime import wakeups
+from mynamo.runtime.wakeups import Bell, ring
 
 CLUSTER = b"0123456789abcdef"
 
@@ -27,8 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def bell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bell]:
     """One that looks by itself so seldom that only rings can wake it."""
-    monkeypatch.setattr(bells, "SELDOM", 3600.0)
-    monkeypatch.setattr(bells, "SOON", 3600.0)
+    monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
+    monkeypatch.setattr(wakeups, "SOON", 3600.0)
     stop = threading.Event()
     made = Bell(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
     yield made
@@ -117,7 +117,7 @@ def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.Monkey
     bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     ring(CLUSTER, "relay-1")
     assert bell._socket is None
-    assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
+    assert max(pauses(bell, monkeypatch, *[False] * 20)) == wakeups.OFTEN
 
 
 def pauses(bell: Bell, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
@@ -137,7 +137,7 @@ def test_it_looks_less_and_less_often_while_everything_is_rung_for(
     ring(CLUSTER, "relay-1")
     second = pauses(bell, monkeypatch, True, *[False] * 20)
     assert first == second == sorted(first)
-    assert (first[0], first[-1]) == (bells.SOON, bells.SELDOM)
+    assert (first[0], first[-1]) == (wakeups.SOON, wakeups.SELDOM)
     bell.close()
 
 
@@ -145,9 +145,9 @@ def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
-    assert set(pauses(bell, monkeypatch, True, *[False] * 20)) == {bells.SELDOM}
+    assert set(pauses(bell, monkeypatch, True, *[False] * 20)) == {wakeups.SELDOM}
     unexpected = pauses(bell, monkeypatch, True, *[False] * 20)
-    assert (unexpected[0], unexpected[-1]) == (bells.SOON, bells.OFTEN)
+    assert (unexpected[0], unexpected[-1]) == (wakeups.SOON, wakeups.OFTEN)
     bell.close()
 
 
@@ -157,11 +157,11 @@ def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
     bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     before = pauses(bell, monkeypatch, *[False] * 20)
     after = pauses(bell, monkeypatch, True, *[False] * 20)
-    assert (before[-1], after[-1]) == (bells.SELDOM, bells.OFTEN)
+    assert (before[-1], after[-1]) == (wakeups.SELDOM, wakeups.OFTEN)
     bell.close()
 
 
 def test_it_looks_often_where_others_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     bell = Bell(CLUSTER, "relay-1", threading.Event(), all_here=False, at_once=False)
-    assert max(pauses(bell, monkeypatch, *[False] * 20)) == bells.OFTEN
+    assert max(pauses(bell, monkeypatch, *[False] * 20)) == wakeups.OFTEN
     bell.close()

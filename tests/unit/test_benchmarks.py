@@ -65,8 +65,7 @@ def test_a_collection_keeps_all_its_items_together(load: Any) -> None:
 
 @pytest.mark.parametrize("size", [100, 400_000])
 def test_items_have_the_size_that_is_asked_for(load: Any, size: int) -> None:
-    from mynamo.schemas.items import to_stored
-    from mynamo.schemas.sizes import item_size
+    from mynamo.schemas.items import item_size, to_stored
 
     growth, work = load("growth"), load("growth_work")
     shape = work.Shape("items", 1000, note=size - growth.OVERHEAD)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mynamo.catalog.tables import Index, Table
 from mynamo.reader import choosing
 from mynamo.reader.choosing import Choice, choose
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import Projection
 from mynamo.schemas.values import StoredItem
-from mynamo.shards.tables import Index, Table
 from tests.made_up import index_of, table_of
 
 KEYS_ONLY = Projection(type="KEYS_ONLY")

@@ -178,7 +178,7 @@ def raising(error: BaseException) -> Any:
 def test_every_end_has_its_status(
     error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.cli.context.load_config", raising(error))
+    monkeypatch.setattr("mynamo.cli.command_context.load_config", raising(error))
     result = CliRunner().invoke(root, ["table", "list"])
     assert (result.exit_code, result.stderr) == (status, said)
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from mynamo.cli.cutting import LONGEST, Cutter
 from mynamo.cli.formats import Container
 from mynamo.cli.records import Reading, Record
-from mynamo.cli.sources import BadFile, Source
+from mynamo.cli.sources import LONGEST, BadFile, Cutter, Source
 from tests.made_up import index_of, key, table_of
 
 PLAIN = [{"id": f"i{n}", "at": n, "note": 'a "b" [c] {d}, \\ é'} for n in range(3)]

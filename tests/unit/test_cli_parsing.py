@@ -14,14 +14,8 @@ import pytest
 from hypothesis import given
 
 from mynamo.cli.app import SECTIONS
-from mynamo.cli.items import dump_dynamodb, dump_plain, parse_item
-from mynamo.cli.specs import (
-    key_value,
-    parse_global_index,
-    parse_key,
-    parse_local_index,
-    parse_sort,
-)
+from mynamo.cli.plain_items import dump_dynamodb, dump_plain, parse_item
+from mynamo.cli.specs import key_value, parse_global_index, parse_key, parse_local_index, parse_sort
 from mynamo.errors import InvalidItem, InvalidSchema
 from mynamo.schemas.table import KeyAttribute, TableSchema
 from tests.strategies import python_items

@@ -52,7 +52,7 @@ class Consumer:
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
     consumer = Consumer()
-    monkeypatch.setattr("mynamo.log.reading.time.monotonic", lambda: consumer.now)
+    monkeypatch.setattr("mynamo.log.consumption.time.monotonic", lambda: consumer.now)
     return consumer
 
 

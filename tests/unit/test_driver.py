@@ -12,8 +12,8 @@ import pytest
 from pymysql import connections
 from pymysql.constants import CLIENT, FIELD_TYPE
 
-from mynamo.shards import driver
-from mynamo.shards.driver import Connection
+from mynamo.mysql import driver
+from mynamo.mysql.driver import Connection
 
 BINARY, UTF8 = 63, 45
 MORE_RESULTS = 8

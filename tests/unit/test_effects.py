@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mynamo.catalog.gsi_rows import GsiRow, RowChange
+from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidItem
-from mynamo.gsi_indexer.effects import changes_of, net_effect
+from mynamo.gsi_indexer.apply import changes_of, net_effect
 from mynamo.schemas.items import StoredItem, dump_item
 from mynamo.schemas.table import Projection
-from mynamo.shards.gsi_rows import GsiRow, RowChange
-from mynamo.shards.tables import Table
 from tests.unit.histories import KEYS_ONLY, event, index, item, table
 
 BY_GROUP = index(1)

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 from mynamo.errors import InvalidExpression, MynamoError
 from mynamo.expressions import (
     Placeholders,
-    condition_parser,
+    grammar,
     parse_condition,
     parse_key_condition,
     parse_projection,
@@ -193,10 +193,10 @@ def test_and_or_not_bind_as_in_python(text: str) -> None:
 
 def test_control_with_other_precedences_they_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "t = :n or t = :n and f = :n"
-    condition_parser.condition_syntax.cache_clear()
-    monkeypatch.setattr(condition_parser, "_PRECEDENCE", {"AND": 1, "OR": 2, "NOT": 3})
+    grammar.condition_syntax.cache_clear()
+    monkeypatch.setattr(grammar, "_PRECEDENCE", {"AND": 1, "OR": 2, "NOT": 3})
     assert not agrees_with_python(text)
-    condition_parser.condition_syntax.cache_clear()
+    grammar.condition_syntax.cache_clear()
     monkeypatch.undo()
     assert agrees_with_python(text)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mynamo.errors import InvalidItem
-from mynamo.expressions import Update, arithmetic, updates
+from mynamo.expressions import Update, actions, updates
 from mynamo.schemas.items import from_stored, to_stored
 from mynamo.schemas.values import StoredItem
 from tests.unit.expressing import NAMES, applied, refusal, update
@@ -239,7 +239,7 @@ def test_what_cannot_be_stored_exactly_is_refused(
 def test_control_with_an_ordinary_decimal_context_sums_would_be_rounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(arithmetic, "_EXACT", decimal.Context(prec=28))
+    monkeypatch.setattr(actions, "_EXACT", decimal.Context(prec=28))
     item = {"a": Decimal("9" * 38), "b": Decimal("0.1")}
     assert applied("set c = a + b", item)["c"] == {"N": "1" + "0" * 38}
 

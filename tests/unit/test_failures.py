@@ -4,7 +4,7 @@ import pymysql
 import pytest
 
 from mynamo.errors import CorruptData, ShardUnavailable
-from mynamo.shards.failures import (
+from mynamo.mysql.failures import (
     Contention,
     DuplicateKey,
     LostConnection,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mynamo.gateway.answered import TABLES, AnsweredWrites
-from mynamo.reader.following import Look, Waiter
+from mynamo.gateway.own_writes import TABLES, AnsweredWrites
+from mynamo.reader.index_progress import Look, Waiter
 
 
 @dataclass

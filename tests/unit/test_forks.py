@@ -17,31 +17,33 @@ import pytest
 from pydantic import SecretStr
 
 import mynamo
-from mynamo import forks
+from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.log.publisher import Publisher
-from mynamo.reader.own_writes import OwnWrites
+from mynamo.mysql.pool import ConnectionPool
+from mynamo.mysql.sockets import Wire
+from mynamo.reader.waiting import OwnWrites
+from mynamo.runtime import forks
+from mynamo.runtime.batching import Lane
 from mynamo.schemas.config import DatabaseConfig, KafkaConfig, LimitsConfig, PoolConfig
-from mynamo.shards.lanes import Lane
-from mynamo.shards.pool import ConnectionPool
-from mynamo.shards.shard import DynamoDBShard, PerShard
-from mynamo.shards.wire import Wire
-from mynamo.writer.pressure import Lookout
-from mynamo.writer.turns import Turns
+from mynamo.writer.outbox.back_pressure import Lookout
+from mynamo.writer.transaction.row_mutex import Turns
 from tests.certificates import Authority
 
 PACKAGE = Path(mynamo.__file__).parent
 LOCKING = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Thread"}
-LIBRARY = ("forks.py", "manager.py", "errors.py", "producer", "reader", "writer", "log", "shards")
+LIBRARY = (
+    "manager.py", "errors.py", "producer", "reader", "writer", "log", "catalog", "mysql", "runtime",
+)  # fmt: skip
 ALLOWED = {
-    "shards/lanes.py: Traveller",  # of one call
-    "shards/passengers.py: Station",  # of an event loop, which a child does not have
-    "writer/turns.py: _Queue",  # of calls under way, all of them forgotten
-    "writer/turns.py: Turns._take",
-    "shards/statistics.py: _Known",  # likewise
+    "runtime/batching.py: Traveller",  # of one call
+    "runtime/tasks.py: Station",  # of an event loop, which a child does not have
+    "writer/transaction/row_mutex.py: _Queue",  # of calls under way, all of them forgotten
+    "writer/transaction/row_mutex.py: Turns._take",
+    "catalog/statistics.py: _Known",  # likewise
     "log/publisher.py: Publisher._discard",  # a thread that nobody waits for
-    "writer/pressure.py: Lookout.waiting",  # it is forgotten
-    "reader/following.py: Waiter",  # of one call
-    "reader/following.py: Follower.join",  # it is forgotten
+    "writer/outbox/back_pressure.py: Lookout.waiting",  # it is forgotten
+    "reader/index_progress.py: Waiter",  # of one call
+    "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
 }
 

@@ -11,7 +11,7 @@ from mynamo.cli.dev import _gateway_options
 from mynamo.cli.serve import serve
 from mynamo.errors import ConfigError
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.gateway import GatewayConfig
+from mynamo.schemas.gateway_config import GatewayConfig
 
 CLUSTER = """
 [catalog]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mynamo import errors
-from mynamo.gateway.failures import log_failure, service_error
-from mynamo.shards.failures import DuplicateKey, StatementRefused
+from mynamo.gateway.service_errors import log_failure, service_error
+from mynamo.mysql.failures import DuplicateKey, StatementRefused
 
 CASES: list[tuple[errors.MynamoError, str, int, str | None]] = [
     (errors.InvalidItem("as it is"), "ValidationException", 400, "as it is"),

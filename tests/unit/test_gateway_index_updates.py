@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.index_updates import index_updates_of
+from mynamo.gateway.operations.table_updates import index_updates_of
+from mynamo.gateway.service_errors import ServiceError
 
 
 class Compared(str):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.loaders import Loader
 
-from mynamo.gateway.service import OPERATIONS
-from mynamo.gateway.shapes import (
+from mynamo.gateway.model.constraints import REQUESTS
+from mynamo.gateway.model.shapes import (
     AttributeValue,
     Flag,
     ListOf,
@@ -18,8 +18,8 @@ from mynamo.gateway.shapes import (
     Text,
     Whole,
 )
+from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.unsupported import UNSUPPORTED
-from mynamo.gateway.validation import REQUESTS
 
 MODEL = Loader().load_service_model("dynamodb", "service-2", "2012-08-10")
 SHAPES: dict[str, Any] = MODEL["shapes"]

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.json_input import parse
-from mynamo.gateway.validation import REQUESTS, check
+from mynamo.gateway.model.constraints import REQUESTS, check
+from mynamo.gateway.model.types import parse
+from mynamo.gateway.service_errors import ServiceError
 
 MAP = (
     "Unrecognized collection type java.util.Map<java.lang.String, com.amazonaws.dynamodb.v20120810."

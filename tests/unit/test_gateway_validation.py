@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.table_requests import TABLE_REQUESTS
-from mynamo.gateway.validation import REQUESTS, check
+from mynamo.gateway.model.constraints import REQUESTS, check
+from mynamo.gateway.model.request_shapes import TABLE_REQUESTS
+from mynamo.gateway.service_errors import ServiceError
 
 FAILED = "failed to satisfy constraint: "
 NULL = FAILED + "Member must not be null"

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import Stream
 from mynamo.errors import ShardUnavailable
 from mynamo.gateway import health
 from mynamo.gateway.health import Health
 from mynamo.operations import standstill
 from mynamo.operations.standstill import Waiting
-from mynamo.shards.cluster import Cluster
-from mynamo.shards.gsi_rows import Stream
 
 
 class Shard:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
 from mynamo.expressions import KeyCondition
-from mynamo.reader.key_ranges import key_range
-from mynamo.shards.keys import encode_key, hash_of, hash_of_parts, sort_code
-from mynamo.shards.tables import Index, Table
+from mynamo.reader.access_paths import key_range
+from mynamo.schemas.keys import encode_key, hash_of, hash_of_parts, sort_code
 from tests.made_up import index_of, table_of
 
 TABLE = table_of(sort_key="s:N")

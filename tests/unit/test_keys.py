@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mynamo.errors import CorruptData, InvalidItem, InvalidRequest
+from mynamo.schemas import keys
+from mynamo.schemas.keys import KeyType, decode_key, decode_number, encode_key, encode_number
 from mynamo.schemas.numbers import (
     MAX_DIGITS,
     MAX_EXPONENT,
@@ -21,8 +23,6 @@ from mynamo.schemas.numbers import (
     canonical_number,
     parse_number,
 )
-from mynamo.shards import keys
-from mynamo.shards.keys import KeyType, decode_key, decode_number, encode_key, encode_number
 from tests.strategies import (
     LARGEST,
     SMALLEST,

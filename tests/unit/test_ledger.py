@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.errors import InvalidRequest
 from mynamo.operations.fingerprints import (
     BUCKETS,
@@ -19,8 +20,7 @@ from mynamo.operations.fingerprints import (
     local_fingerprint,
     taken_away,
 )
-from mynamo.shards.keys import slot_of
-from mynamo.shards.tables import IndexKey, RowKey
+from mynamo.schemas.keys import slot_of
 
 ROW = RowKey(b"h" * 16, b"sort")
 SHORTER = RowKey(b"h" * 16, b"ort")

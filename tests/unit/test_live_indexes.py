@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mynamo.catalog.tables import Index
 from mynamo.errors import IndexNotFound, InvalidItem
-from mynamo.shards.tables import Index
 from tests.made_up import index_of, table_of
 
 LOCAL = index_of("LSI", "h", "a", number=1)

@@ -10,7 +10,9 @@ from pydantic import SecretStr
 
 from mynamo.errors import LocalServerError
 from mynamo.local import free_port
-from mynamo.local.apt_sources import (
+from mynamo.local.cache import find_fetched, store, version_key
+from mynamo.local.engines import EngineKind, parse_version
+from mynamo.local.fetch.apt_sources import (
     DEBIAN_KEYRING,
     Source,
     debian_suite,
@@ -19,8 +21,6 @@ from mynamo.local.apt_sources import (
     parse_deb822,
     parse_one_line,
 )
-from mynamo.local.cache import find_fetched, store, version_key
-from mynamo.local.engines import EngineKind, parse_version
 from mynamo.local.mysql_files import accounts_sql
 from mynamo.local.ports import ephemeral_start, is_free, is_listening
 from mynamo.local.state import ClusterState, config_toml

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 import mynamo
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ConfigError, InvalidRequest, InvalidToken
 from mynamo.reader.waiting import _texts
-from mynamo.shards.shard import DynamoDBShard
 
 
 @pytest.mark.parametrize("version", [0, -1, "x", True, None, 1.5])

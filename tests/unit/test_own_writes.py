@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mynamo.reader.own_writes import Mark, OwnWrites
+from mynamo.reader.waiting import Mark, OwnWrites
 from mynamo.schemas.tokens import ConsistencyToken
 
 

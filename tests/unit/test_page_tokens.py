@@ -10,13 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mynamo.errors import InvalidToken
-from mynamo.reader.page_tokens import (
-    Order,
-    Reading,
-    dump_page_token,
-    fingerprint,
-    parse_page_token,
-)
+from mynamo.reader.page_tokens import Order, Reading, dump_page_token, fingerprint, parse_page_token
 from tests.strategies import binaries
 
 READING = Reading(7, 3, Order.ASCENDING, fingerprint(1, b"hash", (("=", b"x"),)))

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mynamo.shards.lanes import Lane, Traveller
-from mynamo.shards.passengers import IDLE, Passenger, Station, current, in_thread
+from mynamo.runtime.batching import Lane, Traveller
+from mynamo.runtime.tasks import IDLE, Passenger, Station, current, in_thread
 from tests.passengers import depart
 from tests.waiting import eventually
 

@@ -25,10 +25,9 @@ from mynamo.reader import (
     less,
     less_or_equal,
 )
-from mynamo.reader.access import Access, access_to, beyond, select
+from mynamo.reader.access_paths import Access, KeyRange, access_to, beyond, key_range, select
 from mynamo.reader.fetching import Fetched
-from mynamo.reader.key_ranges import KeyRange, key_range
-from mynamo.shards.keys import KeyType, encode_key
+from mynamo.schemas.keys import KeyType, encode_key
 from tests.made_up import index_of, table_of
 from tests.strategies import binaries, key_values
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.shards.lanes import Lane, Traveller
+from mynamo.runtime.batching import Lane, Traveller
 from tests.waiting import eventually
 
 

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from mynamo.gateway.auth import MISMATCH, AnyCredentials, Signatures
-from mynamo.gateway.errors import ServiceError
-from mynamo.gateway.http_messages import Request
-from mynamo.schemas.gateway import AccessKey
+from mynamo.gateway.auth.signatures import MISMATCH, AnyCredentials, Signatures
+from mynamo.gateway.http.messages import Request
+from mynamo.gateway.service_errors import ServiceError
+from mynamo.schemas.gateway_config import AccessKey
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
 STAMP = "20260304T050607Z"

@@ -13,10 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mynamo.errors import InvalidItem
+from mynamo.schemas import keys
+from mynamo.schemas.keys import KeyType, RangeOperator, encode_key, sort_bounds, sort_code
 from mynamo.schemas.numbers import parse_number
 from mynamo.schemas.table import Projection
-from mynamo.shards import keys
-from mynamo.shards.keys import KeyType, RangeOperator, encode_key, sort_bounds, sort_code
 from tests.made_up import index_of
 from tests.strategies import binaries, key_values
 

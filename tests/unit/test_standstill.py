@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from mynamo.catalog.gsi_rows import Stream
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.cli import checks
 from mynamo.cli.statuses import WRONG
 from mynamo.operations import standstill
 from mynamo.operations.lag import LagReport
 from mynamo.operations.standstill import Waiting
-from mynamo.shards.gsi_rows import Stream
-from mynamo.shards.shard import DynamoDBShard
 
 SHARDS = [cast(DynamoDBShard, SimpleNamespace(id=number)) for number in (1, 2)]
 

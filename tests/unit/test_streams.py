@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mynamo.gsi_indexer import apply, effects, streams
+from mynamo.catalog.gsi_rows import GsiRow
+from mynamo.gsi_indexer import apply
+from mynamo.gsi_indexer import apply as apply_module
+from mynamo.gsi_indexer import arrivals as arrivals_module
 from mynamo.gsi_indexer.apply import Effect
-from mynamo.gsi_indexer.streams import Arrival, Positions, Sifted, Stream, sift
+from mynamo.gsi_indexer.arrivals import Arrival, Positions, Sifted, Stream, sift
 from mynamo.schemas.items import StoredItem, dump_item
-from mynamo.shards.gsi_rows import GsiRow
 from tests.unit.histories import Change, arrivals_of, index, item, table
 
 THINGS = table(index(1), index(2, hash_key="note"))
@@ -37,7 +39,7 @@ class Target:
         """One transaction."""
         contained = {effect.stream: self.contained.get(effect.stream, 0) for effect in part}
         fresh = [effect for effect in part if apply.is_fresh(effect, contained)]
-        for key, change in effects.net_effect(c for e in fresh for c in e.changes).items():
+        for key, change in apply_module.net_effect(c for e in fresh for c in e.changes).items():
             self.rows.pop(key, None)
             if change.item is not None:
                 self.rows[key] = change.item
@@ -86,7 +88,7 @@ class World:
         parts: tuple[list[Effect], list[Effect]] = ([], [])
         for arrival in sifted.fresh:
             assert arrival.event is not None
-            changes = effects.changes_of(arrival.event, THINGS)
+            changes = apply_module.changes_of(arrival.event, THINGS)
             for number, part in enumerate(parts):
                 mine = [c for c in changes if c.row.index_hash[0] % 2 == number]
                 if mine:
@@ -230,7 +232,7 @@ def test_without_checkpoints_a_late_zombie_does_damage(monkeypatch: pytest.Monke
 
 
 def test_without_gap_detection_a_lost_event_does_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "is_gap", lambda arrival, position: False)
+    monkeypatch.setattr(arrivals_module, "is_gap", lambda arrival, position: False)
     log, items = arrivals_of([X, ("a2", item("a2", group="x"), True), Y])
     world = World(log)
     world.deliver(0, 2, 3, 2)  # the broker lost the first two
@@ -251,9 +253,9 @@ def test_without_order_a_repetition_does_damage(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_old_images_old_rows_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes_of = effects.changes_of
+    changes_of = apply_module.changes_of
     monkeypatch.setattr(
-        effects, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
+        apply_module, "changes_of", lambda e, t: [c for c in changes_of(e, t) if c.item is not None]
     )
     rows, wanted = late_zombie()
     assert rows != wanted

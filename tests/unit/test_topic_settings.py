@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mynamo.errors import ConfigError
-from mynamo.log.topic_settings import Role, Topic, complaints, refuse_unfit, settings_for
+from mynamo.log.topics import Role, Topic, complaints, refuse_unfit, settings_for
 
 DAY = 24 * 3_600_000
 ROLES: tuple[Role, ...] = ("changes", "writes", "letters")

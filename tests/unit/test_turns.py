@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import pytest
 
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import RowKey
 from mynamo.errors import InvalidItem, ShardUnavailable
-from mynamo.shards import shard as shard_module
-from mynamo.shards.shard import DynamoDBShard
-from mynamo.shards.tables import RowKey
-from mynamo.writer.turns import Place, Turns, turns_of
+from mynamo.writer.transaction.row_mutex import Place, Turns, turns_of
 from tests.waiting import eventually
 
 A: Place = (1, RowKey(b"a" * 16, b""))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from mynamo.operations import statements
+from mynamo.catalog.tables import IndexKey, RowKey
+from mynamo.operations import comparison_statements
+from mynamo.operations.comparison_statements import fitting, groups
 from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, Verdict, shown
-from mynamo.operations.statements import fitting, groups
 from mynamo.operations.tally import Tally
-from mynamo.shards.tables import IndexKey, RowKey
 from tests.made_up import index_of, table_of
 
 INDEX = index_of()
@@ -29,13 +29,13 @@ def finding(kind: str = "missing") -> Finding:
 def test_a_chunk_is_bounded_in_bytes_but_has_a_row(
     monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], fit: int
 ) -> None:
-    monkeypatch.setattr(statements, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(comparison_statements, "CHUNK_BYTES", 100)
     assert fitting(sizes) == fit
 
 
 def test_groups_cover_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(statements, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(comparison_statements, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(comparison_statements, "CHUNK_ROWS", 3)
     sizes = [(RowKey(b"h", bytes([n])), size) for n, size in enumerate([1, 1, 1, 1, 300, 99, 1, 1])]
     found = [[row.sort[0] for row in group] for group in groups(sizes)]
     assert found == [[0, 1, 2], [3], [4], [5, 6], [7]]

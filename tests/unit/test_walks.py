@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from mynamo.catalog.snapshot import SlotRange
+from mynamo.operations.comparison_progress import Meter, Progress, Throttle
+from mynamo.operations.comparison_statements import Span
 from mynamo.operations.fingerprints import BUCKETS, bucket_of, bucket_start
-from mynamo.operations.progress import Meter, Progress
-from mynamo.operations.statements import Span
-from mynamo.operations.throttle import Throttle
 from mynamo.operations.walks import PIECES, Walk, all_walks, spans_of
-from mynamo.shards.snapshot import SlotRange
 
 BUCKET = some.integers(0, BUCKETS - 1)
 
@@ -75,7 +74,7 @@ def test_a_throttle_lets_so_many_rows_through(monkeypatch: pytest.MonkeyPatch) -
             now += max(0.0, timeout or 0.0)
             return False
 
-    monkeypatch.setattr("mynamo.operations.throttle.time.monotonic", lambda: now)
+    monkeypatch.setattr("mynamo.operations.comparison_progress.time.monotonic", lambda: now)
     throttle, clock = Throttle(200), Clock()
     for _ in range(50):
         throttle.pay(20, clock)

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from mynamo.errors import ShardUnavailable
+from mynamo.mysql.pool import ConnectionPool
+from mynamo.mysql.sockets import Wire
+from mynamo.runtime.tasks import Station
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
-from mynamo.shards.passengers import Station
-from mynamo.shards.pool import ConnectionPool
-from mynamo.shards.wire import Wire
 from tests.passengers import depart
 
 TIMEOUT = 20.0

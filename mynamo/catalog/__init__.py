@@ -1,0 +1,1 @@
+"""Tables, indexes, slots and shards: what there is, where it is, and how it changes."""

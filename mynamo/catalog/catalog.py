@@ -1,0 +1,394 @@
+"""The catalog: which tables and indexes there are, and which shard owns which slot."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import orjson
+
+from mynamo.catalog.changes import (
+    COUNT_UP,
+    PLANNED,
+    Change,
+    definition_of,
+    insert_index,
+    locked_settings,
+    next_version,
+    refuse_protected,
+    store_settings,
+)
+from mynamo.catalog.shard import retry
+from mynamo.catalog.snapshot import TABLES, SlotRange, Snapshot, table_of
+from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
+from mynamo.mysql.failures import DuplicateKey, MissingTable
+from mynamo.mysql.pool import ConnectionPool, Result, Statement
+from mynamo.mysql.server_checks import check_server
+from mynamo.runtime import deadlines, forks
+from mynamo.schemas.config import DatabaseConfig, PoolConfig
+from mynamo.schemas.keys import SLOTS
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
+from mynamo.schemas.table_settings import IndexSettings, TableSettings
+
+FORMAT = 2
+"""Of the catalog. 1 had no settings of tables, and one attribute in each key of an index."""
+LOCK_SECONDS = 20
+"""For which a change of definitions waits for another one; less than a read may take."""
+CHANGE_SECONDS = 300
+"""After which a change that does not end has lost its lock to the next one."""
+TABLE_NAMES: Statement = (
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+    (),
+)
+"""All tables of a database, also those of others."""
+
+
+class Catalog:
+    """The catalog's database."""
+
+    def __init__(
+        self, database: DatabaseConfig, limits: PoolConfig, timeout: float | None = None
+    ) -> None:
+        """Args: timeout: seconds after which work is given up; see `ClusterConfig.timeout`."""
+        where = f"catalog ({database.host}:{database.port}/{database.database})"
+        self._pool = ConnectionPool(database, limits, where)
+        self.where = where
+        self._database = database
+        self._timeout = timeout
+        if timeout is not None:
+            self._pool.limit(timeout)
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; the pool does likewise."""
+        self._changing = threading.Lock()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    def check_server(self) -> None:
+        """Look at the server's settings.
+
+        Raises:
+            ShardUnavailable: it is not fit for a catalog, or does not answer.
+        """
+
+        def once() -> None:
+            with self._pool.session() as session:
+                check_server(session, self._database, self.where)
+
+        retry(once, self._timeout)
+
+    def exists(self) -> bool:
+        """Whether the cluster was set up in this database.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        try:
+            return bool(self._run(("SELECT 1 FROM mynamo_cluster", ()))[0].rows)
+        except MissingTable:
+            return False
+
+    def tables(self) -> list[str]:
+        """The names of all tables in the database, also of others than mynamo's.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        return [row[0] for row in self._run(TABLE_NAMES)[0].rows]
+
+    def upgrade(self) -> None:
+        """Bring a catalog of an older format up to date; idempotent, and loses nothing.
+
+        Raises:
+            ConfigError: this user has no right to.
+        """
+        written_as = self._run(("SELECT format FROM mynamo_cluster", ()))[0].rows[0][0]
+        if written_as >= FORMAT:
+            return
+        try:
+            self._run(
+                *((sql, ()) for sql in TABLES),
+                ("UPDATE mynamo_cluster SET format = %s, version = version + 1"
+                 " WHERE format < %s", (FORMAT, FORMAT)),
+            )  # fmt: skip
+        except ShardUnavailable as failure:
+            raise ConfigError(
+                f"{self.where}: it is of the older format {written_as} and could not be brought "
+                f"up to date; run `mynamo table list` once as a user who may create tables there "
+                f"({failure})"
+            ) from None
+
+    def create(self, shard_ids: Sequence[int]) -> bytes:
+        """Make the catalog's tables, with the slots dealt out evenly; idempotent.
+
+        Returns:
+            The new cluster's id, which is not yet recorded: see `record`.
+        """
+        self._run(*((sql, ()) for sql in TABLES))
+        ids = sorted(shard_ids)
+        edges = [SLOTS * i // len(ids) for i in range(len(ids) + 1)]
+        deal = [
+            (first, last - 1, shard_id)
+            for first, last, shard_id in zip(edges, edges[1:], ids, strict=False)
+        ]
+        self._run(
+            ("BEGIN", ()),
+            ("DELETE FROM mynamo_slots", ()),
+            *(("INSERT INTO mynamo_slots VALUES (%s, %s, %s, 1)", row) for row in deal),
+            ("COMMIT", ()),
+        )
+        return uuid.uuid4().bytes
+
+    def record(self, cluster_id: bytes, partitions: int) -> None:
+        """Say that the cluster is set up."""
+        self._run(
+            ("INSERT INTO mynamo_cluster VALUES (1, %s, %s, %s, 1)"
+             " ON DUPLICATE KEY UPDATE version = version",
+             (cluster_id, FORMAT, partitions)),
+        )  # fmt: skip
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Change definitions one at a time, across all processes.
+
+        The lock saves work and keeps changes readable; no change rests on it for safety,
+        because it ends with its connection, whatever its holder thinks.
+
+        Raises:
+            ShardUnavailable: another change has been going on for too long.
+        """
+        # One thread of this process at a time: those that wait must not hold the
+        # connections that the holder needs.
+        changing = self._changing
+        if not changing.acquire(timeout=deadlines.left(LOCK_SECONDS)):
+            raise self._locked_for_too_long()
+        try:
+            with self._pool.session() as session:
+                name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
+                *_, locked = session.run(
+                    ("SET SESSION wait_timeout = %s", (CHANGE_SECONDS,)),
+                    (f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)),
+                )
+                session.broken = True  # it is closed afterwards, which releases the lock
+                if locked.rows != ((1,),):
+                    raise self._locked_for_too_long()
+                yield
+        finally:
+            changing.release()
+
+    def _locked_for_too_long(self) -> ShardUnavailable:
+        return ShardUnavailable(
+            f"{self.where}: another change of tables has been going on for "
+            f"{LOCK_SECONDS} s; try again"
+        )
+
+    def load(self) -> Snapshot:
+        """Read the whole catalog in one consistent view.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+            ConfigError: it was written by a newer mynamo.
+        """
+        _, _, cluster, slots, tables, indexes, _ = self._run(
+            ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
+            ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
+            ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ()),
+            ("SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1", ()),
+            ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
+             " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
+             " ON s.table_id = t.table_id ORDER BY 1", ()),
+            ("SELECT index_id, table_id, name, kind, status, definition_json"
+             " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
+            ("COMMIT", ()),
+        )  # fmt: skip
+        cluster_id, written_as, partitions, version = cluster.rows[0]
+        if written_as > FORMAT:
+            raise ConfigError(
+                f"{self.where}: it is of format {written_as}, which this version of mynamo "
+                f"(format {FORMAT}) does not know; upgrade"
+            )
+        by_id = {row[0]: table_of(row, indexes.rows) for row in tables.rows}
+        return Snapshot(
+            cluster_id=cluster_id,
+            partitions=partitions,
+            version=version,
+            slots=tuple(SlotRange(*row) for row in slots.rows),
+            tables=by_id,
+            names={table.name: table for table in by_id.values()},
+        )
+
+    def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
+        """Record a new table as CREATING.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+        """
+        keys = orjson.dumps(
+            {
+                "hash_key": schema.hash_key.model_dump(),
+                "sort_key": schema.sort_key.model_dump() if schema.sort_key else None,
+            }
+        )
+        with self._pool.session() as session:
+            try:
+                table_id = session.run(
+                    ("BEGIN", ()),
+                    ("INSERT INTO mynamo_tables (name, status, version, keys_json, created_at)"
+                     " VALUES (%s, 'CREATING', 1, %s, UTC_TIMESTAMP(6))",
+                     (schema.name.encode(), keys)),
+                )[1].insert_id  # fmt: skip
+            except DuplicateKey:
+                session.rollback()
+                raise AlreadyExists(f"Table already exists: {schema.name}") from None
+            indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
+            for index in (*indexes, *schema.global_indexes):
+                session.run(insert_index(table_id, index, "ACTIVE", since=1))
+            if settings is not None:
+                session.run(store_settings(table_id, settings))
+            session.run(COUNT_UP, ("COMMIT", ()))
+        return table_id
+
+    def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
+        """Give a new index an id; until `add_index` nobody hears of it.
+
+        Raises:
+            AlreadyExists: the table has one of that name.
+        """
+        with self._pool.session() as session:
+            try:
+                return session.run(
+                    ("DELETE FROM mynamo_indexes WHERE table_id = %s AND name = %s AND status = %s",
+                     (table_id, index.name.encode(), PLANNED)),
+                    insert_index(table_id, index, PLANNED, since=0),
+                )[1].insert_id  # fmt: skip
+            except DuplicateKey:
+                raise AlreadyExists(f"the table has an index {index.name} already") from None
+
+    def add_index(
+        self,
+        table_id: int,
+        index_id: int,
+        index: LocalIndexSchema | GlobalIndexSchema,
+        settings: IndexSettings | None = None,
+    ) -> None:
+        """Record a planned index as CREATING, in the next version of the table's definition.
+
+        Raises:
+            TableNotFound: the table is gone.
+        """
+        with self._pool.session() as session:
+            session.run(("BEGIN", ()))
+            since = next_version(session, table_id)
+            if settings is not None:
+                known = locked_settings(session, table_id)
+                session.run(store_settings(table_id, known.with_index(index.name, settings)))
+            session.run(
+                ("UPDATE mynamo_indexes SET status = 'CREATING', definition_json = %s"
+                 " WHERE index_id = %s", (definition_of(index, since), index_id)),
+                COUNT_UP,
+                ("COMMIT", ()),
+            )  # fmt: skip
+
+    def activate_table(self, table_id: int) -> None:
+        """Record that a table is there on every shard (unless it is being dropped)."""
+        self._change(
+            ("UPDATE mynamo_tables SET status = 'ACTIVE'"
+             " WHERE table_id = %s AND status = 'CREATING'", (table_id,))
+        )  # fmt: skip
+
+    def retire_table(self, table_id: int) -> None:
+        """Record a table as DELETING; there is no way back.
+
+        Raises:
+            TableProtected: its deletion protection is on.
+        """
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                refuse_protected(session, table_id)
+                session.run(
+                    ("UPDATE mynamo_tables SET status = 'DELETING' WHERE table_id = %s",
+                     (table_id,)),
+                    COUNT_UP,
+                    ("COMMIT", ()),
+                )  # fmt: skip
+
+        retry(once, self._timeout)
+
+    def change_settings(self, table_id: int, change: Change) -> TableSettings:
+        """Change a table's settings; of several changes at once, none is lost.
+
+        Args:
+            change: makes the new settings from those that are there.
+
+        Returns:
+            The new settings.
+
+        Raises:
+            TableNotFound: the table is gone, or is being deleted.
+            Exception: whatever `change` raises; nothing was changed.
+        """
+
+        def once() -> TableSettings:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                changed = change(locked_settings(session, table_id))
+                session.run(store_settings(table_id, changed), COUNT_UP, ("COMMIT", ()))
+                return changed
+
+        return retry(once, self._timeout)
+
+    def activate_index(self, index_id: int) -> None:
+        """Record that an index is filled (unless it is being dropped)."""
+        self._change(
+            ("UPDATE mynamo_indexes SET status = 'ACTIVE'"
+             " WHERE index_id = %s AND status = 'CREATING'", (index_id,))
+        )  # fmt: skip
+
+    def retire_index(self, table_id: int, index_id: int) -> None:
+        """Record an index as DELETING, in the next version of the table's definition."""
+        with self._pool.session() as session:
+            session.run(("BEGIN", ()))
+            next_version(session, table_id)
+            known = locked_settings(session, table_id)
+            names = session.run(
+                ("SELECT name FROM mynamo_indexes WHERE index_id = %s", (index_id,))
+            )[0].rows  # fmt: skip
+            for (name,) in names:  # what comes under this name later inherits nothing
+                session.run(store_settings(table_id, known.without_index(name.decode())))
+            session.run(
+                ("UPDATE mynamo_indexes SET status = 'DELETING' WHERE index_id = %s", (index_id,)),
+                COUNT_UP,
+                ("COMMIT", ()),
+            )
+
+    def forget_index(self, index_id: int) -> None:
+        """Remove an index whose physical tables are gone."""
+        self._change(("DELETE FROM mynamo_indexes WHERE index_id = %s", (index_id,)))
+
+    def forget_table(self, table_id: int) -> None:
+        """Remove a table whose physical tables are gone."""
+        self._change(
+            ("DELETE FROM mynamo_indexes WHERE table_id = %s", (table_id,)),
+            ("DELETE FROM mynamo_table_settings WHERE table_id = %s", (table_id,)),
+            ("DELETE FROM mynamo_tables WHERE table_id = %s", (table_id,)),
+        )
+
+    def _change(self, *statements: Statement) -> None:
+        self._run(("BEGIN", ()), *statements, COUNT_UP, ("COMMIT", ()))
+
+    def _run(self, *statements: Statement) -> list[Result]:
+        """Run idempotent statements in one round trip, again if the connection was lost."""
+
+        def once() -> list[Result]:
+            with self._pool.session() as session:
+                return session.run(*statements)
+
+        return retry(once, self._timeout)

@@ -1,0 +1,243 @@
+"""`Cluster`: the catalog and the shards, and which shard owns a key."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import zlib
+from collections.abc import Iterable
+
+from mynamo.catalog import sql
+from mynamo.catalog.catalog import TABLE_NAMES, Catalog
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.snapshot import Snapshot
+from mynamo.catalog.tables import Table
+from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound
+from mynamo.mysql.failures import MissingRight
+from mynamo.runtime import deadlines, forks
+from mynamo.runtime.tasks import in_thread
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.keys import slot_of
+from mynamo.schemas.tokens import ConsistencyToken
+
+
+class Cluster:
+    """All that one process knows of its cluster. Safe to share between threads.
+
+    The first one to open a cluster sets it up: control tables on every shard, and the
+    catalog.
+
+    Args:
+        config: where the servers are.
+        shards: those of the configuration, where the caller has opened them already; they
+            are disconnected together with the cluster.
+
+    Raises:
+        ConfigError: the configuration's shards are not those of the cluster; or it is not set
+            up, and this user may not do that.
+        ShardUnavailable: the catalog's server does not answer, or is no primary.
+    """
+
+    def __init__(self, config: ClusterConfig, shards: Iterable[DynamoDBShard] = ()) -> None:
+        self.config = config
+        self.catalog = Catalog(config.catalog, config.pool, config.timeout)
+        opened = {shard.id: shard for shard in shards}
+        self.shards = {
+            s.id: opened.get(s.id) or DynamoDBShard.of(s, config.pool) for s in config.shards
+        }
+        for shard in self.shards.values():
+            shard.limit(config.timeout, config.outcome_timeout)
+        self.is_new = False
+        """This process found the databases empty, and set the cluster up."""
+        self.renew_after_fork()
+        forks.note(self)
+        try:
+            self.catalog.check_server()
+            if not self.catalog.exists():
+                self._set_up_or_say_why_not()
+            self.catalog.upgrade()
+            self._snapshot = self.catalog.load()
+            self._loaded_at = time.monotonic()
+            self._check_shards()
+        except BaseException:
+            self.close()
+            raise
+        for shard in self.shards.values():
+            shard.belong_to(self._snapshot.cluster_id)
+        self.fingerprint = zlib.crc32(self._snapshot.cluster_id)
+        """Marks consistency tokens, so that another cluster refuses them."""
+
+    __reduce__ = forks.not_picklable
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; catalog and shards do likewise."""
+        self._refreshing = threading.Lock()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.catalog.close()
+        for shard in self.shards.values():
+            shard.disconnect()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The catalog as last read."""
+        return self._snapshot
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the `changes` topic, fixed for the cluster's life."""
+        return self._snapshot.partitions
+
+    @in_thread
+    def refresh(self, if_older_than: float = 0.0) -> Snapshot:
+        """Read the catalog again.
+
+        Args:
+            if_older_than: seconds; a snapshot younger than that will do.
+        """
+        asked_at = time.monotonic()
+        refreshing = self._refreshing
+        if not refreshing.acquire(timeout=deadlines.left(threading.TIMEOUT_MAX)):
+            raise ShardUnavailable(
+                f"{self.catalog.where}: it did not answer within the timeout of "
+                f"{deadlines.timeout():g} s"
+            )
+        try:
+            # Whoever waited here while another thread read has what it needs.
+            if self._loaded_at < asked_at and asked_at - self._loaded_at >= if_older_than:
+                started = time.monotonic()
+                self._snapshot = self.catalog.load()
+                self._loaded_at = started
+            return self._snapshot
+        finally:
+            refreshing.release()
+
+    def table(self, name: str) -> Table:
+        """The table of that name, asking the catalog if this process has not heard of it.
+
+        Raises:
+            TableNotFound: there is none, or it is being created or deleted.
+        """
+        table = self._snapshot.names.get(name)
+        if table is None or table.status != "ACTIVE":
+            table = self.refresh().names.get(name)
+        if table is None:
+            raise TableNotFound(f"Requested resource not found: Table: {name} not found")
+        if table.status != "ACTIVE":
+            raise TableNotFound(f"table {name} is {table.status}, not ACTIVE yet; try again")
+        return table
+
+    def table_by_id(self, table_id: int, at_least: int = 0) -> Table | None:
+        """The table with that identity, or None if it was dropped.
+
+        Args:
+            at_least: a version of its definition that the caller has seen elsewhere.
+        """
+        table = self._snapshot.tables.get(table_id)
+        if table is None or table.version < at_least:
+            table = self.refresh().tables.get(table_id)
+        return table
+
+    def shard_of(self, hash16: bytes) -> DynamoDBShard:
+        """The shard that owns a hash."""
+        slot = slot_of(hash16)
+        for owned in self._snapshot.slots:
+            if owned.first <= slot <= owned.last:
+                return self.shards[owned.shard_id]
+        raise ConfigError(f"slot {slot} has no shard; the catalog is damaged")
+
+    def slot_epoch(self, shard_id: int) -> int:
+        """The epoch of a shard's slots, as this process knows it."""
+        return max(s.epoch for s in self._snapshot.slots if s.shard_id == shard_id)
+
+    def partition_of(self, table_id: int, slot: int) -> int:
+        """The partition of `changes` for the events of a table's slot."""
+        return zlib.crc32(table_id.to_bytes(8, "big") + slot.to_bytes(2, "big")) % self.partitions
+
+    def token(self, shard_id: int, partition: int, version: int) -> ConsistencyToken:
+        """The token of a write."""
+        return ConsistencyToken(self.fingerprint, shard_id, partition, version)
+
+    def _set_up_or_say_why_not(self) -> None:
+        try:
+            with self.catalog.lock():
+                self._set_up()
+        except MissingRight as failure:
+            raise ConfigError(
+                f"{self.catalog.where}: the cluster is not set up, and this user has not the right "
+                "to do it; run `mynamo table list` once as a user who may create tables, or "
+                f"correct the configuration if the cluster is elsewhere ({failure})"
+            ) from None
+
+    def _set_up(self) -> None:
+        if self.catalog.exists():  # another process did it while this one waited
+            return
+        refuse_foreign(self.catalog.where, self.catalog.tables())
+        cluster_id = self.catalog.create(list(self.shards))
+        partitions = self.config.kafka.partitions
+        for shard in self.shards.values():
+            self._set_up_shard(shard, cluster_id, partitions)
+        self.catalog.record(cluster_id, partitions)
+        self.is_new = True
+
+    def _set_up_shard(self, shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
+        refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
+        shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
+        shard.run(
+            ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
+             " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
+             (cluster_id, shard.id)),
+            ("INSERT IGNORE INTO mynamo_fence VALUES (0, 1)", ()),
+            ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
+            *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
+              for part in range(partitions)),
+        )  # fmt: skip
+
+    def _check_shards(self) -> None:
+        known = {owned.shard_id for owned in self._snapshot.slots}
+        configured = set(self.shards)
+        if known != configured:
+            raise ConfigError(
+                f"the cluster's shards are {sorted(known)}, but the configuration names "
+                f"{sorted(configured)}; correct the configuration"
+            )
+        if self._snapshot.partitions != self.config.kafka.partitions:
+            raise ConfigError(
+                f"the cluster was set up with {self._snapshot.partitions} partitions, but the "
+                f"configuration says {self.config.kafka.partitions}; an item's events would "
+                "lose their order, so correct the configuration"
+            )
+
+
+def refuse_foreign(where: str, tables: Iterable[str]) -> None:
+    """Set a database up only if it holds nothing of anybody else.
+
+    Args:
+        where: it is, for messages.
+        tables: the names of the tables in it.
+
+    Raises:
+        ConfigError: it holds items of another cluster, or tables of another program.
+    """
+    others = sorted(name for name in tables if not name.startswith("mynamo_"))
+    if not others:
+        return
+    if any(re.fullmatch("t[0-9]+", name) for name in others):
+        raise ConfigError(
+            f"{where}: this database already holds another cluster's tables; give this cluster "
+            "a database of its own, or correct the configuration's [catalog] if it is to be "
+            "that cluster"
+        )
+    more = ", ..." if len(others) > 3 else ""
+    raise ConfigError(
+        f"{where}: this database holds tables of another program ({', '.join(others[:3])}{more}); "
+        "give mynamo a database of its own: CREATE DATABASE, and its name in the configuration"
+    )

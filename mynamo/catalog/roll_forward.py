@@ -1,0 +1,128 @@
+"""Finishing changes of tables and indexes on all shards, whatever dies in between.
+
+Every step that a change recorded in the catalog still needs is taken on every shard, each
+of them idempotent. Whoever finds a change half done (the next writer to be refused by a
+fence, or a writer worker on its rounds) settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Table
+from mynamo.errors import ShardUnavailable
+from mynamo.runtime.tasks import in_thread
+
+
+@in_thread
+def settle(cluster: Cluster, table_id: int) -> None:
+    """Finish whatever change of a table's definition is not finished yet.
+
+    What can be done on the shards that answer is done.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; call again.
+    """
+    with cluster.catalog.lock():
+        table = cluster.refresh().tables.get(table_id)
+        if table is None or (is_settled(table) and _is_known_everywhere(cluster, table)):
+            return
+        if table.status == "DELETING":
+            _settle_dropping(cluster, table)
+        else:
+            _settle_existing(cluster, table)
+        cluster.refresh()
+
+
+def is_settled(table: Table) -> bool:
+    """Whether nothing is left to do, as far as the catalog knows."""
+    return table.status == "ACTIVE" and table.live_indexes == table.indexes
+
+
+def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
+    read = ("SELECT version FROM mynamo_fence WHERE id = %s", (table.id,))
+    return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
+
+
+def _settle_existing(cluster: Cluster, table: Table) -> None:
+    filling = [index for index in table.indexes if index.status == "CREATING"]
+    dropping = [index for index in table.indexes if index.status == "DELETING"]
+
+    def create(shard: DynamoDBShard) -> None:
+        indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
+        shard.run((sql.create_main(table), ()), *indexes)
+
+    def move_fence(shard: DynamoDBShard) -> None:
+        # This waits for the writes that know the old definition and are about to commit;
+        # later ones are refused. Rows that exist by now are what to backfill.
+        shard.run(
+            ("BEGIN", ()),
+            (_NEW_FENCE if table.status == "CREATING" else _OLD_FENCE, (table.version, table.id)),
+            *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
+               (i.id, table.id)) for i in filling),
+            ("COMMIT", ()),
+        )  # fmt: skip
+
+    def drop(shard: DynamoDBShard) -> None:
+        for index in dropping:
+            shard.run(
+                (f"DROP TABLE IF EXISTS {sql.index_table(index)}", ()),
+                ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
+            )
+
+    if table.status == "CREATING":
+        _on_all(cluster, create)
+    _on_all(cluster, move_fence)
+    # Nobody writes to the dropped indexes any more, but for indexers that have not heard
+    # of it, and they cope with a missing table.
+    _on_all(cluster, drop)
+    for index in dropping:
+        cluster.catalog.forget_index(index.id)
+    if table.status == "CREATING":
+        cluster.catalog.activate_table(table.id)
+
+
+def _settle_dropping(cluster: Cluster, table: Table) -> None:
+    names = [sql.main_table(table.id), *(sql.index_table(index) for index in table.indexes)]
+
+    def close_fence(shard: DynamoDBShard) -> None:
+        # No write knows this version; this waits for those about to commit. The row stays,
+        # so that nobody who wakes up late can open the fence again.
+        shard.run(
+            (_NEW_FENCE, (_CLOSED, table.id)),
+            ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
+        )
+
+    def drop(shard: DynamoDBShard) -> None:
+        shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
+
+    _on_all(cluster, close_fence)
+    _on_all(cluster, drop)
+    cluster.catalog.forget_table(table.id)
+
+
+_CLOSED = 2**63
+_OLD_FENCE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
+_NEW_FENCE = (
+    "INSERT INTO mynamo_fence (version, id) VALUES (%s, %s)"
+    " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))"
+)
+
+
+def _on_all(cluster: Cluster, step: Callable[[DynamoDBShard], None]) -> None:
+    """Take a step on every shard that answers.
+
+    Raises:
+        ShardUnavailable: of the first that did not.
+    """
+    failures = []
+    for shard in cluster.shards.values():
+        try:
+            step(shard)
+        except ShardUnavailable as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,269 @@
+"""`DynamoDBShard`: one MySQL database, and running statements on it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from pydantic import SecretStr, ValidationError
+
+from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
+from mynamo.mysql.failures import Contention, LostConnection, MissingTable
+from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
+from mynamo.mysql.server_checks import check_server
+from mynamo.runtime import deadlines, forks
+from mynamo.runtime.tasks import in_thread
+from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
+from mynamo.schemas.validation import explain
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+Given = ParamSpec("Given")
+Kept = TypeVar("Kept")
+
+PATIENCE = 30.0
+"""Seconds for which work is tried again after deadlocks and lost connections."""
+OUTCOME_PATIENCE = 48.0
+"""Seconds for which a server is asked what became of a commit. The outbox keeps for 60 what tells
+it (`writer.transaction.commit_outcome`)."""
+SAY_AFTER = 2.0
+"""Seconds after which whoever waits is told why."""
+
+
+class DynamoDBShard:
+    """One shard: a MySQL (or MariaDB) database that holds a share of every table.
+
+    Safe to share between threads. Connections are opened when needed.
+
+    Args:
+        shard_index: the shard's number, 1 to 4096; it never changes.
+        host: of the MySQL server, which must be a single primary.
+        user: with the rights listed in docs/operations.md.
+        password: never logged.
+        port: of the server.
+        database: which must exist, and belongs to mynamo alone.
+        tls: to encrypt and verify the connection.
+        pool: limits for its connections.
+
+    Raises:
+        ConfigError: an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        shard_index: int,
+        host: str,
+        user: str,
+        password: str,
+        port: int = 3306,
+        database: str = "mynamo",
+        *,
+        tls: MySQLTLS | None = None,
+        pool: PoolConfig | None = None,
+    ) -> None:
+        try:
+            self.config = ShardConfig(
+                id=shard_index,
+                host=host,
+                user=user,
+                password=SecretStr(password),
+                port=port,
+                database=database,
+                tls=tls,
+            )
+        except ValidationError as error:
+            raise ConfigError(f"shard {shard_index}: {explain(error)}") from None
+        self.where = f"shard {shard_index} ({host}:{port}/{database})"
+        self._pool = ConnectionPool(self.config, pool or PoolConfig(), self.where)
+        self._cluster_id: bytes | None = None
+        self._verified = False
+        self.own_timeout: float | None = None
+        self._outcome_timeout: float | None = None
+        self.renew_after_fork()
+        forks.note(self)
+
+    __reduce__ = forks.not_picklable
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; the pool does likewise."""
+        self._verifying = threading.Lock()
+
+    @classmethod
+    def of(cls, config: ShardConfig, pool: PoolConfig) -> DynamoDBShard:
+        """The shard that a configuration describes."""
+        return cls(
+            config.id,
+            config.host,
+            config.user,
+            config.password.get_secret_value(),
+            config.port,
+            config.database,
+            tls=config.tls,
+            pool=pool,
+        )
+
+    @property
+    def id(self) -> int:
+        """The shard's number."""
+        return self.config.id
+
+    def belong_to(self, cluster_id: bytes) -> None:
+        """From now on, refuse to work if the database is not this shard of that cluster."""
+        self._cluster_id = cluster_id
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which work on this shard is given up: see `ClusterConfig.timeout`."""
+        return PATIENCE if self.own_timeout is None else self.own_timeout
+
+    @property
+    def outcome_timeout(self) -> float:
+        """Seconds to find out what became of a commit: see `ClusterConfig.outcome_timeout`."""
+        return OUTCOME_PATIENCE if self._outcome_timeout is None else self._outcome_timeout
+
+    def limit(self, timeout: float | None, outcome_timeout: float | None) -> None:
+        """Set both; None: as they are."""
+        if timeout is not None:
+            self.own_timeout = timeout
+            self._pool.limit(timeout)
+        if outcome_timeout is not None:
+            self._outcome_timeout = outcome_timeout
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Lend a connection; an open transaction is rolled back if the block fails.
+
+        Raises:
+            ShardUnavailable: the server does not answer, or is not fit to be a shard.
+            ConfigError: the database is another shard's.
+        """
+        with self._pool.session() as session:
+            if self._cluster_id is not None and not self._verified:
+                in_thread(self._verify)(session, self._cluster_id)
+            yield session
+
+    def run(self, *statements: Statement) -> list[Result]:
+        """Run statements that may safely run twice (reads, idempotent changes).
+
+        Raises:
+            ShardUnavailable: after `timeout` seconds of trying.
+        """
+
+        def once() -> list[Result]:
+            with self.session() as session:
+                return session.run(*statements)
+
+        return retry(once, self.timeout)
+
+    def health(self) -> float:
+        """Ask the server for a sign of life.
+
+        Returns:
+            Seconds that the answer took.
+
+        Raises:
+            ShardUnavailable: it did not answer.
+        """
+        started = time.monotonic()
+        with self._pool.session() as session:
+            session.run(("SELECT 1", ()))
+        return time.monotonic() - started
+
+    def disconnect(self) -> None:
+        """Close all connections; the shard cannot be used afterwards."""
+        self._pool.close()
+
+    def _verify(self, session: Session, cluster_id: bytes) -> None:
+        with self._verifying:
+            if self._verified:
+                return
+            rows: tuple[tuple[Any, ...], ...] = ()
+            with suppress(MissingTable):  # an empty database, or one of another program
+                rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
+            if rows != ((cluster_id, self.id),):
+                found = f"shard {rows[0][1]} of another order or cluster" if rows else "no shard"
+                raise ConfigError(
+                    f"{self.where}: this database is {found}; correct the configuration"
+                )
+            check_server(session, self.config, self.where)
+            self._verified = True
+
+
+class PerShard(Generic[Given, Kept]):
+    """One thing of a process for each shard, made when it is first asked for.
+
+    It must not hold its shard, with which it ends.
+
+    Args:
+        make: makes it from its shard, and what else was given to `of`.
+    """
+
+    def __init__(self, make: Callable[Concatenate[DynamoDBShard, Given], Kept]) -> None:
+        self._make = make
+        self._kept: WeakKeyDictionary[DynamoDBShard, Kept] = WeakKeyDictionary()
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Have a lock of its own; what is kept renews itself."""
+        self._lock = threading.Lock()
+
+    def of(self, shard: DynamoDBShard, *given: Given.args, **named: Given.kwargs) -> Kept:
+        """The shard's own."""
+        with self._lock:
+            kept = self._kept.get(shard)
+            if kept is None:
+                kept = self._kept[shard] = self._make(shard, *given, **named)
+            return kept
+
+
+def retry(
+    once: Callable[[], Answer],
+    patience: float | None = None,
+    mends: tuple[type[MynamoError], ...] = (Contention, LostConnection),
+) -> Answer:
+    """Call until it succeeds, for failures that another attempt can mend.
+
+    Args:
+        patience: seconds; `PATIENCE` unless told. A call that has a deadline ends by then.
+        mends: those failures.
+
+    Raises:
+        ShardUnavailable: the last one, once patience is over.
+        MynamoError: any other failure, at once.
+    """
+    patience = PATIENCE if patience is None else patience
+    started = time.monotonic()
+    attempt = 0
+    said = False
+    while True:
+        try:
+            return once()
+        except mends as failure:
+            waited = time.monotonic() - started
+            if waited >= patience or deadlines.left(patience) <= 0:
+                raise _given_up(failure, patience) from None
+            if waited >= SAY_AFTER and not said:
+                said = True
+                log.warning("%s; trying for another %.0f s", failure, patience - waited)
+        pause(attempt)
+        attempt += 1
+
+
+def _given_up(failure: MynamoError, patience: float) -> ShardUnavailable:
+    seconds = deadlines.timeout() or max(0.0, patience)
+    return ShardUnavailable(f"{failure} (given up after the timeout of {seconds:.3g} s)")
+
+
+@in_thread
+def pause(attempt: int) -> None:
+    """Wait a random time that grows with the attempt, up to half a second."""
+    longest = deadlines.left(min(0.5, 0.002 * 2 ** min(attempt, 8)))
+    time.sleep(random.uniform(0, longest))  # noqa: S311

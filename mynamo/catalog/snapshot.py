@@ -1,0 +1,152 @@
+"""The catalog as it was read at one moment.
+
+The catalog's tables, and what their rows say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from mynamo.catalog.changes import settings_of
+from mynamo.catalog.tables import Index, Table
+from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, LocalIndexSchema, Projection
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """Consecutive slots and the shard that owns them.
+
+    Attributes:
+        epoch: raised whenever the shard's slots change.
+    """
+
+    first: int
+    last: int
+    shard_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole catalog at one moment."""
+
+    cluster_id: bytes
+    partitions: int
+    version: int
+    slots: tuple[SlotRange, ...]
+    tables: dict[int, Table]
+    names: dict[str, Table]
+
+
+TABLES = (
+    """
+CREATE TABLE IF NOT EXISTS mynamo_cluster (
+    only_row TINYINT PRIMARY KEY,
+    cluster_id BINARY(16) NOT NULL,
+    format INT UNSIGNED NOT NULL,
+    partitions INT UNSIGNED NOT NULL,
+    version BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_slots (
+    first_slot SMALLINT UNSIGNED PRIMARY KEY,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    shard_id SMALLINT UNSIGNED NOT NULL,
+    epoch BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_tables (
+    table_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    name VARBINARY(255) NOT NULL UNIQUE,
+    status VARCHAR(16) NOT NULL,
+    version BIGINT UNSIGNED NOT NULL,
+    keys_json LONGBLOB NOT NULL,
+    created_at DATETIME(6) NOT NULL
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_indexes (
+    index_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    table_id BIGINT UNSIGNED NOT NULL,
+    name VARBINARY(255) NOT NULL,
+    kind VARCHAR(3) NOT NULL,
+    status VARCHAR(16) NOT NULL,
+    definition_json LONGBLOB NOT NULL,
+    UNIQUE (table_id, name)
+) ENGINE=InnoDB""",
+    """
+CREATE TABLE IF NOT EXISTS mynamo_table_settings (
+    table_id BIGINT UNSIGNED PRIMARY KEY,
+    settings_json LONGBLOB NOT NULL
+) ENGINE=InnoDB""",
+)
+
+
+def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
+    """One table, from its row and the rows of all indexes."""
+    table_id, name, status, version, keys_json, created_at, settings_json = row
+    keys = orjson.loads(keys_json)
+    hash_key = KeyAttribute(**keys["hash_key"])
+    sort_key = KeyAttribute(**keys["sort_key"]) if keys["sort_key"] else None
+    key_names = (hash_key.name,) if sort_key is None else (hash_key.name, sort_key.name)
+    return Table(
+        id=table_id,
+        name=name.decode(),
+        version=version,
+        status=status,
+        hash_key=hash_key,
+        sort_key=sort_key,
+        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
+        created_at=_utc(created_at),
+        settings=settings_of(settings_json),
+    )
+
+
+def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
+    index_id, table_id, name, kind, status, definition_json = row
+    definition = orjson.loads(definition_json)
+    hash_keys = _keys(definition.get("hash_key"))
+    return Index(
+        id=index_id,
+        table_id=table_id,
+        name=name.decode(),
+        kind=kind,
+        hash_keys=hash_keys or (table_hash_key,),
+        sort_keys=_keys(definition["sort_key"]),
+        projection=Projection(**definition["projection"]),
+        status=status,
+        table_keys=key_names,
+        since=definition.get("since", 1),
+    )
+
+
+def _keys(stored: dict[str, Any] | list[dict[str, Any]] | None) -> tuple[KeyAttribute, ...]:
+    """Key attributes as a definition has them: several, or one or none as format 1 had it."""
+    if isinstance(stored, dict):
+        stored = [stored]
+    return tuple(KeyAttribute(**key) for key in stored or ())
+
+
+def planned_index(
+    table: Table, index_id: int, index: LocalIndexSchema | GlobalIndexSchema
+) -> Index:
+    """An index that the catalog does not know yet, for making its tables."""
+    return Index(
+        id=index_id,
+        table_id=table.id,
+        name=index.name,
+        kind="LSI" if isinstance(index, LocalIndexSchema) else "GSI",
+        hash_keys=table.hash_keys if isinstance(index, LocalIndexSchema) else index.hash_key,
+        sort_keys=(index.sort_key,) if isinstance(index, LocalIndexSchema) else index.sort_key,
+        projection=index.projection,
+        status="CREATING",
+        table_keys=table.key_names,
+        since=0,
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

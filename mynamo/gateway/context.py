@@ -1,0 +1,56 @@
+"""What operations work with: the cluster that is served, and the call that is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.statistics import Statistics
+from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
+from mynamo.reader import StoredReader
+from mynamo.schemas.gateway_config import GatewayConfig
+
+
+@dataclass(slots=True)
+class Call:
+    """What an operation knows of its call besides the request.
+
+    Attributes:
+        operation: DynamoDB's name, such as "PutItem".
+        token: the consistency token that came along, or None.
+        host: by which the client found this server, with the port.
+        size: of its JSON, in bytes.
+        answer_headers: for the operation to fill.
+    """
+
+    operation: str
+    token: str | None = None
+    host: str = "localhost"
+    size: int = 0
+    answer_headers: dict[str, str] = field(default_factory=dict)
+
+
+class Context:
+    """What all calls share. Safe to share between threads.
+
+    Args:
+        cluster: whose tables are served.
+        config: the gateway's; its region and account number appear in ARNs.
+        answered: counts that its processes share; None: it is the only one.
+
+    Attributes:
+        own_writes: what reads of GSIs wait by; None: they do not wait.
+    """
+
+    def __init__(
+        self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
+    ) -> None:
+        self.cluster = cluster
+        self.reader = StoredReader(cluster)
+        self.statistics = Statistics(cluster)
+        self.region = config.region
+        self.account_id = config.account_id
+        self.own_writes: OwnWrites | None = None
+        if config.index_reads == "own-writes":
+            answered = answered or AnsweredWrites(1, cluster.shards, cluster.partitions)
+            self.own_writes = OwnWrites(cluster, answered)

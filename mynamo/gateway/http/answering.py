@@ -1,0 +1,114 @@
+"""From the event loop to whatever answers requests, and back.
+
+Small requests for items are passengers of the event loop (see `mynamo.runtime.tasks`): they
+cost little but the waiting. All others have threads: the drivers of MySQL and Kafka block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
+from mynamo.runtime.tasks import Station
+from mynamo.schemas.gateway_config import GatewayLimits
+
+log = logging.getLogger(__name__)
+
+LARGE_THREADS = 4
+PASSENGERS = frozenset(
+    f"DynamoDB_20120810.{operation}"
+    for operation in ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+)
+"""Targets of the requests that travel."""
+
+Done = Callable[[Response], None]
+"""Takes the answer to a request, in the event loop's thread."""
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request, in a thread of its own or as a passenger; never raises."""
+
+    def overloaded(self, request: Request) -> Response:
+        """Say that there is no place for a request; must not wait."""
+
+
+class Answering:
+    """Has an application answer, a bounded number of requests at a time.
+
+    Small requests and large ones (or compressed ones, which may become large) have threads of
+    their own, so that a few batches of megabytes do not hold up gets and puts.
+
+    Args:
+        app: what answers.
+        limits: how many requests are worked on, and wait for it.
+    """
+
+    def __init__(self, app: Application, limits: GatewayLimits) -> None:
+        self._app = app
+        self._helpers = limits.threads + limits.queue  # every request may have to wait alone
+        self._loop: asyncio.AbstractEventLoop
+        self._station: Station
+        self._small = _Threads("gateway", limits.threads, limits.queue)
+        self._large = _Threads("gateway-large", LARGE_THREADS, limits.queue)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Say where requests come from, and answers go to."""
+        self._loop = loop
+        self._station = Station(loop, self._helpers)
+
+    def answer(self, request: Request, done: Done) -> None:
+        """Have a request worked on, and `done` called. In the event loop's thread only."""
+        large = len(request.body) > LARGE_BODY or "content-encoding" in request.headers
+        threads = self._large if large else self._small
+        if threads.places == 0:
+            self._loop.call_soon(done, self._app.overloaded(request))
+            return
+        threads.places -= 1
+        if not large and request.headers.get("x-amz-target") in PASSENGERS:
+            self._station.depart(lambda: _hand_over(threads, done, self._answer(request)))
+        else:
+            threads.pool.submit(self._work, threads, request, done)
+
+    def close(self) -> None:
+        """Wait for the requests that are worked on; nobody waits any more for those that wait."""
+        for threads in (self._small, self._large):
+            threads.pool.shutdown(cancel_futures=True)
+        self._station.close()
+
+    def _work(self, threads: _Threads, request: Request, done: Done) -> None:
+        response = self._answer(request)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and its clients with it
+            self._loop.call_soon_threadsafe(_hand_over, threads, done, response)
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            return self._app.answer(request)
+        except Exception:
+            log.exception("the application failed")
+            return Response(500, last=True)
+
+
+class _Threads:
+    """Threads with a bounded queue.
+
+    Attributes:
+        places: for requests; counted in the event loop's thread alone.
+        pool: the threads.
+    """
+
+    def __init__(self, name: str, threads: int, queued: int) -> None:
+        self.places = threads + queued
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+
+def _hand_over(threads: _Threads, done: Done, response: Response) -> None:
+    threads.places += 1
+    done(response)

@@ -1,0 +1,178 @@
+"""DynamoDB's protocol on HTTP: what stands between a request's bytes and `Service.call`.
+
+In DynamoDB's order: the method, the path, the content type, the signature, the JSON, the
+operation's name, and then the operation itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import orjson
+
+from mynamo.gateway.http.bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
+from mynamo.gateway.http.cors import Cors
+from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
+from mynamo.gateway.model.types import parse
+from mynamo.gateway.service_errors import ServiceError, internal_error
+from mynamo.gateway.unsupported import STREAM_OPERATIONS
+from mynamo.runtime.tasks import in_thread
+from mynamo.schemas.gateway_config import GatewayConfig
+
+log = logging.getLogger(__name__)
+
+JSON = "application/x-amz-json-1.0"
+CONTENT_TYPES = frozenset({JSON, "application/json"})
+TARGET_PREFIX = "DynamoDB_20120810."
+STREAMS_PREFIX = "DynamoDBStreams_20120810."
+HEALTH_PATHS = frozenset({"/health", "/healthz"})
+
+_random = random.Random()  # noqa: S311 - ids need to differ, not to be secret
+os.register_at_fork(after_in_child=_random.seed)  # processes that share a port differ too
+
+
+class Answered(Protocol):
+    """What an operation answers: `mynamo.gateway.service.Answer`."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+    @property
+    def body(self) -> bytes:
+        """JSON."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that the operation sets."""
+
+
+class Caller(Protocol):
+    """What answers operations: `mynamo.gateway.service.Service`."""
+
+    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """Answer one request; never raises."""
+
+
+class Authenticator(Protocol):
+    """What checks who sent a request: see `mynamo.gateway.auth.signatures`."""
+
+    def check(self, request: Request) -> None:
+        """Raises ServiceError unless the request may be answered."""
+
+
+class HealthCheck(Protocol):
+    """What knows how the servers are: `mynamo.gateway.health.Health`."""
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Whether all is well, and the details."""
+
+
+class App:
+    """Answers HTTP requests. Safe to share between threads.
+
+    Args:
+        caller: what answers operations.
+        authenticator: what checks signatures.
+        health: what the health endpoint reports.
+        cors: which web pages may call.
+        config: region and limits.
+        operations: names that exist.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        authenticator: Authenticator,
+        health: HealthCheck,
+        cors: Cors,
+        config: GatewayConfig,
+        operations: Iterable[str],
+    ) -> None:
+        self._caller = caller
+        self._authenticator = authenticator
+        self._health = health
+        self._cors = cors
+        self._operations = {TARGET_PREFIX + operation: operation for operation in operations}
+        self._operations |= {STREAMS_PREFIX + name: name for name in STREAM_OPERATIONS}
+        self._body_limit = config.limits.body_bytes
+        self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request, whatever it is."""
+        request_id = new_request_id()
+        try:
+            response = self._route(request)
+        except ServiceError as error:
+            response = _refusal(error)
+        except Exception:
+            log.exception("request %s failed in a way nobody foresaw", request_id)
+            response = _refusal(internal_error())
+        return self._finished(request, response, request_id)
+
+    def overloaded(self, request: Request) -> Response:
+        """Ask the client to come again; SDKs do so by themselves after a moment."""
+        error = ServiceError(
+            "ServiceUnavailableException",
+            "Service is temporarily unavailable: too many requests at a time",
+            503,
+        )
+        return self._finished(request, _refusal(error), new_request_id())
+
+    def _route(self, request: Request) -> Response:
+        path = request.target.partition("?")[0]
+        if request.method == "POST" and path == "/":
+            content_type = request.headers.get("content-type", "")
+            if content_type in CONTENT_TYPES or _media_type(content_type) in CONTENT_TYPES:
+                return self._operation(request)
+        elif request.method in ("GET", "HEAD") and path in HEALTH_PATHS:
+            return self._health_report()
+        elif request.method in ("GET", "HEAD") and path == "/":
+            return Response(200, self._greeting, {"content-type": "text/plain"})
+        elif request.method == "OPTIONS" and (path == "/" or path in HEALTH_PATHS):
+            self._cors.check(request)
+            return Response(200)
+        return Response(404, b"<UnknownOperationException/>\n")
+
+    def _operation(self, request: Request) -> Response:
+        self._cors.check(request)
+        self._authenticator.check(request)
+        body = decompressed(request, self._body_limit)
+        operation = self._operations.get(request.headers.get("x-amz-target", ""))
+        if operation is None:
+            parse(body)
+            raise ServiceError("UnknownOperationException")
+        answer = self._caller.call(operation, body, request.headers)
+        return Response(answer.status, answer.body, {"content-type": JSON, **answer.headers})
+
+    def _health_report(self) -> Response:
+        well, details = self._health.report()
+        headers = {"content-type": "application/json", "cache-control": "no-store"}
+        return Response(200 if well else 503, orjson.dumps(details), headers)
+
+    def _finished(self, request: Request, response: Response, request_id: str) -> Response:
+        if len(response.body) >= COMPRESS_FROM_BYTES:
+            compress = compressed if len(response.body) < LARGE_BODY else in_thread(compressed)
+            compress(request, response)
+        response.headers["x-amzn-requestid"] = request_id
+        response.headers["x-amz-crc32"] = checksum(response.body)
+        if "origin" in request.headers:
+            response.headers.update(self._cors.headers(request))
+        return response
+
+
+def new_request_id() -> str:
+    """An id for an answer, in the form of AWS: 52 digits and upper-case letters."""
+    return f"{_random.getrandbits(208):052X}"
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _refusal(error: ServiceError) -> Response:
+    return Response(error.status, orjson.dumps(error.body()), {"content-type": JSON})

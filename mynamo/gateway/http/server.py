@@ -1,0 +1,176 @@
+"""The HTTP server: uvicorn, with the gateway's limits, in a thread.
+
+docs/performance.md compares it with others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+import uvicorn
+import uvloop
+
+from mynamo.errors import ConfigError
+from mynamo.gateway.http.answering import Answering, Application
+from mynamo.gateway.http.connection import HttpProtocol
+from mynamo.gateway.http.guard import guarded
+from mynamo.schemas.gateway_config import LOCALHOST, GatewayConfig, GatewayLimits
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 15
+LAST_WORD_SECONDS = 1.0
+BACKLOG = 2048
+LOOPBACK = "127.0.0.1"
+LOOPBACK_V6 = "::1"
+NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+PORTS_TRIED = 20
+
+
+class HttpServer:
+    """Serves an application until it is stopped.
+
+    Args:
+        app: what answers.
+        listeners: bound and listening, from `listen`; the server closes them.
+        limits: what clients may cost.
+        tls: for HTTPS.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        listeners: Sequence[socket.socket],
+        limits: GatewayLimits,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._answering = Answering(app, limits)
+        self._listeners = list(listeners)
+        self._stopping = threading.Event()
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                _no_application,
+                interface="asgi3",
+                http=guarded(limits, self._answering.answer, self._stopping),
+                ws="none",
+                lifespan="off",
+                ssl_context_factory=(lambda *_: tls) if tls else None,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                server_header=False,
+                proxy_headers=False,  # nobody asks where a request came from
+                access_log=False,
+                log_config=None,  # as everybody's
+                log_level="error",  # clients' mistakes are warnings to it
+            )
+        )
+        self.address = self._listeners[0].getsockname()[:2]
+        """Host and port that it listens on; the first, if there are two."""
+
+    def run(self) -> None:
+        """Serve, in this thread, until `stop`; then finish what is under way."""
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        finally:
+            self._answering.close()
+
+    def stop(self) -> None:
+        """Take no more connections, answer what comes on those there are for a moment more, and
+        let `run` return; from any thread, more than once.
+        """
+        self._stopping.set()
+        self._server.should_exit = True
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_failure)
+        self._answering.start(loop)
+        await self._server.serve(sockets=self._listeners)
+        connections = cast(set[HttpProtocol], self._server.server_state.connections)
+        for connection in list(connections):
+            connection.give_up()
+        late = loop.time() + LAST_WORD_SECONDS
+        while connections and loop.time() < late:
+            await asyncio.sleep(0.01)
+        for connection in list(connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+def listen(config: GatewayConfig) -> list[socket.socket]:
+    """Bind the gateway's address; for "localhost" the one of IPv6 too, where there is IPv6, with
+    the same port.
+
+    Raises:
+        ConfigError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        if config.host == LOCALHOST:
+            listeners = _listen_locally(config.port)
+        else:
+            infos = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = infos[0]
+            listeners = [socket.create_server(address, family=family, backlog=BACKLOG)]
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose "
+            "another port with --port, or stop what uses it"
+        ) from None
+    for listener in listeners:
+        listener.setblocking(False)
+    return listeners
+
+
+def _listen_locally(port: int) -> list[socket.socket]:
+    """Bind both loopback addresses. A port that the system chose may be taken on the second."""
+    for _ in range(PORTS_TRIED):
+        first = socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+        try:
+            address = (LOOPBACK_V6, first.getsockname()[1])
+            return [first, socket.create_server(address, family=socket.AF_INET6, backlog=BACKLOG)]
+        except OSError as error:
+            if error.errno in NO_IPV6:
+                return [first]
+            first.close()
+            if port:
+                raise
+    raise OSError(errno.EADDRINUSE, "no port is free on both loopback addresses")
+
+
+def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:
+    """What HTTPS needs, or None for HTTP.
+
+    Raises:
+        ConfigError: the certificate or its key cannot be used.
+    """
+    if config.cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.cert, config.key)
+    except OSError as error:  # ssl.SSLError is one
+        hint = "" if config.key else "; name the file of its private key too: key = ..."
+        raise ConfigError(
+            f"gateway: the certificate {config.cert} is of no use: {error}{hint}"
+        ) from None
+    return context
+
+
+async def _no_application(scope: object, receive: object, send: object) -> None:
+    """What uvicorn wants to be given; the protocol asks the application itself."""
+
+
+def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    failure = context.get("exception")
+    if isinstance(failure, ConnectionError | ssl.SSLError | TimeoutError):
+        return  # clients come and go
+    log.error("%s", context.get("message"), exc_info=failure)  # type: ignore[arg-type]

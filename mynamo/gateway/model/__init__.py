@@ -1,0 +1,1 @@
+"""What requests may look like: shapes, types and constraints, with AWS's messages."""

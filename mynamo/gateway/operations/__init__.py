@@ -1,0 +1,1 @@
+"""The operations of DynamoDB's API, a file for each kind."""

@@ -1,0 +1,150 @@
+"""Errors as DynamoDB's API answers them.
+
+mynamo's exceptions as DynamoDB's errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mynamo.errors import (
+    AlreadyExists,
+    ConditionFailed,
+    ConfigError,
+    ConsistencyTimeout,
+    IndexBehind,
+    IndexNotFound,
+    IndexNotReady,
+    InvalidRequest,
+    MynamoError,
+    NotFound,
+    TableProtected,
+    Unavailable,
+    WriteOutcomeUnknown,
+)
+from mynamo.mysql.failures import DuplicateKey, StatementRefused
+
+_DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
+_CORAL = "com.amazon.coral.service#"
+_VALIDATE = "com.amazon.coral.validate#"
+_NAMESPACES = {
+    "ValidationException": _VALIDATE,
+    "AccessDeniedException": _CORAL,
+    "ExpiredTokenException": _CORAL,
+    "IncompleteSignatureException": _CORAL,
+    "InvalidSignatureException": _CORAL,
+    "MissingAuthenticationTokenException": _CORAL,
+    "SerializationException": _CORAL,
+    "ServiceUnavailableException": _CORAL,
+    "UnknownOperationException": _CORAL,
+    "UnrecognizedClientException": _CORAL,
+}
+
+
+class ServiceError(Exception):
+    """An answer that is an error; it never leaves the gateway.
+
+    Args:
+        kind: the exception's name, such as "ResourceNotFoundException".
+        message: its text; None for the few answers that have none.
+        status: of the HTTP answer.
+        members: further members of the answer, such as `Item`.
+    """
+
+    def __init__(
+        self, kind: str, message: str | None = None, status: int = 400, **members: Any
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = status
+        self.members = members
+
+    def body(self) -> dict[str, Any]:
+        """The answer's JSON object."""
+        named = {"__type": _NAMESPACES.get(self.kind, _DYNAMODB) + self.kind}
+        if self.message is not None:
+            # The serialization layer of AWS spells the member differently from DynamoDB itself.
+            named["Message" if self.kind == "SerializationException" else "message"] = self.message
+        return {**named, **self.members}
+
+
+def invalid(message: str) -> ServiceError:
+    """A ValidationException."""
+    return ServiceError("ValidationException", message)
+
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND = "Requested resource not found"
+_INDEX_BEHIND = (
+    "The level of configured provisioned throughput for one or more global secondary indexes of "
+    "the table was exceeded. Consider increasing your provisioning level for the "
+    "under-provisioned global secondary indexes with the UpdateTable API"
+)
+
+
+def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceError:
+    """What DynamoDB would answer.
+
+    What a client had better try again has a status from 500 on, or is throttled: SDKs try
+    both again by themselves.
+
+    Args:
+        request: that failed, checked; it decides what some errors say.
+    """
+    match failure:
+        case ConditionFailed():
+            return _condition_failed(failure, request)
+        case IndexNotFound():
+            name = request.get("IndexName")
+            return invalid(f"The table does not have the specified index: {name}")
+        case NotFound():
+            return ServiceError("ResourceNotFoundException", NOT_FOUND)
+        case IndexNotReady():
+            name = request.get("IndexName")
+            return invalid(f"Cannot read from backfilling global secondary index: {name}")
+        case AlreadyExists():
+            return ServiceError("ResourceInUseException", str(failure))
+        case ConfigError():  # ours, although it is an InvalidRequest
+            return internal_error()
+        case InvalidRequest() | TableProtected():
+            return invalid(str(failure))
+        case WriteOutcomeUnknown():
+            return ServiceError("InternalServerError", str(failure), 500)
+        case IndexBehind():
+            return ServiceError(
+                "ProvisionedThroughputExceededException", f"{_INDEX_BEHIND} ({failure})"
+            )
+        case Unavailable() | ConsistencyTimeout():
+            return ServiceError("ServiceUnavailableException", str(failure), 503)
+        case _:
+            return internal_error()
+
+
+def internal_error() -> ServiceError:
+    """For what nobody foresaw; the log has the rest."""
+    return ServiceError("InternalServerError", "Internal server error", 500)
+
+
+def log_failure(operation: str, failure: Exception) -> None:
+    """Log what a client hears of as InternalServerError only.
+
+    MySQL's own words may quote items' values, so of those the kind is logged, and the place.
+    """
+    shown = type(failure)() if isinstance(failure, DuplicateKey | StatementRefused) else failure
+    log.error(
+        "%s failed, not by its client's fault",
+        operation,
+        exc_info=(type(failure), shown, failure.__traceback__),
+    )
+
+
+def _condition_failed(failure: ConditionFailed, request: Mapping[str, Any]) -> ServiceError:
+    asked = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+    error = ServiceError("ConditionalCheckFailedException", "The conditional request failed")
+    if asked and failure.item is not None:
+        error.members["Item"] = failure.item
+    return error

@@ -1,0 +1,138 @@
+"""Batches of events: cut to size, turned into effects, applied; what is poison is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
+from mynamo.errors import MynamoError, ShardUnavailable
+from mynamo.gsi_indexer.apply import Effect, apply_effects, changes_of
+from mynamo.gsi_indexer.arrivals import Arrival, Stream, letter
+from mynamo.mysql.failures import MissingTable, StatementRefused
+from mynamo.schemas.dead_letters import DeadLetter
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Of messages that are applied at once; a batch has one message at least."""
+
+
+def cut_batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """Cut arrivals into batches of about `BATCH_BYTES`, in order."""
+    batch: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        weight = len(arrival.record.value or b"")
+        if batch and size + weight > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(arrival)
+        size += weight
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch.
+
+    Attributes:
+        letters: for what can never be applied. They must be sent before the batch's progress
+            is recorded.
+        noted: the progress that was recorded along with it.
+    """
+
+    letters: list[DeadLetter]
+    noted: Mapping[Stream, int]
+
+
+class BatchWriter:
+    """Applies batches, by the newest definitions that their events know.
+
+    Args:
+        cluster: whose indexes it writes.
+        pool: shards are worked on side by side.
+    """
+
+    def __init__(self, cluster: Cluster, pool: Executor) -> None:
+        self._cluster = cluster
+        self._pool = pool
+        self._dropped: set[int] = set()
+
+    def write(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
+        """Apply a batch; safe to repeat.
+
+        Args:
+            batch: of each stream, what follows without a gap on what was applied before.
+            due: progress that is yet to be recorded.
+
+        Raises:
+            ShardUnavailable: a shard does not answer, or an index's table is missing though
+                the catalog has it; some may have been done.
+        """
+        return self._write(batch, due, whole=True)
+
+    def _write(self, batch: Sequence[Arrival], due: Mapping[Stream, int], whole: bool) -> Written:
+        for _ in range(2):
+            effects, letters = self._effects(batch)
+            own = {}
+            if whole and not letters:  # they are sent before progress leaves their events behind
+                own = {arrival.stream: arrival.sequence for arrival in batch}
+            try:
+                noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
+                return Written(letters, noted)
+            except MissingTable as failure:  # dropped in the meantime: the catalog says so
+                missing = failure
+                self._cluster.refresh()
+            except StatementRefused as refusal:
+                if len(batch) == 1:
+                    return Written([_letter(batch[0], str(refusal))], {})
+                # Find those that are refused; they must not hold up the others.
+                middle = len(batch) // 2
+                halves = [self._write(half, {}, False) for half in (batch[:middle], batch[middle:])]
+                return Written([one for half in halves for one in half.letters], {})
+        raise ShardUnavailable(f"an index is damaged: {missing}")
+
+    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
+        tables = self._tables(batch)
+        effects = []
+        letters = []
+        for arrival in batch:
+            event = arrival.event
+            if event is None:
+                letters.append(_letter(arrival, arrival.flaw))
+                continue
+            table = tables.get(event.table_id)
+            if table is None:  # dropped: nothing is left to keep up
+                continue
+            try:
+                changes = changes_of(event, table)
+            except (MynamoError, LookupError, TypeError, ValueError) as flaw:
+                letters.append(_letter(arrival, f"it cannot be applied: {flaw}"))
+                continue
+            effects.append(Effect(arrival.stream, arrival.sequence, changes))
+        return effects, letters
+
+    def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
+        """The tables of events, as new as the events know them."""
+        versions: dict[int, int] = {}
+        for arrival in batch:
+            if arrival.event is not None:
+                number, version = arrival.event.table_id, arrival.event.schema_version
+                versions[number] = max(version, versions.get(number, 0))
+        tables = {}
+        for number, version in versions.items():
+            if number in self._dropped:
+                continue
+            table = self._cluster.table_by_id(number, at_least=version)
+            if table is None or table.status == "DELETING":
+                self._dropped.add(number)
+            else:
+                tables[number] = table
+        return tables
+
+
+def _letter(arrival: Arrival, reason: str) -> DeadLetter:
+    event_id = arrival.event.event_id if arrival.event is not None else None
+    return letter(arrival.record, reason, event_id)

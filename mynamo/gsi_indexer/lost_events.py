@@ -1,0 +1,183 @@
+"""Finding events that the log has lost, and asking for them again.
+
+A stream waits when its shard has sequenced events that are not applied. If the next of
+them has been published, it lies before the end of its partition as that is *now*. When
+the consumer has read up to there and the event has not come, the log has lost it: a
+broker that kept nothing, a topic made anew, a committed offset of another life. The
+outbox still has it, so the relay is set back and publishes it once more. No assumption on
+time is in this, so a slow consumer asks for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import next_published
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.errors import ShardUnavailable
+from mynamo.gsi_indexer.arrivals import Positions, Stream
+from mynamo.log import Reading, ensure_topics, kafka_errors
+from mynamo.mysql.pool import Result, Statement
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds from one look at the shards to the next."""
+_LOOK_IN_A_HURRY = 0.2
+_TOPICS_EVERY = 5.0
+_KAFKA_MS = 3_000
+_PATIENCE = 1.0
+
+WAITING = "SELECT part, last_seq, applied_seq FROM mynamo_stream WHERE last_seq > applied_seq"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where the consumer will have read a published event at the latest.
+
+    Attributes:
+        position: of the stream when the mark was made.
+        end: offset at the end of the partition then.
+    """
+
+    position: int
+    end: int
+
+
+class Watch:
+    """Looks after the streams of the partitions that a consumer has.
+
+    Args:
+        reading: of that consumer.
+    """
+
+    def __init__(
+        self, cluster: Cluster, consumer: Any, positions: Positions, reading: Reading
+    ) -> None:
+        self._cluster = cluster
+        self._consumer = consumer
+        self._positions = positions
+        self._reading = reading
+        self._before: dict[Stream, int] = {}
+        self._marks: dict[Stream, _Mark] = {}
+        self._looked_at = time.monotonic()
+        self._topics_at = self._looked_at
+
+    def look(self, gaps: Collection[Stream] = ()) -> None:
+        """Ask for what was lost; does nothing unless the last look is a while ago.
+
+        Args:
+            gaps: streams of which a later event came before the next one.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < (_LOOK_IN_A_HURRY if gaps else LOOK_EVERY):
+            return
+        self._looked_at = now
+        partitions = {place.partition for place in self._consumer.assignment()}
+        if not partitions:
+            self._ensure_topics()
+        before, self._before = self._before, {}
+        for shard in self._cluster.shards.values():
+            try:
+                waiting = self._waiting(shard, partitions)
+                self._before.update(waiting)
+                stuck = {s: n for s, n in waiting.items() if before.get(s) == n or s in gaps}
+                if stuck:
+                    self._ensure_topics()
+                    self._look_closer(shard, stuck, gaps)
+            except ShardUnavailable as failure:  # its streams have to wait anyway
+                log.debug("not looked after: %s", failure)
+        self._marks = {s: mark for s, mark in self._marks.items() if s in self._before}
+
+    def _waiting(self, shard: DynamoDBShard, partitions: Collection[int]) -> dict[Stream, int]:
+        """The shard's streams that wait for an event, and their positions."""
+        waiting = {}
+        for part, last, applied in _run(shard, (WAITING, ())).rows:
+            stream = Stream(shard.id, part)
+            if part not in partitions or stream not in self._positions.applied:
+                continue
+            self._positions.raise_to({stream: applied})
+            if last > self._positions.applied[stream]:
+                waiting[stream] = self._positions.applied[stream]
+        return waiting
+
+    def _look_closer(
+        self, shard: DynamoDBShard, stuck: dict[Stream, int], gaps: Collection[Stream]
+    ) -> None:
+        lost = [s for s, position in stuck.items() if self._is_lost(s, position, s in gaps)]
+        if lost:
+            sequence = min(stuck[stream] for stream in lost)
+            log.warning(
+                "%s: Kafka has lost events after sequence %d; they are published again",
+                shard.where, sequence,
+            )  # fmt: skip
+            publish_again(shard, sequence)
+            for stream in lost:
+                del self._marks[stream]
+
+    def _is_lost(self, stream: Stream, position: int, gap: bool) -> bool:
+        place = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
+        behind = self._reading.is_behind(place)
+        mark = self._marks.get(stream)
+        if mark is None or mark.position != position:
+            if behind and not gap:  # it may be in what is yet to be read
+                return False
+            if not is_published(self._cluster, stream, position):
+                return False
+            end = self._end(place)
+            if end is None:
+                return False
+            mark = self._marks[stream] = _Mark(position, end)
+        at = self._offset(place)
+        # More than `end` may be there: the embedded broker leaves out most of the last batch.
+        return at is not None and at >= mark.end and (gap or not behind)
+
+    def _end(self, place: TopicPartition) -> int | None:
+        """The offset at the end of a partition now; None: the broker does not say so soon."""
+        with kafka_errors(self._cluster.config.kafka):
+            try:
+                return int(self._consumer.end_offsets([place], timeout_ms=_KAFKA_MS)[place])
+            except KafkaTimeoutError:
+                return None
+
+    def _offset(self, place: TopicPartition) -> int | None:
+        with kafka_errors(self._cluster.config.kafka):
+            offset = self._consumer.position(place, timeout_ms=_KAFKA_MS)
+        return None if offset is None else int(offset)
+
+    def _ensure_topics(self) -> None:
+        """Make the topics anew if they are gone."""
+        now = time.monotonic()
+        if now - self._topics_at >= _TOPICS_EVERY:
+            self._topics_at = now
+            ensure_topics(self._cluster.config.kafka)
+
+
+def is_published(cluster: Cluster, stream: Stream, position: int) -> bool:
+    """Whether the event that a stream waits for has been published, as its relay says."""
+    shard = cluster.shards[stream.shard]
+    return bool(_run(shard, next_published("seq", stream, position)).rows)
+
+
+def publish_again(shard: DynamoDBShard, sequence: int) -> None:
+    """Let the relay publish once more all events after a sequence."""
+    _run(shard, ("UPDATE mynamo_relay SET published_seq = LEAST(published_seq, %s)", (sequence,)))
+
+
+def _run(shard: DynamoDBShard, statement: Statement) -> Result:
+    def once() -> Result:
+        with shard.session() as session:
+            return session.run(statement)[0]
+
+    return retry(once, _PATIENCE)

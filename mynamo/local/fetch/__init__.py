@@ -1,0 +1,1 @@
+"""Downloading servers that are not installed, from the registries of this machine."""

@@ -1,0 +1,302 @@
+"""Connections to one MySQL database: each used by one thread at a time, reused, bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.mysql.driver import Connection
+from mynamo.mysql.failures import LostConnection, translate, unreachable
+from mynamo.runtime import deadlines, forks
+from mynamo.runtime.tasks import in_thread
+from mynamo.schemas.config import DatabaseConfig, PoolConfig
+
+Answer = TypeVar("Answer")
+Statement = tuple[str, Sequence[Any]]
+"""SQL with %s for each value, and the values."""
+
+_FROZEN = 15
+"""Seconds of silence after which a server ends a connection and what it had begun. A process
+that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
+its locks for hours. Less than `shard.PATIENCE`, so that those who wait for them get through."""
+_SESSION = (
+    # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
+    # A multi-row insert into the outbox must get consecutive ids.
+    " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 2,"
+    f" lock_wait_timeout = 25, wait_timeout = {_FROZEN}"
+    # MySQL alone keeps what it says of tables' sizes, by default for a day.
+    " /*!80000 , information_schema_stats_expiry = 0 */",
+)
+_READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
+_PLACE = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_IDLE_CHECK = 10.0
+"""Seconds after which a connection is asked for a sign of life before it is used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one statement gave.
+
+    Attributes:
+        rows: the rows it selected.
+        count: how many rows it selected or changed.
+        insert_id: the first AUTO_INCREMENT value it assigned, or 0.
+    """
+
+    rows: tuple[tuple[Any, ...], ...]
+    count: int
+    insert_id: int
+
+
+class Session:
+    """One connection while one caller has it."""
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self.last_used = time.monotonic()
+        self.broken = False
+        self.place: tuple[int, str] = (0, "")
+        """Number and peer in the server's list of sessions: a number alone may be another
+        session's after the server was started anew."""
+        self._inherited = False
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Be of no use: what was begun here is the parent's. Its connection lets go by itself."""
+        self.broken = self._inherited = True
+
+    def run(self, *statements: Statement) -> list[Result]:
+        """Run statements in one round trip; the first that fails ends the row.
+
+        Raises:
+            LostConnection, Contention, DuplicateKey, MissingTable, StatementRefused,
+            ShardUnavailable: as `failures` sorts MySQL's errors.
+            WriteOutcomeUnknown: this process was forked after the connection was lent.
+        """
+        return self._execute(statements, _result)
+
+    def _execute(
+        self, statements: Sequence[Statement], read: Callable[[Any], Answer]
+    ) -> list[Answer]:
+        try:
+            bind = self._connection.bind
+            text = ";".join([bind(sql, values) for sql, values in statements])
+            results = [read(result) for result in self._connection.ask(text)]
+        except (pymysql.err.Error, OSError) as error:
+            failure = self._failure(error)
+            self.broken = self.broken or isinstance(failure, LostConnection)
+            raise failure from None
+        except BaseException:
+            self.broken = True  # an answer may still be on its way: nobody must read it
+            raise
+        self.last_used = time.monotonic()
+        return results
+
+    def _failure(self, error: Exception) -> MynamoError:
+        if self._inherited:  # to try again might do twice what the parent does
+            return WriteOutcomeUnknown(
+                f"{self._where}: this process was forked in the midst of a call, which its parent "
+                "goes on with; call again in the child if it is to be done there too"
+            )
+        return translate(error, self._where)
+
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of one statement, their values by the names of the columns.
+
+        Raises:
+            See `run`.
+        """
+        return self._execute([(sql, ())], _named)[0]
+
+    def rollback(self) -> None:
+        """End the transaction, if the connection still lives."""
+        if not self.broken:
+            try:
+                self.run(("ROLLBACK", ()))
+            except ShardUnavailable:
+                self.broken = True
+
+    def end_at(self, ends_at: float | None) -> None:
+        """When to wait for no answer any longer (monotonic); None: the pool's limits count."""
+        self._connection.end_at(ends_at)
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        with suppress(pymysql.err.Error, OSError):
+            self._connection.close()
+
+    def is_alive(self) -> bool:
+        """Ask the server for a sign of life."""
+        try:
+            self._connection.ping(reconnect=False)
+        except (pymysql.err.Error, OSError):
+            return False
+        return True
+
+
+def _result(result: Any) -> Result:
+    return Result(result.rows or (), result.affected_rows, result.insert_id or 0)
+
+
+def _named(result: Any) -> list[dict[str, Any]]:
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.rows or ()]
+
+
+class ConnectionPool:
+    """Up to `size` connections to one database, opened when needed."""
+
+    def __init__(self, database: DatabaseConfig, limits: PoolConfig, where: str) -> None:
+        self._database = database
+        self._limits = limits
+        self.where = where
+        self._closed = False
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin without connections."""
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(self._limits.size)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Lend a connection; what the caller left open is rolled back.
+
+        Raises:
+            ShardUnavailable: the server does not answer, or no connection became free.
+        """
+        forks.check()
+        places = self._places
+        free = places.acquire(blocking=False)
+        if not free and not in_thread(places.acquire)(timeout=self._wait_timeout()):
+            raise self._busy()
+        try:
+            session = self._take()
+            try:
+                yield session
+            except BaseException:
+                session.rollback()
+                raise
+            finally:
+                self._give_back(session)
+        finally:
+            if places is self._places:  # else this is a child, and the place was its parent's
+                places.release()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def limit(self, seconds: float) -> None:
+        """Wait no longer than this for anything, whatever the limits were."""
+        least = {
+            name: min(seconds, getattr(self._limits, name))
+            for name in ("connect_timeout", "read_timeout", "wait_timeout")
+        }
+        self._limits = self._limits.model_copy(update=least)
+
+    def _wait_timeout(self) -> float:
+        return deadlines.left(self._limits.wait_timeout)
+
+    def _busy(self) -> ShardUnavailable:
+        waited = deadlines.timeout()
+        seconds = (
+            f"{self._limits.wait_timeout:g} s" if waited is None else f"the timeout of {waited:g} s"
+        )
+        return ShardUnavailable(
+            f"{self.where}: all {self._limits.size} connections were busy for {seconds}; "
+            "raise the pool's size"
+        )
+
+    def _take(self) -> Session:
+        ends_at = deadlines.end()
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ShardUnavailable(f"{self.where}: already disconnected")
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return in_thread(self._open)(ends_at)
+            session.end_at(ends_at)
+            if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
+                return session
+            session.close()
+
+    def _give_back(self, session: Session) -> None:
+        with self._lock:
+            if not session.broken and not self._closed:
+                self._idle.append(session)
+                return
+        session.close()
+
+    def _open(self, ends_at: float | None) -> Session:
+        database = self._database
+        patience = self._limits.connect_timeout
+        if ends_at is not None:
+            patience = min(patience, ends_at - time.monotonic())
+        tls = database.tls
+        try:
+            connection = Connection(
+                host=database.host,
+                port=database.port,
+                user=database.user,
+                password=database.password.get_secret_value(),
+                database=database.database,
+                charset="utf8mb4",
+                autocommit=True,
+                client_flag=CLIENT.MULTI_STATEMENTS,
+                connect_timeout=max(1, round(patience)),
+                read_timeout=self._limits.read_timeout,
+                write_timeout=self._limits.read_timeout,
+                # Without `tls` the driver still encrypts where the server can, but verifies
+                # nothing; on this machine there is nobody to hide from.
+                ssl_disabled=tls is None and database.host in _LOOPBACK,
+                ssl_ca=str(tls.ca) if tls else None,
+                ssl_cert=str(tls.cert) if tls and tls.cert else None,
+                ssl_key=str(tls.key) if tls and tls.key else None,
+                ssl_verify_cert=True if tls else None,
+                ssl_verify_identity=tls.verify_identity if tls else None,
+            )
+        except (pymysql.err.Error, OSError) as error:
+            raise unreachable(error, self.where) from None
+        session = Session(connection, self.where)
+        session.end_at(ends_at)
+        try:
+            statements = (*_SESSION, _READ_ONLY, _PLACE)
+            *_, primary, place = session.run(*((sql, ()) for sql in statements))
+            self._refuse_read_only(primary.rows[0])
+            session.place = place.rows[0]
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _refuse_read_only(self, flags: Sequence[Any]) -> None:
+        """Refuse a server that is not a primary (any more): what it says may be old.
+
+        Looked at on each new connection, because after a failover the same address may lead
+        to another server.
+        """
+        if any(str(flag) not in ("0", "OFF") for flag in flags):
+            raise ShardUnavailable(
+                f"{self.where}: it is read-only; a shard must be a primary: correct the "
+                "configuration, or, if it has become the primary, SET GLOBAL read_only = OFF"
+            )

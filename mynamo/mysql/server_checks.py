@@ -1,0 +1,233 @@
+"""Settings of MySQL servers that would lose what was acknowledged: found, and said.
+
+Looked at once per process and database, when its first connection is used. What loses
+writes only if something else goes wrong is a warning that says what to change; a server
+that is not a primary is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mynamo.errors import ShardUnavailable
+from mynamo.mysql.failures import LostConnection, StatementRefused
+from mynamo.mysql.pool import Session, Statement
+from mynamo.schemas.config import DatabaseConfig
+
+log = logging.getLogger(__name__)
+
+MAX_PACKET = 64 * 1024 * 1024
+"""Bytes that one transaction's statements can come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a setting must be.
+
+    Attributes:
+        name: of the setting.
+        good: whether a value will do; also given all settings.
+        want: the value to set.
+        risk: what can happen otherwise.
+        dynamic: it can be set while the server runs.
+    """
+
+    name: str
+    good: Callable[[str, Mapping[str, str]], bool]
+    want: str
+    risk: str
+    dynamic: bool = True
+
+
+def _binlog_is_off(settings: Mapping[str, str]) -> bool:
+    return settings.get("log_bin", "OFF") == "OFF"
+
+
+RULES = (
+    Rule(
+        "innodb_flush_log_at_trx_commit",
+        lambda value, _: value == "1",
+        "1",
+        "acknowledged writes can be lost when the machine fails",
+    ),
+    Rule(
+        "sync_binlog",
+        lambda value, all_: value == "1" or _binlog_is_off(all_),
+        "1",
+        "acknowledged writes can be rolled back when the server recovers from a crash of the "
+        "machine, and replicas can miss them",
+    ),
+    Rule(
+        "innodb_doublewrite",
+        lambda value, _: value not in ("OFF", "DETECT_ONLY", "0"),
+        "ON",
+        "a page half written when the power fails cannot be restored",
+        dynamic=False,
+    ),
+    Rule(
+        "innodb_flush_method",
+        lambda value, _: value not in ("nosync", "littlesync"),
+        "O_DIRECT",
+        "acknowledged writes can be lost when the machine fails",
+        dynamic=False,
+    ),
+    Rule(
+        "binlog_format",
+        lambda value, all_: value != "STATEMENT" or _binlog_is_off(all_),
+        "ROW",
+        "the server refuses writes at READ COMMITTED, and so all of mynamo's",
+    ),
+    Rule(
+        "max_allowed_packet",
+        lambda value, _: int(value) >= MAX_PACKET,
+        str(MAX_PACKET),
+        "batches of large items are refused",
+    ),
+    Rule(
+        "wsrep_on",
+        lambda value, _: value == "OFF",
+        "OFF",
+        "a Galera cluster loses updates when several of its members are written to: a shard "
+        "must be a single primary",
+        dynamic=False,
+    ),
+    Rule(
+        "group_replication_single_primary_mode",
+        lambda value, _: value == "ON",
+        "ON",
+        "a group with several primaries loses updates: a shard must be a single primary",
+        dynamic=False,
+    ),
+)
+_KEPT = {
+    "auto_increment_increment": "1",
+    "auto_increment_offset": "1",
+    "transaction_isolation": "READ-COMMITTED",
+    "tx_isolation": "READ-COMMITTED",
+}
+"""What every session of ours is told when it is opened, and what must still hold later."""
+_ASKED = (*(rule.name for rule in RULES), *_KEPT, "log_bin")
+
+_SETTINGS: Statement = (
+    "SHOW SESSION VARIABLES WHERE Variable_name IN ("  # the global value where there is one only
+    + ", ".join(f"'{name}'" for name in _ASKED)
+    + ")",
+    (),
+)
+_ENGINES: Statement = (
+    "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = DATABASE()"
+    " AND table_name IN ('mynamo_outbox', 'mynamo_fence', 'mynamo_checkpoint', 'mynamo_tables')"
+    " AND engine <> 'InnoDB'",
+    (),
+)
+_VERSION: Statement = ("SELECT VERSION()", ())
+
+
+def check_server(session: Session, database: DatabaseConfig, where: str) -> None:
+    """Look at a server's settings; two round trips.
+
+    Args:
+        session: to it; needs no rights.
+        database: on it.
+        where: it is, for messages.
+
+    Raises:
+        ShardUnavailable: it is not fit to be a shard, or does not answer.
+    """
+    version, rows, engines = session.run(_VERSION, _SETTINGS, _ENGINES)
+    settings = {str(name).lower(): str(value) for name, value in rows.rows}
+    mariadb = "MariaDB" in version.rows[0][0]
+    for name, told in _KEPT.items():
+        if settings.get(name, told) != told:
+            raise ShardUnavailable(
+                f"{where}: {name} is {settings[name]} in a session that was told otherwise; is "
+                "there a proxy between that shares connections? Connect to the server directly"
+            )
+    for table, engine in engines.rows:
+        raise ShardUnavailable(
+            f"{where}: table {table} is {engine}, which has no transactions; "
+            f"ALTER TABLE {table} ENGINE = InnoDB"
+        )
+    server = f"{database.host}:{database.port}"
+    for name, text in complaints(settings, mariadb):
+        warn_once((server, name, settings[name]), f"{where}: {text}")
+    for status in _replica_status(session, mariadb):
+        _check_replica(status, server, where)
+
+
+def complaints(settings: Mapping[str, str], mariadb: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with a server's settings: the setting's name, and a sentence."""
+    for rule in RULES:
+        value = settings.get(rule.name, "")
+        if not value or rule.good(value, settings):
+            continue
+        line = f"{rule.name} = {rule.want}"
+        if not rule.dynamic:
+            remedy = f"put `{line}` under [mysqld] in its configuration and start it again"
+        elif mariadb:
+            remedy = f"SET GLOBAL {line}, and put `{line}` under [mysqld] in its configuration"
+        else:
+            remedy = f"SET PERSIST {line}"
+        yield rule.name, f"{rule.name} is {value}: {rule.risk}; {remedy}"
+
+
+def _replica_status(session: Session, mariadb: bool) -> list[dict[str, Any]]:
+    """What the server follows; nothing, if this user may not know."""
+    try:
+        return session.named("SHOW ALL REPLICAS STATUS" if mariadb else "SHOW REPLICA STATUS")
+    except LostConnection:
+        raise
+    except (ShardUnavailable, StatementRefused) as error:
+        log.debug("whether it is a replica is not known: %s", error)
+        if not mariadb:  # where `read_only` alone must do
+            return []
+        rows = session.run(("SHOW GLOBAL STATUS LIKE 'Slave_running'", ()))[0].rows
+        return [{"Slave_SQL_Running": "Yes"}] if rows and rows[0][1] == "ON" else []
+
+
+def _check_replica(status: Mapping[str, Any], server: str, where: str) -> None:
+    """Refuse a server that follows another one.
+
+    MariaDB says Master where MySQL says Source, and Slave for Replica.
+    """
+    said = {name.replace("Master", "Source").replace("Slave", "Replica"): value
+            for name, value in status.items()}  # fmt: skip
+    host = said.get("Source_Host")
+    source = f"{host}:{said['Source_Port']}" if host else "another server"
+    running = {said.get("Replica_IO_Running"), said.get("Replica_SQL_Running")} - {"No", None}
+    if not running:
+        warn_once(
+            (server, "replica", source),
+            f"{where}: it was a replica of {source}, and would be one again when replication is "
+            "started; if it is the primary now: RESET REPLICA ALL",
+        )
+        return
+    behind = said.get("Seconds_Behind_Source")
+    lag = "unknown" if behind is None else f"{behind} s"
+    raise ShardUnavailable(
+        f"{where}: it is a replica of {source} (lag: {lag}); a shard must be a single primary: "
+        "correct the configuration, or, if it is to be the primary: STOP REPLICA; RESET REPLICA ALL"
+    )
+
+
+_said: dict[tuple[str, ...], object] = {}
+"""Without a lock, which a child of a fork could inherit held: `setdefault` is one step."""
+
+
+def warn_once(key: tuple[str, ...], text: str) -> None:
+    """Log a warning, once per process.
+
+    Args:
+        key: the same for what is the same trouble.
+    """
+    mine = object()
+    if _said.setdefault(key, mine) is mine:
+        log.warning("%s", text)
+
+
+def forget_warnings() -> None:
+    """Let every warning be said once more."""
+    _said.clear()

@@ -1,0 +1,78 @@
+"""`Filler`: fills one index from one shard with the time that live changes leave over.
+
+While changes wait for the indexers, chunks are small, because the indexer of their streams waits
+while one is written, and each is followed by a rest that grows with what the chunk took: so the
+filling has a part of the machine, however slow or fast that is. Where nothing waits it has all.
+"""
+
+from __future__ import annotations
+
+import time
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Index
+from mynamo.writer.backfill.chunks import Position
+from mynamo.writer.backfill.indexes import CHUNK_ROWS, fill_chunk
+from mynamo.writer.outbox.back_pressure import Backlog, Waiting
+
+BESIDE_ROWS = 250
+"""Of a chunk while changes wait."""
+_BESIDE = 2.0
+"""Times as long as a chunk took, to rest after it while changes wait."""
+_BEHIND = 20.0
+"""And while the indexers are behind."""
+_BEHIND_SECONDS = 0.25
+_BEHIND_EVENTS = 2_000
+"""From here on they are: by the age of the oldest change, or by how many there are."""
+_LONGEST_REST = 2.0
+
+
+class Filler:
+    """Fills one index from one shard. Use by one thread.
+
+    Any number may work on the same index and shard, in any processes; who notices that another
+    one does leaves it alone for a while, so that not all of them take their part.
+    """
+
+    def __init__(self, cluster: Cluster, shard: DynamoDBShard, index: Index) -> None:
+        self._cluster = cluster
+        self._shard = shard
+        self._index = index
+        self._backlog = Backlog()
+        self._left_at: Position | None = None
+
+    def work(self, seconds: float) -> bool:
+        """Fill for so long, or until all is done.
+
+        Returns:
+            Whether there is more to do right away. False: all is done, or somebody else does it.
+
+        Raises:
+            See `fill.fill_chunk`.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            waiting = self._waiting()
+            began = time.monotonic()
+            rows = BESIDE_ROWS if waiting.events else CHUNK_ROWS
+            filled = fill_chunk(self._cluster, self._shard, self._index, rows, self._left_at)
+            self._left_at = None if filled.others else filled.end
+            if filled.others or not filled.more:
+                return False
+            time.sleep(rest_after(time.monotonic() - began, waiting))
+            if time.monotonic() > until:
+                return True
+
+    def _waiting(self) -> Waiting:
+        if self._index.kind == "LSI":  # which concerns no indexer
+            return Waiting()
+        return self._backlog.bound(self._shard, _BEHIND_EVENTS + 1)
+
+
+def rest_after(took: float, waiting: Waiting) -> float:
+    """Seconds to rest after a chunk that took so many."""
+    if not waiting.events:
+        return 0.0
+    behind = waiting.seconds > _BEHIND_SECONDS or waiting.events > _BEHIND_EVENTS
+    return min(_LONGEST_REST, took * (_BEHIND if behind else _BESIDE))

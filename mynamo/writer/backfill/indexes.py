@@ -1,0 +1,198 @@
+"""Filling a new index with the items that were there before it, a chunk at a time."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import Index, Table
+from mynamo.mysql.failures import MissingTable, StatementRefused
+from mynamo.mysql.pool import Session, Statement
+from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.schemas.items import load_item
+from mynamo.writer.backfill.chunks import Chunk, Position, read_chunk
+from mynamo.writer.backfill.global_index import COMMIT, OUTBOX_END, rows_of, write_rows
+from mynamo.writer.backfill.re_emit import restating_event
+from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
+from mynamo.writer.transaction.statements import insert_local
+
+log = logging.getLogger(__name__)
+
+CHUNK_ROWS = 1_000
+LOCKED_ROWS = 200
+"""Of a chunk whose items are locked while it is filled, so that writes to them wait."""
+_STATEMENT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of a chunk.
+
+    Attributes:
+        more: whether there are more items to put into the index.
+        end: up to where the items are in it, as far as this call knows.
+        others: whether somebody else has filled it meanwhile; then this call did nothing.
+    """
+
+    more: bool
+    end: Position = (None, None)
+    others: bool = False
+
+
+_DONE = Filled(more=False)
+
+
+def fill_chunk(
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    index: Index,
+    rows: int | None = None,
+    left_at: Position | None = None,
+) -> Filled:
+    """Put the next items of one shard into an index that is CREATING.
+
+    Any number of processes may do so at once; they take turns.
+
+    Args:
+        rows: not more than so many; by default `CHUNK_ROWS`.
+        left_at: do nothing if the filling is elsewhere by now.
+
+    Raises:
+        ShardUnavailable: a shard does not answer; call again.
+        CorruptData: an item cannot be read (`mynamo verify` names it).
+    """
+    table = cluster.table_by_id(index.table_id)
+    if table is None:
+        return _DONE
+    most = CHUNK_ROWS if rows is None else rows
+
+    def once(by_events: bool = False) -> Filled:
+        with shard.session() as session:
+            chunk = _begin(session, table, index, most, left_at, by_events)
+            if isinstance(chunk, Filled):
+                return chunk
+            if index.kind == "LSI":
+                _fill_local(session, index, chunk)
+            elif by_events:
+                _fill_by_events(cluster, session, table, index, chunk)
+            else:
+                found = rows_of(index, chunk)
+                note = _note(index, chunk, len(found))
+                write_rows(cluster, shard, session, table, chunk, found, note)
+            return Filled(not chunk.last, chunk.end)
+
+    try:
+        return retry(once)
+    except MissingTable:  # dropped in the meantime
+        return _DONE
+    except StatementRefused as refusal:
+        if index.kind == "LSI":
+            raise
+        log.warning("index %s is filled by events where a row is refused: %s", index.name, refusal)
+    filled = retry(lambda: once(by_events=True))
+    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+    return filled
+
+
+def _begin(
+    session: Session,
+    table: Table,
+    index: Index,
+    rows: int,
+    left_at: Position | None,
+    by_events: bool,
+) -> Chunk | Filled:
+    """Steps 1 and 2 of `fill_global`; an LSI's items, or those to be stated again, are locked."""
+    _, state = session.run(
+        ("BEGIN", ()),
+        ("SELECT after_hash, after_sort FROM mynamo_backfill"
+         " WHERE index_id = %s AND finished = 0 FOR UPDATE", (index.id,)),
+    )  # fmt: skip
+    if not state.rows:
+        session.rollback()
+        return _DONE
+    at: Position = state.rows[0]
+    if left_at not in (None, at):
+        session.rollback()
+        return Filled(more=True, end=at, others=True)
+    crash_point("fill.1")
+    lock = by_events or index.kind == "LSI"
+    chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
+    crash_point("fill.2")
+    return chunk
+
+
+def _note(index: Index, chunk: Chunk, fit: int) -> Statement:
+    """How far it has come; for a GSI, `OUTBOX_END` has been run. An LSI waits for no event."""
+    end = "@outbox_end" if index.kind == "GSI" else "0"
+    return (
+        "UPDATE mynamo_backfill SET after_hash = %s, after_sort = %s,"
+        " rows_done = rows_done + %s, rows_skipped = rows_skipped + %s,"
+        f" last_outbox_id = GREATEST(last_outbox_id, {end}), finished = %s"
+        " WHERE index_id = %s",
+        (*chunk.end, fit, len(chunk.rows) - fit, int(chunk.last), index.id),
+    )
+
+
+def _fill_local(session: Session, index: Index, chunk: Chunk) -> None:
+    """Insert the items' rows into an LSI beside them, under the items' locks."""
+    places = []
+    for key, _, data in chunk.rows:
+        place = index.key_of(load_item(data))
+        if place is not None:
+            places.append((key.hash, place.sort, key.sort))
+    inserts = [insert_local(index, places)] if places else []
+    session.run(*inserts, _note(index, chunk, len(places)), COMMIT)
+
+
+def _fill_by_events(
+    cluster: Cluster, session: Session, table: Table, index: Index, chunk: Chunk
+) -> None:
+    """State the items again, under their locks: whoever applies the events finds the row that a
+    server refuses, and puts its event aside."""
+    events = []
+    for key, version, data in chunk.rows:
+        item = load_item(data)
+        if index.key_of(item) is not None:
+            events.append(
+                restating_event(cluster, table, key, item, None, version, "backfill", index)
+            )
+    _insert_events(session, events)
+    session.run(OUTBOX_END, _note(index, chunk, len(events)), COMMIT)
+
+
+def _insert_events(session: Session, events: list[OutboxRow]) -> None:
+    """Insert in statements of a bounded size."""
+    start = size = 0
+    write_id = uuid.uuid4().bytes
+    for position, event in enumerate(events):
+        size += len(event.payload)
+        if size >= _STATEMENT_BYTES or position == len(events) - 1:
+            session.run(insert_outbox(events[start : position + 1], write_id))
+            start, size = position + 1, 0
+
+
+def activate_if_filled(cluster: Cluster, index: Index) -> bool:
+    """Make an index ACTIVE once every shard's items are in it, and all that was committed by
+    then is applied.
+
+    Returns:
+        Whether it is ACTIVE now.
+    """
+    for shard in cluster.shards.values():
+        rows = shard.run(
+            ("SELECT EXISTS (SELECT 1 FROM mynamo_outbox o"
+             " JOIN mynamo_stream s ON s.part = o.part WHERE o.id <= b.last_outbox_id"
+             " AND o.table_id = b.table_id AND o.feeds = 1"
+             " AND (o.seq IS NULL OR o.seq > s.applied_seq))"
+             " FROM mynamo_backfill b WHERE b.index_id = %s AND b.finished = 1", (index.id,))
+        )[0].rows  # fmt: skip
+        if rows != ((0,),):
+            return False
+    cluster.catalog.activate_index(index.id)
+    cluster.refresh()
+    return True

@@ -1,0 +1,117 @@
+"""Stating items again: mending an index through the pipeline that keeps it up.
+
+A restating event says what an item is now. It goes into the outbox under the item's row
+lock, so it has its place in the order of the item's changes, and the indexer needs no
+second way of applying it.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.mysql.failures import DuplicateKey
+from mynamo.mysql.pool import Session
+from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.schemas.events import Origin, outbox_payload
+from mynamo.schemas.items import load_item
+from mynamo.schemas.values import StoredItem
+from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
+
+
+def restating_event(
+    cluster: Cluster,
+    table: Table,
+    row: RowKey,
+    item: StoredItem | None,
+    ghost: StoredItem | None,
+    version: int,
+    origin: Origin,
+    index: Index,
+) -> OutboxRow:
+    """The event that makes an index say what the table says of one item.
+
+    Args:
+        item: as it is now; None if there is none.
+        ghost: what the index wrongly says of it; its row goes.
+        version: of the item.
+    """
+    known = item if item is not None else ghost or {}
+    return OutboxRow(
+        partition=cluster.partition_of(table.id, row.slot),
+        feeds=True,
+        table_id=table.id,
+        item_version=version,
+        payload=outbox_payload(
+            table_id=table.id,
+            table=table.name,
+            schema_version=table.version,
+            operation="REMOVE" if item is None else "MODIFY",
+            origin=origin,
+            index_id=index.id,
+            keys=table.key_attributes(known),
+            old_image=ghost,
+            new_image=item,
+        ),
+    )
+
+
+def restate(
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    table: Table,
+    index: Index,
+    row: RowKey,
+    ghost: StoredItem | None = None,
+) -> int:
+    """Make an index say what the table says of one item, in order with its changes.
+
+    Args:
+        shard: which owns the item.
+        row: of the item, which may be gone.
+        ghost: what the index wrongly holds of it (keys at least), if anything.
+
+    Returns:
+        The id of the event's outbox row; 0 if there is nothing to say.
+    """
+
+    def once() -> int:
+        with shard.session() as session:
+            return _restate(cluster, session, table, index, row, ghost)
+
+    outbox_id = retry(once)
+    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+    return outbox_id
+
+
+def _restate(
+    cluster: Cluster,
+    session: Session,
+    table: Table,
+    index: Index,
+    row: RowKey,
+    ghost: StoredItem | None,
+) -> int:
+    main = sql.main_table(table.id)
+    locked = (f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row)
+    found = session.run(("BEGIN", ()), locked)[1].rows
+    if not found:
+        if ghost is None:
+            session.rollback()
+            return 0
+        try:  # a row of its own is the only lock that keeps an absent item absent
+            session.run((f"INSERT INTO {main} VALUES (%s, %s, 0, '')", row))
+        except DuplicateKey:
+            session.rollback()
+            return _restate(cluster, session, table, index, row, ghost)
+    item = load_item(found[0][1]) if found else None
+    version = found[0][0] if found else 0
+    event = restating_event(cluster, table, row, item, ghost, version, "repair", index)
+    done = session.run(insert_outbox([event], uuid.uuid4().bytes))
+    if not found:
+        session.run((f"DELETE FROM {main} WHERE hash = %s AND sort = %s", row))
+    session.run(("COMMIT", ()))
+    return done[0].insert_id

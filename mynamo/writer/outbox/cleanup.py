@@ -1,0 +1,87 @@
+"""`Sweep`: deletes the outbox rows that nobody needs any more."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from mynamo.catalog import sql
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.mysql.pool import Session
+from mynamo.writer.outbox.rows import OUTBOX_KEEPS
+
+CHUNK_ROWS = 500
+_PAUSE = 1.0
+"""Seconds between two looks at an outbox that had nothing to delete."""
+
+
+class Sweep:
+    """Walks over a shard's outbox, a chunk at a time, and begins anew at its end.
+
+    A row may go once it is published, every index that it feeds has applied it, and this was
+    published `OUTBOX_KEEPS` seconds ago: so long a writer that lost its connection during
+    commit may ask for it. The time is our own, as a server's clock may jump. None of this can
+    become untrue again, so no lease guards it.
+    """
+
+    def __init__(self, shard: DynamoDBShard) -> None:
+        self._shard = shard
+        self._after = 0
+        self._resting_until = 0.0
+        self._published: deque[tuple[float, int]] = deque()
+        """When we learned up to which number rows are published; the first has been so for
+        longer than they are kept, if any has."""
+
+    def step(self, busy: bool = False) -> int:
+        """Look at the next chunk, if it is time to.
+
+        Args:
+            busy: rows are being added: do not rest as long as there is something to delete.
+
+        Returns:
+            How many rows it deleted.
+        """
+        if time.monotonic() < self._resting_until:
+            return 0
+        with self._shard.session() as session:
+            deleted, at_end = self._chunk(session)
+        if at_end or not (deleted or busy):
+            self._resting_until = time.monotonic() + _PAUSE
+        return deleted
+
+    def _chunk(self, session: Session) -> tuple[int, bool]:
+        published, rows = session.run(
+            ("SELECT published_seq FROM mynamo_relay", ()),
+            ("SELECT o.id, o.seq, o.feeds = 0 OR o.seq <= s.applied_seq"
+             " FROM mynamo_outbox o FORCE INDEX (by_sequence)"
+             " STRAIGHT_JOIN mynamo_stream s ON s.part = o.part"
+             " WHERE o.seq > %s AND o.seq <= (SELECT LEAST(published_seq, %s) FROM mynamo_relay)"
+             f" ORDER BY o.seq LIMIT {CHUNK_ROWS:d}",
+             (self._after, self._old())),
+        )  # fmt: skip
+        self._note(published.rows[0][0])
+        done = [row_id for row_id, _, needless in rows.rows if needless]
+        if done:
+            # By primary key: a scan would wait for uncommitted rows.
+            session.run(
+                ("DELETE o FROM mynamo_outbox o FORCE INDEX (PRIMARY)"
+                 f" WHERE o.id IN ({sql.marks(done)})", done)
+            )  # fmt: skip
+        at_end = len(rows.rows) < CHUNK_ROWS
+        self._after = 0 if at_end else int(rows.rows[-1][1])
+        return len(done), at_end
+
+    def _old(self) -> int:
+        """The number up to which rows have been published for long enough."""
+        limit = time.monotonic() - OUTBOX_KEEPS
+        while len(self._published) > 1 and self._published[1][0] <= limit:
+            self._published.popleft()
+        known = self._published and self._published[0][0] <= limit
+        return self._published[0][1] if known else 0
+
+    def _note(self, published: int) -> None:
+        now = time.monotonic()
+        if not self._published or (
+            published > self._published[-1][1] and now - self._published[-1][0] >= _PAUSE
+        ):
+            self._published.append((now, published))

@@ -1,0 +1,148 @@
+"""The relay's lease on a shard: a row in the shard's own database, by that server's clock."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from mynamo.catalog import sql
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.errors import MynamoError
+from mynamo.mysql.pool import Statement
+
+log = logging.getLogger(__name__)
+
+TTL = 4.0
+"""Seconds for which a lease holds; a relay that died is replaced after so long."""
+
+
+class LeaseLost(MynamoError):  # noqa: N818
+    """Another relay has taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayState:
+    """What the holder of the lease sees.
+
+    Attributes:
+        last_seq: the last sequence number given.
+        published_seq: everything up to it is in Kafka.
+        waiting: there are committed changes without a number.
+    """
+
+    last_seq: int
+    published_seq: int
+    waiting: bool
+
+
+class Lease:
+    """The lease of one relay on one shard.
+
+    Its epoch grows with each change of hands. Whatever a relay writes is guarded by the
+    epoch, so one that wakes up after it was replaced changes nothing.
+
+    Args:
+        owner: a name that no other relay has.
+    """
+
+    def __init__(self, shard: DynamoDBShard, owner: str) -> None:
+        self._shard = shard
+        self.owner = owner.encode()[:64]
+        self.epoch: int | None = None
+
+    @property
+    def guard(self) -> tuple[bytes, int]:
+        """Owner and epoch, for the WHERE of a statement that only the holder may run.
+
+        Raises:
+            LeaseLost: it is not held.
+        """
+        if self.epoch is None:
+            raise LeaseLost
+        return self.owner, self.epoch
+
+    def hold(self) -> RelayState | None:
+        """Take or keep the lease: one round trip, rarely two.
+
+        Returns:
+            None while another relay holds it.
+
+        Raises:
+            LeaseLost: it was held until now.
+            ShardUnavailable: the server does not answer.
+        """
+        with self._shard.session() as session:
+            rows = session.run(_LOOK)[0].rows
+        owner, epoch, left, last_seq, published_seq, waiting = rows[0]
+        if left > TTL * 1_000_000:  # the server's clock was set back
+            left = 0
+        if (owner, epoch) == (self.owner, self.epoch):
+            if left < TTL * 1_000_000 / 2:
+                self.renew()
+        elif self.epoch is not None:
+            self.lost()
+        elif owner in (None, self.owner) or left <= 0:
+            if not self._take():
+                return None
+        else:
+            return None
+        return RelayState(last_seq, published_seq, bool(waiting))
+
+    def renew(self) -> None:
+        """Hold it for another `TTL`.
+
+        Raises:
+            LeaseLost: another relay has it.
+        """
+        with self._shard.session() as session:
+            done = session.run(
+                (f"UPDATE mynamo_relay SET expires = {EXPIRY} WHERE owner = %s AND epoch = %s",
+                 self.guard)
+            )[0]  # fmt: skip
+        if not done.count:
+            self.lost()
+
+    def lost(self) -> None:
+        """Note that another relay has it.
+
+        Raises:
+            LeaseLost: always.
+        """
+        self.epoch = None
+        log.info("%s: another relay has taken over", self._shard.where)
+        raise LeaseLost
+
+    def release(self) -> None:
+        """Give it up, so that another relay need not wait for its end."""
+        epoch, self.epoch = self.epoch, None
+        if epoch is not None:
+            with self._shard.session() as session:
+                session.run(
+                    ("UPDATE mynamo_relay SET owner = NULL, expires = 0"
+                     " WHERE owner = %s AND epoch = %s", (self.owner, epoch))
+                )  # fmt: skip
+
+    def _take(self) -> bool:
+        with self._shard.session() as session:
+            rows = session.run(
+                (f"UPDATE mynamo_relay SET owner = %s, epoch = epoch + 1, expires = {EXPIRY}"
+                 f" WHERE owner IS NULL OR owner = %s OR expires <= {sql.NOW}"
+                 f" OR expires > {EXPIRY}",
+                 (self.owner, self.owner)),
+                ("SELECT owner, epoch FROM mynamo_relay", ()),
+            )[1].rows  # fmt: skip
+        if rows[0][0] != self.owner:  # another one was faster
+            return False
+        self.epoch = rows[0][1]
+        log.info("%s: relaying, as epoch %d", self._shard.where, self.epoch)
+        return True
+
+
+EXPIRY = f"{sql.NOW} + {round(TTL * 1_000_000):d}"
+
+_LOOK: Statement = (
+    f"SELECT owner, epoch, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"
+    " published_seq, EXISTS (SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
+    " WHERE seq IS NULL) FROM mynamo_relay",
+    (),
+)

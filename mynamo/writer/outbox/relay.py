@@ -1,0 +1,301 @@
+"""`Relay`: takes committed changes from a shard's outbox to Kafka, in commit order per item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.log.clients import Message
+from mynamo.log.publisher import Publisher
+from mynamo.mysql.pool import Statement
+from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.wakeups import INDEXER_BELL, ring
+from mynamo.schemas.events import complete_event
+from mynamo.writer.outbox.cleanup import Sweep
+from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState
+
+BATCH_ROWS = 1000
+BATCH_BYTES = 12 * 1024 * 1024
+"""Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
+SMALL = BATCH_BYTES // BATCH_ROWS
+"""Bytes of a payload that is read together with the row that gets a number, as long as all are
+so small."""
+
+
+@dataclass(slots=True)
+class _Numbered:
+    """Rows that have just been given numbers.
+
+    Attributes:
+        count: how many.
+        last_seq: the last number given so far.
+        published_seq: all up to it is known to be in Kafka.
+        messages: those of the rows, if they were read as well, which they are unless one is large.
+    """
+
+    count: int
+    last_seq: int
+    published_seq: int
+    messages: list[Message] = field(default_factory=list)
+
+
+class Relay:
+    """Sequences and publishes one shard's changes, while it holds the shard's lease.
+
+    Use by one thread. It keeps nothing in memory that the database does not say again, so
+    a step that failed, wherever, is simply followed by the next one.
+
+    Args:
+        cluster: which the shard belongs to.
+        shard: whose outbox.
+        owner: a name that no other relay has, up to 64 bytes.
+        publisher: of the changes.
+    """
+
+    def __init__(
+        self, cluster: Cluster, shard: DynamoDBShard, owner: str, publisher: Publisher
+    ) -> None:
+        self.shard = shard
+        self.lease = Lease(shard, owner)
+        self._cluster_id = cluster.snapshot.cluster_id
+        self._topic = cluster.config.kafka.changes_topic
+        self._publisher = publisher
+        self._sweep = Sweep(shard)
+        self._limit = BATCH_ROWS
+        self._small = True  # as payloads were lately
+        self._mark: tuple[int, int] | None = None  # published from here to there, but not noted
+        self.found = False
+        """Whether its last step found changes that had no number."""
+        self.more = False
+        """Whether its last step left something to do."""
+
+    @property
+    def holding(self) -> bool:
+        """Whether it held the lease at its last step."""
+        return self.lease.epoch is not None
+
+    def step(self) -> int:
+        """Do what there is to do now, a batch at the most.
+
+        Returns:
+            How many rows it sequenced, published or deleted; 0: poll again later.
+
+        Raises:
+            ShardUnavailable, LogUnavailable: nothing is lost; call again.
+        """
+        self.found = self.more = False
+        try:
+            # 1. The lease. A crash here: another relay takes over when it has expired.
+            state = self.lease.hold()
+            if state is None:
+                self._mark = None
+                return 0
+            self.found = state.waiting
+            crash_point("relay.1")
+            # 2. Numbers for what has none, and a note how far the step before this came. A crash
+            #    before the commit: nothing happened; after it: the numbers stay, and whoever
+            #    comes next publishes by them.
+            numbered = self._sequence() if state.waiting else self._numbered(state)
+            crash_point("relay.2")
+            # 3. To Kafka, all acknowledged. A crash here, or before it is noted: the next one
+            #    publishes the same numbers again, and consumers leave out those that they have
+            #    seen.
+            published = self._publish(numbered)
+            crash_point("relay.3")
+            # 4. Note how far it came, if there is nothing to number together with that.
+            if not state.waiting:
+                self._note()
+            crash_point("relay.4")
+            # 5. Delete what nobody needs any more. A crash here: the next one does it.
+            deleted = self._sweep.step(busy=bool(numbered.count or published))
+            crash_point("relay.5")
+        except LeaseLost:
+            return 0
+        self.more = self.more or numbered.count == BATCH_ROWS or deleted > 0
+        return numbered.count + published + deleted
+
+    def release(self) -> None:
+        """Give up the lease.
+
+        Raises:
+            ShardUnavailable: it will expire by itself.
+        """
+        with suppress(LeaseLost):
+            self._note()
+        self.lease.release()
+
+    def _sequence(self) -> _Numbered:
+        """Give numbers to committed rows."""
+        payload = f"IF(OCTET_LENGTH(payload) <= {SMALL:d}, payload, NULL)"
+        with self.shard.session() as session:
+            _, lease, streams, found = session.run(
+                ("BEGIN", ()),
+                ("SELECT owner, epoch, last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
+                ("SELECT part, last_seq FROM mynamo_stream", ()),
+                ("SELECT id, part, feeds, item_version, created,"
+                 f" {payload if self._small else 'NULL'}"
+                 " FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 f" WHERE seq IS NULL ORDER BY id LIMIT {BATCH_ROWS:d}", ()),
+            )  # fmt: skip
+            owner, epoch, last_seq, published_seq = lease.rows[0]
+            if (owner, epoch) != self.lease.guard:
+                session.rollback()
+                self.lease.lost()
+            rows = found.rows
+            numbers, last_by_part = number([row[:3] for row in rows], last_seq, dict(streams.rows))
+            published_seq = self._reached(published_seq)
+            last_seq += len(numbers)
+            crash_point("relay.2.open")
+            session.run(
+                *([_set_numbers(numbers)] if numbers else []),
+                *([sql.raise_streams("last_seq", last_by_part)] if last_by_part else []),
+                (f"UPDATE mynamo_relay SET last_seq = %s, published_seq = %s, expires = {EXPIRY}",
+                 (last_seq, published_seq)),
+                ("COMMIT", ()),
+            )  # fmt: skip
+        self._mark = None
+        numbered = _Numbered(len(numbers), last_seq, published_seq)
+        self._small = self._small and all(row[-1] is not None for row in rows)
+        if self._small:
+            numbered.messages = [
+                self._message((row[0], *places[1:], *row[1:]))
+                for row, places in zip(rows, numbers, strict=True)
+            ]
+        return numbered
+
+    def _numbered(self, state: RelayState) -> _Numbered:
+        return _Numbered(0, state.last_seq, self._reached(state.published_seq))
+
+    def _reached(self, noted: int) -> int:
+        """Up to which number all is in Kafka, unless someone asked to publish it again."""
+        if self._mark is not None and self._mark[0] != noted:
+            self._mark = None
+        return noted if self._mark is None else self._mark[1]
+
+    def _publish(self, numbered: _Numbered) -> int:
+        """Publish the next rows; returns how many."""
+        before, last_seq = numbered.published_seq, numbered.last_seq
+        if last_seq <= before:
+            return 0
+        if before == last_seq - numbered.count and numbered.messages:
+            messages, reached = numbered.messages, last_seq
+        else:
+            messages, reached = self._read(before, last_seq)
+        if messages:
+            self._publisher.send(messages, self.lease.renew)
+            ring(self._cluster_id, INDEXER_BELL)
+        self._mark = (before if self._mark is None else self._mark[0], reached)
+        self.more = reached < last_seq
+        return len(messages)
+
+    def _read(self, after: int, last_seq: int) -> tuple[list[Message], int]:
+        """Messages of the next rows, and their last number."""
+        up_to = self._extent(after)
+        if up_to is None:  # what there was has been deleted, as nobody needs it
+            return [], last_seq
+        with self.shard.session() as session:
+            rows = session.run(
+                ("SELECT id, seq, previous, part, feeds, item_version, created, payload"
+                 " FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 " WHERE seq > %s AND seq <= %s ORDER BY seq", (after, up_to))
+            )[0].rows  # fmt: skip
+        self._small = all(len(row[-1]) <= SMALL for row in rows)
+        return [self._message(row) for row in rows], up_to
+
+    def _extent(self, after: int) -> int | None:
+        """The last of the rows after a number that fit into one batch; None: no rows."""
+        with self.shard.session() as session:
+            rows = session.run(
+                ("SELECT seq, OCTET_LENGTH(payload) FROM mynamo_outbox FORCE INDEX (by_sequence)"
+                 f" WHERE seq > %s ORDER BY seq LIMIT {self._limit:d}", (after,))
+            )[0].rows  # fmt: skip
+        size = 0
+        for count, (_, length) in enumerate(rows):
+            size += length
+            if size > BATCH_BYTES and count > 0:
+                # Reading a length reads the payload: with large ones, ask for fewer.
+                self._limit = 2 * count
+                return int(rows[count - 1][0])
+        self._limit = min(BATCH_ROWS, 4 * self._limit)
+        return int(rows[-1][0]) if rows else None
+
+    def _note(self) -> None:
+        """Note how far it is published, unless someone asked to publish again in between."""
+        if self._mark is None:
+            return
+        (before, after), self._mark = self._mark, None
+        with self.shard.session() as session:
+            moved, lease = session.run(
+                (f"UPDATE mynamo_relay SET published_seq = %s, expires = {EXPIRY}"
+                 " WHERE owner = %s AND epoch = %s AND published_seq = %s",
+                 (after, *self.lease.guard, before)),
+                ("SELECT owner, epoch FROM mynamo_relay", ()),
+            )  # fmt: skip
+        if not moved.count and lease.rows[0] != self.lease.guard:
+            self.lease.lost()
+
+    def _message(self, row: tuple[Any, ...]) -> Message:
+        outbox_id, seq, previous, part, feeds, item_version, created, payload = row
+        content = orjson.loads(payload)
+        value = complete_event(
+            payload,
+            shard=self.shard.id,
+            outbox_id=outbox_id,
+            version=outbox_id if item_version is None else item_version,
+            partition=part,
+            sequence=seq,
+            previous=previous,
+            feeds=bool(feeds),
+            committed_at=created,
+        )
+        headers = [
+            ("table", content["table"].encode()),
+            ("event_id", f"{self.shard.id}-{outbox_id}".encode()),
+            ("shard", str(self.shard.id).encode()),
+            ("sequence", str(seq).encode()),
+        ]
+        key = f"{content['table_id']}:".encode() + orjson.dumps(content["keys"])
+        return self._topic, part, key, value, headers
+
+
+def number(
+    rows: Sequence[tuple[int, int, int]], last_seq: int, last_by_part: dict[int, int]
+) -> tuple[list[tuple[int, int, int]], dict[int, int]]:
+    """Number rows densely, and chain those that feed an index with their stream.
+
+    Args:
+        rows: id, partition, feeds.
+        last_seq: the last number given so far.
+        last_by_part: per partition, the last number given to a row that feeds an index.
+
+    Returns:
+        Per row: id, number, the number before it in its stream; and the partitions whose
+        last number changed, with it.
+    """
+    numbers: list[tuple[int, int, int]] = []
+    changed: dict[int, int] = {}
+    for row_id, part, feeds in rows:
+        last_seq += 1
+        numbers.append((row_id, last_seq, changed.get(part, last_by_part.get(part, 0))))
+        if feeds:
+            changed[part] = last_seq
+    return numbers, changed
+
+
+def _set_numbers(numbers: Sequence[tuple[int, int, int]]) -> Statement:
+    """One statement for many rows: a lookup by primary key for each."""
+    return (
+        "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$[0]',"
+        " seq BIGINT UNSIGNED PATH '$[1]', previous BIGINT UNSIGNED PATH '$[2]')) numbers"
+        # By primary key even when there are few rows: a scan would wait for uncommitted ones.
+        " STRAIGHT_JOIN mynamo_outbox o FORCE INDEX (PRIMARY) ON o.id = numbers.id"
+        " SET o.seq = numbers.seq, o.previous = numbers.previous",
+        (orjson.dumps(numbers).decode(),),
+    )

@@ -1,0 +1,1 @@
+"""Writes that wait in Kafka until a worker applies them."""

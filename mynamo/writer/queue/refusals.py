@@ -1,0 +1,52 @@
+"""Refusals of queued writes that no write transaction has recorded.
+
+A command that never reached a shard (its table was unknown, its key was bad) has no shard
+of its own, so all of them remember that it was refused: wherever it comes later, it finds
+that it was. Replaying it makes them forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+
+
+def record_refusals(cluster: Cluster, reasons: Mapping[bytes, str]) -> set[bytes]:
+    """Let every shard refuse these commands from now on, unless it has applied them.
+
+    Args:
+        reasons: by command id.
+
+    Returns:
+        The ids of those that a shard has applied.
+
+    Raises:
+        ShardUnavailable: some shards may have recorded them; call again.
+    """
+    places = ", ".join([f"(%s, {sql.NOW}, NULL, %s)"] * len(reasons))
+    values = [value for i, why in reasons.items() for value in (i, why.encode()[:2000])]
+    applied: set[bytes] = set()
+    for shard in cluster.shards.values():
+        _, found = shard.run(
+            (f"INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES {places}"
+             " ON DUPLICATE KEY UPDATE command_id = VALUES(command_id)", values),
+            ("SELECT command_id FROM mynamo_command"
+             f" WHERE refused IS NULL AND command_id IN ({sql.marks(reasons)})", list(reasons)),
+        )  # fmt: skip
+        applied.update(command_id for (command_id,) in found.rows)
+    return applied
+
+
+def forget_refusals(cluster: Cluster, command_ids: Collection[bytes]) -> None:
+    """Let these commands be tried again, those that were applied excepted.
+
+    Raises:
+        ShardUnavailable: some shards may have forgotten; call again.
+    """
+    for shard in cluster.shards.values():
+        shard.run(
+            ("DELETE FROM mynamo_command WHERE refused IS NOT NULL"
+             f" AND command_id IN ({sql.marks(command_ids)})", list(command_ids)),
+        )  # fmt: skip

@@ -1,0 +1,78 @@
+"""What is done with dead letters: they are tried again, or discarded.
+
+1.  Replaying a command, the shards forget that they refused it.  A crash here: its letter
+    is open as before.
+2.  It is published again under its own id, so whatever else brings it (this replay twice,
+    the old message once more) it is applied once.  A crash here: replay it again.
+3.  The letter is marked.  If the command fails once more, its new letter is open.
+"""
+
+from __future__ import annotations
+
+import time
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.errors import TableNotFound
+from mynamo.log.dead_letter_topic import mark_letter
+from mynamo.log.publisher import Publisher
+from mynamo.schemas.commands import load_command
+from mynamo.schemas.dead_letters import DeadLetter
+from mynamo.schemas.events import load_event
+from mynamo.writer.backfill.re_emit import restate
+from mynamo.writer.queue.commands_topic import command_message
+from mynamo.writer.queue.refusals import forget_refusals, record_refusals
+
+
+def replay(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> None:
+    """Try the message of a dead letter again, and mark the letter.
+
+    A queued write is published once more. For a change event, every GSI of its table is made
+    to say what the table says of the item now. Either may be repeated without harm.
+
+    Raises:
+        CorruptData: the message cannot be read, so it cannot be replayed.
+        InvalidItem, InvalidExpression: it cannot be applied as it is.
+        TableNotFound: its table is gone.
+        LogUnavailable, ShardUnavailable: try again.
+    """
+    if letter.kind == "command":
+        _replay_command(cluster, letter.message, publisher)
+    else:
+        _replay_event(cluster, letter.message)
+    mark_letter(publisher, letter, "replayed")
+
+
+def discard(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> bool:
+    """Give a dead letter up, and mark it; its message, should it come again, has no effect.
+
+    Returns:
+        Whether that is so; False: its queued write had been applied in the meantime.
+
+    Raises:
+        LogUnavailable, ShardUnavailable: try again.
+    """
+    applied: set[bytes] = set()
+    command_id = letter.command_id
+    if command_id is not None:
+        applied = record_refusals(cluster, {command_id: "it was discarded"})
+    mark_letter(publisher, letter, "discarded")
+    return not applied
+
+
+def _replay_command(cluster: Cluster, message: bytes, publisher: Publisher) -> None:
+    command = load_command(message)
+    again = command.model_copy(update={"submitted_at": time.time_ns() // 1000})
+    ready = command_message(cluster, again)  # or it could not be applied
+    forget_refusals(cluster, [command.command_id.bytes])  # 1
+    publisher.send([ready])  # 2
+
+
+def _replay_event(cluster: Cluster, message: bytes) -> None:
+    event = load_event(message)
+    table = cluster.table_by_id(event.table_id, at_least=event.schema_version)
+    if table is None:
+        raise TableNotFound(f"table {event.table} (number {event.table_id}) was dropped")
+    row = table.key_of(event.keys)
+    shard = cluster.shard_of(row.hash)
+    for index in table.global_indexes:
+        restate(cluster, shard, table, index, row, ghost=event.old_image)

@@ -1,0 +1,1 @@
+"""The write transaction, from a request to its commit."""

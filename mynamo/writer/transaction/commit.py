@@ -1,0 +1,188 @@
+"""The write transaction: main rows, LSI rows and outbox rows, all or nothing.
+
+Two round trips, whatever the number of writes:
+
+0.  Take the turn on the rows within this process (see `row_mutex`).
+1.  BEGIN; lock the fences shared; lock the rows, in key order.  A crash here: nothing
+    happened.
+2.  Check the fences: a write that knows an outdated definition goes no further.
+3.  Evaluate each write on the item as the one before left it. One that is refused
+    leaves the others alone.
+4.  Insert new rows (a duplicate: somebody was faster, start again), then the outbox rows
+    (their ids become the versions: the row's lock is held, so ids order the changes of an
+    item), then update main and LSI rows; COMMIT.  A crash before the commit: nothing
+    happened; after it: all of it is on disk, and the relay finds the outbox rows.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.tables import RowKey
+from mynamo.errors import ConditionFailed, MynamoError
+from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
+from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.schemas.items import load_item
+from mynamo.writer.transaction.commit_outcome import fate_of
+from mynamo.writer.transaction.evaluation import (
+    Done,
+    Outcome,
+    Refused,
+    Row,
+    evaluate,
+    with_versions,
+)
+from mynamo.writer.transaction.row_mutex import Place, turns_of
+from mynamo.writer.transaction.statements import lock_rows, statements_of
+from mynamo.writer.transaction.write_requests import Current, Write
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Of events in one transaction, unless one alone is larger. What is sent is up to four
+times as much (the items themselves, and escaped quotes), in one packet."""
+_NOTHING = Current(None, 0)
+
+
+class StaleDefinition(MynamoError):  # noqa: N818
+    """The write knew an outdated definition of its table, or of the slots."""
+
+    def __init__(self, table_ids: set[int]) -> None:
+        super().__init__()
+        self.table_ids = table_ids
+
+
+class TooMuch(MynamoError):  # noqa: N818
+    """The writes do not fit into one transaction; divide them."""
+
+
+@in_thread
+def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
+    """Apply writes that belong to one shard, in order, in one transaction.
+
+    Returns:
+        One outcome per write.
+
+    Raises:
+        StaleDefinition: nothing was written; refresh the catalog and try again.
+        TooMuch: nothing was written; they do not fit into one transaction.
+        ShardUnavailable: nothing was written; the server does not answer.
+        WriteOutcomeUnknown: the connection was lost and its commit's fate is not known.
+    """
+    places = sorted({(write.table.id, write.row) for write in writes})
+    with turns_of(shard).taken(places) as since:
+        return retry(
+            lambda: _attempt(cluster, shard, writes, places),
+            patience=shard.timeout - (time.monotonic() - since),
+            mends=(Contention, DuplicateKey, LostConnection),
+        )
+
+
+def commit_together(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]
+) -> list[Outcome]:
+    """As `commit`, for writes of several callers: without patience, which one of them would
+    have at the others' expense.
+
+    Raises:
+        WriteOutcomeUnknown: see `commit`.
+        MynamoError: nothing was written; each may try alone.
+    """
+    places = sorted({(write.table.id, write.row) for write in writes})
+    return retry(
+        lambda: _attempt(cluster, shard, writes, places), patience=0.1, mends=(DuplicateKey,)
+    )
+
+
+def _attempt(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], places: Sequence[Place]
+) -> list[Outcome]:
+    with shard.session() as session:
+        rows, seen_commands = _lock(cluster, shard, session, writes, places)  # steps 1 and 2
+        crash_point("writer.1")
+        plan = evaluate(cluster, writes, rows, seen_commands)  # step 3
+        if not plan.events and not plan.commands:
+            session.rollback()
+            return plan.outcomes
+        write_id = os.urandom(16)
+        if plan.size > MAX_BYTES and len(writes) > 1:
+            session.rollback()
+            raise TooMuch
+        statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
+        place, sent_at = session.place, time.monotonic()
+        crash_point("writer.3")
+        try:
+            results = session.run(*statements)  # step 4
+        except LostConnection as failure:
+            lost = failure
+        else:
+            crash_point("writer.4")
+            ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+            first_id = results[outbox_at].insert_id if plan.events else 0
+            return with_versions(plan.outcomes, first_id)
+    # The dead connection is given back first: finding out needs another one.
+    fate = fate_of(shard, place, write_id, sent_at)
+    if fate is None:
+        raise lost
+    return with_versions(plan.outcomes, fate)
+
+
+def _lock(
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    session: Session,
+    writes: Sequence[Write],
+    places: Sequence[Place],
+) -> tuple[dict[tuple[int, RowKey], Row], dict[bytes, Outcome]]:
+    tables = dict(sorted({write.table.id: write.table for write in writes}.items()))
+    commands = [write.command_id for write in writes if write.command_id]
+    fences = (0, *tables)
+    statements: list[Statement] = [
+        ("BEGIN", ()),
+        # By primary key even when there are few: a scan would wait for other tables' changes.
+        ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
+         f" WHERE id IN ({sql.marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
+    ]  # fmt: skip
+    for table_id in tables:
+        statements.append(lock_rows(table_id, [row for other, row in places if other == table_id]))
+    if commands:  # after the locks, to see what whoever held them has committed
+        statements.append(
+            ("SELECT command_id, version, refused FROM mynamo_command"
+             f" WHERE command_id IN ({sql.marks(commands)})", commands)
+        )  # fmt: skip
+    try:
+        results = session.run(*statements)
+    except MissingTable:
+        raise StaleDefinition(set(tables)) from None
+    known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
+    _check_fences(known, dict(results[1].rows))
+    found = {
+        (table_id, RowKey(*key)): Current(load_item(data), version)
+        for table_id, result in zip(tables, results[2:], strict=False)
+        for *key, version, data in result.rows
+    }
+    rows = {}
+    for place in places:
+        current = found.get(place, _NOTHING)
+        rows[place] = Row(tables[place[0]], place[1], current, current)
+    return rows, _seen(results[-1]) if commands else {}
+
+
+def _check_fences(known: dict[int, int], found: dict[int, int]) -> None:
+    if found != known:
+        raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
+
+
+def _seen(result: Result) -> dict[bytes, Outcome]:
+    return {
+        command_id: Refused(ConditionFailed(refused.decode("utf-8", "replace")), repeated=True)
+        if refused is not None
+        else Done(version or 0, repeated=True)
+        for command_id, version, refused in result.rows
+    }

@@ -1,0 +1,215 @@
+"""What a batch of writes comes to, evaluated in order on the locked rows.
+
+What a write answers with: DynamoDB's ReturnValues.
+
+Source: Amazon DynamoDB API Reference, PutItem, DeleteItem and UpdateItem, `ReturnValues`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import RowKey, Table
+from mynamo.errors import ConditionFailed, CorruptData, InvalidRequest, MynamoError
+from mynamo.schemas.events import outbox_payload
+from mynamo.schemas.values import StoredItem
+from mynamo.writer.outbox.rows import OutboxRow
+from mynamo.writer.transaction.write_requests import Current, Operation, Write, WriteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A write that was applied.
+
+    Attributes:
+        version: of the change, which is the id of its outbox row; 0 if nothing changed.
+        old: the item before.
+        new: the item after.
+        repeated: it is a queued write that had been applied before.
+        partition: of its event.
+    """
+
+    version: int
+    old: StoredItem | None = None
+    new: StoredItem | None = None
+    repeated: bool = False
+    partition: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A write that was not applied: why, for its caller alone.
+
+    Attributes:
+        repeated: it is a queued write that had been refused before.
+        whole: it is not this write that was at fault, but the server or the configuration.
+    """
+
+    error: MynamoError
+    repeated: bool = False
+    whole: bool = False
+
+
+Outcome = Done | Refused
+
+
+@dataclass(slots=True)
+class Row:
+    """A main row in the course of the transaction."""
+
+    table: Table
+    key: RowKey
+    before: Current
+    now: Current
+    events: int = 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """What step 3 found out."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    events: list[OutboxRow] = field(default_factory=list)
+    commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its events, which hold every item before and after."""
+        return sum(len(event.payload) for event in self.events)
+
+
+def evaluate(
+    cluster: Cluster,
+    writes: Sequence[Write],
+    rows: dict[tuple[int, RowKey], Row],
+    seen: dict[bytes, Outcome],
+) -> Plan:
+    """Evaluate writes one after another, each on what the one before it left.
+
+    Args:
+        rows: of all the writes, by table id and key; they are brought up to date.
+        seen: outcomes of queued writes that are done already.
+
+    Returns:
+        The outcomes, with numbers of events in place of versions.
+    """
+    plan = Plan()
+    for write in writes:
+        if write.command_id in seen:
+            plan.outcomes.append(seen[write.command_id])
+            continue
+        row = rows[write.table.id, write.row]
+        try:
+            outcome: Outcome = _evaluate_one(cluster, write, row, plan)
+        except (ConditionFailed, InvalidRequest, CorruptData) as error:
+            outcome = Refused(error)
+        plan.outcomes.append(outcome)
+        if write.command_id:
+            refusal = str(outcome.error) if isinstance(outcome, Refused) else None
+            event = len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
+            plan.commands.append((write.command_id, event, refusal))
+            seen[write.command_id] = outcome
+    return plan
+
+
+def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
+    old = row.now.item
+    if old is not None and any(old.get(name) != value for name, value in write.key.items()):
+        raise CorruptData(
+            f"table {write.table.name}: two hash keys have the same 128-bit hash: "
+            f"{write.key} and {write.table.key_attributes(old)}"
+        )
+    new = _changed(write, row.now)
+    if new is None and old is None:
+        return Done(0)
+    event = _event(cluster, write, old, new)
+    plan.events.append(event)
+    row.now = Current(new, -len(plan.events))
+    row.events += 1
+    # Its version is known only after the insert: the event's number stands for it.
+    return Done(len(plan.events), old, new, partition=event.partition)
+
+
+def _changed(write: Write, current: Current) -> StoredItem | None:
+    try:
+        return write.change(current)
+    except MynamoError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        if current.item is None:
+            raise
+        # `load_item` takes values as they are; somebody else has written this one.
+        raise CorruptData from None
+
+
+def _event(
+    cluster: Cluster, write: Write, old: StoredItem | None, new: StoredItem | None
+) -> OutboxRow:
+    table = write.table
+    return OutboxRow(
+        partition=cluster.partition_of(table.id, write.row.slot),
+        feeds=bool(table.global_indexes),
+        table_id=table.id,
+        payload=outbox_payload(
+            table_id=table.id,
+            table=table.name,
+            schema_version=table.version,
+            operation="INSERT" if old is None else "REMOVE" if new is None else "MODIFY",
+            keys=write.key,
+            old_image=old,
+            new_image=new,
+        ),
+    )
+
+
+def with_versions(outcomes: list[Outcome], first_id: int) -> list[Outcome]:
+    """Put the real versions in place of the events' numbers."""
+    return [
+        Done(first_id + o.version - 1, o.old, o.new, partition=o.partition)
+        if isinstance(o, Done) and o.version and not o.repeated
+        else o
+        for o in outcomes
+    ]
+
+
+ReturnValues = Literal["NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW"]
+
+
+def check_return_values(kind: str, operation: Operation) -> None:
+    """Refuse what this operation cannot return.
+
+    Raises:
+        InvalidRequest: puts and deletes return NONE or ALL_OLD only.
+    """
+    allowed = get_args(ReturnValues) if operation == "UPDATE" else ("NONE", "ALL_OLD")
+    if kind not in allowed:
+        raise InvalidRequest("Return values set to invalid value")
+
+
+def returned(kind: ReturnValues, request: WriteRequest, done: Done) -> StoredItem | None:
+    """The attributes that a write answers with.
+
+    Args:
+        kind: which; one that `check_return_values` lets pass.
+        request: as it was applied.
+        done: what came of it.
+
+    Returns:
+        None if the answer has no attributes: none were asked for, or there are none, as in
+        the old item of a new one. UPDATED_OLD and UPDATED_NEW have what stands at the update's
+        paths before and after it, and leave out what is not there.
+    """
+    if kind == "ALL_OLD":
+        return done.old
+    if kind == "ALL_NEW":
+        return done.new
+    if request.update is None:
+        return None
+    if kind == "UPDATED_OLD" and done.old is not None:
+        return request.update.touched(done.old) or None
+    if kind == "UPDATED_NEW" and done.new is not None:
+        return request.update.touched(done.new) or None
+    return None

@@ -1,0 +1,235 @@
+"""Applying write requests: routed to their shards, by the newest definition of their table."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.roll_forward import settle
+from mynamo.catalog.shard import DynamoDBShard, pause
+from mynamo.catalog.tables import Table
+from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
+from mynamo.runtime.tasks import in_thread
+from mynamo.writer.outbox.back_pressure import Pressure
+from mynamo.writer.transaction.commit import StaleDefinition
+from mynamo.writer.transaction.evaluation import Outcome, Refused
+from mynamo.writer.transaction.group_commit import lane_of
+from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
+
+log = logging.getLogger(__name__)
+
+PART_WRITES = 200
+PART_BYTES = 2 * 1024 * 1024
+"""Of items in one transaction, by DynamoDB's count, unless one alone is larger."""
+
+_PATIENT_ATTEMPTS = 12
+_UNSETTLED = (
+    "the table's definition keeps changing; a change of it may have stopped half-way: "
+    "`mynamo writer` finishes it once all shards answer"
+)
+
+Answer = tuple[int, Outcome]
+"""The shard's number (0 if the write could not be routed), and the outcome."""
+Member = tuple[int, Write]
+"""A write, and its request's position."""
+
+
+def apply(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answer]:
+    """Apply writes, those of one shard in their order and, if they are not too many, in one
+    transaction.
+
+    Returns:
+        Per request: the shard's number (0 if it could not be routed) and the outcome.
+
+    Raises:
+        ShardUnavailable, IndexBehind, WriteOutcomeUnknown: some of them may have been applied.
+    """
+    answers = apply_each(cluster, requests)
+    for _, outcome in answers:
+        if isinstance(outcome, Refused) and outcome.whole:
+            raise outcome.error
+    return answers
+
+
+def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answer]:
+    """Like `apply`, but what a shard fails to do is refused to those who asked for it.
+
+    Returns:
+        As `apply`; besides, writes whose transaction failed are `Refused` with its error.
+        After a ShardUnavailable or an IndexBehind such a write did not happen; after a
+        WriteOutcomeUnknown it may have happened.
+    """
+    answers: list[Answer | None] = [None] * len(requests)
+    waiting: Sequence[int] = range(len(requests))
+    for attempt in range(_PATIENT_ATTEMPTS):
+        groups = _by_shard(cluster, requests, waiting, answers)
+        stale: list[int] = []
+        table_ids: set[int] = set()
+        for part in _commit_groups(cluster, groups):
+            for position, answer in part.answers:
+                answers[position] = answer
+            stale += [position for position, _ in part.stale]
+            table_ids |= part.table_ids
+        if not stale:
+            return [answer for answer in answers if answer is not None]
+        waiting = sorted(stale)
+        try:
+            _catch_up(cluster, table_ids, attempt)
+        except (Unavailable, ConfigError) as failure:
+            return _refused(answers, failure)
+        pause(attempt)
+    return _refused(answers, ShardUnavailable(_UNSETTLED))
+
+
+def _refused(answers: Sequence[Answer | None], error: MynamoError) -> list[Answer]:
+    return [answer or (0, Refused(error, whole=True)) for answer in answers]
+
+
+class _Progress:
+    """How far the writes of one shard have come.
+
+    Attributes:
+        answers: by the request's position.
+        stale: those that wait for newer definitions, of these tables.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, Answer]] = []
+        self.stale: list[Member] = []
+        self.table_ids: set[int] = set()
+
+
+def _commit_groups(cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]) -> list[_Progress]:
+    """Commit on all shards at once: one that does not answer delays no other."""
+    if len(groups) < 2:
+        return [_commit_group(cluster, shard, group) for shard, group in groups.items()]
+    return _commit_side_by_side(cluster, groups)
+
+
+@in_thread
+def _commit_side_by_side(
+    cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]
+) -> list[_Progress]:
+    with ThreadPoolExecutor(len(groups), "mynamo-apply") as threads:
+        contexts = [copy_context() for _ in groups]  # which have the call's deadline
+        return list(
+            threads.map(
+                lambda context, each: context.run(_commit_group, cluster, *each),
+                contexts,
+                groups.items(),
+            )
+        )
+
+
+def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -> _Progress:
+    """Commit the writes of one shard, in transactions that are not too large."""
+    progress = _Progress()
+    parts = deque(_parts(group))
+    while parts:
+        part = parts.popleft()
+        try:
+            outcomes = lane_of(shard).commit(cluster, shard, [write for _, write in part])
+        except StaleDefinition as failure:
+            progress.table_ids = failure.table_ids
+            progress.stale = [member for each in (part, *parts) for member in each]
+            break
+        except (Unavailable, ConfigError) as failure:
+            # To go on with the rest would turn an item's writes around.
+            rest = [member for each in parts for member in each]
+            _refuse(progress, shard, part, failure)
+            _refuse(progress, shard, rest, _not_tried(failure))
+            break
+        except MynamoError as failure:  # `TooMuch`, or one of them spoils it for the others
+            if len(part) > 1:
+                middle = len(part) // 2
+                parts.extendleft((part[middle:], part[:middle]))
+            else:
+                _refuse(progress, shard, part, failure)
+            continue
+        for (position, _), outcome in zip(part, outcomes, strict=True):
+            progress.answers.append((position, (shard.id, outcome)))
+    return progress
+
+
+def _refuse(
+    progress: _Progress, shard: DynamoDBShard, members: list[Member], error: MynamoError
+) -> None:
+    whole = isinstance(error, Unavailable | ConfigError)
+    for position, _ in members:
+        progress.answers.append((position, (shard.id, Refused(error, whole=whole))))
+
+
+def _not_tried(failure: MynamoError) -> MynamoError:
+    return ShardUnavailable(f"not tried, because writes before it failed: {failure}")
+
+
+def _parts(group: list[Member]) -> list[list[Member]]:
+    """The writes in their order, in parts of a bounded size."""
+    if len(group) == 1:
+        return [group]
+    parts: list[list[Member]] = [[]]
+    total = 0
+    for member in group:
+        size = member[1].size
+        total += size
+        if parts[-1] and (total > PART_BYTES or len(parts[-1]) == PART_WRITES):
+            parts.append([])
+            total = size
+        parts[-1].append(member)
+    return parts
+
+
+def _by_shard(
+    cluster: Cluster,
+    requests: Sequence[WriteRequest],
+    positions: Sequence[int],
+    answers: list[Answer | None],
+) -> dict[DynamoDBShard, list[Member]]:
+    groups: dict[DynamoDBShard, list[Member]] = {}
+    tables: dict[str, Table | MynamoError] = {}
+    pressure = Pressure(cluster)
+    for position in positions:
+        request = requests[position]
+        # Looked up once: an item's writes must not be answered by different catalogs.
+        if request.table not in tables:
+            tables[request.table] = _table(cluster, request.table)
+        table = tables[request.table]
+        if isinstance(table, MynamoError):
+            answers[position] = (0, Refused(table, whole=isinstance(table, Unavailable)))
+            continue
+        try:
+            write = prepare(request, table)
+        except MynamoError as error:
+            answers[position] = (0, Refused(error))
+            continue
+        shard = cluster.shard_of(write.row.hash)
+        behind = pressure.on(shard, table)
+        if behind is not None:
+            answers[position] = (shard.id, Refused(behind, whole=True))
+            continue
+        groups.setdefault(shard, []).append((position, write))
+    return groups
+
+
+def _table(cluster: Cluster, name: str) -> Table | MynamoError:
+    try:
+        return cluster.table(name)
+    except MynamoError as error:
+        return error
+
+
+def _catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
+    """Learn the newest definitions; where the shard is behind the catalog, bring it up."""
+    before = {i: cluster.snapshot.tables.get(i) for i in table_ids}
+    snapshot = cluster.refresh()
+    for table_id in table_ids:
+        table = snapshot.tables.get(table_id)
+        if table is not None and table == before[table_id] and attempt > 0:
+            try:
+                settle(cluster, table_id)
+            except ShardUnavailable as failure:  # what matters is the shard of this write
+                log.debug("a change of table %s is not finished: %s", table.name, failure)

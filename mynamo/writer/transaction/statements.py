@@ -1,0 +1,170 @@
+"""The statements that write what a batch of writes came to, in one round trip.
+
+Each is for all rows of a table at once: a server takes as long to parse a statement as to
+write a row. None has a join or an alias: MySQL and MariaDB scan small tables then, and a scan
+waits for the rows of other writers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from mynamo.catalog import sql
+from mynamo.catalog.tables import Index, RowKey
+from mynamo.mysql.pool import Statement
+from mynamo.schemas.items import dump_item
+from mynamo.writer.outbox.rows import insert_outbox
+from mynamo.writer.transaction.evaluation import Plan, Row
+
+
+def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
+    """Step 4, and the position of the insert into the outbox among its statements.
+
+    Args:
+        rows: those of one table side by side.
+    """
+    tables = [
+        (sql.main_table(table_id), list(changed))
+        for table_id, changed in groupby(
+            (row for row in rows if row.events), lambda row: row.table.id
+        )
+    ]
+    statements: list[Statement] = []
+    for table, changed in tables:
+        statements += _insert_new(table, [row for row in changed if row.before.item is None])
+    outbox_at = len(statements)
+    if plan.events:
+        statements.append(insert_outbox(plan.events, write_id))
+    for table, changed in tables:
+        statements += _finish_new(table, [row for row in changed if row.before.item is None])
+        statements += _update(table, [row for row in changed if row.before.item is not None])
+        for index in changed[0].table.local_indexes:
+            statements += _update_local(index, changed)
+    if plan.commands:
+        statements.append(_insert_commands(plan.commands))
+    statements.append(("COMMIT", ()))
+    return statements, outbox_at
+
+
+def lock_rows(table_id: int, keys: Sequence[RowKey]) -> Statement:
+    """Lock and read the main rows that exist, by primary key even when there are few: a scan
+    would wait for others' rows."""
+    return (
+        f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
+        f" WHERE {sql.any_row(keys)} FOR UPDATE",
+        _flat(keys),
+    )
+
+
+def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
+    """With the number of its last event in place of the version, which is not known yet."""
+    if not rows:
+        return []
+    values: list[Any] = []
+    for row in rows:
+        values += (*row.key, _event_of(row), _data_of(row))
+    return [
+        (f"INSERT INTO {table} (hash, sort, version, item) VALUES {_tuples(4, len(rows))}", values)
+    ]
+
+
+def _finish_new(table: str, rows: Sequence[Row]) -> list[Statement]:
+    stay = [row.key for row in rows if row.now.item is not None]
+    statements: list[Statement] = []
+    if stay:
+        statements.append(
+            (f"UPDATE {table} FORCE INDEX (PRIMARY) SET version = version + LAST_INSERT_ID()"
+             f" WHERE {sql.any_row(stay)}", _flat(stay))
+        )  # fmt: skip
+    return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
+
+
+def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
+    stay = [row for row in rows if row.now.item is not None]
+    statements: list[Statement] = []
+    if stay:
+        values: list[Any] = []
+        for row in stay:
+            values += (*row.key, _event_of(row), _data_of(row))
+        places = ", ".join(["(%s, %s, LAST_INSERT_ID() + %s, %s)"] * len(stay))
+        statements.append(
+            (f"INSERT INTO {table} (hash, sort, version, item) VALUES {places}"
+             " ON DUPLICATE KEY UPDATE version = VALUES(version), item = VALUES(item)", values)
+        )  # fmt: skip
+    return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
+
+
+def _delete(table: str, keys: Sequence[RowKey]) -> list[Statement]:
+    if not keys:
+        return []
+    return [(f"DELETE FROM {table} WHERE {sql.any_row(keys)}", _flat(keys))]
+
+
+def _event_of(row: Row) -> int:
+    """The number of its last event: the id is that of the first plus this."""
+    return -row.now.version - 1
+
+
+def _data_of(row: Row) -> bytes:
+    """The item; of one that came and went in the same transaction nothing."""
+    return dump_item(row.now.item) if row.now.item is not None else b""
+
+
+def _update_local(index: Index, rows: Sequence[Row]) -> list[Statement]:
+    gone: list[tuple[bytes, bytes, bytes]] = []
+    come: list[tuple[bytes, bytes, bytes]] = []
+    for row in rows:
+        before, after = index.key_of(row.before.item), index.key_of(row.now.item)
+        if before == after:
+            continue
+        if before is not None:
+            gone.append((row.key.hash, before.sort, row.key.sort))
+        if after is not None:
+            come.append((row.key.hash, after.sort, row.key.sort))
+    statements = [delete_local(index, gone)] if gone else []
+    return [*statements, insert_local(index, come)] if come else statements
+
+
+def insert_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
+    """Put items into an LSI; they may be there already, by the index's filling.
+
+    Args:
+        places: hash, the index's sort key, and the item's own.
+    """
+    return (
+        f"INSERT INTO {sql.index_table(index)} (hash, index_sort, sort)"
+        f" VALUES {_tuples(3, len(places))} ON DUPLICATE KEY UPDATE sort = VALUES(sort)",
+        _flat(places),
+    )
+
+
+def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
+    """Take items out of an LSI; see `insert_local`."""
+    place = "(hash = %s AND index_sort = %s AND sort = %s)"
+    return (
+        f"DELETE FROM {sql.index_table(index)} WHERE {' OR '.join([place] * len(places))}",
+        _flat(places),
+    )
+
+
+def _insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
+    places, values = [], []
+    for command_id, event, refusal in commands:
+        version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
+        places.append(f"(%s, {sql.NOW}, {version}, %s)")
+        values += [command_id, None if refusal is None else refusal.encode()[:2000]]
+    return (
+        "INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES "
+        + ", ".join(places),
+        values,
+    )
+
+
+def _tuples(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
+
+
+def _flat(keys: Iterable[Sequence[bytes]]) -> list[bytes]:
+    return [part for key in keys for part in key]

@@ -1,0 +1,256 @@
+"""Whether a write's condition holds for the item as it is found, under its row's lock.
+
+What an update makes of an item, and whether that may be stored.
+
+What a caller asks to be written, and what it becomes once the table is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mynamo import expressions
+from mynamo.catalog.tables import Index, RowKey, Table
+from mynamo.errors import ConditionFailed, InvalidItem
+from mynamo.expressions import Update
+from mynamo.schemas.commands import Condition
+from mynamo.schemas.items import check_size
+from mynamo.schemas.values import StoredItem
+
+FAILED = "The conditional request failed"
+"""DynamoDB's message of a ConditionalCheckFailedException."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """An item as a write finds it, under its row's lock.
+
+    Attributes:
+        item: None if there is none.
+        version: 0 if there is none.
+    """
+
+    item: StoredItem | None
+    version: int
+
+
+def check_condition(condition: Condition | expressions.Condition | None, current: Current) -> None:
+    """Refuse a write whose condition does not hold.
+
+    Raises:
+        ConditionFailed: with the item that was found.
+        InvalidItem: the condition cannot be evaluated on this item.
+    """
+    if condition is None:
+        return
+    if isinstance(condition, expressions.Condition):
+        failure = None if condition.holds(current.item) else FAILED
+    else:
+        failure = _failure(condition, current)
+    if failure is not None:
+        raise ConditionFailed(failure, item=current.item)
+
+
+def _failure(condition: Condition, current: Current) -> str | None:
+    if condition.exists is False and current.item is not None:
+        return f"{FAILED}: the item exists"
+    if condition.exists and current.item is None:
+        return f"{FAILED}: the item does not exist"
+    if condition.version is not None and condition.version != current.version:
+        found = "another version" if current.item is not None else "no item"
+        return f"{FAILED}: version {condition.version} was expected, but there is {found}"
+    return None
+
+
+_KEY_CHANGED = (
+    "One or more parameter values were invalid: Cannot update attribute {}. "
+    "This attribute is part of the key"
+)
+_NOT_SCALAR = (
+    "Key attributes must be scalars; list random access '[]' and map lookup '.' are not "
+    "allowed: IndexKey: {}"
+)
+_NO_KEY_TYPE = (
+    "The update expression attempted to update the secondary index key to unsupported type"
+)
+_EMPTY_KEY = (
+    "One or more parameter values are not valid. The update expression attempted to update a "
+    "secondary index key to a value that is not supported. The AttributeValue for a key "
+    "attribute cannot contain an empty {} value."
+)
+_KEY_TYPES = {"S": "string", "B": "binary", "N": "number"}
+
+
+def check_update(table: Table, update: Update) -> None:
+    """Refuse an update for the paths that it changes, whatever the item.
+
+    Raises:
+        InvalidItem: it would change a key, or a part of an index's key attribute.
+    """
+    for name in table.key_names:
+        if name in update.names:
+            raise InvalidItem(_KEY_CHANGED.format(name))
+    for index in table.live_indexes:
+        for name in index.key_names:
+            if isinstance(update.tree.get(name), dict):
+                raise InvalidItem(_NOT_SCALAR.format(name))
+
+
+def updated(
+    table: Table, update: Update | None, old: StoredItem | None, key: StoredItem
+) -> StoredItem | None:
+    """The item after an update.
+
+    One that only removes makes no item where there is none, nor does it look at its paths and
+    operands then (scylladb/scylladb #5862 tells of DynamoDB's exception from "creates it").
+
+    Args:
+        update: None changes nothing.
+        old: the item before; None if there was none.
+        key: what an item is made of that does not exist yet.
+
+    Returns:
+        None if there is none before and after.
+
+    Raises:
+        InvalidItem: the update does not fit the item, or the result may not be stored.
+    """
+    if old is None and update is not None and update.only_removes():
+        return None
+    start = key if old is None else old
+    new = start if update is None else update.apply(start)
+    try:
+        check_size(new)
+    except InvalidItem as error:  # of which DynamoDB says the same in other words
+        raise InvalidItem(str(error).replace("Item size has", "Item size to update has")) from None
+    _check_indexes(table, old or {}, new)
+    return new
+
+
+def _check_indexes(table: Table, old: StoredItem, new: StoredItem) -> None:
+    """Refuse new values of index keys that their indexes could not take: also the key of a
+    new item, which may be one of an index too. A value that an update leaves alone may be
+    older than the index, and is none of the update's business."""
+    for index in table.live_indexes:
+        there = [name for name in index.key_names if name in new]
+        changed = [name for name in there if new[name] != old.get(name)]
+        for name in changed:
+            _check_key_value(new[name])
+        if changed:
+            fit = [name for name in there if name in changed or _fits(index, name, new[name])]
+            index.check({name: new[name] for name in fit})
+
+
+def _fits(index: Index, name: str, value: dict[str, object]) -> bool:
+    try:
+        index.check({name: value})
+    except InvalidItem:
+        return False
+    return True
+
+
+def _check_key_value(value: dict[str, object]) -> None:
+    ((kind, body),) = value.items()
+    if kind not in _KEY_TYPES:
+        raise InvalidItem(_NO_KEY_TYPE)
+    if not body:
+        raise InvalidItem(_EMPTY_KEY.format(_KEY_TYPES[kind]))
+
+
+Operation = Literal["PUT", "DELETE", "UPDATE"]
+
+Change = Callable[[Current], StoredItem | None]
+"""From the item as it is to the item as it shall be (None: gone). May run more than once.
+
+Raises:
+    ConditionFailed: the write must not happen.
+    InvalidItem: what would result is not valid.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One write, in stored form.
+
+    Attributes:
+        table: the table's name.
+        operation: PUT replaces the item by `item`; DELETE removes that of `item`'s key;
+            UPDATE changes it, creating it if need be and if it does not only remove.
+        item: the whole item for PUT, the key alone otherwise.
+        update: for UPDATE: the change; None: it only makes sure that there is an item.
+        condition: what must hold.
+        command_id: 16 bytes, of a queued write: its effect happens once.
+    """
+
+    table: str
+    operation: Operation
+    item: StoredItem
+    update: expressions.Update | None = None
+    condition: Condition | expressions.Condition | None = None
+    command_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A request that knows its table's definition and its row.
+
+    Attributes:
+        item: the request's: for PUT the whole item.
+        size: of the item that is put, in bytes; 0 for others.
+    """
+
+    table: Table
+    row: RowKey
+    key: StoredItem
+    item: StoredItem
+    change: Change
+    command_id: bytes | None
+    size: int
+
+
+def prepare(request: WriteRequest, table: Table) -> Write:
+    """Check what of a request can be checked without the item that is there.
+
+    Raises:
+        InvalidItem: it could never be applied: its item is too large, its key is not one of
+            this table, an index could not take it, or it would change a key.
+    """
+    size = 0
+    if request.operation == "PUT":
+        size = check_size(request.item)  # before the key, as DynamoDB does
+        row = table.key_of(request.item)
+        table.check(request.item)
+    else:
+        row = table.key_only(request.item)
+    if request.update is not None:
+        if request.operation != "UPDATE":
+            raise InvalidItem(f"an update belongs to UPDATE, not to {request.operation}")
+        check_update(table, request.update)
+    return Write(
+        table=table,
+        row=row,
+        key=table.key_attributes(request.item),
+        item=request.item,
+        change=_change(request, table),
+        command_id=request.command_id,
+        size=size,
+    )
+
+
+def _change(request: WriteRequest, table: Table) -> Change:
+    def put(current: Current) -> StoredItem | None:
+        check_condition(request.condition, current)
+        return request.item
+
+    def delete(current: Current) -> StoredItem | None:
+        check_condition(request.condition, current)
+        return None
+
+    def update(current: Current) -> StoredItem | None:
+        check_condition(request.condition, current)
+        return updated(table, request.update, current.item, request.item)
+
+    changes: dict[Operation, Change] = {"PUT": put, "DELETE": delete, "UPDATE": update}
+    return changes[request.operation]
