@@ -58,9 +58,9 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
-PROCESSES ?= 2
+PROCESSES ?= 3
 
-test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=2 at a time)
+test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-nightly: ## as `make test`, with ten times as many random tries
