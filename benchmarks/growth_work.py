@@ -133,7 +133,7 @@ def _physical(place: Table | Index) -> str:
 def _fill_one(cluster: Cluster, shape: Shape, table: Table, place: Table | Index) -> None:
     name = _physical(place)
     for shard_id, rows in _pieces(cluster, _rows(shape, table, place)):
-        one = f"({sql.marks(rows[0])})"
+        one = f"({sql.placeholders(rows[0])})"
         values = [value for row in rows for value in row]
         statement = f"INSERT INTO {name} VALUES {', '.join([one] * len(rows))}"
         with cluster.shards[shard_id].session() as session:

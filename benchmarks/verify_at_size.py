@@ -102,7 +102,7 @@ def block(
 
 def insert(cluster: Cluster, shard_id: int, name: str, rows: Sequence[Row]) -> None:
     """Write rows."""
-    one = f"({sql.marks(rows[0])})"
+    one = f"({sql.placeholders(rows[0])})"
     statements = []
     for start in range(0, len(rows), STATEMENT_ROWS):
         some = rows[start : start + STATEMENT_ROWS]

@@ -177,9 +177,9 @@ class HashBasedShardManager:
             )
         made = definitions.add_index(self._cluster, table, index)
         for shard in self._cluster.shards.values():
-            while indexes.fill_chunk(self._cluster, shard, made).more and made.kind == "LSI":
+            while indexes.backfill_chunk(self._cluster, shard, made).more and made.kind == "LSI":
                 pass
-        indexes.activate_if_filled(self._cluster, made)
+        indexes.activate_if_backfilled(self._cluster, made)
         return self._cluster.table(table).index(index.name)
 
     def list_indexes(self, table: str) -> list[Index]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mynamo.operations import comparison_statements, survey
+from mynamo.operations import checksum_pass, comparison_statements
 
 
 def small_chunks(change: Callable[[Any, str, Any], None], rows: int, size: int = 4 << 20) -> None:
@@ -18,6 +18,6 @@ def small_chunks(change: Callable[[Any, str, Any], None], rows: int, size: int =
     """
     change(comparison_statements, "CHUNK_ROWS", rows)
     change(comparison_statements, "CHUNK_BYTES", size)
-    if rows < survey.FEWEST:
-        change(survey, "FEWEST", rows)
-        change(survey, "MOST", rows)
+    if rows < checksum_pass.FEWEST:
+        change(checksum_pass, "FEWEST", rows)
+        change(checksum_pass, "MOST", rows)

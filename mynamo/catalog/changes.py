@@ -1,6 +1,7 @@
-"""The statements that change definitions in the catalog; `Catalog` runs them.
+"""The statements that change definitions and settings in the catalog.
 
-Tables' settings in the catalog: read and changed under the lock of the table's row.
+`Catalog` runs those of definitions. Settings of a table are read and changed under the lock of the
+table's row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Creating and dropping tables and indexes.
 
 A change is first recorded in the catalog (`begin_...`), from when on it will be finished,
-and then *settled* on all shards; see `roll_forward`.
+and then *rolled forward* on all shards; see `roll_forward`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.roll_forward import settle
+from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.snapshot import planned_index
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import AlreadyExists, InvalidSchema, ShardUnavailable, TableNotFound
@@ -37,7 +37,7 @@ def create_table(
         AlreadyExists: there is a table of that name; perhaps it is still being deleted.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    settle(cluster, begin_table(cluster, schema, settings).id)
+    roll_forward(cluster, begin_table(cluster, schema, settings).id)
     return cluster.table(schema.name)
 
 
@@ -49,7 +49,7 @@ def drop_table(cluster: Cluster, name: str) -> None:
         TableProtected: its deletion protection is on.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    settle(cluster, begin_drop_table(cluster, name).id)
+    roll_forward(cluster, begin_drop_table(cluster, name).id)
 
 
 def add_index(
@@ -58,7 +58,7 @@ def add_index(
     index: LocalIndexSchema | GlobalIndexSchema,
     settings: IndexSettings | None = None,
 ) -> Index:
-    """Add an index; from the next write on it is kept up, and its filling can begin.
+    """Add an index; from the next write on it is kept up, and its backfill can begin.
 
     Returns:
         The index, whose status is CREATING until it contains every item.
@@ -68,7 +68,7 @@ def add_index(
         ShardUnavailable: a shard does not answer. Either nothing was changed, or a writer
             worker finishes it later: `mynamo table describe` shows whether it is there.
     """
-    settle(cluster, begin_index(cluster, table_name, index, settings).table_id)
+    roll_forward(cluster, begin_index(cluster, table_name, index, settings).table_id)
     return cluster.table(table_name).index(index.name)
 
 
@@ -79,13 +79,13 @@ def drop_index(cluster: Cluster, table_name: str, index_name: str) -> None:
         TableNotFound, IndexNotFound: there is none of that name.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    settle(cluster, begin_drop_index(cluster, table_name, index_name).id)
+    roll_forward(cluster, begin_drop_index(cluster, table_name, index_name).id)
 
 
 def begin_table(
     cluster: Cluster, schema: TableSchema, settings: TableSettings | None = None
 ) -> Table:
-    """Record a new table, which is CREATING until it is settled.
+    """Record a new table, which is CREATING until it is rolled forward.
 
     Raises:
         AlreadyExists: there is a table of that name; perhaps it is still being deleted.
@@ -94,7 +94,7 @@ def begin_table(
 
 
 def begin_drop_table(cluster: Cluster, name: str) -> Table:
-    """Record that a table is to be dropped; it is DELETING until that is settled.
+    """Record that a table is to be dropped; it is DELETING until that is rolled forward.
 
     Whether it is protected is decided by the catalog, not by what this process knows.
 
@@ -106,7 +106,7 @@ def begin_drop_table(cluster: Cluster, name: str) -> Table:
     if table is None:
         raise TableNotFound(f"Requested resource not found: Table: {name} not found")
     cluster.catalog.retire_table(table.id)
-    # Somebody else may have settled it by now.
+    # Somebody else may have rolled it forward by now.
     return cluster.refresh().tables.get(table.id) or replace(table, status="DELETING")
 
 
@@ -116,7 +116,7 @@ def begin_index(
     index: LocalIndexSchema | GlobalIndexSchema,
     settings: IndexSettings | None = None,
 ) -> Index:
-    """Make an index's tables and record it; writes keep it up once that is settled.
+    """Make an index's tables and record it; writes keep it up once that is rolled forward.
 
     Returns:
         The index, which is CREATING until it contains every item.
@@ -141,7 +141,7 @@ def begin_index(
 
 
 def begin_drop_index(cluster: Cluster, table_name: str, index_name: str) -> Table:
-    """Record that an index is to be dropped; it is DELETING until that is settled.
+    """Record that an index is to be dropped; it is DELETING until that is rolled forward.
 
     Raises:
         TableNotFound, IndexNotFound: there is none of that name.
@@ -160,7 +160,7 @@ def finish(cluster: Cluster, table_id: int) -> bool:
         Whether every shard answered; if not, a writer worker finishes it later.
     """
     try:
-        settle(cluster, table_id)
+        roll_forward(cluster, table_id)
     except ShardUnavailable:
         return False
     return True
@@ -202,7 +202,7 @@ def _known(cluster: Cluster, table_id: int) -> Table:
     """A table as it now is in the catalog.
 
     Raises:
-        TableNotFound: somebody else has dropped it by now, and that is settled.
+        TableNotFound: somebody else has dropped it by now, and that is rolled forward.
     """
     table = cluster.refresh().tables.get(table_id)
     if table is None:

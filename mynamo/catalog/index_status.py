@@ -1,7 +1,4 @@
-"""How far the filling of a new index has come.
-
-Waiting until a table and its indexes are ACTIVE, which others make them.
-"""
+"""How far the backfill of a new index is, and waiting until tables and indexes are ACTIVE."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from mynamo.schemas.keys import SLOTS, slot_of
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the filling of an index has come.
+    """How far the backfill of an index has come.
 
     Attributes:
         fraction: of the table's key space, 0 to 1.
@@ -33,7 +30,7 @@ class Progress:
 
 
 def progress(cluster: Cluster, index: Index) -> Progress:
-    """How far the filling of an index has come."""
+    """How far the backfill of an index has come."""
     slots_done = rows = skipped = 0
     finished = True
     for shard in cluster.shards.values():

@@ -1,8 +1,8 @@
-"""Finishing changes of tables and indexes on all shards, whatever dies in between.
+"""Rolling forward: finishing changes of tables and indexes on all shards, whatever dies in between.
 
-Every step that a change recorded in the catalog still needs is taken on every shard, each
-of them idempotent. Whoever finds a change half done (the next writer to be refused by a
-fence, or a writer worker on its rounds) settles it.
+Every step that a change recorded in the catalog still needs is taken on every shard, each of them
+idempotent. Whoever finds a change half done (the next writer that a definition guard refuses, or a
+writer worker on its rounds) rolls it forward.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mynamo.runtime.tasks import in_thread
 
 
 @in_thread
-def settle(cluster: Cluster, table_id: int) -> None:
+def roll_forward(cluster: Cluster, table_id: int) -> None:
     """Finish whatever change of a table's definition is not finished yet.
 
     What can be done on the shards that answer is done.
@@ -28,16 +28,16 @@ def settle(cluster: Cluster, table_id: int) -> None:
     """
     with cluster.catalog.lock():
         table = cluster.refresh().tables.get(table_id)
-        if table is None or (is_settled(table) and _is_known_everywhere(cluster, table)):
+        if table is None or (is_complete(table) and _is_known_everywhere(cluster, table)):
             return
         if table.status == "DELETING":
-            _settle_dropping(cluster, table)
+            _roll_forward_drop(cluster, table)
         else:
-            _settle_existing(cluster, table)
+            _roll_forward_existing(cluster, table)
         cluster.refresh()
 
 
-def is_settled(table: Table) -> bool:
+def is_complete(table: Table) -> bool:
     """Whether nothing is left to do, as far as the catalog knows."""
     return table.status == "ACTIVE" and table.live_indexes == table.indexes
 
@@ -47,22 +47,23 @@ def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
     return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
 
 
-def _settle_existing(cluster: Cluster, table: Table) -> None:
-    filling = [index for index in table.indexes if index.status == "CREATING"]
+def _roll_forward_existing(cluster: Cluster, table: Table) -> None:
+    creating = [index for index in table.indexes if index.status == "CREATING"]
     dropping = [index for index in table.indexes if index.status == "DELETING"]
 
     def create(shard: DynamoDBShard) -> None:
         indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
         shard.run((sql.create_main(table), ()), *indexes)
 
-    def move_fence(shard: DynamoDBShard) -> None:
+    def raise_guard(shard: DynamoDBShard) -> None:
         # This waits for the writes that know the old definition and are about to commit;
         # later ones are refused. Rows that exist by now are what to backfill.
+        statement = _INSERT_GUARD if table.status == "CREATING" else _RAISE_GUARD
         shard.run(
             ("BEGIN", ()),
-            (_NEW_FENCE if table.status == "CREATING" else _OLD_FENCE, (table.version, table.id)),
+            (statement, (table.version, table.id)),
             *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
-               (i.id, table.id)) for i in filling),
+               (i.id, table.id)) for i in creating),
             ("COMMIT", ()),
         )  # fmt: skip
 
@@ -75,7 +76,7 @@ def _settle_existing(cluster: Cluster, table: Table) -> None:
 
     if table.status == "CREATING":
         _on_all(cluster, create)
-    _on_all(cluster, move_fence)
+    _on_all(cluster, raise_guard)
     # Nobody writes to the dropped indexes any more, but for indexers that have not heard
     # of it, and they cope with a missing table.
     _on_all(cluster, drop)
@@ -85,28 +86,28 @@ def _settle_existing(cluster: Cluster, table: Table) -> None:
         cluster.catalog.activate_table(table.id)
 
 
-def _settle_dropping(cluster: Cluster, table: Table) -> None:
+def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
     names = [sql.main_table(table.id), *(sql.index_table(index) for index in table.indexes)]
 
-    def close_fence(shard: DynamoDBShard) -> None:
+    def close_guard(shard: DynamoDBShard) -> None:
         # No write knows this version; this waits for those about to commit. The row stays,
-        # so that nobody who wakes up late can open the fence again.
+        # so that nobody who wakes up late can open the guard again.
         shard.run(
-            (_NEW_FENCE, (_CLOSED, table.id)),
+            (_INSERT_GUARD, (_CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
         )
 
     def drop(shard: DynamoDBShard) -> None:
         shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
 
-    _on_all(cluster, close_fence)
+    _on_all(cluster, close_guard)
     _on_all(cluster, drop)
     cluster.catalog.forget_table(table.id)
 
 
 _CLOSED = 2**63
-_OLD_FENCE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
-_NEW_FENCE = (
+_RAISE_GUARD = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
+_INSERT_GUARD = (
     "INSERT INTO mynamo_fence (version, id) VALUES (%s, %s)"
     " ON DUPLICATE KEY UPDATE version = GREATEST(version, VALUES(version))"
 )

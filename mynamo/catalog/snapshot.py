@@ -1,7 +1,4 @@
-"""The catalog as it was read at one moment.
-
-The catalog's tables, and what their rows say.
-"""
+"""The catalog as it was read at one moment, and the rows that it is read from."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS mynamo_shard (
 """
 """Which shard of which cluster this database is: a mistaken configuration writes nothing."""
 
-FENCE = """
+DEFINITION_GUARD = """
 CREATE TABLE IF NOT EXISTS mynamo_fence (
     id BIGINT UNSIGNED PRIMARY KEY,
     version BIGINT UNSIGNED NOT NULL
@@ -104,17 +104,17 @@ CREATE TABLE IF NOT EXISTS mynamo_backfill (
     finished TINYINT NOT NULL DEFAULT 0
 ) ENGINE=InnoDB
 """
-"""How far the filling of a new index has come on this shard; it goes on after any crash."""
+"""How far the backfill of a new index has come on this shard; it goes on after any crash."""
 
 CONTROL_TABLES = (
-    SHARD_IDENTITY, FENCE, OUTBOX, STREAM, RELAY, CHECKPOINT, COMMAND, BACKFILL,
+    SHARD_IDENTITY, DEFINITION_GUARD, OUTBOX, STREAM, RELAY, CHECKPOINT, COMMAND, BACKFILL,
 )  # fmt: skip
 
 NOW = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"
 """The server's clock, Unix microseconds."""
 
 
-def marks(values: Sized) -> str:
+def placeholders(values: Sized) -> str:
     """A placeholder for each value, for `IN (...)`."""
     return ", ".join(["%s"] * len(values))
 
@@ -140,7 +140,7 @@ def raise_streams(column: str, reached: Mapping[int, int]) -> tuple[str, list[in
     cases = " WHEN %s THEN %s" * len(parts)
     return (
         f"UPDATE mynamo_stream FORCE INDEX (PRIMARY) SET {column} = GREATEST({column},"
-        f" CASE part{cases} END) WHERE part IN ({marks(parts)})",
+        f" CASE part{cases} END) WHERE part IN ({placeholders(parts)})",
         [value for part in parts for value in (part, reached[part])] + parts,
     )
 

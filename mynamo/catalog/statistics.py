@@ -165,7 +165,7 @@ def estimates(table: Table) -> Statement:
     return (
         "SELECT TABLE_NAME, COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0)"
         " FROM information_schema.TABLES"
-        f" WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({sql.marks(names)})",
+        f" WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({sql.placeholders(names)})",
         names,
     )
 

@@ -56,7 +56,7 @@ class Index:
             mean in the index is said by `keys.sort_bounds`.
         table_keys: names of the table's key attributes, which every projection has.
         since: version of the table's definition that brought the index. Events of earlier
-            versions never touch it, whoever applies them: its filling covers them.
+            versions never touch it, whoever applies them: its backfill covers them.
     """
 
     id: int

@@ -16,8 +16,8 @@ from mynamo.cli.groups import Group
 from mynamo.cli.output import console, say
 from mynamo.cli.specs import parse_global_index, parse_local_index
 from mynamo.errors import TableNotFound
-from mynamo.writer.backfill.backfiller import Filler
-from mynamo.writer.backfill.indexes import activate_if_filled
+from mynamo.writer.backfill.backfiller import Backfiller
+from mynamo.writer.backfill.indexes import activate_if_backfilled
 
 POLL_SECONDS = 0.2
 PATIENCE = 10.0
@@ -99,15 +99,15 @@ def _fill(cluster: Cluster, made: Index) -> None:
     )  # fmt: skip
     with bar:
         task = bar.add_task(f"filling {made.name}", total=1.0, rows=0)
-        fillers = [Filler(cluster, shard, made) for shard in cluster.shards.values()]
+        backfillers = [Backfiller(cluster, shard, made) for shard in cluster.shards.values()]
         moved_at, last, hinted = time.monotonic(), None, False
         while True:
-            more = [filler.work(_WORK_SECONDS) for filler in fillers]
+            more = [backfiller.work(_WORK_SECONDS) for backfiller in backfillers]
             now = progress(cluster, made)
             bar.update(task, completed=now.fraction, rows=now.rows)
             if any(more):
                 continue
-            if activate_if_filled(cluster, made) or _is_active(cluster, made):
+            if activate_if_backfilled(cluster, made) or _is_active(cluster, made):
                 return
             if now != last:
                 moved_at, last = time.monotonic(), now

@@ -11,7 +11,7 @@ from typing import Any
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.cli.app import wording
-from mynamo.cli.record_queues import Lane
+from mynamo.cli.record_queues import RecordQueue
 from mynamo.cli.records import Place, Record
 from mynamo.errors import ConfigError, IndexBehind, InvalidRequest, NotFound, Unavailable
 from mynamo.producer import Delete, Producer, Put, Receipt
@@ -91,16 +91,18 @@ class Loader:
         self._room = threading.Condition()
         self._taken = 0
         """Bytes of the records that are not dealt with yet."""
-        self._lanes = [Lane(max(1, WAITING // threads), self._abandoned) for _ in range(threads)]
+        self._queues = [
+            RecordQueue(max(1, WAITING // threads), self._abandoned) for _ in range(threads)
+        ]
         shards = sorted(cluster.shards)
         self._of_shard = {
-            shard: self._lanes[number :: len(shards)] or [self._lanes[number % threads]]
+            shard: self._queues[number :: len(shards)] or [self._queues[number % threads]]
             for number, shard in enumerate(shards)
         }
         work = self._publish if queued else self._write
         self._threads = [
-            threading.Thread(target=self._run, args=(work, lane), daemon=True)
-            for lane in self._lanes
+            threading.Thread(target=self._run, args=(work, queue), daemon=True)
+            for queue in self._queues
         ]
         for thread in self._threads:
             thread.start()
@@ -123,7 +125,7 @@ class Loader:
             while self._taken > WAITING_BYTES and not self._abandoned.is_set():
                 self._room.wait(_LOOK_SECONDS)
             self._taken += record.size
-        return self._lane_of(row).add((row, record))
+        return self._batcher_of(row).add((row, record))
 
     def refuse(self, place: Place, reason: str) -> None:
         """Count a record as failed."""
@@ -134,8 +136,8 @@ class Loader:
 
     def finish(self) -> None:
         """Write everything that was taken, and end the threads."""
-        for lane in self._lanes:
-            lane.add(None)
+        for queue in self._queues:
+            queue.add(None)
         self._end()
 
     def abandon(self, patience: float = 5.0) -> int:
@@ -159,16 +161,16 @@ class Loader:
             self._producer.close()
         return busy
 
-    def _lane_of(self, row: RowKey) -> Lane:
-        lanes = self._of_shard[self._cluster.shard_of(row.hash).id]
-        return lanes[hash(row) % len(lanes)]
+    def _batcher_of(self, row: RowKey) -> RecordQueue:
+        queues = self._of_shard[self._cluster.shard_of(row.hash).id]
+        return queues[hash(row) % len(queues)]
 
     def _key(self, record: Record) -> dict[str, Any]:
         return {name: record.item[name] for name in self._table.key_names if name in record.item}
 
-    def _run(self, work: Callable[[Sequence[Record]], None], lane: Lane) -> None:
+    def _run(self, work: Callable[[Sequence[Record]], None], queue: RecordQueue) -> None:
         try:
-            while batch := lane.batch(BATCH):
+            while batch := queue.batch(BATCH):
                 work(batch)
                 with self._room:
                     self._taken -= sum(record.size for record in batch)

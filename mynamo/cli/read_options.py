@@ -1,7 +1,4 @@
-"""`--names` and `--values`: what the placeholders in expressions stand for.
-
-The options that `mynamo get`, `query` and `scan` share, and what they say.
-"""
+"""The options that `mynamo get`, `query` and `scan` share, and what they say."""
 
 from __future__ import annotations
 

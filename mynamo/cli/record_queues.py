@@ -15,7 +15,7 @@ _LOOK_SECONDS = 0.2
 """Between two looks whether the work was abandoned."""
 
 
-class Lane:
+class RecordQueue:
     """The queue of one thread.
 
     Args:

@@ -1,7 +1,4 @@
-"""Cutting a stream into the texts of single items, of which it holds one at a time.
-
-A file of items as a stream of bytes: gunzipped, without a byte order mark.
-"""
+"""A file of items as a stream of bytes, cut into the texts of single items, one at a time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sums of numbers and of sets, in stored form: exact, or refused.
+"""Actions of an update: SET, REMOVE, ADD and DELETE, each at one document path.
 
-What updates are made of: SET, REMOVE, ADD and DELETE, each at one document path.
+Sums of numbers and of sets are exact, or refused.
 
 Bound nodes like those of `mynamo.expressions.nodes`. An action's `change(old, item)` gives
 the new value at its path; None removes it. `removes` says of an action that it never gives a

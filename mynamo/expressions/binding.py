@@ -1,6 +1,6 @@
-"""ExpressionAttributeNames and ExpressionAttributeValues, and which of them were used.
+"""Binding: placeholders of an expression become names and values, and its operands are checked.
 
-From syntax to nodes: placeholders become names and values, and operands are checked.
+`Placeholders` holds ExpressionAttributeNames and ExpressionAttributeValues, and which were used.
 
 Observed of DynamoDB: operands are looked up from left to right, then what takes them is
 checked; the first thing wrong in the text is the one reported.

@@ -1,7 +1,4 @@
-"""The syntax of condition, filter and key condition expressions.
-
-The syntax of update expressions.
-"""
+"""The grammars of condition, filter, key condition and update expressions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""ComparisonOperator and AttributeValueList: what each operator takes and what it means.
-
-Expected, QueryFilter, ScanFilter and KeyConditions.
-"""
+"""Expected, QueryFilter, ScanFilter and KeyConditions: operators, and what each takes and means."""
 
 from __future__ import annotations
 

@@ -1,12 +1,4 @@
-"""What conditions and updates compare and compute with: paths, values and sizes.
-
-`mynamo.expressions.nodes` is the module to import from.
-
-What holds for an item or does not: comparisons, functions, and what joins them.
-
-`mynamo.expressions.nodes` is the module to import from.
-
-What conditions are made of: operands and the predicates over them.
+"""The nodes of conditions: operands (paths, values, sizes) and the predicates over them.
 
 Every node is bound: it holds attribute names and stored values, no placeholders. They are
 made from text by the binder, and from the parameters that expressions replaced by

@@ -1,13 +1,11 @@
-"""The words of an expression, and where they stand.
+"""Lexer, syntax trees and parser that all kinds of expressions share: paths, operands, limits.
+
+The trees have placeholders still, so they can be cached.
 
 Observed of DynamoDB: a syntax error names the first token that no valid expression could
 have there, and quotes the text from the token before it to the token after it.
 
-What expressions say, before their placeholders are known: the trees that are cached.
-
-What all kinds of expressions share: paths, operands, functions, parentheses, limits.
-
-A parser by hand: no recursion, so no text can exhaust the stack, and errors where
+The parser is written by hand: no recursion, so no text can exhaust the stack, and errors where
 DynamoDB finds them. Observed of DynamoDB, in this order: the size of the text, its syntax
 and redundant parentheses, then names and functions as they come in the text, then the
 number of operators; only then do placeholders matter.

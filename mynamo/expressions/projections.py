@@ -1,9 +1,9 @@
-"""Document paths of one expression as a tree, so that they are walked together.
+"""Projections: which parts of an item an answer shows.
+
+The document paths of one expression become a tree, so that an item is walked through once.
 
 A tree maps the parts of paths, names or list indexes, to branches; a branch is a tree
 again, or whatever stands at the end of its path (which is no dict).
-
-Projections: which parts of an item an answer shows.
 """
 
 from __future__ import annotations

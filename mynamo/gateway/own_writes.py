@@ -1,12 +1,11 @@
-"""`AnsweredWrites`: which writes the gateway's processes have answered, counted in shared memory.
-
-A count says that there was a write, and not which: whoever finds a count higher than when it knew
-the indexes to have everything asks the shard (`mynamo.reader.index_progress`).
-
-`OwnWrites`: reads of global indexes that see what the gateway answered before they began.
+"""Own writes in global indexes: reads see what the gateway answered before they began.
 
 That is `gateway.index_reads = "own-writes"`. Programs written for DynamoDB put an item and query an
 index in the next line, and there nearly always find it. See docs/gateway.md.
+
+`AnsweredWrites` counts in shared memory which writes the gateway's processes have answered. A count
+says that there was a write, and not which one: a reader that finds a count higher than when it knew
+the indexes to have everything asks the shard (`mynamo.reader.index_progress`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Errors as DynamoDB's API answers them.
-
-mynamo's exceptions as DynamoDB's errors.
-"""
+"""Errors as DynamoDB's API answers them, and mynamo's exceptions as such."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a change event does to the rows of a table's global secondary indexes.
-
-Applying events to GSI rows: exactly once in effect, whoever does it and however often.
+"""Applying events to GSI rows: exactly once in effect, whoever does it and however often.
 
 For each shard that rows go to, one transaction of two round trips:
 

@@ -1,11 +1,9 @@
-"""Streams: which arriving events are new, which are known, and which came too early.
+"""Arrivals: messages from Kafka with their place in a stream; new, known, or too early.
 
 A stream is what one shard sends to one partition. Its events arrive in order, but may
 arrive again (a relay's successor sends once more what it is not sure of), from an earlier
 point on (a consumer's restart), or with some missing (a broker that lost them). Each
 event names its predecessor, so all three can be told apart.
-
-From Kafka's messages to arrivals with a place in their stream, and to dead letters.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class Arrival:
 
 
 @dataclass(slots=True)
-class Sifted:
+class Classified:
     """What arrivals amount to.
 
     Attributes:
@@ -60,24 +58,24 @@ class Sifted:
     gaps: set[Stream] = field(default_factory=set)
 
 
-def sift(positions: Mapping[Stream, int], arrivals: Iterable[Arrival]) -> Sifted:
+def classify(positions: Mapping[Stream, int], arrivals: Iterable[Arrival]) -> Classified:
     """Take from arrivals what follows without a gap on what has been applied.
 
     Args:
         positions: per stream, the last sequence that has been applied.
     """
-    sifted = Sifted()
+    classified = Classified()
     for arrival in arrivals:
         stream = arrival.stream
-        position = sifted.reached.get(stream, positions[stream])
+        position = classified.reached.get(stream, positions[stream])
         if arrival.sequence <= position:
             continue
         if is_gap(arrival, position):
-            sifted.gaps.add(stream)
+            classified.gaps.add(stream)
         elif arrival.feeds:
-            sifted.fresh.append(arrival)
-            sifted.reached[stream] = arrival.sequence
-    return sifted
+            classified.fresh.append(arrival)
+            classified.reached[stream] = arrival.sequence
+    return classified
 
 
 def is_gap(arrival: Arrival, position: int) -> bool:

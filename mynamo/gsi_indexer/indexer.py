@@ -27,7 +27,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import retry
 from mynamo.errors import Unavailable
 from mynamo.gsi_indexer.apply import record_progress
-from mynamo.gsi_indexer.arrivals import Positions, Stream, read, sift
+from mynamo.gsi_indexer.arrivals import Positions, Stream, classify, read
 from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches
 from mynamo.gsi_indexer.lost_events import Watch
 from mynamo.log import (
@@ -43,7 +43,7 @@ from mynamo.log import (
 )
 from mynamo.log.dead_letter_topic import send_letters
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import INDEXER_BELL, Bell, is_here
+from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, WakeUps, is_here
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -56,9 +56,9 @@ _POLL_MS = 200
 _QUICK_POLL_MS = 10
 _FETCH_MS = 500
 _QUICK_FETCH_MS = 4
-"""For a consumer that has read all there is and is told of more by a bell, so that nobody waits for
-it at the broker. The embedded broker tells those who wait there of new messages only when half of
-their time is over."""
+"""For a consumer that has read all there is and learns of more by wake-ups, so that it does not
+wait for more at the broker. The embedded broker tells those who wait there of new messages only
+when half of their time is over."""
 _GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers."""
 _COMPANY = 8
@@ -119,7 +119,7 @@ class Indexer:
         self._troubles = 0
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
-        self._by_bell = all(map(is_here, _hosts(self._kafka)))
+        self._by_wake_ups = all(map(is_here, _hosts(self._kafka)))
         patience = patience or Patience()
         self._consumer = open_consumer(
             self._kafka,
@@ -130,7 +130,7 @@ class Indexer:
         self._reading = Reading(
             self._consumer,
             patience,
-            wait_ms=_QUICK_FETCH_MS if self._by_bell else _FETCH_MS,
+            wait_ms=_QUICK_FETCH_MS if self._by_wake_ups else _FETCH_MS,
             full=BATCH_RECORDS,
         )
         try:
@@ -169,11 +169,13 @@ class Indexer:
             Stalled: the consumer does not read on.
         """
         cluster_id = self._cluster.snapshot.cluster_id
-        bell = Bell(cluster_id, INDEXER_BELL, stop, all_here=self._by_bell, at_once=False)
+        wake_ups = WakeUps(
+            cluster_id, INDEXER_WAKE_UPS, stop, all_here=self._by_wake_ups, at_once=False
+        )
         try:
             while not stop.is_set():
                 try:
-                    self._step_and_wait(bell, stop)
+                    self._step_and_wait(wake_ups, stop)
                 except Unavailable as failure:
                     if self._troubles == 0:
                         log.warning("the indexer waits: %s", failure)
@@ -181,22 +183,24 @@ class Indexer:
                     self._troubles += 1
                     self._troubled_at = time.monotonic()
         finally:
-            bell.close()
+            wake_ups.close()
 
-    def _step_and_wait(self, bell: Bell, stop: threading.Event) -> None:
-        """Apply messages; wait for more by the bell, or else at the broker.
+    def _step_and_wait(self, wake_ups: WakeUps, stop: threading.Event) -> None:
+        """Apply messages; wait for more by wake-ups, or else at the broker.
 
-        By the bell only once it has read all that the broker knows of: before, each look would
+        By wake-ups only once it has read all that the broker knows of: before, each look would
         be a short one, and each pause longer than the one before.
         """
-        by_bell = self._by_bell and not is_joining(self._consumer) and not self._reading.behind
-        count = self.step(_QUICK_POLL_MS if by_bell else _POLL_MS)
+        by_wake_ups = (
+            self._by_wake_ups and not is_joining(self._consumer) and not self._reading.behind
+        )
+        count = self.step(_QUICK_POLL_MS if by_wake_ups else _POLL_MS)
         if self._reading.behind:
             return
         if 0 < count < BATCH_RECORDS:
             stop.wait(_GATHER)
-        if by_bell:
-            bell.wait(found=count > 0)
+        if by_wake_ups:
+            wake_ups.wait(found=count > 0)
 
     def step(self, poll_ms: int = _POLL_MS) -> int:
         """Wait for messages and apply them.
@@ -238,8 +242,8 @@ class Indexer:
         self._learn_positions()
         arrivals, letters = read(self._cluster, records)
         self._put_aside(letters)
-        sifted = sift(self._positions.applied, arrivals)  # 2
-        for batch in cut_batches(sifted.fresh):
+        classified = classify(self._positions.applied, arrivals)  # 2
+        for batch in cut_batches(classified.fresh):
             crash_point("indexer.2")
             written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
@@ -251,7 +255,7 @@ class Indexer:
             if len(batch) < _COMPANY:
                 self._record()
             self._positions.raise_to(reached)
-        return sifted.gaps
+        return classified.gaps
 
     def _record(self) -> None:
         """Record the progress that no rows took with them."""

@@ -40,7 +40,7 @@ WAITING = "SELECT part, last_seq, applied_seq FROM mynamo_stream WHERE last_seq 
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
+class _Watermark:
     """Where the consumer will have read a published event at the latest.
 
     Attributes:
@@ -67,7 +67,7 @@ class Watch:
         self._positions = positions
         self._reading = reading
         self._before: dict[Stream, int] = {}
-        self._marks: dict[Stream, _Mark] = {}
+        self._watermarks: dict[Stream, _Watermark] = {}
         self._looked_at = time.monotonic()
         self._topics_at = self._looked_at
 
@@ -98,7 +98,9 @@ class Watch:
                     self._look_closer(shard, stuck, gaps)
             except ShardUnavailable as failure:  # its streams have to wait anyway
                 log.debug("not looked after: %s", failure)
-        self._marks = {s: mark for s, mark in self._marks.items() if s in self._before}
+        self._watermarks = {
+            s: watermark for s, watermark in self._watermarks.items() if s in self._before
+        }
 
     def _waiting(self, shard: DynamoDBShard, partitions: Collection[int]) -> dict[Stream, int]:
         """The shard's streams that wait for an event, and their positions."""
@@ -124,13 +126,13 @@ class Watch:
             )  # fmt: skip
             publish_again(shard, sequence)
             for stream in lost:
-                del self._marks[stream]
+                del self._watermarks[stream]
 
     def _is_lost(self, stream: Stream, position: int, gap: bool) -> bool:
         place = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
         behind = self._reading.is_behind(place)
-        mark = self._marks.get(stream)
-        if mark is None or mark.position != position:
+        watermark = self._watermarks.get(stream)
+        if watermark is None or watermark.position != position:
             if behind and not gap:  # it may be in what is yet to be read
                 return False
             if not is_published(self._cluster, stream, position):
@@ -138,10 +140,10 @@ class Watch:
             end = self._end(place)
             if end is None:
                 return False
-            mark = self._marks[stream] = _Mark(position, end)
+            watermark = self._watermarks[stream] = _Watermark(position, end)
         at = self._offset(place)
         # More than `end` may be there: the embedded broker leaves out most of the last batch.
-        return at is not None and at >= mark.end and (gap or not behind)
+        return at is not None and at >= watermark.end and (gap or not behind)
 
     def _end(self, place: TopicPartition) -> int | None:
         """The offset at the end of a partition now; None: the broker does not say so soon."""

@@ -13,7 +13,7 @@ from mynamo.errors import LocalServerError
 from mynamo.local.broker import Broker
 from mynamo.local.cache import Fetched, fetch_command, find_fetched
 from mynamo.local.ports import LOOPBACK, free_port
-from mynamo.local.process import leashed
+from mynamo.local.process import tied_to_parent
 
 START_TIMEOUT = 120.0
 LARGEST_MESSAGE = 16 * 1024 * 1024
@@ -78,7 +78,7 @@ class ApacheKafka(Broker):
     def _format(self, java: str, properties: Path) -> None:
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
         command = [*self._java(java, "128m"), *tool, "-t", CLUSTER_ID, "-c", str(properties)]
-        done = subprocess.run(leashed(command), capture_output=True, text=True)
+        done = subprocess.run(tied_to_parent(command), capture_output=True, text=True)
         if done.returncode != 0:
             said = (done.stdout + done.stderr).strip()[-2000:]
             raise LocalServerError(f"Kafka could not format {self.data_dir}:\n{said}")

@@ -14,7 +14,7 @@ from mynamo.local.cache import version_key
 from mynamo.local.engines import Engine
 from mynamo.local.files import sync_folder, write_if_changed, write_private
 from mynamo.local.ports import LOOPBACK
-from mynamo.local.process import leashed
+from mynamo.local.process import tied_to_parent
 
 USER = "mynamo"
 ENGINE_NOTE = "engine.json"
@@ -92,7 +92,7 @@ def initialise(
         mode, sql = ["--bootstrap", "--enforce-storage-engine="], _mariadb_system_sql(engine)
     command = [*engine.command, *options, f"--datadir={work}", *mode]
     with subprocess.Popen(
-        leashed(command),
+        tied_to_parent(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

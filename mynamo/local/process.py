@@ -148,7 +148,7 @@ class ServerProcess:
             start = log.tell()
             self._child = _spawner().run(
                 lambda: subprocess.Popen(
-                    leashed(command),
+                    tied_to_parent(command),
                     cwd=self.folder,
                     env={**os.environ, **(env or {})},
                     stdin=subprocess.DEVNULL,
@@ -177,7 +177,7 @@ class ServerProcess:
                 )
 
 
-def leashed(command: Sequence[str]) -> list[str]:
+def tied_to_parent(command: Sequence[str]) -> list[str]:
     """A command that, on Linux, the kernel kills when the thread ends that starts it."""
     return [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command]
 

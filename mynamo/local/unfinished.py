@@ -13,7 +13,7 @@ from pathlib import Path
 from mynamo.local.engines import BINARIES
 from mynamo.local.process import ServerProcess
 
-MARK = "unfinished"
+MARKER = "unfinished"
 NEW = ".new"
 """Ends the names of folders that are not what they shall be, and can be removed."""
 
@@ -29,7 +29,7 @@ def begin(data_dir: Path, number: int) -> None:
     if not folder.exists():
         work = folder.with_suffix(NEW)
         work.mkdir(mode=0o700)
-        (work / MARK).touch()
+        (work / MARKER).touch()
         work.rename(folder)
 
 
@@ -41,10 +41,10 @@ def discard_unfinished(data_dir: Path, finished: int) -> None:
         finished: how many shards its state names.
     """
     named = {shard_folder(data_dir, number) for number in range(1, finished + 1)}
-    for mark in data_dir.glob(f"shard-*/{MARK}"):
-        folder = mark.parent
+    for marker in data_dir.glob(f"shard-*/{MARKER}"):
+        folder = marker.parent
         if folder in named:
-            mark.unlink()
+            marker.unlink()
         elif folder.suffix != NEW:
             for kind in BINARIES:
                 ServerProcess(kind, folder).end_leftover()
@@ -55,5 +55,5 @@ def discard_unfinished(data_dir: Path, finished: int) -> None:
 
 def finish(data_dir: Path) -> None:
     """Take the marks away, once the state names the shards."""
-    for mark in data_dir.glob(f"shard-*/{MARK}"):
-        mark.unlink()
+    for marker in data_dir.glob(f"shard-*/{MARKER}"):
+        marker.unlink()

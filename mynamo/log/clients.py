@@ -1,7 +1,4 @@
-"""Kafka clients, set up so that nothing acknowledged is lost or reordered.
-
-Who is at work: the members of the workers' consumer groups.
-"""
+"""Kafka clients, set up so that nothing acknowledged is lost or reordered; members of groups."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Reading on from brokers that answer slowly, or with little.
 
-A consumer asks for messages and says how long the broker may collect them. A short wait suits
-one that has read all there is: nobody waits at the broker for what a bell will tell of. But what
-a broker has not found when the time is over, it leaves out, and then it may find nothing however
-often it is asked: the embedded broker looks through the names of all batches of a partition, from
-the first one on, which takes it some 20 ms where there are 20,000. So a consumer that is behind
-allows for more time whenever an answer brought little, until answers bring much or all.
+A consumer asks for messages and says how long the broker may collect them. A short wait suits one
+that has read all there is, as a wake-up will announce more. But what a broker has not found when
+the time is over, it leaves out, and then it may find nothing however often it is asked: the
+embedded broker looks through the names of all batches of a partition, from the first one on, which
+takes it some 20 ms where there are 20,000. So a consumer that is behind allows for more time
+whenever an answer brought little, until answers bring much or all.
 
 Large answers on a slow connection take longer than a request may take. A consumer that has read
 nothing for so long is replaced by one that asks for less and waits for longer.

@@ -20,11 +20,17 @@ from mynamo.log.clients import MAX_MESSAGE, Message, kafka_errors, open_consumer
 from mynamo.log.consumption import Patience, Reading
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.config import KafkaConfig
-from mynamo.schemas.dead_letters import DeadLetter, LetterMark, LetterState, load_letter, load_mark
+from mynamo.schemas.dead_letters import (
+    DeadLetter,
+    LetterState,
+    Resolution,
+    load_letter,
+    load_resolution,
+)
 
 log = logging.getLogger(__name__)
 
-MARK = b"mark"
+RESOLUTION = b"mark"
 """Value of the header `kind` of a mark; that of a letter names its kind."""
 
 _MAX_VALUE = MAX_MESSAGE * 3 // 4
@@ -67,7 +73,7 @@ def send_letters(publisher: Publisher, letters: Iterable[DeadLetter]) -> None:
     publisher.send([_message(publisher.config, letter) for letter in letters])
 
 
-def mark_letter(
+def resolve_letter(
     publisher: Publisher, letter: DeadLetter, state: Literal["replayed", "discarded"]
 ) -> None:
     """Note in the topic what was done with a letter.
@@ -76,11 +82,13 @@ def mark_letter(
         LogUnavailable: Kafka may not have it.
     """
     topic, partition, offset = letter.origin
-    mark = LetterMark(
+    resolution = Resolution(
         letter_id=letter.letter_id, topic=topic, partition=partition, offset=offset, state=state
     )
     place = publisher.config.dead_letter_topic
-    publisher.send([(place, 0, letter.letter_id.encode(), mark.dump(), [("kind", MARK)])])
+    publisher.send(
+        [(place, 0, letter.letter_id.encode(), resolution.dump(), [("kind", RESOLUTION)])]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +136,13 @@ def read_letters(config: KafkaConfig, limit: int | None = None) -> list[DeadLett
     return found if limit is None else found[max(0, len(found) - limit) :]
 
 
-def file_letters(entries: Iterable[DeadLetter | LetterMark]) -> list[FiledLetter]:
+def file_letters(entries: Iterable[DeadLetter | Resolution]) -> list[FiledLetter]:
     """Put letters and the marks on them together, in the order of the topic."""
     filed: dict[str, FiledLetter] = {}
     for entry in entries:
         known = filed.get(entry.letter_id)
         same = known is not None and known.letter.origin == entry.origin
-        if isinstance(entry, LetterMark):
+        if isinstance(entry, Resolution):
             if known is not None and same:
                 filed[entry.letter_id] = replace(
                     known, state=entry.state, marked_at=entry.marked_at
@@ -150,11 +158,11 @@ def file_letters(entries: Iterable[DeadLetter | LetterMark]) -> list[FiledLetter
     return list(filed.values())
 
 
-def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | LetterMark]:
+def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | Resolution]:
     for record in records:
         try:
-            if dict(record.headers or ()).get("kind") == MARK:
-                yield load_mark(record.value or b"")
+            if dict(record.headers or ()).get("kind") == RESOLUTION:
+                yield load_resolution(record.value or b"")
             else:
                 yield load_letter(record.value or b"")
         except CorruptData as flaw:

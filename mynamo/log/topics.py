@@ -1,9 +1,7 @@
-"""What the topics' settings must be, and what happens where they are not.
+"""The three topics: made where they are missing, checked where they are not.
 
-mynamo makes topics so. Of topics that somebody else made, what loses messages that exist
-nowhere else is refused or said; the rest of the settings is nobody's business here.
-
-The three topics: made where they are missing, checked where they are not.
+mynamo makes topics with the settings below. In topics that somebody else made, a setting that loses
+messages which exist nowhere else is refused or reported. Other settings are left to their owner.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Connection(connections.Connection):
     """What has been read of a packet that PyMySQL is to read."""
 
     def connect(self, sock: Any = None) -> None:
-        """Connect, which blocks; what is asked from then on blocks no passenger's thread."""
+        """Connect, which blocks; statements from then on do not block a task's thread."""
         forks.note(self)
         super().connect(sock)
         self._sock = Wire(self._sock, self._read_timeout)

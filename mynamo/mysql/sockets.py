@@ -1,4 +1,4 @@
-"""`Wire`: the socket of a connection to MySQL, for threads and passengers alike.
+"""`Wire`: the socket of a connection to MySQL, for threads and tasks alike.
 
 The driver knows sockets that block their thread. This one blocks whoever has no thread of its own
 (see `mynamo.runtime.tasks`) without blocking the thread.
@@ -99,7 +99,7 @@ class Wire(io.RawIOBase):
             left = max(0.0, self.ends_at - time.monotonic())
             seconds = left if seconds is None else min(seconds, left)
         if me is not None:
-            ready = me.station.watch(me, self._socket.fileno(), event, seconds)
+            ready = me.scheduler.watch(me, self._socket.fileno(), event, seconds)
         else:
             poll = select.poll()
             poll.register(self._socket, event)

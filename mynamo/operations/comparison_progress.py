@@ -1,7 +1,4 @@
-"""Reading no faster than was asked for, so that live traffic has the servers to itself.
-
-How far a comparison has come, and how long the rest will take.
-"""
+"""How far a comparison is, how long the rest takes, and reading no faster than was asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mynamo.catalog.snapshot import SlotRange
-from mynamo.operations.walks import Position, Walk
+from mynamo.operations.scan_parts import Position, ScanPart
 
 
 class Throttle:
@@ -43,7 +40,7 @@ class Throttle:
 _ITEMS_COST = 6
 """Reading and understanding an item, in rows of an index that are summed up."""
 _SURVEY = 0.9
-"""The share of the survey; what is left is the comparing row by row."""
+"""The share of the checksum pass; the rest is the comparing row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Meter:
-    """Adds up the progress of walks. Safe to share between threads.
+    """Adds up the progress of parts. Safe to share between threads.
 
     Args:
         slots: who owns them: what a shard does not own is nearly always empty.
@@ -87,30 +84,33 @@ class Meter:
         self._rows = 0
         self._base, self._share = 0.0, _SURVEY
         self._total = 1.0
-        self._reached: dict[Walk, float] = {}
+        self._reached: dict[ScanPart, float] = {}
         self._highest = 0.0
         self._found_at: float | None = None
 
     def begin(
-        self, walks: Iterable[Walk], cursors: Mapping[str, Position | None], survey: bool
+        self,
+        scan_parts: Iterable[ScanPart],
+        cursors: Mapping[str, Position | None],
+        checksum_pass: bool,
     ) -> None:
-        """A round of walks begins, or goes on: some have come far already."""
-        self._base, self._share = (0.0, _SURVEY) if survey else (_SURVEY, 0.99 - _SURVEY)
+        """A round of parts begins, or goes on: some have come far already."""
+        self._base, self._share = (0.0, _SURVEY) if checksum_pass else (_SURVEY, 0.99 - _SURVEY)
         self._total = 0.0
         self._reached = {}
-        for walk in walks:
-            self._total += self._weight(walk)
-            if walk.name in cursors:
-                self._reached[walk] = self._done(walk, cursors[walk.name])
+        for scan_part in scan_parts:
+            self._total += self._weight(scan_part)
+            if scan_part.name in cursors:
+                self._reached[scan_part] = self._done(scan_part, cursors[scan_part.name])
         self._total = self._total or 1.0
 
-    def reached(self, walk: Walk, after: Position | None, rows: int) -> None:
-        """A walk came so far, and read so many more rows."""
+    def reached(self, scan_part: ScanPart, after: Position | None, rows: int) -> None:
+        """A part came so far, and read so many more rows."""
         if self._on_progress is None:
             return
         with self._lock:
             self._rows += rows
-            self._reached[walk] = self._done(walk, after)
+            self._reached[scan_part] = self._done(scan_part, after)
             part = sum(self._reached.values()) / self._total
             self._tell(self._base + self._share * min(1.0, part))
 
@@ -134,16 +134,16 @@ class Meter:
             left = 0.0
         self._on_progress(Progress(self._highest, self._rows, seconds, left))
 
-    def _weight(self, walk: Walk) -> float:
-        return walk.weight(self._slots) * (1 if walk.index_id else _ITEMS_COST)
+    def _weight(self, scan_part: ScanPart) -> float:
+        return scan_part.weight(self._slots) * (1 if scan_part.index_id else _ITEMS_COST)
 
-    def _done(self, walk: Walk, after: Position | None) -> float:
+    def _done(self, scan_part: ScanPart, after: Position | None) -> float:
         if after is None:
-            return self._weight(walk)
-        low, high, _ = walk.span(None)
+            return self._weight(scan_part)
+        low, high, _ = scan_part.span(None)
         start, now = int.from_bytes(low, "big"), int.from_bytes(after[0], "big")
         end = int.from_bytes(high, "big") if high else 1 << 128
-        return self._weight(walk) * (now - start) / (end - start)
+        return self._weight(scan_part) * (now - start) / (end - start)
 
 
 def _spoken(seconds: float) -> str:

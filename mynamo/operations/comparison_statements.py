@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mynamo.catalog import sql
 from mynamo.catalog.tables import Index, IndexKey, RowKey, Table
 from mynamo.mysql.pool import Statement
-from mynamo.operations.fingerprints import mark_columns
+from mynamo.operations.checksums import digest_columns
 
 CHUNK_ROWS = 500
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -90,9 +90,9 @@ def items(table: Table, span: Span, rows: int) -> Statement:
     return _scan("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, span, rows)
 
 
-def index_marks(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
+def index_digests(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
     """Of each of an index's next rows the bucket and the fingerprint, see `fingerprints`."""
-    columns, order = mark_columns(index, shard_id), index_order(index)
+    columns, order = digest_columns(index, shard_id), index_order(index)
     return _scan(columns, sql.index_table(index), order, span, rows)
 
 

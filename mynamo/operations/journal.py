@@ -21,9 +21,9 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
-from mynamo.operations.fingerprints import Ledger
-from mynamo.operations.tally import Tally
-from mynamo.operations.walks import Position, Step, Walk
+from mynamo.operations.checksums import Ledger
+from mynamo.operations.counts import Counts
+from mynamo.operations.scan_parts import Position, ScanPart, Step
 
 Phase = Literal["survey", "compare"]
 SAVE_EVERY = 5.0
@@ -50,7 +50,7 @@ class Journal:
         self._lock = threading.Lock()
         self._guard = _guard(file) if file else None
         self.phase: Phase = "survey"
-        self.tally = Tally()
+        self.counts = Counts()
         self.ledger = Ledger(())
         self.cursors: dict[str, Position | None] = {}
         self._identity: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class Journal:
         Raises:
             InvalidRequest: the file holds something else.
         """
-        self.phase, self.tally, self.cursors = "survey", Tally(), {}
+        self.phase, self.counts, self.cursors = "survey", Counts(), {}
         self.ledger = Ledger(index.id for index in indexes)
         self._identity = {"kind": self._kind, **_identity(cluster, table, indexes)}
         if self._file is None or not self._file.exists():
@@ -84,7 +84,7 @@ class Journal:
                 "definition changed, or another command's; delete the file to begin anew"
             )
         self.phase = kept["phase"]
-        self.tally = Tally.load(kept["tally"], indexes)
+        self.counts = Counts.load(kept["tally"], indexes)
         self.ledger.load(kept["ledger"])
         self.cursors = {name: _position(after) for name, after in kept["cursors"].items()}
         return kept["extra"]
@@ -94,23 +94,23 @@ class Journal:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
-    def left(self, walk: Walk) -> bool:
-        """Whether there is anything left of a walk."""
-        return self.cursors.get(walk.name, ()) is not None
+    def left(self, scan_part: ScanPart) -> bool:
+        """Whether there is anything left of a part."""
+        return self.cursors.get(scan_part.name, ()) is not None
 
-    def note(self, steps: Sequence[tuple[Walk, Step]]) -> None:
+    def note(self, steps: Sequence[tuple[ScanPart, Step]]) -> None:
         """These steps are done, all or none of them, and what they found is decided."""
         with self._lock:
-            for walk, step in steps:
+            for scan_part, step in steps:
                 for index_id, sums in step.sums.items():
                     self.ledger.add(index_id, sums)
-                self.tally.merge(step.tally)
-                self.cursors[walk.name] = step.after
+                self.counts.merge(step.counts)
+                self.cursors[scan_part.name] = step.after
             if self._file is not None and time.monotonic() - self._saved_at >= SAVE_EVERY:
                 self._save()
 
     def next_phase(self) -> None:
-        """The survey is complete."""
+        """The checksum pass is complete."""
         with self._lock:
             self.phase, self.cursors = "compare", {}
             self._save()
@@ -144,7 +144,7 @@ class Journal:
                 name: None if after is None else [part.hex() for part in after]
                 for name, after in self.cursors.items()
             },
-            "tally": self.tally.dump(),
+            "tally": self.counts.dump(),
             "ledger": self.ledger.dump(),
             "extra": self._extra(),
         }

@@ -281,7 +281,7 @@ UNSEQUENCED_FEEDING: Statement = (
 def average_size(first: int, last: int) -> Statement:
     """The size of a payload, from a sample of the rows between two ids."""
     ids = sorted({first + (last - first) * n // _SAMPLE for n in range(_SAMPLE + 1)})
-    where = f"id IN ({sql.marks(ids)})"
+    where = f"id IN ({sql.placeholders(ids)})"
     return f"SELECT AVG(OCTET_LENGTH(payload)) FROM mynamo_outbox WHERE {where}", ids
 
 

@@ -31,7 +31,7 @@ from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Place, expected_row, only, read_ghost, read_item
 from mynamo.operations.findings import Finding
 from mynamo.schemas.values import StoredItem
-from mynamo.writer.backfill.re_emit import restate
+from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.transaction.statements import delete_local, insert_local
 
 _deleting = threading.Lock()
@@ -69,8 +69,8 @@ def mend(cluster: Cluster, table: Table, finding: Finding) -> str:
     shard = cluster.shard_of(finding.row.hash)
     if finding.kind == "ghost":
         return _mend_ghost(cluster, table, finding, shard)
-    restate(cluster, shard, table, finding.index, finding.row)
-    return RESTATED
+    re_emit(cluster, shard, table, finding.index, finding.row)
+    return RE_EMITTED
 
 
 def plan(finding: Finding) -> str:
@@ -82,7 +82,7 @@ def plan(finding: Finding) -> str:
     return "state the item again, for the indexers to apply"
 
 
-RESTATED = "stated the item again, for the indexers"
+RE_EMITTED = "stated the item again, for the indexers"
 DELETED = "deleted the row"
 INSERTED = "inserted the row"
 NOTHING = "nothing: it was right by then"
@@ -119,8 +119,8 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
         return NOTHING
     ghost = read_ghost(table, finding.index, row, found.item)
     if ghost is not None and cluster.shard_of(row.index_hash) is where:
-        restate(cluster, shard, table, finding.index, finding.row, ghost)
-        return RESTATED
+        re_emit(cluster, shard, table, finding.index, finding.row, ghost)
+        return RE_EMITTED
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
 
     def once() -> str:

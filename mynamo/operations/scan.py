@@ -1,4 +1,4 @@
-"""Comparing row by row what the survey found to be different, chunk by chunk.
+"""Comparing row by row what the checksum pass found to be different, chunk by chunk.
 
 LSIs are committed with their items, so one consistent view of a shard decides at once.
 GSIs follow behind, so what differs there is only suspected; see `recheck`.
@@ -15,7 +15,10 @@ from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, IndexKey, RowKey, Table
 from mynamo.mysql.pool import Session
 from mynamo.operations import comparison_statements
+from mynamo.operations.checksum_pass import COMMIT, Read, next_items, owners
+from mynamo.operations.checksums import bucket_of
 from mynamo.operations.comparison_statements import SNAPSHOT, IndexRow, Span, fitting
+from mynamo.operations.counts import Counts
 from mynamo.operations.expected_rows import (
     Expected,
     Place,
@@ -26,11 +29,8 @@ from mynamo.operations.expected_rows import (
     read_item,
 )
 from mynamo.operations.findings import Finding, Kind
-from mynamo.operations.fingerprints import bucket_of
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.survey import COMMIT, Read, next_items, owners
-from mynamo.operations.tally import Tally
-from mynamo.operations.walks import Position, Step, spans_of
+from mynamo.operations.scan_parts import Position, Step, spans_of
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 
@@ -133,7 +133,7 @@ class Scan:
 
     def _step(self, gathered: _Gathered) -> Step:
         suspects = [s for i in self._global for s in self._suspect_items(i, gathered.sound)]
-        return Step(gathered.after, gathered.rows, Tally(), gathered.findings, suspects)
+        return Step(gathered.after, gathered.rows, Counts(), gathered.findings, suspects)
 
     def local_rows(self, index: Index, span: Span) -> Iterator[Step]:
         """Every row of an LSI: has an item this row?
@@ -148,9 +148,9 @@ class Scan:
                 if not rows:
                     break
                 rest = part.beyond(rows[-1][:3])
-                tally = Tally()
-                ghosts = [g for row in rows for g in self._local_ghost(index, tally, *row)]
-                yield Step(rest.after, len(rows), tally, ghosts)
+                counts = Counts()
+                ghosts = [g for row in rows for g in self._local_ghost(index, counts, *row)]
+                yield Step(rest.after, len(rows), counts, ghosts)
         yield Step(None)
 
     def global_rows(self, index: Index, span: Span) -> Iterator[Step]:
@@ -168,9 +168,9 @@ class Scan:
             seen = {
                 IndexRow(*row[:4]): int(row[4]) for row in rows if bucket_of(row[2]) in different
             }
-            tally = Tally()
-            suspects = list(self._suspect_rows(index, seen, tally))
-            yield Step(span.after, len(rows), tally, suspects=suspects)
+            counts = Counts()
+            suspects = list(self._suspect_rows(index, seen, counts))
+            yield Step(span.after, len(rows), counts, suspects=suspects)
         yield Step(None)
 
     def _read_items(self, span: Span) -> tuple[Read, list[Item], dict[int, set[Position]]]:
@@ -229,7 +229,7 @@ class Scan:
     def _local_ghost(
         self,
         index: Index,
-        tally: Tally,
+        counts: Counts,
         hash16: bytes,
         index_sort: bytes,
         sort: bytes,
@@ -245,7 +245,7 @@ class Scan:
         item = read_item(self._table, RowKey(hash16, sort), data)
         key = index.key_of(item)
         if item is None or self._owners[slot_of(hash16)] != self._shard.id:
-            tally.kept[index.id] += 1
+            counts.kept[index.id] += 1
         elif key is None or key.sort != index_sort:
             detail = "the index has it under a sort key that it does not have"
             yield self._local_finding("ghost", index, place, item, detail)
@@ -286,12 +286,12 @@ class Scan:
                     yield Suspect(index, target.item)
 
     def _suspect_rows(
-        self, index: Index, seen: dict[IndexRow, int], tally: Tally
+        self, index: Index, seen: dict[IndexRow, int], counts: Counts
     ) -> Iterator[Suspect]:
         places, damaged = self._places(index, {row.item for row in seen})
         for row, version in seen.items():
             if row.item in damaged:
-                self._keep(index, row, tally)
+                self._keep(index, row, counts)
             elif places.get(row.item) != Place(self._shard.id, row.key):
                 place = Place(self._shard.id, row.key)
                 yield Suspect(index, row.item, place, version)
@@ -316,10 +316,10 @@ class Scan:
                         places[row] = expected.place
         return places, damaged
 
-    def _keep(self, index: Index, row: IndexRow, tally: Tally) -> None:
+    def _keep(self, index: Index, row: IndexRow, counts: Counts) -> None:
         """A row of a damaged item may be all that is left of it: it tells its key."""
-        tally.kept[index.id] += 1
+        counts.kept[index.id] += 1
         found = self._shard.run(comparison_statements.global_rows_of(index, [row]))[0].rows
         ghost = read_ghost(self._table, index, row, found[0][5]) if found else None
         if ghost is not None:
-            tally.names[row.item] = self._table.key_attributes(ghost)
+            counts.names[row.item] = self._table.key_attributes(ghost)

@@ -1,13 +1,13 @@
 """Proving that the indexes of a table are what the table says.
 
-In two rounds, both in walks along ranges of slots:
+In two rounds, both in parts along ranges of slots:
 
 1.  *Survey*: read every item, and work out which rows it must have in each index; sum those up.
     Let the servers sum up the rows that there are. Where the sums agree, the rows do.
 2.  *Compare*: where they do not, something is wrong, or was written in the meantime: look at the
     rows there, both ways, and decide what is what (see `recheck`).
 
-Of each walk it is known how far it has come, so a run that was killed is resumed from there.
+Of each part it is known how far it has come, so a run that was killed is resumed from there.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData
 from mynamo.mysql.failures import MissingTable
+from mynamo.operations.checksum_pass import ChecksumPass
 from mynamo.operations.comparison_progress import Meter, OnProgress, Throttle
-from mynamo.operations.desk import Desk, OnFindings
 from mynamo.operations.findings import Verdict
 from mynamo.operations.journal import Journal
+from mynamo.operations.pending_steps import OnFindings, PendingSteps
 from mynamo.operations.recheck import Rechecker
 from mynamo.operations.scan import Different, Scan
-from mynamo.operations.survey import Survey
-from mynamo.operations.walks import Step, Walk, all_walks, gap_of
+from mynamo.operations.scan_parts import ScanPart, Step, all_scan_parts, gap_of
 
 PARALLEL = 2
 MAX_PARALLEL = 32
@@ -166,7 +166,7 @@ class _Examination:
             self._keeper.load(kept)
         try:
             if self._journal.phase == "survey":
-                self._round(list(all_walks(self._cluster.shards, self._indexes)), self._survey)
+                self._round(list(all_scan_parts(self._cluster.shards, self._indexes)), self._survey)
                 self._journal.next_phase()
             self._compare_different()
         except BaseException:
@@ -176,20 +176,22 @@ class _Examination:
         self._meter.finish()
         left_out = tuple(i.name for i in self._table.indexes if i.status == "CREATING")
         shards = len(self._cluster.shards)
-        return self._journal.tally.verdict(self._table.name, indexes, shards, left_out)
+        return self._journal.counts.verdict(self._table.name, indexes, shards, left_out)
 
     def _compare_different(self) -> None:
         different = {id_: self._journal.ledger.different(id_) for id_ in self._indexes}
         there_are = [id_ for id_, buckets in different.items() if buckets]
-        walks = list(all_walks(self._cluster.shards, there_are)) if there_are else []
-        self._round(walks, lambda walk: self._compare(walk, different))
+        scan_parts = list(all_scan_parts(self._cluster.shards, there_are)) if there_are else []
+        self._round(scan_parts, lambda scan_part: self._compare(scan_part, different))
 
-    def _round(self, walks: Sequence[Walk], steps: Callable[[Walk], Iterator[Step]]) -> None:
-        """Go all these walks, several at a time."""
-        self._meter.begin(walks, self._journal.cursors, self._journal.phase == "survey")
-        left: queue.SimpleQueue[Walk] = queue.SimpleQueue()
-        for walk in filter(self._journal.left, walks):
-            left.put(walk)
+    def _round(
+        self, scan_parts: Sequence[ScanPart], steps: Callable[[ScanPart], Iterator[Step]]
+    ) -> None:
+        """Compare all these parts, several at a time."""
+        self._meter.begin(scan_parts, self._journal.cursors, self._journal.phase == "survey")
+        left: queue.SimpleQueue[ScanPart] = queue.SimpleQueue()
+        for scan_part in filter(self._journal.left, scan_parts):
+            left.put(scan_part)
         threads = max(1, min(self._effort.parallel, MAX_PARALLEL, left.qsize()))
         with ThreadPoolExecutor(threads, "mynamo-verify") as pool:
             jobs = [pool.submit(self._work, left, steps) for _ in range(threads)]
@@ -201,42 +203,44 @@ class _Examination:
             raise failure
         self._stop.clear()
 
-    def _work(self, left: queue.SimpleQueue[Walk], steps: Callable[[Walk], Iterator[Step]]) -> None:
+    def _work(
+        self, left: queue.SimpleQueue[ScanPart], steps: Callable[[ScanPart], Iterator[Step]]
+    ) -> None:
         rechecker = Rechecker(self._cluster, self._table, self._effort.wait)
-        desk = Desk(rechecker, self._journal, self._on_findings)
+        pending = PendingSteps(rechecker, self._journal, self._on_findings)
         try:
             while not left.empty():
                 try:
-                    walk = left.get_nowait()
+                    scan_part = left.get_nowait()
                 except queue.Empty:  # another thread was faster
                     break
-                for step in steps(walk):
-                    self._meter.reached(walk, step.after, step.rows)
-                    desk.take(walk, step)
+                for step in steps(scan_part):
+                    self._meter.reached(scan_part, step.after, step.rows)
+                    pending.take(scan_part, step)
                     self._throttle.pay(step.rows, self._stop)
                     if self._stop.is_set():
                         raise _Stopped
-            desk.clear()
+            pending.clear()
         except BaseException:
             self._stop.set()
             raise
 
-    def _survey(self, walk: Walk) -> Iterator[Step]:
-        shard, indexes = self._cluster.shards[walk.shard_id], list(self._indexes.values())
-        survey = Survey(self._cluster, shard, self._table, indexes)
-        span = walk.span(self._journal.cursors.get(walk.name))
-        if walk.index_id:
-            return survey.rows(self._indexes[walk.index_id], span)
-        return survey.items(span)
+    def _survey(self, scan_part: ScanPart) -> Iterator[Step]:
+        shard, indexes = self._cluster.shards[scan_part.shard_id], list(self._indexes.values())
+        checksum_pass = ChecksumPass(self._cluster, shard, self._table, indexes)
+        span = scan_part.span(self._journal.cursors.get(scan_part.name))
+        if scan_part.index_id:
+            return checksum_pass.rows(self._indexes[scan_part.index_id], span)
+        return checksum_pass.items(span)
 
-    def _compare(self, walk: Walk, different: Different) -> Iterator[Step]:
-        shard, indexes = self._cluster.shards[walk.shard_id], list(self._indexes.values())
-        gap = gap_of(self._journal.tally.items)
+    def _compare(self, scan_part: ScanPart, different: Different) -> Iterator[Step]:
+        shard, indexes = self._cluster.shards[scan_part.shard_id], list(self._indexes.values())
+        gap = gap_of(self._journal.counts.items)
         scan = Scan(self._cluster, shard, self._table, indexes, different, gap)
-        span = walk.span(self._journal.cursors.get(walk.name))
-        if not walk.index_id:
+        span = scan_part.span(self._journal.cursors.get(scan_part.name))
+        if not scan_part.index_id:
             return scan.items(span)
-        index = self._indexes[walk.index_id]
+        index = self._indexes[scan_part.index_id]
         return (
             scan.local_rows(index, span) if index.kind == "LSI" else scan.global_rows(index, span)
         )

@@ -1,12 +1,4 @@
-"""A query's key conditions, and the range of an index's or a table's rows that they mean.
-
-What is refused, in which order and in which words is DynamoDB's doing: its API reference
-of Query, "KeyConditionExpression", and for keys of several attributes its Developer Guide,
-"Multi-attribute keys pattern": every attribute of the hash key must be equal to a value;
-those of the sort key are given from the left without a gap, and only the last one that is
-given may be anything but equal.
-
-The ways to read items in key order, as SQL: the table, an LSI, a GSI.
+"""The ways to read items in key order, as SQL: the table, an LSI, a GSI.
 
 Every statement reads a range of one primary key, in its order. Three habits keep it so,
 on MySQL and MariaDB alike, and tests/integration/test_explain_reads.py holds them:
@@ -17,6 +9,12 @@ on MySQL and MariaDB alike, and tests/integration/test_explain_reads.py holds th
 *   ORDER BY names all columns of the primary key, so nothing is ever sorted.
 *   FORCE INDEX: by the statistics of a table that has just grown, a full scan may look
     cheap. MySQL also saves itself the look at the range's ends.
+
+Key conditions become ranges of such rows. What is refused, in which order and in which words is
+DynamoDB's doing: its API reference of Query, "KeyConditionExpression", and for keys of several
+attributes its Developer Guide, "Multi-attribute keys pattern": every attribute of the hash key
+must be equal to a value; those of the sort key are given from the left without a gap, and only the
+last one that is given may be anything but equal.
 """
 
 from __future__ import annotations

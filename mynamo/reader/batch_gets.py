@@ -12,7 +12,7 @@ from mynamo.catalog.tables import RowKey
 from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Result, Statement
 from mynamo.reader.read_requests import Get, Got
-from mynamo.runtime.batching import Lane, Traveller
+from mynamo.runtime.batching import Batcher, Entry
 
 _Place = tuple[int, RowKey]
 """A table's id, and where an item lies in it."""
@@ -21,7 +21,7 @@ _Wanted = dict[int, list[RowKey]]
 _Found = dict[_Place, bytes]
 
 AT_ONCE = 1
-"""Round trips of a lane that are under way: two would be half as large each."""
+"""Round trips to a shard at the same time: two would be half as large each."""
 MAX_TOGETHER = 64
 """Items in one round trip for several callers, of 400 KB each at the most."""
 
@@ -44,20 +44,20 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         places.append((table.id, table.key_only(get.key)))
     found: _Found = {}
     for shard, wanted in _by_shard(cluster, places).items():
-        found.update(_lane_of(shard).read(shard, wanted))
+        found.update(_batcher_of(shard).read(shard, wanted))
     return [Got(found.get(place), get.projection) for get, place in zip(gets, places, strict=True)]
 
 
-class ReadLane:
-    """The lane of reads by key from one shard (see `mynamo.runtime.batching`).
+class GetBatcher:
+    """Batches the reads by key from one shard (see `mynamo.runtime.batching`).
 
     Whoever joins others was there before their statements were sent, so it sees every write
     that had returned by then. It knows its shard from its callers only, and so ends with it.
     """
 
     def __init__(self) -> None:
-        self.lane: Lane[tuple[DynamoDBShard, _Wanted], _Found] = Lane(
-            _carry, at_once=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
+        self.batcher: Batcher[tuple[DynamoDBShard, _Wanted], _Found] = Batcher(
+            _run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
         )
 
     def read(self, shard: DynamoDBShard, wanted: _Wanted) -> _Found:
@@ -68,20 +68,20 @@ class ReadLane:
         """
         count = sum(map(len, wanted.values()))
         if count < MAX_TOGETHER:
-            found = self.lane.travel(Traveller((shard, wanted), count, 0))
+            found = self.batcher.submit(Entry((shard, wanted), count, 0))
             if found is not None:
                 return found
         return _found(wanted, shard.run(*_statements(wanted)))
 
 
-def _carry(callers: Sequence[Traveller[tuple[DynamoDBShard, _Wanted], _Found]]) -> None:
+def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) -> None:
     together: dict[int, dict[RowKey, None]] = {}
     for caller in callers:
-        for table_id, keys in caller.asked[1].items():
+        for table_id, keys in caller.request[1].items():
             together.setdefault(table_id, {}).update(dict.fromkeys(keys))
     wanted = {table_id: list(keys) for table_id, keys in together.items()}
     try:
-        with callers[0].asked[0].session() as session:
+        with callers[0].request[0].session() as session:
             found = _found(wanted, session.run(*_statements(wanted)))
     except MynamoError:  # patience, and a table that is gone, are each caller's own
         return
@@ -89,7 +89,7 @@ def _carry(callers: Sequence[Traveller[tuple[DynamoDBShard, _Wanted], _Found]]) 
         caller.answer = found
 
 
-_lane_of = PerShard(lambda _: ReadLane()).of
+_batcher_of = PerShard(lambda _: GetBatcher()).of
 
 
 def _statements(wanted: _Wanted) -> list[Statement]:

@@ -1,7 +1,4 @@
-"""MySQL's own account of how it would run a statement.
-
-Which reading finds the items that have given attributes at the least cost.
-"""
+"""Which reading finds the items with given attributes at the least cost; MySQL's EXPLAIN of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Statements of readings that meet share a round trip (see `mynamo.runtime.batching`), and those
-that ask the same an answer.
+"""Reading one page of rows: bounded statements until the page is full or all is read.
 
-Reading one page of rows: bounded statements until the page is full or all is read.
+Statements of concurrent reads share a round trip (see `mynamo.runtime.batching`); equal statements
+share an answer.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from mynamo.errors import MynamoError
 from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Result, Statement
 from mynamo.reader.access_paths import Access, Position, select
-from mynamo.runtime.batching import Lane, Traveller
+from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.items import item_size, load_item, spliced
 from mynamo.schemas.keys import Comparison
 from mynamo.schemas.values import StoredItem
 
 AT_ONCE = 2
-"""Round trips of a lane that are under way."""
+"""Round trips to a shard at the same time."""
 MOST_ROWS = 1600
 """That the statements of one round trip for several callers may give."""
 
-_Asked = tuple[DynamoDBShard, Sequence[Statement]]
+_Request = tuple[DynamoDBShard, Sequence[Statement]]
 
 
-class StatementLane:
-    """The lane of statements that read from one shard.
+class StatementBatcher:
+    """Batches the statements that read from one shard.
 
     It knows its shard from its callers only, and so ends with it.
     """
 
     def __init__(self) -> None:
-        self.lane: Lane[_Asked, list[Result]] = Lane(
-            _carry, at_once=AT_ONCE, max_count=MOST_ROWS, max_size=0
+        self.batcher: Batcher[_Request, list[Result]] = Batcher(
+            _run_batch, max_running=AT_ONCE, max_count=MOST_ROWS, max_size=0
         )
 
 
@@ -51,26 +51,26 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
     Raises:
         MissingTable, ShardUnavailable: see `DynamoDBShard.run`.
     """
-    found = _lane_of(shard).lane.travel(Traveller((shard, statements), rows, 0))
+    found = _batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
     return shard.run(*statements) if found is None else found
 
 
-def _carry(callers: Sequence[Traveller[_Asked, list[Result]]]) -> None:
+def _run_batch(callers: Sequence[Entry[_Request, list[Result]]]) -> None:
     order: dict[Statement, None] = {}  # of several that are the same, where the last one stands
     for caller in callers:
-        for statement in caller.asked[1]:
+        for statement in caller.request[1]:
             order.pop(statement, None)
             order[statement] = None
     try:
-        with callers[0].asked[0].session() as session:
+        with callers[0].request[0].session() as session:
             found = dict(zip(order, session.run(*order), strict=True))
     except MynamoError:  # patience, and a table that is gone, are each caller's own
         return
     for caller in callers:
-        caller.answer = [found[statement] for statement in caller.asked[1]]
+        caller.answer = [found[statement] for statement in caller.request[1]]
 
 
-_lane_of = PerShard(lambda _: StatementLane()).of
+_batcher_of = PerShard(lambda _: StatementBatcher()).of
 
 
 Rows: TypeAlias = tuple[tuple[Any, ...], ...]
@@ -82,11 +82,11 @@ FIRST_CHUNK = 101
 MAX_CHUNK = 256
 """Rows that any statement asks for at most: a hundred megabytes of the largest items."""
 LARGE = 64 * 1024
-"""Bytes of items that a passenger does not look at in the thread that it shares."""
+"""Bytes of items that a task does not decode in the thread that it shares."""
 
 
 @dataclass(slots=True)
-class Stretch:
+class ShardRange:
     """A range of rows on one shard.
 
     Attributes:
@@ -179,7 +179,7 @@ class Fetched:
 
 def fetch(
     access: Access,
-    stretches: Iterable[Stretch],
+    shard_ranges: Iterable[ShardRange],
     after: Position | None,
     *,
     part: Callable[[StoredItem], StoredItem],
@@ -192,7 +192,7 @@ def fetch(
     """Read a page.
 
     Args:
-        stretches: in the order to read them; `after` lies in or before the first.
+        shard_ranges: in the order to read them; `after` lies in or before the first.
         after: the row to go on behind.
         part: the part of an item that this access shows, which the page's size counts.
         whole: whether the answer has more of an item than that part. Then whole items make a
@@ -210,13 +210,13 @@ def fetch(
     """
     page = Fetched()
     most = limit + 1 if limit is not None and look_ahead else limit
-    for stretch in stretches:
-        _note(page.shards, stretch.shard.id)
+    for shard_range in shard_ranges:
+        _note(page.shards, shard_range.shard.id)
         reached = after
         while True:
             rows = _chunk_rows(most, page)
-            statement = select(access, stretch.bounds, reached, descending, rows)
-            found = _rows(stretch.shard, access, statement, rows)
+            statement = select(access, shard_range.bounds, reached, descending, rows)
+            found = _rows(shard_range.shard, access, statement, rows)
             size = sum([len(row[-1]) for row in found])
             if raw and page.weight + size >= PAGE_BYTES:
                 raw = False
@@ -244,9 +244,9 @@ def _rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int)
     """
     if access.index is None:
         return run_together(shard, [statement], most)[0].rows
-    fence = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
-    # The fence last: what it says held before.
-    found, version = run_together(shard, [statement, fence], most)
+    guard = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
+    # The guard last: what it says held before.
+    found, version = run_together(shard, [statement, guard], most)
     if version.rows and version.rows[0][0] > access.table.version:
         raise MissingTable(f"{shard.where}: table {access.table.name} has a newer definition")
     return found.rows

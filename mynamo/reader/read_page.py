@@ -70,13 +70,13 @@ def explain(cluster: Cluster, query: Query, page_token: str | None) -> Explanati
     resolved = _resolve(cluster, query)
     start = _token_position(resolved, page_token)
     _view(query, resolved)
-    (stretch,) = resolved.stretches
+    (shard_range,) = resolved.shard_ranges
     rows = FIRST_CHUNK if query.limit is None else min(FIRST_CHUNK, query.limit + 1)
-    statement = select(resolved.access, stretch.bounds, start, query.descending, rows)
+    statement = select(resolved.access, shard_range.bounds, start, query.descending, rows)
     return Explanation(
-        plan=resolved.plan([stretch.shard.id]),
+        plan=resolved.plan([shard_range.shard.id]),
         statement=statement[0],
-        rows=explain_statement(stretch.shard, statement),
+        rows=explain_statement(shard_range.shard, statement),
     )
 
 

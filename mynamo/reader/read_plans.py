@@ -11,7 +11,7 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
 from mynamo.expressions import KeyCondition
 from mynamo.reader.access_paths import Access, KeyRange, Position, access_to, key_range
-from mynamo.reader.fetching import Stretch
+from mynamo.reader.fetching import ShardRange
 from mynamo.reader.page_tokens import Order, Reading, fingerprint
 from mynamo.reader.read_requests import Plan, PlanKind
 from mynamo.schemas.keys import Comparison, segment_range, slot_range
@@ -22,7 +22,7 @@ class Resolved:
     """A query or scan that knows where its rows are.
 
     Attributes:
-        stretches: what to read, in order.
+        shard_ranges: what to read, in order.
         order: in which order.
         conditions: what tells its page tokens from those of other readings, see `reading`.
         within: of a query, its key conditions.
@@ -31,7 +31,7 @@ class Resolved:
     """
 
     access: Access
-    stretches: tuple[Stretch, ...]
+    shard_ranges: tuple[ShardRange, ...]
     order: Order
     conditions: tuple[object, ...]
     kind: PlanKind
@@ -55,11 +55,11 @@ class Resolved:
         index = self.access.index
         return Plan(self.kind, index.name if index else None, tuple(shards), self.summary)
 
-    def behind(self, position: Position | None) -> tuple[Stretch, ...]:
-        """The stretches that are not read yet, when `position` is the last row read."""
+    def behind(self, position: Position | None) -> tuple[ShardRange, ...]:
+        """The ranges that are not read yet, when `position` is the last row read."""
         if position is None or self.order is not Order.SCAN:
-            return self.stretches
-        return tuple(s for s in self.stretches if not _ends_before(s, position[0]))
+            return self.shard_ranges
+        return tuple(s for s in self.shard_ranges if not _ends_before(s, position[0]))
 
 
 def ready_table(cluster: Cluster, name: str, index_name: str | None) -> tuple[Table, Index | None]:
@@ -130,7 +130,7 @@ def resolve_query(
     joined = ", each with its row of the table" if index and index.kind == "LSI" else ""
     return Resolved(
         access=access,
-        stretches=(Stretch(cluster.shard_of(within.hash16), tuple(bounds)),),
+        shard_ranges=(ShardRange(cluster.shard_of(within.hash16), tuple(bounds)),),
         order=Order.DESCENDING if descending else Order.ASCENDING,
         conditions=(cluster.fingerprint, within.hash16, within.comparisons),
         kind=_KINDS[index.kind] if index else "primary key",
@@ -158,7 +158,7 @@ def resolve_scan(
     low, high = segment_range(segment or 0, total_segments or 1)
     access = access_to(table, index)
     column = access.columns[0]
-    stretches = []
+    shard_ranges = []
     for owned in cluster.snapshot.slots:
         first, end = slot_range(owned.first, owned.last)
         begin, stop = max(low, first), _lower(high, end)
@@ -167,12 +167,12 @@ def resolve_scan(
         bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
         if stop is not None:
             bounds.append((column, ("<", stop)))
-        stretches.append(Stretch(cluster.shards[owned.shard_id], tuple(bounds)))
+        shard_ranges.append(ShardRange(cluster.shards[owned.shard_id], tuple(bounds)))
     source = f"{index.kind} {index.name}" if index else "the table"
     part = "" if total_segments is None else f", segment {segment} of {total_segments}"
     return Resolved(
         access=access,
-        stretches=tuple(stretches),
+        shard_ranges=tuple(shard_ranges),
         order=Order.SCAN,
         conditions=(cluster.fingerprint, segment or 0, total_segments or 1),
         kind="scan",
@@ -188,8 +188,8 @@ def _lower(one: bytes | None, other: bytes | None) -> bytes | None:
     return min(one, other)
 
 
-def _ends_before(stretch: Stretch, hash16: bytes) -> bool:
-    return any(operator == "<" and bound <= hash16 for _, (operator, bound) in stretch.bounds)
+def _ends_before(shard_range: ShardRange, hash16: bytes) -> bool:
+    return any(operator == "<" and bound <= hash16 for _, (operator, bound) in shard_range.bounds)
 
 
 def _bare(column: str) -> str:

@@ -1,7 +1,4 @@
-"""What a reading returns: a page of items, and how they were found.
-
-What a reading in stored form asks for: `Query`, `Scan` and `Get`.
-"""
+"""What a reading in stored form asks for (`Query`, `Scan`, `Get`), and the page that it returns."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reading by the newest catalog, where the one that this process knows turns out outdated.
+"""`StoredReader`: items by key, by index, or all of them, in stored form.
 
-`StoredReader`: items by key, by index, or all of them, in stored form.
+A reading is repeated by the newest catalog if the one that this process knows is outdated.
 """
 
 from __future__ import annotations

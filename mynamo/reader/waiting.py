@@ -1,7 +1,4 @@
-"""Which of its own writes a caller must still wait for.
-
-Reading your own writes from a global index: waiting until it has applied them.
-"""
+"""Reading one's own writes from a global index: which writes, and waiting until it has them."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from mynamo.runtime import forks
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.tokens import ConsistencyToken
 
-Mark = frozenset[ConsistencyToken]
+PendingTokens = frozenset[ConsistencyToken]
 
 
 class OwnWrites:
@@ -40,26 +37,26 @@ class OwnWrites:
         """Have a lock of its own; a child's reads wait for what its parent wrote before."""
         self._lock = threading.Lock()
 
-    def begin(self, table: str) -> Mark:
+    def begin(self, table: str) -> PendingTokens:
         """A write is about to begin: the writes that have returned by now."""
         with self._lock:
             return frozenset(self._tokens.get(table, ()))
 
-    def end(self, table: str, mark: Mark, token: ConsistencyToken) -> None:
+    def end(self, table: str, pending: PendingTokens, token: ConsistencyToken) -> None:
         """The write has returned."""
         if not token.version:
             return
         stream = (token.shard, token.partition)
-        older = {t for t in mark if (t.shard, t.partition) == stream}
+        older = {t for t in pending if (t.shard, t.partition) == stream}
         with self._lock:
             self._tokens.setdefault(table, set()).difference_update(older)
             self._tokens[table].add(token)
 
-    def waiting(self, table: str) -> Mark:
+    def waiting(self, table: str) -> PendingTokens:
         """The writes that an index must have applied to contain all of ours."""
         return self.begin(table)
 
-    def applied(self, table: str, tokens: Mark) -> None:
+    def applied(self, table: str, tokens: PendingTokens) -> None:
         """These are applied, so nobody needs to wait for them again."""
         with self._lock:
             self._tokens.get(table, set()).difference_update(tokens)
@@ -164,7 +161,7 @@ def pending_statement(ids: Sequence[int]) -> Statement:
     return (
         "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
-        f" WHERE o.id IN ({sql.marks(ids)}) AND o.feeds = 1"
+        f" WHERE o.id IN ({sql.placeholders(ids)}) AND o.feeds = 1"
         " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
         ids,
     )

@@ -1,11 +1,12 @@
-"""`Lane`: threads of one process that ask a shard at the same time go together.
+"""`Batcher`: requests that arrive while another one is running are run together.
 
-A round trip costs a process and a server nearly the same for one row as for a hundred, and so
-does a commit. So while one is on its way, those who come wait together, and the next one takes
-all of them. Who finds the lane free goes at once: nobody waits for company.
+Databases call this group commit. A round trip costs a process and a server nearly the same for one
+row as for a hundred, and so does a commit. While one batch runs, the requests that arrive wait, and
+the next batch takes all of them. A request that finds nothing running runs at once: it does not
+wait for others.
 
-Whoever goes first carries the others, be it a thread or a passenger (see
-`mynamo.runtime.tasks`): there are no threads of the lane's own.
+The first request of a batch is its leader, and its caller runs the batch, be it a thread or a task
+(see `mynamo.runtime.tasks`). The batcher has no threads of its own.
 """
 
 from __future__ import annotations
@@ -17,144 +18,144 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from mynamo.runtime import deadlines, forks
-from mynamo.runtime.tasks import Passenger, current
+from mynamo.runtime.tasks import Task, current
 
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True, eq=False)
-class Traveller(Generic[Asked, Answer]):
-    """One caller in a lane.
+class Entry(Generic[Request, Answer]):
+    """One request of a caller.
 
     Attributes:
-        asked: what it asks for.
+        request: what it asks for.
         count, size: how much that is: rows, and bytes.
-        answer: what came of it, which may be an exception for it alone; None: it must go alone.
+        answer: its result, which may be an exception for it alone; None: it must run alone.
     """
 
-    asked: Asked
+    request: Request
     count: int
     size: int
     answer: Answer | Exception | None = None
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-    _passenger: Passenger | None = field(default_factory=current)
-    _leads: bool = False
+    _ready: threading.Lock = field(default_factory=threading.Lock)
+    _task: Task | None = field(default_factory=current)
+    _is_leader: bool = False
 
-    def _rest(self) -> None:
-        if self._passenger is None:
-            self._turn.acquire()
+    def _block(self) -> None:
+        if self._task is None:
+            self._ready.acquire()
         else:
-            self._passenger.wait()
+            self._task.wait()
 
-    def _go_on(self) -> None:
-        if self._passenger is None:
-            self._turn.release()
+    def _resume(self) -> None:
+        if self._task is None:
+            self._ready.release()
         else:
-            self._passenger.station.wake(self._passenger)
+            self._task.scheduler.wake(self._task)
 
 
-class Lane(Generic[Asked, Answer]):
-    """A lane. Safe to share between threads.
+class Batcher(Generic[Request, Answer]):
+    """Runs requests in batches. Safe to share between threads.
 
     Args:
-        together: carries a few callers, and gives each its `answer`. Must not raise anything
-            but what ends its thread.
-        at_once: how many of them may be under way.
-        max_count, max_size: of those who go together; one alone may be more.
+        run: runs a batch, and gives each entry its `answer`. It must not raise anything but what
+            ends its thread.
+        max_running: batches that may run at the same time.
+        max_count, max_size: of the entries of a batch together; one alone may be more.
     """
 
     def __init__(
         self,
-        together: Callable[[Sequence[Traveller[Asked, Answer]]], None],
+        run: Callable[[Sequence[Entry[Request, Answer]]], None],
         *,
-        at_once: int,
+        max_running: int,
         max_count: int,
         max_size: int,
     ) -> None:
-        self._together = together
-        self._at_once = at_once
+        self._run_together = run
+        self._max_running = max_running
         self._max_count = max_count
         self._max_size = max_size
         self.renew_after_fork()
         forks.note(self)
 
     def renew_after_fork(self) -> None:
-        """Begin empty: who travels or waits is in the parent."""
+        """Begin empty: requests that run or wait are the parent's."""
         self._lock = threading.Lock()
-        self._waiting: deque[Traveller[Asked, Answer]] = deque()
-        self._under_way = 0
+        self._waiting: deque[Entry[Request, Answer]] = deque()
+        self._running = 0
 
     @property
     def waiting(self) -> int:
-        """How many callers wait."""
+        """How many requests wait."""
         return len(self._waiting)
 
-    def travel(self, me: Traveller[Asked, Answer]) -> Answer | None:
-        """Go along the lane, first or with others.
+    def submit(self, me: Entry[Request, Answer]) -> Answer | None:
+        """Run a request, alone or in a batch with others.
 
         Returns:
-            The answer, or None if this caller must go alone.
+            The answer, or None if this request must run alone.
 
         Raises:
-            Exception: what came of it for this caller.
+            Exception: the answer of this request, if it is one.
         """
         if deadlines.end() is not None:
             return None
         forks.check()
         with self._lock:
-            leads = self._under_way < self._at_once
-            if leads:
-                self._under_way += 1
+            is_leader = self._running < self._max_running
+            if is_leader:
+                self._running += 1
             else:
-                me._turn.acquire()
+                me._ready.acquire()
                 self._waiting.append(me)
-        if not leads:
+        if not is_leader:
             self._wait(me)
-        elif me._passenger is not None:
-            me._passenger.station.let_pass(me._passenger)
-        if leads or me._leads:
-            self._carry(me)
+        elif me._task is not None:
+            me._task.scheduler.yield_to_ready(me._task)
+        if is_leader or me._is_leader:
+            self._run_batch(me)
         if isinstance(me.answer, Exception):
             raise me.answer
         return me.answer
 
-    def _wait(self, me: Traveller[Asked, Answer]) -> None:
+    def _wait(self, me: Entry[Request, Answer]) -> None:
         try:
-            me._rest()
-        except BaseException:  # this caller is interrupted: it must not be waited for
+            me._block()
+        except BaseException:  # this caller is interrupted: no batch must wait for it
             with self._lock:
                 if me in self._waiting:
                     self._waiting.remove(me)
-                leads = me._leads
-            if leads:
-                self._pass_on()
+                is_leader = me._is_leader
+            if is_leader:
+                self._hand_over_lead()
             raise
 
-    def _carry(self, me: Traveller[Asked, Answer]) -> None:
-        """Take those who wait along; then let the next one lead."""
-        company: list[Traveller[Asked, Answer]] = []
+    def _run_batch(self, me: Entry[Request, Answer]) -> None:
+        """Run this request and those that wait; then make the next one the leader."""
+        batch: list[Entry[Request, Answer]] = []
         try:
-            company = self._company(me)
-            self._together([me, *company])
+            batch = self._collect(me)
+            self._run_together([me, *batch])
         finally:
-            self._pass_on()
-            for traveller in company:
-                traveller._go_on()
+            self._hand_over_lead()
+            for entry in batch:
+                entry._resume()
 
-    def _pass_on(self) -> None:
+    def _hand_over_lead(self) -> None:
         with self._lock:
             leader = self._waiting.popleft() if self._waiting else None
-            if leader is None:  # one that led when its own thread forked is not counted here
-                self._under_way = max(0, self._under_way - 1)
+            if leader is None:  # a leader whose thread forked is not counted in the child
+                self._running = max(0, self._running - 1)
             else:
-                leader._leads = True
+                leader._is_leader = True
         if leader is not None:
-            leader._go_on()
+            leader._resume()
 
-    def _company(self, me: Traveller[Asked, Answer]) -> list[Traveller[Asked, Answer]]:
-        """Those who wait and fit in, in their order."""
-        found: list[Traveller[Asked, Answer]] = []
+    def _collect(self, me: Entry[Request, Answer]) -> list[Entry[Request, Answer]]:
+        """The requests that wait and fit into the batch, in their order."""
+        found: list[Entry[Request, Answer]] = []
         if not self._waiting:
             return found
         count, size = me.count, me.size

@@ -2,7 +2,7 @@
 
 A call's deadline goes with it, in its context, to whatever waits for its sake: for a connection, a
 server's answer, the turn on an item, a lock. A call without one has no cost from this, and the
-limits of its cluster. One that has one goes along no lane: it would have to wait for those before
+limits of its cluster. One that has one is in no batch: it would have to wait for those before
 it, whose deadlines are others.
 """
 

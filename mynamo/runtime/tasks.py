@@ -1,13 +1,13 @@
-"""`Passenger`: a caller that gives its thread away while it waits.
+"""`Task`: a caller that gives its thread to others while it waits.
 
 A server with many clients would need a thread for each request that waits for a database, and
-threads that take turns cost more than the requests themselves. A passenger is code as any other,
-but run in a greenlet: where it has to wait it leaves its thread to the next one, and goes on when
-what it waits for is there: the turn in a lane (see `mynamo.runtime.batching`), or what a server
-answers (see `mynamo.mysql.sockets`). Functions that block in other ways are marked with `in_thread`
-and run in one.
+threads that switch cost more than the requests themselves. A task is ordinary code that runs in a
+greenlet. Where it has to wait, its thread goes on with the next task. The task continues when what
+it waits for is there: its batch (see `mynamo.runtime.batching`), or a server's answer (see
+`mynamo.mysql.sockets`). Functions that block in other ways are marked with `in_thread` and run in a
+thread.
 
-Elsewhere, where there are only threads, none of this has any effect.
+Outside tasks none of this has any effect.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 IDLE = 256
-"""Passengers without work that a station keeps. Each has 16 KiB for Python's frames, which Python
-would else get from the system at each departure, and give back at each arrival."""
+"""Greenlets without work that a scheduler keeps. Each has 16 KiB for Python's frames. Without them
+Python would get that memory from the system for each task, and give it back at its end."""
 
 
-class Station:
-    """Where the passengers of one event loop wait, and the threads that work for them.
+class Scheduler:
+    """Runs tasks in the thread of an event loop, and blocking calls of theirs in threads.
 
     Args:
         loop: whose thread they share, which is this one.
@@ -43,32 +43,32 @@ class Station:
         self._loop = loop
         self._thread = threading.get_ident()
         self._helpers = ThreadPoolExecutor(helpers, "mynamo-helper")
-        self._idle: list[Passenger] = []
-        self._awake: deque[Passenger] = deque()
+        self._idle: list[Task] = []
+        self._awake: deque[Task] = deque()
         self._called = False
 
     def close(self) -> None:
-        """Wait for what helpers do, and end them."""
+        """Wait for blocking calls that run, and end their threads."""
         self._helpers.shutdown()
         self._idle.clear()
 
-    def depart(self, work: Callable[[], None]) -> None:
-        """Run some work as a passenger, until it ends or waits; in the loop's thread."""
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run some work as a task until it ends or waits; in the loop's thread only."""
         if current() is None:
-            passenger = self._idle.pop() if self._idle else Passenger(self)
-            passenger.switch(work)
-        else:  # whoever ends by letting the next one go must not have it on its stack
-            self._loop.call_soon(self.depart, work)
+            task = self._idle.pop() if self._idle else Task(self)
+            task.switch(work)
+        else:  # a task that ends by spawning the next one must not have it on its stack
+            self._loop.call_soon(self.spawn, work)
 
-    def call(self, me: Passenger, work: Callable[[], Answer]) -> Answer:
-        """Let a passenger wait for some work in a thread."""
+    def call(self, me: Task, work: Callable[[], Answer]) -> Answer:
+        """Let a task wait for some work in a thread."""
         done = self._helpers.submit(work)
         done.add_done_callback(lambda _: self.wake(me))
         me.wait()
         return done.result()
 
-    def watch(self, me: Passenger, file: int, event: int, seconds: float | None) -> bool:
-        """Let a passenger wait for a file, as `select.poll` does.
+    def watch(self, me: Task, file: int, event: int, seconds: float | None) -> bool:
+        """Let a task wait for a file descriptor, as `select.poll` does.
 
         Args:
             event: POLLIN or POLLOUT.
@@ -92,21 +92,21 @@ class Station:
             if late is not None:
                 late.cancel()
 
-    def let_pass(self, me: Passenger) -> None:
-        """Let those go first for whom the loop has something already: they may come along."""
+    def yield_to_ready(self, me: Task) -> None:
+        """Let tasks run first that the loop has something for already: they may join the batch."""
         self.wake(me)
         me.wait()
 
-    def keep(self, passenger: Passenger) -> bool:
-        """Keep a passenger whose work has ended for other work, unless there are enough."""
+    def keep(self, task: Task) -> bool:
+        """Keep a greenlet whose work has ended for other work, unless there are enough."""
         enough = len(self._idle) >= IDLE
         if not enough:
-            self._idle.append(passenger)
+            self._idle.append(task)
         return not enough
 
-    def wake(self, passenger: Passenger) -> None:
-        """Let a passenger go on, soon; from any thread."""
-        self._awake.append(passenger)
+    def wake(self, task: Task) -> None:
+        """Let a task continue soon; from any thread."""
+        self._awake.append(task)
         if not self._called:
             self._called = True
             if threading.get_ident() == self._thread:
@@ -114,38 +114,38 @@ class Station:
                 return
             try:
                 self._loop.call_soon_threadsafe(self._resume)
-            except RuntimeError:  # the loop has ended without waiting for its passengers
+            except RuntimeError:  # the loop has ended without waiting for its tasks
                 self._awake.clear()
 
     def _resume(self) -> None:
-        self._called = False  # who comes from now on may not be seen below, and calls again
+        self._called = False  # a task woken from now on may be missed below
         try:
             while self._awake:
                 self._awake.popleft().switch()
         finally:
-            if self._awake:  # one has failed, which is not the others' fault
+            if self._awake:  # one has failed; the others continue
                 self._loop.call_soon(self._resume)
 
 
-class Passenger(greenlet):
-    """One caller, and when it has arrived another. It is made and goes on in the thread of its
-    station's loop. Who lets it wait wakes it once: a second time could find it at other work."""
+class Task(greenlet):
+    """One caller, and after it another one. It is made and runs in the thread of its scheduler's
+    loop. Whatever lets it wait wakes it once: a second wake-up could hit other work."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
-        self.station = station
+        self.scheduler = scheduler
 
     def run(self, work: Callable[[], None]) -> None:
         """Do some work, and then other work if there is."""
         while True:
             work()
             del work  # what it refers to may be large
-            if not self.station.keep(self):
+            if not self.scheduler.keep(self):
                 return
             work = cast(Callable[[], None], cast(greenlet, self.parent).switch())
 
     def wait(self) -> bool:
-        """Leave the thread, until somebody calls `Station.wake`, or `switch` in the loop's thread.
+        """Leave the thread until `Scheduler.wake` is called, or `switch` in the loop's thread.
 
         Returns:
             What `switch` was called with.
@@ -153,20 +153,20 @@ class Passenger(greenlet):
         return cast(bool, cast(greenlet, self.parent).switch())
 
 
-def current() -> Passenger | None:
-    """The passenger that calls; None if it is an ordinary thread."""
+def current() -> Task | None:
+    """The task that calls; None in an ordinary thread."""
     caller = getcurrent()
-    return caller if type(caller) is Passenger else None
+    return caller if type(caller) is Task else None
 
 
 def in_thread(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
-    """Mark a function that blocks: a passenger has it called in a thread, and waits."""
+    """Mark a function that blocks: a task has it called in a thread, and waits."""
 
     @functools.wraps(function)
     def called(*args: Arguments.args, **named: Arguments.kwargs) -> Answer:
         me = current()
         if me is None:
             return function(*args, **named)
-        return me.station.call(me, functools.partial(function, *args, **named))
+        return me.scheduler.call(me, functools.partial(function, *args, **named))
 
     return called

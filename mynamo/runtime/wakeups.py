@@ -1,10 +1,10 @@
-"""Bells: whoever has made work wakes those on this machine who wait for it.
+"""Wake-ups between processes of one machine: who has made work wakes those who wait for it.
 
-A ring is a hint and nothing more. It may be lost, or come for nothing; who waits looks by
-itself now and then, and more often once it has found work that nobody rang for: a process
-on another machine, in another container or of another user has no bell to ring.
+A wake-up is a hint. It may be lost, or come for nothing. Whoever waits looks by itself now and
+then, and more often once it has found work without a wake-up: a process on another machine, in
+another container or of another user cannot send any. So nothing but the lag depends on them.
 
-A bell is a datagram socket in a folder of its cluster's, which only its user can enter.
+They are datagrams to Unix sockets in a folder of the cluster, which only its user can enter.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 
 SELDOM = 1.0
-"""Seconds from one look to the next while everything has been rung for."""
+"""Seconds from one look to the next while wake-ups come for all work."""
 OFTEN = 0.05
 """The same while something has not."""
 SOON = 0.005
-"""The same right after there was work, or a ring, where what was rung for may not be seen yet: then
+"""The same right after there was work or a wake-up, where the work may not be visible yet: then
 longer and longer."""
 OFTEN_FOR = 600.0
 """Seconds for which that is remembered."""
@@ -37,7 +37,7 @@ def is_here(host: str) -> bool:
     return host in _LOOPBACK
 
 
-def ring(cluster_id: bytes, name: str) -> None:
+def wake_up(cluster_id: bytes, name: str) -> None:
     """Wake whoever waits for this kind of work; costs microseconds, and never fails."""
     folder = _folder(cluster_id)
     with suppress(OSError):  # nobody waits
@@ -45,29 +45,29 @@ def ring(cluster_id: bytes, name: str) -> None:
             return
         for each in os.listdir(folder):
             if each.startswith(f"{name}-"):
-                _ring(folder / each)
+                _send(folder / each)
 
 
-def _ring(path: Path) -> None:
+def _send(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
             sender.sendto(b"", str(path))
         except ConnectionRefusedError:  # of a process that was killed
             path.unlink(missing_ok=True)
-        except BlockingIOError:  # so many rings wait there already
+        except BlockingIOError:  # many wake-ups wait there already
             pass
 
 
-class Bell:
-    """Waits for work of one kind. Use by one thread.
+class WakeUps:
+    """Receives the wake-ups for work of one kind. Use by one thread.
 
     Args:
-        name: of the work, as `ring` calls it.
+        name: of the work, as `wake_up` takes it.
         stop: ends any waiting.
         all_here: those who make work are likely to be on this machine, so that it need not
             look often.
-        at_once: work is there to be seen when the bell rings.
+        at_once: work is visible when its wake-up comes.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Bell:
         self._stop = stop
         self._all_here = all_here
         self._at_once = at_once
-        self._overslept = False
+        self._missed = False
         self._often_until = 0.0
         self._pause = SOON
         self._socket: socket.socket | None = None
@@ -97,22 +97,22 @@ class Bell:
             found: there was some just now, and all of it was taken; if more of it may not be
                 seen yet, this returns at once, to look.
         """
-        rung = self._drain()
-        if found and self._overslept and not rung:
+        woken = self._drain()
+        if found and self._missed and not woken:
             self._often_until = time.monotonic() + OFTEN_FOR
-        self._overslept = False
-        if found or rung:
+        self._missed = False
+        if found or woken:
             self._pause = SOON
         often = self._is_to_look_often()
         at_once = self._at_once and not often
-        if not rung and (at_once or not found):
+        if not woken and (at_once or not found):
             pause = SELDOM if at_once else self._pause
-            rung = self._sleep(min(pause, OFTEN if often else SELDOM))
-            self._overslept = not rung and pause >= SELDOM
-            self._pause = SOON if rung else 2 * self._pause
+            woken = self._sleep(min(pause, OFTEN if often else SELDOM))
+            self._missed = not woken and pause >= SELDOM
+            self._pause = SOON if woken else 2 * self._pause
 
     def close(self) -> None:
-        """Take the bell away."""
+        """Remove the socket."""
         if self._socket is not None:
             self._socket.close()
             self._path.unlink(missing_ok=True)
@@ -133,39 +133,39 @@ class Bell:
         return False
 
     def _drain(self) -> bool:
-        """Take the rings that wait; returns whether there were any."""
-        rung = False
+        """Take the wake-ups that wait; returns whether there were any."""
+        woken = False
         while self._socket is not None:
             try:
                 self._socket.recv(1)
-                rung = True
+                woken = True
             except BlockingIOError:
                 break
-        return rung
+        return woken
 
 
-def relay_bell(shard_id: int) -> str:
-    """Name of the bell for changes that were committed on a shard."""
+def relay_wake_ups(shard_id: int) -> str:
+    """Name of the wake-ups for changes that were committed on a shard."""
     return f"relay-{shard_id}"
 
 
-INDEXER_BELL = "indexer"
-"""Name of the bell for events that were published."""
+INDEXER_WAKE_UPS = "indexer"
+"""Name of the wake-ups for events that were published."""
 
 
 def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.parent.stat().st_uid != os.getuid():
         raise PermissionError(path.parent)
-    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    bell.setblocking(False)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.setblocking(False)
     try:
-        bell.bind(str(path))
+        listener.bind(str(path))
     except OSError:  # the path is too long, for one
-        bell.close()
+        listener.close()
         _leave(path.parent)
         raise
-    return bell
+    return listener
 
 
 def _leave(folder: Path) -> None:

@@ -34,7 +34,7 @@ DEFAULT_FILES = ("mynamo.toml", ".mynamo/mynamo.toml")
 
 MAX_TIMEOUT = 86_400.0
 MAX_OUTCOME_TIMEOUT = 48.0
-"""Seconds. The outbox keeps for 60 what tells the fate of a write."""
+"""Seconds. The outbox keeps for 60 what tells the outcome of a commit."""
 
 
 class _Strict(BaseModel):

@@ -64,7 +64,7 @@ class DeadLetter(BaseModel):
 LetterState = Literal["open", "replayed", "discarded"]
 
 
-class LetterMark(BaseModel):
+class Resolution(BaseModel):
     """A note on a letter, which is over.
 
     Attributes:
@@ -93,13 +93,13 @@ class LetterMark(BaseModel):
         return self.model_dump_json().encode()
 
 
-def load_mark(message: bytes) -> LetterMark:
+def load_resolution(message: bytes) -> Resolution:
     """Read a mark from its message.
 
     Raises:
         CorruptData: it is not one.
     """
-    return load(LetterMark, message, "a mark on a dead letter")
+    return load(Resolution, message, "a mark on a dead letter")
 
 
 def load_letter(message: bytes) -> DeadLetter:

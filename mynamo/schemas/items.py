@@ -1,9 +1,4 @@
-"""The size of an item as DynamoDB counts it, and the limit on it.
-
-Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats" and
-"Quotas". `mynamo.schemas.items` is the module to import from.
-
-Items, in the two forms they have here.
+"""Items, in the two forms they have here.
 
 *Python form* is what callers hold, the types of boto3's resource layer: str,
 Decimal (int on input), Binary (bytes on input), bool, None, list, dict, and sets

@@ -1,4 +1,12 @@
-"""Numbers as bytes whose plain comparison is the order of the numbers.
+"""Keys as bytes: their order, their hash, and the slot the hash falls in.
+
+A key becomes bytes whose plain comparison is DynamoDB's order of keys: UTF-8 for
+strings, unsigned bytes for binary, numeric order for numbers. Two different keys
+of one type never share their bytes. Keys are never joined with a delimiter: a column
+holds one key, or, where a GSI's sort key has several attributes, a code that keeps
+them apart (see `sort_code`).
+
+Numbers become bytes whose plain comparison is the order of the numbers.
 
 The number code, in hexadecimal digits:
 
@@ -10,14 +18,6 @@ The exponent is that of d.ddd x 10^exponent, one byte. Digits are the significan
 ones without trailing zeros, two to a byte. The end mark sorts below every digit
 (above, for negatives), so 12 < 12.1 and -12.1 < -12, and no code is the beginning
 of another. 3 to 22 bytes; `SELECT HEX(...)` can be read by eye.
-
-Keys as bytes: their order, their hash, and the slot the hash falls in.
-
-A key becomes bytes whose plain comparison is DynamoDB's order of keys: UTF-8 for
-strings, unsigned bytes for binary, numeric order for numbers. Two different keys
-of one type never share their bytes. Keys are never joined with a delimiter: a column
-holds one key, or, where a GSI's sort key has several attributes, a code that keeps
-them apart (see `sort_code`).
 """
 
 from __future__ import annotations

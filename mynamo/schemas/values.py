@@ -1,11 +1,7 @@
-"""What an attribute value may be, whichever form it comes in.
+"""Attribute values: what they may be in whichever form, and DynamoDB JSON turned into stored form.
 
-The rules for text, names, binary and sets that items in Python form and items in
-DynamoDB JSON share. `mynamo.schemas.items` is the module to import from.
-
-DynamoDB JSON from outside, checked and turned into stored form.
-
-The counterpart of an SDK's request parser: any JSON may come in, only canonical
+The rules for text, names, binary and sets hold for items in Python form and in DynamoDB JSON. The
+second part is the counterpart of an SDK's request parser: any JSON may come in, only canonical
 stored items go out. `mynamo.schemas.items` is the module to import from.
 """
 

@@ -15,7 +15,7 @@ from functools import partial
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
-from mynamo.runtime.wakeups import Bell, is_here, relay_bell
+from mynamo.runtime.wakeups import WakeUps, is_here, relay_wake_ups
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
 from mynamo.writer.queue.consumer import WriteQueue
@@ -72,9 +72,9 @@ def run_writer(
 
 def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
     trouble = Trouble(f"relay of {relay.shard.where}", stop)
-    bell = Bell(
+    wake_ups = WakeUps(
         cluster.snapshot.cluster_id,
-        relay_bell(relay.shard.id),
+        relay_wake_ups(relay.shard.id),
         stop,
         all_here=is_here(relay.shard.config.host),
         at_once=True,
@@ -97,9 +97,9 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
             elif 0 < done < BATCH_ROWS:
                 stop.wait(_GATHER)
             if not relay.more:
-                bell.wait(found=relay.found)
+                wake_ups.wait(found=relay.found)
     finally:
-        bell.close()
+        wake_ups.close()
         with suppress(ShardUnavailable):
             relay.release()
 

@@ -239,12 +239,12 @@ class Injector:
         if disk is None:
             yield False
             return
-        filler = disk / "filler"
-        _fill(filler)
+        backfiller = disk / "backfiller"
+        _fill(backfiller)
         try:
             yield True
         finally:
-            filler.unlink(missing_ok=True)
+            backfiller.unlink(missing_ok=True)
         self._revive(fault.target)  # MySQL ends itself when it cannot write its binary log
 
     @contextmanager
@@ -326,11 +326,11 @@ def is_stopped(pid: int | None) -> bool:
         return False
 
 
-def _fill(filler: Path) -> None:
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
+def _fill(backfiller: Path) -> None:
+    with backfiller.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(1 << 20)):
             pass
-    with filler.open("ab", buffering=0) as file, suppress(OSError):
+    with backfiller.open("ab", buffering=0) as file, suppress(OSError):
         while file.write(bytes(1 << 12)):
             pass
 

@@ -123,7 +123,7 @@ def _without_commands() -> None:
 
 
 def _without_fate() -> None:
-    _put(commit, "fate_of", lambda *_: None)
+    _put(commit, "outcome_of_commit", lambda *_: None)
 
 
 def _without_checkpoints() -> None:

@@ -79,7 +79,7 @@ def updated(actions: Sequence[Tree], item: Item) -> Item:
             wrong.add(str(error))
     if wrong:
         raise Wrong(wrong.pop() if len(wrong) == 1 else "several things, no matter which is first")
-    _sweep(("M", after))
+    _cleanup(("M", after))
     return after
 
 
@@ -116,15 +116,15 @@ def _place(item: Item, path: Path, value: Value) -> None:
         content[last] = deepcopy(value)
 
 
-def _sweep(value: Value) -> None:
+def _cleanup(value: Value) -> None:
     """Take out what `_place` marked as gone; until here, indexes are the old ones."""
     kind, content = value
     if kind == "L":
         content[:] = [member for member in content if member != _GONE]
         for member in content:
-            _sweep(member)
+            _cleanup(member)
     elif kind == "M":
         for name in [name for name, member in content.items() if member == _GONE]:
             del content[name]
         for member in content.values():
-            _sweep(member)
+            _cleanup(member)

@@ -147,10 +147,10 @@ def test_who_settles_a_dropped_table_too_late_brings_nothing_back(
 ) -> None:
     late = cluster.table("orders")
     definitions.drop_table(other, "orders")
-    roll_forward._settle_existing(cluster, late)  # knows of no lock and no drop
+    roll_forward._roll_forward_existing(cluster, late)  # knows of no lock and no drop
     for shard in cluster.shards.values():
-        fence = shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (late.id,)))[0].rows
-        assert fence[0][0] > late.version
+        guard = shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (late.id,)))[0].rows
+        assert guard[0][0] > late.version
     with pytest.raises(TableNotFound):
         Producer(cluster).put("orders", {"id": "a", "at": "1"})
 

@@ -31,7 +31,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.backfill import re_emit
-from mynamo.writer.backfill.indexes import fill_chunk
+from mynamo.writer.backfill.indexes import backfill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench, waiting_events
 
@@ -525,7 +525,7 @@ def test_a_missing_table_that_the_catalog_knows_is_waited_for(bench: Bench) -> N
 def fill(cluster: Cluster, table: str, index: str) -> None:
     """Put all items into a new index's events."""
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, cluster.table(table).index(index)).more:
+        while backfill_chunk(cluster, shard, cluster.table(table).index(index)).more:
             pass
 
 
@@ -568,7 +568,7 @@ def test_a_repair_takes_ghosts_away_and_fills_gaps(bench: Bench) -> None:
     assert len(gsi_damage(bench.cluster, "things")) == 2
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
         row = table.key_of(stored)
-        re_emit.restate(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
+        re_emit.re_emit(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
     bench.settle(one)
     assert gsi_damage(bench.cluster, "things") == []
 

@@ -62,7 +62,7 @@ def test_the_answer_to_a_commit_is_lost(
 def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
     orders: Table, proxy: Proxy, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, "fate_of", lambda *_: None)
+    monkeypatch.setattr(commit, "outcome_of_commit", lambda *_: None)
     proxy.on(COMMIT, "lose_answer")
     with pytest.raises(ConditionFailed):
         producer.put("orders", KEY, condition=MUST_NOT_EXIST)
@@ -85,7 +85,7 @@ def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
     producer: Producer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commit, "fate_of", lambda *_: 1)
+    monkeypatch.setattr(commit, "outcome_of_commit", lambda *_: 1)
     proxy.on(COMMIT, "lose_request")
     producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert versions(direct, orders) == []

@@ -18,7 +18,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import Binary, load_item, to_stored
 from mynamo.schemas.keys import encode_key, hash_of_parts, sort_bounds
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 
@@ -168,10 +168,10 @@ def test_the_longest_keys_fit_their_columns(bench: Bench) -> None:
 def fill_index(bench: Bench, name: str) -> Index:
     index = bench.cluster.table("shops").index(name)
     for shard in bench.cluster.shards.values():
-        while fill_chunk(bench.cluster, shard, index).more:
+        while backfill_chunk(bench.cluster, shard, index).more:
             pass
     bench.settle(bench.indexer())
-    assert activate_if_filled(bench.cluster, index)
+    assert activate_if_backfilled(bench.cluster, index)
     return bench.cluster.table("shops").index(name)
 
 

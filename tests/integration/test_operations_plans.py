@@ -15,8 +15,8 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.operations import comparison_statements, pipeline
+from mynamo.operations.checksums import bucket_end, bucket_of
 from mynamo.operations.comparison_statements import IndexRow, Span
-from mynamo.operations.fingerprints import bucket_end, bucket_of
 from mynamo.schemas.config import ClusterConfig
 from tests.operations import fill
 
@@ -97,11 +97,11 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
         for rows in (Span(low, high_end), Span(low, high_end, local_keys[0])):
             assert plan(shard, comparison_statements.local_row_sizes(local, rows)) == join
             assert plan(shard, comparison_statements.local_rows(local, rows, 10)) == join
-            assert plan(shard, comparison_statements.index_marks(local, 1, rows, 100)) == walk
+            assert plan(shard, comparison_statements.index_digests(local, 1, rows, 100)) == walk
             assert plan(shard, comparison_statements.index_row_at(local, rows, 100)) == walk
         for rows in (Span(low, high_end), Span(low, high_end, global_keys[0])):
             assert plan(shard, comparison_statements.global_rows(by_name, rows)) == walk
-            assert plan(shard, comparison_statements.index_marks(by_name, 1, rows, 100)) == walk
+            assert plan(shard, comparison_statements.index_digests(by_name, 1, rows, 100)) == walk
             assert plan(shard, comparison_statements.index_row_at(by_name, rows, 100)) == walk
     assert plan(shard, comparison_statements.items_of(table, main)) == walk
     assert plan(shard, comparison_statements.item_sizes_of(table, main)) == walk
@@ -139,9 +139,9 @@ def test_a_chunk_reads_no_more_than_its_rows(
     for statement in (
         comparison_statements.items(table, items, 50),
         comparison_statements.local_rows(local, places, 50),
-        comparison_statements.index_marks(local, 1, places, 50),
+        comparison_statements.index_digests(local, 1, places, 50),
         comparison_statements.index_row_at(local, places, 50),
-        comparison_statements.index_marks(by_name, 1, global_places, 50),
+        comparison_statements.index_digests(by_name, 1, global_places, 50),
         comparison_statements.index_row_at(by_name, global_places, 50),
     ):
         assert 0 < rows_read(shard, statement) <= few, statement[0]

@@ -40,7 +40,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import Binary
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.tokens import ConsistencyToken
-from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from tests.standing_in import catch_up, sequence
 from tests.waiting import eventually
 
@@ -432,10 +432,10 @@ def test_an_index_that_others_make_and_drop(
     with pytest.raises(IndexNotReady, match=r"CREATING: 0% of the table is read, 0 items"):
         read.query("orders", "x", index="local")
     for shard in cluster.shards.values():
-        fill_chunk(cluster, shard, index)
+        backfill_chunk(cluster, shard, index)
     with pytest.raises(IndexNotReady, match=r"100% of the table is read, 5 items"):
         read.scan("orders", index="local")
-    assert activate_if_filled(cluster, index)
+    assert activate_if_backfilled(cluster, index)
     assert read.query("orders", "x", index="local", sort=greater(2)).count == 2
     definitions.drop_index(cluster, "orders", "local")
     with pytest.raises(IndexNotFound):

@@ -243,7 +243,9 @@ def test_a_global_index_of_a_full_table_waits_for_the_workers(
     manager.create_table(ORDERS)
     for number in range(4):
         manager.insert("order_table", order(number))
-    monkeypatch.setattr(indexes, "activate_if_filled", lambda *_: False)  # as where more is left
+    monkeypatch.setattr(
+        indexes, "activate_if_backfilled", lambda *_: False
+    )  # as where more is left
     assert manager.create_global_secondary_index(PRICE).status == "CREATING"
     assert manager.get("order_table", {"price": "20"}) == [order(2)]
     assert "scan" in choices.records[-1].getMessage()

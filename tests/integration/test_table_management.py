@@ -73,7 +73,7 @@ def test_tables_and_indexes_are_managed_by_the_library(
     assert manager.reader.query("shop", "lamp", index="by_size", count=True).count == 30
 
     with monkeypatch.context() as patch:
-        patch.setattr(indexes, "activate_if_filled", lambda *_: False)  # as where more is left
+        patch.setattr(indexes, "activate_if_backfilled", lambda *_: False)  # as where more is left
         global_ = manager.create_index("shop", BY_COLOUR)
     assert global_.status == "CREATING"
     with pytest.raises(IndexNotReady, match=r"by_colour of table shop is still CREATING.*0\.1 s"):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mynamo.catalog import catalog as catalog_module
 from mynamo.catalog import changes, definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.roll_forward import settle
+from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import (
     AlreadyExists,
@@ -105,11 +105,11 @@ def test_settings_change_no_version(cluster: Cluster) -> None:
     table = definitions.create_table(cluster, SCHEMA)
     cluster.catalog.change_settings(table.id, protect)
     assert cluster.refresh().tables[table.id].version == table.version
-    fences = [
+    guards = [
         shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (table.id,)))[0].rows
         for shard in cluster.shards.values()
     ]
-    assert fences == [((table.version,),)] * len(fences)
+    assert guards == [((table.version,),)] * len(guards)
 
 
 def tagged(tag: str, settings: TableSettings) -> TableSettings:
@@ -328,7 +328,7 @@ def test_a_catalog_of_format_1_is_brought_up_to_date(
                 assert opened.table("orders") == before
                 assert opened.catalog.change_settings(before.id, lambda now: now) is not None
     with Cluster(config) as again:
-        settle(again, before.id)
+        roll_forward(again, before.id)
         again.catalog.change_settings(before.id, protect)
         assert again.catalog._run(("SELECT format FROM mynamo_cluster", ()))[0].rows == ((2,),)
     with Cluster(config) as last:  # an upgrade happens once

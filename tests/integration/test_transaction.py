@@ -19,7 +19,7 @@ from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, version_is
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import LocalIndexSchema
 from mynamo.writer import Done, Refused, WriteRequest, apply
-from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from mynamo.writer.transaction import commit
 from mynamo.writer.transaction.statements import statements_of
 from tests.meeting import together
@@ -109,9 +109,9 @@ def add_index_behind(cluster: Cluster, stale: Cluster) -> None:
         cluster, "orders", LocalIndexSchema(name="by_weight", sort_key="weight:N")
     )
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, index).more:
+        while backfill_chunk(cluster, shard, index).more:
             pass
-    assert activate_if_filled(cluster, index)
+    assert activate_if_backfilled(cluster, index)
 
 
 def test_a_writer_that_missed_a_new_index_maintains_it(
@@ -131,7 +131,7 @@ def test_control_without_the_fence_the_new_index_lacks_the_item(
     with Cluster(engine_config) as stale:
         add_index_behind(cluster, stale)
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "_check_fences", lambda known, found: None)
+            patch.setattr(commit, "_check_guards", lambda known, found: None)
             Producer(stale).put("orders", {**KEY, "weight": 7})
     assert any("by_weight lacks" in line for line in damage(cluster, cluster.table("orders")))
 

@@ -23,10 +23,10 @@ from mynamo.mysql.pool import ConnectionPool
 from mynamo.mysql.sockets import Wire
 from mynamo.reader.waiting import OwnWrites
 from mynamo.runtime import forks
-from mynamo.runtime.batching import Lane
+from mynamo.runtime.batching import Batcher
 from mynamo.schemas.config import DatabaseConfig, KafkaConfig, LimitsConfig, PoolConfig
-from mynamo.writer.outbox.back_pressure import Lookout
-from mynamo.writer.transaction.row_mutex import Turns
+from mynamo.writer.outbox.back_pressure import LagMonitor
+from mynamo.writer.transaction.row_mutex import RowMutexes
 from tests.certificates import Authority
 
 PACKAGE = Path(mynamo.__file__).parent
@@ -35,13 +35,13 @@ LIBRARY = (
     "manager.py", "errors.py", "producer", "reader", "writer", "log", "catalog", "mysql", "runtime",
 )  # fmt: skip
 ALLOWED = {
-    "runtime/batching.py: Traveller",  # of one call
-    "runtime/tasks.py: Station",  # of an event loop, which a child does not have
+    "runtime/batching.py: Entry",  # of one call
+    "runtime/tasks.py: Scheduler",  # of an event loop, which a child does not have
     "writer/transaction/row_mutex.py: _Queue",  # of calls under way, all of them forgotten
-    "writer/transaction/row_mutex.py: Turns._take",
+    "writer/transaction/row_mutex.py: RowMutexes._acquire",
     "catalog/statistics.py: _Known",  # likewise
     "log/publisher.py: Publisher._discard",  # a thread that nobody waits for
-    "writer/outbox/back_pressure.py: Lookout.waiting",  # it is forgotten
+    "writer/outbox/back_pressure.py: LagMonitor.waiting",  # it is forgotten
     "reader/index_progress.py: Waiter",  # of one call
     "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
@@ -101,14 +101,14 @@ def everything() -> dict[str, object]:
     """One of each that has locks."""
     shard = DynamoDBShard(1, "127.0.0.1", "none", "", port=1)
     per_shard: PerShard[[], object] = PerShard(lambda _: object())
-    lane: Lane[int, int] = Lane(lambda _: None, at_once=1, max_count=1, max_size=0)
+    batcher: Batcher[int, int] = Batcher(lambda _: None, max_running=1, max_count=1, max_size=0)
     return {
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
-        "lane": lane,
-        "turns": Turns("shard"),
-        "lookout": Lookout(shard, LimitsConfig(index_events=1)),
+        "batcher": batcher,
+        "turns": RowMutexes("shard"),
+        "lookout": LagMonitor(shard, LimitsConfig(index_events=1)),
         "publisher": Publisher(KafkaConfig()),
-        "marks": OwnWrites(),
+        "placeholders": OwnWrites(),
         "per shard": per_shard,
         "shard": shard,
     }

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.errors import InvalidRequest
-from mynamo.operations.fingerprints import (
+from mynamo.operations.checksums import (
     BUCKETS,
     Ledger,
     bucket_end,

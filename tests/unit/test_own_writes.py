@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mynamo.reader.waiting import Mark, OwnWrites
+from mynamo.reader.waiting import OwnWrites, PendingTokens
 from mynamo.schemas.tokens import ConsistencyToken
 
 
@@ -55,7 +55,7 @@ def test_tables_and_writes_that_changed_nothing() -> None:
 class NewestOnly(OwnWrites):
     """Negative control: it takes ids for the order of commits."""
 
-    def end(self, table: str, mark: Mark, token: ConsistencyToken) -> None:
+    def end(self, table: str, mark: PendingTokens, token: ConsistencyToken) -> None:
         newest = max([token, *self.waiting(table)], key=lambda t: t.version)
         self.applied(table, self.waiting(table))
         super().end(table, mark, newest)
@@ -63,7 +63,7 @@ class NewestOnly(OwnWrites):
 
 @dataclass
 class Writer:
-    mark: Mark | None = None
+    mark: PendingTokens | None = None
     version: int = 0
     committed: bool = False
 
@@ -119,7 +119,7 @@ def test_the_highest_id_alone_would_not_do() -> None:
 def test_the_tokens_stay_few(writers: int) -> None:
     own = OwnWrites()
     for round_ in range(200):
-        marks = [own.begin("orders") for _ in range(writers)]
-        for number, mark in enumerate(marks):
+        placeholders = [own.begin("orders") for _ in range(writers)]
+        for number, mark in enumerate(placeholders):
             own.end("orders", mark, token(1 + round_ * writers + number))
     assert len(own.waiting("orders")) <= writers

@@ -20,7 +20,7 @@ from mynamo.gsi_indexer import apply
 from mynamo.gsi_indexer import apply as apply_module
 from mynamo.gsi_indexer import arrivals as arrivals_module
 from mynamo.gsi_indexer.apply import Effect
-from mynamo.gsi_indexer.arrivals import Arrival, Positions, Sifted, Stream, sift
+from mynamo.gsi_indexer.arrivals import Arrival, Classified, Positions, Stream, classify
 from mynamo.schemas.items import StoredItem, dump_item
 from tests.unit.histories import Change, arrivals_of, index, item, table
 
@@ -54,7 +54,7 @@ class World:
     targets: tuple[Target, Target] = field(default_factory=lambda: (Target(), Target()))
     home: dict[Stream, int] = field(default_factory=lambda: {Stream(1, 0): 0, Stream(2, 0): 0})
     workers: list[Positions] = field(default_factory=list)
-    held: list[Sifted] = field(default_factory=list)
+    held: list[Classified] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for number in range(3):
@@ -68,25 +68,25 @@ class World:
 
     def deliver(self, worker: int, first: int, last: int, targets: int) -> None:
         """A worker reads a slice of the log, and dies after so many targets of 2."""
-        sifted = sift(self.workers[worker].applied, self.log[first:last])
-        if self.apply(sifted, targets):
-            self.workers[worker].raise_to(sifted.reached)
+        classified = classify(self.workers[worker].applied, self.log[first:last])
+        if self.apply(classified, targets):
+            self.workers[worker].raise_to(classified.reached)
         else:
             self.restart(worker)
 
     def hold(self, worker: int, first: int, last: int) -> None:
         """A worker reads a slice of the log and is stopped before it applies it."""
-        self.held.append(sift(self.workers[worker].applied, self.log[first:last]))
+        self.held.append(classify(self.workers[worker].applied, self.log[first:last]))
 
     def wake(self) -> None:
         """All that were stopped go on."""
-        for sifted in self.held:
-            self.apply(sifted, 2)
+        for classified in self.held:
+            self.apply(classified, 2)
         self.held.clear()
 
-    def apply(self, sifted: Sifted, targets: int) -> bool:
+    def apply(self, classified: Classified, targets: int) -> bool:
         parts: tuple[list[Effect], list[Effect]] = ([], [])
-        for arrival in sifted.fresh:
+        for arrival in classified.fresh:
             assert arrival.event is not None
             changes = apply_module.changes_of(arrival.event, THINGS)
             for number, part in enumerate(parts):
@@ -97,7 +97,7 @@ class World:
             target.apply(part)
         if targets < 2:
             return False
-        for stream, sequence in sifted.reached.items():
+        for stream, sequence in classified.reached.items():
             self.home[stream] = max(sequence, self.home[stream])
         return True
 
@@ -180,7 +180,7 @@ def test_the_recorded_progress_is_never_ahead_of_the_rows(
         getattr(world, name)(*arguments)
     rest = [a for a in log if a.sequence > world.home[a.stream]]
     world.restart(1)
-    assert not sift(world.home, rest).gaps
+    assert not classify(world.home, rest).gaps
     world.log = rest
     world.deliver(1, 0, len(rest), 2)
     assert world.rows == expected(items)
@@ -243,8 +243,8 @@ def test_without_gap_detection_a_lost_event_does_damage(monkeypatch: pytest.Monk
 def test_without_order_a_repetition_does_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "is_fresh", lambda effect, contained: True)
     monkeypatch.setattr(
-        "tests.unit.test_streams.sift",
-        lambda positions, arrivals: Sifted(
+        "tests.unit.test_streams.classify",
+        lambda positions, arrivals: Classified(
             list(arrivals), {a.stream: a.sequence for a in arrivals if a.feeds}
         ),
     )
@@ -270,36 +270,40 @@ def arrival(sequence: int, previous: int, feeds: bool = True) -> Arrival:
     return Arrival(STREAM, sequence, previous, feeds, None)
 
 
-def sequences(sifted: Sifted) -> list[int]:
-    return [one.sequence for one in sifted.fresh]
+def sequences(classified: Classified) -> list[int]:
+    return [one.sequence for one in classified.fresh]
 
 
 def test_events_that_follow_are_fresh_whatever_numbers_lie_between() -> None:
-    sifted = sift({STREAM: 4}, [arrival(9, 4), arrival(12, 9)])
-    assert sequences(sifted) == [9, 12]
-    assert sifted.reached == {STREAM: 12}
-    assert not sifted.gaps
+    classified = classify({STREAM: 4}, [arrival(9, 4), arrival(12, 9)])
+    assert sequences(classified) == [9, 12]
+    assert classified.reached == {STREAM: 12}
+    assert not classified.gaps
 
 
 def test_known_events_are_dropped() -> None:
-    sifted = sift({STREAM: 9}, [arrival(4, 0), arrival(9, 4), arrival(12, 9), arrival(9, 4)])
-    assert sequences(sifted) == [12]
+    classified = classify(
+        {STREAM: 9}, [arrival(4, 0), arrival(9, 4), arrival(12, 9), arrival(9, 4)]
+    )
+    assert sequences(classified) == [12]
 
 
 def test_a_stream_stops_before_a_gap_and_goes_on_when_it_is_filled() -> None:
-    sifted = sift({STREAM: 4}, [arrival(12, 9), arrival(13, 12), arrival(9, 4), arrival(12, 9)])
-    assert sequences(sifted) == [9, 12]
-    assert sifted.gaps == {STREAM}
+    classified = classify(
+        {STREAM: 4}, [arrival(12, 9), arrival(13, 12), arrival(9, 4), arrival(12, 9)]
+    )
+    assert sequences(classified) == [9, 12]
+    assert classified.gaps == {STREAM}
 
 
 def test_an_event_that_feeds_no_index_moves_nothing_but_shows_a_gap() -> None:
-    assert sift({STREAM: 4}, [arrival(5, 4, feeds=False)]) == Sifted()
-    assert sift({STREAM: 4}, [arrival(12, 9, feeds=False)]).gaps == {STREAM}
+    assert classify({STREAM: 4}, [arrival(5, 4, feeds=False)]) == Classified()
+    assert classify({STREAM: 4}, [arrival(12, 9, feeds=False)]).gaps == {STREAM}
 
 
 def test_sifting_changes_no_positions() -> None:
     positions = {STREAM: 4}
-    sift(positions, [arrival(9, 4)])
+    classify(positions, [arrival(9, 4)])
     assert positions == {STREAM: 4}
 
 

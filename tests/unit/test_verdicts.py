@@ -8,8 +8,8 @@ import pytest
 from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import fitting, groups
+from mynamo.operations.counts import Counts
 from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, Verdict, shown
-from mynamo.operations.tally import Tally
 from tests.made_up import index_of, table_of
 
 INDEX = index_of()
@@ -41,15 +41,15 @@ def test_groups_cover_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [[0, 1, 2], [3], [4], [5, 6], [7]]
 
 
-def verdict_of(tally: Tally, *left_out: str) -> Verdict:
-    return tally.verdict(TABLE.name, (INDEX,), 2, left_out)
+def verdict_of(counts: Counts, *left_out: str) -> Verdict:
+    return counts.verdict(TABLE.name, (INDEX,), 2, left_out)
 
 
 def test_a_verdict_counts_all_and_shows_some() -> None:
-    tally = Tally()
-    tally.add_findings(finding() for _ in range(MAX_EXAMPLES + 5))
-    tally.add_findings([finding("ghost")])
-    verdict = verdict_of(tally, "filling")
+    counts = Counts()
+    counts.add_findings(finding() for _ in range(MAX_EXAMPLES + 5))
+    counts.add_findings([finding("ghost")])
+    verdict = verdict_of(counts, "filling")
     assert not verdict.ok
     assert verdict.findings == MAX_EXAMPLES + 6
     assert len(verdict.index(INDEX.name).examples) == MAX_EXAMPLES
@@ -61,37 +61,39 @@ def test_a_verdict_counts_all_and_shows_some() -> None:
 
 
 def test_rows_are_those_that_the_index_has() -> None:
-    tally = Tally(items=10)
-    tally.expected[INDEX.id] = 9
-    tally.kept[INDEX.id] = 1
-    tally.add_findings([finding("missing"), finding("missing"), finding("ghost"), finding("stale")])
-    assert verdict_of(tally).index(INDEX.name).rows == 9 - 2 + 1 + 1
+    counts = Counts(items=10)
+    counts.expected[INDEX.id] = 9
+    counts.kept[INDEX.id] = 1
+    counts.add_findings(
+        [finding("missing"), finding("missing"), finding("ghost"), finding("stale")]
+    )
+    assert verdict_of(counts).index(INDEX.name).rows == 9 - 2 + 1 + 1
 
 
 def test_undecided_is_not_ok_and_says_what_to_do() -> None:
-    tally = Tally()
-    assert verdict_of(tally).ok
-    tally.add_undecided(INDEX, behind=False)
-    assert not verdict_of(tally).ok
-    assert "verify again" in str(verdict_of(tally))
-    tally.add_undecided(INDEX, behind=True)
-    assert "mynamo indexer" in str(verdict_of(tally))
+    counts = Counts()
+    assert verdict_of(counts).ok
+    counts.add_undecided(INDEX, behind=False)
+    assert not verdict_of(counts).ok
+    assert "verify again" in str(verdict_of(counts))
+    counts.add_undecided(INDEX, behind=True)
+    assert "mynamo indexer" in str(verdict_of(counts))
 
 
 def test_a_damaged_item_is_not_ok_and_has_the_best_name_there_is() -> None:
-    tally = Tally()
-    tally.add_unreadable(Damaged.at(TABLE, ROW, 1, None, "it is junk"))
-    assert not verdict_of(tally).ok
-    assert '{"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(tally))
-    assert ROW.hash.hex() in str(verdict_of(tally))
-    tally.merge(Tally(names={ROW: {"h": {"S": "whole"}, "s": {"S": "s"}}}))
-    assert 'item {"h":{"S":"whole"},"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(tally))
+    counts = Counts()
+    counts.add_unreadable(Damaged.at(TABLE, ROW, 1, None, "it is junk"))
+    assert not verdict_of(counts).ok
+    assert '{"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(counts))
+    assert ROW.hash.hex() in str(verdict_of(counts))
+    counts.merge(Counts(names={ROW: {"h": {"S": "whole"}, "s": {"S": "s"}}}))
+    assert 'item {"h":{"S":"whole"},"s":{"S":"s"}} (shard 1): it is junk' in str(verdict_of(counts))
 
 
 def test_parts_add_up_and_survive_a_file() -> None:
-    whole, parts = Tally(), []
+    whole, parts = Counts(), []
     for number in range(3):
-        part = Tally(items=number, behind=number == 2)
+        part = Counts(items=number, behind=number == 2)
         part.expected[INDEX.id] = 10
         part.kept[INDEX.id] = number
         part.add_findings(finding(kind) for kind in ("missing", "ghost", "stale"))
@@ -100,7 +102,7 @@ def test_parts_add_up_and_survive_a_file() -> None:
         parts.append(part)
         whole.merge(part)
     assert verdict_of(whole).findings == 9
-    kept = Tally.load(orjson.loads(orjson.dumps(whole.dump())), (INDEX,))
+    kept = Counts.load(orjson.loads(orjson.dumps(whole.dump())), (INDEX,))
     assert kept == whole
     assert verdict_of(kept) == verdict_of(whole)
 

@@ -1,8 +1,6 @@
-"""A signature taken apart (Signature Version 4), and the text that it is made of.
+"""What a request says of its signature (Signature Version 4), and the text that is signed.
 
-What a request says of its signature (Signature Version 4).
-
-It may say so in the Authorization header or, presigned, in its query.
+It says so in the Authorization header or, presigned, in its query.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From the event loop to whatever answers requests, and back.
 
-Small requests for items are passengers of the event loop (see `mynamo.runtime.tasks`): they
+Small requests for items are tasks of the event loop (see `mynamo.runtime.tasks`): they
 cost little but the waiting. All others have threads: the drivers of MySQL and Kafka block.
 """
 
@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
-from mynamo.runtime.tasks import Station
+from mynamo.runtime.tasks import Scheduler
 from mynamo.schemas.gateway_config import GatewayLimits
 
 log = logging.getLogger(__name__)
 
 LARGE_THREADS = 4
-PASSENGERS = frozenset(
+RUN_AS_TASKS = frozenset(
     f"DynamoDB_20120810.{operation}"
     for operation in ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
 )
-"""Targets of the requests that travel."""
+"""Targets of the requests that run as tasks."""
 
 Done = Callable[[Response], None]
 """Takes the answer to a request, in the event loop's thread."""
@@ -34,7 +34,7 @@ class Application(Protocol):
     """What answers requests."""
 
     def answer(self, request: Request) -> Response:
-        """Answer a request, in a thread of its own or as a passenger; never raises."""
+        """Answer a request, in a thread of its own or as a task; never raises."""
 
     def overloaded(self, request: Request) -> Response:
         """Say that there is no place for a request; must not wait."""
@@ -55,14 +55,14 @@ class Answering:
         self._app = app
         self._helpers = limits.threads + limits.queue  # every request may have to wait alone
         self._loop: asyncio.AbstractEventLoop
-        self._station: Station
+        self._scheduler: Scheduler
         self._small = _Threads("gateway", limits.threads, limits.queue)
         self._large = _Threads("gateway-large", LARGE_THREADS, limits.queue)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say where requests come from, and answers go to."""
         self._loop = loop
-        self._station = Station(loop, self._helpers)
+        self._scheduler = Scheduler(loop, self._helpers)
 
     def answer(self, request: Request, done: Done) -> None:
         """Have a request worked on, and `done` called. In the event loop's thread only."""
@@ -72,8 +72,8 @@ class Answering:
             self._loop.call_soon(done, self._app.overloaded(request))
             return
         threads.places -= 1
-        if not large and request.headers.get("x-amz-target") in PASSENGERS:
-            self._station.depart(lambda: _hand_over(threads, done, self._answer(request)))
+        if not large and request.headers.get("x-amz-target") in RUN_AS_TASKS:
+            self._scheduler.spawn(lambda: _hand_over(threads, done, self._answer(request)))
         else:
             threads.pool.submit(self._work, threads, request, done)
 
@@ -81,7 +81,7 @@ class Answering:
         """Wait for the requests that are worked on; nobody waits any more for those that wait."""
         for threads in (self._small, self._large):
             threads.pool.shutdown(cancel_futures=True)
-        self._station.close()
+        self._scheduler.close()
 
     def _work(self, threads: _Threads, request: Request, done: Done) -> None:
         response = self._answer(request)

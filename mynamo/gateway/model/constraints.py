@@ -1,8 +1,6 @@
-"""How AWS's messages show a value: the way Java prints it.
+"""Constraints on a request: lengths, patterns, ranges, required members; AWS's sentence for each.
 
-The constraints that a shape puts on its values, each with AWS's sentence for it.
-
-Constraints on a request: lengths, patterns, ranges, what must be there.
+Values in messages look as Java prints them.
 
 All that is wrong goes into one message, in AWS's words ("2 validation errors detected: ...")
 and in the order of the request's members in AWS's model.

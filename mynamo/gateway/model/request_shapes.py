@@ -1,7 +1,4 @@
-"""What the requests of the data plane may look like.
-
-What the requests of the control plane may look like.
-"""
+"""The shapes of requests of the data plane and the control plane."""
 
 from __future__ import annotations
 

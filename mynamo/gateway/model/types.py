@@ -1,17 +1,11 @@
-"""From the bytes of a request's body to a JSON object.
+"""JSON types: whether a request is JSON, and its members of the types that its shape says.
 
-Scalars of JSON, and what is said of a value that is of a wrong type. Wording is AWS's.
+What is wrong here is a SerializationException, before any constraint is looked at. The wording is
+that of AWS's JSON layer. Members that the shape does not know, and those that are null, count as
+absent, and are removed where somebody might look at them.
 
-JSON types of attribute values: the many small parts of most requests.
-
-Hence they are checked in place, each kind in its own few lines. What is nested more deeply than
-an item may be is left to whoever reads the item.
-
-JSON types: whether a request's members are of the types that its shape says.
-
-What is wrong here is a SerializationException, before any constraint is looked at. Wording as
-AWS's JSON layer has it. Members that the shape does not know, and those that are null, count
-as absent, and are taken out where somebody might look at them.
+Attribute values are many small parts of most requests, so each kind is checked in place in its own
+few lines. What is nested more deeply than an item may be is left to whoever reads the item.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""BatchGetItem: many keys of several tables, one round trip to each shard.
+"""BatchGetItem and BatchWriteItem.
 
-BatchWriteItem: puts and deletions in several tables, one transaction on each shard.
+Reads: many keys of several tables, one round trip to each shard. Writes: puts and deletions in
+several tables, one transaction on each shard.
 
 Nothing holds a batch together: what a shard that does not answer was to write comes back
 as UnprocessedItems, and everything else is written.

@@ -1,6 +1,4 @@
-"""One conditional write: from a checked request to its answer.
-
-PutItem, GetItem, UpdateItem and DeleteItem.
+"""PutItem, GetItem, UpdateItem and DeleteItem.
 
 Each function's checks stand in DynamoDB's order: what can be said of the request alone,
 then whether there is such a table. Whether key and paths are that table's is for `write`

@@ -1,6 +1,4 @@
-"""Key attributes are scalars: a document path cannot lead into one.
-
-The expressions of a request, or the parameters that they replaced, as one kind of object.
+"""The expressions of a request, or the parameters that they replaced, as one kind of object.
 
     expressions = Expressions.of("UpdateItem", request)
     expressions.update, expressions.condition

@@ -1,14 +1,8 @@
-"""TagResource, UntagResource and ListTagsOfResource.
-
-DescribeTimeToLive and UpdateTimeToLive: which attribute says when an item expires.
-
-DescribeContinuousBackups and UpdateContinuousBackups.
+"""Operations on settings: tags, time to live, continuous backups; limits and endpoints.
 
 DynamoDB has continuous backups of every table, and point-in-time recovery of those for which it
 is switched on. Here the databases are backed up, with MySQL's own tools, and a table cannot be
 taken back to a point in time: nothing says that it could.
-
-Operations that tell of the service itself: quotas, endpoints.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The table that an operation of the control plane is about.
-
-TableDescription: what DynamoDB's API says of a table.
-"""
+"""TableDescription: what DynamoDB's API says of a table; finding the table of an operation."""
 
 from __future__ import annotations
 

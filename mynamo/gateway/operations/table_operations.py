@@ -1,7 +1,4 @@
-"""A CreateTable request as a table's definition and settings, by DynamoDB's rules.
-
-CreateTable, DeleteTable, DescribeTable and ListTables.
-"""
+"""CreateTable, by DynamoDB's rules; DeleteTable, DescribeTable and ListTables."""
 
 from __future__ import annotations
 

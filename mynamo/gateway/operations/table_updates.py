@@ -1,9 +1,4 @@
-"""What UpdateTable changes besides indexes: billing, capacity, protection, class, stream.
-
-GlobalSecondaryIndexUpdates of UpdateTable: what is to be created, changed and deleted.
-
-UpdateTable: settings, and the GSIs that come, change or go.
-"""
+"""UpdateTable: settings, and the GSIs that are created, changed and deleted."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`Filler`: fills one index from one shard with the time that live changes leave over.
+"""`Backfiller`: fills one index from one shard with the time that live changes leave over.
 
 While changes wait for the indexers, chunks are small, because the indexer of their streams waits
 while one is written, and each is followed by a rest that grows with what the chunk took: so the
-filling has a part of the machine, however slow or fast that is. Where nothing waits it has all.
+backfill has a part of the machine, however slow or fast that is. Where nothing waits it has all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index
 from mynamo.writer.backfill.chunks import Position
-from mynamo.writer.backfill.indexes import CHUNK_ROWS, fill_chunk
+from mynamo.writer.backfill.indexes import CHUNK_ROWS, backfill_chunk
 from mynamo.writer.outbox.back_pressure import Backlog, Waiting
 
 BESIDE_ROWS = 250
@@ -28,7 +28,7 @@ _BEHIND_EVENTS = 2_000
 _LONGEST_REST = 2.0
 
 
-class Filler:
+class Backfiller:
     """Fills one index from one shard. Use by one thread.
 
     Any number may work on the same index and shard, in any processes; who notices that another
@@ -49,16 +49,16 @@ class Filler:
             Whether there is more to do right away. False: all is done, or somebody else does it.
 
         Raises:
-            See `fill.fill_chunk`.
+            See `backfill.backfill_chunk`.
         """
         until = time.monotonic() + seconds
         while True:
             waiting = self._waiting()
             began = time.monotonic()
             rows = BESIDE_ROWS if waiting.events else CHUNK_ROWS
-            filled = fill_chunk(self._cluster, self._shard, self._index, rows, self._left_at)
-            self._left_at = None if filled.others else filled.end
-            if filled.others or not filled.more:
+            done = backfill_chunk(self._cluster, self._shard, self._index, rows, self._left_at)
+            self._left_at = None if done.others else done.end
+            if done.others or not done.more:
                 return False
             time.sleep(rest_after(time.monotonic() - began, waiting))
             if time.monotonic() > until:

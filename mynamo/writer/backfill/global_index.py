@@ -1,17 +1,17 @@
 """Filling a GSI: items of one shard become rows of the index, beside writes and the indexers.
 
 The steps of a chunk, on the source shard (whose items they are) and the target shards (where the
-index rows lie). `fill` takes 1 and 2; a crash before step 6 leaves nothing behind.
+index rows lie). `backfill` takes 1 and 2; a crash before step 6 leaves nothing behind.
 
-1.  Source: BEGIN; lock the row of this filling. Who comes second waits here.
+1.  Source: BEGIN; lock the row of this backfill. Who comes second waits here.
 2.  Source: read the next items, without locks.
 3.  Targets, in ascending order: BEGIN; lock the checkpoints of the items' streams. From here on
-    nobody applies an event of these items there. A filler that freezes loses this lock only
+    nobody applies an event of these items there. A worker that freezes loses this lock only
     together with the rows that it has written.
 4.  Source: read the items' versions again, and leave out what has changed or gone: its event
     knows the index, and brings it there. What has not changed has no event beyond its version,
     so none that could have been applied. Then note how far this chunk comes, and the end of the
-    outbox. That is a write: it fails if step 1's transaction is over, so that another filler may
+    outbox. That is a write: it fails if step 1's transaction is over, so that another worker may
     be at work, or if the server is no primary any more.
 5.  Targets: write the rows.
 6.  Targets: COMMIT. A crash between two of them, or before step 7: the chunk is filled again, and
@@ -78,7 +78,7 @@ def write_rows(
     Args:
         session: of the source shard, in the transaction of step 1.
         rows: the index rows of the chunk.
-        note: says how far the filling has come; it may use `@outbox_end`.
+        note: says how far the backfill has come; it may use `@outbox_end`.
 
     Raises:
         Contention, LostConnection: try again from step 1.
@@ -90,7 +90,7 @@ def write_rows(
     for row in rows:
         parts.setdefault(cluster.shard_of(row.row.index_hash).id, []).append(row)
     with ExitStack() as stack:
-        # 3. One after the other, in the order in which every filler locks them.
+        # 3. One after the other, in the order in which every worker locks them.
         targets: dict[int, Session] = {}
         for target in sorted(parts):
             streams = _streams(cluster, source, table, parts[target])

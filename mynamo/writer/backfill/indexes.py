@@ -12,11 +12,11 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.mysql.pool import Session, Statement
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
 from mynamo.writer.backfill.chunks import Chunk, Position, read_chunk
 from mynamo.writer.backfill.global_index import COMMIT, OUTBOX_END, rows_of, write_rows
-from mynamo.writer.backfill.re_emit import restating_event
+from mynamo.writer.backfill.re_emit import re_emitted_event
 from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
 from mynamo.writer.transaction.statements import insert_local
 
@@ -29,7 +29,7 @@ _STATEMENT_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class ChunkDone:
     """What became of a chunk.
 
     Attributes:
@@ -43,23 +43,23 @@ class Filled:
     others: bool = False
 
 
-_DONE = Filled(more=False)
+_DONE = ChunkDone(more=False)
 
 
-def fill_chunk(
+def backfill_chunk(
     cluster: Cluster,
     shard: DynamoDBShard,
     index: Index,
     rows: int | None = None,
     left_at: Position | None = None,
-) -> Filled:
+) -> ChunkDone:
     """Put the next items of one shard into an index that is CREATING.
 
     Any number of processes may do so at once; they take turns.
 
     Args:
         rows: not more than so many; by default `CHUNK_ROWS`.
-        left_at: do nothing if the filling is elsewhere by now.
+        left_at: do nothing if the backfill is elsewhere by now.
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.
@@ -70,20 +70,20 @@ def fill_chunk(
         return _DONE
     most = CHUNK_ROWS if rows is None else rows
 
-    def once(by_events: bool = False) -> Filled:
+    def once(by_events: bool = False) -> ChunkDone:
         with shard.session() as session:
             chunk = _begin(session, table, index, most, left_at, by_events)
-            if isinstance(chunk, Filled):
+            if isinstance(chunk, ChunkDone):
                 return chunk
             if index.kind == "LSI":
-                _fill_local(session, index, chunk)
+                _backfill_local(session, index, chunk)
             elif by_events:
                 _fill_by_events(cluster, session, table, index, chunk)
             else:
                 found = rows_of(index, chunk)
                 note = _note(index, chunk, len(found))
                 write_rows(cluster, shard, session, table, chunk, found, note)
-            return Filled(not chunk.last, chunk.end)
+            return ChunkDone(not chunk.last, chunk.end)
 
     try:
         return retry(once)
@@ -93,9 +93,9 @@ def fill_chunk(
         if index.kind == "LSI":
             raise
         log.warning("index %s is filled by events where a row is refused: %s", index.name, refusal)
-    filled = retry(lambda: once(by_events=True))
-    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
-    return filled
+    done = retry(lambda: once(by_events=True))
+    wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
+    return done
 
 
 def _begin(
@@ -105,8 +105,8 @@ def _begin(
     rows: int,
     left_at: Position | None,
     by_events: bool,
-) -> Chunk | Filled:
-    """Steps 1 and 2 of `fill_global`; an LSI's items, or those to be stated again, are locked."""
+) -> Chunk | ChunkDone:
+    """Steps 1 and 2 of `global_index`; an LSI's items, or those to be re-emitted, are locked."""
     _, state = session.run(
         ("BEGIN", ()),
         ("SELECT after_hash, after_sort FROM mynamo_backfill"
@@ -118,7 +118,7 @@ def _begin(
     at: Position = state.rows[0]
     if left_at not in (None, at):
         session.rollback()
-        return Filled(more=True, end=at, others=True)
+        return ChunkDone(more=True, end=at, others=True)
     crash_point("fill.1")
     lock = by_events or index.kind == "LSI"
     chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
@@ -138,7 +138,7 @@ def _note(index: Index, chunk: Chunk, fit: int) -> Statement:
     )
 
 
-def _fill_local(session: Session, index: Index, chunk: Chunk) -> None:
+def _backfill_local(session: Session, index: Index, chunk: Chunk) -> None:
     """Insert the items' rows into an LSI beside them, under the items' locks."""
     places = []
     for key, _, data in chunk.rows:
@@ -159,7 +159,7 @@ def _fill_by_events(
         item = load_item(data)
         if index.key_of(item) is not None:
             events.append(
-                restating_event(cluster, table, key, item, None, version, "backfill", index)
+                re_emitted_event(cluster, table, key, item, None, version, "backfill", index)
             )
     _insert_events(session, events)
     session.run(OUTBOX_END, _note(index, chunk, len(events)), COMMIT)
@@ -176,7 +176,7 @@ def _insert_events(session: Session, events: list[OutboxRow]) -> None:
             start, size = position + 1, 0
 
 
-def activate_if_filled(cluster: Cluster, index: Index) -> bool:
+def activate_if_backfilled(cluster: Cluster, index: Index) -> bool:
     """Make an index ACTIVE once every shard's items are in it, and all that was committed by
     then is applied.
 

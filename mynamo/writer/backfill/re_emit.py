@@ -1,6 +1,6 @@
 """Stating items again: mending an index through the pipeline that keeps it up.
 
-A restating event says what an item is now. It goes into the outbox under the item's row
+A re-emitted event says what an item is now. It goes into the outbox under the item's row
 lock, so it has its place in the order of the item's changes, and the indexer needs no
 second way of applying it.
 """
@@ -15,14 +15,14 @@ from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.failures import DuplicateKey
 from mynamo.mysql.pool import Session
-from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.events import Origin, outbox_payload
 from mynamo.schemas.items import load_item
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
 
 
-def restating_event(
+def re_emitted_event(
     cluster: Cluster,
     table: Table,
     row: RowKey,
@@ -59,7 +59,7 @@ def restating_event(
     )
 
 
-def restate(
+def re_emit(
     cluster: Cluster,
     shard: DynamoDBShard,
     table: Table,
@@ -83,7 +83,7 @@ def restate(
             return _restate(cluster, session, table, index, row, ghost)
 
     outbox_id = retry(once)
-    ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+    wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
     return outbox_id
 
 
@@ -109,7 +109,7 @@ def _restate(
             return _restate(cluster, session, table, index, row, ghost)
     item = load_item(found[0][1]) if found else None
     version = found[0][0] if found else 0
-    event = restating_event(cluster, table, row, item, ghost, version, "repair", index)
+    event = re_emitted_event(cluster, table, row, item, ghost, version, "repair", index)
     done = session.run(insert_outbox([event], uuid.uuid4().bytes))
     if not found:
         session.run((f"DELETE FROM {main} WHERE hash = %s AND sort = %s", row))

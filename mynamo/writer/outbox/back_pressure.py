@@ -1,9 +1,8 @@
-"""How many changes of a shard wait for the indexers, at the cost of two short round trips.
+"""Back-pressure: writes to a table wait while its indexes are beyond their lag limits.
 
-The shard's sequence and each stream's progress bound it from above; the outbox itself is
-read only when that bound is beyond a limit, and then no further than a multiple of it.
-
-Back-pressure: writes to a table wait while its indexes are beyond their lag limits.
+`Backlog` counts the changes of a shard that wait for the indexers, with two short round trips. The
+shard's sequence and each stream's progress bound the number from above. The outbox itself is read
+only if that bound is beyond a limit, and then no further than a multiple of it.
 
 Where limits are set, a thread per shard looks once a second how much waits for the
 indexers, as long as there are writes; a write itself asks nobody. One change goes to all
@@ -189,7 +188,7 @@ _MANIFOLD = 4
 """How many changes are looked at: a multiple of the largest limit, as tables share them."""
 
 
-class Pressure:
+class BackPressure:
     """What the lag of indexes says to one call's writes, the same to all of them.
 
     An item's writes must not be let past one another.
@@ -206,7 +205,7 @@ class Pressure:
             return None
         key = shard.id, table.id
         if key not in self._answers:
-            waiting = _lookouts.of(shard, self._limits).waiting(table.id)
+            waiting = _lag_monitors.of(shard, self._limits).waiting(table.id)
             self._answers[key] = _beyond(self._limits, shard, table, waiting)
         return self._answers[key]
 
@@ -247,7 +246,7 @@ def _shown(limit: IndexLimits) -> str:
     return ", ".join(parts)
 
 
-class Lookout:
+class LagMonitor:
     """Looks at one shard's backlog, as long as somebody wants to know. Safe to share."""
 
     def __init__(self, shard: DynamoDBShard, limits: LimitsConfig) -> None:
@@ -280,7 +279,7 @@ class Lookout:
             if self._looking is None or not self._looking.is_alive():
                 self._looked.clear()
                 self._looking = threading.Thread(
-                    target=self._run, name="mynamo-lookout", daemon=True
+                    target=self._run, name="mynamo-lag-monitor", daemon=True
                 )
                 self._looking.start()
         if not self._looked.is_set():
@@ -318,4 +317,4 @@ class Lookout:
         return self._backlog.by_table(shard, self._most)
 
 
-_lookouts = PerShard(Lookout)
+_lag_monitors = PerShard(LagMonitor)

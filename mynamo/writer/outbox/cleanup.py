@@ -1,4 +1,4 @@
-"""`Sweep`: deletes the outbox rows that nobody needs any more."""
+"""`OutboxCleanup`: deletes the outbox rows that nobody needs any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAUSE = 1.0
 """Seconds between two looks at an outbox that had nothing to delete."""
 
 
-class Sweep:
+class OutboxCleanup:
     """Walks over a shard's outbox, a chunk at a time, and begins anew at its end.
 
     A row may go once it is published, every index that it feeds has applied it, and this was
@@ -65,7 +65,7 @@ class Sweep:
             # By primary key: a scan would wait for uncommitted rows.
             session.run(
                 ("DELETE o FROM mynamo_outbox o FORCE INDEX (PRIMARY)"
-                 f" WHERE o.id IN ({sql.marks(done)})", done)
+                 f" WHERE o.id IN ({sql.placeholders(done)})", done)
             )  # fmt: skip
         at_end = len(rows.rows) < CHUNK_ROWS
         self._after = 0 if at_end else int(rows.rows[-1][1])

@@ -16,9 +16,9 @@ from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import INDEXER_BELL, ring
+from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event
-from mynamo.writer.outbox.cleanup import Sweep
+from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState
 
 BATCH_ROWS = 1000
@@ -67,10 +67,12 @@ class Relay:
         self._cluster_id = cluster.snapshot.cluster_id
         self._topic = cluster.config.kafka.changes_topic
         self._publisher = publisher
-        self._sweep = Sweep(shard)
+        self._cleanup = OutboxCleanup(shard)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
-        self._mark: tuple[int, int] | None = None  # published from here to there, but not noted
+        self._watermark: tuple[int, int] | None = (
+            None  # published from here to there, but not noted
+        )
         self.found = False
         """Whether its last step found changes that had no number."""
         self.more = False
@@ -95,7 +97,7 @@ class Relay:
             # 1. The lease. A crash here: another relay takes over when it has expired.
             state = self.lease.hold()
             if state is None:
-                self._mark = None
+                self._watermark = None
                 return 0
             self.found = state.waiting
             crash_point("relay.1")
@@ -114,7 +116,7 @@ class Relay:
                 self._note()
             crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
-            deleted = self._sweep.step(busy=bool(numbered.count or published))
+            deleted = self._cleanup.step(busy=bool(numbered.count or published))
             crash_point("relay.5")
         except LeaseLost:
             return 0
@@ -160,7 +162,7 @@ class Relay:
                  (last_seq, published_seq)),
                 ("COMMIT", ()),
             )  # fmt: skip
-        self._mark = None
+        self._watermark = None
         numbered = _Numbered(len(numbers), last_seq, published_seq)
         self._small = self._small and all(row[-1] is not None for row in rows)
         if self._small:
@@ -175,9 +177,9 @@ class Relay:
 
     def _reached(self, noted: int) -> int:
         """Up to which number all is in Kafka, unless someone asked to publish it again."""
-        if self._mark is not None and self._mark[0] != noted:
-            self._mark = None
-        return noted if self._mark is None else self._mark[1]
+        if self._watermark is not None and self._watermark[0] != noted:
+            self._watermark = None
+        return noted if self._watermark is None else self._watermark[1]
 
     def _publish(self, numbered: _Numbered) -> int:
         """Publish the next rows; returns how many."""
@@ -190,8 +192,8 @@ class Relay:
             messages, reached = self._read(before, last_seq)
         if messages:
             self._publisher.send(messages, self.lease.renew)
-            ring(self._cluster_id, INDEXER_BELL)
-        self._mark = (before if self._mark is None else self._mark[0], reached)
+            wake_up(self._cluster_id, INDEXER_WAKE_UPS)
+        self._watermark = (before if self._watermark is None else self._watermark[0], reached)
         self.more = reached < last_seq
         return len(messages)
 
@@ -228,9 +230,9 @@ class Relay:
 
     def _note(self) -> None:
         """Note how far it is published, unless someone asked to publish again in between."""
-        if self._mark is None:
+        if self._watermark is None:
             return
-        (before, after), self._mark = self._mark, None
+        (before, after), self._watermark = self._watermark, None
         with self.shard.session() as session:
             moved, lease = session.run(
                 (f"UPDATE mynamo_relay SET published_seq = %s, expires = {EXPIRY}"

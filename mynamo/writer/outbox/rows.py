@@ -12,8 +12,8 @@ from mynamo.mysql.pool import Statement
 OUTBOX_KEEPS = 60.0
 """Seconds for which the outbox keeps a row at the least, so that a writer that lost its
 connection during commit can find out what became of it: longer than it waits for an answer
-(`pool.read_timeout`). Writers and sweepers each count them by a clock of their own that never
-jumps: a writer from before its commit, a sweeper from after it."""
+(`pool.read_timeout`). Writers and clean-ups each count them by a clock of their own that never
+jumps: a writer from before its commit, a clean-up from after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class OutboxRow:
         partition: of the `changes` topic.
         feeds: whether an index waits for it.
         payload: see `mynamo.schemas.events.outbox_payload`.
-        item_version: of the item, where the event restates it; None: the row's own id.
+        item_version: of the item, where the event re-emits it; None: the row's own id.
     """
 
     partition: int

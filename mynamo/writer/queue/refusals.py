@@ -33,7 +33,8 @@ def record_refusals(cluster: Cluster, reasons: Mapping[bytes, str]) -> set[bytes
             (f"INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES {places}"
              " ON DUPLICATE KEY UPDATE command_id = VALUES(command_id)", values),
             ("SELECT command_id FROM mynamo_command"
-             f" WHERE refused IS NULL AND command_id IN ({sql.marks(reasons)})", list(reasons)),
+             f" WHERE refused IS NULL AND command_id IN ({sql.placeholders(reasons)})",
+             list(reasons)),
         )  # fmt: skip
         applied.update(command_id for (command_id,) in found.rows)
     return applied
@@ -48,5 +49,5 @@ def forget_refusals(cluster: Cluster, command_ids: Collection[bytes]) -> None:
     for shard in cluster.shards.values():
         shard.run(
             ("DELETE FROM mynamo_command WHERE refused IS NOT NULL"
-             f" AND command_id IN ({sql.marks(command_ids)})", list(command_ids)),
+             f" AND command_id IN ({sql.placeholders(command_ids)})", list(command_ids)),
         )  # fmt: skip

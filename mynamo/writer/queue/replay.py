@@ -13,12 +13,12 @@ import time
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import TableNotFound
-from mynamo.log.dead_letter_topic import mark_letter
+from mynamo.log.dead_letter_topic import resolve_letter
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import load_event
-from mynamo.writer.backfill.re_emit import restate
+from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.queue.commands_topic import command_message
 from mynamo.writer.queue.refusals import forget_refusals, record_refusals
 
@@ -39,7 +39,7 @@ def replay(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> None:
         _replay_command(cluster, letter.message, publisher)
     else:
         _replay_event(cluster, letter.message)
-    mark_letter(publisher, letter, "replayed")
+    resolve_letter(publisher, letter, "replayed")
 
 
 def discard(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> bool:
@@ -55,7 +55,7 @@ def discard(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> bool:
     command_id = letter.command_id
     if command_id is not None:
         applied = record_refusals(cluster, {command_id: "it was discarded"})
-    mark_letter(publisher, letter, "discarded")
+    resolve_letter(publisher, letter, "discarded")
     return not applied
 
 
@@ -75,4 +75,4 @@ def _replay_event(cluster: Cluster, message: bytes) -> None:
     row = table.key_of(event.keys)
     shard = cluster.shard_of(row.hash)
     for index in table.global_indexes:
-        restate(cluster, shard, table, index, row, ghost=event.old_image)
+        re_emit(cluster, shard, table, index, row, ghost=event.old_image)

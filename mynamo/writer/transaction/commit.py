@@ -2,10 +2,10 @@
 
 Two round trips, whatever the number of writes:
 
-0.  Take the turn on the rows within this process (see `row_mutex`).
-1.  BEGIN; lock the fences shared; lock the rows, in key order.  A crash here: nothing
+0.  Hold the mutexes of the rows within this process (see `row_mutex`).
+1.  BEGIN; lock the definition guards shared; lock the rows, in key order.  A crash here: nothing
     happened.
-2.  Check the fences: a write that knows an outdated definition goes no further.
+2.  Check the guards: a write that knows an outdated definition goes no further.
 3.  Evaluate each write on the item as the one before left it. One that is refused
     leaves the others alone.
 4.  Insert new rows (a duplicate: somebody was faster, start again), then the outbox rows
@@ -29,9 +29,9 @@ from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, Miss
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.tasks import in_thread
-from mynamo.runtime.wakeups import relay_bell, ring
+from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
-from mynamo.writer.transaction.commit_outcome import fate_of
+from mynamo.writer.transaction.commit_outcome import outcome_of_commit
 from mynamo.writer.transaction.evaluation import (
     Done,
     Outcome,
@@ -40,7 +40,7 @@ from mynamo.writer.transaction.evaluation import (
     evaluate,
     with_versions,
 )
-from mynamo.writer.transaction.row_mutex import Place, turns_of
+from mynamo.writer.transaction.row_mutex import LockedRow, row_mutexes_of
 from mynamo.writer.transaction.statements import lock_rows, statements_of
 from mynamo.writer.transaction.write_requests import Current, Write
 
@@ -73,10 +73,10 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
         StaleDefinition: nothing was written; refresh the catalog and try again.
         TooMuch: nothing was written; they do not fit into one transaction.
         ShardUnavailable: nothing was written; the server does not answer.
-        WriteOutcomeUnknown: the connection was lost and its commit's fate is not known.
+        WriteOutcomeUnknown: the connection was lost and the outcome of its commit is not known.
     """
     places = sorted({(write.table.id, write.row) for write in writes})
-    with turns_of(shard).taken(places) as since:
+    with row_mutexes_of(shard).held(places) as since:
         return retry(
             lambda: _attempt(cluster, shard, writes, places),
             patience=shard.timeout - (time.monotonic() - since),
@@ -101,7 +101,7 @@ def commit_together(
 
 
 def _attempt(
-    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], places: Sequence[Place]
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], places: Sequence[LockedRow]
 ) -> list[Outcome]:
     with shard.session() as session:
         rows, seen_commands = _lock(cluster, shard, session, writes, places)  # steps 1 and 2
@@ -123,14 +123,14 @@ def _attempt(
             lost = failure
         else:
             crash_point("writer.4")
-            ring(cluster.snapshot.cluster_id, relay_bell(shard.id))
+            wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.
-    fate = fate_of(shard, place, write_id, sent_at)
-    if fate is None:
+    committed_id = outcome_of_commit(shard, place, write_id, sent_at)
+    if committed_id is None:
         raise lost
-    return with_versions(plan.outcomes, fate)
+    return with_versions(plan.outcomes, committed_id)
 
 
 def _lock(
@@ -138,30 +138,30 @@ def _lock(
     shard: DynamoDBShard,
     session: Session,
     writes: Sequence[Write],
-    places: Sequence[Place],
+    places: Sequence[LockedRow],
 ) -> tuple[dict[tuple[int, RowKey], Row], dict[bytes, Outcome]]:
     tables = dict(sorted({write.table.id: write.table for write in writes}.items()))
     commands = [write.command_id for write in writes if write.command_id]
-    fences = (0, *tables)
+    guards = (0, *tables)
     statements: list[Statement] = [
         ("BEGIN", ()),
         # By primary key even when there are few: a scan would wait for other tables' changes.
         ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
-         f" WHERE id IN ({sql.marks(fences)}) ORDER BY id LOCK IN SHARE MODE", fences),
+         f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id LOCK IN SHARE MODE", guards),
     ]  # fmt: skip
     for table_id in tables:
         statements.append(lock_rows(table_id, [row for other, row in places if other == table_id]))
     if commands:  # after the locks, to see what whoever held them has committed
         statements.append(
             ("SELECT command_id, version, refused FROM mynamo_command"
-             f" WHERE command_id IN ({sql.marks(commands)})", commands)
+             f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
         )  # fmt: skip
     try:
         results = session.run(*statements)
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
     known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
-    _check_fences(known, dict(results[1].rows))
+    _check_guards(known, dict(results[1].rows))
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)
         for table_id, result in zip(tables, results[2:], strict=False)
@@ -174,7 +174,7 @@ def _lock(
     return rows, _seen(results[-1]) if commands else {}
 
 
-def _check_fences(known: dict[int, int], found: dict[int, int]) -> None:
+def _check_guards(known: dict[int, int], found: dict[int, int]) -> None:
     if found != known:
         raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
 

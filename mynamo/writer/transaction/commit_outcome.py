@@ -15,7 +15,7 @@ _LOOK_BACK = 1_000_000
 
 
 @in_thread
-def fate_of(
+def outcome_of_commit(
     shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, sent_at: float
 ) -> int | None:
     """Find out whether a transaction committed whose connection was lost.
@@ -33,10 +33,10 @@ def fate_of(
     """
     seconds = min(deadlines.outcome_timeout(shard.outcome_timeout), OUTBOX_KEEPS * 0.8)
     ends_at = sent_at + seconds
-    return deadlines.until(ends_at, lambda: _fate_of(shard, place, write_id, ends_at, seconds))
+    return deadlines.until(ends_at, lambda: _ask_until(shard, place, write_id, ends_at, seconds))
 
 
-def _fate_of(
+def _ask_until(
     shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, ends_at: float, seconds: float
 ) -> int | None:
     while True:

@@ -1,6 +1,4 @@
-"""What a batch of writes comes to, evaluated in order on the locked rows.
-
-What a write answers with: DynamoDB's ReturnValues.
+"""Evaluation: a batch of writes in order on the locked rows, and what each write returns.
 
 Source: Amazon DynamoDB API Reference, PutItem, DeleteItem and UpdateItem, `ReturnValues`.
 """

@@ -1,7 +1,7 @@
-"""Writes of one process to one shard that meet share a transaction (see `mynamo.runtime.batching`).
+"""Group commit: concurrent writes of one process to one shard share a transaction.
 
-Whatever goes wrong with the transaction of several callers, and is not the server's fault, they
-find out alone: each tries again by itself, so that no one's failure is another's.
+See `mynamo.runtime.batching`. If the transaction of several callers fails, and not because of the
+server, each of them tries again by itself: no caller gets another caller's failure.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itertools import islice
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
-from mynamo.runtime.batching import Lane, Traveller
+from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.commit import commit, commit_together
 from mynamo.writer.transaction.evaluation import Outcome
-from mynamo.writer.transaction.row_mutex import turns_of
+from mynamo.writer.transaction.row_mutex import row_mutexes_of
 from mynamo.writer.transaction.write_requests import Write
 
 log = logging.getLogger(__name__)
@@ -27,14 +27,14 @@ MAX_WRITES = 200
 MAX_BYTES = 2 * 1024 * 1024
 """Of items in one transaction of several callers."""
 LARGE = 256 * 1024
-"""Bytes of items that a passenger does not work on in the thread that it shares."""
+"""Bytes of items that a task does not work on in the thread that it shares."""
 AT_ONCE = 1
-"""Transactions of one process that are under way: two would be half as large each, and cost both
+"""Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Request:
     """One caller's writes, and where to."""
 
     cluster: Cluster
@@ -42,18 +42,18 @@ class _Asked:
     writes: Sequence[Write]
 
 
-_Caller = Traveller[_Asked, list[Outcome]]
+_Entry = Entry[_Request, list[Outcome]]
 
 
-class WriteLane:
-    """The lane of writes to one shard. Safe to share between threads.
+class WriteBatcher:
+    """Batches the writes to one shard. Safe to share between threads.
 
     It knows its shard from its callers only, and so ends with it.
     """
 
     def __init__(self) -> None:
-        self.lane: Lane[_Asked, list[Outcome]] = Lane(
-            _carry, at_once=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
+        self.batcher: Batcher[_Request, list[Outcome]] = Batcher(
+            _commit_batch, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
         )
 
     def commit(
@@ -64,19 +64,21 @@ class WriteLane:
         Raises:
             See `transaction.commit`.
         """
-        # Who writes an item that others wait for longer than a lane can joins them.
-        if not turns_of(shard).any_taken(writes):
+        # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
+        if not row_mutexes_of(shard).any_held(writes):
             size = sum(write.size for write in writes)
-            answer = self.lane.travel(_Caller(_Asked(cluster, shard, writes), len(writes), size))
+            answer = self.batcher.submit(
+                _Entry(_Request(cluster, shard, writes), len(writes), size)
+            )
             if answer is not None:
                 return answer
         return commit(cluster, shard, writes)
 
 
-def _carry(callers: Sequence[_Caller]) -> None:
-    cluster, shard = callers[0].asked.cluster, callers[0].asked.shard
-    callers = [caller for caller in callers if caller.asked.cluster is cluster]
-    writes = [write for caller in callers for write in caller.asked.writes]
+def _commit_batch(callers: Sequence[_Entry]) -> None:
+    cluster, shard = callers[0].request.cluster, callers[0].request.shard
+    callers = [caller for caller in callers if caller.request.cluster is cluster]
+    writes = [write for caller in callers for write in caller.request.writes]
     large = sum(write.size for write in writes) > LARGE
     try:
         outcomes = (in_thread(commit_together) if large else commit_together)(
@@ -97,8 +99,8 @@ def _carry(callers: Sequence[_Caller]) -> None:
     else:
         each = iter(outcomes)
         for caller in callers:
-            caller.answer = list(islice(each, len(caller.asked.writes)))
+            caller.answer = list(islice(each, len(caller.request.writes)))
 
 
-lane_of = PerShard(lambda _: WriteLane()).of
-"""The lane to a shard, one per process."""
+batcher_of = PerShard(lambda _: WriteBatcher()).of
+"""The batcher of a shard, one per process."""

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.roll_forward import settle
+from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.catalog.tables import Table
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
 from mynamo.runtime.tasks import in_thread
-from mynamo.writer.outbox.back_pressure import Pressure
+from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Outcome, Refused
-from mynamo.writer.transaction.group_commit import lane_of
+from mynamo.writer.transaction.group_commit import batcher_of
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ PART_BYTES = 2 * 1024 * 1024
 """Of items in one transaction, by DynamoDB's count, unless one alone is larger."""
 
 _PATIENT_ATTEMPTS = 12
-_UNSETTLED = (
+_UNFINISHED = (
     "the table's definition keeps changing; a change of it may have stopped half-way: "
     "`mynamo writer` finishes it once all shards answer"
 )
@@ -82,7 +82,7 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
         except (Unavailable, ConfigError) as failure:
             return _refused(answers, failure)
         pause(attempt)
-    return _refused(answers, ShardUnavailable(_UNSETTLED))
+    return _refused(answers, ShardUnavailable(_UNFINISHED))
 
 
 def _refused(answers: Sequence[Answer | None], error: MynamoError) -> list[Answer]:
@@ -132,7 +132,7 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
     while parts:
         part = parts.popleft()
         try:
-            outcomes = lane_of(shard).commit(cluster, shard, [write for _, write in part])
+            outcomes = batcher_of(shard).commit(cluster, shard, [write for _, write in part])
         except StaleDefinition as failure:
             progress.table_ids = failure.table_ids
             progress.stale = [member for each in (part, *parts) for member in each]
@@ -191,7 +191,7 @@ def _by_shard(
 ) -> dict[DynamoDBShard, list[Member]]:
     groups: dict[DynamoDBShard, list[Member]] = {}
     tables: dict[str, Table | MynamoError] = {}
-    pressure = Pressure(cluster)
+    pressure = BackPressure(cluster)
     for position in positions:
         request = requests[position]
         # Looked up once: an item's writes must not be answered by different catalogs.
@@ -230,6 +230,6 @@ def _catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
         table = snapshot.tables.get(table_id)
         if table is not None and table == before[table_id] and attempt > 0:
             try:
-                settle(cluster, table_id)
+                roll_forward(cluster, table_id)
             except ShardUnavailable as failure:  # what matters is the shard of this write
                 log.debug("a change of table %s is not finished: %s", table.name, failure)

@@ -1,9 +1,9 @@
-"""Writes of one process to one item take turns, before any of them takes a connection.
+"""Per-key mutexes: writes of one process to one item run one after the other.
 
-On a hot item the row's lock is what all wait for. If they waited for it in MySQL, each
-would hold a connection meanwhile: writes to other items would find none left, and the
-server would give up on those that wait longest. Here they queue, first come first served,
-and hold nothing. Between processes the row's lock still decides.
+On a hot item all writes wait for the row's lock. If they waited for it in MySQL, each would hold a
+connection meanwhile: writes to other items would find none left, and the server would give up on
+those that wait longest. Here they queue before any of them takes a connection, first come first
+served. Between processes the row's lock still decides.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.runtime import deadlines, forks
 from mynamo.writer.transaction.write_requests import Write
 
-Place = tuple[int, RowKey]
+LockedRow = tuple[int, RowKey]
 """A table's id and a row of it."""
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Those who wait for an item, while another has the turn.
+    """Callers that wait for the mutex of a row, while another one holds it.
 
     Attributes:
-        moved_at: when the server last answered whoever had the turn (monotonic).
-        waiting: locks that are released to say: your turn.
+        moved_at: when the server last answered a holder (monotonic).
+        waiting: a lock for each caller, released when it gets the mutex.
     """
 
     moved_at: float
     waiting: deque[threading.Lock] = field(default_factory=deque)
 
 
-class Turns:
-    """The queues of one shard's items. Safe to share between threads."""
+class RowMutexes:
+    """The mutexes of one shard's rows. Safe to share between threads."""
 
     def __init__(self, where: str, timeout: float | None = None) -> None:
         """Args: timeout: seconds; see `ClusterConfig.timeout`."""
@@ -50,18 +50,18 @@ class Turns:
         forks.note(self)
 
     def renew_after_fork(self) -> None:
-        """Begin without queues: who has a turn or waits for one is in the parent."""
+        """Begin with none: those who hold a mutex or wait for one are the parent's."""
         self._lock = threading.Lock()
-        self._queues: dict[Place, _Queue] = {}
+        self._queues: dict[LockedRow, _Queue] = {}
 
     @contextmanager
-    def taken(self, places: Sequence[Place]) -> Iterator[float]:
-        """Have the turn on all these items.
+    def held(self, rows: Sequence[LockedRow]) -> Iterator[float]:
+        """Hold the mutexes of all these rows.
 
-        However many are before this one, it waits as long as they come through.
+        However many callers are before this one, it waits as long as the server answers them.
 
         Args:
-            places: in ascending order, so that no two callers wait for each other.
+            rows: in ascending order, so that no two callers wait for each other.
 
         Yields:
             Since when this caller's patience counts (monotonic): its arrival, or when the
@@ -71,68 +71,68 @@ class Turns:
             ShardUnavailable: the server has answered nobody for `timeout` seconds.
         """
         since = time.monotonic()
-        taken: list[Place] = []
+        held: list[LockedRow] = []
         answered = False
         try:
-            for place in places:
-                since = max(since, self._take(place))
-                taken.append(place)
+            for row in rows:
+                since = max(since, self._acquire(row))
+                held.append(row)
             yield since
             answered = True
         except BaseException as failure:
             answered = isinstance(failure, Exception) and not isinstance(failure, Unavailable)
             raise
         finally:
-            for place in taken:
-                self._pass_on(place, answered)
+            for row in held:
+                self._release(row, answered)
 
-    def any_taken(self, writes: Iterable[Write]) -> bool:
-        """Whether somebody has the turn on one of these writes' items."""
+    def any_held(self, writes: Iterable[Write]) -> bool:
+        """Whether the mutex of one of these writes' rows is held."""
         return bool(self._queues) and any(
             (write.table.id, write.row) in self._queues for write in writes
         )
 
-    def _take(self, place: Place) -> float:
+    def _acquire(self, row: LockedRow) -> float:
         arrived = time.monotonic()
         with self._lock:
-            queue = self._queues.get(place)
+            queue = self._queues.get(row)
             if queue is None:
-                self._queues[place] = _Queue(arrived)
+                self._queues[row] = _Queue(arrived)
                 return arrived
-            turn = threading.Lock()
-            turn.acquire()
-            queue.waiting.append(turn)
+            ready = threading.Lock()
+            ready.acquire()
+            queue.waiting.append(ready)
         try:
-            while not turn.acquire(timeout=max(0.0, self._left(arrived, queue))):
+            while not ready.acquire(timeout=max(0.0, self._left(arrived, queue))):
                 if self._left(arrived, queue) <= 0:
                     raise ShardUnavailable(
                         f"{self._where}: writes to the same item have waited for it in vain "
                         f"for {deadlines.timeout() or self._patience():g} s (timeout)"
                     )
         except BaseException:
-            self._leave(place, queue, turn)
+            self._leave(row, queue, ready)
             raise
         return max(arrived, queue.moved_at)
 
-    def _leave(self, place: Place, queue: _Queue, turn: threading.Lock) -> None:
+    def _leave(self, row: LockedRow, queue: _Queue, ready: threading.Lock) -> None:
         with self._lock:
-            waited = turn in queue.waiting
+            waited = ready in queue.waiting
             if waited:
-                queue.waiting.remove(turn)
-        if not waited:  # it came this very moment
-            self._pass_on(place, answered=False)
+                queue.waiting.remove(ready)
+        if not waited:  # it got the mutex at this very moment
+            self._release(row, answered=False)
 
-    def _pass_on(self, place: Place, answered: bool) -> None:
+    def _release(self, row: LockedRow, answered: bool) -> None:
         with self._lock:
-            queue = self._queues.get(place)
-            if queue is None:  # it was taken before this thread forked
+            queue = self._queues.get(row)
+            if queue is None:  # it was acquired before this thread forked
                 return
             if answered:
                 queue.moved_at = time.monotonic()
             if queue.waiting:
                 queue.waiting.popleft().release()
             else:
-                del self._queues[place]
+                del self._queues[row]
 
     def _patience(self) -> float:
         return shard_module.PATIENCE if self._timeout is None else self._timeout
@@ -142,5 +142,5 @@ class Turns:
         return deadlines.left(patience)
 
 
-turns_of = PerShard(lambda shard: Turns(shard.where, shard.own_timeout)).of
-"""The queues of a shard's items, one set per process."""
+row_mutexes_of = PerShard(lambda shard: RowMutexes(shard.where, shard.own_timeout)).of
+"""The mutexes of a shard's rows, one set per process."""

@@ -128,7 +128,7 @@ def _update_local(index: Index, rows: Sequence[Row]) -> list[Statement]:
 
 
 def insert_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> Statement:
-    """Put items into an LSI; they may be there already, by the index's filling.
+    """Put items into an LSI; they may be there already, by the index's backfill.
 
     Args:
         places: hash, the index's sort key, and the item's own.

@@ -1,8 +1,6 @@
-"""Whether a write's condition holds for the item as it is found, under its row's lock.
+"""Write requests: what a caller asks for, prepared for its table and checked against the item.
 
-What an update makes of an item, and whether that may be stored.
-
-What a caller asks to be written, and what it becomes once the table is known.
+Conditions and updates are evaluated on the item as it is under its row's lock.
 """
 
 from __future__ import annotations

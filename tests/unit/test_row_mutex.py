@@ -13,11 +13,11 @@ from mynamo.catalog import shard as shard_module
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import InvalidItem, ShardUnavailable
-from mynamo.writer.transaction.row_mutex import Place, Turns, turns_of
+from mynamo.writer.transaction.row_mutex import LockedRow, RowMutexes, row_mutexes_of
 from tests.waiting import eventually
 
-A: Place = (1, RowKey(b"a" * 16, b""))
-B: Place = (1, RowKey(b"b" * 16, b""))
+A: LockedRow = (1, RowKey(b"a" * 16, b""))
+B: LockedRow = (1, RowKey(b"b" * 16, b""))
 
 
 @pytest.fixture
@@ -26,23 +26,23 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def waiting(turns: Turns, place: Place) -> int:
+def waiting(turns: RowMutexes, place: LockedRow) -> int:
     queue = turns._queues.get(place)
     return len(queue.waiting) if queue else 0
 
 
 def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) -> None:
-    turns = Turns("here")
+    turns = RowMutexes("here")
     served: list[int] = []
     inside = threading.Lock()
 
     def work(number: int) -> None:
-        with turns.taken([A]):
+        with turns.held([A]):
             assert inside.acquire(blocking=False)
             served.append(number)
             inside.release()
 
-    with turns.taken([A]):
+    with turns.held([A]):
         done: list[Future[None]] = []
         for number in range(20):
             done.append(threads.submit(work, number))
@@ -55,25 +55,25 @@ def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) 
 
 
 def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
-    turns = Turns("here")
+    turns = RowMutexes("here")
 
     def work() -> str:
-        with turns.taken([B]):
+        with turns.held([B]):
             return "done"
 
-    with turns.taken([A]):
+    with turns.held([A]):
         assert threads.submit(work).result(10) == "done"
 
 
 def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecutor) -> None:
-    turns = Turns("here")
+    turns = RowMutexes("here")
     places = [(1, RowKey(bytes([n]) * 16, b"")) for n in range(5)]
     done = []
 
     def work(number: int) -> None:
         for turn in range(30):
             mine = sorted({places[(number + turn) % 5], places[(number * 2 + turn * 3) % 5]})
-            with turns.taken(mine):
+            with turns.held(mine):
                 done.append(number)
 
     for future in [threads.submit(work, number) for number in range(8)]:
@@ -84,10 +84,10 @@ def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecuto
 
 def test_it_gives_up_when_nobody_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_module, "PATIENCE", 0.05)
-    turns = Turns("here")
-    with ThreadPoolExecutor(1) as pool, turns.taken([B]):
+    turns = RowMutexes("here")
+    with ThreadPoolExecutor(1) as pool, turns.held([B]):
         with pytest.raises(ShardUnavailable, match=r"here: writes to the same item"):
-            pool.submit(lambda: turns.taken([A, B]).__enter__()).result()
+            pool.submit(lambda: turns.held([A, B]).__enter__()).result()
         assert A not in turns._queues  # given back
     assert turns._queues == {}
 
@@ -97,11 +97,11 @@ def test_it_waits_for_longer_than_its_patience_while_others_come_through(
 ) -> None:
     """The last of the queue waits for the sum of all before it."""
     monkeypatch.setattr(shard_module, "PATIENCE", 2.0)
-    turns = Turns("here")
+    turns = RowMutexes("here")
     never = threading.Event()
 
     def work() -> None:
-        with turns.taken([A]):
+        with turns.held([A]):
             never.wait(0.1)
 
     for future in [threads.submit(work) for _ in range(25)]:
@@ -113,11 +113,11 @@ def test_one_that_failed_is_no_sign_that_it_moves_on(
 ) -> None:
     """Else a queue before a server that is down would take patience times its length."""
     monkeypatch.setattr(shard_module, "PATIENCE", 0.3)
-    turns = Turns("here")
+    turns = RowMutexes("here")
     never = threading.Event()
 
     def work() -> None:
-        with turns.taken([A]):
+        with turns.held([A]):
             never.wait(0.2)
             raise ShardUnavailable("down")
 
@@ -127,14 +127,14 @@ def test_one_that_failed_is_no_sign_that_it_moves_on(
 
 
 def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecutor) -> None:
-    turns = Turns("here")
+    turns = RowMutexes("here")
     since: list[float] = []
 
     def work() -> None:
-        with turns.taken([A]) as when:
+        with turns.held([A]) as when:
             since.append(when)
 
-    with turns.taken([A]) as mine:
+    with turns.held([A]) as mine:
         future = threads.submit(work)
         eventually(lambda: waiting(turns, A) == 1)
     future.result()
@@ -143,8 +143,8 @@ def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecut
 
 @pytest.mark.parametrize("failure", [InvalidItem, ShardUnavailable])
 def test_a_refusal_is_an_answer_and_silence_is_none(failure: type[Exception]) -> None:
-    turns = Turns("here")
-    with suppress(failure), turns.taken([A]):
+    turns = RowMutexes("here")
+    with suppress(failure), turns.held([A]):
         queue = turns._queues[A]
         queue.moved_at = 0.0
         raise failure
@@ -155,5 +155,5 @@ def test_every_shard_has_its_own() -> None:
     one, two = (
         DynamoDBShard(shard_index=n, host="127.0.0.1", user="u", password="p") for n in (1, 2)
     )
-    assert turns_of(one) is turns_of(one)
-    assert turns_of(one) is not turns_of(two)
+    assert row_mutexes_of(one) is row_mutexes_of(one)
+    assert row_mutexes_of(one) is not row_mutexes_of(two)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from mynamo.catalog.snapshot import SlotRange
+from mynamo.operations.checksums import BUCKETS, bucket_of, bucket_start
 from mynamo.operations.comparison_progress import Meter, Progress, Throttle
 from mynamo.operations.comparison_statements import Span
-from mynamo.operations.fingerprints import BUCKETS, bucket_of, bucket_start
-from mynamo.operations.walks import PIECES, Walk, all_walks, spans_of
+from mynamo.operations.scan_parts import PIECES, ScanPart, all_scan_parts, spans_of
 
 BUCKET = some.integers(0, BUCKETS - 1)
 
@@ -25,10 +25,10 @@ def contains(span: Span, hash16: bytes) -> bool:
 
 
 def test_walks_cover_every_hash_once() -> None:
-    walks = list(all_walks([1, 2], [7]))
-    assert len(walks) == len(set(walks)) == 2 * 2 * PIECES
+    scan_parts = list(all_scan_parts([1, 2], [7]))
+    assert len(scan_parts) == len(set(scan_parts)) == 2 * 2 * PIECES
     for place in ((1, 0), (2, 7)):
-        spans = [walk.span(None) for walk in walks if walk[:2] == place]
+        spans = [scan_part.span(None) for scan_part in scan_parts if scan_part[:2] == place]
         assert spans[0].low == bytes(16)
         assert spans[-1].high is None
         assert all(one.high == next_.low for one, next_ in pairwise(spans))
@@ -44,7 +44,7 @@ def test_walks_cover_every_hash_once() -> None:
 def test_spans_cover_the_buckets_that_are_left(
     buckets: set[int], reached: int, piece: int, resumed: bool, gap: int
 ) -> None:
-    whole = Walk(1, 0, piece).span(None)
+    whole = ScanPart(1, 0, piece).span(None)
     position = (bucket_start(reached), b"s")
     span = whole.beyond(position) if resumed and contains(whole, position[0]) else whole
     spans = list(spans_of(buckets, span, gap))
@@ -59,7 +59,7 @@ def test_spans_cover_the_buckets_that_are_left(
 
 def test_without_its_last_bucket_a_span_would_be_seen_to_lack_it() -> None:
     """The negative control of the test above, at the very end."""
-    whole = Walk(1, 0, PIECES - 1).span(None)
+    whole = ScanPart(1, 0, PIECES - 1).span(None)
     (span,) = spans_of({BUCKETS - 1}, whole, 1)
     assert contains(span, b"\xff" * 16)
     assert not contains(span._replace(high=b"\xff" * 16), b"\xff" * 16)
@@ -86,19 +86,19 @@ def test_a_throttle_lets_so_many_rows_through(monkeypatch: pytest.MonkeyPatch) -
 def test_progress_never_falls_and_ends_at_one() -> None:
     seen: list[Progress] = []
     meter = Meter([SlotRange(0, 2047, 1, 1), SlotRange(2048, 4095, 2, 1)], seen.append)
-    walks = list(all_walks([1, 2], [7]))
-    meter.begin(walks, {walks[0].name: None}, survey=True)
-    for walk in walks[1:]:
-        low, _, _ = walk.span(None)
-        meter.reached(walk, (low, b"s"), 5)
-        meter.reached(walk, None, 5)
+    scan_parts = list(all_scan_parts([1, 2], [7]))
+    meter.begin(scan_parts, {scan_parts[0].name: None}, checksum_pass=True)
+    for scan_part in scan_parts[1:]:
+        low, _, _ = scan_part.span(None)
+        meter.reached(scan_part, (low, b"s"), 5)
+        meter.reached(scan_part, None, 5)
     survey = seen[-1].fraction
-    meter.begin(walks, {}, survey=False)
-    meter.reached(walks[0], None, 5)
+    meter.begin(scan_parts, {}, checksum_pass=False)
+    meter.reached(scan_parts[0], None, 5)
     meter.finish()
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert survey == pytest.approx(0.9)
     assert fractions[-1] == 1.0
-    assert seen[-1].rows == 10 * (len(walks) - 1) + 5
-    assert bucket_of(walks[-1].span(None).low) == BUCKETS - BUCKETS // PIECES
+    assert seen[-1].rows == 10 * (len(scan_parts) - 1) + 5
+    assert bucket_of(scan_parts[-1].span(None).low) == BUCKETS - BUCKETS // PIECES

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mynamo.runtime.tasks import Station
+from mynamo.runtime.tasks import Scheduler
 
 
-def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:
+def spawn(at: Scheduler, work: Callable[[], Any]) -> asyncio.Future[Any]:
     """Have some work done by a passenger."""
     arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -19,5 +19,5 @@ def depart(at: Station, work: Callable[[], Any]) -> asyncio.Future[Any]:
         except Exception as failure:
             arrived.set_exception(failure)
 
-    at.depart(done)
+    at.spawn(done)
     return arrived

@@ -1,4 +1,4 @@
-"""A comparison's work, cut into walks: one part of one table or index on one shard each."""
+"""A comparison's work, cut into parts: one range of one table or index on one shard each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mynamo.catalog.snapshot import SlotRange
+from mynamo.operations.checksums import BUCKETS, Sums, bucket_end, bucket_of, bucket_start
 from mynamo.operations.comparison_statements import Span
+from mynamo.operations.counts import Counts
 from mynamo.operations.findings import Finding
-from mynamo.operations.fingerprints import BUCKETS, Sums, bucket_end, bucket_of, bucket_start
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.tally import Tally
 from mynamo.schemas.keys import SLOTS, slot_range
 
 PIECES = 64
@@ -22,7 +22,7 @@ _ROWS_ALONG = 200
 Position = tuple[bytes, ...]
 
 
-class Walk(NamedTuple):
+class ScanPart(NamedTuple):
     """A range of slots of one physical table.
 
     Attributes:
@@ -64,12 +64,12 @@ class Walk(NamedTuple):
 
 @dataclass
 class Step:
-    """What one chunk of a walk gave. Of a bounded size.
+    """What one chunk of a part gave. Of a bounded size.
 
     Attributes:
-        after: the primary key that the walk came to; None: it is at its end.
+        after: the primary key that the part came to; None: it is at its end.
         rows: that were read.
-        tally: what was counted.
+        counts: what was counted.
         findings: certain differences.
         suspects: possible differences, for `recheck` to decide.
         sums: by index id, for the ledger.
@@ -77,19 +77,19 @@ class Step:
 
     after: Position | None
     rows: int = 0
-    tally: Tally = field(default_factory=Tally)
+    counts: Counts = field(default_factory=Counts)
     findings: Sequence[Finding] = ()
     suspects: Sequence[Suspect] = ()
     sums: Mapping[int, Sums] = field(default_factory=dict)
 
 
-def all_walks(shards: Iterable[int], indexes: Iterable[int]) -> Iterator[Walk]:
+def all_scan_parts(shards: Iterable[int], indexes: Iterable[int]) -> Iterator[ScanPart]:
     """Every part of a table and these indexes; neighbours lie on different shards."""
     shards = list(shards)
     for index_id in (0, *indexes):
         for piece in range(PIECES):
             for shard_id in shards:
-                yield Walk(shard_id, index_id, piece)
+                yield ScanPart(shard_id, index_id, piece)
 
 
 def gap_of(items: int) -> int:

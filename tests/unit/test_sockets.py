@@ -16,9 +16,9 @@ from pydantic import SecretStr
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import ConnectionPool
 from mynamo.mysql.sockets import Wire
-from mynamo.runtime.tasks import Station
+from mynamo.runtime.tasks import Scheduler
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
-from tests.passengers import depart
+from tests.tasks import spawn
 
 TIMEOUT = 20.0
 SOON = 0.05
@@ -40,22 +40,22 @@ def by_thread(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def by_passenger(work: Callable[[], Any]) -> Any:
+def by_task(work: Callable[[], Any]) -> Any:
     """Have a passenger do some work, whose thread goes on meanwhile."""
 
     async def ride() -> Any:
-        station = Station(asyncio.get_running_loop(), helpers=1)
-        answer = depart(station, work)
+        scheduler = Scheduler(asyncio.get_running_loop(), helpers=1)
+        answer = spawn(scheduler, work)
         at_once = answer.done()
         await asyncio.wait([answer])
-        station.close()
+        scheduler.close()
         assert not at_once or isinstance(answer.exception(), BrokenPipeError)
         return await answer
 
     return asyncio.run(asyncio.wait_for(ride(), TIMEOUT))
 
 
-callers = pytest.mark.parametrize("caller", [by_thread, by_passenger])
+callers = pytest.mark.parametrize("caller", [by_thread, by_task])
 
 
 def later(work: Callable[[], Any]) -> threading.Thread:
@@ -144,7 +144,7 @@ def test_a_passenger_waits_for_a_connection_without_its_thread() -> None:
             pass
 
     with pytest.raises(ShardUnavailable, match="here"):
-        by_passenger(take)
+        by_task(take)
     assert all(pool._places.acquire(blocking=False) for _ in range(2))
     with pytest.raises(ShardUnavailable, match="were busy"):
-        by_passenger(take)
+        by_task(take)

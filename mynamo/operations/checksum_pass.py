@@ -16,18 +16,18 @@ from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session
 from mynamo.operations import comparison_statements
-from mynamo.operations.comparison_statements import SNAPSHOT, Span, fitting
-from mynamo.operations.expected_rows import read_claim, read_item
-from mynamo.operations.findings import Damaged
-from mynamo.operations.fingerprints import (
+from mynamo.operations.checksums import (
     Sums,
     bucket_of,
     global_fingerprint,
     local_fingerprint,
     taken_away,
 )
-from mynamo.operations.tally import Tally
-from mynamo.operations.walks import Step
+from mynamo.operations.comparison_statements import SNAPSHOT, Span, fitting
+from mynamo.operations.counts import Counts
+from mynamo.operations.expected_rows import read_claim, read_item
+from mynamo.operations.findings import Damaged
+from mynamo.operations.scan_parts import Step
 from mynamo.schemas.items import dump_item
 from mynamo.schemas.keys import SLOTS, slot_of
 from mynamo.schemas.values import StoredItem
@@ -40,7 +40,7 @@ _SLOW, _QUICK = 0.5, 0.1
 Row = tuple[Any, ...]
 
 
-class Survey:
+class ChecksumPass:
     """Sums up what lies on one shard. For one thread."""
 
     def __init__(
@@ -63,17 +63,17 @@ class Survey:
         more = True
         while more:
             rows, _, more = retry(partial(self._read, span))
-            tally = Tally(items=len(rows))
+            counts = Counts(items=len(rows))
             sums: dict[int, Sums] = {index.id: {} for index in (*self._local, *self._global)}
             for hash16, sort, version, data in rows:
                 row = RowKey(hash16, sort)
                 item = read_item(self._table, row, data)
                 if item is None or self._owners[slot_of(hash16)] != self._shard.id:
-                    tally.add_unreadable(self._damage(row, item, data))
+                    counts.add_unreadable(self._damage(row, item, data))
                 else:
-                    self._expect(row, version, item, data, sums, tally)
+                    self._expect(row, version, item, data, sums, counts)
             after = rows[-1][:2] if more else None
-            yield Step(after, len(rows), tally, sums=sums)
+            yield Step(after, len(rows), counts, sums=sums)
             span = span._replace(after=after)
 
     def rows(self, index: Index, span: Span) -> Iterator[Step]:
@@ -85,10 +85,10 @@ class Survey:
         """
         while True:
             started = time.monotonic()
-            marks, last = retry(partial(self._marks, index, span))
+            placeholders, last = retry(partial(self._marks, index, span))
             self._adapt(time.monotonic() - started)
-            sums = {index.id: taken_away(mark for (mark,) in marks)}
-            yield Step(last, len(marks), sums=sums)
+            sums = {index.id: taken_away(mark for (mark,) in placeholders)}
+            yield Step(last, len(placeholders), sums=sums)
             if last is None:
                 return
             span = span.beyond(last)
@@ -102,13 +102,13 @@ class Survey:
     def _marks(self, index: Index, span: Span) -> tuple[tuple[Row, ...], tuple[bytes, ...] | None]:
         """The next rows' marks; and the last row's place, if others may follow."""
         with self._shard.session() as session:
-            *_, marks, last, _ = session.run(
+            *_, placeholders, last, _ = session.run(
                 *SNAPSHOT,
-                comparison_statements.index_marks(index, self._shard.id, span, self._rows),
+                comparison_statements.index_digests(index, self._shard.id, span, self._rows),
                 comparison_statements.index_row_at(index, span, self._rows),
                 COMMIT,
             )
-        return marks.rows, last.rows[0] if last.rows else None
+        return placeholders.rows, last.rows[0] if last.rows else None
 
     def _adapt(self, seconds: float) -> None:
         if seconds > _SLOW:
@@ -123,7 +123,7 @@ class Survey:
         item: StoredItem,
         data: bytes,
         sums: dict[int, Sums],
-        tally: Tally,
+        counts: Counts,
     ) -> None:
         bucket = bucket_of(row.hash)
         for index in self._global:
@@ -136,7 +136,7 @@ class Survey:
             number = global_fingerprint(owner, key, row, version, projected)
             some = sums[index.id]
             some[bucket] = some.get(bucket, 0) + number
-            tally.expected[index.id] += 1
+            counts.expected[index.id] += 1
         for index in self._local:
             key = index.key_of(item)
             if key is None:
@@ -144,7 +144,7 @@ class Survey:
             some = sums[index.id]
             number = local_fingerprint(self._shard.id, row, key.sort)
             some[bucket] = some.get(bucket, 0) + number
-            tally.expected[index.id] += 1
+            counts.expected[index.id] += 1
 
     def _damage(self, row: RowKey, item: StoredItem | None, data: bytes) -> Damaged:
         keys = self._table.key_attributes(item) if item else None

@@ -15,7 +15,7 @@ KINDS: tuple[Kind, ...] = ("missing", "stale", "ghost")
 
 
 @dataclass
-class Tally:
+class Counts:
     """Counts of a part of a comparison, and some examples. Of a bounded size.
 
     Attributes:
@@ -61,7 +61,7 @@ class Tally:
         if len(self.damaged) < MAX_EXAMPLES:
             self.damaged.append(damaged)
 
-    def merge(self, part: Tally) -> None:
+    def merge(self, part: Counts) -> None:
         """Add what another part found."""
         self.items += part.items
         self.expected.update(part.expected)
@@ -123,13 +123,13 @@ class Tally:
         }
 
     @classmethod
-    def load(cls, dumped: Mapping[str, Any], indexes: Sequence[Index]) -> Tally:
+    def load(cls, dumped: Mapping[str, Any], indexes: Sequence[Index]) -> Counts:
         """What `dump` gave.
 
         Args:
             indexes: those that were compared.
         """
-        tally = cls(
+        counts = cls(
             items=dumped["items"],
             expected=Counter(dict(dumped["expected"])),
             kept=Counter(dict(dumped["kept"])),
@@ -144,8 +144,8 @@ class Tally:
         by_name = {index.name: index for index in indexes}
         for shape in dumped["examples"]:
             finding = _finding(shape, by_name[shape["index"]])
-            tally.examples.setdefault(finding.index.id, []).append(finding)
-        return tally
+            counts.examples.setdefault(finding.index.id, []).append(finding)
+        return counts
 
 
 def _row(hash16: str, sort: str) -> RowKey:

@@ -8,8 +8,8 @@ from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.operations import comparison_statements
+from mynamo.operations.checksums import bucket_of, global_fingerprint, local_fingerprint
 from mynamo.operations.comparison_statements import Span
-from mynamo.operations.fingerprints import bucket_of, global_fingerprint, local_fingerprint
 from mynamo.schemas.config import ClusterConfig
 from tests.operations import fill
 
@@ -34,16 +34,16 @@ def test_servers_compute_the_same(engine_config: ClusterConfig) -> None:
             number = global_fingerprint(2, key, row, version, item)
             expected.append((bucket_of(row.hash) << 64 | number).to_bytes(10, "big"))
             for index, values in ((by_name, rows[-1]), (local, (row.hash, key.sort, sort))):
-                into = f"INSERT INTO {sql.index_table(index)} VALUES ({sql.marks(values)})"
+                into = f"INSERT INTO {sql.index_table(index)} VALUES ({sql.placeholders(values)})"
                 shard.run((into, values))
-        found = shard.run(comparison_statements.index_marks(by_name, 2, WHOLE, 100))[0].rows
+        found = shard.run(comparison_statements.index_digests(by_name, 2, WHOLE, 100))[0].rows
         assert sorted(mark for (mark,) in found) == sorted(expected)
-        marks = []
+        placeholders = []
         for _, index_sort, h, sort, _, _ in rows:
             number = local_fingerprint(2, RowKey(h, sort), index_sort)
-            marks.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
-        found = shard.run(comparison_statements.index_marks(local, 2, WHOLE, 100))[0].rows
-        assert sorted(mark for (mark,) in found) == sorted(marks)
+            placeholders.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
+        found = shard.run(comparison_statements.index_digests(local, 2, WHOLE, 100))[0].rows
+        assert sorted(mark for (mark,) in found) == sorted(placeholders)
         # A row that lies on another shard than the one that was asked is another one.
-        found = shard.run(comparison_statements.index_marks(by_name, 1, WHOLE, 100))[0].rows
+        found = shard.run(comparison_statements.index_digests(by_name, 1, WHOLE, 100))[0].rows
         assert not {mark for (mark,) in found} & set(expected)

@@ -42,7 +42,7 @@ def bucket_end(bucket: int) -> bytes | None:
     return bucket_start(bucket + 1) if bucket + 1 < BUCKETS else None
 
 
-def mark_columns(index: Index, shard_id: int) -> str:
+def digest_columns(index: Index, shard_id: int) -> str:
     """What to select for the *mark* of a row: its bucket, 2 bytes, and its fingerprint, 8 bytes.
 
     It is `fingerprint` in SQL: the lengths come first, so that no two rows are the same bytes.
@@ -73,10 +73,10 @@ def _first_bits(row: bytes) -> int:
     return int.from_bytes(sha256(row).digest()[:8], "big")
 
 
-def taken_away(marks: Iterable[bytes]) -> Sums:
+def taken_away(placeholders: Iterable[bytes]) -> Sums:
     """What rows that are there take away from the ledger, of the marks that a server gave."""
     sums: Sums = {}
-    for mark in marks:
+    for mark in placeholders:
         number = int.from_bytes(mark, "big")
         bucket = number >> 64
         sums[bucket] = sums.get(bucket, 0) - (number & _BITS)

@@ -21,7 +21,7 @@ from mynamo.errors import ConditionFailed, InvalidItem, WriteOutcomeUnknown
 from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put
 from mynamo.reader import Reader, batch_gets, fetching
-from mynamo.runtime.batching import Lane
+from mynamo.runtime.batching import Batcher
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.transaction import commit, group_commit
@@ -84,15 +84,15 @@ def all_at_once(
 ) -> Iterator[list[Future[Any]]]:
     """Let all of it meet in one transaction, in this order, behind another one."""
     (shard,) = cluster.shards.values()
-    lane = group_commit.lane_of(shard).lane
-    lane._at_once = 1  # so that who waits goes together
+    batcher = group_commit.batcher_of(shard).batcher
+    batcher._max_running = 1  # so that who waits goes together
     with ThreadPoolExecutor(len(work) + 1) as pool:
         pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
         eventually(lambda: gate.sizes)
         futures = []
         for position, each in enumerate(work):
             futures.append(pool.submit(each))
-            eventually(lambda p=position: lane.waiting == p + 1)  # type: ignore[misc]
+            eventually(lambda p=position: batcher.waiting == p + 1)  # type: ignore[misc]
         gate.open.set()
         yield futures
 
@@ -209,7 +209,7 @@ def test_a_lost_answer_is_found_out_for_all(
 ) -> None:
     """And without asking all additions count twice."""
     if not asking:
-        monkeypatch.setattr(commit, "fate_of", lambda *_: None)
+        monkeypatch.setattr(commit, "outcome_of_commit", lambda *_: None)
     shard = config.shards[0]
     with Proxy(shard.host, shard.port) as proxy:
         far = shard.model_copy(update={"port": proxy.port})
@@ -275,8 +275,8 @@ def test_who_is_interrupted_leaves_nobody_waiting(
 def test_transactions_are_bounded(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = group_commit.lane_of(cluster.shards[1]).lane
-    lane._max_count = 10
+    batcher = group_commit.batcher_of(cluster.shards[1]).batcher
+    batcher._max_count = 10
     gate = Gate(monkeypatch)
     work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
     with all_at_once(gate, cluster, work) as futures:
@@ -286,7 +286,7 @@ def test_transactions_are_bounded(
     assert sum(gate.sizes) == 36
     gate.sizes.clear()
     gate.open.clear()
-    lane._max_size = 10_000
+    batcher._max_size = 10_000
     large = [
         lambda n=n: producer.put("orders", {"id": "b", "at": str(n), "x": "x" * 4_000})
         for n in range(12)
@@ -361,8 +361,8 @@ def test_reads_that_meet_share_a_round_trip(
 
     monkeypatch.setattr(Session, "run", waiting)
     reader = Reader(cluster)
-    lane = batch_gets._lane_of(cluster.shards[1]).lane
-    lane._at_once = 1
+    batcher = batch_gets._batcher_of(cluster.shards[1]).batcher
+    batcher._max_running = 1
     with ThreadPoolExecutor(31) as pool:
         first = pool.submit(reader.get, "orders", {"id": "a", "at": "0"})
         eventually(lambda: reads)
@@ -370,7 +370,7 @@ def test_reads_that_meet_share_a_round_trip(
             pool.submit(reader.get, ("orders", "other")[n % 2], {"id": "a", "at": str(n)})
             for n in range(30)
         ]
-        eventually(lambda: lane.waiting == 30)
+        eventually(lambda: batcher.waiting == 30)
         open_again.set()
         found = [done.result() for done in rest]
     assert first.result() == found[0]
@@ -406,29 +406,29 @@ def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
         page = reader.query(table, {"id": "a"}, index="by_price", limit=limit)
         return [int(item["price"]) for item in page.items]
 
-    lane = fetching._lane_of(cluster.shards[1]).lane
-    lane._at_once = 1
+    batcher = fetching._batcher_of(cluster.shards[1]).batcher
+    batcher._max_running = 1
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(query, "orders", 9)
         eventually(lambda: trips)
         rest = []
         for asked in [("orders", 2), ("other", 9), ("orders", 2), ("orders", 1), ("other", 9)]:
             rest.append(pool.submit(query, *asked))
-            eventually(lambda: lane.waiting == len(rest))
+            eventually(lambda: batcher.waiting == len(rest))
         open_again.set()
         assert [done.result() for done in rest] == [[0, 1], [0, 1], [0, 1], [0], [0, 1]]
     assert first.result() == [0, 1, 2]
     a, b = (index_table(table.local_indexes[0]) for table in (orders, other))
-    fences = [f"mynamo_fence {table.id}" for table in (orders, other)]
+    guards = [f"mynamo_fence {table.id}" for table in (orders, other)]
     # Each fence stands behind all that it is to vouch for.
-    assert trips == [[a, fences[0]], [a, a, fences[0], b, fences[1]]]
+    assert trips == [[a, guards[0]], [a, a, guards[0], b, guards[1]]]
 
 
 def test_a_read_that_fails_together_is_tried_alone(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer.put("orders", {**KEY, "n": 1})
-    monkeypatch.setattr(Lane, "travel", lambda *_: None)
+    monkeypatch.setattr(Batcher, "submit", lambda *_: None)
     assert Reader(cluster).get("orders", KEY) == {**KEY, "n": 1}
 
 
@@ -446,7 +446,7 @@ def test_a_lane_ends_with_its_shard(config: ClusterConfig, orders: Table) -> Non
 def test_control_without_a_lane_they_do_not_meet(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Lane, "travel", lambda *_: None)
+    monkeypatch.setattr(Batcher, "submit", lambda *_: None)
     with ThreadPoolExecutor(20) as pool:
         for n in range(20):
             pool.submit(producer.put, "orders", {"id": "a", "at": str(n)})

@@ -8,7 +8,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import indexer
 from mynamo.producer import Producer
 from mynamo.runtime import wakeups
-from mynamo.runtime.wakeups import Bell
+from mynamo.runtime.wakeups import WakeUps
 from mynamo.schemas.config import ClusterConfig
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -19,17 +19,17 @@ from tests.workers import pipeline
 def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of the bells whose owners sleep; they do not wake by themselves."""
     asleep: set[str] = set()
-    sleep = Bell._sleep
+    sleep = WakeUps._sleep
 
-    def noted(bell: Bell, seconds: float) -> bool:
-        name = bell._path.name.rpartition("-")[0]
+    def noted(wake_ups: WakeUps, seconds: float) -> bool:
+        name = wake_ups._path.name.rpartition("-")[0]
         asleep.add(name)
         try:
-            return sleep(bell, seconds)
+            return sleep(wake_ups, seconds)
         finally:
             asleep.remove(name)
 
-    monkeypatch.setattr(Bell, "_sleep", noted)
+    monkeypatch.setattr(WakeUps, "_sleep", noted)
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
     monkeypatch.setattr(indexer, "_QUICK_POLL_MS", 300)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mynamo.operations.counts import Counts
 from mynamo.operations.findings import Finding
 from mynamo.operations.journal import Journal
 from mynamo.operations.recheck import Rechecker, Suspect
-from mynamo.operations.tally import Tally
-from mynamo.operations.walks import Step, Walk
+from mynamo.operations.scan_parts import ScanPart, Step
 
 DECIDE_AT_ONCE = 500
 """Suspicions that are decided together; the pipeline catches up meanwhile."""
@@ -18,7 +18,7 @@ MOST_STEPS = 100
 OnFindings = Callable[[list[Finding]], None]
 
 
-class Desk:
+class PendingSteps:
     """Notes steps in the journal, in order, once what they suspect is decided.
 
     Args:
@@ -30,13 +30,13 @@ class Desk:
         self._rechecker = rechecker
         self._journal = journal
         self._on_findings = on_findings
-        self._steps: list[tuple[Walk, Step]] = []
+        self._steps: list[tuple[ScanPart, Step]] = []
         self._suspects: list[Suspect] = []
 
-    def take(self, walk: Walk, step: Step) -> None:
+    def take(self, scan_part: ScanPart, step: Step) -> None:
         """A step was made."""
-        self._report(step.findings, step.tally)
-        self._steps.append((walk, step))
+        self._report(step.findings, step.counts)
+        self._steps.append((scan_part, step))
         self._suspects += step.suspects
         enough = len(self._suspects) >= DECIDE_AT_ONCE or len(self._steps) >= MOST_STEPS
         if enough or not self._suspects:
@@ -52,15 +52,15 @@ class Desk:
         if self._suspects:
             decision = self._rechecker.decide(self._suspects)
             _, last = self._steps[-1]
-            self._report(decision.findings, last.tally)
+            self._report(decision.findings, last.counts)
             for suspect in decision.behind:
-                last.tally.add_undecided(suspect.index, behind=True)
+                last.counts.add_undecided(suspect.index, behind=True)
             for suspect in decision.busy:
-                last.tally.add_undecided(suspect.index, behind=False)
+                last.counts.add_undecided(suspect.index, behind=False)
         self._journal.note(self._steps)
         self._steps, self._suspects = [], []
 
-    def _report(self, findings: Sequence[Finding], tally: Tally) -> None:
+    def _report(self, findings: Sequence[Finding], counts: Counts) -> None:
         if findings:
-            tally.add_findings(findings)
+            counts.add_findings(findings)
             self._on_findings(list(findings))

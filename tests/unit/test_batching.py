@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.runtime.batching import Lane, Traveller
+from mynamo.runtime.batching import Batcher, Entry
 from tests.waiting import eventually
 
 
@@ -23,27 +23,27 @@ class Road:
     def __init__(self, **limits: int) -> None:
         self.journeys: list[list[int]] = []
         self.go = threading.Semaphore(0)
-        self.fails: Callable[[list[int]], BaseException | None] = lambda asked: None
-        chosen = {"at_once": 1, "max_count": 10, "max_size": 1_000} | limits
-        self.lane: Lane[int, int] = Lane(self._together, **chosen)
+        self.fails: Callable[[list[int]], BaseException | None] = lambda request: None
+        chosen = {"max_running": 1, "max_count": 10, "max_size": 1_000} | limits
+        self.batcher: Batcher[int, int] = Batcher(self._run_together, **chosen)
         self.pool = ThreadPoolExecutor(50)
 
-    def _together(self, travellers: Sequence[Traveller[int, int]]) -> None:
-        asked = [traveller.asked for traveller in travellers]
-        self.journeys.append(asked)
+    def _run_together(self, travellers: Sequence[Entry[int, int]]) -> None:
+        request = [entry.request for entry in travellers]
+        self.journeys.append(request)
         assert self.go.acquire(timeout=20)
-        failure = self.fails(asked)
+        failure = self.fails(request)
         if failure is not None:
             raise failure
-        for traveller in travellers:
-            if traveller.asked >= 0:
-                traveller.answer = traveller.asked * 2
+        for entry in travellers:
+            if entry.request >= 0:
+                entry.answer = entry.request * 2
 
     def ask(self, number: int, count: int = 1, size: int = 1) -> Future[int | None]:
         """Let a thread ask, and wait until it is under way or waits."""
-        before = len(self.journeys) + self.lane.waiting
-        future = self.pool.submit(self.lane.travel, Traveller(number, count, size))
-        eventually(lambda: len(self.journeys) + self.lane.waiting > before)
+        before = len(self.journeys) + self.batcher.waiting
+        future = self.pool.submit(self.batcher.submit, Entry(number, count, size))
+        eventually(lambda: len(self.journeys) + self.batcher.waiting > before)
         return future
 
 
@@ -57,7 +57,7 @@ def test_the_first_goes_at_once_and_the_others_together() -> None:
 
 
 def test_several_may_be_under_way() -> None:
-    road = Road(at_once=2)
+    road = Road(max_running=2)
     futures = [road.ask(number) for number in range(2)]
     assert road.journeys == [[0], [1]]
     road.go.release(2)
@@ -87,13 +87,13 @@ def test_who_has_no_answer_is_told_to_go_alone() -> None:
 def test_an_answer_may_be_an_exception_of_ones_own() -> None:
     road = Road()
 
-    def together(travellers: Sequence[Traveller[int, int]]) -> None:
-        for traveller in travellers:
-            traveller.answer = ValueError(str(traveller.asked))
+    def together(travellers: Sequence[Entry[int, int]]) -> None:
+        for entry in travellers:
+            entry.answer = ValueError(str(entry.request))
 
-    road.lane._together = together
+    road.batcher._run_together = together
     with pytest.raises(ValueError, match=r"^7$"):
-        road.lane.travel(Traveller(7, 1, 1))
+        road.batcher.submit(Entry(7, 1, 1))
 
 
 class Interrupted(BaseException):
@@ -102,7 +102,7 @@ class Interrupted(BaseException):
 
 def test_a_leader_that_is_interrupted_hands_over() -> None:
     road = Road()
-    road.fails = lambda asked: Interrupted() if asked == [0] else None
+    road.fails = lambda request: Interrupted() if request == [0] else None
     futures = [road.ask(number) for number in range(3)]
     road.go.release(2)
     assert isinstance(futures[0].exception(20), Interrupted)
@@ -111,7 +111,7 @@ def test_a_leader_that_is_interrupted_hands_over() -> None:
 
 def test_those_whom_an_interrupted_leader_carried_are_not_left_waiting() -> None:
     road = Road()
-    road.fails = lambda asked: Interrupted() if asked == [1, 2] else None
+    road.fails = lambda request: Interrupted() if request == [1, 2] else None
     futures = [road.ask(number) for number in range(3)]
     road.go.release(3)
     assert futures[0].result(20) == 0
@@ -151,10 +151,10 @@ def test_who_is_interrupted_while_waiting_is_not_waited_for(chosen: bool) -> Non
             road.go.release()
             first.result(20)
 
-    me: Traveller[int, int] = Traveller(1, 1, 1)
-    me._turn = Turn(meanwhile)  # type: ignore[assignment]
+    me: Entry[int, int] = Entry(1, 1, 1)
+    me._ready = Turn(meanwhile)  # type: ignore[assignment]
     with pytest.raises(Interrupted):
-        road.lane.travel(me)
+        road.batcher.submit(me)
     road.go.release(3)
     assert first.result(20) == 0
     assert late[0].result(20) == 4

@@ -24,7 +24,7 @@ from mynamo.schemas.items import dump_item, load_item
 from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.writer.backfill.chunks import Chunk, next_rows, versions_of
-from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.rows import (
@@ -57,14 +57,14 @@ def put(producer: Producer, number: int, turn: int = 0) -> None:
 
 def fill(cluster: Cluster, index: Index) -> None:
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, index).more:
+        while backfill_chunk(cluster, shard, index).more:
             pass
 
 
 def finish(bench: Bench, index: Index) -> None:
     """Do what relays and indexers do, and see the index become ACTIVE."""
     bench.settle(bench.indexer())
-    assert activate_if_filled(bench.cluster, index)
+    assert activate_if_backfilled(bench.cluster, index)
     assert bench.cluster.table("orders").index(index.name).status == "ACTIVE"
 
 
@@ -153,7 +153,7 @@ def test_filling_that_fails_in_the_middle_goes_on(
         patch.setattr("mynamo.writer.backfill.global_index.COMMIT", refused)
         for shard in cluster.shards.values():
             with pytest.raises(ShardUnavailable):
-                fill_chunk(cluster, shard, index)
+                backfill_chunk(cluster, shard, index)
     fill(cluster, index)
     finish(bench, index)
     assert filled_wrong(cluster, index) == []
@@ -223,7 +223,7 @@ def test_large_items_are_read_in_small_chunks(
     index = definitions.add_index(cluster, "orders", schema)
     chunks = 0
     for shard in cluster.shards.values():
-        while fill_chunk(cluster, shard, index).more:
+        while backfill_chunk(cluster, shard, index).more:
             chunks += 1
     assert chunks > 6
     finish(bench, index)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from mynamo.runtime.batching import Lane, Traveller
-from mynamo.runtime.tasks import IDLE, Passenger, Station, current, in_thread
-from tests.passengers import depart
+from mynamo.runtime.batching import Batcher, Entry
+from mynamo.runtime.tasks import IDLE, Scheduler, Task, current, in_thread
+from tests.tasks import spawn
 from tests.waiting import eventually
 
 TIMEOUT = 20.0
@@ -32,9 +32,9 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
 
 @contextmanager
-def station() -> Iterator[Station]:
+def scheduler() -> Iterator[Scheduler]:
     """Of the loop that runs."""
-    made = Station(asyncio.get_running_loop(), helpers=4)
+    made = Scheduler(asyncio.get_running_loop(), helpers=4)
     yield made
     made.close()
 
@@ -50,26 +50,28 @@ class Road:
         self.journeys: list[list[int]] = []
         self.go = threading.Semaphore(0)
         self.fails = False
-        self.lane: Lane[int, int] = Lane(self._together, at_once=1, max_count=9, max_size=99)
+        self.batcher: Batcher[int, int] = Batcher(
+            self._together, max_running=1, max_count=9, max_size=99
+        )
 
-    def _together(self, travellers: Sequence[Traveller[int, int]]) -> None:
-        self.journeys.append([traveller.asked for traveller in travellers])
+    def _together(self, travellers: Sequence[Entry[int, int]]) -> None:
+        self.journeys.append([entry.request for entry in travellers])
         assert in_thread(self.go.acquire)(timeout=TIMEOUT)
         if self.fails:
             raise ValueError("a mistake")
-        for traveller in travellers:
-            traveller.answer = traveller.asked * 2
+        for entry in travellers:
+            entry.answer = entry.request * 2
 
     def ask(self, number: int) -> int | None:
         """Go along the lane."""
-        return self.lane.travel(Traveller(number, 1, 1))
+        return self.batcher.submit(Entry(number, 1, 1))
 
 
 @in_a_loop
 async def test_passengers_leave_their_thread_to_one_another() -> None:
     road = Road()
-    with station() as here:
-        answers = [depart(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+    with scheduler() as here:
+        answers = [spawn(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
         assert not any(answer.done() for answer in answers)  # and yet this thread goes on
         road.go.release(2)
         assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
@@ -89,27 +91,27 @@ async def test_passengers_go_on_in_the_thread_of_their_loop() -> None:
         in_thread(lambda: None)()
         seen.add(threading.get_ident())
 
-    with station() as here:
-        await asyncio.gather(*(depart(here, work) for _ in range(9)))
+    with scheduler() as here:
+        await asyncio.gather(*(spawn(here, work) for _ in range(9)))
     assert seen == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("first", ["thread", "passenger"])
+@pytest.mark.parametrize("first", ["thread", "task"])
 def test_threads_and_passengers_share_a_lane(first: str) -> None:
     """Whoever comes first, all come through."""
 
     async def test() -> None:
         road = Road()
-        with station() as here, ThreadPoolExecutor(9) as threads:
+        with scheduler() as here, ThreadPoolExecutor(9) as threads:
             loop = asyncio.get_running_loop()
             answers: list[asyncio.Future[Any]] = []
             for number in range(8):
                 if (number % 2 == 0) == (first == "thread"):
                     answers.append(loop.run_in_executor(threads, road.ask, number))
                 else:
-                    answers.append(depart(here, lambda n=number: road.ask(n)))  # type: ignore[misc]
+                    answers.append(spawn(here, lambda n=number: road.ask(n)))  # type: ignore[misc]
                 await asyncio.to_thread(
-                    eventually, lambda n=number: len(road.journeys) + road.lane.waiting > n
+                    eventually, lambda n=number: len(road.journeys) + road.batcher.waiting > n
                 )
             road.go.release(8)
             assert await asyncio.gather(*answers) == [n * 2 for n in range(8)]
@@ -121,10 +123,10 @@ def test_threads_and_passengers_share_a_lane(first: str) -> None:
 async def test_a_failure_of_the_one_who_carries_is_the_leaders() -> None:
     road = Road()
     road.fails = True
-    with station() as here:
-        leader = depart(here, lambda: road.ask(1))
+    with scheduler() as here:
+        leader = spawn(here, lambda: road.ask(1))
         await asyncio.to_thread(eventually, lambda: road.journeys)
-        others = [depart(here, lambda: road.ask(2)), depart(here, lambda: road.ask(3))]
+        others = [spawn(here, lambda: road.ask(2)), spawn(here, lambda: road.ask(3))]
         road.go.release(2)
         with pytest.raises(ValueError, match="a mistake"):
             await leader
@@ -133,7 +135,7 @@ async def test_a_failure_of_the_one_who_carries_is_the_leaders() -> None:
         assert await others[1] is None  # goes alone
         road.fails = False
         road.go.release()
-        assert await depart(here, lambda: road.ask(4)) == 8
+        assert await spawn(here, lambda: road.ask(4)) == 8
 
 
 @in_a_loop
@@ -150,8 +152,8 @@ async def test_what_blocks_is_done_in_a_thread() -> None:
             raise ValueError("no")
         return number
 
-    with station() as here:
-        good, bad = depart(here, lambda: block(7)), depart(here, lambda: block(8, fail=True))
+    with scheduler() as here:
+        good, bad = spawn(here, lambda: block(7)), spawn(here, lambda: block(8, fail=True))
         assert not good.done()
         gate.set()
         assert await good == 7
@@ -166,8 +168,8 @@ async def test_what_blocks_is_done_in_a_thread() -> None:
 async def test_who_comes_in_the_same_turn_of_the_loop_comes_along() -> None:
     road = Road()
     road.go.release(9)
-    with station() as here:
-        answers = [depart(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+    with scheduler() as here:
+        answers = [spawn(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
         assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
     assert road.journeys == [[0, 1, 2, 3, 4]]
 
@@ -177,7 +179,7 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
     failures: list[Any] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
-    waiting: list[Passenger] = []
+    waiting: list[Task] = []
 
     def wait() -> None:
         me = current()
@@ -189,33 +191,33 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
         wait()
         raise ValueError("a mistake")
 
-    with station() as here:
-        here.depart(fail)
-        others = [depart(here, wait) for _ in range(3)]
-        for passenger in waiting:  # in one turn of the loop, and the one that fails goes first
-            here.wake(passenger)
+    with scheduler() as here:
+        here.spawn(fail)
+        others = [spawn(here, wait) for _ in range(3)]
+        for task in waiting:  # in one turn of the loop, and the one that fails goes first
+            here.wake(task)
         await asyncio.gather(*others)
     assert [str(failure) for failure in failures] == ["a mistake"]
 
 
 @in_a_loop
 async def test_a_passenger_is_used_again_if_its_work_did_not_fail() -> None:
-    made: list[Passenger | None] = []
+    made: list[Task | None] = []
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
 
     def fail() -> None:
         made.append(current())
         raise ValueError("a mistake")
 
-    with station() as here:
+    with scheduler() as here:
         for _ in range(2):
-            await depart(here, lambda: made.append(current()))
+            await spawn(here, lambda: made.append(current()))
         assert made[1] is made[0]
-        together = [depart(here, lambda: in_thread(lambda: None)()) for _ in range(IDLE + 9)]
+        together = [spawn(here, lambda: in_thread(lambda: None)()) for _ in range(IDLE + 9)]
         await asyncio.gather(*together)
         with pytest.raises(ValueError, match="a mistake"):
-            here.depart(fail)
-        assert await depart(here, lambda: 7) == 7
+            here.spawn(fail)
+        assert await spawn(here, lambda: 7) == 7
         assert len(here._idle) == IDLE - 1
     assert made[2] is not None
     assert made[2].dead
@@ -227,18 +229,18 @@ async def test_passengers_that_let_others_go_do_not_pile_up() -> None:
     last = asyncio.get_running_loop().create_future()
     parents: set[int] = set()
 
-    with station() as here:
+    with scheduler() as here:
 
         def work(left: int) -> None:
             me = current()
             assert me is not None
             parents.add(id(me.parent))
             if left:
-                here.depart(lambda: work(left - 1))
+                here.spawn(lambda: work(left - 1))
             else:
                 last.set_result(None)
 
-        here.depart(lambda: work(3_000))
+        here.spawn(lambda: work(3_000))
         await last
     assert len(parents) == 1
 
@@ -250,11 +252,11 @@ def assert_open(opened: bool) -> None:
 
 def test_a_loop_that_ends_first_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
-    made: list[Station] = []
+    made: list[Scheduler] = []
 
     async def leave() -> None:
-        made.append(Station(asyncio.get_running_loop(), helpers=1))
-        made[0].depart(lambda: assert_open(in_thread(gate.wait)(TIMEOUT)))
+        made.append(Scheduler(asyncio.get_running_loop(), helpers=1))
+        made[0].spawn(lambda: assert_open(in_thread(gate.wait)(TIMEOUT)))
 
     asyncio.run(leave())
     gate.set()

@@ -27,12 +27,14 @@ from mynamo.schemas.keys import hash_of_parts
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.backfill import backfiller, global_index, indexes
 from mynamo.writer.backfill.chunks import read_chunk
-from mynamo.writer.backfill.indexes import activate_if_filled, fill_chunk
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from mynamo.writer.outbox.back_pressure import Waiting
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 from tests.rows import everywhere
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 BY_COLOUR = GlobalIndexSchema.model_validate({"name": "by_colour", "hash_key": "colour"})
 STEPS = [f"fill.{number}" for number in range(1, 8)]
@@ -60,7 +62,7 @@ def add(bench: Bench) -> Index:
 
 def fill_all(bench: Bench, index: Index) -> None:
     for shard in bench.cluster.shards.values():
-        while fill_chunk(bench.cluster, shard, index).more:
+        while backfill_chunk(bench.cluster, shard, index).more:
             pass
 
 
@@ -97,7 +99,7 @@ def test_an_item_that_changes_before_its_checkpoints_are_locked(
         once_at(patch, "fill.2", change)
         fill_all(bench, index)
     bench.settle(one)
-    assert activate_if_filled(bench.cluster, index)
+    assert activate_if_backfilled(bench.cluster, index)
     assert (gsi_damage(bench.cluster, "orders") == []) == comparing
 
 
@@ -129,7 +131,7 @@ def test_an_item_that_changes_once_its_version_was_compared(
             fill_all(bench, index)
         applying[0].result(20)
     bench.settle(one)
-    assert activate_if_filled(bench.cluster, index)
+    assert activate_if_backfilled(bench.cluster, index)
     assert (gsi_damage(bench.cluster, "orders") == []) == locking
 
 
@@ -170,7 +172,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
         monkeypatch.setattr(indexes, "crash_point", lambda _: None)
         fill_all(bench, index)
         bench.settle(one)
-        assert activate_if_filled(bench.cluster, index)
+        assert activate_if_backfilled(bench.cluster, index)
         put(bench, "a", colour_of(bench.cluster, away, "new"))
         if not proving:
             believe_without_asking(monkeypatch, home)
@@ -214,9 +216,9 @@ def test_an_index_waits_for_events_that_take_it_back(bench: Bench, waiting: bool
     assert gsi_damage(cluster, "orders"), "the older event brings its row back"
     if not waiting:
         everywhere_run(cluster, "UPDATE mynamo_backfill SET last_outbox_id = 0")
-    assert activate_if_filled(cluster, index) == (not waiting)
+    assert activate_if_backfilled(cluster, index) == (not waiting)
     bench.settle(one)
-    assert activate_if_filled(cluster, index)
+    assert activate_if_backfilled(cluster, index)
     assert gsi_damage(cluster, "orders") == []
 
 
@@ -233,7 +235,7 @@ def test_a_row_that_a_server_refuses_becomes_a_dead_letter(bench: Bench) -> None
     everywhere_run(bench.cluster, f"ALTER TABLE {table} MODIFY item VARBINARY(200)")
     fill_all(bench, index)
     bench.settle(bench.indexer())
-    assert activate_if_filled(bench.cluster, index)
+    assert activate_if_backfilled(bench.cluster, index)
     assert len(gsi_rows(bench.cluster, index)) == 29
     assert [letter.kind for letter in bench.log.letters] == ["event"]
 
@@ -256,9 +258,9 @@ def test_whoever_finds_another_filler_at_work_leaves_it_alone(bench: Bench) -> N
     for number in range(40):
         put(bench, str(number), f"c{number}")
     index, (shard, *_) = add(bench), bench.cluster.shards.values()
-    first = fill_chunk(bench.cluster, shard, index, 3)
-    second = fill_chunk(bench.cluster, shard, index, 3)
-    late = fill_chunk(bench.cluster, shard, index, 3, first.end)
+    first = backfill_chunk(bench.cluster, shard, index, 3)
+    second = backfill_chunk(bench.cluster, shard, index, 3)
+    late = backfill_chunk(bench.cluster, shard, index, 3, first.end)
     assert (first.others, second.others, late.others, late.end) == (False, False, True, second.end)
 
 
