@@ -83,7 +83,7 @@ def _uvicorn(port: int) -> None:
 
 
 def _mynamo(port: int) -> None:
-    """uvicorn as the gateway has it, with its limits and deadlines."""
+    """The gateway's own server, with its limits and deadlines."""
     from mynamo.gateway.http.messages import Request, Response
     from mynamo.gateway.http.server import HttpServer, listen
     from mynamo.schemas.gateway_config import GatewayConfig
@@ -139,7 +139,7 @@ def _gunicorn(port: int) -> None:
 
 
 SERVERS: dict[str, tuple[str, Callable[[int], None]]] = {
-    "mynamo": ("uvicorn", _mynamo),
+    "mynamo": ("uvloop", _mynamo),
     "uvicorn": ("uvicorn", _uvicorn),
     "granian, WSGI": ("granian", lambda port: _granian("wsgi", port)),
     "granian, RSGI": ("granian", lambda port: _granian("rsgi", port)),

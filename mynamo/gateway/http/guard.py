@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Literal, cast
 
 import httptools
-from uvicorn.server import ServerState
 
-from mynamo.gateway.http.connection import Answer, HttpProtocol, Refused
+from mynamo.gateway.http.connection import Answer, HttpProtocol, Refused, Shared
 from mynamo.gateway.http.messages import BodyBudget, head, refusal
 from mynamo.schemas.gateway_config import GatewayLimits
 
@@ -24,20 +23,10 @@ LINGER_SECONDS = 2.0
 PIPELINED = 128
 
 
-def guarded(
-    limits: GatewayLimits, answer: Answer, stopping: threading.Event
-) -> type[asyncio.Protocol]:
-    """The protocol within these limits, for uvicorn's setting `http`.
-
-    Args:
-        stopping: set once the server stops; see `HttpProtocol`.
-    """
+def guarded(limits: GatewayLimits, answer: Answer, shared: Shared) -> Callable[[], GuardedProtocol]:
+    """What makes a connection within these limits, for asyncio's `create_server`."""
     budget = BodyBudget(limits.buffered_bytes)
-
-    def protocol(server_state: ServerState, **_: Any) -> GuardedProtocol:
-        return GuardedProtocol(limits, budget, answer, server_state, stopping)
-
-    return cast(type[asyncio.Protocol], protocol)
+    return lambda: GuardedProtocol(limits, budget, answer, shared)
 
 
 class GuardedProtocol(HttpProtocol):
@@ -54,10 +43,9 @@ class GuardedProtocol(HttpProtocol):
         limits: GatewayLimits,
         budget: BodyBudget,
         answer: Answer,
-        server_state: ServerState,
-        stopping: threading.Event,
+        shared: Shared,
     ) -> None:
-        super().__init__(answer, limits.idle_seconds, limits.header_bytes, server_state, stopping)
+        super().__init__(answer, limits.idle_seconds, limits.header_bytes, shared)
         self._limits = limits
         self._budget = budget
         self._part: Literal["head", "body"] | None = None  # of a request, that has begun to come
@@ -84,7 +72,7 @@ class GuardedProtocol(HttpProtocol):
         """A client has connected; with too many, the one that was waited for longest goes."""
         super().connection_made(transport)
         self._since = time.monotonic()
-        connections = cast(set[GuardedProtocol], self.server_state.connections)
+        connections = cast(set[GuardedProtocol], self.shared.connections)
         if len(connections) > self._limits.connections:
             slowest = min(connections, key=lambda one: one.waiting_since)
             connections.discard(slowest)  # it counts no more, though it ends a moment later
@@ -201,7 +189,7 @@ class GuardedProtocol(HttpProtocol):
             self.latest.drop()
         self._enter(None)
         self._budget.release(self)
-        self.transport.write(refusal(status, self.server_state.default_headers))
+        self.transport.write(refusal(status, self.shared.date))
         if self.transport.can_write_eof():
             self.transport.write_eof()  # the client can read it even if it still sends
         else:

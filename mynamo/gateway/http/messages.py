@@ -1,7 +1,4 @@
-"""A bound on what all clients' large bodies cost together.
-
-HTTP requests as they came in, and answers as they go out.
-"""
+"""HTTP requests as they came in, answers as they go out, a bound on the bodies of all clients."""
 
 from __future__ import annotations
 
@@ -98,7 +95,10 @@ def head(first_line: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"\r\n".join(lines)
 
 
-def refusal(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The bytes of an answer that says no; the connection ends after it."""
-    first_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
-    return head(first_line, [*headers, (b"content-length", b"0"), (b"connection", b"close")])
+def refusal(status: int, date: bytes) -> bytes:
+    """The bytes of an answer that says no; the connection ends after it.
+
+    Args:
+        date: the header's line, with its end.
+    """
+    return b"%s%scontent-length: 0\r\nconnection: close\r\n\r\n" % (STATUS_LINES[status], date)

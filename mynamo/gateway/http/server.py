@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with the gateway's limits, in a thread.
+"""The HTTP server: asyncio's, on uvloop, with the gateway's limits, in a thread.
 
 docs/performance.md compares it with others.
 """
@@ -10,16 +10,15 @@ import errno
 import logging
 import socket
 import ssl
-import threading
-from collections.abc import Sequence
-from typing import cast
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-import uvicorn
 import uvloop
 
 from mynamo.errors import ConfigError
 from mynamo.gateway.http.answering import Answering, Application
-from mynamo.gateway.http.connection import HttpProtocol
+from mynamo.gateway.http.connection import Shared
 from mynamo.gateway.http.guard import guarded
 from mynamo.schemas.gateway_config import LOCALHOST, GatewayConfig, GatewayLimits
 
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 15
 LAST_WORD_SECONDS = 1.0
+_LOOK_SECONDS = 0.01
 BACKLOG = 2048
 LOOPBACK = "127.0.0.1"
 LOOPBACK_V6 = "::1"
@@ -53,24 +53,10 @@ class HttpServer:
     ) -> None:
         self._answering = Answering(app, limits)
         self._listeners = list(listeners)
-        self._stopping = threading.Event()
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                _no_application,
-                interface="asgi3",
-                http=guarded(limits, self._answering.answer, self._stopping),
-                ws="none",
-                lifespan="off",
-                ssl_context_factory=(lambda *_: tls) if tls else None,
-                backlog=BACKLOG,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                server_header=False,
-                proxy_headers=False,  # nobody asks where a request came from
-                access_log=False,
-                log_config=None,  # as everybody's
-                log_level="error",  # clients' mistakes are warnings to it
-            )
-        )
+        self._tls = tls
+        self._shared = Shared()
+        self._connect = guarded(limits, self._answering.answer, self._shared)
+        self._told: Callable[[], object] | None = None  # ends the wait in `_serve`
         self.address = self._listeners[0].getsockname()[:2]
         """Host and port that it listens on; the first, if there are two."""
 
@@ -86,23 +72,52 @@ class HttpServer:
         """Take no more connections, answer what comes on those there are for a moment more, and
         let `run` return; from any thread, more than once.
         """
-        self._stopping.set()
-        self._server.should_exit = True
+        self._shared.stopping.set()
+        if self._told is not None:
+            self._told()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         self._answering.start(loop)
-        await self._server.serve(sockets=self._listeners)
-        connections = cast(set[HttpProtocol], self._server.server_state.connections)
+        servers = [
+            await loop.create_server(self._connect, sock=one, ssl=self._tls, backlog=BACKLOG)
+            for one in self._listeners
+        ]
+        await self._until_told(loop)
+        for server in servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        connections = self._shared.connections
+        for connection in list(connections):
+            connection.shutdown()
+        await self._until_none_is_open(GRACE_SECONDS)
         for connection in list(connections):
             connection.give_up()
-        late = loop.time() + LAST_WORD_SECONDS
-        while connections and loop.time() < late:
-            await asyncio.sleep(0.01)
+        await self._until_none_is_open(LAST_WORD_SECONDS)
         for connection in list(connections):
             connection.transport.abort()
         await asyncio.sleep(0)
+
+    async def _until_told(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve until `stop`; keep the date meanwhile."""
+        told = asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(told.set)
+
+        self._told = tell
+        while not self._shared.stopping.is_set():
+            self._shared.set_date()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), 1.0 - time.time() % 1.0)
+
+    async def _until_none_is_open(self, seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
+        while self._shared.connections and time.monotonic() < ends_at:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def listen(config: GatewayConfig) -> list[socket.socket]:
@@ -163,10 +178,6 @@ def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:
             f"gateway: the certificate {config.cert} is of no use: {error}{hint}"
         ) from None
     return context
-
-
-async def _no_application(scope: object, receive: object, send: object) -> None:
-    """What uvicorn wants to be given; the protocol asks the application itself."""
 
 
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
