@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-nightly test-clients test-faults test-readme check clean fetch engine clients lock
+.PHONY: help install demo test test-fast test-nightly test-clients test-faults test-readme check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -62,6 +62,9 @@ PROCESSES ?= 3
 
 test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+
+test-fast: fetch ## run the unit tests and most others, on MySQL, in some minutes
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/gateway --fast --numprocesses $(PROCESSES) --dist loadfile
 
 test-nightly: ## as `make test`, with ten times as many random tries
 	@MYNAMO_TEST_AMOUNT=10 $(MAKE) --no-print-directory test

@@ -62,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the shards' server in tests that do not name one (default: MySQL if there, "
         "else MariaDB; all: each such test with both)",
     )
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="leave out tests that are marked slow, and what needs a second kind of server",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,6 +83,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cluster_servers" in metafunc.fixturenames and metafunc.config.option.engine == "all":
         metafunc.parametrize("cluster_servers", ENGINES, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.fast:
+        return
+    left_out = {item for item in items if item.get_closest_marker("slow") or _names_second(item)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _names_second(item: pytest.Item) -> bool:
+    """Whether a test is for MariaDB or for Apache Kafka by its parameters."""
+    callspec = getattr(item, "callspec", None)
+    given = callspec.params.values() if callspec is not None else ()
+    return any(isinstance(one, str) and one in ("mariadb", "apache") for one in given)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,7 +7,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_table_from_creation_to_deletion(python: Callable[..., str], endpoint: str) -> None:

@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 INDEX_SECONDS = 30.0
 
 

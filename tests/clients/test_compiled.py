@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.conftest import WORKS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("program", ["Enhanced", "Locks"])
 def test_java(program: str, java: Callable[[str], str]) -> None:

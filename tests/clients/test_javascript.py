@@ -9,6 +9,8 @@ import pytest
 
 from tests.clients.conftest import WORKS, missing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("library", ["document_client", "dynamoose", "toolbox", "electrodb"])
 def test_a_program_that_uses(library: str, node: Callable[..., str]) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.conftest import WORKS
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = ["pynamodb_models", "aiodynamo_client", "celery_results", "flask_sessions"]
 
 

@@ -38,6 +38,8 @@ from tests.gateway.conftest import served
 from tests.waiting import eventually
 from tests.workers import pipeline
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(5)
 
 

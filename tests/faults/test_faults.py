@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import mynamo
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
-from mynamo.runtime import crash_points
 from mynamo.runtime.crash_points import LABELS
 from tests.faults.clocks import make_clocks
 from tests.faults.plan import Cast, draw
 from tests.faults.run import Settings, run
 from tests.servers import Record, missing_servers, why_no_engine, why_no_kafka
 
-SOURCES = Path(crash_points.__file__).parent
+pytestmark = pytest.mark.slow
+
+SOURCES = Path(mynamo.__file__).parent
 CAST = Cast(
     workers=["writer-1", "writer-2", "indexer-1", "indexer-2"],
     clients=["client-1", "client-2"],

@@ -15,6 +15,8 @@ from tests.gateway.differential import Comparison, Difference
 from tests.gateway.generating_keys import TABLES
 from tests.gateway.model_operations import Index, Table
 
+pytestmark = pytest.mark.slow
+
 SEED = 20260101
 CLIENTS = 4
 OPERATIONS = amount(1_300)
@@ -115,7 +117,7 @@ def removed_elements_leave_holes(patch: pytest.MonkeyPatch) -> None:
             if member[0] in ("L", "M"):
                 sweep(member)
 
-    patch.setattr(model_updates, "_sweep", sweep)
+    patch.setattr(model_updates, "_cleanup", sweep)
 
 
 def local_index_in_order_of_the_table(patch: pytest.MonkeyPatch) -> None:

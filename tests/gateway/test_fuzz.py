@@ -19,6 +19,8 @@ from tests.amounts import amount
 from tests.commands import Dev
 from tests.gateway.fuzzing import CHANGES_TABLES, TABLE, VICTIM, Attempt, Fuzzer, headers_of
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = amount(5_000)
 CLIENTS = 6
 PATIENCE = 30.0

@@ -28,6 +28,8 @@ from tests.gateway.test_serve import serving
 from tests.waiting import eventually
 from tests.workers import pipeline, working
 
+pytestmark = pytest.mark.slow
+
 OWN_WRITES = GatewayConfig(index_reads="own-writes")
 THREADS = 6
 ROUNDS = 4

@@ -29,6 +29,8 @@ from tests.gateway.conftest import client_of
 from tests.gateway.raw import post, wire
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 CREDENTIALS = """
 [gateway]
 region = "eu-central-1"

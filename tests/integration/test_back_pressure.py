@@ -20,11 +20,13 @@ from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig, IndexLimits, LimitsConfig
 from mynamo.writer.outbox import back_pressure
-from mynamo.writer.outbox.back_pressure import Backlog, Pressure
+from mynamo.writer.outbox.back_pressure import Backlog, BackPressure
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
 from tests.workers import pipeline, working
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 20
 MANY = 400
@@ -110,7 +112,7 @@ def test_lag_stays_near_the_limit(cluster: Cluster, producer: Producer) -> None:
 def test_control_without_the_check_lag_grows(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pressure, "on", lambda *_: None)
+    monkeypatch.setattr(BackPressure, "on", lambda *_: None)
     make_table(cluster)
     producer.write_batch([Put("orders", item(n)) for n in range(MANY)])
     assert min(i.events for i in lag(cluster).indexes) > 2 * LIMIT
@@ -120,7 +122,7 @@ def test_control_without_the_check_lag_grows(
 def _waited(cluster: Cluster) -> bool:
     """Let every shard be looked at anew, as a second does in a service."""
     for shard in cluster.shards.values():
-        back_pressure._lookouts._kept.pop(shard, None)
+        back_pressure._lag_monitors._kept.pop(shard, None)
     return True
 
 

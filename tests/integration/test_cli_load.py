@@ -26,6 +26,8 @@ from mynamo.schemas.config import ClusterConfig
 from tests.commands import CREATE_ORDERS, run, start
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 Mynamo = Callable[..., Result]
 
 

@@ -31,6 +31,8 @@ from tests.meeting import together
 from tests.rows import damage, items_of, leave_out, make_table, select
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
 
 
@@ -293,7 +295,7 @@ def test_control_without_turns_a_hot_item_takes_all_connections(
 
     add(Producer(cluster))
     (other,) = same_shard(cluster, orders, 1)
-    monkeypatch.setattr(commit, "turns_of", lambda _: NoTurns)
+    monkeypatch.setattr(commit, "row_mutexes_of", lambda _: NoTurns)
     monkeypatch.setattr(group_commit, "AT_ONCE", 2)  # so that two wait at once
     shard = cluster.shard_of(orders.key_of(STORED_KEY).hash)
     with small_pool(engine_config, 2, wait=0.5) as producer, ThreadPoolExecutor(2) as pool:

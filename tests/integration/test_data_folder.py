@@ -24,6 +24,8 @@ from tests.commands import processes_of, start
 from tests.servers import why_no_engine
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 OTHER: dict[EngineKind, EngineKind] = {"mysql": "mariadb", "mariadb": "mysql"}
 
 

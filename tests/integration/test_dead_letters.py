@@ -13,7 +13,7 @@ from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import CorruptData, InvalidItem, LogUnavailable, TableNotFound
 from mynamo.log import Publisher, ensure_topics
-from mynamo.log.dead_letter_topic import FiledLetter, mark_letter, read_filed, send_letters
+from mynamo.log.dead_letter_topic import FiledLetter, read_filed, resolve_letter, send_letters
 from mynamo.operations import wait_until_applied
 from mynamo.producer import Producer, WriteCommand
 from mynamo.schemas.config import ClusterConfig
@@ -27,6 +27,8 @@ from tests.comparing import gsi_damage
 from tests.integration.test_queue import applied, consume, raw, regrouped
 from tests.rows import items_of, make_table
 from tests.workers import pipeline
+
+pytestmark = pytest.mark.slow
 
 KEY = {"id": "a", "at": "1"}
 
@@ -129,7 +131,7 @@ def test_a_replay_that_died_before_the_mark_is_repeated(
 
     producer.put("orders", {**KEY, "n": 1})
     with monkeypatch.context() as dying:
-        dying.setattr(replay_module, "mark_letter", die)
+        dying.setattr(replay_module, "resolve_letter", die)
         with pytest.raises(LogUnavailable):
             replay(cluster, refused.letter, publisher)
     assert only(cluster).state == "open"
@@ -283,5 +285,5 @@ def test_marks_of_letters_that_are_gone_are_no_trouble(
     cluster: Cluster, publisher: Publisher
 ) -> None:
     ensure_topics(cluster.config.kafka)
-    mark_letter(publisher, event_letter(cluster, b"{}"), "discarded")
+    resolve_letter(publisher, event_letter(cluster, b"{}"), "discarded")
     assert read_filed(cluster.config.kafka) == []

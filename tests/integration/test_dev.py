@@ -18,6 +18,8 @@ from tests.gateway.conftest import client_of
 from tests.gateway.raw import has_ipv6
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:

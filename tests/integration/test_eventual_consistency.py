@@ -37,7 +37,10 @@ from tests.fake_log import waiting_events
 from tests.waiting import eventually
 from tests.workers import pipeline, working
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 ORDERS = {
     "name": "orders",

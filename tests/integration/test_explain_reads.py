@@ -21,12 +21,14 @@ from mynamo.reader import Query, Reader, StoredReader, begins_with, between, gre
 from mynamo.reader import access_paths as access_module
 from mynamo.reader.batch_gets import item_statement
 from mynamo.reader.waiting import pending_statement
-from mynamo.runtime.batching import Lane
+from mynamo.runtime.batching import Batcher
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
 from mynamo.schemas.keys import encode_key, hash_of
 from mynamo.schemas.table import TableSchema
 from tests.servers import log_in
+
+pytestmark = pytest.mark.slow
 
 ROWS = 3000
 BIG = "big"
@@ -94,9 +96,9 @@ def fill(cluster: Cluster) -> None:
             place = (cluster.shard_of(index_key.hash), sql.index_table(index))
             rows.setdefault(place, []).append((*index_key, *key, number, data))
     for (shard, name), values in rows.items():
-        marks = f"({', '.join(['%s'] * len(values[0]))})"
+        placeholders = f"({', '.join(['%s'] * len(values[0]))})"
         shard.run(
-            (f"INSERT INTO {name} VALUES {', '.join([marks] * len(values))}",
+            (f"INSERT INTO {name} VALUES {', '.join([placeholders] * len(values))}",
              [value for row in values for value in row])
         )  # fmt: skip
     for shard in cluster.shards.values():
@@ -178,7 +180,7 @@ def overhearing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[DynamoDB
     with monkeypatch.context() as patch:
         patch.setattr(DynamoDBShard, "run", noting)
         # Together with others or alone, the statements are the same.
-        patch.setattr(Lane, "travel", lambda lane, me: None)
+        patch.setattr(Batcher, "submit", lambda batcher, me: None)
         yield heard
 
 
@@ -324,8 +326,10 @@ def test_a_table_that_has_just_grown_is_read_no_worse(
 def row_constructor(position: Any, descending: bool) -> tuple[str, list[bytes]]:
     """A position compared as a row: the same meaning, and no range."""
     columns = ", ".join(column for column, _ in position)
-    marks = ", ".join(["%s"] * len(position))
-    return f"({columns}) {'<' if descending else '>'} ({marks})", [value for _, value in position]
+    placeholders = ", ".join(["%s"] * len(position))
+    return f"({columns}) {'<' if descending else '>'} ({placeholders})", [
+        value for _, value in position
+    ]
 
 
 def test_a_row_constructor_is_found_out(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from mynamo.local.state import config_toml
 from mynamo.log import ensure_topics, open_consumer
 from mynamo.schemas.config import ClusterConfig, KafkaConfig
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 180.0
 """For all of it, on a slow machine; a child that hangs takes for ever."""
 FOUND = 10.0

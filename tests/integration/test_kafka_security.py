@@ -16,6 +16,8 @@ from tests.certificates import Authority
 from tests.servers import why_no_kafka
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct-horse"
 
 

@@ -22,6 +22,8 @@ from tests.operations import fill, order
 from tests.waiting import eventually
 from tests.workers import pipeline, working
 
+pytestmark = pytest.mark.slow
+
 ITEMS = [order(number) for number in range(20)]
 
 

@@ -21,6 +21,8 @@ from mynamo.local import Broker, EmbeddedBroker, LocalCluster, LocalMySQL, free_
 from mynamo.local.process import ServerProcess, belongs_to
 from mynamo.schemas.config import ClusterConfig
 
+pytestmark = pytest.mark.slow
+
 LARGE = 1_500_000
 
 

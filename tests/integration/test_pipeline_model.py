@@ -131,6 +131,8 @@ class Pipeline(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end every index is the function of the items, the late one too."""
+        if not hasattr(self, "name"):  # Hypothesis stopped before the first step
+            return
         with ExitStack() as stack:
             stack.callback(definitions.drop_table, self.cluster, self.name)
             eventually(self.is_filled, 30, "the new index")

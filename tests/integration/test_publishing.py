@@ -19,8 +19,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 @pytest.fixture
 def servers(private_cluster: Callable[..., LocalCluster]) -> LocalCluster:
-    """With a broker that keeps nothing on its disk."""
-    return private_cluster(shards=1, buffer_pool="64M", partitions=2)
+    """With a broker that keeps nothing on its disk.
+
+    It makes a topic anew, with four partitions, as soon as a client asks for it.
+    """
+    return private_cluster(shards=1, buffer_pool="64M", partitions=4)
 
 
 def publishes(producer: Producer) -> bool:

@@ -31,6 +31,8 @@ from mynamo.writer.transaction import commit, statements
 from tests.rows import damage, everywhere, items_of, make_table, outbox_of
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 KEY = {"id": "a", "at": "1"}
 
 

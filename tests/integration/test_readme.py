@@ -22,6 +22,8 @@ from tests.first_minutes import Reader, plain_environment, steps
 from tests.integration.test_least_privilege import run_as_root
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 LIBRARY = ROOT / "docs" / "library.md"

@@ -24,6 +24,8 @@ from tests.operations import Damage, fill, key_of, order
 from tests.waiting import eventually
 from tests.workers import pipeline
 
+pytestmark = pytest.mark.slow
+
 ITEMS = [order(number) for number in range(20)]
 
 

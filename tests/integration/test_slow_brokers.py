@@ -25,6 +25,8 @@ from tests.operations import fill, order
 from tests.waiting import eventually
 from tests.workers import working
 
+pytestmark = pytest.mark.slow
+
 STARVING = 800
 """Milliseconds: more than any consumer of mynamo's allows a broker that has given it all."""
 LARGE = "x" * 390_000

@@ -16,9 +16,11 @@ from mynamo.manager import HashBasedShardManager
 from mynamo.producer import Put
 from mynamo.runtime import deadlines
 from mynamo.schemas.config import ClusterConfig
-from mynamo.writer.transaction.row_mutex import turns_of
+from mynamo.writer.transaction.row_mutex import row_mutexes_of
 from tests.proxy import Proxy
 from tests.rows import items_of
+
+pytestmark = pytest.mark.slow
 
 KEY = {"id": "a", "at": "1"}
 SHORT = 0.4
@@ -127,7 +129,10 @@ def test_an_item_that_somebody_holds(direct: Cluster, orders: Table, manager: An
     shard = direct.shard_of(orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}).hash)
     place = (orders.id, orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}))
     mine = manager.cluster.shards[shard.id]
-    with turns_of(mine).taken([place]), pytest.raises(ShardUnavailable, match=r"0\.4 s \(timeout"):
+    with (
+        row_mutexes_of(mine).held([place]),
+        pytest.raises(ShardUnavailable, match=r"0\.4 s \(timeout"),
+    ):
         bounded(lambda: manager.producer.put("orders", KEY, timeout=SHORT))
     with shard.session() as session:
         session.run(("BEGIN", ()), ("SELECT version FROM mynamo_fence FOR UPDATE", ()))

@@ -14,8 +14,8 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index, drop_index
 from mynamo.errors import TableNotFound
 from mynamo.operations import Action, Finding, Progress, lag, repair, verify, wait_until_applied
-from mynamo.operations.fingerprints import Ledger
-from mynamo.operations.mend import DELETED, INSERTED, RESTATED
+from mynamo.operations.checksums import Ledger
+from mynamo.operations.mend import DELETED, INSERTED, RE_EMITTED
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
@@ -25,6 +25,8 @@ from tests.damages import ITEMS, do_all_damage, places, to_damage
 from tests.operations import Damage, fill, key_of, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_every_kind_of_damage_is_found_and_mended(
     assert set(acted_on) == set(found)
     assert report.mended == acted_on.total()
     assert {action.fate for action in actions} == {"mended"}
-    assert {action.did for action in actions} == {RESTATED, DELETED, INSERTED}
+    assert {action.did for action in actions} == {RE_EMITTED, DELETED, INSERTED}
     assert verify(cluster, "orders").ok
     assert gsi_damage(cluster, "orders") == []
 

@@ -17,9 +17,9 @@ from mynamo.errors import InvalidRequest
 from mynamo.local.state import config_toml
 from mynamo.operations import Progress, repair, verify, wait_until_applied
 from mynamo.operations import journal as journals
+from mynamo.operations.counts import Counts
 from mynamo.operations.journal import Journal
-from mynamo.operations.tally import Tally
-from mynamo.operations.walks import Step, Walk
+from mynamo.operations.scan_parts import ScanPart, Step
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
@@ -28,6 +28,8 @@ from tests.damages import do_all_damage, places, to_damage
 from tests.operations import Damage, fill, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
+
+pytestmark = pytest.mark.slow
 
 
 class Killed(BaseException):
@@ -60,16 +62,18 @@ def verifying(config: ClusterConfig, state: Path) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def run_until(config: ClusterConfig, state: Path, phase: str, walks: int) -> None:
+def run_until(config: ClusterConfig, state: Path, phase: str, scan_parts: int) -> None:
     """Verify, and kill -9 once so many walks of a round are kept, begun or done."""
     with verifying(config, state) as process:
         assert process.stdout is not None
         said = (line.split() for line in process.stdout)
-        assert any(now == phase and int(count) >= walks for now, count in said), "it ended before"
+        assert any(now == phase and int(count) >= scan_parts for now, count in said), (
+            "it ended before"
+        )
 
 
 @pytest.mark.parametrize(
-    ("phase", "walks"), [("survey", 40), ("survey", 300), ("compare", 10), ("compare", 200)]
+    ("phase", "scan_parts"), [("survey", 40), ("survey", 300), ("compare", 10), ("compare", 200)]
 )
 def test_after_kill_9_it_goes_on_and_finds_the_same(
     config: ClusterConfig,
@@ -77,13 +81,13 @@ def test_after_kill_9_it_goes_on_and_finds_the_same(
     damage: Damage,
     tmp_path: Path,
     phase: str,
-    walks: int,
+    scan_parts: int,
 ) -> None:
     state = tmp_path / "state"
     expected = do_all_damage(damage)
     whole = verify(cluster, "orders")
     assert places(whole) == expected
-    run_until(config, state, phase, walks)
+    run_until(config, state, phase, scan_parts)
     kept = orjson.loads(state.read_bytes())
     seen: list[Progress] = []
     verdict = verify(cluster, "orders", resume=state, on_progress=seen.append)
@@ -108,7 +112,7 @@ def test_a_state_without_what_was_found_loses_damage(
     state = tmp_path / "state"
     expected = do_all_damage(damage)
     run_until(config, state, "compare", 200)
-    monkeypatch.setattr(Tally, "load", lambda *_: Tally())
+    monkeypatch.setattr(Counts, "load", lambda *_: Counts())
     assert places(verify(cluster, "orders", resume=state)) != expected
 
 
@@ -128,7 +132,7 @@ def test_a_repair_goes_on_and_counts_everything_once(
     note = Journal.note
     notes = 0
 
-    def noted(self: Journal, steps: list[tuple[Walk, Step]]) -> None:
+    def noted(self: Journal, steps: list[tuple[ScanPart, Step]]) -> None:
         nonlocal notes
         note(self, steps)
         notes += self.phase == "compare"
@@ -199,7 +203,7 @@ def test_one_item_collection_is_walked_in_chunks(
     longest = 0
     note = Journal.note
 
-    def noted(self: Journal, steps: list[tuple[Walk, Step]]) -> None:
+    def noted(self: Journal, steps: list[tuple[ScanPart, Step]]) -> None:
         nonlocal longest
         longest = max([longest, *(step.rows for _, step in steps)])
         note(self, steps)

@@ -26,6 +26,8 @@ from tests.rows import damage, everywhere, items_of, make_table
 from tests.waiting import eventually
 from tests.worker_process import worker_process
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cluster(config: ClusterConfig) -> Iterator[Cluster]:
@@ -243,7 +245,7 @@ def test_an_index_whose_creation_stopped_half_way_is_finished_and_filled(
         raise ShardUnavailable("half-way")
 
     with monkeypatch.context() as patch:
-        patch.setattr(definitions, "settle", die)
+        patch.setattr(definitions, "roll_forward", die)
         with pytest.raises(ShardUnavailable, match="half-way"):
             definitions.add_index(cluster, "orders", local)
 
