@@ -19,8 +19,8 @@ from mynamo.operations import comparison_statements
 from mynamo.operations.checksums import (
     Sums,
     bucket_of,
-    global_fingerprint,
-    local_fingerprint,
+    global_checksum,
+    local_checksum,
     taken_away,
 )
 from mynamo.operations.comparison_statements import SNAPSHOT, Span, fitting
@@ -133,7 +133,7 @@ class ChecksumPass:
             whole = index.projection.type == "ALL"
             projected = data if whole else dump_item(index.project(item))
             owner = self._owners[slot_of(key.hash)]
-            number = global_fingerprint(owner, key, row, version, projected)
+            number = global_checksum(owner, key, row, version, projected)
             some = sums[index.id]
             some[bucket] = some.get(bucket, 0) + number
             counts.expected[index.id] += 1
@@ -142,7 +142,7 @@ class ChecksumPass:
             if key is None:
                 continue
             some = sums[index.id]
-            number = local_fingerprint(self._shard.id, row, key.sort)
+            number = local_checksum(self._shard.id, row, key.sort)
             some[bucket] = some.get(bucket, 0) + number
             counts.expected[index.id] += 1
 

@@ -57,13 +57,13 @@ def digest_columns(index: Index, shard_id: int) -> str:
     return f"CONCAT(LEFT(hash, 2), UNHEX(LEFT(SHA2({whole}, 256), 16)))"
 
 
-def local_fingerprint(shard_id: int, row: RowKey, index_sort: bytes) -> int:
+def local_checksum(shard_id: int, row: RowKey, index_sort: bytes) -> int:
     """The fingerprint of a row of an LSI."""
     numbers = b"%d/%d/%d/" % (shard_id, len(index_sort), len(row.sort))
     return _first_bits(numbers + row.hash + index_sort + row.sort)
 
 
-def global_fingerprint(shard_id: int, key: IndexKey, row: RowKey, version: int, item: bytes) -> int:
+def global_checksum(shard_id: int, key: IndexKey, row: RowKey, version: int, item: bytes) -> int:
     """The fingerprint of a row of a GSI."""
     numbers = b"%d/%d/%d/%d/" % (shard_id, len(key.sort), len(row.sort), version)
     return _first_bits(b"".join((numbers, key.hash, row.hash, key.sort, row.sort, item)))

@@ -8,7 +8,7 @@ from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.operations import comparison_statements
-from mynamo.operations.checksums import bucket_of, global_fingerprint, local_fingerprint
+from mynamo.operations.checksums import bucket_of, global_checksum, local_checksum
 from mynamo.operations.comparison_statements import Span
 from mynamo.schemas.config import ClusterConfig
 from tests.operations import fill
@@ -31,7 +31,7 @@ def test_servers_compute_the_same(engine_config: ClusterConfig) -> None:
             version = (1, 2**63, 10**6)[position % 3]
             item = ITEMS[position % len(ITEMS)]
             rows.append((*key, *row, version, item))
-            number = global_fingerprint(2, key, row, version, item)
+            number = global_checksum(2, key, row, version, item)
             expected.append((bucket_of(row.hash) << 64 | number).to_bytes(10, "big"))
             for index, values in ((by_name, rows[-1]), (local, (row.hash, key.sort, sort))):
                 into = f"INSERT INTO {sql.index_table(index)} VALUES ({sql.placeholders(values)})"
@@ -40,7 +40,7 @@ def test_servers_compute_the_same(engine_config: ClusterConfig) -> None:
         assert sorted(mark for (mark,) in found) == sorted(expected)
         placeholders = []
         for _, index_sort, h, sort, _, _ in rows:
-            number = local_fingerprint(2, RowKey(h, sort), index_sort)
+            number = local_checksum(2, RowKey(h, sort), index_sort)
             placeholders.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
         found = shard.run(comparison_statements.index_digests(local, 2, WHOLE, 100))[0].rows
         assert sorted(mark for (mark,) in found) == sorted(placeholders)

@@ -280,22 +280,22 @@ def test_a_lock_that_is_held_for_longer_than_the_servers_patience(
 
 
 @contextmanager
-def no_turns(_: object) -> Iterator[float]:
+def no_mutexes(_: object) -> Iterator[float]:
     yield float("inf")
 
 
-def test_control_without_turns_a_hot_item_takes_all_connections(
+def test_control_without_mutexes_a_hot_item_takes_all_connections(
     engine_config: ClusterConfig,
     cluster: Cluster,
     orders: Table,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class NoTurns:
-        taken = staticmethod(no_turns)
+    class NoMutexes:
+        held = staticmethod(no_mutexes)
 
     add(Producer(cluster))
     (other,) = same_shard(cluster, orders, 1)
-    monkeypatch.setattr(commit, "row_mutexes_of", lambda _: NoTurns)
+    monkeypatch.setattr(commit, "row_mutexes_of", lambda _: NoMutexes)
     monkeypatch.setattr(group_commit, "AT_ONCE", 2)  # so that two wait at once
     shard = cluster.shard_of(orders.key_of(STORED_KEY).hash)
     with small_pool(engine_config, 2, wait=0.5) as producer, ThreadPoolExecutor(2) as pool:

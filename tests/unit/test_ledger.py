@@ -16,8 +16,8 @@ from mynamo.operations.checksums import (
     bucket_end,
     bucket_of,
     bucket_start,
-    global_fingerprint,
-    local_fingerprint,
+    global_checksum,
+    local_checksum,
     taken_away,
 )
 from mynamo.schemas.keys import slot_of
@@ -33,19 +33,19 @@ def mark(bucket: int, number: int) -> bytes:
 
 def test_rows_that_differ_in_anything_have_other_fingerprints() -> None:
     rows = [
-        global_fingerprint(1, KEY, ROW, 7, b"item"),
-        global_fingerprint(2, KEY, ROW, 7, b"item"),
-        global_fingerprint(1, KEY, ROW, 8, b"item"),
-        global_fingerprint(1, KEY, ROW, 7, b"other"),
-        global_fingerprint(1, KEY._replace(hash=b"i" * 16), ROW, 7, b"item"),
-        global_fingerprint(1, KEY._replace(sort=b"index"), ROW, 7, b"item"),
+        global_checksum(1, KEY, ROW, 7, b"item"),
+        global_checksum(2, KEY, ROW, 7, b"item"),
+        global_checksum(1, KEY, ROW, 8, b"item"),
+        global_checksum(1, KEY, ROW, 7, b"other"),
+        global_checksum(1, KEY._replace(hash=b"i" * 16), ROW, 7, b"item"),
+        global_checksum(1, KEY._replace(sort=b"index"), ROW, 7, b"item"),
         # The same bytes one after the other, divided elsewhere.
-        global_fingerprint(1, KEY._replace(sort=b"index sorts"), SHORTER, 7, b"item"),
-        global_fingerprint(1, KEY, ROW._replace(sort=b"sor"), 7, b"titem"),
-        global_fingerprint(1, KEY, ROW._replace(hash=b"i" * 16), 7, b"item"),
-        local_fingerprint(1, ROW, b"index sort"),
-        local_fingerprint(2, ROW, b"index sort"),
-        local_fingerprint(1, ROW._replace(sort=b"ort"), b"index sorts"),
+        global_checksum(1, KEY._replace(sort=b"index sorts"), SHORTER, 7, b"item"),
+        global_checksum(1, KEY, ROW._replace(sort=b"sor"), 7, b"titem"),
+        global_checksum(1, KEY, ROW._replace(hash=b"i" * 16), 7, b"item"),
+        local_checksum(1, ROW, b"index sort"),
+        local_checksum(2, ROW, b"index sort"),
+        local_checksum(1, ROW._replace(sort=b"ort"), b"index sorts"),
     ]  # fmt: skip
     assert all(one != other for one, other in combinations(rows, 2))
 

@@ -1,1 +1,1 @@
-"""Filling new indexes with the items that were there before them."""
+"""Backfilling new indexes with the items that were there before them."""

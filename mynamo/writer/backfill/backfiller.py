@@ -1,4 +1,4 @@
-"""`Backfiller`: fills one index from one shard with the time that live changes leave over.
+"""`Backfiller`: backfills one index from one shard with the time that live changes leave over.
 
 While changes wait for the indexers, chunks are small, because the indexer of their streams waits
 while one is written, and each is followed by a rest that grows with what the chunk took: so the

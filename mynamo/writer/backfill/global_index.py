@@ -1,4 +1,4 @@
-"""Filling a GSI: items of one shard become rows of the index, beside writes and the indexers.
+"""Backfilling a GSI: items of one shard become rows of the index, beside writes and the indexers.
 
 The steps of a chunk, on the source shard (whose items they are) and the target shards (where the
 index rows lie). `backfill` takes 1 and 2; a crash before step 6 leaves nothing behind.
@@ -14,7 +14,7 @@ index rows lie). `backfill` takes 1 and 2; a crash before step 6 leaves nothing 
     outbox. That is a write: it fails if step 1's transaction is over, so that another worker may
     be at work, or if the server is no primary any more.
 5.  Targets: write the rows.
-6.  Targets: COMMIT. A crash between two of them, or before step 7: the chunk is filled again, and
+6.  Targets: COMMIT. A crash between two of them, or before step 7: the chunk is done again, and
     the same rows are written once more, if they have not changed.
 7.  Source: COMMIT, with the rows of step 5 that lie on the source shard itself.
 

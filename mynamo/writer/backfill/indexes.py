@@ -1,4 +1,4 @@
-"""Filling a new index with the items that were there before it, a chunk at a time."""
+"""Backfilling a new index with the items that were there before it, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 1_000
 LOCKED_ROWS = 200
-"""Of a chunk whose items are locked while it is filled, so that writes to them wait."""
+"""Of a chunk whose items are locked while it is backfilled, so that writes to them wait."""
 _STATEMENT_BYTES = 4 * 1024 * 1024
 
 
@@ -35,7 +35,7 @@ class ChunkDone:
     Attributes:
         more: whether there are more items to put into the index.
         end: up to where the items are in it, as far as this call knows.
-        others: whether somebody else has filled it meanwhile; then this call did nothing.
+        others: whether somebody else has done it meanwhile; then this call did nothing.
     """
 
     more: bool
@@ -78,7 +78,7 @@ def backfill_chunk(
             if index.kind == "LSI":
                 _backfill_local(session, index, chunk)
             elif by_events:
-                _fill_by_events(cluster, session, table, index, chunk)
+                _backfill_by_events(cluster, session, table, index, chunk)
             else:
                 found = rows_of(index, chunk)
                 note = _note(index, chunk, len(found))
@@ -149,7 +149,7 @@ def _backfill_local(session: Session, index: Index, chunk: Chunk) -> None:
     session.run(*inserts, _note(index, chunk, len(places)), COMMIT)
 
 
-def _fill_by_events(
+def _backfill_by_events(
     cluster: Cluster, session: Session, table: Table, index: Index, chunk: Chunk
 ) -> None:
     """State the items again, under their locks: whoever applies the events finds the row that a

@@ -1,4 +1,4 @@
-"""Stating items again: mending an index through the pipeline that keeps it up.
+"""Re-emitting items: mending an index through the pipeline that keeps it up.
 
 A re-emitted event says what an item is now. It goes into the outbox under the item's row
 lock, so it has its place in the order of the item's changes, and the indexer needs no
@@ -80,14 +80,14 @@ def re_emit(
 
     def once() -> int:
         with shard.session() as session:
-            return _restate(cluster, session, table, index, row, ghost)
+            return _re_emit(cluster, session, table, index, row, ghost)
 
     outbox_id = retry(once)
     wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
     return outbox_id
 
 
-def _restate(
+def _re_emit(
     cluster: Cluster,
     session: Session,
     table: Table,
@@ -106,7 +106,7 @@ def _restate(
             session.run((f"INSERT INTO {main} VALUES (%s, %s, 0, '')", row))
         except DuplicateKey:
             session.rollback()
-            return _restate(cluster, session, table, index, row, ghost)
+            return _re_emit(cluster, session, table, index, row, ghost)
     item = load_item(found[0][1]) if found else None
     version = found[0][0] if found else 0
     event = re_emitted_event(cluster, table, row, item, ghost, version, "repair", index)
