@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import library_writes
 from peers import Contender, contenders, say
-from peers_http import Bench, Cell, set_up
+from peers_http import Bench, Cell, cells, set_up
 from rounds import Figures, interleaved, machine, number, table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,12 +142,8 @@ def _git(*arguments: str) -> str:
 
 def measure(asked: argparse.Namespace, names: list[str]) -> dict[tuple[Any, str], list[Figures]]:
     """All rounds of all that is asked, with commits of these names."""
-    cells: list[Cell | Threads] = [
-        Cell(f"{count} connection{'s' if count > 1 else ''}", operation, count)
-        for count in asked.connections
-        for operation in asked.operations
-    ]
-    cells += [Threads(count) for count in asked.threads]
+    asked.rate = []  # closed loops only
+    measured: list[Cell | Threads] = [*cells(asked), *map(Threads, asked.threads)]
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mynamo-commits-")))
         commits = {}
@@ -164,8 +160,8 @@ def measure(asked: argparse.Namespace, names: list[str]) -> dict[tuple[Any, str]
                 return commits[name].puts(cell.count, asked.seconds)
             return bench.measure(cell, name)
 
-        interleaved(cells, names, 1, once)  # a warm-up
-        found = interleaved(cells, names, asked.rounds, once)
+        interleaved(measured, names, 1, once)  # a warm-up
+        found = interleaved(measured, names, asked.rounds, once)
     for trouble in bench.troubles:
         say(trouble)
     return found

@@ -56,23 +56,23 @@ def producer(cluster: Cluster, orders: Table) -> Producer:
 
 
 class Gate:
-    """Holds up the first transaction of a lane, and notes the size of every one.
+    """Holds up the first transaction of a batcher, and notes the size of every one.
 
     Attributes:
         sizes: how many writes each had.
         open: lets them go.
-        together: what a lane calls to commit.
+        together: what a batcher calls to commit.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sizes: list[int] = []
         self.open = threading.Event()
-        fetching = commit.commit_together
+        together = commit.commit_together
 
         def waiting(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
             self.sizes.append(len(writes))
             self.open.wait(20)
-            return fetching(cluster, shard, writes)
+            return together(cluster, shard, writes)
 
         self.together = waiting
         monkeypatch.setattr(group_commit, "commit_together", waiting)
@@ -231,10 +231,10 @@ def test_if_nobody_knows_all_are_told_so(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    fetching = gate.together
+    together = gate.together
 
     def unknown(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = fetching(cluster, shard, writes)
+        outcomes = together(cluster, shard, writes)
         if len(writes) == 5:
             raise WriteOutcomeUnknown("the connection was lost during commit")
         return outcomes
@@ -257,10 +257,10 @@ def test_who_is_interrupted_leaves_nobody_waiting(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    fetching = gate.together
+    together = gate.together
 
     def interrupted(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = fetching(cluster, shard, writes)
+        outcomes = together(cluster, shard, writes)
         if len(writes) == 5:
             raise Interrupted
         return outcomes
