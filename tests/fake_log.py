@@ -157,7 +157,7 @@ class Bench:
         patch.setattr(indexer, "Publisher", lambda _: self.log)
         patch.setattr(lost_events, "ensure_topics", lambda _: None)
         patch.setattr(lost_events, "LOOK_EVERY", 0.0)
-        patch.setattr(lost_events, "_LOOK_IN_A_HURRY", 0.0)
+        patch.setattr(lost_events, "LOOK_EVERY_AT_GAPS", 0.0)
 
     def create(self, definition: dict[str, Any]) -> Table:
         """Create a table."""

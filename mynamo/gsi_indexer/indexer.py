@@ -53,7 +53,7 @@ BATCH_RECORDS = 1000
 READING = "reading partitions"
 """Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200
-_QUICK_POLL_MS = 10
+QUICK_POLL_MS = 10
 _FETCH_MS = 500
 _QUICK_FETCH_MS = 4
 """For a consumer that has read all there is and learns of more by wake-ups, so that it does not
@@ -194,7 +194,7 @@ class Indexer:
         by_wake_ups = (
             self._by_wake_ups and not is_joining(self._consumer) and not self._reading.behind
         )
-        count = self.step(_QUICK_POLL_MS if by_wake_ups else _POLL_MS)
+        count = self.step(QUICK_POLL_MS if by_wake_ups else _POLL_MS)
         if self._reading.behind:
             return
         if 0 < count < BATCH_RECORDS:
@@ -216,7 +216,7 @@ class Indexer:
             Stalled: the consumer does not read on.
         """
         if self._due:
-            poll_ms = min(poll_ms, _QUICK_POLL_MS)
+            poll_ms = min(poll_ms, QUICK_POLL_MS)
         with kafka_errors(self._kafka):
             polled = self._reading.poll(poll_ms)  # 1
         records = [record for some in polled.values() for record in some]

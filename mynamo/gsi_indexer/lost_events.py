@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds from one look at the shards to the next."""
-_LOOK_IN_A_HURRY = 0.2
+LOOK_EVERY_AT_GAPS = 0.2
+"""The same while an event has come before the one that its stream waits for."""
 _TOPICS_EVERY = 5.0
 _KAFKA_MS = 3_000
 _PATIENCE = 1.0
@@ -81,7 +82,7 @@ class Watch:
             LogUnavailable: Kafka does not answer.
         """
         now = time.monotonic()
-        if now - self._looked_at < (_LOOK_IN_A_HURRY if gaps else LOOK_EVERY):
+        if now - self._looked_at < (LOOK_EVERY_AT_GAPS if gaps else LOOK_EVERY):
             return
         self._looked_at = now
         partitions = {place.partition for place in self._consumer.assignment()}

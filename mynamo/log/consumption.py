@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_REQUEST_MS = 30_000
+REQUEST_MS = 30_000
 _LONGEST_REQUEST_MS = 480_000
 """Less than the time after which kafka-python closes connections that it does not use."""
 _LATE = 1.5
@@ -76,7 +76,7 @@ class Patience:
     @property
     def request_ms(self) -> int:
         """Milliseconds that an answer may take, all its bytes included."""
-        return int(min(_LONGEST_REQUEST_MS, _REQUEST_MS * 2**self.stalls))
+        return int(min(_LONGEST_REQUEST_MS, REQUEST_MS * 2**self.stalls))
 
     @property
     def stalled_seconds(self) -> float:

@@ -23,17 +23,17 @@ Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
 
-_FROZEN = 15
+WAIT_TIMEOUT = 15
 """Seconds of silence after which a server ends a connection and what it had begun. A process
 that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
 its locks for hours. Less than `shard.PATIENCE`, so that those who wait for them get through."""
-_SESSION = (
+SESSION_SETTINGS = (
     # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
     " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 2,"
-    f" lock_wait_timeout = 25, wait_timeout = {_FROZEN}"
+    f" lock_wait_timeout = 25, wait_timeout = {WAIT_TIMEOUT}"
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",
 )
@@ -280,7 +280,7 @@ class ConnectionPool:
         session = Session(connection, self.where)
         session.end_at(ends_at)
         try:
-            statements = (*_SESSION, _READ_ONLY, _PLACE)
+            statements = (*SESSION_SETTINGS, _READ_ONLY, _PLACE)
             *_, primary, place = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
             session.place = place.rows[0]

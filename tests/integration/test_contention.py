@@ -205,7 +205,7 @@ def test_a_frozen_writer_stops_others_only_if_its_session_is_never_ended(
     engine_config: ClusterConfig, orders: Table, monkeypatch: pytest.MonkeyPatch, *, ended: bool
 ) -> None:
     silence = 2 if ended else 600
-    rewrite_session(monkeypatch, f"wait_timeout = {pool_module._FROZEN}", silence)
+    rewrite_session(monkeypatch, f"wait_timeout = {pool_module.WAIT_TIMEOUT}", silence)
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     monkeypatch.setattr(shard_module, "PATIENCE", 30.0 if ended else 4.0)
     with ExitStack() as stack:
@@ -237,9 +237,9 @@ def same_shard(cluster: Cluster, orders: Table, count: int) -> list[dict[str, st
 def rewrite_session(monkeypatch: pytest.MonkeyPatch, setting: str, value: int) -> None:
     """Give new connections another value of a setting."""
     name = setting.partition(" = ")[0]
-    changed = [text.replace(setting, f"{name} = {value}") for text in pool_module._SESSION]
-    assert tuple(changed) != pool_module._SESSION
-    monkeypatch.setattr(pool_module, "_SESSION", tuple(changed))
+    changed = [text.replace(setting, f"{name} = {value}") for text in pool_module.SESSION_SETTINGS]
+    assert tuple(changed) != pool_module.SESSION_SETTINGS
+    monkeypatch.setattr(pool_module, "SESSION_SETTINGS", tuple(changed))
 
 
 def noting_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:

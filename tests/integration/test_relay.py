@@ -380,7 +380,7 @@ def test_a_request_to_publish_again_while_publishing_is_not_lost(
 def test_rows_go_once_they_are_published_applied_and_old(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.outbox.cleanup._PAUSE", 0.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.PAUSE", 0.0)
     monkeypatch.setattr("mynamo.writer.outbox.cleanup.OUTBOX_KEEPS", 3_600.0)
     make_table(cluster, "plain", global_indexes=[])
     relaying = relays(cluster, Recorder())

@@ -151,7 +151,7 @@ def with_batches(config: ClusterConfig, count: int) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests may take a second at first."""
-    monkeypatch.setattr(consumption, "_REQUEST_MS", 1_000)
+    monkeypatch.setattr(consumption, "REQUEST_MS", 1_000)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -32,7 +32,7 @@ def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(WakeUps, "_sleep", noted)
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
-    monkeypatch.setattr(indexer, "_QUICK_POLL_MS", 300)
+    monkeypatch.setattr(indexer, "QUICK_POLL_MS", 300)
     return asleep
 
 

@@ -11,7 +11,7 @@ from mynamo.mysql.pool import Session
 from mynamo.writer.outbox.rows import OUTBOX_KEEPS
 
 CHUNK_ROWS = 500
-_PAUSE = 1.0
+PAUSE = 1.0
 """Seconds between two looks at an outbox that had nothing to delete."""
 
 
@@ -46,7 +46,7 @@ class OutboxCleanup:
         with self._shard.session() as session:
             deleted, at_end = self._chunk(session)
         if at_end or not (deleted or busy):
-            self._resting_until = time.monotonic() + _PAUSE
+            self._resting_until = time.monotonic() + PAUSE
         return deleted
 
     def _chunk(self, session: Session) -> tuple[int, bool]:
@@ -82,6 +82,6 @@ class OutboxCleanup:
     def _note(self, published: int) -> None:
         now = time.monotonic()
         if not self._published or (
-            published > self._published[-1][1] and now - self._published[-1][0] >= _PAUSE
+            published > self._published[-1][1] and now - self._published[-1][0] >= PAUSE
         ):
             self._published.append((now, published))
