@@ -141,7 +141,11 @@ class FakeReading:
 
 
 class Bench:
-    """A cluster whose relays and indexers move when the test says so."""
+    """A cluster whose relays and indexers move when the test says so.
+
+    Attributes:
+        consumers: of its indexers, in the order in which they were made.
+    """
 
     def __init__(self, config: ClusterConfig, patch: pytest.MonkeyPatch) -> None:
         self.cluster = Cluster(config)
@@ -152,7 +156,8 @@ class Bench:
             for shard in self.cluster.shards.values()
         ]
         self._opened = [self.cluster]
-        patch.setattr(indexer, "open_consumer", lambda *_, **__: FakeConsumer(self.log))
+        self.consumers: list[FakeConsumer] = []
+        patch.setattr(indexer, "open_consumer", self._open_consumer)
         patch.setattr(indexer, "Reading", FakeReading)
         patch.setattr(indexer, "Publisher", lambda _: self.log)
         patch.setattr(lost_events, "ensure_topics", lambda _: None)
@@ -167,6 +172,10 @@ class Bench:
         """Let the relays publish all there is."""
         while sum(relay.step() for relay in self._relays):
             pass
+
+    def _open_consumer(self, *_: Any, **__: Any) -> FakeConsumer:
+        self.consumers.append(FakeConsumer(self.log))
+        return self.consumers[-1]
 
     def indexer(self, cluster: Cluster | None = None) -> Indexer:
         """A new indexer, which reads the log from its beginning."""

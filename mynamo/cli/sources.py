@@ -81,6 +81,11 @@ class Cutter:
         """Where in the buffer this line begins; negative once that is cut away."""
         self._counted = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return len(self._buffer)
+
     def cut(self, chunks: Iterable[bytes]) -> Iterator[Piece]:
         """The values in these chunks.
 

@@ -137,11 +137,10 @@ def apply_effects(
         StatementRefused: MySQL does not take a row; some may have been done.
     """
     parts = _by_shard(cluster, effects)
-    known = {**due, **_at_home(own, parts)}
+    known = {**due, **progress_at_home(own, parts)}
     noted = {shard.id: {s: n for s, n in known.items() if s.shard == shard.id} for shard in parts}
-    _side_by_side(
-        pool, [partial(_apply_on, shard, part, noted[shard.id]) for shard, part in parts.items()]
-    )
+    calls = [partial(apply_on_shard, shard, part, noted[shard.id]) for shard, part in parts.items()]
+    _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
@@ -195,7 +194,7 @@ def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard
     return parts
 
 
-def _at_home(
+def progress_at_home(
     progress: Mapping[Stream, int], parts: Mapping[DynamoDBShard, Sequence[Effect]]
 ) -> dict[Stream, int]:
     """The progress of streams whose effects are all on their own shard."""
@@ -206,7 +205,17 @@ def _at_home(
     return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
 
 
-def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
+def apply_on_shard(
+    shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]
+) -> None:
+    """Apply the effects that go to one shard: one transaction, steps 1 to 4.
+
+    Args:
+        noted: progress of the shard's own streams, recorded in the same transaction.
+
+    Raises:
+        ShardUnavailable, MissingTable, StatementRefused: see `apply_effects`.
+    """
     streams = sorted({effect.stream for effect in effects})
 
     def once() -> None:

@@ -63,7 +63,7 @@ _GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers."""
 _COMPANY = 8
 """Events in a batch from which its progress waits for the next batch's rows, for some 20 ms."""
-_COMMIT_EVERY = 1.0
+COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
 _QUIET = 5.0
 """Seconds without a failure after which the trouble counts as over."""
@@ -293,7 +293,7 @@ class Indexer:
                     self._consumer.seek(place, records[0].offset)
 
     def _commit_now_and_then(self) -> None:
-        if time.monotonic() - self._committed_at >= _COMMIT_EVERY:
+        if time.monotonic() - self._committed_at >= COMMIT_EVERY:
             self._record()  # whoever reads on from there needs nothing that came before
             self._committed_at = time.monotonic()
             with suppress(KafkaError):

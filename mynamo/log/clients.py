@@ -120,11 +120,11 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             **sizes | options,
         )
     if group is not None:
-        _finish_joining(consumer)
+        finish_joining(consumer)
     return consumer
 
 
-def _finish_joining(consumer: Any) -> None:
+def finish_joining(consumer: Any) -> None:
     """Let a consumer finish joining its group once it has begun.
 
     kafka-python (3.0.12) forgets a join that new metadata were the reason for and that the

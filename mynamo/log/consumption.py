@@ -142,7 +142,7 @@ class Reading:
             polled: dict[Any, list[Any]] = self._consumer.poll(part_ms, max_records)
             self._count_time(bool(polled))
             self._look()
-            self._learn(polled)
+            self.learn(polled)
             if polled or time.monotonic() >= end:
                 break
         if not polled:
@@ -185,7 +185,7 @@ class Reading:
             brokers.add(self._consumer._cluster.leader_for_partition(place))
         self._answered = {b: self._answered.get(b, self._clock) for b in brokers}
 
-    def _learn(self, polled: Mapping[Any, Sequence[Any]]) -> None:
+    def learn(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """Allow a broker more time if it makes use of it."""
         if self.behind:
             answers = self._answers

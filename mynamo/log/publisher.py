@@ -77,7 +77,7 @@ class Publisher:
                     timeout = min(PATIENCE, self._timeout or PATIENCE)
                 self._await(producer, futures, while_waiting, timeout)
         except LogUnavailable:
-            self._discard(producer)
+            self.discard(producer)
             raise
 
     def close(self) -> None:
@@ -123,7 +123,8 @@ class Publisher:
         for future in futures:
             future.get(timeout=0)
 
-    def _discard(self, producer: Any) -> None:
+    def discard(self, producer: Any) -> None:
+        """Have the next message sent by a new producer of kafka-python's."""
         with self._lock:
             if self._producer is producer:
                 self._producer = None

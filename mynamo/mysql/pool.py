@@ -38,7 +38,7 @@ SESSION_SETTINGS = (
     " /*!80000 , information_schema_stats_expiry = 0 */",
 )
 _READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
-_PLACE = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
+_IDENTITY = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
@@ -67,7 +67,7 @@ class Session:
         self._where = where
         self.last_used = time.monotonic()
         self.broken = False
-        self.place: tuple[int, str] = (0, "")
+        self.identity: tuple[int, str] = (0, "")
         """Number and peer in the server's list of sessions: a number alone may be another
         session's after the server was started anew."""
         self._inherited = False
@@ -156,7 +156,11 @@ def _named(result: Any) -> list[dict[str, Any]]:
 
 
 class ConnectionPool:
-    """Up to `size` connections to one database, opened when needed."""
+    """Up to `size` connections to one database, opened when needed.
+
+    Attributes:
+        permits: one for each connection that may still be lent.
+    """
 
     def __init__(self, database: DatabaseConfig, limits: PoolConfig, where: str) -> None:
         self._database = database
@@ -170,7 +174,7 @@ class ConnectionPool:
         """Begin without connections."""
         self._idle: list[Session] = []
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(self._limits.size)
+        self.permits = threading.BoundedSemaphore(self._limits.size)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -180,9 +184,9 @@ class ConnectionPool:
             ShardUnavailable: the server does not answer, or no connection became free.
         """
         forks.check()
-        places = self._places
-        free = places.acquire(blocking=False)
-        if not free and not in_thread(places.acquire)(timeout=self._wait_timeout()):
+        permits = self.permits
+        free = permits.acquire(blocking=False)
+        if not free and not in_thread(permits.acquire)(timeout=self._wait_timeout()):
             raise self._busy()
         try:
             session = self._take()
@@ -194,8 +198,8 @@ class ConnectionPool:
             finally:
                 self._give_back(session)
         finally:
-            if places is self._places:  # else this is a child, and the place was its parent's
-                places.release()
+            if permits is self.permits:  # else this is a child, and the permit was its parent's
+                permits.release()
 
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
@@ -234,7 +238,7 @@ class ConnectionPool:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return in_thread(self._open)(ends_at)
+                return in_thread(self.open)(ends_at)
             session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
@@ -247,7 +251,15 @@ class ConnectionPool:
                 return
         session.close()
 
-    def _open(self, ends_at: float | None) -> Session:
+    def open(self, ends_at: float | None) -> Session:
+        """Open a connection.
+
+        Args:
+            ends_at: when to wait no longer (monotonic); None: the pool's limits count.
+
+        Raises:
+            ShardUnavailable: the server does not answer, or is no primary.
+        """
         database = self._database
         patience = self._limits.connect_timeout
         if ends_at is not None:
@@ -280,10 +292,10 @@ class ConnectionPool:
         session = Session(connection, self.where)
         session.end_at(ends_at)
         try:
-            statements = (*SESSION_SETTINGS, _READ_ONLY, _PLACE)
-            *_, primary, place = session.run(*((sql, ()) for sql in statements))
+            statements = (*SESSION_SETTINGS, _READ_ONLY, _IDENTITY)
+            *_, primary, identity = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
-            session.place = place.rows[0]
+            session.identity = identity.rows[0]
         except BaseException:
             session.close()
             raise

@@ -124,7 +124,7 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
 
     def once() -> str:
-        with _locked(shard, table, finding.row) as (session, locked):
+        with lock_item_row(shard, table, finding.row) as (session, locked):
             if not locked.readable:
                 return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
@@ -142,7 +142,7 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
 
 
 def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
-    with _locked(shard, table, finding.row) as (session, locked):
+    with lock_item_row(shard, table, finding.row) as (session, locked):
         if not locked.readable:
             return NOTHING
         key = finding.index.key_of(locked.item)
@@ -155,7 +155,7 @@ def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
 
 
 @contextmanager
-def _locked(
+def lock_item_row(
     shard: DynamoDBShard, table: Table, row: RowKey
 ) -> Iterator[tuple[Session, LockedItem]]:
     """A transaction in which an item, or its absence, cannot change; commits at the end."""

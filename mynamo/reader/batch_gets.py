@@ -44,7 +44,7 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         places.append((table.id, table.key_only(get.key)))
     found: _Found = {}
     for shard, wanted in _by_shard(cluster, places).items():
-        found.update(_batcher_of(shard).read(shard, wanted))
+        found.update(batcher_of(shard).read(shard, wanted))
     return [Got(found.get(place), get.projection) for get, place in zip(gets, places, strict=True)]
 
 
@@ -89,7 +89,8 @@ def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) 
         caller.answer = found
 
 
-_batcher_of = PerShard(lambda _: GetBatcher()).of
+batcher_of = PerShard(lambda _: GetBatcher()).of
+"""The batcher of a shard's reads by key, one per process."""
 
 
 def _statements(wanted: _Wanted) -> list[Statement]:

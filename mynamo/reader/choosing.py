@@ -75,21 +75,23 @@ def choose(table: Table, given: StoredItem) -> Choice:
         return Choice("item", settled=frozenset(table.key_names))
     if table.hash_key.name in given:
         for index in table.local_indexes:
-            if _serves(index, given):
-                return Choice("local index", index, _keys(index))
+            if serves(index, given):
+                return Choice("local index", index, keys_of(index))
         return Choice("primary key", settled=frozenset({table.hash_key.name}))
-    serving = [index for index in table.global_indexes if _serves(index, given)]
+    serving = [index for index in table.global_indexes if serves(index, given)]
     # A GSI answers with what it projects: whole items only if that is everything.
     whole = [index for index in serving if index.projection.type == "ALL"]
     if whole:
-        best = max(whole, key=lambda index: len(_keys(index)))
-        return Choice("global index", best, _keys(best))
+        best = max(whole, key=lambda index: len(keys_of(index)))
+        return Choice("global index", best, keys_of(best))
     return SCAN
 
 
-def _serves(index: Index, given: StoredItem) -> bool:
+def serves(index: Index, given: StoredItem) -> bool:
+    """Whether an index has every item with the given attributes."""
     return index.status == "ACTIVE" and index.key_of(given) is not None
 
 
-def _keys(index: Index) -> frozenset[str]:
+def keys_of(index: Index) -> frozenset[str]:
+    """Names of the attributes of an index's key."""
     return frozenset(index.key_names)

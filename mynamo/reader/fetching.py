@@ -51,7 +51,7 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
     Raises:
         MissingTable, ShardUnavailable: see `DynamoDBShard.run`.
     """
-    found = _batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
+    found = batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
     return shard.run(*statements) if found is None else found
 
 
@@ -70,7 +70,8 @@ def _run_batch(callers: Sequence[Entry[_Request, list[Result]]]) -> None:
         caller.answer = [found[statement] for statement in caller.request[1]]
 
 
-_batcher_of = PerShard(lambda _: StatementBatcher()).of
+batcher_of = PerShard(lambda _: StatementBatcher()).of
+"""The batcher of a shard's reading statements, one per process."""
 
 
 Rows: TypeAlias = tuple[tuple[Any, ...], ...]
@@ -216,7 +217,7 @@ def fetch(
         while True:
             rows = _chunk_rows(most, page)
             statement = select(access, shard_range.bounds, reached, descending, rows)
-            found = _rows(shard_range.shard, access, statement, rows)
+            found = fetch_rows(shard_range.shard, access, statement, rows)
             size = sum([len(row[-1]) for row in found])
             if raw and page.weight + size >= PAGE_BYTES:
                 raw = False
@@ -233,7 +234,7 @@ def fetch(
     return page
 
 
-def _rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
+def fetch_rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
     """Run a statement; for an index, see that writes still kept it up at that moment.
 
     Args:

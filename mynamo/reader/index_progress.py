@@ -98,6 +98,11 @@ class Follower:
         self._pause = FIRST_PAUSE
         self._news = threading.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
     def join(self, partitions: Collection[int]) -> Waiter:
         """Have the follower look until the indexes have every change of these partitions that is
         committed by now. Whoever joined calls `wait`.

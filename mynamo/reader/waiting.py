@@ -88,7 +88,7 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     if after is None:
         return []
     tokens = []
-    for text in _texts(after):
+    for text in token_texts(after):
         token = ConsistencyToken.parse(text)
         if token.cluster != cluster.fingerprint or token.shard not in cluster.shards:
             raise InvalidToken(f"the consistency token {token} belongs to another cluster")
@@ -96,13 +96,18 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     return tokens
 
 
-def _texts(after: After) -> list[str]:
+def token_texts(after: After) -> list[str]:
+    """The tokens in what a caller gave for `after`, as text.
+
+    Raises:
+        InvalidToken: it has something else.
+    """
     if after is None:
         return []
     if isinstance(after, str):
         return [after]
     if isinstance(after, Iterable):
-        return [text for each in after for text in _texts(each)]
+        return [text for each in after for text in token_texts(each)]
     token = getattr(after, "token", None)
     if not isinstance(token, str):
         raise InvalidToken(f"after takes a receipt or its token, not {after!r}")

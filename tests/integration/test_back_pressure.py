@@ -10,7 +10,7 @@ import pytest
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gsi_indexer import run_indexer
 from mynamo.log.dead_letter_topic import read_letters
@@ -20,7 +20,7 @@ from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig, IndexLimits, LimitsConfig
 from mynamo.writer.outbox import back_pressure
-from mynamo.writer.outbox.back_pressure import Backlog, BackPressure
+from mynamo.writer.outbox.back_pressure import Backlog, BackPressure, LagMonitor
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -95,7 +95,9 @@ def test_writes_are_refused_beyond_the_limit_and_recover_by_themselves(
         eventually(lambda: lag(cluster).events == 0, 60)
 
 
-def test_lag_stays_near_the_limit(cluster: Cluster, producer: Producer) -> None:
+def test_lag_stays_near_the_limit(
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_table(cluster)
     done = sum(
         isinstance(outcome, Receipt)
@@ -103,7 +105,7 @@ def test_lag_stays_near_the_limit(cluster: Cluster, producer: Producer) -> None:
         for outcome in producer.write_batch(
             [Put("orders", item(n)) for n in range(first, first + 10)]
         )
-        if _waited(cluster)
+        if look_anew(monkeypatch)
     )
     assert max(i.events for i in lag(cluster).indexes) < 2 * LIMIT
     assert done == lag(cluster).events
@@ -119,10 +121,9 @@ def test_control_without_the_check_lag_grows(
     assert lag(cluster).events == MANY
 
 
-def _waited(cluster: Cluster) -> bool:
+def look_anew(monkeypatch: pytest.MonkeyPatch) -> bool:
     """Let every shard be looked at anew, as a second does in a service."""
-    for shard in cluster.shards.values():
-        back_pressure._lag_monitors._kept.pop(shard, None)
+    monkeypatch.setattr(back_pressure, "lag_monitors", PerShard(LagMonitor))
     return True
 
 

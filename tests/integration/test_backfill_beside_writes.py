@@ -161,14 +161,14 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
     put(bench, "a", colour_of(bench.cluster, away))
     index, one = add(bench), bench.indexer()
 
-    begin, sessions = indexes._begin, list[Session]()
+    begin, sessions = indexes.begin_chunk, list[Session]()
 
     def noted(session: Session, *rest: Any) -> Any:
         sessions.append(session)
         return begin(session, *rest)
 
     def overtake() -> None:
-        end_sessions(home, [sessions[-1].place[0]])
+        end_sessions(home, [sessions[-1].identity[0]])
         monkeypatch.setattr(indexes, "crash_point", lambda _: None)
         fill_all(bench, index)
         bench.settle(one)
@@ -177,7 +177,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
         if not proving:
             believe_without_asking(monkeypatch, home)
 
-    monkeypatch.setattr(indexes, "_begin", noted)
+    monkeypatch.setattr(indexes, "begin_chunk", noted)
     once_at(monkeypatch, "fill.1", overtake)
     fill_all(bench, index)
     assert (len(gsi_rows(bench.cluster, index)) == 1) == proving
@@ -187,7 +187,7 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
 
 def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> None:
     """Read items and versions without finding out that the transaction on the source is over."""
-    read, versions = read_chunk, global_index._versions
+    read, versions = read_chunk, global_index.current_versions
 
     def read_elsewhere(_: Session, *rest: Any) -> Any:
         with home.session() as session:
@@ -198,7 +198,7 @@ def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> No
             return versions(session, table, chunk, ("DO 0", ()))
 
     patch.setattr(indexes, "read_chunk", read_elsewhere)
-    patch.setattr(global_index, "_versions", versions_elsewhere)
+    patch.setattr(global_index, "current_versions", versions_elsewhere)
 
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["", "control"])

@@ -24,6 +24,7 @@ from mynamo.local.state import config_toml
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import CREATE_ORDERS, run, start
+from tests.rows import in_catalog
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -206,7 +207,7 @@ def test_databases_of_others_are_left_alone(config: ClusterConfig, tmp_path: Pat
     with Cluster(config) as cluster:
         cluster.shards[shard.id].run(("CREATE TABLE wp_posts (id INT PRIMARY KEY)", ()))
         cluster.shards[shard.id].run(*((f"DROP TABLE {name}", ()) for name in control_tables()))
-        cluster.catalog._run(("DROP TABLE mynamo_cluster", ()))
+    in_catalog(config, "DROP TABLE mynamo_cluster")
     refused = run(file, "table", "list", status=1).stderr
     assert f"{shard.database}): this database holds tables of another program (wp_posts)" in refused
     assert refused.count("\n") == 1

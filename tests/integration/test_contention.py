@@ -327,7 +327,7 @@ def test_all_writes_of_a_hot_item_use_few_connections(
 
     def noting(self: Session, *statements: Any) -> Any:
         if any(text.startswith("INSERT INTO mynamo_outbox") for text, _ in statements):
-            used.add(self.place[0])
+            used.add(self.identity[0])
         return run(self, *statements)
 
     with Cluster(engine_config) as cluster:

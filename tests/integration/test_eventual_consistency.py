@@ -296,7 +296,7 @@ def test_a_consumer_with_short_polls_joins_its_group(
     """When a topic comes to be while the consumer waits for it. kafka-python alone fails;
     should that change, the mending can go."""
     if not mended:
-        monkeypatch.setattr(clients, "_finish_joining", lambda consumer: None)
+        monkeypatch.setattr(clients, "finish_joining", lambda consumer: None)
     topic = f"{config.kafka.changes_topic}.{uuid.uuid4().hex}"
     consumer = open_consumer(config.kafka, topic)
 

@@ -85,7 +85,7 @@ def all_at_once(
     """Let all of it meet in one transaction, in this order, behind another one."""
     (shard,) = cluster.shards.values()
     batcher = group_commit.batcher_of(shard).batcher
-    batcher._max_running = 1  # so that who waits goes together
+    batcher.max_running = 1  # so that who waits goes together
     with ThreadPoolExecutor(len(work) + 1) as pool:
         pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
         eventually(lambda: gate.sizes)
@@ -276,7 +276,7 @@ def test_transactions_are_bounded(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batcher = group_commit.batcher_of(cluster.shards[1]).batcher
-    batcher._max_count = 10
+    batcher.max_count = 10
     gate = Gate(monkeypatch)
     work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
     with all_at_once(gate, cluster, work) as futures:
@@ -286,7 +286,7 @@ def test_transactions_are_bounded(
     assert sum(gate.sizes) == 36
     gate.sizes.clear()
     gate.open.clear()
-    batcher._max_size = 10_000
+    batcher.max_size = 10_000
     large = [
         lambda n=n: producer.put("orders", {"id": "b", "at": str(n), "x": "x" * 4_000})
         for n in range(12)
@@ -361,8 +361,8 @@ def test_reads_that_meet_share_a_round_trip(
 
     monkeypatch.setattr(Session, "run", waiting)
     reader = Reader(cluster)
-    batcher = batch_gets._batcher_of(cluster.shards[1]).batcher
-    batcher._max_running = 1
+    batcher = batch_gets.batcher_of(cluster.shards[1]).batcher
+    batcher.max_running = 1
     with ThreadPoolExecutor(31) as pool:
         first = pool.submit(reader.get, "orders", {"id": "a", "at": "0"})
         eventually(lambda: reads)
@@ -406,8 +406,8 @@ def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
         page = reader.query(table, {"id": "a"}, index="by_price", limit=limit)
         return [int(item["price"]) for item in page.items]
 
-    batcher = fetching._batcher_of(cluster.shards[1]).batcher
-    batcher._max_running = 1
+    batcher = fetching.batcher_of(cluster.shards[1]).batcher
+    batcher.max_running = 1
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(query, "orders", 9)
         eventually(lambda: trips)

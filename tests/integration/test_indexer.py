@@ -157,7 +157,7 @@ def test_repeated_messages_change_nothing(bench: Bench) -> None:
     bench.publish()
     assert sum(map(len, bench.log.records.values())) > before
     one.step(0)
-    one._consumer.rebalance()
+    bench.consumers[-1].rebalance()
     one.step(0)
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -225,14 +225,14 @@ def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.Mo
 
 
 def die_before_shard_2(dying: pytest.MonkeyPatch) -> None:
-    apply_on = apply._apply_on
+    apply_on = apply.apply_on_shard
 
     def first_only(shard: DynamoDBShard, *rest: Any) -> None:
         if shard.id == 2:
             raise ShardUnavailable("died")
         apply_on(shard, *rest)
 
-    dying.setattr(apply, "_apply_on", first_only)
+    dying.setattr(apply, "apply_on_shard", first_only)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -245,7 +245,7 @@ def test_an_indexer_that_died_between_two_shards_is_followed(
     bench.publish()
     with monkeypatch.context() as dying:
         if broken:  # as if progress could go with the rows that are on the stream's own shard
-            dying.setattr(apply, "_at_home", lambda progress, _: progress)
+            dying.setattr(apply, "progress_at_home", lambda progress, _: progress)
         die_before_shard_2(dying)
         with pytest.raises(ShardUnavailable):
             bench.indexer().step(0)
@@ -281,7 +281,7 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     ):
         with monkeypatch.context() as broken:
             broken.setattr(module, name, _unavailable)
-            one._consumer.rebalance()
+            bench.consumers[-1].rebalance()
             with pytest.raises(ShardUnavailable):
                 steps(one, 2)  # progress may be recorded in the second
     bench.settle(one)
@@ -342,12 +342,12 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
     )
     moves(bench)
     one = bench.indexer()
-    one._consumer.poll = lambda timeout_ms: {}
+    monkeypatch.setattr(bench.consumers[-1], "poll", lambda timeout_ms: {})
     for _ in range(4):
         one.step(0)
     assert asked == []
-    for place in one._consumer.assignment():  # now the log says that it was read to the end
-        one._consumer.seek(place, 1000)
+    for place in bench.consumers[-1].assignment():  # now the log says that it was read to the end
+        bench.consumers[-1].seek(place, 1000)
     one.step(0)
     assert asked
 
@@ -387,10 +387,12 @@ def test_offsets_are_not_committed_before_progress_is_recorded(
         bench.producer.put("things", thing(f"a{number}", group=f"g{number}"))
     bench.publish()
     waiting = []
-    one._consumer.commit_async = lambda: waiting.append(waiting_events(bench.cluster))
+    monkeypatch.setattr(
+        bench.consumers[-1], "commit_async", lambda: waiting.append(waiting_events(bench.cluster))
+    )
     if broken:
-        monkeypatch.setattr(indexer.Indexer, "_record", lambda _: None)
-    one._committed_at = -1e9
+        monkeypatch.setattr(indexer, "record_progress", lambda *_: None)
+    monkeypatch.setattr(indexer, "COMMIT_EVERY", 0.0)
     one.step(0)
     assert [some > 0 for some in waiting] == [broken]
 
@@ -580,7 +582,7 @@ def test_an_unknown_table_is_asked_for_once(bench: Bench, monkeypatch: pytest.Mo
         bench.cluster.table("things")
     one = bench.indexer()
     one.step(0)
-    one._consumer.rebalance()
+    bench.consumers[-1].rebalance()
     monkeypatch.setattr(Cluster, "refresh", lambda self: pytest.fail("asked again"))
     one.step(0)
 

@@ -15,7 +15,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.operations import Finding, lag, repair, verify, wait_until_applied
 from mynamo.operations.expected_rows import expected_row
-from mynamo.operations.mend import _locked, mend
+from mynamo.operations.mend import lock_item_row, mend
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item
@@ -129,7 +129,7 @@ def test_nobody_writes_an_item_while_it_is_mended(
         written.set()
 
     writer = threading.Thread(target=write)
-    with _locked(shard, damage.table, row) as (_, locked):
+    with lock_item_row(shard, damage.table, row) as (_, locked):
         assert (locked.item is not None) == exists
         writer.start()
         # Until the writer waits for the lock, and not just for the processor.

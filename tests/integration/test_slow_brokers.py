@@ -57,7 +57,7 @@ def cluster(slow: ClusterConfig) -> Iterator[Cluster]:
 
 def no_learning(patch: pytest.MonkeyPatch) -> None:
     """Let consumers allow brokers as much time as they did at first."""
-    patch.setattr(Reading, "_learn", lambda *_: None)
+    patch.setattr(Reading, "learn", lambda *_: None)
 
 
 writing = partial(run_writer, queue=False)

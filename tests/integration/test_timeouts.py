@@ -13,6 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable, Unavailable, WriteOutcomeUnknown
 from mynamo.manager import HashBasedShardManager
+from mynamo.mysql.pool import Session
 from mynamo.producer import Put
 from mynamo.runtime import deadlines
 from mynamo.schemas.config import ClusterConfig
@@ -153,13 +154,22 @@ def test_connections_that_are_all_busy(through: ClusterConfig) -> None:
 
 
 def test_a_connection_has_no_deadline_once_its_call_has_ended(
-    manager: HashBasedShardManager,
+    manager: HashBasedShardManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deadlines_of: dict[Session, float | None] = {}
+    end_at = Session.end_at
+
+    def noted(session: Session, ends_at: float | None) -> None:
+        deadlines_of[session] = ends_at
+        end_at(session, ends_at)
+
+    monkeypatch.setattr(Session, "end_at", noted)
     for _ in range(3):
         manager.producer.put("orders", KEY, timeout=BOUND)
+    assert any(deadlines_of.values())
     for shard in manager.cluster.shards.values():
         with shard.session() as session:
-            assert session._connection._sock.ends_at is None
+            assert deadlines_of[session] is None
     assert deadlines.end() is None
 
 

@@ -23,7 +23,7 @@ from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chun
 from mynamo.writer.transaction import commit
 from mynamo.writer.transaction.statements import statements_of
 from tests.meeting import together
-from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
+from tests.rows import damage, everywhere, in_catalog, items_of, leave_out, make_table, outbox_of
 
 KEY = {"id": "a", "at": "1"}
 
@@ -154,7 +154,11 @@ def test_a_writer_that_missed_a_moved_slot_reads_the_catalog_again(
     # What a move of slots would do: raise the epoch on the shards and in the catalog.
     for shard in cluster.shards.values():
         shard.run(("UPDATE mynamo_fence SET version = 2 WHERE id = 0", ()))
-    cluster.catalog._change(("UPDATE mynamo_slots SET epoch = 2", ()))
+    in_catalog(
+        cluster.config,
+        "UPDATE mynamo_slots SET epoch = 2",
+        "UPDATE mynamo_cluster SET version = version + 1",
+    )
     refreshed = []
     refresh = Cluster.refresh
 

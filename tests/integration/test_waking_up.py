@@ -19,17 +19,17 @@ from tests.workers import pipeline
 def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of the bells whose owners sleep; they do not wake by themselves."""
     asleep: set[str] = set()
-    sleep = WakeUps._sleep
+    sleep = WakeUps.sleep
 
     def noted(wake_ups: WakeUps, seconds: float) -> bool:
-        name = wake_ups._path.name.rpartition("-")[0]
+        name = wake_ups.path.name.rpartition("-")[0]
         asleep.add(name)
         try:
             return sleep(wake_ups, seconds)
         finally:
             asleep.remove(name)
 
-    monkeypatch.setattr(WakeUps, "_sleep", noted)
+    monkeypatch.setattr(WakeUps, "sleep", noted)
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
     monkeypatch.setattr(indexer, "QUICK_POLL_MS", 300)

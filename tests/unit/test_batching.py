@@ -151,8 +151,7 @@ def test_who_is_interrupted_while_waiting_is_not_waited_for(chosen: bool) -> Non
             road.go.release()
             first.result(20)
 
-    me: Entry[int, int] = Entry(1, 1, 1)
-    me._ready = Turn(meanwhile)  # type: ignore[assignment]
+    me: Entry[int, int] = Entry(1, 1, 1, ready=Turn(meanwhile))  # type: ignore[arg-type]
     with pytest.raises(Interrupted):
         road.batcher.submit(me)
     road.go.release(3)

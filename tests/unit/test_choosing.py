@@ -83,8 +83,8 @@ def test_no_item_is_missed(situation: tuple[Table, list[StoredItem], StoredItem]
 
 def test_half_of_an_index_key_would_miss_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a sparse index chosen by its hash key alone."""
-    monkeypatch.setattr(choosing, "_serves", lambda index, given: index.hash_keys[0].name in given)
-    monkeypatch.setattr(choosing, "_keys", lambda index: frozenset({index.hash_keys[0].name}))
+    monkeypatch.setattr(choosing, "serves", lambda index, given: index.hash_keys[0].name in given)
+    monkeypatch.setattr(choosing, "keys_of", lambda index: frozenset({index.hash_keys[0].name}))
     items = [to_stored({"h": "1", "s": "1", "g": "x"})]
     given_ = to_stored({"g": "x"})
     choice = choose(table_of(index_of("GSI", "g", "a")), given_)

@@ -256,7 +256,7 @@ def test_no_more_than_one_item_is_held() -> None:
         nonlocal held
         yield b'{"Items": ['
         for n in range(2_000):
-            held = max(held, len(cutter._buffer))
+            held = max(held, cutter.held)
             yield (json.dumps({"id": {"S": str(n)}, "x": {"S": "x" * 1000}}) + ",").encode()
         yield b"{}]}"
 

@@ -145,6 +145,6 @@ def test_a_passenger_waits_for_a_connection_without_its_thread() -> None:
 
     with pytest.raises(ShardUnavailable, match="here"):
         by_task(take)
-    assert all(pool._places.acquire(blocking=False) for _ in range(2))
+    assert all(pool.permits.acquire(blocking=False) for _ in range(2))
     with pytest.raises(ShardUnavailable, match="were busy"):
         by_task(take)

@@ -218,7 +218,7 @@ async def test_a_passenger_is_used_again_if_its_work_did_not_fail() -> None:
         with pytest.raises(ValueError, match="a mistake"):
             here.spawn(fail)
         assert await spawn(here, lambda: 7) == 7
-        assert len(here._idle) == IDLE - 1
+        assert len(here.idle) == IDLE - 1
     assert made[2] is not None
     assert made[2].dead
 

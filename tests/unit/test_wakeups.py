@@ -25,14 +25,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def wake_ups(monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
+def stop() -> Iterator[threading.Event]:
+    told = threading.Event()
+    yield told
+    told.set()
+
+
+@pytest.fixture
+def wake_ups(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
     """One that looks by itself so seldom that only rings can wake it."""
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
-    stop = threading.Event()
     made = WakeUps(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
     yield made
-    stop.set()
     made.close()
 
 
@@ -56,7 +61,7 @@ def test_a_ring_wakes(wake_ups: WakeUps) -> None:
 def test_a_ring_for_others_does_not(wake_ups: WakeUps) -> None:
     for cluster, name in (CLUSTER, "relay-10"), (CLUSTER, "indexer"), (bytes(16), "relay-1"):
         wake_up(cluster, name)
-    assert not wake_ups._drain()
+    assert not wake_ups.drain()
 
 
 def test_a_ring_during_work_is_not_lost(wake_ups: WakeUps) -> None:
@@ -64,16 +69,16 @@ def test_a_ring_during_work_is_not_lost(wake_ups: WakeUps) -> None:
     assert ends(begin(wake_ups.wait, False))
 
 
-def test_whoever_is_told_to_stop_stops(wake_ups: WakeUps) -> None:
+def test_whoever_is_told_to_stop_stops(wake_ups: WakeUps, stop: threading.Event) -> None:
     waiting = begin(wake_ups.wait, False)
-    wake_ups._stop.set()
+    stop.set()
     assert ends(waiting)
 
 
 def test_all_who_wait_are_woken(wake_ups: WakeUps) -> None:
     other = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
-    assert [wake_ups._drain(), other._drain()] == [True, True]
+    assert [wake_ups.drain(), other.drain()] == [True, True]
     other.close()
 
 
@@ -90,10 +95,10 @@ def test_the_bell_of_a_process_that_was_killed_is_taken_away(
     folder: Path, wake_ups: WakeUps
 ) -> None:
     killed = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
-    assert killed._socket is not None
-    killed._socket.close()
+    assert killed.listener is not None
+    killed.listener.close()
     wake_up(CLUSTER, "relay-1")
-    assert [path.name for path in folder.rglob("relay-*")] == [wake_ups._path.name]
+    assert [path.name for path in folder.rglob("relay-*")] == [wake_ups.path.name]
 
 
 def test_nothing_is_left_behind(folder: Path) -> None:
@@ -108,7 +113,7 @@ def test_nor_is_it_where_the_path_is_too_long_for_a_socket(
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
-    assert wake_ups._socket is None
+    assert wake_ups.listener is None
     assert list(long.iterdir()) == []
     wake_ups.close()
 
@@ -118,14 +123,14 @@ def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "getuid", lambda: nobody)
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
-    assert wake_ups._socket is None
+    assert wake_ups.listener is None
     assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == wakeups.OFTEN
 
 
 def pauses(wake_ups: WakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
     """How long it would sleep after each time that there was work or not."""
     slept: list[float] = []
-    monkeypatch.setattr(wake_ups, "_sleep", lambda seconds: slept.append(seconds))
+    monkeypatch.setattr(wake_ups, "sleep", lambda seconds: slept.append(seconds))
     for each in found:
         wake_ups.wait(each)
     return slept

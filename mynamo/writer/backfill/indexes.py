@@ -72,7 +72,7 @@ def backfill_chunk(
 
     def once(by_events: bool = False) -> ChunkDone:
         with shard.session() as session:
-            chunk = _begin(session, table, index, most, left_at, by_events)
+            chunk = begin_chunk(session, table, index, most, left_at, by_events)
             if isinstance(chunk, ChunkDone):
                 return chunk
             if index.kind == "LSI":
@@ -98,7 +98,7 @@ def backfill_chunk(
     return done
 
 
-def _begin(
+def begin_chunk(
     session: Session,
     table: Table,
     index: Index,

@@ -205,7 +205,7 @@ class BackPressure:
             return None
         key = shard.id, table.id
         if key not in self._answers:
-            waiting = _lag_monitors.of(shard, self._limits).waiting(table.id)
+            waiting = lag_monitors.of(shard, self._limits).waiting(table.id)
             self._answers[key] = _beyond(self._limits, shard, table, waiting)
         return self._answers[key]
 
@@ -317,4 +317,5 @@ class LagMonitor:
         return self._backlog.by_table(shard, self._most)
 
 
-_lag_monitors = PerShard(LagMonitor)
+lag_monitors = PerShard(LagMonitor)
+"""The lag monitor of each shard, one per process."""

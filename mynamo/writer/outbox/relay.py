@@ -70,9 +70,8 @@ class Relay:
         self._cleanup = OutboxCleanup(shard)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
-        self._watermark: tuple[int, int] | None = (
-            None  # published from here to there, but not noted
-        )
+        self._watermark: tuple[int, int] | None = None
+        """What was noted as published, and how far it is published by now; None: it is noted."""
         self.found = False
         """Whether its last step found changes that had no number."""
         self.more = False
@@ -177,7 +176,7 @@ class Relay:
 
     def _reached(self, noted: int) -> int:
         """Up to which number all is in Kafka, unless someone asked to publish it again."""
-        if self._watermark is not None and self._watermark[0] != noted:
+        if self._watermark is not None and not is_current(self._watermark, noted):
             self._watermark = None
         return noted if self._watermark is None else self._watermark[1]
 
@@ -265,6 +264,16 @@ class Relay:
         ]
         key = f"{content['table_id']}:".encode() + orjson.dumps(content["keys"])
         return self._topic, part, key, value, headers
+
+
+def is_current(watermark: tuple[int, int], noted: int) -> bool:
+    """Whether nobody has asked to publish again since a watermark was set.
+
+    Args:
+        watermark: the number that was noted as published then, and how far it is published since.
+        noted: what is noted now.
+    """
+    return watermark[0] == noted
 
 
 def number(

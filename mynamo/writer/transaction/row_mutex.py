@@ -86,6 +86,11 @@ class RowMutexes:
             for row in held:
                 self._release(row, answered)
 
+    def waiting(self, row: LockedRow) -> int | None:
+        """How many callers wait for the mutex of a row; None: nobody holds it."""
+        queue = self._queues.get(row)
+        return None if queue is None else len(queue.waiting)
+
     def any_held(self, writes: Iterable[Write]) -> bool:
         """Whether the mutex of one of these writes' rows is held."""
         return bool(self._queues) and any(
