@@ -186,7 +186,7 @@ class Bench:
         self._opened.append(Cluster(self.cluster.config))
         return self._opened[-1]
 
-    def settle(self, one: Indexer, steps: int = 12) -> None:
+    def catch_up(self, one: Indexer, steps: int = 12) -> None:
         """Let relays and an indexer work until nothing waits any more."""
         for _ in range(steps):
             self.publish()

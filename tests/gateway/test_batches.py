@@ -30,11 +30,6 @@ SEVERAL = (
 
 
 @pytest.fixture
-def table(shared_service: Service) -> Orders:
-    return orders(shared_service)
-
-
-@pytest.fixture
 def other(shared_service: Service) -> Orders:
     return orders(shared_service)
 

@@ -43,12 +43,6 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
         yield opened
 
 
-@pytest.fixture
-def producer(cluster: Cluster) -> Iterator[Producer]:
-    with Producer(cluster) as opened:
-        yield opened
-
-
 def item(number: int, **more: Any) -> dict[str, Any]:
     return {"id": f"i{number}", "at": "1", "name": f"name {number % 5}", **more}
 

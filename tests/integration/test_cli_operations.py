@@ -1,12 +1,9 @@
-"""The commands that need workers: lag, verify, repair, filling a GSI, queued writes, dlq."""
+"""The commands that need workers: lag, verify, repair, GSI backfill, queued writes, dlq."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -15,15 +12,6 @@ from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import WORKER_SECONDS, Dev, run
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One `mynamo dev` for all tests here; each has a table of its own."""
-    made = Dev(tmp_path_factory.mktemp("dev"))
-    made.start()
-    yield made
-    made.end_if_running()
 
 
 def create(dev: Dev, name: str) -> None:

@@ -28,7 +28,7 @@ from mynamo.schemas.config import ClusterConfig, PoolConfig
 from mynamo.writer.transaction import commit, group_commit
 from tests.adding_process import KEY, add
 from tests.meeting import together
-from tests.rows import damage, items_of, leave_out, make_table, select
+from tests.rows import damage, items_of, leave_out, select
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -37,14 +37,9 @@ STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,29 +27,9 @@ from tests.integration.test_queue import applied, consume, raw, regrouped
 from tests.rows import items_of, make_table
 from tests.workers import pipeline
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orders")]
 
 KEY = {"id": "a", "at": "1"}
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def publisher(config: ClusterConfig) -> Iterator[Publisher]:
-    opened = Publisher(config.kafka)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def producer(cluster: Cluster) -> Iterator[Producer]:
-    make_table(cluster)
-    with Producer(cluster) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -75,7 +54,7 @@ def count_of(cluster: Cluster) -> Any:
     return item["n"]["N"]
 
 
-def test_a_letter_says_what_where_when_and_why(cluster: Cluster, refused: FiledLetter) -> None:
+def test_a_dead_letter_says_what_where_when_and_why(cluster: Cluster, refused: FiledLetter) -> None:
     letter = refused.letter
     assert letter.reason == "The conditional request failed"
     assert (letter.kind, letter.topic) == ("command", cluster.config.kafka.writes_topic)
@@ -119,7 +98,7 @@ def test_control_under_new_ids_it_is_applied_twice(
     assert count_of(cluster) == "3"
 
 
-def test_a_replay_that_died_before_the_mark_is_repeated(
+def test_a_replay_that_died_before_its_resolution_is_repeated(
     cluster: Cluster,
     producer: Producer,
     publisher: Publisher,
@@ -151,7 +130,7 @@ def test_refused_again_it_is_open_again(
     assert applied(cluster) == 0
 
 
-def test_read_again_after_a_crash_a_letter_stays_what_it_is(
+def test_read_again_after_a_crash_a_dead_letter_stays_what_it_is(
     cluster: Cluster, publisher: Publisher, refused: FiledLetter
 ) -> None:
     assert discard(cluster, refused.letter, publisher)
@@ -187,7 +166,7 @@ def test_a_refused_command_that_reached_no_shard_stays_refused(
     assert only(cluster).state == "open"
 
 
-def test_control_without_the_record_it_is_applied_beside_its_letter(
+def test_control_without_the_record_it_is_applied_beside_its_dead_letter(
     cluster: Cluster,
     producer: Producer,
     publisher: Publisher,
@@ -209,7 +188,7 @@ def put_aside_then_mended(cluster: Cluster, producer: Producer, publisher: Publi
         consume(again, publisher, 1)
 
 
-def test_a_command_that_was_applied_elsewhere_gets_no_letter(
+def test_a_command_that_was_applied_elsewhere_gets_no_dead_letter(
     cluster: Cluster, producer: Producer, publisher: Publisher
 ) -> None:
     """As when a frozen worker wakes up with an older definition of its table."""
@@ -281,7 +260,7 @@ def event_letter(cluster: Cluster, payload: bytes) -> DeadLetter:
     )  # fmt: skip
 
 
-def test_marks_of_letters_that_are_gone_are_no_trouble(
+def test_resolutions_of_dead_letters_that_are_gone_do_no_harm(
     cluster: Cluster, publisher: Publisher
 ) -> None:
     ensure_topics(cluster.config.kafka)

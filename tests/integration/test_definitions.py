@@ -37,13 +37,6 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
         yield opened
 
 
-@pytest.fixture
-def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
-    """Another process, which has heard of everything so far."""
-    with Cluster(config) as opened:
-        yield opened
-
-
 def item_of(cluster: Cluster, shard: DynamoDBShard) -> dict[str, object]:
     """An item that lies on a shard."""
     table = cluster.table("orders")
@@ -142,7 +135,7 @@ def status(cluster: Cluster, table_id: int) -> str:
     return table.status if table else "gone"
 
 
-def test_who_settles_a_dropped_table_too_late_brings_nothing_back(
+def test_rolling_a_dropped_table_forward_too_late_brings_nothing_back(
     cluster: Cluster, other: Cluster
 ) -> None:
     late = cluster.table("orders")

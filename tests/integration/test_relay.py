@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -25,21 +24,7 @@ from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
 from tests.events import Recorder, broken_promises, first_time
 from tests.rows import everywhere, leave_out, make_table, select
 
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
-
-
-@pytest.fixture
-def producer(cluster: Cluster, orders: Table) -> Producer:
-    return Producer(cluster)
+pytestmark = pytest.mark.usefixtures("orders")
 
 
 def relays(cluster: Cluster, to: Recorder, owner: str = "one") -> list[Relay]:
@@ -288,7 +273,7 @@ def test_a_relay_that_was_replaced_numbers_nothing(
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_a_relay_that_was_replaced_does_not_move_the_mark(
+def test_a_relay_that_was_replaced_does_not_move_the_published_number(
     cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch, guarded: bool
 ) -> None:
     zombie, _, _ = replaced(cluster)

@@ -30,12 +30,6 @@ ITEMS = [order(number) for number in range(20)]
 
 
 @pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
-
-
-@pytest.fixture
 def damage(config: ClusterConfig, cluster: Cluster) -> Iterator[Damage]:
     """A table whose indexes are complete, and a pipeline that runs."""
     table = fill(cluster, ITEMS)
@@ -103,7 +97,7 @@ def test_a_mending_out_of_order_would_undo_it(
     assert gsi_damage(cluster, "orders") != []
 
 
-def test_a_ghost_that_no_event_leads_to_may_become_a_row(
+def test_an_orphaned_row_that_no_event_leads_to_may_become_right(
     cluster: Cluster, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The item gets the very key of the ghost before the ghost is deleted.

@@ -77,7 +77,7 @@ def test_an_indexer_gets_all_from_a_broker_that_collects_slowly(
         assert max(proxy.waits) >= STARVING
         assert gsi_damage(cluster, "orders") == []
         assert lag(cluster).indexers == 1
-        # When it has all, nobody waits at the broker for what the bell tells of.
+        # When it has all, nobody waits at the broker for what a wake-up announces.
         seen = len(proxy.waits)
         eventually(lambda: min(proxy.waits[seen:], default=STARVING) < 10)
 

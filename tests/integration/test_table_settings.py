@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -67,19 +66,6 @@ FULL = TableSettings(
 )
 PROTECTED = TableSettings(deletion_protection=True)
 BY_SIZE = GlobalIndexSchema.model_validate({"name": "by_size", "hash_key": "size:N"})
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
-    """Another process."""
-    with Cluster(config) as opened:
-        yield opened
 
 
 def protect(settings: TableSettings) -> TableSettings:

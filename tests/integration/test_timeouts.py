@@ -55,6 +55,12 @@ def raised(outcomes: list[Any]) -> None:
 
 
 @pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
+
+
+@pytest.fixture
 def manager(through: ClusterConfig) -> Iterator[HashBasedShardManager]:
     with HashBasedShardManager(through) as opened:
         opened.get("orders", KEY)  # shards have been looked at
@@ -100,12 +106,12 @@ def test_so_is_one_that_refuses(manager: HashBasedShardManager, proxy: Proxy, ca
 
 
 def test_what_became_of_a_commit_is_asked_for_as_long_as_the_call_says(
-    manager: HashBasedShardManager, proxy: Proxy, direct: Cluster, orders: Table
+    manager: HashBasedShardManager, proxy: Proxy, cluster: Cluster, orders: Table
 ) -> None:
     proxy.on(b";COMMIT", "lose_server")
     with pytest.raises(WriteOutcomeUnknown, match=r"outcome_timeout of 0\.3 s"):
         bounded(lambda: manager.producer.put("orders", KEY, timeout=20, outcome_timeout=0.3))
-    assert len(items_of(direct, orders)) == 1
+    assert len(items_of(cluster, orders)) == 1
 
 
 @pytest.mark.parametrize("call", [*WRITES.values(), *READS.values()], ids=[*WRITES, *READS])
@@ -126,8 +132,8 @@ def test_a_manager_has_timeouts_for_all_calls(
             bounded(lambda: manager.producer.put("orders", KEY))
 
 
-def test_an_item_that_somebody_holds(direct: Cluster, orders: Table, manager: Any) -> None:
-    shard = direct.shard_of(orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}).hash)
+def test_an_item_that_somebody_holds(cluster: Cluster, orders: Table, manager: Any) -> None:
+    shard = cluster.shard_of(orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}).hash)
     place = (orders.id, orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}))
     mine = manager.cluster.shards[shard.id]
     with (

@@ -29,14 +29,9 @@ KEY = {"id": "a", "at": "1"}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 def event_count(cluster: Cluster) -> int:
@@ -125,7 +120,7 @@ def test_a_writer_that_missed_a_new_index_maintains_it(
         Producer(cluster).put("orders", {**KEY, "weight": "heavy"})
 
 
-def test_control_without_the_fence_the_new_index_lacks_the_item(
+def test_control_without_the_guard_the_new_index_lacks_the_item(
     cluster: Cluster, orders: Table, engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Cluster(engine_config) as stale:

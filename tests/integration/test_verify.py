@@ -21,23 +21,12 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import ITEMS, do_all_damage, places, to_damage
+from tests.damages import ITEMS, do_all_damage, places
 from tests.operations import Damage, fill, key_of, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    return to_damage(config, cluster)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +162,7 @@ def test_damaged_items_are_reported_and_left_alone(cluster: Cluster, damage: Dam
     assert f"but belongs on shard {owner.id}" in named
 
 
-def test_an_index_that_is_being_filled_is_left_out(cluster: Cluster, damage: Damage) -> None:
+def test_an_index_that_is_being_backfilled_is_left_out(cluster: Cluster, damage: Damage) -> None:
     add_index(cluster, "orders", GlobalIndexSchema(name="by_pad", hash_key="pad"))
     verdict = verify(cluster, "orders")
     assert verdict.ok

@@ -24,7 +24,7 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import do_all_damage, places, to_damage
+from tests.damages import do_all_damage, places
 from tests.operations import Damage, fill, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -34,17 +34,6 @@ pytestmark = pytest.mark.slow
 
 class Killed(BaseException):
     """Stands for the end of the process."""
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    return to_damage(config, cluster)
 
 
 @contextmanager
@@ -63,7 +52,7 @@ def verifying(config: ClusterConfig, state: Path) -> Iterator[subprocess.Popen[s
 
 
 def run_until(config: ClusterConfig, state: Path, phase: str, scan_parts: int) -> None:
-    """Verify, and kill -9 once so many walks of a round are kept, begun or done."""
+    """Verify, and kill -9 once the state of so many scan parts is kept, begun or done."""
     with verifying(config, state) as process:
         assert process.stdout is not None
         said = (line.split() for line in process.stdout)
@@ -191,7 +180,7 @@ def test_what_changes_before_it_goes_on_is_no_damage(
         assert verify(cluster, "orders").findings == 1
 
 
-def test_one_item_collection_is_walked_in_chunks(
+def test_one_item_collection_is_compared_in_chunks(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every item and every index row under one hash: all in one slot, and still in small parts."""

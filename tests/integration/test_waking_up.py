@@ -17,7 +17,7 @@ from tests.workers import pipeline
 
 @pytest.fixture
 def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of the bells whose owners sleep; they do not wake by themselves."""
+    """Names of the wake-ups that somebody sleeps for; nobody wakes by itself."""
     asleep: set[str] = set()
     sleep = WakeUps.sleep
 
@@ -36,7 +36,9 @@ def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return asleep
 
 
-def test_bells_wake_the_relay_and_the_indexer(config: ClusterConfig, sleeping: set[str]) -> None:
+def test_wake_ups_reach_the_relay_and_the_indexer(
+    config: ClusterConfig, sleeping: set[str]
+) -> None:
     with Cluster(config) as cluster:
         make_table(cluster)
         producer = Producer(cluster)

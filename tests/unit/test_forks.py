@@ -106,10 +106,10 @@ def everything() -> dict[str, object]:
     return {
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
         "batcher": batcher,
-        "turns": RowMutexes("shard"),
-        "lookout": LagMonitor(shard, LimitsConfig(index_events=1)),
+        "mutexes": RowMutexes("shard"),
+        "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),
         "publisher": Publisher(KafkaConfig()),
-        "placeholders": OwnWrites(),
+        "own writes": OwnWrites(),
         "per shard": per_shard,
         "shard": shard,
     }

@@ -1,4 +1,4 @@
-"""Bells: rings arrive, cost nobody anything, and are not relied on."""
+"""Wake-ups: they arrive, block nobody, and nothing depends on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLUSTER = b"0123456789abcdef"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Of temporary files; with a short path, as sockets need one."""
-    with tempfile.TemporaryDirectory(prefix="bells-") as short:
+    with tempfile.TemporaryDirectory(prefix="wake-") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         yield Path(short)
 
@@ -33,7 +33,7 @@ def stop() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def wake_ups(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
-    """One that looks by itself so seldom that only rings can wake it."""
+    """One that looks by itself so seldom that only wake-ups can wake it."""
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
     made = WakeUps(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
@@ -52,19 +52,19 @@ def ends(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def test_a_ring_wakes(wake_ups: WakeUps) -> None:
+def test_a_wake_up_wakes(wake_ups: WakeUps) -> None:
     waiting = begin(wake_ups.wait, False)
     wake_up(CLUSTER, "relay-1")
     assert ends(waiting)
 
 
-def test_a_ring_for_others_does_not(wake_ups: WakeUps) -> None:
+def test_a_wake_up_for_others_does_not(wake_ups: WakeUps) -> None:
     for cluster, name in (CLUSTER, "relay-10"), (CLUSTER, "indexer"), (bytes(16), "relay-1"):
         wake_up(cluster, name)
     assert not wake_ups.drain()
 
 
-def test_a_ring_during_work_is_not_lost(wake_ups: WakeUps) -> None:
+def test_a_wake_up_during_work_is_not_lost(wake_ups: WakeUps) -> None:
     wake_up(CLUSTER, "relay-1")
     assert ends(begin(wake_ups.wait, False))
 
@@ -82,16 +82,16 @@ def test_all_who_wait_are_woken(wake_ups: WakeUps) -> None:
     other.close()
 
 
-def test_rings_that_nobody_hears_hold_nobody_up(wake_ups: WakeUps) -> None:
-    def ring_often() -> None:
+def test_wake_ups_that_nobody_receives_block_nobody(wake_ups: WakeUps) -> None:
+    def wake_often() -> None:
         for _ in range(1000):
             wake_up(CLUSTER, "relay-1")
 
-    assert ends(begin(ring_often))
+    assert ends(begin(wake_often))
     assert ends(begin(wake_ups.wait, False))
 
 
-def test_the_bell_of_a_process_that_was_killed_is_taken_away(
+def test_the_socket_of_a_process_that_was_killed_is_removed(
     folder: Path, wake_ups: WakeUps
 ) -> None:
     killed = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
@@ -106,7 +106,7 @@ def test_nothing_is_left_behind(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_nor_is_it_where_the_path_is_too_long_for_a_socket(
+def test_nothing_is_left_behind_where_the_path_is_too_long_for_a_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("x" * 100)
@@ -136,7 +136,7 @@ def pauses(wake_ups: WakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> 
     return slept
 
 
-def test_it_looks_less_and_less_often_while_everything_is_rung_for(
+def test_it_looks_less_and_less_often_while_wake_ups_come_for_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
@@ -148,7 +148,7 @@ def test_it_looks_less_and_less_often_while_everything_is_rung_for(
     wake_ups.close()
 
 
-def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
+def test_where_work_is_visible_at_its_wake_up_it_does_not_look_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
@@ -158,7 +158,7 @@ def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
     wake_ups.close()
 
 
-def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
+def test_it_looks_often_once_it_has_found_work_without_a_wake_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
