@@ -16,7 +16,7 @@ from mynamo.gsi_indexer import Indexer, indexer, lost_events
 from mynamo.log.clients import Message
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.dead_letters import DeadLetter, load_letter
+from mynamo.schemas.dead_letters import DeadLetter, load_dead_letter
 from mynamo.schemas.table import TableSchema
 from mynamo.writer.outbox.relay import Relay
 
@@ -39,7 +39,7 @@ class FakeLog:
 
     config: Any
     records: dict[int, list[Record]] = field(default_factory=dict)
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
     def send(
         self, messages: Sequence[Message], while_waiting: Callable[[], None] | None = None
@@ -47,7 +47,7 @@ class FakeLog:
         """What `Publisher.send` does."""
         for topic, partition, key, value, headers in messages:
             if topic == self.config.dead_letter_topic:
-                self.letters.append(load_letter(value))
+                self.dead_letters.append(load_dead_letter(value))
             else:
                 self.append(partition or 0, value, headers, key)
 

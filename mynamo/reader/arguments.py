@@ -1,4 +1,4 @@
-"""What callers of `Reader` write, as the parts of a request in stored form."""
+"""Arguments of `Reader`, turned into the parts of a request in stored form."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reading items by their keys: one round trip to each shard, however many there are, and one for
-all threads of the process that ask at the same time."""
+"""Reading items by their keys: one round trip to each shard for any number of items. Threads of
+one process that read at the same time share round trips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mynamo.reader.read_requests import Get, Got
 from mynamo.runtime.batching import Batcher, Entry
 
 _Place = tuple[int, RowKey]
-"""A table's id, and where an item lies in it."""
+"""A table's id, and the key of one of its rows."""
 _Wanted = dict[int, list[RowKey]]
 """Keys of items on one shard, by their table's id."""
 _Found = dict[_Place, bytes]
@@ -51,8 +51,8 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
 class GetBatcher:
     """Batches the reads by key from one shard (see `mynamo.runtime.batching`).
 
-    Whoever joins others was there before their statements were sent, so it sees every write
-    that had returned by then. It knows its shard from its callers only, and so ends with it.
+    A request joins a batch before its statements are sent, so it sees every write that had
+    returned when it began. The batcher has no reference to its shard, so that it ends with it.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which reading finds the items with given attributes at the least cost; MySQL's EXPLAIN of it."""
+"""Choosing the cheapest access path for items with given attributes; and MySQL's EXPLAIN."""
 
 from __future__ import annotations
 

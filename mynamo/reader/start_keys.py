@@ -1,7 +1,8 @@
-"""LastEvaluatedKey and ExclusiveStartKey: a row's place, as attributes.
+"""LastEvaluatedKey and ExclusiveStartKey: a row's position, as attributes.
 
-The key attributes of the table and, for an index, the index's own. What is refused, and in
-which words, is DynamoDB's; that queries and scans word the same mistake differently, too.
+They have the key attributes of the table and, for an index, the index's own. What is refused, and
+with which message, follows DynamoDB, whose queries and scans have different messages for the same
+mistake.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gsi_indexer import run_indexer
-from mynamo.log.dead_letter_topic import read_letters
+from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import lag
 from mynamo.producer import Producer, Put, Receipt
@@ -171,7 +171,7 @@ def test_queued_writes_are_held_back_and_none_is_refused(
         with working(config, run_indexer):
             eventually(lambda: lag(cluster).queued_writes == 0, 60)
         assert written() <= before + count
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
     reader = Reader(cluster)
     assert all(reader.get("orders", {"id": f"i{5000 + n}", "at": "1"}) for n in range(count))
 

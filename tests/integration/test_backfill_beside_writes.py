@@ -237,7 +237,7 @@ def test_a_row_that_a_server_refuses_becomes_a_dead_letter(bench: Bench) -> None
     bench.catch_up(bench.indexer())
     assert activate_if_backfilled(bench.cluster, index)
     assert len(gsi_rows(bench.cluster, index)) == 29
-    assert [letter.kind for letter in bench.log.letters] == ["event"]
+    assert [dead_letter.kind for dead_letter in bench.log.dead_letters] == ["event"]
 
 
 def test_an_index_that_is_dropped_during_its_backfill(

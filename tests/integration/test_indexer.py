@@ -405,13 +405,13 @@ def test_progress_does_not_pass_an_event_whose_dead_letter_is_not_sent(
     bench.publish()
     place, (record,) = bench.log.records.popitem()
     bench.log.append(place, b"\xff", record.headers)
-    if broken:  # as if a letter came after its batch
+    if broken:  # as if a dead letter came after its batch
         written = event_batches.BatchWriter.write
         lost = event_batches.Written([], {})
         monkeypatch.setattr(
             event_batches.BatchWriter,
             "write",
-            lambda *args: lost if written(*args).letters else None,
+            lambda *args: lost if written(*args).dead_letters else None,
         )
     monkeypatch.setattr(bench.log, "send", _unavailable)
     one = bench.indexer()
@@ -427,7 +427,9 @@ def test_damaged_messages_are_put_aside(bench: Bench) -> None:
     bench.producer.put("things", thing("a", group="x"))
     bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
-    assert [(letter.letter_id, letter.message) for letter in bench.log.letters] == [
+    assert [
+        (dead_letter.letter_id, dead_letter.message) for dead_letter in bench.log.dead_letters
+    ] == [
         (f"{bench.log.config.changes_topic}/0/0", b"not JSON"),
         (f"{bench.log.config.changes_topic}/1/0", b"{}"),
     ]
@@ -448,7 +450,7 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     bench.log.append(place, records[1].value, records[1].headers)
     put("things", thing("b", group="x"))
     bench.catch_up(bench.indexer())
-    assert [letter.message for letter in bench.log.letters] == [value]
+    assert [dead_letter.message for dead_letter in bench.log.dead_letters] == [value]
     # Of "a" only its second event was applied, which states it whole.
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -464,9 +466,9 @@ def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> Non
     for key in keys:
         bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
     bench.catch_up(bench.indexer())
-    (letter,) = bench.log.letters
-    assert orjson.loads(letter.message)["keys"]["id"] == {"S": "a7"}
-    assert "no_poison" in letter.reason
+    (dead_letter,) = bench.log.dead_letters
+    assert orjson.loads(dead_letter.message)["keys"]["id"] == {"S": "a7"}
+    assert "no_poison" in dead_letter.reason
     assert len(rows_of(bench, "by_group")) == len(keys) - 1
     assert len(gsi_damage(bench.cluster, "things")) == 1
 
@@ -481,7 +483,7 @@ def test_events_of_a_dropped_table_hold_nothing_up(bench: Bench) -> None:
     definitions.drop_table(bench.cluster, "things")
     bench.catch_up(one)
     assert gsi_damage(bench.cluster, "other") == []
-    assert bench.log.letters == []
+    assert bench.log.dead_letters == []
 
 
 def test_a_table_of_the_same_name_shows_nothing_old(bench: Bench) -> None:

@@ -115,7 +115,7 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
     assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys[:1])) == one
     assert plan(shard, comparison_statements.lock_item(table, first)) == one
     assert plan(shard, comparison_statements.event_of(5)) == one
-    assert plan(shard, comparison_statements.leave_place(table, first)) == scan
+    assert plan(shard, comparison_statements.delete_placeholder(table, first)) == scan
     assert (
         plan(shard, comparison_statements.delete_global(by_name, global_keys[0], 1, b"x")) == scan
     )
@@ -133,14 +133,14 @@ def test_a_chunk_reads_no_more_than_its_rows(
     )[0].rows[0]
     row = RowKey(*middle)
     items = Span(bytes(16), None, row)
-    places = Span(bytes(16), None, (row.hash, b"q", row.sort))
+    locations = Span(bytes(16), None, (row.hash, b"q", row.sort))
     global_places = Span(bytes(16), None, (row.hash, b"q", *row))
     few = 2 * 50 + 5  # a join reads two rows for each
     for statement in (
         comparison_statements.items(table, items, 50),
-        comparison_statements.local_rows(local, places, 50),
-        comparison_statements.index_digests(local, 1, places, 50),
-        comparison_statements.index_row_at(local, places, 50),
+        comparison_statements.local_rows(local, locations, 50),
+        comparison_statements.index_digests(local, 1, locations, 50),
+        comparison_statements.index_row_at(local, locations, 50),
         comparison_statements.index_digests(by_name, 1, global_places, 50),
         comparison_statements.index_row_at(by_name, global_places, 50),
     ):

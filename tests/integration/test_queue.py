@@ -18,7 +18,7 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
-from mynamo.log.dead_letter_topic import read_letters
+from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.config import KafkaConfig
 from mynamo.writer import apply
@@ -95,7 +95,7 @@ def test_commands_are_applied_once_and_in_order_however_often_they_come(
     assert items_of(cluster, orders) == before
     assert applied(cluster) == 210
     assert damage(cluster, orders) == []
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_control_without_remembered_ids_they_are_applied_again(
@@ -137,12 +137,12 @@ def test_conditions_are_checked_when_a_command_is_applied(
     consume(cluster, publisher, 4)
     ((_, item),) = items_of(cluster, orders).values()
     assert item["price"] == {"N": "3"}
-    letters = read_letters(cluster.config.kafka)
-    assert {letter.letter_id for letter in letters} == {
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert {dead_letter.letter_id for dead_letter in dead_letters} == {
         str(second.command_id),
         str(gone.command_id),
     }
-    assert all("conditional request failed" in letter.reason for letter in letters)
+    assert all("conditional request failed" in dead_letter.reason for dead_letter in dead_letters)
 
 
 def test_expressions_wait_in_the_queue(
@@ -160,9 +160,14 @@ def test_expressions_wait_in_the_queue(
     consume(cluster, publisher, 6)
     ((_, item),) = items_of(cluster, orders).values()
     assert item["n"] == {"N": "2"}
-    letters = read_letters(cluster.config.kafka)
-    assert {letter.letter_id for letter in letters} == {str(kept.command_id), str(over.command_id)}
-    assert {letter.reason for letter in letters} == {"The conditional request failed"}
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert {dead_letter.letter_id for dead_letter in dead_letters} == {
+        str(kept.command_id),
+        str(over.command_id),
+    }
+    assert {dead_letter.reason for dead_letter in dead_letters} == {
+        "The conditional request failed"
+    }
 
 
 def test_a_queued_update_that_only_removes_makes_no_item(
@@ -174,7 +179,7 @@ def test_a_queued_update_that_only_removes_makes_no_item(
     consume(cluster, publisher, 3)
     assert applied(cluster) == 0
     assert everywhere(cluster, "SELECT refused FROM mynamo_command") == [(None,), (None,)]
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_a_queued_expression_is_checked_before_it_is_published(
@@ -201,23 +206,23 @@ def test_a_message_with_a_bad_expression_becomes_a_dead_letter(
     publisher.send([raw(cluster, bad.dump())])
     producer.publish(good)
     consume(cluster, publisher, 2)
-    (letter,) = read_letters(cluster.config.kafka)
-    assert letter.letter_id == str(bad.command_id)
-    assert "Invalid ConditionExpression: Syntax error" in letter.reason
+    (dead_letter,) = read_dead_letters(cluster.config.kafka)
+    assert dead_letter.letter_id == str(bad.command_id)
+    assert "Invalid ConditionExpression: Syntax error" in dead_letter.reason
     assert len(items_of(cluster, orders)) == 1
 
 
 def test_a_refused_command_stays_refused(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
-    """It must not take effect later, when its letter may have been dealt with."""
+    """It must not take effect later, when its dead letter may have been dealt with."""
     producer.publish(producer.queued_update("orders", KEY, set={"x": 1}, condition=MUST_EXIST))
     consume(cluster, publisher, 1)
     producer.put("orders", KEY)
     with regrouped(cluster) as again:
         consume(again, publisher, 1)
     assert applied(cluster) == 1
-    assert len(read_letters(cluster.config.kafka)) == 1
+    assert len(read_dead_letters(cluster.config.kafka)) == 1
 
 
 # -- dead letters ---------------------------------------------------------------------
@@ -259,15 +264,15 @@ def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
     producer.publish(good)
     consume(cluster, publisher, len(strange) + 1)
     assert len(items_of(cluster, orders)) == 1
-    letters = read_letters(cluster.config.kafka)
-    reasons = [letter.reason for letter in letters]
-    assert [letter.message for letter in sorted(letters, key=lambda one: one.offset)] == [
-        value or b"" for value in strange
-    ]
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    reasons = [dead_letter.reason for dead_letter in dead_letters]
+    assert [
+        dead_letter.message for dead_letter in sorted(dead_letters, key=lambda one: one.offset)
+    ] == [value or b"" for value in strange]
     for words in ("not a write command", "8.0 days ago", "in the future", "nowhere not found",
                   "Missing the key at", "AttributeValue"):  # fmt: skip
         assert any(words in reason for reason in reasons), (words, reasons)
-    assert [letter.letter_id for letter in letters if letter.offset == 0] == [
+    assert [dead_letter.letter_id for dead_letter in dead_letters if dead_letter.offset == 0] == [
         f"{cluster.config.kafka.writes_topic}/0/0"
     ]
 
@@ -279,9 +284,9 @@ def test_dead_letters_that_come_again_are_listed_once(
     consume(cluster, publisher, 2)
     with regrouped(cluster) as again:
         consume(again, publisher, 2)
-    letters = read_letters(cluster.config.kafka)
-    assert [letter.message for letter in letters] == [b"poison", b"more poison"]
-    assert read_letters(cluster.config.kafka, limit=1) == letters[1:]
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert [dead_letter.message for dead_letter in dead_letters] == [b"poison", b"more poison"]
+    assert read_dead_letters(cluster.config.kafka, limit=1) == dead_letters[1:]
 
 
 def test_a_damaged_item_costs_only_its_own_commands(
@@ -293,8 +298,8 @@ def test_a_damaged_item_costs_only_its_own_commands(
     hit = producer.queued_update("orders", KEY, set={"x": 1})
     producer.publish(*interleaved(producer, 5, 2), hit, *interleaved(producer, 5, 1))
     consume(cluster, publisher, 16)
-    (letter,) = read_letters(cluster.config.kafka)
-    assert letter.letter_id == str(hit.command_id)
+    (dead_letter,) = read_dead_letters(cluster.config.kafka)
+    assert dead_letter.letter_id == str(hit.command_id)
     assert applied(cluster) == 1 + 15
 
 
@@ -331,7 +336,7 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     queue.close()
     assert calls[True] > 2
     assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(6)] for n in range(3)}
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(

@@ -68,9 +68,9 @@ def stale_mend(cluster: Cluster, table: Table, finding: Finding) -> Any:
     assert expected is not None
 
     def write() -> None:
-        cluster.shards[expected.place.shard].run(
+        cluster.shards[expected.location.shard].run(
             (f"REPLACE INTO {sql.index_table(finding.index)} VALUES (%s, %s, %s, %s, %s, %s)",
-             (*expected.place.of(finding.row), *expected.content))
+             (*expected.location.of(finding.row), *expected.content))
         )  # fmt: skip
 
     return write

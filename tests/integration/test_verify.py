@@ -21,7 +21,7 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import ITEMS, do_all_damage, places
+from tests.damages import ITEMS, do_all_damage, locations
 from tests.operations import Damage, fill, key_of, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -54,7 +54,7 @@ def test_every_kind_of_damage_is_found_and_mended(
 
     expected = do_all_damage(damage)
     verdict = verify(cluster, "orders", parallel=parallel)
-    assert places(verdict) == expected
+    assert locations(verdict) == expected
     assert [index.rows for index in verdict.indexes] == rows_there(cluster)
     assert not verdict.ok
     assert not verdict.undecided
@@ -104,7 +104,7 @@ def test_a_dry_run_changes_nothing(cluster: Cluster, damage: Damage) -> None:
     assert "planned: by_price: missing" in str(report)
     assert "would insert the row" in str(report)
     assert wait_until_applied(cluster, 0)  # nothing was queued
-    assert places(verify(cluster, "orders")) == expected
+    assert locations(verify(cluster, "orders")) == expected
 
 
 def test_without_indexers_differences_are_undecided(
@@ -295,7 +295,7 @@ def test_without_rechecking_live_writes_look_like_damage(
 
     def believe(self: Rechecker, suspects: Sequence[Suspect]) -> Decision:
         findings = [
-            Finding("ghost" if s.place else "missing", s.index, s.row, 0, s.row, 0, None, "")  # type: ignore[arg-type]
+            Finding("ghost" if s.location else "missing", s.index, s.row, 0, s.row, 0, None, "")  # type: ignore[arg-type]
             for s in suspects
         ]
         return Decision(findings, (), ())

@@ -24,7 +24,7 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import do_all_damage, places
+from tests.damages import do_all_damage, locations
 from tests.operations import Damage, fill, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -75,12 +75,12 @@ def test_after_kill_9_it_goes_on_and_finds_the_same(
     state = tmp_path / "state"
     expected = do_all_damage(damage)
     whole = verify(cluster, "orders")
-    assert places(whole) == expected
+    assert locations(whole) == expected
     run_until(config, state, phase, scan_parts)
     kept = orjson.loads(state.read_bytes())
     seen: list[Progress] = []
     verdict = verify(cluster, "orders", resume=state, on_progress=seen.append)
-    assert places(verdict) == expected
+    assert locations(verdict) == expected
     assert verdict.items == whole.items
     assert [i.rows for i in verdict.indexes] == [i.rows for i in whole.indexes]
     assert seen[0].fraction > 0.9 * (kept["phase"] == "compare")
@@ -102,7 +102,7 @@ def test_a_state_without_what_was_found_loses_damage(
     expected = do_all_damage(damage)
     run_until(config, state, "compare", 200)
     monkeypatch.setattr(Counts, "load", lambda *_: Counts())
-    assert places(verify(cluster, "orders", resume=state)) != expected
+    assert locations(verify(cluster, "orders", resume=state)) != expected
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

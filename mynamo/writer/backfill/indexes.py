@@ -152,8 +152,8 @@ def _backfill_local(session: Session, index: Index, chunk: Chunk) -> None:
 def _backfill_by_events(
     cluster: Cluster, session: Session, table: Table, index: Index, chunk: Chunk
 ) -> None:
-    """State the items again, under their locks: whoever applies the events finds the row that a
-    server refuses, and puts its event aside."""
+    """Re-emit the items, under their locks: the indexer finds the row that a server refuses, and
+    makes a dead letter of its event."""
     events = []
     for key, version, data in chunk.rows:
         item = load_item(data)

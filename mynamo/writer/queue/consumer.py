@@ -33,7 +33,7 @@ from mynamo.log import (
     open_consumer,
     subscribe,
 )
-from mynamo.log.dead_letter_topic import letter_of, send_letters
+from mynamo.log.dead_letter_topic import dead_letter_of, send_dead_letters
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.commands import load_command
@@ -207,35 +207,35 @@ class WriteQueue:
         return min(len(records), start + self._limit)
 
     def _finish(self, records: Sequence[Any]) -> None:
-        places, letters = read(records)
-        unrecorded = list(letters)
+        places, dead_letters = read(records)
+        unrecorded = list(dead_letters)
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
         answers = self._apply([request for _, request in places])
         crash_point("queue.2")
         for (record, request), (shard_id, outcome) in zip(places, answers, strict=True):
             if isinstance(outcome, Refused):
-                letters.append(letter(record, outcome.error, _id_of(request)))
+                dead_letters.append(dead_letter(record, outcome.error, _id_of(request)))
                 if not shard_id or isinstance(outcome.error, CorruptData):
-                    unrecorded.append(letters[-1])
+                    unrecorded.append(dead_letters[-1])
         done = self._record(unrecorded)
-        # 3. Put aside what cannot be applied. A crash after it: the same letter again, with
-        #    the same id.
-        unique = {letter.letter_id: letter for letter in letters if letter.letter_id not in done}
+        # 3. Send dead letters for what cannot be applied. A crash after it: the same dead letter
+        #    again, with the same id.
+        unique = {one.letter_id: one for one in dead_letters if one.letter_id not in done}
         if unique:
-            send_letters(self._publisher, list(unique.values()))
+            send_dead_letters(self._publisher, list(unique.values()))
             crash_point("queue.3")
 
-    def _record(self, letters: Sequence[DeadLetter]) -> set[str]:
+    def _record(self, dead_letters: Sequence[DeadLetter]) -> set[str]:
         """Let the shards remember refusals that none of them has in its own transaction.
 
-        Otherwise such a command could come again, find its table made or its clock caught
-        up, and take effect beside its letter.
+        Otherwise such a command could come again later, when its table exists or the clock is
+        right, and take effect although it has a dead letter.
 
         Returns:
-            The ids of letters whose command has been applied in the meantime.
+            The ids of dead letters whose command has been applied in the meantime.
         """
-        ids = {command_id: one for one in letters if (command_id := one.command_id)}
+        ids = {command_id: one for one in dead_letters if (command_id := one.command_id)}
         if not ids:
             return set()
         reasons = {command_id: one.reason for command_id, one in ids.items()}
@@ -249,7 +249,7 @@ class WriteQueue:
         return answers
 
     def _put_back(self, records: Sequence[Any]) -> None:
-        """Read them again at the next poll; polling keeps the place in the group."""
+        """Read them again at the next poll; polling keeps the membership in the group."""
         for record in reversed(records):
             with suppress(ValueError):  # no longer ours: its new owner reads it
                 self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
@@ -283,8 +283,8 @@ class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:
-    """Turn Kafka records into requests, and into letters where that cannot be."""
-    places, letters = [], []
+    """Turn Kafka records into requests; those that cannot be read become dead letters."""
+    places, dead_letters = [], []
     for record in records:
         command_id = None
         try:
@@ -293,18 +293,18 @@ def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:
             check_age(command)
             places.append((record, command_request(command)))
         except (CorruptData, InvalidItem, InvalidExpression) as flaw:
-            letters.append(letter(record, flaw, command_id))
-    return places, letters
+            dead_letters.append(dead_letter(record, flaw, command_id))
+    return places, dead_letters
 
 
 def _id_of(request: WriteRequest) -> str | None:
     return str(UUID(bytes=request.command_id)) if request.command_id else None
 
 
-def letter(record: Any, error: MynamoError, command_id: str | None) -> DeadLetter:
+def dead_letter(record: Any, error: MynamoError, command_id: str | None) -> DeadLetter:
     """The dead letter for a queued write, by its command's id if it has one."""
     log.warning(
-        "a queued write at %s/%d/%d was put aside: %s",
+        "a queued write at %s/%d/%d is now a dead letter: %s",
         record.topic, record.partition, record.offset, error,
     )  # fmt: skip
-    return letter_of(record, "command", str(error), command_id)
+    return dead_letter_of(record, "command", str(error), command_id)
