@@ -149,7 +149,7 @@ def _report(line: str) -> None:
 
 
 def _tell(line: str) -> None:
-    """Print a line, to whom it is not lost: the terminal may be gone, and the work goes on."""
+    """Print a line. The terminal may be gone; that does not end the work."""
     with contextlib.suppress(OSError):
         click.echo(line)
 

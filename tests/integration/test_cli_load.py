@@ -18,7 +18,7 @@ from click.testing import Result
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.loading import Loader
-from mynamo.cli.records import Place, Record
+from mynamo.cli.records import FilePosition, Record
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.local.state import config_toml
 from mynamo.producer import Delete, Producer, Put, Receipt
@@ -122,7 +122,7 @@ def test_records_are_written_in_batches_of_one_shard(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=2)
         for n in range(1000):
-            loader.add(Record(Place(n, 1, n), {"customer": f"c{n}", "at": n}))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": f"c{n}", "at": n}))
         loader.finish()
     assert loader.counts.acknowledged == 1000
     assert len(batches) < 100
@@ -145,7 +145,7 @@ def test_large_records_wait_for_room(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=1)
         for n in range(100):
-            loader.add(Record(Place(n, 1, n), {"customer": "ann", "at": n}, size=5_000))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": "ann", "at": n}, size=5_000))
         loader.finish()
     assert loader.counts.acknowledged == 100
     assert max(waited) <= 3  # 10,000 bytes and one more record
@@ -168,7 +168,7 @@ def test_loading_waits_for_indexes_that_are_behind(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=1)
         for n in range(300):
-            loader.add(Record(Place(n, 1, n), {"customer": "ann", "at": n % 100, "n": n}))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": "ann", "at": n % 100, "n": n}))
         loader.finish()
     assert (loader.counts.acknowledged, loader.counts.failed, refusals) == (300, 0, 0)
     assert sorted(item["n"] for item in stored(mynamo)) == list(range(200, 300))

@@ -63,7 +63,7 @@ def found(choice: Choice, items: list[StoredItem], given_: StoredItem) -> list[S
     """What the chosen reading answers: an index has only the items that have its keys."""
     if choice.index:
         items = [item for item in items if choice.index.key_of(item) is not None]
-    return [item for item in items if all(item[n] == given_[n] for n in choice.settled)]
+    return [item for item in items if all(item[n] == given_[n] for n in choice.satisfied)]
 
 
 def looked_for(items: list[StoredItem], given_: StoredItem) -> list[StoredItem]:
@@ -74,7 +74,7 @@ def looked_for(items: list[StoredItem], given_: StoredItem) -> list[StoredItem]:
 def test_no_item_is_missed(situation: tuple[Table, list[StoredItem], StoredItem]) -> None:
     table, items, given_ = situation
     choice = choose(table, given_)
-    rest = {n: v for n, v in given_.items() if n not in choice.settled}
+    rest = {n: v for n, v in given_.items() if n not in choice.satisfied}
     assert looked_for(found(choice, items, given_), rest) == looked_for(items, given_)
     if choice.index:
         assert choice.index.status == "ACTIVE"
@@ -126,7 +126,7 @@ def test_an_index_with_several_attributes_in_its_keys_serves_only_all_of_them() 
     table = table_of(GSI, SEVERAL)
     whole = {"g": "1", "x": "2", "y": 3, "z": "4"}
     choice = choose(table, to_stored(whole))
-    assert (choice.index, choice.settled) == (SEVERAL, frozenset(whole))
+    assert (choice.index, choice.satisfied) == (SEVERAL, frozenset(whole))
     for name in ("x", "y", "z"):
         part = {other: value for other, value in whole.items() if other != name}
         assert str(choose(table, to_stored(part))) == "global index index_2"

@@ -57,10 +57,10 @@ def rows_of(index: Index, chunk: Chunk) -> list[RowChange]:
     rows = []
     for key, version, data in chunk.rows:
         item = load_item(data)
-        place = index.key_of(item)
-        if place is not None:
+        index_key = index.key_of(item)
+        if index_key is not None:
             shown = data if whole else dump_item(index.project(item))
-            rows.append(RowChange(index, GsiRow.of(place, key), version, shown))
+            rows.append(RowChange(index, GsiRow.of(index_key, key), version, shown))
     return rows
 
 

@@ -92,7 +92,11 @@ def backfill_chunk(
     except StatementRefused as refusal:
         if index.kind == "LSI":
             raise
-        log.warning("index %s is filled by events where a row is refused: %s", index.name, refusal)
+        log.warning(
+            "index %s: a row is refused, so its chunk is backfilled by events: %s",
+            index.name,
+            refusal,
+        )
     done = retry(lambda: once(by_events=True))
     wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
     return done
@@ -140,13 +144,13 @@ def _note(index: Index, chunk: Chunk, fit: int) -> Statement:
 
 def _backfill_local(session: Session, index: Index, chunk: Chunk) -> None:
     """Insert the items' rows into an LSI beside them, under the items' locks."""
-    places = []
+    rows = []
     for key, _, data in chunk.rows:
-        place = index.key_of(load_item(data))
-        if place is not None:
-            places.append((key.hash, place.sort, key.sort))
-    inserts = [insert_local(index, places)] if places else []
-    session.run(*inserts, _note(index, chunk, len(places)), COMMIT)
+        index_key = index.key_of(load_item(data))
+        if index_key is not None:
+            rows.append((key.hash, index_key.sort, key.sort))
+    inserts = [insert_local(index, rows)] if rows else []
+    session.run(*inserts, _note(index, chunk, len(rows)), COMMIT)
 
 
 def _backfill_by_events(

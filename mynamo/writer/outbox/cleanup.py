@@ -16,12 +16,12 @@ PAUSE = 1.0
 
 
 class OutboxCleanup:
-    """Walks over a shard's outbox, a chunk at a time, and begins anew at its end.
+    """Reads a shard's outbox, a chunk at a time, and begins again at its end.
 
-    A row may go once it is published, every index that it feeds has applied it, and this was
-    published `OUTBOX_KEEPS` seconds ago: so long a writer that lost its connection during
-    commit may ask for it. The time is our own, as a server's clock may jump. None of this can
-    become untrue again, so no lease guards it.
+    A row is deleted once it is published, every index that it feeds has applied it, and it was
+    published `OUTBOX_KEEPS` seconds ago: until then a writer that lost its connection during
+    commit may ask for it. The seconds are measured by this process, as a server's clock may jump.
+    These conditions stay true once they are, so no lease is needed.
     """
 
     def __init__(self, shard: DynamoDBShard) -> None:
