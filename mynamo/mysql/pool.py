@@ -26,7 +26,7 @@ Statement = tuple[str, Sequence[Any]]
 WAIT_TIMEOUT = 15
 """Seconds of silence after which a server ends a connection and what it had begun. A process
 that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
-its locks for hours. Less than `shard.PATIENCE`, so that those who wait for them get through."""
+its locks for hours. Less than `shard.PATIENCE`, so that others who wait for them succeed."""
 SESSION_SETTINGS = (
     # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -138,7 +138,7 @@ class Session:
             self._connection.close()
 
     def is_alive(self) -> bool:
-        """Ask the server for a sign of life."""
+        """Whether the server still answers on this connection."""
         try:
             self._connection.ping(reconnect=False)
         except (pymysql.err.Error, OSError):

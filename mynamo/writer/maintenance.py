@@ -15,7 +15,7 @@ from mynamo.writer.backfill.indexes import activate_if_backfilled
 from mynamo.writer.queue.commands_topic import REMEMBERED
 
 ABANDONED = 10.0
-"""Seconds after which a change of definitions counts as abandoned by whoever began it."""
+"""Seconds after which an unfinished change of definitions counts as abandoned."""
 _BACKFILL_SECONDS = 0.5
 """For which one round backfills one index on one shard; all shards in parallel."""
 _MOST_THREADS = 16

@@ -117,7 +117,7 @@ def test_a_replay_that_died_before_its_resolution_is_repeated(
 
     producer.put("orders", {**KEY, "n": 1})
     with monkeypatch.context() as dying:
-        dying.setattr(replay_module, "resolve_letter", die)
+        dying.setattr(replay_module, "resolve_dead_letter", die)
         with pytest.raises(LogUnavailable):
             replay(cluster, refused.dead_letter, publisher)
     assert only(cluster).state == "open"

@@ -30,7 +30,7 @@ _STATEMENT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ChunkDone:
-    """What became of a chunk.
+    """The result of a chunk.
 
     Attributes:
         more: whether there are more items to put into the index.
@@ -55,11 +55,11 @@ def backfill_chunk(
 ) -> ChunkDone:
     """Put the next items of one shard into an index that is CREATING.
 
-    Any number of processes may do so at once; they take turns.
+    Any number of processes may do so at the same time; they work alternately.
 
     Args:
         rows: not more than so many; by default `CHUNK_ROWS`.
-        left_at: do nothing if the backfill is elsewhere by now.
+        left_at: do nothing if the backfill has another position by now.
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.

@@ -38,8 +38,8 @@ class RelayState:
 class Lease:
     """The lease of one relay on one shard.
 
-    Its epoch grows with each change of hands. Whatever a relay writes is guarded by the
-    epoch, so one that wakes up after it was replaced changes nothing.
+    The epoch grows each time another relay takes the lease. All that a relay writes is guarded
+    by the epoch, so a relay that wakes up after it was replaced changes nothing.
 
     Args:
         owner: a name that no other relay has.

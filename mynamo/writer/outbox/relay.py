@@ -49,8 +49,8 @@ class _Numbered:
 class Relay:
     """Sequences and publishes one shard's changes, while it holds the shard's lease.
 
-    Use by one thread. It keeps nothing in memory that the database does not say again, so
-    a step that failed, wherever, is simply followed by the next one.
+    Use by one thread. Everything that it keeps in memory can be read from the database again, so
+    after a step that failed anywhere, the next step simply goes on.
 
     Args:
         cluster: which the shard belongs to.
@@ -100,14 +100,14 @@ class Relay:
                 return 0
             self.found = state.waiting
             crash_point("relay.1")
-            # 2. Numbers for what has none, and a note how far the step before this came. A crash
-            #    before the commit: nothing happened; after it: the numbers stay, and whoever
-            #    comes next publishes by them.
+            # 2. Number the rows without numbers, and note how far the step before this came. A
+            #    crash before the commit: nothing happened; after it: the numbers stay, and the
+            #    next relay publishes by them.
             numbered = self._sequence() if state.waiting else self._numbered(state)
             crash_point("relay.2")
-            # 3. To Kafka, all acknowledged. A crash here, or before it is noted: the next one
-            #    publishes the same numbers again, and consumers leave out those that they have
-            #    seen.
+            # 3. Publish to Kafka, all acknowledged. A crash here, or before it is noted: the next
+            #    relay publishes the same numbers again, and consumers leave out those that they
+            #    have seen.
             published = self._publish(numbered)
             crash_point("relay.3")
             # 4. Note how far it came, if there is nothing to number together with that.
@@ -166,8 +166,8 @@ class Relay:
         self._small = self._small and all(row[-1] is not None for row in rows)
         if self._small:
             numbered.messages = [
-                self._message((row[0], *places[1:], *row[1:]))
-                for row, places in zip(rows, numbers, strict=True)
+                self._message((row[0], *given[1:], *row[1:]))
+                for row, given in zip(rows, numbers, strict=True)
             ]
         return numbered
 

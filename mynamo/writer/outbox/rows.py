@@ -41,10 +41,10 @@ def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
         values += (
             row.partition, row.feeds, row.table_id, row.item_version, write_id, row.payload,
         )  # fmt: skip
-    places = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
+    row_values = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
     return (
         "INSERT INTO mynamo_outbox"
         " (part, feeds, table_id, item_version, write_id, created, payload) VALUES "
-        + ", ".join([places] * len(rows)),
+        + ", ".join([row_values] * len(rows)),
         values,
     )
