@@ -269,8 +269,8 @@ class WriteQueue:
 
 
 class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The topics of the offsets, since the last rebalance: another member may have committed
-    before it."""
+    """Per partition, the topic of the consumer's offset. A rebalance clears it, as another member
+    may have committed in the meantime."""
 
     def __init__(self) -> None:
         self.known: Origins = {}
