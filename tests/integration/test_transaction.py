@@ -94,7 +94,7 @@ def test_control_without_one_transaction_the_parts_disagree(
     assert damage(cluster, orders)
 
 
-# -- fences ---------------------------------------------------------------------------
+# -- guards ---------------------------------------------------------------------------
 
 
 def add_index_behind(cluster: Cluster, stale: Cluster) -> None:
