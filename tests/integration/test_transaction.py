@@ -126,7 +126,7 @@ def test_control_without_the_guard_the_new_index_lacks_the_item(
     with Cluster(engine_config) as stale:
         add_index_behind(cluster, stale)
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "_check_guards", lambda known, found: None)
+            patch.setattr(commit, "check_guards", lambda known, found: None)
             Producer(stale).put("orders", {**KEY, "weight": 7})
     assert any("by_weight lacks" in line for line in damage(cluster, cluster.table("orders")))
 

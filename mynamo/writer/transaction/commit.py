@@ -161,7 +161,7 @@ def _lock(
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
     known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
-    _check_guards(known, dict(results[1].rows))
+    check_guards(known, dict(results[1].rows))
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)
         for table_id, result in zip(tables, results[2:], strict=False)
@@ -171,15 +171,17 @@ def _lock(
     for place in places:
         current = found.get(place, _NOTHING)
         rows[place] = Row(tables[place[0]], place[1], current, current)
-    return rows, _seen(results[-1]) if commands else {}
+    return rows, remembered_outcomes(results[-1]) if commands else {}
 
 
-def _check_guards(known: dict[int, int], found: dict[int, int]) -> None:
+def check_guards(known: dict[int, int], found: dict[int, int]) -> None:
+    """Raises StaleDefinition if the guards have other versions than this process knows."""
     if found != known:
         raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
 
 
-def _seen(result: Result) -> dict[bytes, Outcome]:
+def remembered_outcomes(result: Result) -> dict[bytes, Outcome]:
+    """The outcomes of queued writes that the shard has decided before, by command id."""
     return {
         command_id: Refused(ConditionFailed(refused.decode("utf-8", "replace")), repeated=True)
         if refused is not None

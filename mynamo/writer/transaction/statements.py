@@ -43,7 +43,7 @@ def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[lis
         for index in changed[0].table.local_indexes:
             statements += _update_local(index, changed)
     if plan.commands:
-        statements.append(_insert_commands(plan.commands))
+        statements.append(insert_commands(plan.commands))
     statements.append(("COMMIT", ()))
     return statements, outbox_at
 
@@ -149,7 +149,8 @@ def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> 
     )
 
 
-def _insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
+def insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
+    """Remember queued writes: command id, number of its event, and why it was refused."""
     places, values = [], []
     for command_id, event, refusal in commands:
         version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
