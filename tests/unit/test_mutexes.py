@@ -1,4 +1,4 @@
-"""Writes to one item take turns: in order, never in a circle, and patient while it moves on."""
+"""Mutexes of keys: first come first served, no deadlocks, and patience while others are served."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import pytest
 
-from mynamo.catalog import shard as shard_module
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import InvalidItem, ShardUnavailable
-from mynamo.writer.transaction.row_mutex import LockedRow, RowMutexes, row_mutexes_of
+from mynamo.runtime.mutexes import KeyMutexes
+from mynamo.writer.transaction.commit import LockedRow, row_mutexes_of
 from tests.waiting import eventually
 
 A: LockedRow = (1, RowKey(b"a" * 16, b""))
@@ -26,98 +26,97 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def waiting(turns: RowMutexes, place: LockedRow) -> int:
-    queue = turns._queues.get(place)
+def new(patience: float = 30.0) -> KeyMutexes[LockedRow]:
+    return KeyMutexes("here", lambda: patience)
+
+
+def waiting(mutexes: KeyMutexes[LockedRow], key: LockedRow) -> int:
+    queue = mutexes._queues.get(key)
     return len(queue.waiting) if queue else 0
 
 
 def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) -> None:
-    turns = RowMutexes("here")
+    mutexes = new()
     served: list[int] = []
     inside = threading.Lock()
 
     def work(number: int) -> None:
-        with turns.held([A]):
+        with mutexes.held([A]):
             assert inside.acquire(blocking=False)
             served.append(number)
             inside.release()
 
-    with turns.held([A]):
+    with mutexes.held([A]):
         done: list[Future[None]] = []
         for number in range(20):
             done.append(threads.submit(work, number))
-            eventually(lambda wanted=number + 1: waiting(turns, A) == wanted)  # type: ignore[misc]
+            eventually(lambda wanted=number + 1: waiting(mutexes, A) == wanted)  # type: ignore[misc]
         assert served == []
     for future in done:
         future.result()
     assert served == list(range(20))
-    assert turns._queues == {}
+    assert mutexes.held_keys == {}
 
 
 def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
-    turns = RowMutexes("here")
+    mutexes = new()
 
     def work() -> str:
-        with turns.held([B]):
+        with mutexes.held([B]):
             return "done"
 
-    with turns.held([A]):
+    with mutexes.held([A]):
         assert threads.submit(work).result(10) == "done"
 
 
 def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecutor) -> None:
-    turns = RowMutexes("here")
+    mutexes = new()
     places = [(1, RowKey(bytes([n]) * 16, b"")) for n in range(5)]
     done = []
 
     def work(number: int) -> None:
         for turn in range(30):
             mine = sorted({places[(number + turn) % 5], places[(number * 2 + turn * 3) % 5]})
-            with turns.held(mine):
+            with mutexes.held(mine):
                 done.append(number)
 
     for future in [threads.submit(work, number) for number in range(8)]:
         future.result(30)
     assert len(done) == 8 * 30
-    assert turns._queues == {}
+    assert mutexes.held_keys == {}
 
 
-def test_it_gives_up_when_nobody_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "PATIENCE", 0.05)
-    turns = RowMutexes("here")
-    with ThreadPoolExecutor(1) as pool, turns.held([B]):
+def test_it_gives_up_when_nobody_comes_through() -> None:
+    mutexes = new(0.05)
+    with ThreadPoolExecutor(1) as pool, mutexes.held([B]):
         with pytest.raises(ShardUnavailable, match=r"here: writes to the same item"):
-            pool.submit(lambda: turns.held([A, B]).__enter__()).result()
-        assert A not in turns._queues  # given back
-    assert turns._queues == {}
+            pool.submit(lambda: mutexes.held([A, B]).__enter__()).result()
+        assert A not in mutexes.held_keys  # given back
+    assert mutexes.held_keys == {}
 
 
 def test_it_waits_for_longer_than_its_patience_while_others_come_through(
-    monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
+    threads: ThreadPoolExecutor,
 ) -> None:
     """The last of the queue waits for the sum of all before it."""
-    monkeypatch.setattr(shard_module, "PATIENCE", 2.0)
-    turns = RowMutexes("here")
+    mutexes = new(2.0)
     never = threading.Event()
 
     def work() -> None:
-        with turns.held([A]):
+        with mutexes.held([A]):
             never.wait(0.1)
 
     for future in [threads.submit(work) for _ in range(25)]:
         future.result()
 
 
-def test_one_that_failed_is_no_sign_that_it_moves_on(
-    monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
-) -> None:
+def test_one_that_failed_is_no_sign_that_it_moves_on(threads: ThreadPoolExecutor) -> None:
     """Else a queue before a server that is down would take patience times its length."""
-    monkeypatch.setattr(shard_module, "PATIENCE", 0.3)
-    turns = RowMutexes("here")
+    mutexes = new(0.3)
     never = threading.Event()
 
     def work() -> None:
-        with turns.held([A]):
+        with mutexes.held([A]):
             never.wait(0.2)
             raise ShardUnavailable("down")
 
@@ -127,25 +126,25 @@ def test_one_that_failed_is_no_sign_that_it_moves_on(
 
 
 def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecutor) -> None:
-    turns = RowMutexes("here")
+    mutexes = new()
     since: list[float] = []
 
     def work() -> None:
-        with turns.held([A]) as when:
+        with mutexes.held([A]) as when:
             since.append(when)
 
-    with turns.held([A]) as mine:
+    with mutexes.held([A]) as mine:
         future = threads.submit(work)
-        eventually(lambda: waiting(turns, A) == 1)
+        eventually(lambda: waiting(mutexes, A) == 1)
     future.result()
     assert since[0] > mine
 
 
 @pytest.mark.parametrize("failure", [InvalidItem, ShardUnavailable])
 def test_a_refusal_is_an_answer_and_silence_is_none(failure: type[Exception]) -> None:
-    turns = RowMutexes("here")
-    with suppress(failure), turns.held([A]):
-        queue = turns._queues[A]
+    mutexes = new()
+    with suppress(failure), mutexes.held([A]):
+        queue = mutexes._queues[A]
         queue.moved_at = 0.0
         raise failure
     assert (queue.moved_at > 0) == (failure is InvalidItem)
