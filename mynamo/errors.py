@@ -12,7 +12,7 @@
     |   +-- IndexNotFound
     +-- AlreadyExists             a table or index of that name is there already
     +-- TableProtected            the table's deletion protection is on; it was not deleted
-    +-- IndexNotReady             the index is still being filled
+    +-- IndexNotReady             the index is still being backfilled
     +-- ConditionFailed           the write's condition did not hold; nothing was written
     +-- ConsistencyTimeout        the index did not apply the awaited write in time
     +-- Unavailable               try again later
@@ -83,7 +83,7 @@ class TableProtected(MynamoError):  # noqa: N818
 
 
 class IndexNotReady(MynamoError):  # noqa: N818
-    """The index is still being filled; wait until its status is ACTIVE."""
+    """The index is still being backfilled; wait until its status is ACTIVE."""
 
 
 class ConditionFailed(MynamoError):  # noqa: N818

@@ -163,9 +163,8 @@ class HashBasedShardManager:
     def create_index(self, table: str, index: LocalIndexSchema | GlobalIndexSchema) -> Index:
         """Create an index of any kind.
 
-        An LSI is filled with the items that there are, and ACTIVE when this returns. A GSI of a
-        small table may be so too; else it is CREATING until the workers have filled it: see
-        `wait_until_active`.
+        An LSI has all items and is ACTIVE when this returns. A GSI of a small table may be so too;
+        else it is CREATING until the workers have backfilled it: see `wait_until_active`.
 
         Raises:
             InvalidSchema, AlreadyExists, TableNotFound: nothing was created.
@@ -246,7 +245,7 @@ class HashBasedShardManager:
 
     def create_global_secondary_index(self, definition: Mapping[str, Any]) -> Index:
         """Create a GSI. On a small table it may be ACTIVE at once; else it is CREATING
-        until the workers have filled it, and reads do without it.
+        until the workers have backfilled it, and reads do not use it.
 
         Args:
             definition: `{"table": "orders", "index_column": "price"}`, with an "index_name"
@@ -336,7 +335,7 @@ class HashBasedShardManager:
             # The index is behind, or was dropped since the catalog was read.
             log.info("get from %s: scan after all: %s", table, failure)
             choice, items = SCAN, self._read(table, SCAN, given, timeout)
-        rest = {name: value for name, value in wanted.items() if name not in choice.settled}
+        rest = {name: value for name, value in wanted.items() if name not in choice.satisfied}
         return [item for item in items if _has(item, rest)]
 
     def _choose(self, table: str, wanted: StoredItem) -> Choice:
@@ -344,7 +343,7 @@ class HashBasedShardManager:
         if choice is SCAN and wanted:
             self._cluster.refresh(if_older_than=_CATALOG_AGE)
             choice = choose(self._cluster.table(table), wanted)
-        filtered = ", ".join(sorted(wanted.keys() - choice.settled)) or "nothing more"
+        filtered = ", ".join(sorted(wanted.keys() - choice.satisfied)) or "nothing more"
         log.info("get from %s: %s, then filter by %s", table, choice, filtered)
         return choice
 

@@ -26,6 +26,7 @@ from mynamo.local import (
 )
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, ShardConfig
 from tests.amounts import amount
+from tests.commands import Dev
 from tests.servers import (
     SERVER_FIXTURES,
     Record,
@@ -205,12 +206,21 @@ def config(cluster_servers: Servers, kafka_admin: KafkaAdminClient) -> Iterator[
     drop_topics(kafka_admin, own.kafka)
 
 
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """One `mynamo dev` for all tests of a file; each has a table of its own."""
+    made = Dev(tmp_path_factory.mktemp("dev"))
+    made.start()
+    yield made
+    made.end_if_running()
+
+
 @pytest.fixture(scope="session")
 def engine_of(
     tmp_path_factory: pytest.TempPathFactory, record: Record
 ) -> Iterator[Callable[[EngineKind], LocalMySQL]]:
     """A server of an engine, started when it is first asked for and left running: tests of several
-    files take them by turns."""
+    files use them alternately."""
     with ExitStack() as ending:
 
         @cache

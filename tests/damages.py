@@ -29,11 +29,11 @@ def to_damage(config: ClusterConfig, cluster: Cluster) -> Damage:
     return Damage(cluster, table)
 
 
-Place = tuple[str, str, str]
+Location = tuple[str, str, str]
 """Kind of finding, index, item."""
 
 
-def places(verdict: Verdict) -> Counter[Place]:
+def locations(verdict: Verdict) -> Counter[Location]:
     return Counter(
         (example.kind, index.name, name_of(example))
         for index in verdict.indexes
@@ -51,7 +51,7 @@ def item_name(item: dict[str, Any]) -> str:
     return f"{item['order_id']}/{item['line']}"
 
 
-def do_all_damage(damage: Damage) -> Counter[Place]:
+def do_all_damage(damage: Damage) -> Counter[Location]:
     """Damage of every kind, each to items of its own; returns what must be found."""
     found: list[tuple[str, str, dict[str, Any] | None]] = []
     # Rows of a GSI that are gone, among them the very first and last ones of a shard.
@@ -77,7 +77,7 @@ def do_all_damage(damage: Damage) -> Counter[Place]:
     found += [("ghost", "by_name", ITEMS[8]), ("ghost", "by_city", None)]
     # Rows on a shard that does not own them: beside the right one, and in its stead.
     for item in (ITEMS[9], ITEMS[11]):
-        owner, _ = damage.place("by_city", item)
+        owner, _ = damage.location("by_city", item)
         damage.insert_row("by_city", item, damage.other(owner))
         found.append(("ghost", "by_city", item))
     damage.on_row("by_city", ITEMS[11], "DELETE FROM {table}")

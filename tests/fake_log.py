@@ -16,7 +16,7 @@ from mynamo.gsi_indexer import Indexer, indexer, lost_events
 from mynamo.log.clients import Message
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.dead_letters import DeadLetter, load_letter
+from mynamo.schemas.dead_letters import DeadLetter, load_dead_letter
 from mynamo.schemas.table import TableSchema
 from mynamo.writer.outbox.relay import Relay
 
@@ -39,7 +39,7 @@ class FakeLog:
 
     config: Any
     records: dict[int, list[Record]] = field(default_factory=dict)
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
     def send(
         self, messages: Sequence[Message], while_waiting: Callable[[], None] | None = None
@@ -47,7 +47,7 @@ class FakeLog:
         """What `Publisher.send` does."""
         for topic, partition, key, value, headers in messages:
             if topic == self.config.dead_letter_topic:
-                self.letters.append(load_letter(value))
+                self.dead_letters.append(load_dead_letter(value))
             else:
                 self.append(partition or 0, value, headers, key)
 
@@ -141,7 +141,11 @@ class FakeReading:
 
 
 class Bench:
-    """A cluster whose relays and indexers move when the test says so."""
+    """A cluster whose relays and indexers move when the test says so.
+
+    Attributes:
+        consumers: of its indexers, in the order in which they were made.
+    """
 
     def __init__(self, config: ClusterConfig, patch: pytest.MonkeyPatch) -> None:
         self.cluster = Cluster(config)
@@ -152,12 +156,13 @@ class Bench:
             for shard in self.cluster.shards.values()
         ]
         self._opened = [self.cluster]
-        patch.setattr(indexer, "open_consumer", lambda *_, **__: FakeConsumer(self.log))
+        self.consumers: list[FakeConsumer] = []
+        patch.setattr(indexer, "open_consumer", self._open_consumer)
         patch.setattr(indexer, "Reading", FakeReading)
         patch.setattr(indexer, "Publisher", lambda _: self.log)
         patch.setattr(lost_events, "ensure_topics", lambda _: None)
         patch.setattr(lost_events, "LOOK_EVERY", 0.0)
-        patch.setattr(lost_events, "_LOOK_IN_A_HURRY", 0.0)
+        patch.setattr(lost_events, "LOOK_EVERY_AT_GAPS", 0.0)
 
     def create(self, definition: dict[str, Any]) -> Table:
         """Create a table."""
@@ -168,6 +173,10 @@ class Bench:
         while sum(relay.step() for relay in self._relays):
             pass
 
+    def _open_consumer(self, *_: Any, **__: Any) -> FakeConsumer:
+        self.consumers.append(FakeConsumer(self.log))
+        return self.consumers[-1]
+
     def indexer(self, cluster: Cluster | None = None) -> Indexer:
         """A new indexer, which reads the log from its beginning."""
         return Indexer(cluster or self.cluster)
@@ -177,7 +186,7 @@ class Bench:
         self._opened.append(Cluster(self.cluster.config))
         return self._opened[-1]
 
-    def settle(self, one: Indexer, steps: int = 12) -> None:
+    def catch_up(self, one: Indexer, steps: int = 12) -> None:
         """Let relays and an indexer work until nothing waits any more."""
         for _ in range(steps):
             self.publish()

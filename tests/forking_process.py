@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 
 import mynamo
 from mynamo import MynamoError
+from mynamo.mysql.pool import Session
 from mynamo.runtime import forks
 
 manager = mynamo.connect()
@@ -168,10 +169,10 @@ class _Forgetful:
         return iter(())
 
 
-def places() -> set[tuple[int, str]]:
+def identities() -> set[tuple[int, str]]:
     """The sessions of this process, as its servers know them."""
-    pools = [manager.cluster.catalog._pool, *(s._pool for s in manager.cluster.shards.values())]
-    return {session.place for pool in pools for session in pool._idle}
+    sessions = (each for each in gc.get_objects() if isinstance(each, Session))
+    return {session.identity for session in sessions if not session.broken}
 
 
 def main() -> None:
@@ -179,13 +180,13 @@ def main() -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # of a fork among threads, from 3.12 on
     how, *broken = sys.argv[1:]
     if broken:
-        forks._noted = _Forgetful()  # type: ignore[assignment]
+        forks.noted = _Forgetful()  # type: ignore[assignment]
     for n in range(ITEMS):
         manager.producer.put(TABLE, item(n))
     busy = Busy()
     children = own_forks() if how == "os" else pool(how)
     busy.end()
-    kept = places()
+    kept = identities()
     after = work(10**6)
     totals: dict[str, int] = {}
     for seen in (*children, *busy.seen, after):
@@ -195,7 +196,7 @@ def main() -> None:
     said = {
         "counter": int(counter.get("n", 0)),
         "parent": busy.failures,
-        "lost": len(kept - places()),
+        "lost": len(kept - identities()),
         "children": len(children),
     }
     sys.stdout.write(json.dumps(totals | said))

@@ -85,7 +85,7 @@ class Damage:
         row = self.table.key_of(to_stored(item))
         return self.cluster.shard_of(row.hash), row
 
-    def place(self, name: str, item: dict[str, Any]) -> tuple[DynamoDBShard, IndexRow]:
+    def location(self, name: str, item: dict[str, Any]) -> tuple[DynamoDBShard, IndexRow]:
         """Where an item's row in a GSI lies."""
         stored = to_stored(item)
         key = self.index(name).key_of(stored)
@@ -98,7 +98,7 @@ class Damage:
 
     def on_row(self, name: str, item: dict[str, Any], statement: str, *values: Any) -> None:
         """Run `UPDATE {table} SET ...` or `DELETE FROM {table}` on an item's row in a GSI."""
-        shard, row = self.place(name, item)
+        shard, row = self.location(name, item)
         where = " WHERE index_hash = %s AND index_sort = %s AND hash = %s AND sort = %s"
         query = statement.format(table=sql.index_table(self.index(name))) + where
         assert shard.run((query, (*values, *row)))[0].count == 1
@@ -112,7 +112,7 @@ class Damage:
         content: bytes | None = None,
     ) -> None:
         """Put a row into a GSI that the item would have, whether it exists or not."""
-        owner, row = self.place(name, item)
+        owner, row = self.location(name, item)
         projected = dump_item(self.index(name).project(to_stored(item)))
         table = sql.index_table(self.index(name))
         (shard or owner).run(

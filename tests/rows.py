@@ -12,7 +12,8 @@ from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.mysql.pool import Session, Statement
+from mynamo.mysql.pool import ConnectionPool, Session, Statement
+from mynamo.schemas.config import ClusterConfig, PoolConfig
 from mynamo.schemas.items import load_item
 from mynamo.schemas.table import TableSchema
 
@@ -40,6 +41,16 @@ def select(shard: DynamoDBShard, statement: str, *values: Any) -> tuple[tuple[An
 def everywhere(cluster: Cluster, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The rows of a SELECT on all shards."""
     return [row for shard in cluster.shards.values() for row in select(shard, statement, *values)]
+
+
+def in_catalog(config: ClusterConfig, *statements: str) -> tuple[tuple[Any, ...], ...]:
+    """Run statements in the catalog's database; the rows of the last one."""
+    pool = ConnectionPool(config.catalog, PoolConfig(), "the catalog")
+    try:
+        with pool.session() as session:
+            return session.run(*((text, ()) for text in statements))[-1].rows
+    finally:
+        pool.close()
 
 
 def items_of(cluster: Cluster, table: Table) -> Items:

@@ -1,4 +1,4 @@
-"""Work that is done by passengers."""
+"""Work that is done by tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mynamo.runtime.tasks import Scheduler
 
 
 def spawn(at: Scheduler, work: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Have some work done by a passenger."""
+    """Have some work done by a task."""
     arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def done() -> None:

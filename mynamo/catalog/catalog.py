@@ -346,7 +346,7 @@ class Catalog:
         return retry(once, self._timeout)
 
     def activate_index(self, index_id: int) -> None:
-        """Record that an index is filled (unless it is being dropped)."""
+        """Record that an index is backfilled (unless it is being dropped)."""
         self._change(
             ("UPDATE mynamo_indexes SET status = 'ACTIVE'"
              " WHERE index_id = %s AND status = 'CREATING'", (index_id,))

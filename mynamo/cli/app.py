@@ -1,4 +1,4 @@
-"""The root command: its subcommands, its options, and what becomes of errors."""
+"""The root command: its subcommands, its options, and error messages."""
 
 from __future__ import annotations
 

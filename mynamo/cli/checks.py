@@ -35,8 +35,8 @@ from mynamo.operations.verify import verify as verify_table
 def lag(watch: bool, every: float | None, as_json: bool) -> None:
     """Show how far outboxes, GSIs and queued writes are behind.
 
-    With --watch --json: a line per look. Ends with status 1 if it could not ask everybody, and
-    with 3 if an index does not move.
+    With --watch --json: a line per look. Ends with status 1 if a server did not answer, and
+    with 3 if an index makes no progress.
 
     \b
     Examples:
@@ -179,7 +179,7 @@ def print_verdict(verdict: Verdict) -> None:
     for damaged in verdict.unreadable_examples:
         say(f"damaged: {damaged}")
     for name in verdict.left_out:
-        say(f"{name}: left out, it is still being filled")
+        say(f"{name}: left out, it is still being backfilled")
     click.echo(verdict_line(verdict))
 
 

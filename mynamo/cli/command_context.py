@@ -27,7 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def load_config() -> ClusterConfig:
-    """The configuration that `--config`, the environment or a usual place names.
+    """The configuration: of `--config`, the environment or a default path.
 
     Raises:
         ConfigError: there is none, or what it says is not valid.
@@ -71,7 +71,7 @@ def _check_catalog(config: ClusterConfig) -> None:
 
 
 class TableName(_Text):
-    """The name of a table: what can be none is found out before a server is asked."""
+    """The name of a table; it is checked before a server is asked."""
 
     name = "table"
 

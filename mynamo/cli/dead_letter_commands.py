@@ -17,17 +17,17 @@ from mynamo.cli.groups import Group
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.errors import MynamoError, Unavailable
 from mynamo.log import Publisher
-from mynamo.log.dead_letter_topic import FiledLetter, read_filed
+from mynamo.log.dead_letter_topic import DeadLetterEntry, read_dead_letter_entries
 from mynamo.schemas.dead_letters import DeadLetter
-from mynamo.writer.queue.replay import discard as discard_letter
-from mynamo.writer.queue.replay import replay as replay_letter
+from mynamo.writer.queue.replay import discard as discard_dead_letter
+from mynamo.writer.queue.replay import replay as replay_dead_letter
 
 
 @click.group(cls=Group)
 def dlq() -> None:
     """Show, replay and discard what could not be applied: the dead letters.
 
-    A letter is open until it is replayed or discarded. If its message fails again, it is
+    A dead letter is open until it is replayed or discarded. If its message fails again, it is
     open again.
     """
 
@@ -36,7 +36,7 @@ def dlq() -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those replayed or discarded.")
 @click.option("--limit", type=click.IntRange(1), help="The newest so many.")
 @as_json
-def list_letters(everything: bool, limit: int | None, as_json: bool) -> None:
+def list_dead_letters(everything: bool, limit: int | None, as_json: bool) -> None:
     """List the open dead letters, oldest first, each with its reason.
 
     \b
@@ -44,15 +44,16 @@ def list_letters(everything: bool, limit: int | None, as_json: bool) -> None:
       mynamo dlq list
       mynamo dlq list --all --limit 20
     """
-    letters = [x for x in read_filed(load_config().kafka) if everything or x.state == "open"]
-    letters = letters[-limit:] if limit else letters
+    dead_letters = [
+        x for x in read_dead_letter_entries(load_config().kafka) if everything or x.state == "open"
+    ]
+    dead_letters = dead_letters[-limit:] if limit else dead_letters
     if as_json:
-        print_json([_shown(one) for one in letters])
-    elif letters:
+        print_json([_shown(one) for one in dead_letters])
+    elif dead_letters:
         print_grid(
             ["id", "kind", "state", "failed at (UTC)", "times", "reason"],
-            [(x.letter.letter_id, x.letter.kind, x.state, _when(x.letter.failed_at), x.attempts,
-              x.letter.reason) for x in letters],
+            [_row(entry) for entry in dead_letters],
             right=["times"],
         )  # fmt: skip
     else:
@@ -63,7 +64,7 @@ def list_letters(everything: bool, limit: int | None, as_json: bool) -> None:
 @click.argument("letter_id", metavar="ID")
 @as_json
 def show(letter_id: str, as_json: bool) -> None:
-    """Show all of one letter: its message, why it failed, and where it came from.
+    """Show all of one dead letter: its message, why it failed, and where it came from.
 
     \b
     Example:
@@ -74,16 +75,19 @@ def show(letter_id: str, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
-    letter = found.letter
+    message = found.dead_letter
     print_grid(
-        ["of the letter", ""],
+        ["of the dead letter", ""],
         [
-            ("id", letter.letter_id),
-            ("kind", "queued write" if letter.kind == "command" else "change event"),
-            ("reason", letter.reason),
-            ("read from", f"{letter.topic}, partition {letter.partition}, offset {letter.offset}"),
-            ("written at (UTC)", _when(letter.written_at)),
-            ("failed at (UTC)", _when(letter.failed_at)),
+            ("id", message.letter_id),
+            ("kind", "queued write" if message.kind == "command" else "change event"),
+            ("reason", message.reason),
+            (
+                "read from",
+                f"{message.topic}, partition {message.partition}, offset {message.offset}",
+            ),
+            ("written at (UTC)", _when(message.written_at)),
+            ("failed at (UTC)", _when(message.failed_at)),
             ("times failed", found.attempts),
             ("state", " ".join(filter(None, (found.state, _when(found.marked_at))))),
         ],
@@ -91,7 +95,7 @@ def show(letter_id: str, as_json: bool) -> None:
     if shown["message"] is not None:
         print_json(shown["message"])
     else:
-        click.echo(letter.message.decode("utf-8", "backslashreplace"))
+        click.echo(message.message.decode("utf-8", "backslashreplace"))
 
 
 ids = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
@@ -103,7 +107,7 @@ ids = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 def replay(letter_ids: tuple[str, ...], everything: bool) -> None:
     """Try dead letters again, once their cause is mended.
 
-    A queued write keeps its id, so it is applied at most once, however often its letter is
+    A queued write keeps its id, so it is applied at most once, however often its dead letter is
     replayed. For a change event the GSIs are made to say what the table says now.
 
     \b
@@ -111,11 +115,13 @@ def replay(letter_ids: tuple[str, ...], everything: bool) -> None:
       mynamo dlq replay 0b0e7d64-8f35-4a8e-9f0c-6d5f4d1c2b3a
       mynamo dlq replay --all
     """
-    letters = _chosen(letter_ids, everything)
+    dead_letters = _chosen(letter_ids, everything)
     with _working() as (cluster, publisher):
-        failed = _each(letters, lambda letter: replay_letter(cluster, letter, publisher))
+        failed = _each(
+            dead_letters, lambda dead_letter: replay_dead_letter(cluster, dead_letter, publisher)
+        )
     click.echo(
-        f"{len(letters) - failed} handed to the workers again, {failed} failed; "
+        f"{len(dead_letters) - failed} handed to the workers again, {failed} failed; "
         "what is refused once more comes back to `mynamo dlq list`"
     )
     if failed:
@@ -135,29 +141,29 @@ def discard(letter_ids: tuple[str, ...], everything: bool, yes: bool) -> None:
     Example:
       mynamo dlq discard mynamo.writes/3/1204
     """
-    letters = _chosen(letter_ids, everything)
+    dead_letters = _chosen(letter_ids, everything)
     if not yes:
-        click.confirm(f"Discard {len(letters)} dead letters?", abort=True)
+        click.confirm(f"Discard {len(dead_letters)} dead letters?", abort=True)
 
-    def give_up(letter: DeadLetter) -> None:
-        if not discard_letter(cluster, letter, publisher):
-            say(f"{letter.letter_id}: it had been applied already")
+    def give_up(dead_letter: DeadLetter) -> None:
+        if not discard_dead_letter(cluster, dead_letter, publisher):
+            say(f"{dead_letter.letter_id}: it had been applied already")
 
     with _working() as (cluster, publisher):
-        failed = _each(letters, give_up)
-    click.echo(f"{len(letters) - failed} discarded")
+        failed = _each(dead_letters, give_up)
+    click.echo(f"{len(dead_letters) - failed} discarded")
     if failed:
         raise SystemExit(1)
 
 
-def _chosen(letter_ids: Sequence[str], everything: bool) -> list[FiledLetter]:
-    """The letters with these ids, whatever became of them, or all that are open."""
+def _chosen(letter_ids: Sequence[str], everything: bool) -> list[DeadLetterEntry]:
+    """The dead letters with these ids, whatever became of them, or all that are open."""
     if bool(letter_ids) == everything:
-        raise click.UsageError("give the IDs of letters (see `mynamo dlq list`), or --all")
-    letters = read_filed(load_config().kafka)
+        raise click.UsageError("give the IDs of dead letters (see `mynamo dlq list`), or --all")
+    dead_letters = read_dead_letter_entries(load_config().kafka)
     if everything:
-        return [one for one in letters if one.state == "open"]
-    known = {one.letter.letter_id: one for one in letters}
+        return [one for one in dead_letters if one.state == "open"]
+    known = {one.dead_letter.letter_id: one for one in dead_letters}
     for letter_id in letter_ids:
         if letter_id not in known:
             raise click.ClickException(
@@ -176,18 +182,29 @@ def _working() -> Iterator[tuple[Cluster, Publisher]]:
             publisher.close()
 
 
-def _each(letters: Sequence[FiledLetter], work: Callable[[DeadLetter], None]) -> int:
-    """Do something with each letter; returns with how many it failed, which it says."""
+def _each(dead_letters: Sequence[DeadLetterEntry], work: Callable[[DeadLetter], None]) -> int:
+    """Do something with each dead letter; report those with which it failed.
+
+    Returns:
+        How many those are.
+    """
     failed = 0
-    for filed in letters:
+    for entry in dead_letters:
         try:
-            work(filed.letter)
+            work(entry.dead_letter)
         except Unavailable:
             raise
         except MynamoError as error:
             failed += 1
-            say(f"{filed.letter.letter_id}: {wording(error)}")
+            say(f"{entry.dead_letter.letter_id}: {wording(error)}")
     return failed
+
+
+def _row(entry: DeadLetterEntry) -> tuple[str, str, str, str, int, str]:
+    """A dead letter in the list."""
+    found = entry.dead_letter
+    failed_at = _when(found.failed_at)
+    return found.letter_id, found.kind, entry.state, failed_at, entry.attempts, found.reason
 
 
 def _when(microseconds: int | None) -> str:
@@ -202,18 +219,18 @@ def _iso(microseconds: int | None) -> str | None:
     return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
 
 
-def _shown(filed: FiledLetter) -> dict[str, Any]:
-    """A letter for scripts, its message as JSON if it is that."""
+def _shown(entry: DeadLetterEntry) -> dict[str, Any]:
+    """A dead letter for scripts; its message as JSON, or None if it is no JSON."""
     try:
-        message = orjson.loads(filed.letter.message)
+        message = orjson.loads(entry.dead_letter.message)
     except orjson.JSONDecodeError:
         message = None
     return {
-        **filed.letter.model_dump(),
-        "failed_at": _iso(filed.letter.failed_at),
-        "written_at": _iso(filed.letter.written_at),
-        "state": filed.state,
-        "marked_at": _iso(filed.marked_at),
-        "attempts": filed.attempts,
+        **entry.dead_letter.model_dump(),
+        "failed_at": _iso(entry.dead_letter.failed_at),
+        "written_at": _iso(entry.dead_letter.written_at),
+        "state": entry.state,
+        "marked_at": _iso(entry.marked_at),
+        "attempts": entry.attempts,
         "message": message,
     }

@@ -18,7 +18,7 @@ from mynamo.cli.demo_orders import SCHEMA, TABLE, order, order_key, orders
 from mynamo.cli.demo_question import ask
 from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import print_grid
-from mynamo.cli.records import Place, Record
+from mynamo.cli.records import FilePosition, Record
 from mynamo.errors import MynamoError
 from mynamo.operations.lag import lag
 from mynamo.operations.verify import verify
@@ -27,9 +27,9 @@ from mynamo.reader import Reader
 
 THREADS = 8
 QUEUED_SHARE = 4
-"""Every so manieth order goes through Kafka."""
+"""Of so many orders, one goes through Kafka."""
 CHANGED_SHARE = 20
-"""Every so manieth order that was written directly gets another status; the same below."""
+"""Of so many orders that were written directly, one gets another status; likewise below."""
 DELETED_SHARE = 40
 FOLLOWED = 400
 """Writes whose way to the GSIs is measured, about."""
@@ -124,8 +124,8 @@ class Demo:
                     probe.acknowledged(receipt)
             bar.update(task, completed=loader.counts.acknowledged)
 
-        def refused(place: Place, reason: str) -> None:
-            raise MynamoError(f"order {place.number} was refused: {reason}")
+        def refused(position: FilePosition, reason: str) -> None:
+            raise MynamoError(f"order {position.number} was refused: {reason}")
 
         with self._bar() as bar:
             task = bar.add_task(what, total=last - first)
@@ -135,7 +135,7 @@ class Demo:
             )  # fmt: skip
             try:
                 for number, item in orders(first, last):
-                    if not loader.add(Record(Place(number, 1, number), item)):
+                    if not loader.add(Record(FilePosition(number, 1, number), item)):
                         break
                 loader.finish()
             except BaseException:

@@ -92,7 +92,7 @@ def dev(
             ensure_topics(local.config.kafka)
             with Cluster(local.config):
                 pass  # the first to open it sets it up
-            workers = Workers(local, port, _gateway_options(cors_origins, index_reads))
+            workers = Workers(local, port, gateway_options(cors_origins, index_reads))
             workers.start()
             _welcome(local, workers, port, time.monotonic() - started)
             ready = True
@@ -112,7 +112,7 @@ def dev(
     sys.exit(status)
 
 
-def _gateway_options(cors_origins: tuple[str, ...], index_reads: str) -> list[str]:
+def gateway_options(cors_origins: tuple[str, ...], index_reads: str) -> list[str]:
     """Those of `mynamo serve`."""
     origins = (LOCALHOST, *cors_origins) if cors_origins else ()
     return ["--index-reads", index_reads] + [
@@ -149,7 +149,7 @@ def _report(line: str) -> None:
 
 
 def _tell(line: str) -> None:
-    """Print a line, to whom it is not lost: the terminal may be gone, and the work goes on."""
+    """Print a line. The terminal may be gone; that does not end the work."""
     with contextlib.suppress(OSError):
         click.echo(line)
 

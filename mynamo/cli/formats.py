@@ -1,8 +1,8 @@
-"""What a file of items is: told from how it begins, and from the table's key.
+"""The format of a file of items, recognised by its beginning and the table's key.
 
-A file of DynamoDB JSON and one of plain JSON are told apart by the first item's key: in plain
-JSON it is text or a number, in DynamoDB JSON an object such as {"S": "ann"}, which no key can be.
-Binary keys look alike in both; there the other attributes decide.
+The first item's key shows whether a file is DynamoDB JSON or plain JSON: in plain JSON the key is
+text or a number, in DynamoDB JSON an object such as {"S": "ann"}, which no key can be. Binary keys
+look the same in both; there the other attributes decide.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ENOUGH = 4 * 1024
 
 
 def container_of(source: Source, table: Table) -> Container | None:
-    """What the file is, of which nothing must have been read; nothing is lost of it.
+    """The format of a file. It must be called before anything is read, and loses nothing.
 
     Returns:
         None if the file is empty.

@@ -1,4 +1,4 @@
-"""Groups of commands: what becomes of a name that is not one of them."""
+"""Groups of commands; for an unknown name they suggest a similar one."""
 
 from __future__ import annotations
 

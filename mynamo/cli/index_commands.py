@@ -23,7 +23,7 @@ POLL_SECONDS = 0.2
 PATIENCE = 10.0
 """Seconds without progress until we ask whether anybody works."""
 _WORK_SECONDS = 0.2
-"""For which each shard is filled by turns."""
+"""For which each shard is backfilled, one after the other."""
 
 
 @click.group(cls=Group)
@@ -42,10 +42,10 @@ def index() -> None:
 )  # fmt: skip
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is ACTIVE.")
 def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool) -> None:
-    """Add an index to a table; it is filled with the items that are there.
+    """Add an index to a table and backfill it with the items that are there.
 
-    From then on every write keeps it up. It can be queried once it is ACTIVE. Filling
-    goes on whatever dies; with Ctrl-C, `mynamo writer` and `mynamo indexer` finish it.
+    From then on every write maintains it. It can be queried once it is ACTIVE. The backfill
+    survives any crash; after Ctrl-C, `mynamo writer` and `mynamo indexer` finish it.
 
     \b
     Examples:
@@ -59,14 +59,14 @@ def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool
         find_table(cluster, table)
         made = definitions.add_index(cluster, table, schema)
         if not wait:
-            click.echo(f"added index {made.name}: {made.status}; `mynamo writer` fills it")
+            click.echo(f"added index {made.name}: {made.status}; `mynamo writer` backfills it")
             return
         try:
-            _fill(cluster, made)
+            _backfill(cluster, made)
         except KeyboardInterrupt:
             say(
                 f"\nIndex {made.name} stays CREATING: `mynamo writer` and `mynamo indexer` go on "
-                f"filling it; `mynamo table describe {table}` shows when it is ACTIVE."
+                f"with its backfill; `mynamo table describe {table}` shows when it is ACTIVE."
             )
             raise SystemExit(130) from None
         done = progress(cluster, made)
@@ -90,15 +90,15 @@ def drop(table: str, name: str) -> None:
     click.echo(f"dropped index {name} of table {table}")
 
 
-def _fill(cluster: Cluster, made: Index) -> None:
-    """Help filling, and show how far it is, until the index is ACTIVE."""
+def _backfill(cluster: Cluster, made: Index) -> None:
+    """Take part in the backfill, and show its progress, until the index is ACTIVE."""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[rows]:,} items"), TimeElapsedColumn(),
         console=console(stderr=True), disable=not console(stderr=True).is_terminal,
     )  # fmt: skip
     with bar:
-        task = bar.add_task(f"filling {made.name}", total=1.0, rows=0)
+        task = bar.add_task(f"backfilling {made.name}", total=1.0, rows=0)
         backfillers = [Backfiller(cluster, shard, made) for shard in cluster.shards.values()]
         moved_at, last, hinted = time.monotonic(), None, False
         while True:

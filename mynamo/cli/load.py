@@ -29,7 +29,7 @@ from mynamo.cli.interrupts import interruptible, status_of
 from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import console, print_json, say
 from mynamo.cli.plain_items import plain_item
-from mynamo.cli.records import Place, Reading
+from mynamo.cli.records import FilePosition, Reading
 from mynamo.cli.sources import BadFile, Source
 from mynamo.cli.statuses import FAILED
 from mynamo.cli.tabular import parse_types
@@ -152,7 +152,7 @@ def load(
 
 @dataclass
 class _Told:
-    """What is told of each record while the loader works; it calls from one thread at a time."""
+    """Messages about records while the loader works. It calls from one thread at a time."""
 
     receipts: IO[bytes] | None
     bar: Progress | None
@@ -176,19 +176,19 @@ class _Told:
         if not self.as_json:
             say(line)
 
-    def refused(self, place: Place, reason: str) -> None:
+    def refused(self, position: FilePosition, reason: str) -> None:
         """Tell of a record that was not written."""
         if self.as_json or len(self.errors) < SHOWN_ERRORS:
-            self.errors.append({**place.as_json(), "reason": reason})
+            self.errors.append({**position.as_json(), "reason": reason})
             if not self.as_json:
-                say(f"{place}: {reason}")
+                say(f"{position}: {reason}")
 
     def acknowledged(self, done: Sequence[Done]) -> None:
         """Tell of records that are safe."""
         if self.receipts is not None:
-            for place, key, receipt in done:
+            for position, key, receipt in done:
                 token = receipt.token if receipt else None
-                entry = {**place.as_json(), "key": plain_item(key), "token": token}
+                entry = {**position.as_json(), "key": plain_item(key), "token": token}
                 self.receipts.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
             self.receipts.flush()  # it is true whatever becomes of this process
         self._move()
@@ -240,7 +240,7 @@ class _Reader:
         for record in reading.records():
             if not loader.add(record):
                 return False
-            if record.place.number % 64 == 0:
+            if record.position.number % 64 == 0:
                 self.told.read_to(self.before + source.position)
         for hint in reading.hints:
             say(hint)
@@ -248,7 +248,7 @@ class _Reader:
 
 
 def _check_files(table: str, files: Sequence[str]) -> None:
-    """Refuse before anything is written what is no file."""
+    """Refuse paths that are no files, before anything is written."""
     if not files:
         raise click.UsageError(f"name a file, or - for stdin: mynamo load {table} FILE")
     for name in files:

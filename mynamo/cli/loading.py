@@ -1,4 +1,4 @@
-"""Writing many items from several threads, so that each item's records stay in order."""
+"""Writing many items from several threads; the records of each item stay in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.cli.app import wording
 from mynamo.cli.record_queues import RecordQueue
-from mynamo.cli.records import Place, Record
+from mynamo.cli.records import FilePosition, Record
 from mynamo.errors import ConfigError, IndexBehind, InvalidRequest, NotFound, Unavailable
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.items import to_stored
@@ -26,15 +26,15 @@ WAITING_BYTES = 32 * 1024 * 1024
 _LOOK_SECONDS = 0.2
 _BEHIND_PAUSE = 0.5
 
-Done = tuple[Place, Mapping[str, Any], Receipt | None]
-"""A record's place and key, and its receipt, which a queued one has not."""
+Done = tuple[FilePosition, Mapping[str, Any], Receipt | None]
+"""A record's position and key, and its receipt; a queued record has none."""
 Acknowledged = Callable[[Sequence[Done]], None]
-Refused = Callable[[Place, str], None]
+Refused = Callable[[FilePosition, str], None]
 
 
 @dataclass
 class Counts:
-    """What has become of the records so far."""
+    """Counts of the records so far."""
 
     acknowledged: int = 0
     failed: int = 0
@@ -114,12 +114,12 @@ class Loader:
             False if nothing more is written: see `trouble`.
         """
         if record.wrong is not None:
-            self.refuse(record.place, record.wrong)
+            self.refuse(record.position, record.wrong)
             return not self._abandoned.is_set()
         try:
             row = self._table.key_of(to_stored(self._key(record)))
         except InvalidRequest as error:
-            self.refuse(record.place, wording(error))
+            self.refuse(record.position, wording(error))
             return True
         with self._room:
             while self._taken > WAITING_BYTES and not self._abandoned.is_set():
@@ -127,12 +127,12 @@ class Loader:
             self._taken += record.size
         return self._batcher_of(row).add((row, record))
 
-    def refuse(self, place: Place, reason: str) -> None:
+    def refuse(self, position: FilePosition, reason: str) -> None:
         """Count a record as failed."""
         with self._telling:
             self.counts.failed += 1
             if self._refused:
-                self._refused(place, reason)
+                self._refused(position, reason)
 
     def finish(self) -> None:
         """Write everything that was taken, and end the threads."""
@@ -186,14 +186,14 @@ class Loader:
             done: list[Done] = []
             for record, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Receipt):
-                    done.append((record.place, self._key(record), outcome))
+                    done.append((record.position, self._key(record), outcome))
                 elif isinstance(outcome, IndexBehind):  # loading can wait for the indexers
                     behind.append(record)
                 elif isinstance(outcome, Unavailable | NotFound | ConfigError):
                     down = down or outcome
-                    self.refuse(record.place, f"not acknowledged: {wording(outcome)}")
+                    self.refuse(record.position, f"not acknowledged: {wording(outcome)}")
                 else:
-                    self.refuse(record.place, wording(outcome))
+                    self.refuse(record.position, wording(outcome))
             self._acknowledge(done)
             if down is not None:
                 raise down
@@ -214,16 +214,16 @@ class Loader:
             )
         except InvalidRequest as error:  # nothing of the batch was published
             if len(batch) == 1:
-                self.refuse(batch[0].place, wording(error))
+                self.refuse(batch[0].position, wording(error))
                 return
             for record in batch:
                 self._publish([record])
             return
         except (Unavailable, NotFound) as error:
             for record in batch:
-                self.refuse(record.place, f"not acknowledged: {wording(error)}")
+                self.refuse(record.position, f"not acknowledged: {wording(error)}")
             raise
-        self._acknowledge([(record.place, self._key(record), None) for record in batch])
+        self._acknowledge([(record.position, self._key(record), None) for record in batch])
 
     def _as_write(self, record: Record) -> Put | Delete:
         made = Delete if record.deletes else Put

@@ -29,7 +29,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def say(line: str = "") -> None:
-    """Tell people something without mixing it into the data: a line on stderr."""
+    """Print a message for people on stderr, apart from the data on stdout."""
     click.echo(line, err=True)
 
 

@@ -1,13 +1,13 @@
 """Items in plain JSON: how people type them, and how scripts read them.
 
-A number in plain JSON is DynamoDB's N, exact to its last digit, in both directions. What
-plain JSON has no form for stands as DynamoDB JSON writes it, in an object with one name:
+A number in plain JSON is DynamoDB's N, exact to its last digit, in both directions. Types that
+plain JSON does not have are written as in DynamoDB JSON, in an object with one name:
 
     binary     {"B": "aGVsbG8="}
     sets       {"SS": ["a", "b"]}   {"NS": ["1", "2"]}   {"BS": ["aGVsbG8="]}
 
-So that the two cannot be mixed up, a map that happens to have one of these (or M) as its
-only name is written whole in DynamoDB JSON: {"M": {"B": {"S": "grade B"}}}.
+A map whose only name is one of these (or M) would look the same, so it is written in DynamoDB
+JSON: {"M": {"B": {"S": "grade B"}}}.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NotJSON(InvalidItem):
     """The text is not JSON.
 
     Attributes:
-        reason: without the place.
+        reason: without the position.
         line, column: of the mistake in the text, from 1.
     """
 

@@ -1,4 +1,4 @@
-"""The writes that files ask for, one after the other, each with its place."""
+"""The writes in files, one after the other, each with its position."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MORE = frozenset({"LastEvaluatedKey", "NextToken"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an item stands.
+class FilePosition:
+    """Where an item is in a file.
 
     Attributes:
         file: its name, if there are several.
@@ -66,7 +66,7 @@ class Record:
         size: bytes of its text in the file, about.
     """
 
-    place: Place
+    position: FilePosition
     item: dict[str, Any] = field(default_factory=dict)
     deletes: bool = False
     wrong: str | None = None
@@ -83,7 +83,7 @@ class Reading:
         container: what the file is, if the user said so.
         dynamodb_json: whether items are in DynamoDB JSON, if the user said so.
         types: of a CSV file's columns.
-        name: of the file, for places.
+        name: of the file, for positions.
         took: told what the file was taken for, once that is clear.
     """
 
@@ -117,13 +117,13 @@ class Reading:
             return
         for piece in self._pieces():
             self._count += 1
-            place = Place(
+            position = FilePosition(
                 piece.line, piece.column, self._count, self.name, self.container == "lines"
             )
             try:
-                yield self._record(piece, place)
+                yield self._record(piece, position)
             except InvalidItem as error:
-                yield Record(place, wrong=wording(error))
+                yield Record(position, wrong=wording(error))
 
     def _pieces(self) -> Iterator[Piece]:
         if self.container == "lines":
@@ -140,7 +140,7 @@ class Reading:
                 f"{' and a '.join(sorted(cutter.names & _MORE))}"
             )
 
-    def _record(self, piece: Piece, place: Place) -> Record:
+    def _record(self, piece: Piece, position: FilePosition) -> Record:
         try:
             value = parse_json(piece.text)
         except NotJSON as error:
@@ -159,7 +159,7 @@ class Reading:
         if not self._told and isinstance(value, dict):
             self._decide(value)
         item = item_of(value, bool(self.dynamodb_json))
-        return Record(place, item, deletes, size=len(piece.text))
+        return Record(position, item, deletes, size=len(piece.text))
 
     def _request(self, value: Any, table: str) -> tuple[Any, bool]:
         if table != self.table.name:
@@ -193,8 +193,8 @@ class Reading:
             if not self._told:
                 self._tell(IN_WORDS["csv"])
             self._count += 1
-            place = Place(row.line, 1, self._count, self.name)
+            position = FilePosition(row.line, 1, self._count, self.name)
             if isinstance(row.item, InvalidItem):
-                yield Record(place, wrong=wording(row.item))
+                yield Record(position, wrong=wording(row.item))
             else:
-                yield Record(place, row.item, size=row.size)
+                yield Record(position, row.item, size=row.size)

@@ -62,7 +62,7 @@ def serve(
     Any AWS SDK can talk to it once its endpoint is set. Requests must be signed with one of
     the key pairs under [gateway] in the configuration file; region, limits and a certificate
     for HTTPS are set there too. Run several, behind a load balancer: they share nothing.
-    GSIs are filled by the workers (`mynamo writer`, `mynamo indexer`).
+    GSIs are kept up to date by the workers (`mynamo writer`, `mynamo indexer`).
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def serve(
 
 
 def _once(say: Callable[[], None]) -> Callable[[], None]:
-    """What has its say once, whichever of the processes that fork from now on calls it first."""
+    """A function that says something once, in the first process that calls it."""
     reading, writing = os.pipe()
     os.write(writing, b".")
     os.close(writing)
@@ -128,7 +128,7 @@ def _configured(cluster: ClusterConfig, **options: Any) -> GatewayConfig:
 
 
 def _refuse_if_open(config: GatewayConfig, no_auth: bool, open_to_network: bool) -> None:
-    """Nobody shall serve a network without authentication by oversight."""
+    """Refuse to serve a network without authentication, unless asked to."""
     if not no_auth and not config.credentials:
         raise ConfigError(
             "no credentials are configured, so no request could be signed: add\n"

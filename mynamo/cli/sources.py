@@ -81,6 +81,11 @@ class Cutter:
         """Where in the buffer this line begins; negative once that is cut away."""
         self._counted = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return len(self._buffer)
+
     def cut(self, chunks: Iterable[bytes]) -> Iterator[Piece]:
         """The values in these chunks.
 
@@ -92,13 +97,13 @@ class Cutter:
             yield from self._values()
             self._cut_away()
             if len(self._buffer) > LONGEST:
-                line, column = self._place(self._at)
+                line, column = self._position(self._at)
                 raise BadFile(
                     f"line {line}, column {column}: a value is longer than {LONGEST:,} bytes, "
                     "which no item is"
                 )
         if self._open:
-            line, column = self._place(len(self._buffer))
+            line, column = self._position(len(self._buffer))
             raise BadFile(f"line {line}, column {column}: the JSON ends in the middle")
         if self._begin is not None:
             yield from self._piece(len(self._buffer))
@@ -127,7 +132,7 @@ class Cutter:
                     self._begin = match.end()
             else:
                 if not self._open or self._open.pop() != _CLOSES[kind]:
-                    line, column = self._place(match.start())
+                    line, column = self._position(match.start())
                     raise BadFile(f"line {line}, column {column}: {chr(kind)!r} closes nothing")
                 if depth == 0 and not self._open:
                     yield from self._piece(match.end())
@@ -144,11 +149,11 @@ class Cutter:
         text = self._buffer[begin:end]
         if not text or text.isspace():
             return
-        line, column = self._place(begin + len(text) - len(text.lstrip()))
+        line, column = self._position(begin + len(text) - len(text.lstrip()))
         yield Piece(text.strip(), line, column, self._name)
 
-    def _place(self, at: int) -> tuple[int, int]:
-        """Line and column of a place in the buffer, which is not before the last one."""
+    def _position(self, at: int) -> tuple[int, int]:
+        """Line and column of an offset in the buffer; it must not be before the last one asked."""
         self._line += self._buffer.count(b"\n", self._counted, at)
         newline = self._buffer.rfind(b"\n", self._counted, at)
         if newline >= 0:
@@ -157,9 +162,9 @@ class Cutter:
         return self._line, at - self._line_begins + 1
 
     def _cut_away(self) -> None:
-        """Forget what is dealt with."""
+        """Drop the part of the buffer that is no longer needed."""
         done = self._at if self._begin is None else min(self._at, self._begin)
-        self._place(max(done, self._counted))
+        self._position(max(done, self._counted))
         self._buffer = self._buffer[done:]
         self._at -= done
         self._counted -= done
@@ -223,7 +228,7 @@ class Source:
         return self._held.pop() if self._held else next(self._chunks)
 
     def put_back(self, chunk: bytes) -> None:
-        """Give a chunk back: it comes again before all others."""
+        """Put a chunk back: it is the next one again."""
         if chunk:
             self._held.append(chunk)
 

@@ -1,4 +1,4 @@
-"""What is typed for indexes, keys and sort conditions, and what it means."""
+"""Parsing indexes, keys and sort conditions from the command line."""
 
 from __future__ import annotations
 

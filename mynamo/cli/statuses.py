@@ -1,4 +1,4 @@
-"""What a command's exit status says; docs/operations.md has the same table.
+"""The exit statuses of commands; docs/operations.md has the same table.
 
 2 is click's own: the command line was wrong, and nothing was done.
 """

@@ -39,9 +39,9 @@ def log_level(command: Command) -> Command:
 def writer(log_level: str) -> None:
     """Run a writer worker, until SIGTERM or Ctrl-C.
 
-    It publishes committed changes to Kafka, applies queued writes, fills new indexes and
-    finishes interrupted changes of tables. Run two or more, on different machines: they
-    share the work, and when one dies the others take its part over.
+    It publishes committed changes to Kafka, applies queued writes, backfills new indexes
+    and finishes interrupted changes of tables. Run two or more, on different machines: they
+    share the work, and when one dies the others take over its part.
 
     \b
     Example:
@@ -58,8 +58,8 @@ def indexer(log_level: str) -> None:
     """Run a GSI indexer worker, until SIGTERM or Ctrl-C.
 
     It applies change events from Kafka to the GSIs, each exactly once. Run two or more, on
-    different machines: Kafka deals the partitions out among them, so more than
-    `kafka.partitions` of them is of no use.
+    different machines: Kafka assigns the partitions to them, so more than
+    `kafka.partitions` of them are of no use.
 
     \b
     Example:
@@ -78,8 +78,8 @@ def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
 def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
     """Open the cluster and work on it, until the event that SIGTERM and Ctrl-C set.
 
-    While the cluster is being opened, which waits for a catalog that does not answer, nothing
-    is under way that a signal could harm: then it ends this at once.
+    Opening the cluster waits for a catalog that does not answer. Until it is open, a signal ends
+    the process at once: there is no work yet that it could harm.
 
     Returns:
         The status to end with: 0, or 130 when Ctrl-C came before there was any work.
@@ -92,7 +92,7 @@ def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
             stop = stop_on_signals()
         except KeyboardInterrupt as interruption:
             return 0 if signal.SIGTERM in interruption.args else INTERRUPTED
-        # What is there by now stays. To look for garbage among it stops all threads for 20 ms.
+        # Objects that exist now stay. Checking them for garbage would stop all threads for 20 ms.
         gc.freeze()
         work(cluster, stop)
     return 0

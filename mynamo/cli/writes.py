@@ -145,7 +145,7 @@ def update(
 
 @contextmanager
 def showing_what_was_found(how: Terms, dynamodb_json: bool) -> Iterator[None]:
-    """Say of an expression that did not hold for which item; simple conditions say enough."""
+    """Add the item to the message of a failed expression. Simple conditions say enough."""
     try:
         yield
     except ConditionFailed as failure:

@@ -111,6 +111,11 @@ class OwnWrites:
         self._lock = threading.Lock()
         self._said_at = -SAY_EVERY
 
+    @property
+    def waiting(self) -> int:
+        """For how many shards a read waits, summed over the reads."""
+        return sum(follower.waiting for follower in self._followers.values())
+
     def count(self, table_id: int, shard_id: int, partition: int) -> None:
         """A write has changed something; its answer must not be sent before this returns."""
         table = self._cluster.snapshot.tables.get(table_id)  # as new as the write itself

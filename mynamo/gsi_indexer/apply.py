@@ -1,18 +1,18 @@
-"""Applying events to GSI rows: exactly once in effect, whoever does it and however often.
+"""Applying events to GSI rows: exactly once in effect, by any process and however often.
 
 For each shard that rows go to, one transaction of two round trips:
 
-1.  BEGIN; lock the checkpoints of the events' streams, in order.  A zombie that wakes up
-    late waits here, and then finds that its events are known.
+1.  BEGIN; lock the checkpoints of the events' streams, in order.  A process that was frozen and
+    wakes up late waits here, and then finds that its events are known.
 2.  Drop the events that this shard contains already.
 3.  Of the others, write the net effect on each row.
 4.  Move the checkpoints; COMMIT.  A crash before it: nothing happened on this shard;
-    after it: whoever comes next drops these events in step 2.
+    after it: the next process drops these events in step 2.
 
 When all shards are done, the progress is recorded on the shards that the events come
-from: from then on the outbox may forget them. A crash before that: they are read again
-and dropped in step 2. It shares a transaction where it can: that of the rows, if a stream's
-rows all go to the stream's own shard, or else that of a later batch's rows.
+from: from then on the outbox may delete them. A crash before that: they are read again
+and dropped in step 2. The progress shares a transaction where possible: that of the rows, if a
+stream's rows all go to the stream's own shard, or else that of a later batch's rows.
 """
 
 from __future__ import annotations
@@ -74,17 +74,20 @@ def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
 
 
 def net_effect(changes: Iterable[RowChange]) -> dict[tuple[int, GsiRow], RowChange]:
-    """What is left to do of changes in their order: the last one of each row, by index id
-    and row."""
+    """The changes that remain to be written: the last one of each row, by index id and row.
+
+    Args:
+        changes: in their order.
+    """
     return {(change.index.id, change.row): change for change in changes}
 
 
 def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
     """The indexes that an event is for.
 
-    An event that is older than an index never touches it. Were it applied by an indexer
-    that knows the index and its successor by one that does not yet, the first one's row
-    would stay for ever.
+    An event that is older than an index never touches it. Otherwise one indexer that knows the
+    index could apply it, another one that does not know the index yet could apply the next
+    event, and the first event's row would stay for ever.
     """
     if event.index_id is not None:
         return [index for index in table.global_indexes if index.id == event.index_id]
@@ -103,7 +106,7 @@ class Effect:
     """What one event does.
 
     Attributes:
-        stream, sequence: the event's place.
+        stream, sequence: of the event.
         changes: of GSI rows on any shards, in order.
     """
 
@@ -137,11 +140,10 @@ def apply_effects(
         StatementRefused: MySQL does not take a row; some may have been done.
     """
     parts = _by_shard(cluster, effects)
-    known = {**due, **_at_home(own, parts)}
+    known = {**due, **progress_at_home(own, parts)}
     noted = {shard.id: {s: n for s, n in known.items() if s.shard == shard.id} for shard in parts}
-    _side_by_side(
-        pool, [partial(_apply_on, shard, part, noted[shard.id]) for shard, part in parts.items()]
-    )
+    calls = [partial(apply_on_shard, shard, part, noted[shard.id]) for shard, part in parts.items()]
+    _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
@@ -160,7 +162,7 @@ def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Execu
 
 
 def _side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
-    """Make calls at once; when all have ended, raise the first failure, if any."""
+    """Make calls in parallel; when all have ended, raise the first failure, if any."""
     if len(calls) == 1:
         calls[0]()
         return
@@ -195,7 +197,7 @@ def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard
     return parts
 
 
-def _at_home(
+def progress_at_home(
     progress: Mapping[Stream, int], parts: Mapping[DynamoDBShard, Sequence[Effect]]
 ) -> dict[Stream, int]:
     """The progress of streams whose effects are all on their own shard."""
@@ -206,7 +208,17 @@ def _at_home(
     return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
 
 
-def _apply_on(shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
+def apply_on_shard(
+    shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]
+) -> None:
+    """Apply the effects that go to one shard: one transaction, steps 1 to 4.
+
+    Args:
+        noted: progress of the shard's own streams, recorded in the same transaction.
+
+    Raises:
+        ShardUnavailable, MissingTable, StatementRefused: see `apply_effects`.
+    """
     streams = sorted({effect.stream for effect in effects})
 
     def once() -> None:

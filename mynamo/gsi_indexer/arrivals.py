@@ -1,9 +1,9 @@
-"""Arrivals: messages from Kafka with their place in a stream; new, known, or too early.
+"""Arrivals: messages from Kafka with their position in a stream; new, known, or too early.
 
-A stream is what one shard sends to one partition. Its events arrive in order, but may
-arrive again (a relay's successor sends once more what it is not sure of), from an earlier
-point on (a consumer's restart), or with some missing (a broker that lost them). Each
-event names its predecessor, so all three can be told apart.
+A stream has the events of one shard in one partition. They arrive in order. But some may arrive
+again (the next relay repeats what may not have been sent), reading may start at an earlier offset
+(after a consumer's restart), and some may be missing (a broker lost them). Each event names its
+predecessor, so these cases can be told apart.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import Stream as Stream
 from mynamo.catalog.shard import retry
 from mynamo.errors import CorruptData
-from mynamo.log.dead_letter_topic import letter_of
+from mynamo.log.dead_letter_topic import dead_letter_of
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent, load_event
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message whose place in its stream is known.
+    """A message whose position in its stream is known.
 
     Attributes:
         sequence: its own.
@@ -45,7 +45,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Classified:
-    """What arrivals amount to.
+    """Arrivals, classified.
 
     Attributes:
         fresh: to be applied, in order.
@@ -59,7 +59,7 @@ class Classified:
 
 
 def classify(positions: Mapping[Stream, int], arrivals: Iterable[Arrival]) -> Classified:
-    """Take from arrivals what follows without a gap on what has been applied.
+    """Find the arrivals that follow, without a gap, what has been applied.
 
     Args:
         positions: per stream, the last sequence that has been applied.
@@ -84,8 +84,8 @@ def is_gap(arrival: Arrival, position: int) -> bool:
 
 
 class Positions:
-    """How far the streams of the assigned partitions have been applied, as far as this
-    process knows. It may know too little, never too much."""
+    """The last applied event of each stream of the assigned partitions, as far as this process
+    knows. It may know too little, never too much."""
 
     def __init__(self) -> None:
         self.applied: dict[Stream, int] = {}
@@ -109,38 +109,38 @@ class Positions:
 _LARGEST = 2**63 - 1
 
 PATIENCE = 3.0
-"""Seconds for which one step tries again before the whole batch is put off."""
+"""Seconds for which one step is tried again; then the whole batch is read again later."""
 
 
 def read(cluster: Cluster, records: Collection[Any]) -> tuple[list[Arrival], list[DeadLetter]]:
-    """Find each message's place in its stream.
+    """Find each message's position in its stream.
 
     Args:
         records: as the consumer gave them, in the order of their partition.
 
     Returns:
-        The arrivals, in the same order; and letters for messages that have no place.
+        The arrivals, in the same order; and dead letters for messages that have no position.
 
     Raises:
         ShardUnavailable: a message that is damaged has to be looked up.
     """
     arrivals = []
-    letters = []
+    dead_letters = []
     for record in records:
         try:
             arrivals.append(_arrival(cluster, record, load_event(record.value or b"")))
         except CorruptData as flaw:
-            place = _find_place(cluster, record, str(flaw))
-            if place is not None:
-                arrivals.append(place)
+            arrival = _find_position(cluster, record, str(flaw))
+            if arrival is not None:
+                arrivals.append(arrival)
             else:
-                letters.append(letter(record, str(flaw)))
-    return arrivals, letters
+                dead_letters.append(dead_letter(record, str(flaw)))
+    return arrivals, dead_letters
 
 
-def letter(record: Any, reason: str, event_id: str | None = None) -> DeadLetter:
+def dead_letter(record: Any, reason: str, event_id: str | None = None) -> DeadLetter:
     """The dead letter for a message."""
-    return letter_of(record, "event", reason, event_id)
+    return dead_letter_of(record, "event", reason, event_id)
 
 
 def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:
@@ -160,11 +160,11 @@ def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:
     )
 
 
-def _find_place(cluster: Cluster, record: Any, flaw: str) -> Arrival | None:
-    """Ask the outbox for the place of a message of which only the headers can be read.
+def _find_position(cluster: Cluster, record: Any, flaw: str) -> Arrival | None:
+    """Ask the outbox for the position of a message of which only the headers can be read.
 
-    Its row is there as long as an index waits for the event. Only what it says can move
-    the stream past the message without hiding that other events were lost.
+    The event's outbox row exists as long as an index waits for the event. Only that row can move
+    the stream past the message: anything else could hide that other events were lost.
     """
     headers = dict(record.headers)
     try:

@@ -1,4 +1,5 @@
-"""Batches of events: cut to size, turned into effects, applied; what is poison is found."""
+"""Batches of events: limited in size, turned into effects, applied. Events that cannot be applied
+are found and left out."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.gsi_indexer.apply import Effect, apply_effects, changes_of
-from mynamo.gsi_indexer.arrivals import Arrival, Stream, letter
+from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -35,15 +36,15 @@ def cut_batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch.
+    """The result of a batch.
 
     Attributes:
-        letters: for what can never be applied. They must be sent before the batch's progress
+        dead_letters: for what can never be applied. They must be sent before the batch's progress
             is recorded.
         noted: the progress that was recorded along with it.
     """
 
-    letters: list[DeadLetter]
+    dead_letters: list[DeadLetter]
     noted: Mapping[Stream, int]
 
 
@@ -75,44 +76,44 @@ class BatchWriter:
 
     def _write(self, batch: Sequence[Arrival], due: Mapping[Stream, int], whole: bool) -> Written:
         for _ in range(2):
-            effects, letters = self._effects(batch)
+            effects, dead_letters = self._effects(batch)
             own = {}
-            if whole and not letters:  # they are sent before progress leaves their events behind
+            if whole and not dead_letters:  # those are sent before progress passes their events
                 own = {arrival.stream: arrival.sequence for arrival in batch}
             try:
                 noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
-                return Written(letters, noted)
+                return Written(dead_letters, noted)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
-                    return Written([_letter(batch[0], str(refusal))], {})
-                # Find those that are refused; they must not hold up the others.
+                    return Written([_dead_letter(batch[0], str(refusal))], {})
+                # Find those that are refused; they must not block the others.
                 middle = len(batch) // 2
                 halves = [self._write(half, {}, False) for half in (batch[:middle], batch[middle:])]
-                return Written([one for half in halves for one in half.letters], {})
+                return Written([one for half in halves for one in half.dead_letters], {})
         raise ShardUnavailable(f"an index is damaged: {missing}")
 
     def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
         tables = self._tables(batch)
         effects = []
-        letters = []
+        dead_letters = []
         for arrival in batch:
             event = arrival.event
             if event is None:
-                letters.append(_letter(arrival, arrival.flaw))
+                dead_letters.append(_dead_letter(arrival, arrival.flaw))
                 continue
             table = tables.get(event.table_id)
-            if table is None:  # dropped: nothing is left to keep up
+            if table is None:  # dropped: there is nothing to maintain
                 continue
             try:
                 changes = changes_of(event, table)
             except (MynamoError, LookupError, TypeError, ValueError) as flaw:
-                letters.append(_letter(arrival, f"it cannot be applied: {flaw}"))
+                dead_letters.append(_dead_letter(arrival, f"it cannot be applied: {flaw}"))
                 continue
             effects.append(Effect(arrival.stream, arrival.sequence, changes))
-        return effects, letters
+        return effects, dead_letters
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
         """The tables of events, as new as the events know them."""
@@ -133,6 +134,6 @@ class BatchWriter:
         return tables
 
 
-def _letter(arrival: Arrival, reason: str) -> DeadLetter:
+def _dead_letter(arrival: Arrival, reason: str) -> DeadLetter:
     event_id = arrival.event.event_id if arrival.event is not None else None
-    return letter(arrival.record, reason, event_id)
+    return dead_letter(arrival.record, reason, event_id)

@@ -3,11 +3,11 @@
 Each batch takes these steps; a crash between any two loses and repeats nothing:
 
 1.  Poll. Kafka's committed offset only says where reading starts.
-2.  Sift: drop events that are known, stop a stream before a gap (`streams`).
+2.  Classify: drop events that are known, stop a stream before a gap (`arrivals`).
 3.  Apply to the shards that the rows go to, one transaction each (`apply`).
 4.  Send what cannot be applied to the dead-letter topic.
 5.  Record the progress on the shards that the events come from.
-6.  Commit the offsets, as a hint for whoever comes next.
+6.  Commit the offsets, as a hint for the next owner of the partitions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mynamo.log import (
     open_consumer,
     subscribe,
 )
-from mynamo.log.dead_letter_topic import send_letters
+from mynamo.log.dead_letter_topic import send_dead_letters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, WakeUps, is_here
 from mynamo.schemas.config import KafkaConfig
@@ -53,20 +53,21 @@ BATCH_RECORDS = 1000
 READING = "reading partitions"
 """Begins the log line that says which partitions this member was given."""
 _POLL_MS = 200
-_QUICK_POLL_MS = 10
+QUICK_POLL_MS = 10
 _FETCH_MS = 500
 _QUICK_FETCH_MS = 4
-"""For a consumer that has read all there is and learns of more by wake-ups, so that it does not
-wait for more at the broker. The embedded broker tells those who wait there of new messages only
-when half of their time is over."""
+"""For a consumer that has read everything and learns of more by wake-ups: it does not wait for
+messages at the broker. The embedded broker answers a waiting consumer only when half of its time is
+over."""
 _GATHER = 0.012
-"""Seconds after a batch that was not full, in which the next one gathers."""
-_COMPANY = 8
-"""Events in a batch from which its progress waits for the next batch's rows, for some 20 ms."""
-_COMMIT_EVERY = 1.0
+"""Seconds to wait after a batch that was not full, so that the next one is larger."""
+_DEFER_PROGRESS_FROM = 8
+"""Events in a batch from which on its progress is recorded with the next batch's rows, some 20 ms
+later."""
+COMMIT_EVERY = 1.0
 _MAX_PAUSE = 1.0
 _QUIET = 5.0
-"""Seconds without a failure after which the trouble counts as over."""
+"""Seconds without a failure after which a failing server counts as recovered."""
 _MAX_RESTART_PAUSE = 10.0
 _CLOSE_MS = 3_000
 _MAX_THREADS = 16
@@ -188,13 +189,13 @@ class Indexer:
     def _step_and_wait(self, wake_ups: WakeUps, stop: threading.Event) -> None:
         """Apply messages; wait for more by wake-ups, or else at the broker.
 
-        By wake-ups only once it has read all that the broker knows of: before, each look would
-        be a short one, and each pause longer than the one before.
+        It waits by wake-ups only once it has read everything that the broker has. Before that,
+        each poll would be short, and each pause longer than the one before.
         """
         by_wake_ups = (
             self._by_wake_ups and not is_joining(self._consumer) and not self._reading.behind
         )
-        count = self.step(_QUICK_POLL_MS if by_wake_ups else _POLL_MS)
+        count = self.step(QUICK_POLL_MS if by_wake_ups else _POLL_MS)
         if self._reading.behind:
             return
         if 0 < count < BATCH_RECORDS:
@@ -216,7 +217,7 @@ class Indexer:
             Stalled: the consumer does not read on.
         """
         if self._due:
-            poll_ms = min(poll_ms, _QUICK_POLL_MS)
+            poll_ms = min(poll_ms, QUICK_POLL_MS)
         with kafka_errors(self._kafka):
             polled = self._reading.poll(poll_ms)  # 1
         records = [record for some in polled.values() for record in some]
@@ -240,36 +241,36 @@ class Indexer:
     def _work(self, records: Sequence[Any]) -> set[Stream]:
         """Steps 2 to 5; returns the streams with gaps."""
         self._learn_positions()
-        arrivals, letters = read(self._cluster, records)
-        self._put_aside(letters)
+        arrivals, dead_letters = read(self._cluster, records)
+        self._send_dead_letters(dead_letters)
         classified = classify(self._positions.applied, arrivals)  # 2
         for batch in cut_batches(classified.fresh):
             crash_point("indexer.2")
             written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
-            self._put_aside(written.letters)  # 4
+            self._send_dead_letters(written.dead_letters)  # 4
             crash_point("indexer.4")
             reached = {arrival.stream: arrival.sequence for arrival in batch}
             due = self._due | reached
             self._due = {s: n for s, n in due.items() if written.noted.get(s) != n}
-            if len(batch) < _COMPANY:
+            if len(batch) < _DEFER_PROGRESS_FROM:
                 self._record()
             self._positions.raise_to(reached)
         return classified.gaps
 
     def _record(self) -> None:
-        """Record the progress that no rows took with them."""
+        """Record the progress that was not recorded together with rows."""
         if self._due:
             record_progress(self._cluster, self._due, self._pool)  # 5
             self._due = {}
             crash_point("indexer.5")
 
-    def _put_aside(self, letters: list[DeadLetter]) -> None:
-        if not letters:
+    def _send_dead_letters(self, dead_letters: list[DeadLetter]) -> None:
+        if not dead_letters:
             return
-        send_letters(self._publisher, letters)
-        for one in letters:
-            log.error("put aside to %s: %s: %s",
+        send_dead_letters(self._publisher, dead_letters)
+        for one in dead_letters:
+            log.error("dead letter in %s: %s: %s",
                       self._kafka.dead_letter_topic, one.letter_id, one.reason)  # fmt: skip
 
     def _learn_positions(self) -> None:
@@ -285,16 +286,16 @@ class Indexer:
         self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})
 
     def _rewind(self, polled: dict[Any, list[Any]]) -> None:
-        """Let the messages come again; those that were applied are known by then."""
+        """Read the messages again; those that were applied are known by then."""
         assigned = self._consumer.assignment()
-        for place, records in polled.items():
-            if place in assigned:
+        for partition, records in polled.items():
+            if partition in assigned:
                 with suppress(KafkaError):  # the partition has just gone to another member
-                    self._consumer.seek(place, records[0].offset)
+                    self._consumer.seek(partition, records[0].offset)
 
     def _commit_now_and_then(self) -> None:
-        if time.monotonic() - self._committed_at >= _COMMIT_EVERY:
-            self._record()  # whoever reads on from there needs nothing that came before
+        if time.monotonic() - self._committed_at >= COMMIT_EVERY:
+            self._record()  # a reader that starts there needs nothing that came before
             self._committed_at = time.monotonic()
             with suppress(KafkaError):
                 self._consumer.commit_async()  # 6
@@ -313,11 +314,11 @@ class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]
         self._positions = positions
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        self._positions.forget(place.partition for place in revoked)
+        self._positions.forget(one.partition for one in revoked)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        self._positions.forget(place.partition for place in assigned)
-        log.info("%s %s", READING, sorted(place.partition for place in assigned))
+        self._positions.forget(one.partition for one in assigned)
+        log.info("%s %s", READING, sorted(one.partition for one in assigned))
 
 
 def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...]:

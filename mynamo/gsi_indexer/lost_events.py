@@ -1,11 +1,11 @@
-"""Finding events that the log has lost, and asking for them again.
+"""Finding events that Kafka has lost, and having them published again.
 
-A stream waits when its shard has sequenced events that are not applied. If the next of
-them has been published, it lies before the end of its partition as that is *now*. When
-the consumer has read up to there and the event has not come, the log has lost it: a
-broker that kept nothing, a topic made anew, a committed offset of another life. The
-outbox still has it, so the relay is set back and publishes it once more. No assumption on
-time is in this, so a slow consumer asks for nothing.
+A stream waits if its shard has numbered events that are not applied. If the next of these has
+been published, it is before the present end of its partition. If the consumer has read up to that
+end without finding the event, Kafka has lost it: the broker kept nothing, the topic was created
+again, or the committed offset is that of an earlier topic. The outbox still has the event, so the
+relay is set back and publishes it once more. No step depends on time, so a slow consumer does not
+cause events to be published again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds from one look at the shards to the next."""
-_LOOK_IN_A_HURRY = 0.2
+LOOK_EVERY_AT_GAPS = 0.2
+"""The same while an event has come before the one that its stream waits for."""
 _TOPICS_EVERY = 5.0
 _KAFKA_MS = 3_000
 _PATIENCE = 1.0
@@ -44,7 +45,7 @@ class _Watermark:
     """Where the consumer will have read a published event at the latest.
 
     Attributes:
-        position: of the stream when the mark was made.
+        position: of the stream when the watermark was set.
         end: offset at the end of the partition then.
     """
 
@@ -53,7 +54,7 @@ class _Watermark:
 
 
 class Watch:
-    """Looks after the streams of the partitions that a consumer has.
+    """Checks the streams of the partitions that a consumer has.
 
     Args:
         reading: of that consumer.
@@ -81,10 +82,10 @@ class Watch:
             LogUnavailable: Kafka does not answer.
         """
         now = time.monotonic()
-        if now - self._looked_at < (_LOOK_IN_A_HURRY if gaps else LOOK_EVERY):
+        if now - self._looked_at < (LOOK_EVERY_AT_GAPS if gaps else LOOK_EVERY):
             return
         self._looked_at = now
-        partitions = {place.partition for place in self._consumer.assignment()}
+        partitions = {assigned.partition for assigned in self._consumer.assignment()}
         if not partitions:
             self._ensure_topics()
         before, self._before = self._before, {}
@@ -97,7 +98,7 @@ class Watch:
                     self._ensure_topics()
                     self._look_closer(shard, stuck, gaps)
             except ShardUnavailable as failure:  # its streams have to wait anyway
-                log.debug("not looked after: %s", failure)
+                log.debug("not checked: %s", failure)
         self._watermarks = {
             s: watermark for s, watermark in self._watermarks.items() if s in self._before
         }
@@ -129,33 +130,33 @@ class Watch:
                 del self._watermarks[stream]
 
     def _is_lost(self, stream: Stream, position: int, gap: bool) -> bool:
-        place = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
-        behind = self._reading.is_behind(place)
+        partition = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
+        behind = self._reading.is_behind(partition)
         watermark = self._watermarks.get(stream)
         if watermark is None or watermark.position != position:
             if behind and not gap:  # it may be in what is yet to be read
                 return False
             if not is_published(self._cluster, stream, position):
                 return False
-            end = self._end(place)
+            end = self._end(partition)
             if end is None:
                 return False
             watermark = self._watermarks[stream] = _Watermark(position, end)
-        at = self._offset(place)
+        at = self._offset(partition)
         # More than `end` may be there: the embedded broker leaves out most of the last batch.
         return at is not None and at >= watermark.end and (gap or not behind)
 
-    def _end(self, place: TopicPartition) -> int | None:
+    def _end(self, partition: TopicPartition) -> int | None:
         """The offset at the end of a partition now; None: the broker does not say so soon."""
         with kafka_errors(self._cluster.config.kafka):
             try:
-                return int(self._consumer.end_offsets([place], timeout_ms=_KAFKA_MS)[place])
+                return int(self._consumer.end_offsets([partition], timeout_ms=_KAFKA_MS)[partition])
             except KafkaTimeoutError:
                 return None
 
-    def _offset(self, place: TopicPartition) -> int | None:
+    def _offset(self, partition: TopicPartition) -> int | None:
         with kafka_errors(self._cluster.config.kafka):
-            offset = self._consumer.position(place, timeout_ms=_KAFKA_MS)
+            offset = self._consumer.position(partition, timeout_ms=_KAFKA_MS)
         return None if offset is None else int(offset)
 
     def _ensure_topics(self) -> None:

@@ -63,7 +63,7 @@ def find_fetched(kind: ServerKind, cache: Path | None = None) -> Fetched | None:
 def store(
     kind: ServerKind, version: str, fill: Callable[[Path], None], cache: Path | None = None
 ) -> Fetched:
-    """Put a download into the cache, whole or not at all.
+    """Put a download into the cache, as a whole or not at all.
 
     Args:
         kind: which server.

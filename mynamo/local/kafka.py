@@ -21,7 +21,7 @@ CLUSTER_ID = "bXluYW1vLWxvY2FsLWthZg"  # 16 bytes in URL-safe base64, as Kafka w
 
 
 class ApacheKafka(Broker):
-    """Apache Kafka, one node in KRaft mode, from the class path that `fetch kafka` filled."""
+    """Apache Kafka, one node in KRaft mode, from the jars that `fetch kafka` downloaded."""
 
     def __init__(
         self,

@@ -200,7 +200,7 @@ class LocalCluster:
         return self.data_dir / "state.json"
 
     def _accept(self, say: Callable[[str], None] | None) -> ClusterState:
-        """Decide whether what was asked for can be had in this folder, before it is touched.
+        """Check that this folder allows what was asked for, before anything in it changes.
 
         Returns:
             What the folder remembers of its last run.

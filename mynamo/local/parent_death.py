@@ -1,6 +1,6 @@
 """Become another program that the kernel kills when our parent ends.
 
-Run as a script: `python leash.py PARENT_PID COMMAND...`. It is a program of its own and
+Run as a script: `python parent_death.py PARENT_PID COMMAND...`. It is a program of its own and
 not a `preexec_fn`, because code between fork and exec may deadlock in a process with
 threads, and newer Pythons warn about it.
 """

@@ -1,4 +1,4 @@
-"""One server process that never outlives the Python process that started it."""
+"""One server process that ends with the Python process that started it."""
 
 from __future__ import annotations
 
@@ -185,8 +185,8 @@ def tied_to_parent(command: Sequence[str]) -> list[str]:
 def belongs_to(pid: int, folder: Path) -> bool:
     """Say whether a running process names this folder, or works in it (Linux only).
 
-    One that just begins another program has no command line for a moment, and one that
-    has ended and awaits only its parent has no working directory.
+    A process in the middle of `exec` has no command line for a moment, and a zombie has no working
+    directory.
     """
     proc = Path("/proc") / str(pid)
     own = str(folder.resolve())

@@ -1,4 +1,4 @@
-"""What a data folder remembers between runs, and the lock that keeps it to one run."""
+"""The state that a data folder keeps between runs, and the lock that allows one run at a time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class FolderLock:
         self._file = file
 
     def sign(self) -> None:
-        """Say in the lock's file whose it is, for the messages of others."""
+        """Write into the lock's file who holds it, for messages of other processes."""
         if self._file is not None:
             self._file.truncate(0)
             self._file.write(str(os.getpid()))

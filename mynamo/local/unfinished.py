@@ -1,8 +1,8 @@
-"""The folders of shards, and what an interrupted first start leaves of them.
+"""The folders of shards, and removing those of an interrupted first start.
 
-A new shard's folder has a mark in it until the cluster's state, which names its shards, is written.
-A marked folder that the state does not name was never served from, so nothing in it can be
-missed: the next start makes it anew, with whatever engine.
+A new shard's folder contains a marker file until the cluster's state, which names its shards, is
+written. A folder with a marker that the state does not name was never used, so nothing in it is
+needed: the next start creates it again, with any engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mynamo.local.process import ServerProcess
 
 MARKER = "unfinished"
 NEW = ".new"
-"""Ends the names of folders that are not what they shall be, and can be removed."""
+"""Suffix of folders that are incomplete and can be removed."""
 
 
 def shard_folder(data_dir: Path, number: int) -> Path:
@@ -24,7 +24,7 @@ def shard_folder(data_dir: Path, number: int) -> Path:
 
 
 def begin(data_dir: Path, number: int) -> None:
-    """Mark a shard's folder, if it is new."""
+    """Put the marker file into a shard's folder, if the folder is new."""
     folder = shard_folder(data_dir, number)
     if not folder.exists():
         work = folder.with_suffix(NEW)
@@ -48,12 +48,14 @@ def discard_unfinished(data_dir: Path, finished: int) -> None:
         elif folder.suffix != NEW:
             for kind in BINARIES:
                 ServerProcess(kind, folder).end_leftover()
-            folder.rename(folder.with_suffix(NEW))  # so that half of it is not taken for a whole
+            folder.rename(
+                folder.with_suffix(NEW)
+            )  # so that a half-removed folder does not count as a whole one
     for folder in data_dir.glob(f"shard-*{NEW}"):
         shutil.rmtree(folder)
 
 
 def finish(data_dir: Path) -> None:
-    """Take the marks away, once the state names the shards."""
+    """Remove the marker files, once the state names the shards."""
     for marker in data_dir.glob(f"shard-*/{MARKER}"):
         marker.unlink()

@@ -1,4 +1,4 @@
-"""Kafka clients, set up so that nothing acknowledged is lost or reordered; members of groups."""
+"""Kafka clients, configured so that nothing acknowledged is lost or reordered."""
 
 from __future__ import annotations
 
@@ -120,16 +120,16 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             **sizes | options,
         )
     if group is not None:
-        _finish_joining(consumer)
+        finish_joining(consumer)
     return consumer
 
 
-def _finish_joining(consumer: Any) -> None:
+def finish_joining(consumer: Any) -> None:
     """Let a consumer finish joining its group once it has begun.
 
-    kafka-python (3.0.12) forgets a join that new metadata were the reason for and that the
-    timeout of a `poll` interrupts at the wrong moment: the reason counts as dealt with, the
-    answer is never looked at, and the consumer has no partitions for ever.
+    kafka-python (3.0.12) loses a join that was caused by new metadata, if the timeout of a `poll`
+    interrupts it at the wrong moment: it counts the metadata as handled and never looks at the
+    answer, so the consumer never gets partitions.
     """
     coordinator = consumer._coordinator
     wanted = coordinator.need_rejoin
@@ -137,13 +137,13 @@ def _finish_joining(consumer: Any) -> None:
 
 
 def is_joining(consumer: Any) -> bool:
-    """Whether a consumer has yet to join its group, which takes polls of some length."""
+    """Whether a consumer has not joined its group yet; joining takes polls of some length."""
     return bool(consumer._coordinator.need_rejoin()) or not consumer.assignment()
 
 
 def identity(consumer: Any, topic: str) -> str:
-    """The id of a topic, as far as a consumer knows: another topic of the same name has another
-    one, and offsets in the one mean nothing in the other. Empty: not known."""
+    """The id of a topic, as far as a consumer knows. A later topic of the same name has another
+    id, and other offsets. Empty: not known."""
     known = consumer._cluster.topic_id(topic)
     return "" if known is None else str(known)
 
@@ -151,7 +151,7 @@ def identity(consumer: Any, topic: str) -> str:
 def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) -> None:
     """Subscribe to a topic that exists, once the consumer knows its partitions.
 
-    A consumer that joins its group before it does may deal out no partitions at all.
+    A consumer that joins its group earlier may assign no partitions at all.
 
     Args:
         options: as kafka-python names them.

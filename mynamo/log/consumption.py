@@ -1,14 +1,14 @@
-"""Reading on from brokers that answer slowly, or with little.
+"""Reading from brokers that answer slowly, or with few messages.
 
-A consumer asks for messages and says how long the broker may collect them. A short wait suits one
-that has read all there is, as a wake-up will announce more. But what a broker has not found when
-the time is over, it leaves out, and then it may find nothing however often it is asked: the
-embedded broker looks through the names of all batches of a partition, from the first one on, which
-takes it some 20 ms where there are 20,000. So a consumer that is behind allows for more time
-whenever an answer brought little, until answers bring much or all.
+A request for messages says how long the broker may collect them. A short time suits a consumer
+that has read everything, because a wake-up announces more. But a broker leaves out what it has not
+found in that time, and may find nothing however often it is asked: the embedded broker looks
+through the names of all batches of a partition, which takes some 20 ms for 20,000 batches. So a
+consumer that is behind allows more time after each answer with few messages, until answers have
+many messages or all.
 
-Large answers on a slow connection take longer than a request may take. A consumer that has read
-nothing for so long is replaced by one that asks for less and waits for longer.
+A large answer on a slow connection may take longer than a request may take. A consumer that has
+read nothing for so long is replaced by one that asks for less and waits longer.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_REQUEST_MS = 30_000
+REQUEST_MS = 30_000
 _LONGEST_REQUEST_MS = 480_000
 """Less than the time after which kafka-python closes connections that it does not use."""
 _LATE = 1.5
 """Times the longest request, after which a consumer that waits has stalled."""
 _ONE_LATE = 10.0
-"""Times that, after which one has that still reads other partitions."""
+"""The same for one partition, while the consumer still reads others: times `_LATE`."""
 _PATIENT_FETCH_MS = 500
 _PATIENT_BYTES = 1024 * 1024
 _LONGEST_GAP = 2.0
 """Seconds from one poll to the next that count as waiting for messages; what is beyond was spent
 elsewhere: with other servers, or frozen."""
 _UNCHANGED = 4
-"""Answers after which a partition that none of them was about has nothing to read."""
+"""Answers without a word about a partition, after which it has nothing to read."""
 _ANSWERS = 4
-"""For so many there is time before a consumer that is behind allows for more."""
+"""So many answers there is time for before a consumer that is behind allows more."""
 _MUCH = 1024 * 1024
-"""Bytes in one answer that more time would not have made more of."""
+"""Bytes of an answer that counts as large: more time would not have given more."""
 
 
 class Stalled(Exception):  # noqa: N818
-    """A consumer does not get on; another one is needed.
+    """A consumer makes no progress; another one is needed.
 
     Attributes:
         patience: that the other one is to have.
@@ -65,7 +65,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How much a consumer bears.
+    """How long a consumer waits.
 
     Attributes:
         stalls: of the consumers before it, one after the other.
@@ -76,7 +76,7 @@ class Patience:
     @property
     def request_ms(self) -> int:
         """Milliseconds that an answer may take, all its bytes included."""
-        return int(min(_LONGEST_REQUEST_MS, _REQUEST_MS * 2**self.stalls))
+        return int(min(_LONGEST_REQUEST_MS, REQUEST_MS * 2**self.stalls))
 
     @property
     def stalled_seconds(self) -> float:
@@ -97,13 +97,13 @@ class Patience:
 
 
 class Reading:
-    """How a consumer gets on. Use by the consumer's thread.
+    """The progress of a consumer. Use by the consumer's thread.
 
     Args:
         consumer: of kafka-python.
         patience: that its options were made from.
         wait_ms: for which a broker may collect while the consumer has all it knows of.
-        full: messages in one poll that more time would not have made more.
+        full: messages of a poll that counts as full: more time would not have given more.
 
     Attributes:
         behind: whether a broker has said, or may yet say, that there are messages to read.
@@ -133,7 +133,7 @@ class Reading:
 
         Raises:
             KafkaError: of the consumer.
-            Stalled: it does not get on.
+            Stalled: it makes no progress.
         """
         end = time.monotonic() + timeout_ms / 1000
         while True:
@@ -142,22 +142,22 @@ class Reading:
             polled: dict[Any, list[Any]] = self._consumer.poll(part_ms, max_records)
             self._count_time(bool(polled))
             self._look()
-            self._learn(polled)
+            self.learn(polled)
             if polled or time.monotonic() >= end:
                 break
         if not polled:
             self._check()
         return polled
 
-    def is_behind(self, place: Any) -> bool:
+    def is_behind(self, partition: Any) -> bool:
         """Whether there are, or may be, messages to read in a partition."""
-        state = self._consumer._subscription.assignment.get(place)
+        state = self._consumer._subscription.assignment.get(partition)
         if state is None:  # it has just gone to another member
             return False
         if state.position is None:
             return True
         if state.highwater is None:  # Kafka leaves out of its answers what has not changed
-            return self._answers - self._assigned.get(place, self._answers) < _UNCHANGED
+            return self._answers - self._assigned.get(partition, self._answers) < _UNCHANGED
         return bool(state.position.offset < state.highwater)
 
     def _count_time(self, read: bool) -> None:
@@ -170,22 +170,22 @@ class Reading:
     def _look(self) -> None:
         """See how far it has come in each partition."""
         before, self._steps, brokers = self._steps, {}, set()
-        places = self._consumer.assignment()
-        self._assigned = {p: self._assigned.get(p, self._answers) for p in places}
+        partitions = self._consumer.assignment()
+        self._assigned = {p: self._assigned.get(p, self._answers) for p in partitions}
         self.behind = False
-        for place in places:
-            state = self._consumer._subscription.assignment.get(place)
+        for partition in partitions:
+            state = self._consumer._subscription.assignment.get(partition)
             offset = state.position.offset if state is not None and state.position else None
-            step = before.get(place)
-            behind = self.is_behind(place)
+            step = before.get(partition)
+            behind = self.is_behind(partition)
             if step is None or step.offset != offset or not behind:
                 step = _Step(offset, self._clock)
-            self._steps[place] = step
+            self._steps[partition] = step
             self.behind = self.behind or behind
-            brokers.add(self._consumer._cluster.leader_for_partition(place))
+            brokers.add(self._consumer._cluster.leader_for_partition(partition))
         self._answered = {b: self._answered.get(b, self._clock) for b in brokers}
 
-    def _learn(self, polled: Mapping[Any, Sequence[Any]]) -> None:
+    def learn(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """Allow a broker more time if it makes use of it."""
         if self.behind:
             answers = self._answers
@@ -212,17 +212,18 @@ class Reading:
     def _check(self) -> None:
         late = self._clock - self._patience.stalled_seconds
         very_late = self._clock - _ONE_LATE * self._patience.stalled_seconds
-        for place, step in self._steps.items():
-            broker = self._consumer._cluster.leader_for_partition(place)
+        for partition, step in self._steps.items():
+            broker = self._consumer._cluster.leader_for_partition(partition)
             if self._answered.get(broker, self._clock) < late:
                 what = "no answer from its broker"
             elif max(step.taken_at, self._read_at) < late or step.taken_at < very_late:
                 what = "nothing but empty answers"
             else:
                 continue
-            # One that has had all messages asked for them well enough.
+            # One that has once read all messages has requests of the right size.
             next_one = Patience() if self._caught_up else self._patience.more()
-            raise Stalled(f"{place.topic}/{place.partition} at {step.offset}: {what}", next_one)
+            where = f"{partition.topic}/{partition.partition} at {step.offset}"
+            raise Stalled(f"{where}: {what}", next_one)
 
     def _listen(self) -> None:
         """Learn of each answer, in the thread that it arrives in."""

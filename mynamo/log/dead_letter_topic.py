@@ -1,7 +1,8 @@
-"""The dead-letter topic: putting messages aside, and reading what was put aside.
+"""The dead-letter topic: messages that could not be applied, and what was done with them.
 
-Nothing in it is ever changed. What is done with a letter is a mark, a message of its own
-behind it, so letters and marks live and die together, and the order of the topic decides.
+Nothing in the topic is ever changed. The resolution of a dead letter (replayed or discarded) is a
+message of its own, later in the same topic. So both are kept or lost together, and the order of
+the topic decides.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from mynamo.log.publisher import Publisher
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import (
     DeadLetter,
-    LetterState,
+    DeadLetterState,
     Resolution,
-    load_letter,
+    load_dead_letter,
     load_resolution,
 )
 
 log = logging.getLogger(__name__)
 
 RESOLUTION = b"mark"
-"""Value of the header `kind` of a mark; that of a letter names its kind."""
+"""Value of the header `kind` of a resolution. A dead letter has its own kind there."""
 
 _MAX_VALUE = MAX_MESSAGE * 3 // 4
-"""Characters of the largest message, in base64, that fits into a letter."""
+"""Characters of the largest message, in base64, that fits into a dead letter."""
 _KEPT = 64 * 1024
 """Bytes that are kept of a message that does not fit."""
 _PATIENCE = 30.0
@@ -42,14 +43,14 @@ _POLL_MS = 500
 _POLL_RECORDS = 500
 
 
-def letter_of(
+def dead_letter_of(
     record: Any, kind: Literal["command", "event"], reason: str, letter_id: str | None = None
 ) -> DeadLetter:
     """The dead letter for a message.
 
     Args:
         record: as a consumer gave it.
-        letter_id: of the command or event; None: it cannot be read, so its place must do.
+        letter_id: of the command or event; None: it cannot be read, so its offset identifies it.
     """
     stamp = getattr(record, "timestamp", None)
     return DeadLetter(
@@ -64,53 +65,54 @@ def letter_of(
     )
 
 
-def send_letters(publisher: Publisher, letters: Iterable[DeadLetter]) -> None:
-    """Send letters and wait until Kafka has them.
+def send_dead_letters(publisher: Publisher, dead_letters: Iterable[DeadLetter]) -> None:
+    """Send dead letters and wait until Kafka has them.
 
     Raises:
         LogUnavailable: it does not have them all.
     """
-    publisher.send([_message(publisher.config, letter) for letter in letters])
+    publisher.send([_message(publisher.config, dead_letter) for dead_letter in dead_letters])
 
 
-def resolve_letter(
-    publisher: Publisher, letter: DeadLetter, state: Literal["replayed", "discarded"]
+def resolve_dead_letter(
+    publisher: Publisher, dead_letter: DeadLetter, state: Literal["replayed", "discarded"]
 ) -> None:
-    """Note in the topic what was done with a letter.
+    """Note in the topic what was done with a dead letter.
 
     Raises:
         LogUnavailable: Kafka may not have it.
     """
-    topic, partition, offset = letter.origin
+    topic, partition, offset = dead_letter.origin
     resolution = Resolution(
-        letter_id=letter.letter_id, topic=topic, partition=partition, offset=offset, state=state
+        letter_id=dead_letter.letter_id,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        state=state,
     )
-    place = publisher.config.dead_letter_topic
-    publisher.send(
-        [(place, 0, letter.letter_id.encode(), resolution.dump(), [("kind", RESOLUTION)])]
-    )
+    key, value = dead_letter.letter_id.encode(), resolution.dump()
+    publisher.send([(publisher.config.dead_letter_topic, 0, key, value, [("kind", RESOLUTION)])])
 
 
 @dataclass(frozen=True, slots=True)
-class FiledLetter:
-    """A letter and what became of it.
+class DeadLetterEntry:
+    """A dead letter and what was done with it.
 
     Attributes:
-        letter: the newest, if its message failed more than once.
-        attempts: how often its message has failed; that it is read again after a crash does
-            not count.
+        dead_letter: the newest, if its message failed more than once.
+        attempts: how often its message has failed; reading it again after a crash does not count.
         state: "open" until it is replayed or discarded; open again once it fails again.
         marked_at: when it was replayed or discarded, Unix microseconds.
     """
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     attempts: int = 1
-    state: LetterState = "open"
+    state: DeadLetterState = "open"
     marked_at: int | None = None
 
 
-def read_filed(config: KafkaConfig) -> list[FiledLetter]:
-    """Read all letters in the topic, oldest first, and what became of them.
+def read_dead_letter_entries(config: KafkaConfig) -> list[DeadLetterEntry]:
+    """Read all dead letters in the topic, oldest first, with what was done with them.
 
     Raises:
         LogUnavailable: Kafka does not answer.
@@ -118,13 +120,13 @@ def read_filed(config: KafkaConfig) -> list[FiledLetter]:
     consumer = open_consumer(config, None)
     try:
         with kafka_errors(config):
-            return file_letters(_entries(_whole_topic(consumer, config.dead_letter_topic)))
+            return merge_resolutions(_entries(_whole_topic(consumer, config.dead_letter_topic)))
     finally:
         consumer.close()
 
 
-def read_letters(config: KafkaConfig, limit: int | None = None) -> list[DeadLetter]:
-    """Read the letters in the topic, oldest first, whatever became of them.
+def read_dead_letters(config: KafkaConfig, limit: int | None = None) -> list[DeadLetter]:
+    """Read the dead letters in the topic, oldest first, whatever was done with them.
 
     Args:
         limit: the newest so many; None: all.
@@ -132,30 +134,28 @@ def read_letters(config: KafkaConfig, limit: int | None = None) -> list[DeadLett
     Raises:
         LogUnavailable: Kafka does not answer.
     """
-    found = [filed.letter for filed in read_filed(config)]
+    found = [one.dead_letter for one in read_dead_letter_entries(config)]
     return found if limit is None else found[max(0, len(found) - limit) :]
 
 
-def file_letters(entries: Iterable[DeadLetter | Resolution]) -> list[FiledLetter]:
-    """Put letters and the marks on them together, in the order of the topic."""
-    filed: dict[str, FiledLetter] = {}
-    for entry in entries:
-        known = filed.get(entry.letter_id)
-        same = known is not None and known.letter.origin == entry.origin
-        if isinstance(entry, Resolution):
+def merge_resolutions(entries: Iterable[DeadLetter | Resolution]) -> list[DeadLetterEntry]:
+    """Combine dead letters with their resolutions, in the order of the topic."""
+    by_id: dict[str, DeadLetterEntry] = {}
+    for one in entries:
+        known = by_id.get(one.letter_id)
+        same = known is not None and known.dead_letter.origin == one.origin
+        if isinstance(one, Resolution):
             if known is not None and same:
-                filed[entry.letter_id] = replace(
-                    known, state=entry.state, marked_at=entry.marked_at
-                )
+                by_id[one.letter_id] = replace(known, state=one.state, marked_at=one.marked_at)
             continue
-        filed.pop(entry.letter_id, None)
+        by_id.pop(one.letter_id, None)
         if known is None:
-            filed[entry.letter_id] = FiledLetter(entry)
-        elif same:  # put aside twice, because a worker died in between
-            filed[entry.letter_id] = replace(known, letter=entry)
+            by_id[one.letter_id] = DeadLetterEntry(one)
+        elif same:  # sent twice, because a worker died in between
+            by_id[one.letter_id] = replace(known, dead_letter=one)
         else:
-            filed[entry.letter_id] = FiledLetter(entry, known.attempts + 1)
-    return list(filed.values())
+            by_id[one.letter_id] = DeadLetterEntry(one, known.attempts + 1)
+    return list(by_id.values())
 
 
 def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | Resolution]:
@@ -164,30 +164,31 @@ def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | Resolution]:
             if dict(record.headers or ()).get("kind") == RESOLUTION:
                 yield load_resolution(record.value or b"")
             else:
-                yield load_letter(record.value or b"")
+                yield load_dead_letter(record.value or b"")
         except CorruptData as flaw:
             log.warning("dead letter at offset %d: %s", record.offset, flaw)
 
 
-def _message(config: KafkaConfig, letter: DeadLetter) -> Message:
-    if len(letter.value) > _MAX_VALUE:
-        kept = base64.b64encode(letter.message[:_KEPT]).decode()
-        reason = f"{letter.reason} (only the message's first {_KEPT} bytes are kept)"
-        letter = letter.model_copy(update={"value": kept, "reason": reason})
-    headers = [("kind", letter.kind.encode())]
-    return config.dead_letter_topic, 0, letter.letter_id.encode(), letter.dump(), headers
+def _message(config: KafkaConfig, dead_letter: DeadLetter) -> Message:
+    if len(dead_letter.value) > _MAX_VALUE:
+        kept = base64.b64encode(dead_letter.message[:_KEPT]).decode()
+        reason = f"{dead_letter.reason} (only the message's first {_KEPT} bytes are kept)"
+        dead_letter = dead_letter.model_copy(update={"value": kept, "reason": reason})
+    headers = [("kind", dead_letter.kind.encode())]
+    return config.dead_letter_topic, 0, dead_letter.letter_id.encode(), dead_letter.dump(), headers
 
 
 def _whole_topic(consumer: Any, topic: str) -> Iterator[Any]:
-    places = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
-    if not places:
+    numbers = sorted(consumer.partitions_for_topic(topic) or ())
+    partitions = [TopicPartition(topic, number) for number in numbers]
+    if not partitions:
         return
-    consumer.assign(places)
-    ends = consumer.end_offsets(places)
-    consumer.seek_to_beginning(*places)
+    consumer.assign(partitions)
+    ends = consumer.end_offsets(partitions)
+    consumer.seek_to_beginning(*partitions)
     reading = Reading(consumer, Patience(), wait_ms=_POLL_MS, full=_POLL_RECORDS)
     deadline = time.monotonic() + _PATIENCE
-    while any(consumer.position(place) < ends[place] for place in places):
+    while any(consumer.position(partition) < ends[partition] for partition in partitions):
         polled = reading.poll(_POLL_MS, _POLL_RECORDS)
         for records in polled.values():
             yield from records

@@ -29,8 +29,8 @@ _CLOSING = 60.0
 class Publisher:
     """Sends messages and says when Kafka has them. Safe to share between threads.
 
-    A producer that failed once is not used again: what it still holds may arrive late, and
-    every reader of mynamo's topics knows a message that it has seen.
+    A producer that failed once is not used again. Messages that it still holds may arrive late;
+    that does no harm, as every reader of mynamo's topics recognises a message that it has seen.
 
     Args:
         config: where to. Missing topics are made.
@@ -46,7 +46,7 @@ class Publisher:
     __reduce__ = forks.not_picklable
 
     def renew_after_fork(self) -> None:
-        """Begin without a producer: the parent's, with all that waits in it, is the parent's."""
+        """Begin without a producer: the parent keeps its own, with the messages in it."""
         self._producer: Any = None
         self._lock = threading.Lock()
 
@@ -77,7 +77,7 @@ class Publisher:
                     timeout = min(PATIENCE, self._timeout or PATIENCE)
                 self._await(producer, futures, while_waiting, timeout)
         except LogUnavailable:
-            self._discard(producer)
+            self.discard(producer)
             raise
 
     def close(self) -> None:
@@ -123,7 +123,8 @@ class Publisher:
         for future in futures:
             future.get(timeout=0)
 
-    def _discard(self, producer: Any) -> None:
+    def discard(self, producer: Any) -> None:
+        """Have the next message sent by a new producer of kafka-python's."""
         with self._lock:
             if self._producer is producer:
                 self._producer = None

@@ -1,7 +1,7 @@
-"""The three topics: made where they are missing, checked where they are not.
+"""The three topics: created where they are missing, checked where they exist.
 
-mynamo makes topics with the settings below. In topics that somebody else made, a setting that loses
-messages which exist nowhere else is refused or reported. Other settings are left to their owner.
+mynamo creates topics with the settings below. In topics that somebody else created, a setting that
+loses messages which exist nowhere else is refused or reported. Other settings are the owner's.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mynamo.log.clients import MAX_MESSAGE, kafka_errors, open_admin
 from mynamo.mysql.server_checks import warn_once
 from mynamo.schemas.config import KafkaConfig
 
-Role = Literal["changes", "writes", "letters"]
+Role = Literal["changes", "writes", "dead_letters"]
 
 _HOUR = 3_600_000
 _DAY = 24 * _HOUR
-SHORTEST: dict[Role, int] = {"changes": _HOUR, "writes": 7 * _DAY, "letters": 28 * _DAY}
+SHORTEST: dict[Role, int] = {"changes": _HOUR, "writes": 7 * _DAY, "dead_letters": 28 * _DAY}
 """Milliseconds that a topic should keep messages at the least. Queued writes are applied for
 seven days; change events are in the shards as well, until every index has them."""
 SMALLEST = 1 << 30
@@ -32,7 +32,7 @@ SMALLEST = 1 << 30
 _LOSS: dict[Role, str] = {
     "changes": "consumers that were away miss events, and indexers have them published again",
     "writes": "queued writes that no writer has applied yet are lost",
-    "letters": "dead letters are lost before anybody has dealt with them",
+    "dead_letters": "dead letters are lost before anybody has dealt with them",
 }
 
 
@@ -58,7 +58,7 @@ def settings_for(role: Role, replicas: int) -> dict[str, str]:
     settings = {"max.message.bytes": str(MAX_MESSAGE), "cleanup.policy": "delete"}
     if role == "writes":
         settings |= {"retention.ms": str(8 * _DAY), "retention.bytes": "-1"}
-    if role == "letters":
+    if role == "dead_letters":
         settings |= {"retention.ms": "-1", "retention.bytes": "-1"}
     if replicas >= 3:
         settings["min.insync.replicas"] = "2"
@@ -120,7 +120,7 @@ def _risks(topic: Topic) -> Iterator[tuple[str, str, str]]:
         yield "cleanup.policy", "delete", f"of one key only the last message is kept: {loss}"
     kept = int(settings.get("retention.ms", "-1"))
     if 0 <= kept < SHORTEST[topic.role]:
-        want = "-1" if topic.role == "letters" else str(8 * _DAY)
+        want = "-1" if topic.role == "dead_letters" else str(8 * _DAY)
         yield "retention.ms", want, f"after {kept / _HOUR:g} hours {loss}"
     size = int(settings.get("retention.bytes", "-1"))
     if 0 <= size < SMALLEST:
@@ -150,9 +150,9 @@ def ensure_topics(config: KafkaConfig) -> None:
     roles: dict[str, Role] = {
         config.changes_topic: "changes",
         config.writes_topic: "writes",
-        config.dead_letter_topic: "letters",
+        config.dead_letter_topic: "dead_letters",
     }
-    wanted = {n: 1 if role == "letters" else config.partitions for n, role in roles.items()}
+    wanted = {n: 1 if role == "dead_letters" else config.partitions for n, role in roles.items()}
     admin = open_admin(config)
     try:
         with kafka_errors(config):

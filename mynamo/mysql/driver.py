@@ -73,7 +73,7 @@ class Connection(connections.Connection):
             forks.let_go(inherited)
 
     def bind(self, sql: str, values: Sequence[Any]) -> str:
-        """Put values in the places of a statement's %s; without values it stays as it is."""
+        """Put values in for a statement's %s; without values it stays as it is."""
         if not values:
             return sql
         try:

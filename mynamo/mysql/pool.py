@@ -23,22 +23,22 @@ Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
 
-_FROZEN = 15
+WAIT_TIMEOUT = 15
 """Seconds of silence after which a server ends a connection and what it had begun. A process
 that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
-its locks for hours. Less than `shard.PATIENCE`, so that those who wait for them get through."""
-_SESSION = (
+its locks for hours. Less than `shard.PATIENCE`, so that others who wait for them succeed."""
+SESSION_SETTINGS = (
     # READ COMMITTED: no gap locks, so writers of different keys never wait for one another.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
     " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 2,"
-    f" lock_wait_timeout = 25, wait_timeout = {_FROZEN}"
+    f" lock_wait_timeout = 25, wait_timeout = {WAIT_TIMEOUT}"
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",
 )
 _READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
-_PLACE = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
+_IDENTITY = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
@@ -67,7 +67,7 @@ class Session:
         self._where = where
         self.last_used = time.monotonic()
         self.broken = False
-        self.place: tuple[int, str] = (0, "")
+        self.identity: tuple[int, str] = (0, "")
         """Number and peer in the server's list of sessions: a number alone may be another
         session's after the server was started anew."""
         self._inherited = False
@@ -138,7 +138,7 @@ class Session:
             self._connection.close()
 
     def is_alive(self) -> bool:
-        """Ask the server for a sign of life."""
+        """Whether the server still answers on this connection."""
         try:
             self._connection.ping(reconnect=False)
         except (pymysql.err.Error, OSError):
@@ -182,7 +182,7 @@ class ConnectionPool:
         """Begin without connections."""
         self._idle: list[Session] = []
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(self._limits.size)
+        self.permits = threading.BoundedSemaphore(self._limits.size)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -192,9 +192,9 @@ class ConnectionPool:
             ShardUnavailable: the server does not answer, or no connection became free.
         """
         forks.check()
-        places = self._places
-        free = places.acquire(blocking=False)
-        if not free and not in_thread(places.acquire)(timeout=self._wait_timeout()):
+        permits = self.permits
+        free = permits.acquire(blocking=False)
+        if not free and not in_thread(permits.acquire)(timeout=self._wait_timeout()):
             raise self._busy()
         try:
             session = self._take()
@@ -206,8 +206,8 @@ class ConnectionPool:
             finally:
                 self._give_back(session)
         finally:
-            if places is self._places:  # else this is a child, and the place was its parent's
-                places.release()
+            if permits is self.permits:  # else this is a child, and the permit was its parent's
+                permits.release()
 
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
@@ -250,7 +250,7 @@ class ConnectionPool:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return in_thread(self._open)(ends_at)
+                return in_thread(self.open)(ends_at)
             session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
@@ -263,7 +263,15 @@ class ConnectionPool:
                 return
         session.close()
 
-    def _open(self, ends_at: float | None) -> Session:
+    def open(self, ends_at: float | None) -> Session:
+        """Open a connection.
+
+        Args:
+            ends_at: when to wait no longer (monotonic); None: the pool's limits count.
+
+        Raises:
+            ShardUnavailable: the server does not answer, or is no primary.
+        """
         database = self._database
         patience = self._limits.connect_timeout
         if ends_at is not None:
@@ -296,10 +304,10 @@ class ConnectionPool:
         session = Session(connection, self.where)
         session.end_at(ends_at)
         try:
-            statements = (*_SESSION, _READ_ONLY, _PLACE)
-            *_, primary, place = session.run(*((sql, ()) for sql in statements))
+            statements = (*SESSION_SETTINGS, _READ_ONLY, _IDENTITY)
+            *_, primary, identity = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
-            session.place = place.rows[0]
+            session.identity = identity.rows[0]
             if self._check is not None:
                 self._check(session)
         except BaseException:

@@ -1,8 +1,8 @@
-"""Settings of MySQL servers that would lose what was acknowledged: found, and said.
+"""Checks for settings of MySQL servers that would lose acknowledged writes.
 
-Looked at once per process and database, when its first connection is used. What loses
-writes only if something else goes wrong is a warning that says what to change; a server
-that is not a primary is refused.
+They run once per process and database, when its first connection is used. A setting that loses
+writes only if something else fails causes a warning that says what to change. A server that is not
+a primary is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Wire`: the socket of a connection to MySQL, for threads and tasks alike.
 
-The driver knows sockets that block their thread. This one blocks whoever has no thread of its own
-(see `mynamo.runtime.tasks`) without blocking the thread.
+The driver expects sockets that block their thread. If a task uses this one (see
+`mynamo.runtime.tasks`), the task waits and its thread goes on.
 """
 
 from __future__ import annotations

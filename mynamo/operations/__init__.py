@@ -1,4 +1,4 @@
-"""Looking after a cluster: proving that indexes are right, mending them, seeing the lag."""
+"""Operating a cluster: verify and repair of indexes, and the lag."""
 
 import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.operations.comparison_progress import Progress

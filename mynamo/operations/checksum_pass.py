@@ -1,7 +1,7 @@
-"""The first look at everything: items are read, rows of indexes are only summed up.
+"""The first pass of a comparison: it reads items, and only sums up index rows.
 
-Each step tells what the ledger must add or take away; see `fingerprints`. Nothing is decided
-here but which items are damaged themselves.
+Each step says what the ledger must add or subtract; see `checksums`. The pass finds items that
+are damaged themselves, and decides nothing else.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ChecksumPass:
         self._rows = min(500, MOST)
 
     def items(self, span: Span) -> Iterator[Step]:
-        """Every item: which rows must it have?
+        """Sum up the rows that the items must have.
 
         Raises:
             ShardUnavailable: the shard does not answer.
@@ -77,7 +77,7 @@ class ChecksumPass:
             span = span._replace(after=after)
 
     def rows(self, index: Index, span: Span) -> Iterator[Step]:
-        """Every row of an index.
+        """Sum up the rows that an index has.
 
         Raises:
             ShardUnavailable: the shard does not answer.
@@ -85,10 +85,10 @@ class ChecksumPass:
         """
         while True:
             started = time.monotonic()
-            placeholders, last = retry(partial(self._marks, index, span))
+            digests, last = retry(partial(self._digests, index, span))
             self._adapt(time.monotonic() - started)
-            sums = {index.id: taken_away(mark for (mark,) in placeholders)}
-            yield Step(last, len(placeholders), sums=sums)
+            sums = {index.id: taken_away(digest for (digest,) in digests)}
+            yield Step(last, len(digests), sums=sums)
             if last is None:
                 return
             span = span.beyond(last)
@@ -99,16 +99,18 @@ class ChecksumPass:
             session.run(COMMIT)
         return read
 
-    def _marks(self, index: Index, span: Span) -> tuple[tuple[Row, ...], tuple[bytes, ...] | None]:
-        """The next rows' marks; and the last row's place, if others may follow."""
+    def _digests(
+        self, index: Index, span: Span
+    ) -> tuple[tuple[Row, ...], tuple[bytes, ...] | None]:
+        """The next rows' digests; and the last row's key, if others may follow."""
         with self._shard.session() as session:
-            *_, placeholders, last, _ = session.run(
+            *_, digests, last, _ = session.run(
                 *SNAPSHOT,
                 comparison_statements.index_digests(index, self._shard.id, span, self._rows),
                 comparison_statements.index_row_at(index, span, self._rows),
                 COMMIT,
             )
-        return placeholders.rows, last.rows[0] if last.rows else None
+        return digests.rows, last.rows[0] if last.rows else None
 
     def _adapt(self, seconds: float) -> None:
         if seconds > _SLOW:

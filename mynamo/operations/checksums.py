@@ -1,12 +1,12 @@
-"""Comparing a table with its indexes by sums, so that what is equal needs no look at its rows.
+"""Comparing a table with its indexes by checksums: where these agree, no row is looked at.
 
-A row of an index has a *fingerprint*: 64 bits of the SHA-256 of all of it, and of the shard that
-it lies on. Rows fall into *buckets* by the hash of the item that they speak of; a bucket is a
-sixteenth of a slot. For each index and bucket the ledger adds the fingerprints of the rows that
-the items must have, which this process computes from the items, and subtracts those of the rows
-that there are, which the servers compute. A bucket that is right leaves 0. One that is not, or
-whose items were written in the meantime, leaves something else, but for one case in 2^64, and is
-then compared row by row.
+The *checksum* of an index row is 64 bits of the SHA-256 of the whole row and of the number of its
+shard. Rows are grouped into *buckets* by the hash of their item; a bucket is a sixteenth of a
+slot. For each index and bucket, the ledger adds the checksums of the rows that the items must
+have, which this process computes from the items. It subtracts the checksums of the rows that
+exist, which the servers compute. The result is 0 where the index is right. It is something else
+(but for one case in 2^64) where the index is wrong, or where items were written in the meantime.
+Such a bucket is compared row by row.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def bucket_end(bucket: int) -> bytes | None:
 
 
 def digest_columns(index: Index, shard_id: int) -> str:
-    """What to select for the *mark* of a row: its bucket, 2 bytes, and its fingerprint, 8 bytes.
+    """What to select for the *digest* of a row: its bucket, 2 bytes, and its checksum, 8 bytes.
 
-    It is `fingerprint` in SQL: the lengths come first, so that no two rows are the same bytes.
+    The checksum is that of `local_checksum` or `global_checksum`, in SQL. The lengths come first,
+    so that no two rows are the same bytes.
     """
     if index.kind == "LSI":
         numbers = "LENGTH(index_sort), '/', LENGTH(sort), '/'"
@@ -58,13 +59,13 @@ def digest_columns(index: Index, shard_id: int) -> str:
 
 
 def local_checksum(shard_id: int, row: RowKey, index_sort: bytes) -> int:
-    """The fingerprint of a row of an LSI."""
+    """The checksum of a row of an LSI."""
     numbers = b"%d/%d/%d/" % (shard_id, len(index_sort), len(row.sort))
     return _first_bits(numbers + row.hash + index_sort + row.sort)
 
 
 def global_checksum(shard_id: int, key: IndexKey, row: RowKey, version: int, item: bytes) -> int:
-    """The fingerprint of a row of a GSI."""
+    """The checksum of a row of a GSI."""
     numbers = b"%d/%d/%d/%d/" % (shard_id, len(key.sort), len(row.sort), version)
     return _first_bits(b"".join((numbers, key.hash, row.hash, key.sort, row.sort, item)))
 
@@ -73,18 +74,18 @@ def _first_bits(row: bytes) -> int:
     return int.from_bytes(sha256(row).digest()[:8], "big")
 
 
-def taken_away(placeholders: Iterable[bytes]) -> Sums:
-    """What rows that are there take away from the ledger, of the marks that a server gave."""
+def taken_away(digests: Iterable[bytes]) -> Sums:
+    """What existing rows subtract from the ledger, by the digests that a server computed."""
     sums: Sums = {}
-    for mark in placeholders:
-        number = int.from_bytes(mark, "big")
+    for digest in digests:
+        number = int.from_bytes(digest, "big")
         bucket = number >> 64
         sums[bucket] = sums.get(bucket, 0) - (number & _BITS)
     return sums
 
 
 class Ledger:
-    """What is left of each bucket of each index. Not safe to share between threads.
+    """The sum of each bucket of each index. Not safe to share between threads.
 
     Takes half a megabyte for each index, whatever the table's size.
     """
@@ -93,7 +94,7 @@ class Ledger:
         self._left = {index_id: array("Q", bytes(8 * BUCKETS)) for index_id in indexes}
 
     def add(self, index_id: int, sums: Mapping[int, int]) -> None:
-        """Add the sums of rows that must be there, or those that rows take away."""
+        """Add the sums of rows that must exist, or the negative ones of rows that do."""
         left = self._left[index_id]
         for bucket, number in sums.items():
             left[bucket] = (left[bucket] + number) & _BITS

@@ -1,4 +1,4 @@
-"""What verify and repair ask of the servers: one statement, one function, one sentence of why.
+"""The SQL of verify and repair: one function for each statement, with the reason.
 
 Scans go along a primary key from the last row seen to the end of a span; look-ups name whole
 primary keys. A chunk of either is bounded in rows and in bytes: items of 400 KB exist.
@@ -91,7 +91,7 @@ def items(table: Table, span: Span, rows: int) -> Statement:
 
 
 def index_digests(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
-    """Of each of an index's next rows the bucket and the fingerprint, see `fingerprints`."""
+    """The digests of an index's next rows; see `checksums`."""
     columns, order = digest_columns(index, shard_id), index_order(index)
     return _scan(columns, sql.index_table(index), order, span, rows)
 
@@ -163,7 +163,7 @@ def checkpoint(shard_id: int, partition: int) -> Statement:
 
 
 def last_event(table: Table, keys: bytes, partition: int, first: int, last: int) -> Statement:
-    """The last event of an item between two places in the sequence, these included.
+    """The last event of an item between two sequence numbers, these included.
 
     Args:
         keys: of the item, as its events spell them.
@@ -182,13 +182,13 @@ def lock_item(table: Table, row: RowKey) -> Statement:
     return f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row
 
 
-def hold_place(table: Table, row: RowKey) -> Statement:
-    """A row in place of an absent item: the only lock that keeps it absent."""
+def insert_placeholder(table: Table, row: RowKey) -> Statement:
+    """A row instead of an absent item. Its lock is the only one that keeps the item absent."""
     return f"INSERT INTO {sql.main_table(table.id)} VALUES (%s, %s, 0, '')", row
 
 
-def leave_place(table: Table, row: RowKey) -> Statement:
-    """Take back what `hold_place` put there."""
+def delete_placeholder(table: Table, row: RowKey) -> Statement:
+    """Delete the row of `insert_placeholder`."""
     return f"DELETE FROM {sql.main_table(table.id)} WHERE hash = %s AND sort = %s", row
 
 
@@ -250,7 +250,7 @@ def _scan(
 
 
 def _above(order: tuple[str, ...], after: Values) -> tuple[str, list[Any]]:
-    """Beyond a row. Not `(a, b) > (x, y)`: neither server walks an index by that."""
+    """Rows behind a row. Not `(a, b) > (x, y)`: neither server makes an index range of that."""
     ranges: list[str] = []
     values: list[Any] = []
     for position, column in reversed(list(enumerate(order))):

@@ -111,7 +111,7 @@ class Counts:
             "items": self.items,
             "expected": list(self.expected.items()),
             "kept": list(self.kept.items()),
-            "found": [(*place, count) for place, count in self.found.items()],
+            "found": [(*key, count) for key, count in self.found.items()],
             "undecided": list(self.undecided.items()),
             "behind": self.behind,
             "unreadable": self.unreadable,

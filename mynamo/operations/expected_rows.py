@@ -16,7 +16,7 @@ from mynamo.schemas.items import dump_item, load_item
 from mynamo.schemas.values import StoredItem
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a row of a GSI lies."""
 
     shard: int
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 class Expected(NamedTuple):
     """The row that an item must have in a GSI."""
 
-    place: Place
+    location: Location
     content: Stored
     item: StoredItem
 
@@ -54,8 +54,8 @@ def expected_row(
     key = index.key_of(item)
     if item is None or key is None:
         return None
-    place = Place(cluster.shard_of(key.hash).id, key)
-    return Expected(place, Stored(version, dump_item(index.project(item))), item)
+    location = Location(cluster.shard_of(key.hash).id, key)
+    return Expected(location, Stored(version, dump_item(index.project(item))), item)
 
 
 def read_item(table: Table, row: RowKey, data: bytes) -> StoredItem | None:

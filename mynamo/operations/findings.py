@@ -26,11 +26,11 @@ class Finding:
         kind: "missing": the item has no row; "stale": its row shows another version or
             content; "ghost": a row that no item has.
         index: of the table.
-        row: the item's place in the main table.
+        row: the item's key in the main table.
         shard: which owns the item.
-        index_key: the row's place in the index.
+        index_key: the row's key in the index.
         index_shard: on which the row is missing, stale or too much.
-        keys: the item's key in DynamoDB JSON; None where no row tells it any more.
+        keys: the item's key in DynamoDB JSON; None if no row has it any more.
         detail: what is wrong, for a person.
     """
 
@@ -68,10 +68,10 @@ class Damaged:
     """A main row that is not an item with its key, or lies on a shard that does not own it.
 
     Attributes:
-        row: its place.
+        row: its key.
         shard: on which it lies.
         keys: of the item, where anything still tells them.
-        sort: its sort key, which the place tells; None if the table has none.
+        sort: its sort key, as the row's key has it; None if the table has none.
         detail: what is wrong, for a person.
     """
 
@@ -85,7 +85,7 @@ class Damaged:
     def at(
         cls, table: Table, row: RowKey, shard: int, keys: StoredItem | None, detail: str
     ) -> Self:
-        """That row, with what its place tells of its key."""
+        """The same row, with as much of the item's key as the row's key has."""
         sort: StoredItem | None = None
         if table.sort_key is not None:
             with suppress(CorruptData):
@@ -152,7 +152,7 @@ class Verdict:
         items: how many it has.
         shards: how many were compared.
         indexes: one verdict each.
-        left_out: names of indexes that are still being filled, so were not compared.
+        left_out: names of indexes that are still being backfilled, and were not compared.
         unreadable: items whose bytes are not those of an item with their key, or that lie
             on a shard that does not own them. No command mends these.
         unreadable_examples: some of them, for a person.
@@ -195,7 +195,7 @@ class Verdict:
         lines = [f"table {self.table}: {self.items:,} items on {self.shards} shards"]
         for index in self.indexes:
             lines += [f"  {line}" for line in str(index).splitlines()]
-        lines += [f"  {name}: left out, it is still being filled" for name in self.left_out]
+        lines += [f"  {name}: left out, it is still being backfilled" for name in self.left_out]
         if self.unreadable:
             lines.append(f"  {self.unreadable:,} items are damaged; restore them from a backup")
             lines += [f"    {example}" for example in self.unreadable_examples]

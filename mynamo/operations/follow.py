@@ -1,9 +1,9 @@
 """Comparing an index with an item that is written all the time.
 
-Such an item has another version whenever one looks. But each shard records up to which
-event its GSI tables contain every change, in the transaction that changes them. So in one
-consistent view of that shard, the item's row must be what the last event up to there says,
-and the outbox still has that event.
+Such an item has another version at each look. But each shard has a checkpoint: the last event
+that its GSI tables contain, which moves in the transaction that changes them. In one consistent
+view of that shard, the item's row must be what the item's last event up to the checkpoint says.
+The outbox still has that event.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def follow(
     said = _said(cluster, table, index, row, payload, version)
     if said is None:
         return None
-    shard = cluster.shards[said.place.shard]
+    shard = cluster.shards[said.location.shard]
     checkpoint = comparison_statements.checkpoint(home.id, partition)
 
     def last_event(reached: int) -> tuple[int, bytes] | None:
@@ -59,9 +59,9 @@ def follow(
     if event is None:
         return None
     expected = _said(cluster, table, index, row, event[1], event[0])
-    if expected is None or expected.place.shard != shard.id:
+    if expected is None or expected.location.shard != shard.id:
         return None  # it has moved on, to another shard or out of the index
-    target = expected.place.of(row)
+    target = expected.location.of(row)
     reached, rows = retry(partial(_view, shard, checkpoint, index, target))
     if last_event(reached[0][0]) != event:
         return None  # another one was applied before the view

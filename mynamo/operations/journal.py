@@ -1,8 +1,8 @@
-"""What a comparison has done so far: kept in memory, and in a file if it shall be resumable.
+"""The state of a comparison: kept in memory, and in a file if it is to be resumed.
 
-The file is replaced as a whole every few seconds, so a process that is killed leaves one that is
-consistent, and loses a few seconds of work. What is in it counts as done: whatever was noted since
-is done again, from the place that the file says, and counted once.
+The file is replaced as a whole every few seconds. A process that is killed leaves a consistent
+file and loses a few seconds of work: what was done after the last save is done again, and is
+counted once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mynamo.operations.counts import Counts
 from mynamo.operations.scan_parts import Position, ScanPart, Step
 
 Phase = Literal["survey", "compare"]
+"""As files have them: the checksum pass, and the comparison row by row."""
 SAVE_EVERY = 5.0
 """Seconds."""
 _FORMAT = 1

@@ -318,8 +318,12 @@ def _queued_writes(config: KafkaConfig) -> int:
 def _behind(consumer: Any, topic: str) -> int:
     if topic not in consumer.topics():
         return 0
-    places = [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()]
-    first = consumer.beginning_offsets(places)
-    end = consumer.end_offsets(places)
-    done = {place: consumer.committed(place, timeout_ms=_KAFKA_MS) for place in places}
-    return sum(max(0, end[p] - max(done[p] or 0, first[p])) for p in places)
+    partitions = [
+        TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()
+    ]
+    first = consumer.beginning_offsets(partitions)
+    end = consumer.end_offsets(partitions)
+    done = {
+        partition: consumer.committed(partition, timeout_ms=_KAFKA_MS) for partition in partitions
+    }
+    return sum(max(0, end[p] - max(done[p] or 0, first[p])) for p in partitions)

@@ -1,17 +1,17 @@
-"""Mending one finding, so that a write which happens meanwhile is never undone.
+"""Mending one finding. A concurrent write is never undone.
 
-Whatever is done is done under the lock of the item's main row:
+Everything is done under the lock of the item's main row:
 
-*   A GSI row that is missing or stale, and a ghost that its own content leads to, are
-    mended by an event that states the item again. It has its place among the item's other
-    changes, and the indexer applies it as it applies those.
-*   A ghost that no event leads to (it lies on a shard that does not own it, or under a key
-    that is not its content's) is deleted where it lies. The lock is held until that is
-    committed, and under it the item was seen not to have this row. Earlier events that are
-    still on their way end in the same state, and later ones come later.
+*   A missing or stale GSI row is mended by re-emitting the item. The event is in order with the
+    item's other changes, and the indexer applies it like those. An orphaned row (kind "ghost") is
+    mended likewise if an event can lead to it.
+*   No event leads to an orphaned row on a shard that does not own it, or under a key that is not
+    that of its content. Such a row is deleted. The lock is held until that is committed, and under
+    the lock the item was seen not to have this row. Earlier events that are not applied yet end in
+    the same state; later events are applied later.
 *   A row of an LSI is mended in the transaction that holds the lock.
 
-Each way of mending says in a few words what it did.
+Each function returns in a few words what it did.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
-from mynamo.operations.expected_rows import Place, expected_row, only, read_ghost, read_item
+from mynamo.operations.expected_rows import Location, expected_row, only, read_ghost, read_item
 from mynamo.operations.findings import Finding
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.transaction.statements import delete_local, insert_local
 
 _deleting = threading.Lock()
-"""One thread at a time holds connections to two shards, so that none waits in a circle."""
+"""Only one thread at a time holds connections to two shards, so that there is no deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ def plan(finding: Finding) -> str:
     if finding.index.kind == "LSI":
         return "insert the row" if finding.kind == "missing" else "delete the row"
     if finding.kind == "ghost":
-        return "state the item again, or delete the row if no event leads to it"
-    return "state the item again, for the indexers to apply"
+        return "re-emit the item, or delete the row if no event leads to it"
+    return "re-emit the item, for the indexers to apply"
 
 
-RE_EMITTED = "stated the item again, for the indexers"
+RE_EMITTED = "re-emitted the item, for the indexers"
 DELETED = "deleted the row"
 INSERTED = "inserted the row"
 NOTHING = "nothing: it was right by then"
@@ -94,14 +94,14 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
     Raises:
         ShardUnavailable, MissingTable: see `mend`.
     """
-    place = (finding.row.hash, finding.index_key.sort, finding.row.sort)
+    location = (finding.row.hash, finding.index_key.sort, finding.row.sort)
 
     def once() -> bool:
         with shard.session() as session:
             *_, items, rows, _ = session.run(
                 *comparison_statements.SNAPSHOT,
                 comparison_statements.items_of(table, [finding.row]),
-                comparison_statements.local_rows_of(finding.index, [place]),
+                comparison_statements.local_rows_of(finding.index, [location]),
                 ("COMMIT", ()),
             )
         item = read_item(table, finding.row, items.rows[0][3]) if items.rows else None
@@ -124,11 +124,11 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
 
     def once() -> str:
-        with _locked(shard, table, finding.row) as (session, locked):
+        with lock_item_row(shard, table, finding.row) as (session, locked):
             if not locked.readable:
                 return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
-            if expected is not None and expected.place == Place(where.id, finding.index_key):
+            if expected is not None and expected.location == Location(where.id, finding.index_key):
                 return NOTHING
             if where is shard:
                 session.run(delete)
@@ -142,20 +142,20 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
 
 
 def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
-    with _locked(shard, table, finding.row) as (session, locked):
+    with lock_item_row(shard, table, finding.row) as (session, locked):
         if not locked.readable:
             return NOTHING
         key = finding.index.key_of(locked.item)
-        place = (finding.row.hash, finding.index_key.sort, finding.row.sort)
+        location = (finding.row.hash, finding.index_key.sort, finding.row.sort)
         if key is not None and key.sort == finding.index_key.sort:
-            session.run(insert_local(finding.index, [place]))
+            session.run(insert_local(finding.index, [location]))
             return INSERTED
-        session.run(delete_local(finding.index, [place]))
+        session.run(delete_local(finding.index, [location]))
         return DELETED
 
 
 @contextmanager
-def _locked(
+def lock_item_row(
     shard: DynamoDBShard, table: Table, row: RowKey
 ) -> Iterator[tuple[Session, LockedItem]]:
     """A transaction in which an item, or its absence, cannot change; commits at the end."""
@@ -168,10 +168,10 @@ def _locked(
         else:
             locked = LockedItem(True, None, 0)
             try:
-                session.run(comparison_statements.hold_place(table, row))
+                session.run(comparison_statements.insert_placeholder(table, row))
             except DuplicateKey as faster:
                 raise Contention(str(faster)) from None
         yield session, locked
         if not found:
-            session.run(comparison_statements.leave_place(table, row))
+            session.run(comparison_statements.delete_placeholder(table, row))
         session.run(("COMMIT", ()))

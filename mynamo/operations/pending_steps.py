@@ -1,4 +1,4 @@
-"""Where the steps of one thread wait until everything they suspect is decided."""
+"""Steps of one thread that wait until everything they suspect is decided."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PendingSteps:
     """Notes steps in the journal, in order, once what they suspect is decided.
 
     Args:
-        on_findings: is told of what is certain before the step is noted: what happens in
-            between happens again after a crash.
+        on_findings: is called with certain findings before the step is noted; after a crash in
+            between it is called again.
     """
 
     def __init__(self, rechecker: Rechecker, journal: Journal, on_findings: OnFindings) -> None:

@@ -1,19 +1,20 @@
-"""Telling damage from writes that are still on their way.
+"""Telling damage from changes that are not applied yet.
 
 A difference between a table and a GSI is only a suspicion: the pipeline may be about to
-remove it. It is decided like this, for many at a time:
+remove it. Many suspicions are decided together, in these steps:
 
 1.  Note the versions of the items, as they are now.
-2.  Wait until every event committed so far on their shards is applied. In vain: undecided.
+2.  Wait until every event committed so far on their shards is applied. If it takes too long,
+    the suspicion stays undecided.
 3.  Read the item, its index row, and the item's version again. If the version is that of
     step 1 throughout, nobody wrote the item in between (versions never come again), so the
     index row must be what the item says. If it is not, that is a finding.
 4.  The item was written in between: begin again, or follow its events (see `follow`).
 
-A row that the item should not have is easier: if it still is the very row that was
-suspected, though an event of another version has been applied since, no event will remove
-it. An absent item may have come and gone between 1 and 3, and the same holds: the row is
-older than its absence, which is applied.
+A row that the item should not have is easier: if the same row is still there although an
+event of another version has been applied since, no event will remove it. The same holds if an
+absent item was written and deleted between 1 and 3: the row is older than the deletion, which
+is applied.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.operations import comparison_statements
-from mynamo.operations.expected_rows import Place, Stored, by_shard, expected_row, only, read_item
+from mynamo.operations.expected_rows import (
+    Location,
+    Stored,
+    by_shard,
+    expected_row,
+    only,
+    read_item,
+)
 from mynamo.operations.findings import Finding
 from mynamo.operations.follow import follow
 from mynamo.operations.pipeline import Horizon, doze
@@ -40,25 +48,26 @@ class Suspect:
     Attributes:
         index: a GSI.
         row: the item that it is about.
-        place: of a row that the item should not have; None: its own is missing or stale.
+        location: of a row that the item should not have; None: the item's own row is missing
+            or stale.
         version: of that row.
     """
 
     index: Index
     row: RowKey
-    place: Place | None = None
+    location: Location | None = None
     version: int = 0
 
     def seen_as(self, found: Stored | None) -> Suspect:
         """The suspicion against the row as it is now."""
-        if self.place is None or found is None:
+        if self.location is None or found is None:
             return self
         return replace(self, version=found.version)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of suspicions; those that are not here were unfounded.
+    """What was decided about suspicions; those that are not here were unfounded.
 
     Attributes:
         findings: certain.
@@ -80,8 +89,8 @@ class Rechecker:
     """Decides suspicions. One for each thread.
 
     Args:
-        wait: seconds that one call waits for the pipeline. A shard on which that was in
-            vain is not waited for again until it moves.
+        wait: seconds that one call waits for the pipeline. After a shard has not caught up in
+            that time, it is not waited for again until it makes progress.
     """
 
     def __init__(self, cluster: Cluster, table: Table, wait: float) -> None:
@@ -162,23 +171,23 @@ class Rechecker:
         if item is not None and image is None:
             return None  # the item itself is damaged; the index may hold what is left of it
         expected = expected_row(self._cluster, suspect.index, image, item.version if item else 0)
-        place = suspect.place or (expected.place if expected else None)
-        if place is None:
+        location = suspect.location or (expected.location if expected else None)
+        if location is None:
             return None  # by now the item has no row in this index
-        wanted = expected.content if expected and expected.place == place else None
-        if suspect.place and wanted:
+        wanted = expected.content if expected and expected.location == location else None
+        if suspect.location and wanted:
             return None  # by now it is the item's own row
-        found = self._row_at(suspect, place)
+        found = self._row_at(suspect, location)
         if found == wanted:
             return None
-        if suspect.place and found and found.version != suspect.version:
+        if suspect.location and found and found.version != suspect.version:
             return suspect.seen_as(found)
         rows = home.run(comparison_statements.versions_of(self._table, [suspect.row]))[0].rows
         after = rows[0][2] if rows else None
         unchanged = before == after == (item.version if item else None)
-        if unchanged or (suspect.place and before != suspect.version):
-            return self._finding(suspect, place, image, wanted, found)
-        if suspect.place or before is None:
+        if unchanged or (suspect.location and before != suspect.version):
+            return self._finding(suspect, location, image, wanted, found)
+        if suspect.location or before is None:
             return suspect
         return self._follow(suspect, before)
 
@@ -190,17 +199,17 @@ class Rechecker:
         said, found = followed
         if found == said.content:
             return None
-        return self._finding(suspect, said.place, said.item, said.content, found)
+        return self._finding(suspect, said.location, said.item, said.content, found)
 
-    def _row_at(self, suspect: Suspect, place: Place) -> Stored | None:
-        shard = self._cluster.shards[place.shard]
-        row = place.of(suspect.row)
+    def _row_at(self, suspect: Suspect, location: Location) -> Stored | None:
+        shard = self._cluster.shards[location.shard]
+        row = location.of(suspect.row)
         return only(shard, comparison_statements.global_rows_of(suspect.index, [row]))
 
     def _finding(
         self,
         suspect: Suspect,
-        place: Place,
+        location: Location,
         item: StoredItem | None,
         wanted: Stored | None,
         found: Stored | None,
@@ -213,23 +222,27 @@ class Rechecker:
             index=suspect.index,
             row=suspect.row,
             shard=self._home(suspect).id,
-            index_key=place.key,
-            index_shard=place.shard,
+            index_key=location.key,
+            index_shard=location.shard,
             keys=self._table.key_attributes(known) if known else None,
-            detail=self._detail(place, item, wanted, found),
+            detail=self._detail(location, item, wanted, found),
         )
 
     def _detail(
-        self, place: Place, item: StoredItem | None, wanted: Stored | None, found: Stored | None
+        self,
+        location: Location,
+        item: StoredItem | None,
+        wanted: Stored | None,
+        found: Stored | None,
     ) -> str:
-        where = f"on shard {place.shard}"
+        where = f"on shard {location.shard}"
         if found is None:
             return f"its row {where} is not there"
         if wanted is not None:
             if found.version != wanted.version:
                 return f"its row {where} is of version {found.version}, not {wanted.version}"
             return f"its row {where} has another content than its version {wanted.version}"
-        if self._cluster.shard_of(place.key.hash).id != place.shard:
+        if self._cluster.shard_of(location.key.hash).id != location.shard:
             return f"a row {where}, which does not own this index key"
         if item is None:
             return f"a row {where}, but there is no such item"

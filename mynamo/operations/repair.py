@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.operations.comparison_progress import OnProgress
-from mynamo.operations.expected_rows import Place
+from mynamo.operations.expected_rows import Location
 from mynamo.operations.findings import MAX_EXAMPLES, Finding, Verdict
 from mynamo.operations.mend import is_wrong, mend, plan
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
@@ -23,7 +23,7 @@ Fate = Literal["planned", "mended", "waiting", "untouched", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What became of one finding.
+    """What was done with one finding.
 
     Attributes:
         fate: "planned": nothing was done; for the others see `RepairReport`.
@@ -110,7 +110,7 @@ def repair(
     """Verify a table, and mend what is certainly wrong, beside live writes.
 
     The main table is right by definition; only rows of indexes are changed. Indexes that
-    are still being filled, differences that verify cannot decide and damaged items are
+    are still being backfilled, differences that verify cannot decide and damaged items are
     left alone.
 
     Args:
@@ -223,10 +223,10 @@ class _Repairer:
 
 
 def _suspect(finding: Finding) -> Suspect:
-    place = Place(finding.index_shard, finding.index_key) if finding.kind == "ghost" else None
-    return Suspect(finding.index, finding.row, place)
+    location = Location(finding.index_shard, finding.index_key) if finding.kind == "ghost" else None
+    return Suspect(finding.index, finding.row, location)
 
 
-def _identity(what: Finding | Suspect) -> tuple[int, RowKey, Place | None]:
+def _identity(what: Finding | Suspect) -> tuple[int, RowKey, Location | None]:
     suspect = _suspect(what) if isinstance(what, Finding) else what
-    return suspect.index.id, suspect.row, suspect.place
+    return suspect.index.id, suspect.row, suspect.location

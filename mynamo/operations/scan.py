@@ -1,7 +1,7 @@
 """Comparing row by row what the checksum pass found to be different, chunk by chunk.
 
 LSIs are committed with their items, so one consistent view of a shard decides at once.
-GSIs follow behind, so what differs there is only suspected; see `recheck`.
+GSIs are updated later, so a difference there is only suspected; see `recheck`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mynamo.operations.comparison_statements import SNAPSHOT, IndexRow, Span, fi
 from mynamo.operations.counts import Counts
 from mynamo.operations.expected_rows import (
     Expected,
-    Place,
+    Location,
     Stored,
     by_shard,
     expected_row,
@@ -80,10 +80,10 @@ class _Gathered:
 
 
 class Scan:
-    """Compares what lies on one shard with what it belongs to, wherever that lies.
+    """Compares the rows of one shard with the rows that they belong to, on any shard.
 
     Args:
-        indexes: those to compare; none of them is being filled.
+        indexes: those to compare; none of them is being backfilled.
         different: which buckets.
         gap: see `spans_of`.
     """
@@ -108,7 +108,7 @@ class Scan:
         self._owners = owners(cluster)
 
     def items(self, span: Span) -> Iterator[Step]:
-        """Every item: has it its rows in the indexes?
+        """Find items that lack a row in an index.
 
         Raises:
             ShardUnavailable: a shard does not answer.
@@ -136,7 +136,7 @@ class Scan:
         return Step(gathered.after, gathered.rows, Counts(), gathered.findings, suspects)
 
     def local_rows(self, index: Index, span: Span) -> Iterator[Step]:
-        """Every row of an LSI: has an item this row?
+        """Find rows of an LSI that no item has.
 
         Raises:
             ShardUnavailable, MissingTable: see `items`.
@@ -154,7 +154,7 @@ class Scan:
         yield Step(None)
 
     def global_rows(self, index: Index, span: Span) -> Iterator[Step]:
-        """Every row of a GSI: has an item, wherever it lies, this row?
+        """Find rows of a GSI that no item, on any shard, has.
 
         Raises:
             ShardUnavailable, MissingTable: see `items`.
@@ -188,7 +188,7 @@ class Scan:
         return read, items, existing
 
     def _existing(self, session: Session, index: Index, items: Sequence[Item]) -> set[Position]:
-        wanted = [place for _, place in self._local_places(index, items)]
+        wanted = [location for _, location in self._local_locations(index, items)]
         if not wanted:
             return set()
         return set(session.run(comparison_statements.local_rows_of(index, wanted))[0].rows)
@@ -199,12 +199,14 @@ class Scan:
     def _missing_local(
         self, index: Index, items: Sequence[Item], existing: dict[int, set[Position]]
     ) -> Iterator[Finding]:
-        for item, place in self._local_places(index, items):
-            if place not in existing[index.id]:
+        for item, location in self._local_locations(index, items):
+            if location not in existing[index.id]:
                 detail = "it is not in the index"
-                yield self._local_finding("missing", index, place, item.item, detail)
+                yield self._local_finding("missing", index, location, item.item, detail)
 
-    def _local_places(self, index: Index, items: Sequence[Item]) -> Iterator[tuple[Item, Position]]:
+    def _local_locations(
+        self, index: Index, items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Position]]:
         """Where items must lie in an LSI."""
         different = self._different[index.id]
         for item in items:
@@ -235,12 +237,12 @@ class Scan:
         sort: bytes,
         data: bytes | None,
     ) -> Iterator[Finding]:
-        place = (hash16, index_sort, sort)
+        location = (hash16, index_sort, sort)
         if bucket_of(hash16) not in self._different[index.id]:
             return
         if data is None:
             detail = "the index has it, but there is no such item"
-            yield self._local_finding("ghost", index, place, None, detail)
+            yield self._local_finding("ghost", index, location, None, detail)
             return
         item = read_item(self._table, RowKey(hash16, sort), data)
         key = index.key_of(item)
@@ -248,12 +250,12 @@ class Scan:
             counts.kept[index.id] += 1
         elif key is None or key.sort != index_sort:
             detail = "the index has it under a sort key that it does not have"
-            yield self._local_finding("ghost", index, place, item, detail)
+            yield self._local_finding("ghost", index, location, item, detail)
 
     def _local_finding(
-        self, kind: Kind, index: Index, place: Position, item: StoredItem | None, detail: str
+        self, kind: Kind, index: Index, location: Position, item: StoredItem | None, detail: str
     ) -> Finding:
-        hash16, index_sort, sort = place
+        hash16, index_sort, sort = location
         return Finding(
             kind=kind,
             index=index,
@@ -268,15 +270,17 @@ class Scan:
     def _suspect_items(self, index: Index, items: Sequence[Item]) -> Iterator[Suspect]:
         different = self._different[index.id]
         expected: dict[RowKey, Expected] = {}
-        by_place: dict[int, list[IndexRow]] = {}
+        by_shard_id: dict[int, list[IndexRow]] = {}
         for item in items:
             if bucket_of(item.row.hash) not in different:
                 continue
             wanted = expected_row(self._cluster, index, item.item, item.version)
             if wanted is not None:
                 expected[item.row] = wanted
-                by_place.setdefault(wanted.place.shard, []).append(wanted.place.of(item.row))
-        for shard_id, targets in by_place.items():
+                by_shard_id.setdefault(wanted.location.shard, []).append(
+                    wanted.location.of(item.row)
+                )
+        for shard_id, targets in by_shard_id.items():
             query = comparison_statements.global_rows_of(index, sorted(targets))
             rows = self._cluster.shards[shard_id].run(query)[0].rows
             found = {IndexRow(*row[:4]): Stored(*row[4:]) for row in rows}
@@ -288,17 +292,19 @@ class Scan:
     def _suspect_rows(
         self, index: Index, seen: dict[IndexRow, int], counts: Counts
     ) -> Iterator[Suspect]:
-        places, damaged = self._places(index, {row.item for row in seen})
+        locations, damaged = self._locations(index, {row.item for row in seen})
         for row, version in seen.items():
             if row.item in damaged:
                 self._keep(index, row, counts)
-            elif places.get(row.item) != Place(self._shard.id, row.key):
-                place = Place(self._shard.id, row.key)
-                yield Suspect(index, row.item, place, version)
+            elif locations.get(row.item) != Location(self._shard.id, row.key):
+                location = Location(self._shard.id, row.key)
+                yield Suspect(index, row.item, location, version)
 
-    def _places(self, index: Index, rows: set[RowKey]) -> tuple[dict[RowKey, Place], set[RowKey]]:
+    def _locations(
+        self, index: Index, rows: set[RowKey]
+    ) -> tuple[dict[RowKey, Location], set[RowKey]]:
         """Where the rows of items must lie in a GSI; and which items are damaged."""
-        places: dict[RowKey, Place] = {}
+        locations: dict[RowKey, Location] = {}
         damaged: set[RowKey] = set()
         for shard, owned in by_shard(self._cluster, rows).items():
             found = shard.run(comparison_statements.item_sizes_of(self._table, owned))[0].rows
@@ -313,11 +319,11 @@ class Scan:
                     if item is None:
                         damaged.add(row)
                     elif expected is not None:
-                        places[row] = expected.place
-        return places, damaged
+                        locations[row] = expected.location
+        return locations, damaged
 
     def _keep(self, index: Index, row: IndexRow, counts: Counts) -> None:
-        """A row of a damaged item may be all that is left of it: it tells its key."""
+        """The key of a damaged item, from an index row: often nothing else has it any more."""
         counts.kept[index.id] += 1
         found = self._shard.run(comparison_statements.global_rows_of(index, [row]))[0].rows
         ghost = read_ghost(self._table, index, row, found[0][5]) if found else None

@@ -17,7 +17,7 @@ from mynamo.schemas.keys import SLOTS, slot_range
 PIECES = 64
 """Of each table and index on each shard: ranges of 64 slots."""
 _ROWS_ALONG = 200
-"""Rows that are read along rather than left out: another statement would cost more."""
+"""Rows between two buckets that are read rather than left out: another statement costs more."""
 
 Position = tuple[bytes, ...]
 

@@ -21,7 +21,8 @@ WAITED = 30.0
 """Seconds, by the shard's clock."""
 UNMOVED = 10.0
 """Seconds from one look to the other."""
-_PAUSE = 0.5
+PAUSE = 0.5
+"""Seconds between two looks."""
 
 
 class Waiting(NamedTuple):
@@ -74,7 +75,7 @@ def standing(shards: Iterable[DynamoDBShard], seconds: float | None = None) -> s
     deadline = time.monotonic() + (UNMOVED if seconds is None else seconds)
     still = _overdue_of(asked)
     while still and (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(_PAUSE, left))
+        time.sleep(min(PAUSE, left))
         still &= _overdue_of([shard for shard in asked if shard.id in _shards_of(still)])
     return still
 

@@ -2,12 +2,12 @@
 
 In two rounds, both in parts along ranges of slots:
 
-1.  *Survey*: read every item, and work out which rows it must have in each index; sum those up.
-    Let the servers sum up the rows that there are. Where the sums agree, the rows do.
-2.  *Compare*: where they do not, something is wrong, or was written in the meantime: look at the
-    rows there, both ways, and decide what is what (see `recheck`).
+1.  *Checksum pass*: read every item, compute the rows that it must have in each index, and sum
+    those up. The servers sum up the rows that exist. Where the sums agree, the rows do.
+2.  *Compare*: where the sums differ, something is wrong or was written in the meantime. Compare
+    row by row, both ways, and decide which it is (see `recheck`).
 
-Of each part it is known how far it has come, so a run that was killed is resumed from there.
+The progress of each part is kept, so that a run that was killed is resumed from there.
 """
 
 from __future__ import annotations

@@ -48,19 +48,19 @@ def write_batch(cluster: Cluster, writes: Sequence[Put | Delete]) -> list[Receip
     check_batch(writes)
     outcomes: dict[int, Receipt | MynamoError] = {}
     requests: dict[int, WriteRequest] = {}
-    places: set[tuple[int, RowKey]] = set()
+    rows: set[tuple[int, RowKey]] = set()
     tables: dict[str, Table | MynamoError] = {}
     for position, write in enumerate(writes):
         try:
             request = _request(write)
             table = _table(cluster, request.table, tables)
-            place = table.id, table.key_of(request.item)
+            row = table.id, table.key_of(request.item)
         except MynamoError as error:
             outcomes[position] = error
             continue
-        if place in places:
+        if row in rows:
             raise InvalidRequest(DUPLICATES)
-        places.add(place)
+        rows.add(row)
         requests[position] = request
     answers = apply_each(cluster, list(requests.values()))
     for (position, request), (shard_id, outcome) in zip(requests.items(), answers, strict=True):

@@ -4,17 +4,17 @@ Every statement reads a range of one primary key, in its order. Three habits kee
 on MySQL and MariaDB alike, and tests/integration/test_explain_reads.py holds them:
 
 *   A position is compared column by column, in ORs of ANDs. MySQL makes a range of
-    `(a > 1 OR (a = 1 AND b > 2))`; for `(a, b) > (1, 2)`, which says the same, it walks
-    from the beginning of the hash key to the position, and page 1000 costs 1000 pages.
+    `(a > 1 OR (a = 1 AND b > 2))`. For the equivalent `(a, b) > (1, 2)` it reads from the
+    beginning of the hash key to the position, so that page 1000 costs 1000 pages.
 *   ORDER BY names all columns of the primary key, so nothing is ever sorted.
-*   FORCE INDEX: by the statistics of a table that has just grown, a full scan may look
-    cheap. MySQL also saves itself the look at the range's ends.
+*   FORCE INDEX: the statistics of a table that has just grown may make a full scan look
+    cheap. MySQL also need not estimate the range then.
 
-Key conditions become ranges of such rows. What is refused, in which order and in which words is
-DynamoDB's doing: its API reference of Query, "KeyConditionExpression", and for keys of several
-attributes its Developer Guide, "Multi-attribute keys pattern": every attribute of the hash key
-must be equal to a value; those of the sort key are given from the left without a gap, and only the
-last one that is given may be anything but equal.
+Key conditions become ranges of such rows. What is refused, in which order and with which messages
+follows DynamoDB: its API reference of Query, "KeyConditionExpression", and for keys of several
+attributes its Developer Guide, "Multi-attribute keys pattern". Every attribute of the hash key
+must be equal to a value. Those of the sort key are given from the left without a gap, and only the
+last one that is given may have another operator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What callers of `Reader` write, as the parts of a request in stored form."""
+"""Arguments of `Reader`, turned into the parts of a request in stored form."""
 
 from __future__ import annotations
 
@@ -105,14 +105,15 @@ class Arguments:
                 raise InvalidRequest(
                     f"{name} must be an expression as a string, not {text!r:.{ECHO}}"
                 )
-        places = Placeholders(checked_names(names), None if values is None else to_stored(values))
+        stored = None if values is None else to_stored(values)
+        placeholders = Placeholders(checked_names(names), stored)
         self._conditions = (
-            None if key_condition is None else parse_key_condition(key_condition, places)
+            None if key_condition is None else parse_key_condition(key_condition, placeholders)
         )
         self.filter: Condition | None = (
-            None if filter is None else parse_condition(filter, places, "FilterExpression")
+            None if filter is None else parse_condition(filter, placeholders, "FilterExpression")
         )
-        self.projection = _projection(projection, places)
+        self.projection = _projection(projection, placeholders)
         self.select: Select | None = (
             "ALL_ATTRIBUTES" if isinstance(projection, Everything) else None
         )
@@ -120,7 +121,7 @@ class Arguments:
             if projection is not None:
                 raise InvalidRequest("a count has no projection: leave one of both out")
             self.select = "COUNT"
-        places.check_all_used()
+        placeholders.check_all_used()
 
     def key_conditions(
         self, at: Table | Index, hash_value: Any, sort: Sort
@@ -170,11 +171,11 @@ def reusable(projection: Projected) -> Projected:
     return tuple(projection)
 
 
-def _projection(projection: Projected, places: Placeholders) -> Projection | None:
+def _projection(projection: Projected, placeholders: Placeholders) -> Projection | None:
     if projection is None or isinstance(projection, Everything):
         return None
     if isinstance(projection, str):
-        return parse_projection(projection, places)
+        return parse_projection(projection, placeholders)
     if not isinstance(projection, Iterable):
         raise InvalidRequest(
             "a projection is an expression such as 'a, b', or a list of paths such as "

@@ -1,5 +1,5 @@
-"""Reading items by their keys: one round trip to each shard, however many there are, and one for
-all threads of the process that ask at the same time."""
+"""Reading items by their keys: one round trip to each shard for any number of items. Threads of
+one process that read at the same time share round trips."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mynamo.mysql.pool import Result, Statement
 from mynamo.reader.read_requests import Get, Got
 from mynamo.runtime.batching import Batcher, Entry
 
-_Place = tuple[int, RowKey]
-"""A table's id, and where an item lies in it."""
+_TableRow = tuple[int, RowKey]
+"""A table's id, and the key of one of its rows."""
 _Wanted = dict[int, list[RowKey]]
 """Keys of items on one shard, by their table's id."""
-_Found = dict[_Place, bytes]
+_Found = dict[_TableRow, bytes]
 
 AT_ONCE = 1
 """Round trips to a shard at the same time: two would be half as large each."""
@@ -38,21 +38,21 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         MissingTable: the catalog's knowledge of a table is outdated.
         ShardUnavailable: a shard does not answer.
     """
-    places: list[_Place] = []
+    rows: list[_TableRow] = []
     for get in gets:
         table = cluster.table(get.table)
-        places.append((table.id, table.key_only(get.key)))
+        rows.append((table.id, table.key_only(get.key)))
     found: _Found = {}
-    for shard, wanted in _by_shard(cluster, places).items():
-        found.update(_batcher_of(shard).read(shard, wanted))
-    return [Got(found.get(place), get.projection) for get, place in zip(gets, places, strict=True)]
+    for shard, wanted in _by_shard(cluster, rows).items():
+        found.update(batcher_of(shard).read(shard, wanted))
+    return [Got(found.get(row), get.projection) for get, row in zip(gets, rows, strict=True)]
 
 
 class GetBatcher:
     """Batches the reads by key from one shard (see `mynamo.runtime.batching`).
 
-    Whoever joins others was there before their statements were sent, so it sees every write
-    that had returned by then. It knows its shard from its callers only, and so ends with it.
+    A request joins a batch before its statements are sent, so it sees every write that had
+    returned when it began. The batcher has no reference to its shard, so that it ends with it.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,8 @@ def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) 
         caller.answer = found
 
 
-_batcher_of = PerShard(lambda _: GetBatcher()).of
+batcher_of = PerShard(lambda _: GetBatcher()).of
+"""The batcher of a shard's reads by key, one per process."""
 
 
 def _statements(wanted: _Wanted) -> list[Statement]:
@@ -114,8 +115,8 @@ def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
     return statement, [part for key in keys for part in key]
 
 
-def _by_shard(cluster: Cluster, places: Iterable[_Place]) -> dict[DynamoDBShard, _Wanted]:
+def _by_shard(cluster: Cluster, rows: Iterable[_TableRow]) -> dict[DynamoDBShard, _Wanted]:
     wanted: dict[DynamoDBShard, _Wanted] = {}
-    for table, key in dict.fromkeys(places):
+    for table, key in dict.fromkeys(rows):
         wanted.setdefault(cluster.shard_of(key.hash), {}).setdefault(table, []).append(key)
     return wanted

@@ -1,4 +1,4 @@
-"""Which reading finds the items with given attributes at the least cost; MySQL's EXPLAIN of it."""
+"""Choosing the cheapest access path for items with given attributes; and MySQL's EXPLAIN."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Choice:
         kind: "item" reads one by its whole key; "primary key" those of one hash key; an
             index those with its keys; "scan" all.
         index: for the two kinds of index.
-        settled: the given attributes that every item it finds has.
+        satisfied: the given attributes with which every item that it finds agrees.
     """
 
     kind: ChoiceKind
     index: Index | None = None
-    settled: frozenset[str] = frozenset()
+    satisfied: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.index.name}" if self.index else self.kind
@@ -72,24 +72,26 @@ def choose(table: Table, given: StoredItem) -> Choice:
         given: attributes and the values they must have.
     """
     if all(name in given for name in table.key_names):
-        return Choice("item", settled=frozenset(table.key_names))
+        return Choice("item", satisfied=frozenset(table.key_names))
     if table.hash_key.name in given:
         for index in table.local_indexes:
-            if _serves(index, given):
-                return Choice("local index", index, _keys(index))
-        return Choice("primary key", settled=frozenset({table.hash_key.name}))
-    serving = [index for index in table.global_indexes if _serves(index, given)]
+            if serves(index, given):
+                return Choice("local index", index, keys_of(index))
+        return Choice("primary key", satisfied=frozenset({table.hash_key.name}))
+    serving = [index for index in table.global_indexes if serves(index, given)]
     # A GSI answers with what it projects: whole items only if that is everything.
     whole = [index for index in serving if index.projection.type == "ALL"]
     if whole:
-        best = max(whole, key=lambda index: len(_keys(index)))
-        return Choice("global index", best, _keys(best))
+        best = max(whole, key=lambda index: len(keys_of(index)))
+        return Choice("global index", best, keys_of(best))
     return SCAN
 
 
-def _serves(index: Index, given: StoredItem) -> bool:
+def serves(index: Index, given: StoredItem) -> bool:
+    """Whether an index has every item with the given attributes."""
     return index.status == "ACTIVE" and index.key_of(given) is not None
 
 
-def _keys(index: Index) -> frozenset[str]:
+def keys_of(index: Index) -> frozenset[str]:
+    """Names of the attributes of an index's key."""
     return frozenset(index.key_names)

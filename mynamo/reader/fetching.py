@@ -32,7 +32,7 @@ _Request = tuple[DynamoDBShard, Sequence[Statement]]
 class StatementBatcher:
     """Batches the statements that read from one shard.
 
-    It knows its shard from its callers only, and so ends with it.
+    It has no reference to its shard, so that it ends with it.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
     Raises:
         MissingTable, ShardUnavailable: see `DynamoDBShard.run`.
     """
-    found = _batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
+    found = batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
     return shard.run(*statements) if found is None else found
 
 
 def _run_batch(callers: Sequence[Entry[_Request, list[Result]]]) -> None:
-    order: dict[Statement, None] = {}  # of several that are the same, where the last one stands
+    order: dict[Statement, None] = {}  # equal ones once, at the position of the last
     for caller in callers:
         for statement in caller.request[1]:
             order.pop(statement, None)
@@ -70,13 +70,14 @@ def _run_batch(callers: Sequence[Entry[_Request, list[Result]]]) -> None:
         caller.answer = [found[statement] for statement in caller.request[1]]
 
 
-_batcher_of = PerShard(lambda _: StatementBatcher()).of
+batcher_of = PerShard(lambda _: StatementBatcher()).of
+"""The batcher of a shard's reading statements, one per process."""
 
 
 Rows: TypeAlias = tuple[tuple[Any, ...], ...]
 
 PAGE_BYTES = 1024 * 1024
-"""A page ends with the item with which its items have so many bytes, as DynamoDB counts."""
+"""A page ends with the item that brings its size to so many bytes, as DynamoDB counts them."""
 FIRST_CHUNK = 101
 """Rows that the first statement of a page asks for at most: 100 and the one behind them."""
 MAX_CHUNK = 256
@@ -151,7 +152,7 @@ class Fetched:
             return
         for *key, data in rows:
             if self.count == limit or self.weight >= PAGE_BYTES:
-                self.more = True  # of which this row is the proof
+                self.more = True  # as this row shows
                 return
             self._add(data, part, whole)
             self.last = tuple(key)
@@ -199,10 +200,10 @@ def fetch(
             page full, lest a megabyte of keys become gigabytes of items; otherwise only
             parts are kept.
         raw: whether items are wanted as they are stored. As long as their bytes cannot fill a
-            page, it does not matter how many DynamoDB counts.
+            page, DynamoDB's size does not matter.
         limit: items, at most.
         look_ahead: whether a page that `limit` ends says that there is more only if there
-            is, for which it reads one row more. DynamoDB saves itself that look.
+            is, for which it reads one row more. DynamoDB does not do that.
 
     Raises:
         MissingTable: the catalog's knowledge of the table or index is outdated.
@@ -216,7 +217,7 @@ def fetch(
         while True:
             rows = _chunk_rows(most, page)
             statement = select(access, shard_range.bounds, reached, descending, rows)
-            found = _rows(shard_range.shard, access, statement, rows)
+            found = fetch_rows(shard_range.shard, access, statement, rows)
             size = sum([len(row[-1]) for row in found])
             if raw and page.weight + size >= PAGE_BYTES:
                 raw = False
@@ -233,8 +234,8 @@ def fetch(
     return page
 
 
-def _rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
-    """Run a statement; for an index, see that writes still kept it up at that moment.
+def fetch_rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
+    """Run a statement; for an index, check that writes still maintained it at that moment.
 
     Args:
         most: rows that it may give.
@@ -245,7 +246,7 @@ def _rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int)
     if access.index is None:
         return run_together(shard, [statement], most)[0].rows
     guard = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
-    # The guard last: what it says held before.
+    # The guard last: a version that it still has was valid when the rows were read.
     found, version = run_together(shard, [statement, guard], most)
     if version.rows and version.rows[0][0] > access.table.version:
         raise MissingTable(f"{shard.where}: table {access.table.name} has a newer definition")

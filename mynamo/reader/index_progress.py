@@ -1,7 +1,7 @@
-"""`Follower`: how far the indexes have come with one shard's changes, for all who wait for them.
+"""`Follower`: how far the indexes have applied one shard's changes, for all reads that wait.
 
-Whoever waits, waits for every change that had been committed on the shard when the follower
-looked at it next: one look, of three small statements in one round trip, serves all of a process.
+A read waits for every change that is committed when the follower looks at the shard next. One
+look, of three small statements in one round trip, serves all reads of a process.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LOOK: tuple[Statement, ...] = (
      " ORDER BY id LIMIT 1", ()),
     ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
 )  # fmt: skip
-"""In this order: what the relay numbers between the second and the third is below its goal, and
-what is committed between the first and the second, nobody has asked for."""
+"""The order matters. What the relay numbers between the second and the third statement is below
+the goal. What is committed between the first and the second, no read waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class Look:
 class Waiter:
     """One who waits for the changes of some partitions.
 
-    Ids are no order of commits: a change may be committed after one with a higher id. So what was
-    committed at a moment is what has an id up to the highest of that moment; once the relay has
-    numbered all of these, their numbers, in the order in which indexes apply them, are at most the
-    last number of their partition.
+    Ids are not in the order of commits: a change may be committed after one with a higher id. But
+    everything committed at a moment has an id up to the highest of that moment. Once the relay has
+    numbered all of these, their numbers are at most the last number of their partition; and
+    indexes apply changes in the order of the numbers.
 
     Attributes:
         partitions: whose changes.
@@ -66,7 +66,7 @@ class Waiter:
     failure: MynamoError | None = None
 
     def is_served_by(self, look: Look) -> bool:
-        """Take note of a look; says whether everything that was to be waited for is applied."""
+        """Take note of a look; returns whether everything that it waits for is applied."""
         if self.newest is None:
             self.newest = look.newest
         if self.goals is None:
@@ -98,9 +98,14 @@ class Follower:
         self._pause = FIRST_PAUSE
         self._news = threading.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
     def join(self, partitions: Collection[int]) -> Waiter:
         """Have the follower look until the indexes have every change of these partitions that is
-        committed by now. Whoever joined calls `wait`.
+        committed by now. The caller calls `wait` next.
         """
         me = Waiter(partitions)
         with self._lock:
@@ -142,7 +147,7 @@ class Follower:
                 if left:
                     self._news.wait(self._pause)
         except BaseException:
-            self._looks = False  # whoever comes next begins anew
+            self._looks = False  # the next caller starts a thread again
             raise
 
     def _those_who_wait(self) -> list[Waiter]:

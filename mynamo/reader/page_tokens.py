@@ -1,8 +1,8 @@
-"""The page token: where a page ended, and of which reading.
+"""The page token: where a page ended, and of which query or scan.
 
-A token holds the position of the last row with all of its key, so that it stays right
-while rows come and go, and what the reading was, so that it cannot be used for another.
-It is not a secret, and not a key to anything: it says no more than the page did.
+A token has the whole key of the last row, so that it stays valid while rows are inserted and
+deleted. It also identifies the query or scan, so that it cannot be used for another one. It is
+not a secret: it has nothing that the page did not show.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One page of a query or scan, from the request to the items: every step, in its order.
 
-The steps that refuse a request come in DynamoDB's order, which decides what it says of a
-request that is wrong in several ways: index, consistency, key conditions, starting key,
-filter, what to show.
+The steps that refuse a request are in DynamoDB's order, which decides the message where a
+request has several mistakes: index, consistency, key conditions, starting key, filter,
+projection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mynamo.schemas.items import item_size
 from mynamo.schemas.values import StoredItem
 
 _READ_UNIT = 4096
-"""Bytes: an item that is fetched from the table besides counts in whole units."""
+"""Bytes. An item that is fetched from the table in addition counts in whole units."""
 
 
 def read_by_key(cluster: Cluster, request: Query | Scan) -> StoredPage:
@@ -128,7 +128,7 @@ def _fetch(
 
 
 def _wait(cluster: Cluster, request: Query | Scan, resolved: Resolved) -> None:
-    """Wait for the writes that a GSI must contain; everything else always does."""
+    """Wait for the writes that a GSI must contain. Tables and LSIs always contain them."""
     tokens = tokens_of(request.after, cluster)
     deadlines.check_timeout("timeout", request.timeout, least=0.0)
     index = resolved.access.index

@@ -63,11 +63,11 @@ class Resolved:
 
 
 def ready_table(cluster: Cluster, name: str, index_name: str | None) -> tuple[Table, Index | None]:
-    """The table and the index, asking the catalog again before saying that they are not there.
+    """The table and the index; the catalog is read again before one counts as missing.
 
     Raises:
         TableNotFound, IndexNotFound: there is none of that name.
-        IndexNotReady: the index is still being filled; says how far it is.
+        IndexNotReady: the index is still being backfilled; the message has its progress.
     """
     table = cluster.table(name)
     if index_name is None:

@@ -1,4 +1,4 @@
-"""What a reading in stored form asks for (`Query`, `Scan`, `Get`), and the page that it returns."""
+"""Requests of a reading in stored form (`Query`, `Scan`, `Get`), and the page that it returns."""
 
 from __future__ import annotations
 

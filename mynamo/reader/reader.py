@@ -188,7 +188,7 @@ class Reader:
 
         Raises:
             TableNotFound, IndexNotFound: there is no such table or index.
-            IndexNotReady: the index is still being filled.
+            IndexNotReady: the index is still being backfilled.
             InvalidItem, InvalidRequest, InvalidToken: an argument is not valid.
             ConsistencyTimeout: the index did not apply the awaited writes in time.
             ShardUnavailable: the shard does not answer.
@@ -313,7 +313,7 @@ class Reader:
         after: After = None,
         timeout: float | None = None,
     ) -> Callable[[], Query]:
-        """What makes the query in stored form, by the catalog as it is known when called."""
+        """A function that makes the query in stored form, by the catalog as it is when called."""
         given = Arguments(
             key_condition=key_condition, filter=filter, names=names, values=values,
             projection=projection, count=count,

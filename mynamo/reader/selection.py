@@ -1,4 +1,4 @@
-"""Which of the items that are read, and which of their attributes, an answer shows."""
+"""Filter and projection: which items, and which of their attributes, an answer shows."""
 
 from __future__ import annotations
 

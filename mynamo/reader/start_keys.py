@@ -1,7 +1,8 @@
-"""LastEvaluatedKey and ExclusiveStartKey: a row's place, as attributes.
+"""LastEvaluatedKey and ExclusiveStartKey: a row's position, as attributes.
 
-The key attributes of the table and, for an index, the index's own. What is refused, and in
-which words, is DynamoDB's; that queries and scans word the same mistake differently, too.
+They have the key attributes of the table and, for an index, the index's own. What is refused, and
+with which message, follows DynamoDB, whose queries and scans have different messages for the same
+mistake.
 """
 
 from __future__ import annotations
@@ -78,10 +79,10 @@ def _check_within(resolved: Resolved, position: Position) -> None:
 
 
 def _position_of(access: Access, start: StoredItem) -> Position:
-    row = _place(access.table, start)
+    row = _position(access.table, start)
     if access.index is None:
         return row
-    own = _place(access.index, start)
+    own = _position(access.index, start)
     return (*own, row.sort) if access.index.kind == "LSI" else (*own, *row)
 
 
@@ -90,7 +91,7 @@ def _names(access: Access) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*access.table.key_names, *own)))
 
 
-def _place(at: Keyed, start: StoredItem) -> IndexKey:
+def _position(at: Keyed, start: StoredItem) -> IndexKey:
     """Where a key lies in a table or an index."""
     parts = {}
     for key in (*at.hash_keys, *at.sort_keys):

@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 def by_newest_catalog(
     cluster: Cluster, tables: Iterable[str], read: Callable[[], Answer]
 ) -> Answer:
-    """Read; once more, by the catalog as it is now, if a table is not where it was.
+    """Read; if the catalog's knowledge is outdated, read it again and repeat.
 
     Args:
         tables: their names, for the message.
@@ -96,7 +96,7 @@ class StoredReader:
 
         Raises:
             TableNotFound, IndexNotFound: there is no such table or index.
-            IndexNotReady: the index is still being filled.
+            IndexNotReady: the index is still being backfilled.
             InvalidItem, InvalidRequest, InvalidToken: what is asked for is not valid.
             ConsistencyTimeout: the index did not apply the awaited writes in time.
             ShardUnavailable: the shard does not answer.

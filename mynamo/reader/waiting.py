@@ -1,4 +1,4 @@
-"""Reading one's own writes from a global index: which writes, and waiting until it has them."""
+"""Reading one's own writes from a global index: which writes, and waiting for them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PendingTokens = frozenset[ConsistencyToken]
 class OwnWrites:
     """The newest writes to each table, by their tokens. Safe to share between threads.
 
-    A token makes an older one superfluous if both are of the same stream and the older
-    write had returned before the newer one began: then the relay cannot but give it the
-    lower sequence number, and indexes apply a stream in order. Hence the marks, and hence
-    there are never more tokens than streams times threads that write.
+    A token replaces an older one of the same stream if the older write had returned before the
+    newer one began. The older write then has the lower sequence number, and indexes apply a
+    stream in order. `begin` remembers which writes had returned. So there are never more tokens
+    than streams times threads that write.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class OwnWrites:
             self._tokens[table].add(token)
 
     def waiting(self, table: str) -> PendingTokens:
-        """The writes that an index must have applied to contain all of ours."""
+        """The writes that an index must have applied, so that it has all writes of this process."""
         return self.begin(table)
 
     def applied(self, table: str, tokens: PendingTokens) -> None:
@@ -88,7 +88,7 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     if after is None:
         return []
     tokens = []
-    for text in _texts(after):
+    for text in token_texts(after):
         token = ConsistencyToken.parse(text)
         if token.cluster != cluster.fingerprint or token.shard not in cluster.shards:
             raise InvalidToken(f"the consistency token {token} belongs to another cluster")
@@ -96,13 +96,18 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     return tokens
 
 
-def _texts(after: After) -> list[str]:
+def token_texts(after: After) -> list[str]:
+    """The tokens in what a caller gave for `after`, as text.
+
+    Raises:
+        InvalidToken: it has something else.
+    """
     if after is None:
         return []
     if isinstance(after, str):
         return [after]
     if isinstance(after, Iterable):
-        return [text for each in after for text in _texts(each)]
+        return [text for each in after for text in token_texts(each)]
     token = getattr(after, "token", None)
     if not isinstance(token, str):
         raise InvalidToken(f"after takes a receipt or its token, not {after!r}")
@@ -154,7 +159,7 @@ def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout
 
 
 def pending_statement(ids: Sequence[int]) -> Statement:
-    """Which of these outbox rows of a shard not every index has applied yet.
+    """Those of these outbox rows of a shard that some index has not applied yet.
 
     A row that is gone was published and applied, or no index waits for it.
     """

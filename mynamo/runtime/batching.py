@@ -32,25 +32,26 @@ class Entry(Generic[Request, Answer]):
         request: what it asks for.
         count, size: how much that is: rows, and bytes.
         answer: its result, which may be an exception for it alone; None: it must run alone.
+        ready: released when a caller that waits in a thread is to go on.
     """
 
     request: Request
     count: int
     size: int
     answer: Answer | Exception | None = None
-    _ready: threading.Lock = field(default_factory=threading.Lock)
+    ready: threading.Lock = field(default_factory=threading.Lock)
     _task: Task | None = field(default_factory=current)
     _is_leader: bool = False
 
     def _block(self) -> None:
         if self._task is None:
-            self._ready.acquire()
+            self.ready.acquire()
         else:
             self._task.wait()
 
     def _resume(self) -> None:
         if self._task is None:
-            self._ready.release()
+            self.ready.release()
         else:
             self._task.scheduler.wake(self._task)
 
@@ -63,6 +64,9 @@ class Batcher(Generic[Request, Answer]):
             ends its thread.
         max_running: batches that may run at the same time.
         max_count, max_size: of the entries of a batch together; one alone may be more.
+
+    Attributes:
+        max_running, max_count, max_size: the same.
     """
 
     def __init__(
@@ -74,9 +78,9 @@ class Batcher(Generic[Request, Answer]):
         max_size: int,
     ) -> None:
         self._run_together = run
-        self._max_running = max_running
-        self._max_count = max_count
-        self._max_size = max_size
+        self.max_running = max_running
+        self.max_count = max_count
+        self.max_size = max_size
         self.renew_after_fork()
         forks.note(self)
 
@@ -104,11 +108,11 @@ class Batcher(Generic[Request, Answer]):
             return None
         forks.check()
         with self._lock:
-            is_leader = self._running < self._max_running
+            is_leader = self._running < self.max_running
             if is_leader:
                 self._running += 1
             else:
-                me._ready.acquire()
+                me.ready.acquire()
                 self._waiting.append(me)
         if not is_leader:
             self._wait(me)
@@ -163,7 +167,7 @@ class Batcher(Generic[Request, Answer]):
             while self._waiting:
                 count += self._waiting[0].count
                 size += self._waiting[0].size
-                if count > self._max_count or size > self._max_size:
+                if count > self.max_count or size > self.max_size:
                     break
                 found.append(self._waiting.popleft())
         return found

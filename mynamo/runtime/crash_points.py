@@ -28,7 +28,7 @@ LABELS = (
     "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, and the filling of a new index."""
+one shard, and the backfill of a new index."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)

@@ -26,13 +26,14 @@ class Renewed(Protocol):
         """Begin anew in a child. No other thread runs there yet; locks may be held by none."""
 
 
-_noted: WeakSet[Renewed] = WeakSet()
+noted: WeakSet[Renewed] = WeakSet()
+"""What is renewed in a child."""
 _process = os.getpid()
 
 
 def note(kept: Renewed) -> None:
     """From now on, have something renewed in children."""
-    _noted.add(kept)
+    noted.add(kept)
 
 
 def check() -> None:
@@ -70,7 +71,7 @@ def not_picklable(self: object) -> NoReturn:
 def _renew() -> None:
     global _process
     _process = os.getpid()
-    for kept in list(_noted):
+    for kept in list(noted):
         kept.renew_after_fork()
 
 

@@ -92,6 +92,11 @@ class KeyMutexes(Generic[Key]):
             for key in held:
                 self._release(key, answered)
 
+    def waiting(self, key: Key) -> int | None:
+        """How many callers wait for the mutex of a key; None: nobody holds it."""
+        queue = self._queues.get(key)
+        return None if queue is None else len(queue.waiting)
+
     def _acquire(self, key: Key) -> float:
         arrived = time.monotonic()
         with self._lock:

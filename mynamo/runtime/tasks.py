@@ -43,19 +43,19 @@ class Scheduler:
         self._loop = loop
         self._thread = threading.get_ident()
         self._helpers = ThreadPoolExecutor(helpers, "mynamo-helper")
-        self._idle: list[Task] = []
+        self.idle: list[Task] = []
         self._awake: deque[Task] = deque()
         self._called = False
 
     def close(self) -> None:
         """Wait for blocking calls that run, and end their threads."""
         self._helpers.shutdown()
-        self._idle.clear()
+        self.idle.clear()
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Run some work as a task until it ends or waits; in the loop's thread only."""
         if current() is None:
-            task = self._idle.pop() if self._idle else Task(self)
+            task = self.idle.pop() if self.idle else Task(self)
             task.switch(work)
         else:  # a task that ends by spawning the next one must not have it on its stack
             self._loop.call_soon(self.spawn, work)
@@ -99,9 +99,9 @@ class Scheduler:
 
     def keep(self, task: Task) -> bool:
         """Keep a greenlet whose work has ended for other work, unless there are enough."""
-        enough = len(self._idle) >= IDLE
+        enough = len(self.idle) >= IDLE
         if not enough:
-            self._idle.append(task)
+            self.idle.append(task)
         return not enough
 
     def wake(self, task: Task) -> None:

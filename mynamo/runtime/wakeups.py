@@ -68,6 +68,10 @@ class WakeUps:
         all_here: those who make work are likely to be on this machine, so that it need not
             look often.
         at_once: work is visible when its wake-up comes.
+
+    Attributes:
+        path: of its socket.
+        listener: its socket; None: it has none, and looks often.
     """
 
     def __init__(
@@ -79,16 +83,16 @@ class WakeUps:
         all_here: bool,
         at_once: bool,
     ) -> None:
-        self._path = _folder(cluster_id) / f"{name}-{uuid.uuid4().hex[:8]}"
+        self.path = _folder(cluster_id) / f"{name}-{uuid.uuid4().hex[:8]}"
         self._stop = stop
         self._all_here = all_here
         self._at_once = at_once
         self._missed = False
         self._often_until = 0.0
         self._pause = SOON
-        self._socket: socket.socket | None = None
+        self.listener: socket.socket | None = None
         with suppress(OSError):  # without a socket it looks often
-            self._socket = _listen(self._path)
+            self.listener = _listen(self.path)
 
     def wait(self, found: bool) -> None:
         """Return when there may be work.
@@ -97,7 +101,7 @@ class WakeUps:
             found: there was some just now, and all of it was taken; if more of it may not be
                 seen yet, this returns at once, to look.
         """
-        woken = self._drain()
+        woken = self.drain()
         if found and self._missed and not woken:
             self._often_until = time.monotonic() + OFTEN_FOR
         self._missed = False
@@ -107,37 +111,37 @@ class WakeUps:
         at_once = self._at_once and not often
         if not woken and (at_once or not found):
             pause = SELDOM if at_once else self._pause
-            woken = self._sleep(min(pause, OFTEN if often else SELDOM))
+            woken = self.sleep(min(pause, OFTEN if often else SELDOM))
             self._missed = not woken and pause >= SELDOM
             self._pause = SOON if woken else 2 * self._pause
 
     def close(self) -> None:
         """Remove the socket."""
-        if self._socket is not None:
-            self._socket.close()
-            self._path.unlink(missing_ok=True)
-            _leave(self._path.parent)
+        if self.listener is not None:
+            self.listener.close()
+            self.path.unlink(missing_ok=True)
+            _leave(self.path.parent)
 
     def _is_to_look_often(self) -> bool:
-        silent = not self._all_here or self._socket is None
+        silent = not self._all_here or self.listener is None
         return silent or time.monotonic() < self._often_until
 
-    def _sleep(self, seconds: float) -> bool:
-        """Sleep; returns whether it was woken."""
+    def sleep(self, seconds: float) -> bool:
+        """Sleep for so long at most; returns whether it was woken."""
         end = time.monotonic() + seconds
         while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
-            if self._socket is None:
+            if self.listener is None:
                 self._stop.wait(left)
-            elif select.select([self._socket], (), (), min(left, _STOP_SECONDS))[0]:
-                return self._drain()
+            elif select.select([self.listener], (), (), min(left, _STOP_SECONDS))[0]:
+                return self.drain()
         return False
 
-    def _drain(self) -> bool:
+    def drain(self) -> bool:
         """Take the wake-ups that wait; returns whether there were any."""
         woken = False
-        while self._socket is not None:
+        while self.listener is not None:
             try:
-                self._socket.recv(1)
+                self.listener.recv(1)
                 woken = True
             except BlockingIOError:
                 break

@@ -199,8 +199,8 @@ class ClusterConfig(BaseSettings):
         ids = [shard.id for shard in self.shards]
         if len(set(ids)) != len(ids):
             raise ValueError(f"shard ids must be unique, but are {sorted(ids)}")
-        places = [(s.host, s.port, s.database) for s in self.shards]
-        if len(set(places)) != len(places):
+        databases = [(s.host, s.port, s.database) for s in self.shards]
+        if len(set(databases)) != len(databases):
             raise ValueError("two shards name the same database; each needs one of its own")
         return self
 

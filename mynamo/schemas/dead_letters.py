@@ -1,4 +1,4 @@
-"""The dead letter: a message that could not be applied, and why; and what became of it."""
+"""Dead letters: messages that could not be applied, and why; and their resolutions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mynamo.schemas.validation import load
 
 
 class DeadLetter(BaseModel):
-    """One message that was put aside.
+    """One message that could not be applied.
 
     Attributes:
-        letter_id: the same if it is put aside again: `topic/partition/offset`, or the id of
+        letter_id: the same if the message fails again: `topic/partition/offset`, or the id of
             the command or event.
         kind: "command" (a queued write) or "event" (a change event).
         reason: why, for a person.
         topic, partition, offset: where it was read.
         value: the message, base64.
-        failed_at: when it was put aside, Unix microseconds.
+        failed_at: when it failed, Unix microseconds.
         written_at: when Kafka got the message, Unix microseconds; None: not known.
     """
 
@@ -61,15 +61,15 @@ class DeadLetter(BaseModel):
         return self.model_dump_json().encode()
 
 
-LetterState = Literal["open", "replayed", "discarded"]
+DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 class Resolution(BaseModel):
-    """A note on a letter, which is over.
+    """What was done with a dead letter.
 
     Attributes:
-        letter_id, topic, partition, offset: of the letter. If its message fails once more,
-            from another place, it is open again.
+        letter_id, topic, partition, offset: of the dead letter. If its message fails again, at
+            another offset, it is open again.
         state: what was done with it.
         marked_at: Unix microseconds.
     """
@@ -85,7 +85,7 @@ class Resolution(BaseModel):
 
     @property
     def origin(self) -> tuple[str, int, int]:
-        """Where the letter's message was read."""
+        """Where the dead letter's message was read."""
         return self.topic, self.partition, self.offset
 
     def dump(self) -> bytes:
@@ -94,15 +94,15 @@ class Resolution(BaseModel):
 
 
 def load_resolution(message: bytes) -> Resolution:
-    """Read a mark from its message.
+    """Read a resolution from its message.
 
     Raises:
         CorruptData: it is not one.
     """
-    return load(Resolution, message, "a mark on a dead letter")
+    return load(Resolution, message, "the resolution of a dead letter")
 
 
-def load_letter(message: bytes) -> DeadLetter:
+def load_dead_letter(message: bytes) -> DeadLetter:
     """Read a dead letter from its message.
 
     Raises:

@@ -36,31 +36,31 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
     for mistake in mistakes:
         if mistake["type"] == "too_short" and _is_inside(mistake["loc"], mistakes):
             continue  # only what is wrong with the members left too few of them
-        place = ".".join(str(part) for part in mistake["loc"])
+        path = ".".join(str(part) for part in mistake["loc"])
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "missing":
             message = "is missing"
         if mistake["type"] == "extra_forbidden":
             message = f"not known{_likely(mistake['loc'], model)}"
         message = _PATTERNS.get(mistake.get("ctx", {}).get("pattern", ""), message)
-        clauses.append(f"{place}: {message}" if place else message)
+        clauses.append(f"{path}: {message}" if path else message)
     return "; ".join(clauses)
 
 
-def _is_inside(place: tuple[int | str, ...], mistakes: Sequence[ErrorDetails]) -> bool:
-    """Whether another mistake is inside this place."""
+def _is_inside(path: tuple[int | str, ...], mistakes: Sequence[ErrorDetails]) -> bool:
+    """Whether another mistake is inside this path."""
     return any(
-        len(each["loc"]) > len(place) and each["loc"][: len(place)] == place for each in mistakes
+        len(each["loc"]) > len(path) and each["loc"][: len(path)] == path for each in mistakes
     )
 
 
-def _likely(place: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
+def _likely(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
     """What a name that is not known may have been meant for."""
-    for part in place[:-1]:
+    for part in path[:-1]:
         field = model.model_fields.get(str(part)) if model and isinstance(part, str) else None
         if field is not None:
             model = next(iter(_models_in(field.annotation)), None)
-    return suggestion(str(place[-1]), model.model_fields) if model else ""
+    return suggestion(str(path[-1]), model.model_fields) if model else ""
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

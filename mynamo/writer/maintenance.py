@@ -15,9 +15,9 @@ from mynamo.writer.backfill.indexes import activate_if_backfilled
 from mynamo.writer.queue.commands_topic import REMEMBERED
 
 ABANDONED = 10.0
-"""Seconds after which a change of definitions counts as abandoned by whoever began it."""
+"""Seconds after which an unfinished change of definitions counts as abandoned."""
 _BACKFILL_SECONDS = 0.5
-"""For which one round fills one index on one shard; all shards at once."""
+"""For which one round backfills one index on one shard; all shards in parallel."""
 _MOST_THREADS = 16
 _PURGE_EVERY = 60.0
 _PURGE_ROWS = 1_000
@@ -66,7 +66,7 @@ class Maintenance:
                 return  # the others in the next round, by what the catalog says then
 
     def _is_unknown_somewhere(self, table: Table) -> bool:
-        """Whether a shard has not heard of an index that is to be filled."""
+        """Whether a shard has no backfill row yet for an index that is being created."""
         creating = [index.id for index in _creating(table)]
         return any(
             shard.run(
@@ -95,7 +95,7 @@ class Maintenance:
         return any(more)
 
     def _backfill_from(self, creating: list[Index], shard_id: int) -> bool:
-        """Fill indexes from one shard; returns whether there is more to do right away."""
+        """Backfill indexes from one shard; returns whether there is more to do right away."""
         more = [self._backfillers[shard_id, index.id].work(_BACKFILL_SECONDS) for index in creating]
         return any(more)
 

@@ -147,7 +147,7 @@ def test_pages_of_table_and_indexes(client: Any, orders: str) -> None:
     assert sorted(int(item["at"]["N"]) for part in segments for item in part) == list(range(100))
 
 
-def test_a_new_index_is_filled_before_it_is_active(client: Any, orders: str) -> None:
+def test_a_new_index_is_backfilled_before_it_is_active(client: Any, orders: str) -> None:
     client.put_item(TableName=orders, Item=order(1, city={"S": "Turin"}))
     client.put_item(TableName=orders, Item=order(2))
     client.update_table(

@@ -11,7 +11,7 @@ from typing import Any
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.log.dead_letter_topic import read_letters
+from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.operations.lag import lag
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
@@ -71,14 +71,14 @@ class Final:
         table: every item with its version.
         rows: of each global index, by two ways: plain SQL (with versions), and its readers.
         local: what is wrong with the local index.
-        letters: dead letters, in words.
+        dead_letters: dead letters, in words.
     """
 
     table: dict[Key, tuple[int, State]] = field(default_factory=dict)
     rows: dict[str, list[tuple[Key, int | None, State]]] = field(default_factory=dict)
     read: dict[str, list[tuple[Key, int | None, State]]] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)
-    letters: list[str] = field(default_factory=list)
+    dead_letters: list[str] = field(default_factory=list)
 
 
 def check_all(
@@ -204,7 +204,7 @@ def _check_orders(
 
 
 def _check_final(operations: Sequence[Operation], final: Final, report: Report) -> None:
-    """The end: reads are the table, indexes follow from it, nothing was put aside."""
+    """The end: reads are the table, indexes follow from it, there are no dead letters."""
     reads = [o for o in operations if o.kind == "get" and (o.argument or {}).get("final")]
     wrong = []
     for read in reads:
@@ -213,7 +213,7 @@ def _check_final(operations: Sequence[Operation], final: Final, report: Report) 
             wrong.append(f"{read.key}: the last read saw {read.result['item']}; it is {there}")
     report.add("last reads", len(reads), wrong)
     report.add("local index", len(final.table), final.local)
-    report.add("dead letters", 1, final.letters)
+    report.add("dead letters", 1, final.dead_letters)
     for name, index in INDEXES.items():
         for rows in (final.rows, final.read):
             if name in rows:
@@ -234,9 +234,9 @@ def final_of(config: ClusterConfig) -> Final:
         for name in INDEXES:
             final.rows[name] = _rows_by_sql(cluster, sql.index_table(table.index(name)))
             final.read[name] = _rows_by_reader(cluster, INDEXES[name], final.table)
-    final.letters = [
-        f"{letter.kind} {letter.letter_id}: {letter.reason}"
-        for letter in read_letters(config.kafka)
+    final.dead_letters = [
+        f"{dead_letter.kind} {dead_letter.letter_id}: {dead_letter.reason}"
+        for dead_letter in read_dead_letters(config.kafka)
     ]
     return final
 

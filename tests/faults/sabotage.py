@@ -144,7 +144,7 @@ def _without_fencing() -> None:
     def always(self: Lease) -> RelayState:
         state: RelayState | None = None
         while state is None:
-            with self._shard.session() as session:
+            with self.shard.session() as session:
                 row = session.run(("SELECT owner, epoch FROM mynamo_relay", ()))[0].rows[0]
             if row[0] is not None:
                 self.owner, self.epoch = row

@@ -119,7 +119,7 @@ def _ahead(server: LocalMySQL) -> float:
         return float(now) - time.time()
 
 
-def test_every_label_stands_at_one_place_in_the_code() -> None:
+def test_every_label_is_in_the_code_once() -> None:
     text = "".join(
         path.read_text() for path in SOURCES.rglob("*.py") if path.name != "crash_points.py"
     )

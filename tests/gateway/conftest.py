@@ -21,6 +21,7 @@ from mynamo.gateway.service import Service
 from mynamo.gateway.serving import gateway
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
+from tests.gateway.orders import Orders, orders
 from tests.gateway.raw import running
 from tests.servers import Servers, drop_topics, own_databases
 from tests.workers import pipeline
@@ -100,6 +101,12 @@ def shared_service(shared_config: ClusterConfig) -> Iterator[Service]:
     """As `service`, on the cluster of `shared_url`; GSIs fill if a test uses that too."""
     with Cluster(shared_config) as cluster:
         yield Service(cluster, GatewayConfig())
+
+
+@pytest.fixture
+def table(shared_service: Service) -> Orders:
+    """A table of orders of the test's own."""
+    return orders(shared_service)
 
 
 @pytest.fixture(scope="module")

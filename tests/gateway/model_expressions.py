@@ -95,9 +95,9 @@ def holds(tree: Tree, item: Item) -> bool:
                 _compare("=", operand(tested, item), operand(choice, item)) for choice in choices
             )
         case ("begins_with", path, prefix):
-            return _begins_with(at(item, path), operand(prefix, item))
+            return begins_with(at(item, path), operand(prefix, item))
         case ("contains", path, part):
-            return _contains(at(item, path), operand(part, item))
+            return contains(at(item, path), operand(part, item))
         case (sign, left, right) if sign in SIGNS:
             return _compare(sign, operand(left, item), operand(right, item))
     raise AssertionError(tree)
@@ -120,14 +120,14 @@ def _compare(sign: str, left: Value | None, right: Value | None) -> bool:
     return below(right, left) or (left == right and left[0] in ("S", "N", "B"))
 
 
-def _begins_with(value: Value | None, prefix: Value | None) -> bool:
+def begins_with(value: Value | None, prefix: Value | None) -> bool:
     if value is None or prefix is None:
         return False
     same = value[0] == prefix[0] and value[0] in ("S", "B")
     return same and bool(value[1].startswith(prefix[1]))
 
 
-def _contains(value: Value | None, part: Value | None) -> bool:
+def contains(value: Value | None, part: Value | None) -> bool:
     if value is None or part is None:
         return False
     kind, content = value

@@ -10,7 +10,7 @@ from typing import Any
 from tests.gateway.model_expressions import Path, Tree, Unsure, Wrong, at, operand
 from tests.gateway.model_values import EXACT, SETS, Item, Value, representable
 
-_GONE = ("GONE", None)
+GONE = ("GONE", None)
 
 
 def new_value(tree: Tree, item: Item) -> Value:
@@ -67,10 +67,10 @@ def updated(actions: Sequence[Tree], item: Item) -> Item:
     changes: list[tuple[Path, Value]] = []
     for action in actions:
         try:
-            changes.append((action[1], _change(action, at(item, action[1]), item)))
+            changes.append((action[1], change(action, at(item, action[1]), item)))
         except Wrong as error:
             wrong.add(str(error))
-            changes.append((action[1], _GONE))
+            changes.append((action[1], GONE))
     after = deepcopy(item)
     for path, value in sorted(changes, key=lambda change: [(type(p) is str, p) for p in change[0]]):
         try:
@@ -79,18 +79,18 @@ def updated(actions: Sequence[Tree], item: Item) -> Item:
             wrong.add(str(error))
     if wrong:
         raise Wrong(wrong.pop() if len(wrong) == 1 else "several things, no matter which is first")
-    _cleanup(("M", after))
+    clean_up(("M", after))
     return after
 
 
-def _change(action: Tree, old: Value | None, item: Item) -> Value:
+def change(action: Tree, old: Value | None, item: Item) -> Value:
     match action:
         case ("SET", _, tree):
             return new_value(tree, item)
         case ("ADD", _, value) if old is None:
             return value  # type: ignore[no-any-return]
         case ("DELETE", _, _) if old is None:
-            return _GONE
+            return GONE
         case ("ADD", _, ("N", number)) if old and old[0] == "N":
             return _number(EXACT.add(old[1], number))
         case ("ADD", _, (kind, members)) if old and old[0] == kind and kind in SETS:
@@ -98,9 +98,9 @@ def _change(action: Tree, old: Value | None, item: Item) -> Value:
         case ("ADD", _, ("L", members)) if old and old[0] == "L":  # of AttributeUpdates
             return "L", old[1] + members
         case ("DELETE", _, (kind, members)) if old and old[0] == kind:
-            return (kind, old[1] - members) if old[1] - members else _GONE
+            return (kind, old[1] - members) if old[1] - members else GONE
         case ("REMOVE", _):
-            return _GONE
+            return GONE
     raise Wrong("An operand in the update expression has an incorrect data type")
 
 
@@ -116,15 +116,15 @@ def _place(item: Item, path: Path, value: Value) -> None:
         content[last] = deepcopy(value)
 
 
-def _cleanup(value: Value) -> None:
+def clean_up(value: Value) -> None:
     """Take out what `_place` marked as gone; until here, indexes are the old ones."""
     kind, content = value
     if kind == "L":
-        content[:] = [member for member in content if member != _GONE]
+        content[:] = [member for member in content if member != GONE]
         for member in content:
-            _cleanup(member)
+            clean_up(member)
     elif kind == "M":
-        for name in [name for name, member in content.items() if member == _GONE]:
+        for name in [name for name, member in content.items() if member == GONE]:
             del content[name]
         for member in content.values():
-            _cleanup(member)
+            clean_up(member)

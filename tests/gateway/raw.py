@@ -54,7 +54,7 @@ class Wire:
         Raises:
             EOFError: the server ended the connection before it.
         """
-        head = self._until(b"\r\n\r\n").decode("latin-1")
+        head = self.until(b"\r\n\r\n").decode("latin-1")
         first, *lines = head.split("\r\n")
         headers = {}
         for line in lines:
@@ -71,7 +71,7 @@ class Wire:
         except ConnectionError:
             return True
 
-    def _until(self, mark: bytes) -> bytes:
+    def until(self, mark: bytes) -> bytes:
         while mark not in self._left:
             self._more()
         head, _, self._left = self._left.partition(mark)

@@ -29,11 +29,6 @@ SEVERAL = (
 
 
 @pytest.fixture
-def table(shared_service: Service) -> Orders:
-    return orders(shared_service)
-
-
-@pytest.fixture
 def other(shared_service: Service) -> Orders:
     return orders(shared_service)
 

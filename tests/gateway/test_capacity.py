@@ -8,16 +8,10 @@ import orjson
 import pytest
 
 from mynamo.gateway.operations.capacity import read_units
-from mynamo.gateway.service import Service
-from tests.gateway.orders import Orders, key, orders
+from tests.gateway.orders import Orders, key
 
 KB = {"S": "x" * 1024}
 G = {"g": {"S": "x"}, "s": {"N": "1"}}
-
-
-@pytest.fixture
-def table(shared_service: Service) -> Orders:
-    return orders(shared_service)
 
 
 def consumed(table: Orders, operation: str, **request: Any) -> dict[str, float]:

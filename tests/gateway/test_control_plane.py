@@ -520,7 +520,9 @@ class TestUpdateTable:
 class TestIndexes:
     """On a service without workers: nothing fills an index."""
 
-    def test_an_index_is_active_only_once_it_is_filled(self, service: Service, name: str) -> None:
+    def test_an_index_is_active_only_once_its_backfill_is_complete(
+        self, service: Service, name: str
+    ) -> None:
         ask(service, "CreateTable", **on_demand(name, "h"))
         ask(service, "PutItem", TableName=name, Item={"h": {"S": "1"}, "g": {"N": "7"}})
         created = ask(

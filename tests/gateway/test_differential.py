@@ -91,23 +91,23 @@ Rule = Callable[[pytest.MonkeyPatch], None]
 
 
 def begins_with_anywhere(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(model_expressions, "_begins_with", model_expressions._contains)
+    patch.setattr(model_expressions, "begins_with", model_expressions.contains)
 
 
 def delete_keeps_empty_sets(patch: pytest.MonkeyPatch) -> None:
-    real = model_updates._change
+    real = model_updates.change
 
     def change(action: Any, old: Any, item: Any) -> Any:
         changed = real(action, old, item)
-        if changed == model_updates._GONE and action[0] == "DELETE" and old:
+        if changed == model_updates.GONE and action[0] == "DELETE" and old:
             return old[0], frozenset()
         return changed
 
-    patch.setattr(model_updates, "_change", change)
+    patch.setattr(model_updates, "change", change)
 
 
 def removed_elements_leave_holes(patch: pytest.MonkeyPatch) -> None:
-    def sweep(value: Any) -> None:
+    def clean_up(value: Any) -> None:
         if value[0] == "L":
             value[1][:] = [("NULL", True) if m[0] == "GONE" else m for m in value[1]]
         else:
@@ -115,9 +115,9 @@ def removed_elements_leave_holes(patch: pytest.MonkeyPatch) -> None:
                 del value[1][name]
         for member in value[1].values() if value[0] == "M" else value[1]:
             if member[0] in ("L", "M"):
-                sweep(member)
+                clean_up(member)
 
-    patch.setattr(model_updates, "_cleanup", sweep)
+    patch.setattr(model_updates, "clean_up", clean_up)
 
 
 def local_index_in_order_of_the_table(patch: pytest.MonkeyPatch) -> None:

@@ -120,14 +120,6 @@ def make_table(client: Client, name: str) -> None:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    made = Dev(tmp_path_factory.mktemp("dev"))
-    made.start()
-    yield made
-    made.end_if_running()
-
-
 @pytest.fixture
 def client(dev: Dev) -> Iterator[Client]:
     with contextlib.closing(Client(dev.endpoint)) as made:

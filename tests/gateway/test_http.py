@@ -97,7 +97,7 @@ def test_the_greeting_and_the_health(served: Served) -> None:
 def test_head_announces_a_body_and_sends_none(served: Served) -> None:
     with wire(served[1]) as client:
         client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
-        head = client._until(b"\r\n\r\n")
+        head = client.until(b"\r\n\r\n")
         assert b"content-length: 42" in head
         client.send(post())
         assert client.hear().body == b"{}"
@@ -162,7 +162,7 @@ def test_other_paths_are_not_there(served: Served, method: bytes) -> None:
     ):  # fmt: skip
         with wire(served[1]) as client:
             client.send(b"%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path))
-            assert client._until(b"\r\n").split()[1] == str(status).encode(), path
+            assert client.until(b"\r\n").split()[1] == str(status).encode(), path
 
 
 def test_the_signature_comes_before_all_else(served: Served) -> None:

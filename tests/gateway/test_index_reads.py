@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.gateway import own_writes
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service import Service
 from mynamo.gsi_indexer import apply, run_indexer
-from mynamo.reader.index_progress import LOOK, Follower
+from mynamo.mysql.pool import Result, Statement
+from mynamo.reader.index_progress import LOOK
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer.worker import run_writer
@@ -81,13 +83,13 @@ def query(status: str, table: str = "orders") -> dict[str, Any]:
 
 def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the indexers of this process lag."""
-    at_once = apply._apply_on
+    at_once = apply.apply_on_shard
 
     def later(*args: Any) -> None:
         time.sleep(0.05)
         at_once(*args)
 
-    monkeypatch.setattr(apply, "_apply_on", later)
+    monkeypatch.setattr(apply, "apply_on_shard", later)
 
 
 def misses(url: str, name: str) -> int:
@@ -165,7 +167,7 @@ def test_a_read_waits_for_what_another_process_has_answered(
 def followed(service: Service) -> bool:
     """Whether somebody waits."""
     assert service.context.own_writes is not None
-    return any(follower._waiters for follower in service.context.own_writes._followers.values())
+    return service.context.own_writes.waiting > 0
 
 
 def test_an_index_that_stands_still_is_read_as_it_is(
@@ -192,14 +194,15 @@ def test_nothing_waits_where_nothing_is_under_way(
     config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does it ask the shards anything; tables without GSIs are not even counted."""
-    looks: list[Follower] = []
-    look = Follower._look
+    looks: list[DynamoDBShard] = []
+    run = DynamoDBShard.run
 
-    def counted(follower: Follower) -> Any:
-        looks.append(follower)
-        return look(follower)
+    def counted(shard: DynamoDBShard, *statements: Statement) -> list[Result]:
+        if statements == LOOK:
+            looks.append(shard)
+        return run(shard, *statements)
 
-    monkeypatch.setattr(Follower, "_look", counted)
+    monkeypatch.setattr(DynamoDBShard, "run", counted)
     with Cluster(config) as cluster, pipeline(config):
         service = Service(cluster, OWN_WRITES)
         for name in ("orders", "others"):
@@ -212,7 +215,7 @@ def test_nothing_waits_where_nothing_is_under_way(
         assert call(service, "Query", **query("open"))["Count"] == 1
         seen = len(looks)
         assert seen > 0
-        assert {follower._shard.id for follower in looks} == {
+        assert {shard.id for shard in looks} == {
             cluster.shard_of(cluster.table("orders").key_of(item("1", "open")).hash).id
         }
         call(service, "PutItem", TableName="plain", Item=item("1", "open"))

@@ -8,9 +8,8 @@ import orjson
 import pytest
 
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
-from mynamo.gateway.service import Service
 from tests.gateway.asking import error_of
-from tests.gateway.orders import Orders, key, orders
+from tests.gateway.orders import Orders, key
 
 INVALID = "One or more parameter values were invalid: "
 NOT_VALID = "One or more parameter values are not valid. "
@@ -21,11 +20,6 @@ SCALARS = (
 )
 LONG = "x" * 400_000
 V = {":v": {"S": "x"}}
-
-
-@pytest.fixture
-def table(shared_service: Service) -> Orders:
-    return orders(shared_service)
 
 
 # --- what they do ------------------------------------------------------------------------

@@ -373,7 +373,7 @@ def test_queries_refused(table: Orders, request_: Any, message: str) -> None:
     assert table.refusal("Query", **request_) == message
 
 
-def test_a_table_without_sort_key_has_no_place_to_start(shared_service: Service) -> None:
+def test_a_table_without_sort_key_has_no_start_key(shared_service: Service) -> None:
     single = orders(
         shared_service, KeySchema=keyed("h"), AttributeDefinitions=defined("h", "g"),
         LocalSecondaryIndexes=None, GlobalSecondaryIndexes=[index("whole", "g")],

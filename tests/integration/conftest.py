@@ -1,4 +1,4 @@
-"""What several integration tests begin with: a configuration file, a proxy to a shard, a bench."""
+"""What several integration tests begin with: a cluster, its parts, a proxy to a shard, a bench."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pytest
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.local.state import config_toml
+from mynamo.log import Publisher
+from mynamo.producer import Producer
+from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
+from tests.damages import to_damage
 from tests.fake_log import Bench
+from tests.operations import Damage
 from tests.proxy import Proxy
 from tests.rows import make_table
 
@@ -25,15 +30,47 @@ def config_file(config: ClusterConfig, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def direct(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    """A cluster whose connections nobody cuts."""
-    with Cluster(engine_config) as opened:
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    """The test's own cluster; a file that overrides `config` has it of that configuration."""
+    with Cluster(config) as opened:
         yield opened
 
 
 @pytest.fixture
-def orders(direct: Cluster) -> Table:
-    return make_table(direct)
+def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
+    """The same cluster in another process, which hears of nothing that the first one does."""
+    with Cluster(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(cluster: Cluster) -> Table:
+    """The table `orders`."""
+    return make_table(cluster)
+
+
+@pytest.fixture
+def producer(cluster: Cluster) -> Iterator[Producer]:
+    with Producer(cluster) as opened:
+        yield opened
+
+
+@pytest.fixture
+def read(cluster: Cluster) -> Reader:
+    return Reader(cluster)
+
+
+@pytest.fixture
+def publisher(config: ClusterConfig) -> Iterator[Publisher]:
+    opened = Publisher(config.kafka)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
+    """A table whose indexes are complete, for a test to damage."""
+    return to_damage(config, cluster)
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import pytest
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gsi_indexer import run_indexer
-from mynamo.log.dead_letter_topic import read_letters
+from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import lag
 from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig, IndexLimits, LimitsConfig
 from mynamo.writer.outbox import back_pressure
-from mynamo.writer.outbox.back_pressure import Backlog, BackPressure
+from mynamo.writer.outbox.back_pressure import Backlog, BackPressure, LagMonitor
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -40,12 +40,6 @@ def limited(config: ClusterConfig, **limits: Any) -> ClusterConfig:
 @pytest.fixture
 def cluster(config: ClusterConfig) -> Iterator[Cluster]:
     with Cluster(limited(config, index_events=LIMIT)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def producer(cluster: Cluster) -> Iterator[Producer]:
-    with Producer(cluster) as opened:
         yield opened
 
 
@@ -95,7 +89,9 @@ def test_writes_are_refused_beyond_the_limit_and_recover_by_themselves(
         eventually(lambda: lag(cluster).events == 0, 60)
 
 
-def test_lag_stays_near_the_limit(cluster: Cluster, producer: Producer) -> None:
+def test_lag_stays_near_the_limit(
+    cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_table(cluster)
     done = sum(
         isinstance(outcome, Receipt)
@@ -103,7 +99,7 @@ def test_lag_stays_near_the_limit(cluster: Cluster, producer: Producer) -> None:
         for outcome in producer.write_batch(
             [Put("orders", item(n)) for n in range(first, first + 10)]
         )
-        if _waited(cluster)
+        if look_anew(monkeypatch)
     )
     assert max(i.events for i in lag(cluster).indexes) < 2 * LIMIT
     assert done == lag(cluster).events
@@ -119,10 +115,9 @@ def test_control_without_the_check_lag_grows(
     assert lag(cluster).events == MANY
 
 
-def _waited(cluster: Cluster) -> bool:
+def look_anew(monkeypatch: pytest.MonkeyPatch) -> bool:
     """Let every shard be looked at anew, as a second does in a service."""
-    for shard in cluster.shards.values():
-        back_pressure._lag_monitors._kept.pop(shard, None)
+    monkeypatch.setattr(back_pressure, "lag_monitors", PerShard(LagMonitor))
     return True
 
 
@@ -176,7 +171,7 @@ def test_queued_writes_are_held_back_and_none_is_refused(
         with working(config, run_indexer):
             eventually(lambda: lag(cluster).queued_writes == 0, 60)
         assert written() <= before + count
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
     reader = Reader(cluster)
     assert all(reader.get("orders", {"id": f"i{5000 + n}", "at": "1"}) for n in range(count))
 

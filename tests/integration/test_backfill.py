@@ -55,7 +55,7 @@ def put(producer: Producer, number: int, turn: int = 0) -> None:
     producer.put("orders", item)
 
 
-def fill(cluster: Cluster, index: Index) -> None:
+def backfill(cluster: Cluster, index: Index) -> None:
     for shard in cluster.shards.values():
         while backfill_chunk(cluster, shard, index).more:
             pass
@@ -63,12 +63,12 @@ def fill(cluster: Cluster, index: Index) -> None:
 
 def finish(bench: Bench, index: Index) -> None:
     """Do what relays and indexers do, and see the index become ACTIVE."""
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert activate_if_backfilled(bench.cluster, index)
     assert bench.cluster.table("orders").index(index.name).status == "ACTIVE"
 
 
-def filled_wrong(cluster: Cluster, index: Index) -> list[str]:
+def wrongly_backfilled(cluster: Cluster, index: Index) -> list[str]:
     """What the index lacks or has too much."""
     if index.kind == "GSI":
         return gsi_damage(cluster, "orders")
@@ -123,7 +123,7 @@ def writing(cluster: Cluster, items: int) -> Iterator[None]:
 
 
 @KINDS
-def test_an_index_is_filled_while_items_change(
+def test_an_index_is_backfilled_while_items_change(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
     monkeypatch.setattr("mynamo.writer.backfill.indexes.CHUNK_ROWS", 11)
@@ -132,13 +132,13 @@ def test_an_index_is_filled_while_items_change(
         put(producer, number)
     with writing(cluster, 180), applying(bench):
         index = definitions.add_index(cluster, "orders", schema)
-        fill(cluster, index)
+        backfill(cluster, index)
     finish(bench, index)
-    assert filled_wrong(cluster, index) == []
+    assert wrongly_backfilled(cluster, index) == []
 
 
 @KINDS
-def test_filling_that_fails_in_the_middle_goes_on(
+def test_a_backfill_that_fails_in_the_middle_goes_on(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, schema: Any
 ) -> None:
     monkeypatch.setattr("mynamo.writer.backfill.indexes.CHUNK_ROWS", 11)
@@ -154,13 +154,13 @@ def test_filling_that_fails_in_the_middle_goes_on(
         for shard in cluster.shards.values():
             with pytest.raises(ShardUnavailable):
                 backfill_chunk(cluster, shard, index)
-    fill(cluster, index)
+    backfill(cluster, index)
     finish(bench, index)
-    assert filled_wrong(cluster, index) == []
+    assert wrongly_backfilled(cluster, index) == []
 
 
 @pytest.mark.parametrize("locking", [True, False])
-def test_an_item_that_changes_under_the_filling_of_an_lsi(
+def test_an_item_that_changes_during_the_backfill_of_an_lsi(
     bench: Bench, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, locking: bool
 ) -> None:
     """Between reading an item and its row, somebody changes it, unless a lock prevents it."""
@@ -182,13 +182,13 @@ def test_an_item_that_changes_under_the_filling_of_an_lsi(
     with ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
             patch.setattr("mynamo.writer.backfill.indexes.load_item", interrupted)
-            fill(cluster, index)
+            backfill(cluster, index)
         changing[0].result(20)
-    assert (filled_wrong(cluster, index) == []) == locking
+    assert (wrongly_backfilled(cluster, index) == []) == locking
 
 
 @KINDS
-def test_the_highest_and_lowest_keys_are_filled_in(cluster: Cluster, schema: Any) -> None:
+def test_the_highest_and_lowest_keys_are_backfilled(cluster: Cluster, schema: Any) -> None:
     table = cluster.table("orders")
     rows = 0
     for owned in cluster.snapshot.slots:
@@ -205,7 +205,7 @@ def test_the_highest_and_lowest_keys_are_filled_in(cluster: Cluster, schema: Any
             rows += 1
     assert cluster.snapshot.slots[-1].last == SLOTS - 1
     index = definitions.add_index(cluster, "orders", schema)
-    fill(cluster, index)
+    backfill(cluster, index)
     done = everywhere(cluster, "SELECT rows_done, finished FROM mynamo_backfill")
     assert sum(count for count, _ in done) == rows
     assert all(finished for _, finished in done)
@@ -227,7 +227,7 @@ def test_large_items_are_read_in_small_chunks(
             chunks += 1
     assert chunks > 6
     finish(bench, index)
-    assert filled_wrong(cluster, index) == []
+    assert wrongly_backfilled(cluster, index) == []
 
 
 def test_items_unfit_for_the_index_are_left_out_and_counted(bench: Bench, cluster: Cluster) -> None:
@@ -235,11 +235,11 @@ def test_items_unfit_for_the_index_are_left_out_and_counted(bench: Bench, cluste
     for number in range(10):
         producer.put("orders", {"id": str(number), "at": "1", "size": "large" if number % 2 else 1})
     index = definitions.add_index(cluster, "orders", LOCAL)
-    fill(cluster, index)
+    backfill(cluster, index)
     finish(bench, index)
     done = progress(cluster, index)
     assert (done.rows, done.skipped, done.fraction) == (5, 5, 1.0)
-    assert filled_wrong(cluster, index) == []
+    assert wrongly_backfilled(cluster, index) == []
 
 
 def test_the_next_items_are_a_range_of_the_primary_key(engine_config: ClusterConfig) -> None:
@@ -266,7 +266,7 @@ def test_the_next_items_are_a_range_of_the_primary_key(engine_config: ClusterCon
             assert "filesort" not in str(plan[-1])
 
 
-def test_a_worker_killed_amid_filling(
+def test_a_worker_killed_during_a_backfill(
     cluster: Cluster, config: ClusterConfig, tmp_path: Path
 ) -> None:
     table = cluster.table("orders")

@@ -60,14 +60,14 @@ def add(bench: Bench) -> Index:
     return definitions.add_index(bench.cluster, "orders", BY_COLOUR)
 
 
-def fill_all(bench: Bench, index: Index) -> None:
+def backfill_all(bench: Bench, index: Index) -> None:
     for shard in bench.cluster.shards.values():
         while backfill_chunk(bench.cluster, shard, index).more:
             pass
 
 
 def once_at(patch: pytest.MonkeyPatch, label: str, action: Callable[[], object]) -> None:
-    """Do something once, when the filling has taken a step."""
+    """Do something once, when the backfill has taken a step."""
     waiting = [action]
 
     def reached(point: str) -> None:
@@ -93,12 +93,12 @@ def test_an_item_that_changes_before_its_checkpoints_are_locked(
 
     def change() -> None:
         put(bench, "a", colour_of(bench.cluster, lies, "new"))
-        bench.settle(one)
+        bench.catch_up(one)
 
     with monkeypatch.context() as patch:
         once_at(patch, "fill.2", change)
-        fill_all(bench, index)
-    bench.settle(one)
+        backfill_all(bench, index)
+    bench.catch_up(one)
     assert activate_if_backfilled(bench.cluster, index)
     assert (gsi_damage(bench.cluster, "orders") == []) == comparing
 
@@ -128,9 +128,9 @@ def test_an_item_that_changes_once_its_version_was_compared(
     with ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
             once_at(patch, "fill.4", change)
-            fill_all(bench, index)
+            backfill_all(bench, index)
         applying[0].result(20)
-    bench.settle(one)
+    bench.catch_up(one)
     assert activate_if_backfilled(bench.cluster, index)
     assert (gsi_damage(bench.cluster, "orders") == []) == locking
 
@@ -151,7 +151,7 @@ def end_sessions(shard: DynamoDBShard, numbers: Iterable[int]) -> None:
 
 
 @pytest.mark.parametrize("proving", [True, False], ids=["", "control"])
-def test_a_filler_that_is_late_shows_nothing_to_readers(
+def test_a_backfill_worker_that_is_late_shows_nothing_to_readers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, proving: bool
 ) -> None:
     """It sleeps while another one fills the index, and wakes up when that is ACTIVE: were it to
@@ -161,33 +161,33 @@ def test_a_filler_that_is_late_shows_nothing_to_readers(
     put(bench, "a", colour_of(bench.cluster, away))
     index, one = add(bench), bench.indexer()
 
-    begin, sessions = indexes._begin, list[Session]()
+    begin, sessions = indexes.begin_chunk, list[Session]()
 
     def noted(session: Session, *rest: Any) -> Any:
         sessions.append(session)
         return begin(session, *rest)
 
     def overtake() -> None:
-        end_sessions(home, [sessions[-1].place[0]])
+        end_sessions(home, [sessions[-1].identity[0]])
         monkeypatch.setattr(indexes, "crash_point", lambda _: None)
-        fill_all(bench, index)
-        bench.settle(one)
+        backfill_all(bench, index)
+        bench.catch_up(one)
         assert activate_if_backfilled(bench.cluster, index)
         put(bench, "a", colour_of(bench.cluster, away, "new"))
         if not proving:
             believe_without_asking(monkeypatch, home)
 
-    monkeypatch.setattr(indexes, "_begin", noted)
+    monkeypatch.setattr(indexes, "begin_chunk", noted)
     once_at(monkeypatch, "fill.1", overtake)
-    fill_all(bench, index)
+    backfill_all(bench, index)
     assert (len(gsi_rows(bench.cluster, index)) == 1) == proving
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "orders") == []
 
 
 def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> None:
     """Read items and versions without finding out that the transaction on the source is over."""
-    read, versions = read_chunk, global_index._versions
+    read, versions = read_chunk, global_index.current_versions
 
     def read_elsewhere(_: Session, *rest: Any) -> Any:
         with home.session() as session:
@@ -198,7 +198,7 @@ def believe_without_asking(patch: pytest.MonkeyPatch, home: DynamoDBShard) -> No
             return versions(session, table, chunk, ("DO 0", ()))
 
     patch.setattr(indexes, "read_chunk", read_elsewhere)
-    patch.setattr(global_index, "_versions", versions_elsewhere)
+    patch.setattr(global_index, "current_versions", versions_elsewhere)
 
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["", "control"])
@@ -210,14 +210,14 @@ def test_an_index_waits_for_events_that_take_it_back(bench: Bench, waiting: bool
     put(bench, "a", "red")
     bench.publish()
     put(bench, "a", "blue")
-    fill_all(bench, index)
+    backfill_all(bench, index)
     assert gsi_damage(cluster, "orders") == []
     one.step(0)
     assert gsi_damage(cluster, "orders"), "the older event brings its row back"
     if not waiting:
         everywhere_run(cluster, "UPDATE mynamo_backfill SET last_outbox_id = 0")
     assert activate_if_backfilled(cluster, index) == (not waiting)
-    bench.settle(one)
+    bench.catch_up(one)
     assert activate_if_backfilled(cluster, index)
     assert gsi_damage(cluster, "orders") == []
 
@@ -233,14 +233,14 @@ def test_a_row_that_a_server_refuses_becomes_a_dead_letter(bench: Bench) -> None
     index = add(bench)
     table = sql.index_table(index)
     everywhere_run(bench.cluster, f"ALTER TABLE {table} MODIFY item VARBINARY(200)")
-    fill_all(bench, index)
-    bench.settle(bench.indexer())
+    backfill_all(bench, index)
+    bench.catch_up(bench.indexer())
     assert activate_if_backfilled(bench.cluster, index)
     assert len(gsi_rows(bench.cluster, index)) == 29
-    assert [letter.kind for letter in bench.log.letters] == ["event"]
+    assert [dead_letter.kind for dead_letter in bench.log.dead_letters] == ["event"]
 
 
-def test_an_index_that_is_dropped_while_it_is_filled(
+def test_an_index_that_is_dropped_during_its_backfill(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(10):
@@ -248,13 +248,13 @@ def test_an_index_that_is_dropped_while_it_is_filled(
     index = add(bench)
     drop = f"DROP TABLE {sql.index_table(index)}"
     once_at(monkeypatch, "fill.2", lambda: everywhere_run(bench.cluster, drop))
-    fill_all(bench, index)
+    backfill_all(bench, index)
     definitions.drop_index(bench.cluster, "orders", "by_colour")
-    fill_all(bench, index)
+    backfill_all(bench, index)
     assert everywhere(bench.cluster, "SELECT * FROM mynamo_backfill") == []
 
 
-def test_whoever_finds_another_filler_at_work_leaves_it_alone(bench: Bench) -> None:
+def test_a_worker_leaves_a_backfill_that_another_one_does(bench: Bench) -> None:
     for number in range(40):
         put(bench, str(number), f"c{number}")
     index, (shard, *_) = add(bench), bench.cluster.shards.values()
@@ -264,7 +264,7 @@ def test_whoever_finds_another_filler_at_work_leaves_it_alone(bench: Bench) -> N
     assert (first.others, second.others, late.others, late.end) == (False, False, True, second.end)
 
 
-def test_a_filling_rests_while_changes_wait() -> None:
+def test_a_backfill_pauses_while_changes_wait() -> None:
     assert backfiller.rest_after(0.1, Waiting()) == 0
     beside = backfiller.rest_after(0.01, Waiting(5, 0.02))
     behind = [backfiller.rest_after(0.01, w) for w in (Waiting(5, 3.0), Waiting(9_000, 0.02))]
@@ -276,9 +276,9 @@ def test_a_filling_rests_while_changes_wait() -> None:
 
 
 @pytest.fixture
-def filling_at(config: ClusterConfig, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+def backfill_process_at(config: ClusterConfig, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Starts writer workers without relay that end or freeze at a step."""
-    path = tmp_path / "filler.toml"
+    path = tmp_path / "backfill.toml"
     path.write_text(config_toml(config))
     running: list[subprocess.Popen[bytes]] = []
 
@@ -317,8 +317,8 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_fillers_die_and_freeze_at_a_step(
-    bench: Bench, filling_at: Callable[..., subprocess.Popen[bytes]], step: str
+def test_backfill_workers_die_and_freeze_at_a_step(
+    bench: Bench, backfill_process_at: Callable[..., subprocess.Popen[bytes]], step: str
 ) -> None:
     """One dies there, one freezes there and wakes up late; a third one fills the index, beside
     writes of the same items."""
@@ -331,18 +331,18 @@ def test_fillers_die_and_freeze_at_a_step(
             put(bench, str(number), colour)
             bench.producer.delete("orders", {"id": str(number + 1), "at": "1"})
 
-    filling_at(step).wait(120)
+    backfill_process_at(step).wait(120)
     write(1)
     shards = bench.cluster.shards.values()
     before = [sessions_on(shard) for shard in shards]
-    frozen = filling_at(f"{step}:1:freeze")
+    frozen = backfill_process_at(f"{step}:1:freeze")
     eventually(lambda: is_stopped(frozen), 120)
     its = [sessions_on(shard) - known for shard, known in zip(shards, before, strict=True)]
     write(2)
     bench.publish()
     for shard, numbers in zip(shards, its, strict=True):
         end_sessions(shard, numbers)
-    third = filling_at()
+    third = backfill_process_at()
 
     def is_active() -> bool:
         bench.publish()
@@ -352,9 +352,9 @@ def test_fillers_die_and_freeze_at_a_step(
     eventually(is_active, 120)
     write(3)
     frozen.send_signal(18)
-    bench.settle(one, 100)
+    bench.catch_up(one, 100)
     write(4)
-    bench.settle(one, 100)
+    bench.catch_up(one, 100)
     assert gsi_damage(bench.cluster, "orders") == []
     assert len(gsi_rows(bench.cluster, index)) > 2_900
     assert frozen.poll() is None

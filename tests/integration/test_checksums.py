@@ -37,13 +37,13 @@ def test_servers_compute_the_same(engine_config: ClusterConfig) -> None:
                 into = f"INSERT INTO {sql.index_table(index)} VALUES ({sql.placeholders(values)})"
                 shard.run((into, values))
         found = shard.run(comparison_statements.index_digests(by_name, 2, WHOLE, 100))[0].rows
-        assert sorted(mark for (mark,) in found) == sorted(expected)
-        placeholders = []
+        assert sorted(digest for (digest,) in found) == sorted(expected)
+        digests = []
         for _, index_sort, h, sort, _, _ in rows:
             number = local_checksum(2, RowKey(h, sort), index_sort)
-            placeholders.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
+            digests.append((bucket_of(h) << 64 | number).to_bytes(10, "big"))
         found = shard.run(comparison_statements.index_digests(local, 2, WHOLE, 100))[0].rows
-        assert sorted(mark for (mark,) in found) == sorted(placeholders)
+        assert sorted(digest for (digest,) in found) == sorted(digests)
         # A row that lies on another shard than the one that was asked is another one.
         found = shard.run(comparison_statements.index_digests(by_name, 1, WHOLE, 100))[0].rows
-        assert not {mark for (mark,) in found} & set(expected)
+        assert not {digest for (digest,) in found} & set(expected)

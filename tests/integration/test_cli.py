@@ -372,7 +372,7 @@ def test_load_that_is_interrupted_says_what_is_written(
     assert report["acknowledged"] == len(receipts.read_text().splitlines())
 
 
-def test_a_local_index_is_filled_by_the_command_itself(orders: Mynamo) -> None:
+def test_a_local_index_is_backfilled_by_the_command_itself(orders: Mynamo) -> None:
     for at in range(3):
         put(orders, f'{{"customer": "ann", "at": {at}, "weight": {10 - at}}}')
     put(orders, '{"customer": "ann", "at": 3, "weight": "heavy"}')

@@ -18,12 +18,13 @@ from click.testing import Result
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.loading import Loader
-from mynamo.cli.records import Place, Record
+from mynamo.cli.records import FilePosition, Record
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.local.state import config_toml
 from mynamo.producer import Delete, Producer, Put, Receipt
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import CREATE_ORDERS, run, start
+from tests.rows import in_catalog
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -121,7 +122,7 @@ def test_records_are_written_in_batches_of_one_shard(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=2)
         for n in range(1000):
-            loader.add(Record(Place(n, 1, n), {"customer": f"c{n}", "at": n}))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": f"c{n}", "at": n}))
         loader.finish()
     assert loader.counts.acknowledged == 1000
     assert len(batches) < 100
@@ -144,7 +145,7 @@ def test_large_records_wait_for_room(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=1)
         for n in range(100):
-            loader.add(Record(Place(n, 1, n), {"customer": "ann", "at": n}, size=5_000))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": "ann", "at": n}, size=5_000))
         loader.finish()
     assert loader.counts.acknowledged == 100
     assert max(waited) <= 3  # 10,000 bytes and one more record
@@ -167,7 +168,7 @@ def test_loading_waits_for_indexes_that_are_behind(
     with Cluster(config) as cluster:
         loader = Loader(cluster, cluster.table("orders"), threads=1)
         for n in range(300):
-            loader.add(Record(Place(n, 1, n), {"customer": "ann", "at": n % 100, "n": n}))
+            loader.add(Record(FilePosition(n, 1, n), {"customer": "ann", "at": n % 100, "n": n}))
         loader.finish()
     assert (loader.counts.acknowledged, loader.counts.failed, refusals) == (300, 0, 0)
     assert sorted(item["n"] for item in stored(mynamo)) == list(range(200, 300))
@@ -206,7 +207,7 @@ def test_databases_of_others_are_left_alone(config: ClusterConfig, tmp_path: Pat
     with Cluster(config) as cluster:
         cluster.shards[shard.id].run(("CREATE TABLE wp_posts (id INT PRIMARY KEY)", ()))
         cluster.shards[shard.id].run(*((f"DROP TABLE {name}", ()) for name in control_tables()))
-        cluster.catalog._run(("DROP TABLE mynamo_cluster", ()))
+    in_catalog(config, "DROP TABLE mynamo_cluster")
     refused = run(file, "table", "list", status=1).stderr
     assert f"{shard.database}): this database holds tables of another program (wp_posts)" in refused
     assert refused.count("\n") == 1

@@ -1,12 +1,9 @@
-"""The commands that need workers: lag, verify, repair, filling a GSI, queued writes, dlq."""
+"""The commands that need workers: lag, verify, repair, GSI backfill, queued writes, dlq."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -15,15 +12,6 @@ from mynamo.producer import MUST_NOT_EXIST, Producer
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import WORKER_SECONDS, Dev, run
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One `mynamo dev` for all tests here; each has a table of its own."""
-    made = Dev(tmp_path_factory.mktemp("dev"))
-    made.start()
-    yield made
-    made.end_if_running()
 
 
 def create(dev: Dev, name: str) -> None:
@@ -124,27 +112,32 @@ def test_queued_writes_and_dead_letters(dev: Dev, tmp_path: Path) -> None:
     with Cluster(ClusterConfig.load(dev.config)) as cluster, Producer(cluster) as producer:
         item = {"customer": "ann", "at": 7}
         producer.publish(producer.queued_put("queued", item, condition=MUST_NOT_EXIST))
-    (letter,) = eventually(lambda: json.loads(dev.run("dlq", "list", "--json")), WORKER_SECONDS)
-    assert "the item exists" in letter["reason"]
-    assert letter["message"]["table"] == "queued"
-    assert letter["letter_id"] in dev.run("dlq", "list")
+    (dead_letter,) = eventually(
+        lambda: json.loads(dev.run("dlq", "list", "--json")), WORKER_SECONDS
+    )
+    assert "the item exists" in dead_letter["reason"]
+    assert dead_letter["message"]["table"] == "queued"
+    assert dead_letter["letter_id"] in dev.run("dlq", "list")
     dev.run("dlq", "replay", "nobody", status=1)
     dev.run("dlq", "replay", status=2)
     dev.run("delete", "queued", "customer=ann", "at=7")
-    shown = dev.run("dlq", "show", letter["letter_id"])
+    shown = dev.run("dlq", "show", dead_letter["letter_id"])
     assert "mynamo.writes, partition" in shown
     assert '"operation": "PUT"' in shown
     dev.run("dlq", "show", "nobody", status=1)
-    assert dev.run("dlq", "replay", letter["letter_id"]).startswith("1 handed to")
+    assert dev.run("dlq", "replay", dead_letter["letter_id"]).startswith("1 handed to")
     assert "no open dead letters" in run(dev.config, "dlq", "list").stderr
     (replayed,) = json.loads(dev.run("dlq", "list", "--all", "--json"))
     assert (replayed["state"], replayed["attempts"]) == ("replayed", 1)
     eventually(lambda: count(dev, "queued") == 300, WORKER_SECONDS)
     dev.run("dlq", "discard", status=2)
-    assert run(dev.config, "dlq", "discard", letter["letter_id"], input="n\n", status=1)
-    discarded = run(dev.config, "dlq", "discard", letter["letter_id"], "--yes")
+    assert run(dev.config, "dlq", "discard", dead_letter["letter_id"], input="n\n", status=1)
+    discarded = run(dev.config, "dlq", "discard", dead_letter["letter_id"], "--yes")
     assert "it had been applied already" in discarded.stderr
-    assert json.loads(dev.run("dlq", "show", letter["letter_id"], "--json"))["state"] == "discarded"
+    assert (
+        json.loads(dev.run("dlq", "show", dead_letter["letter_id"], "--json"))["state"]
+        == "discarded"
+    )
 
 
 def count(dev: Dev, table: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -18,26 +18,18 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
 from mynamo.writer import Done, Refused, ReturnValues, WriteRequest, apply, parse_texts
 from mynamo.writer.transaction import write_requests
-from tests.rows import damage, everywhere, items_of, make_table
+from tests.rows import damage, everywhere, items_of
+
+pytestmark = pytest.mark.usefixtures("orders")
 
 KEY = {"id": "a", "at": "1"}
 STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
-
-
-@pytest.fixture
-def producer(cluster: Cluster, orders: Table) -> Producer:
-    return Producer(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 def stored(cluster: Cluster, orders: Table) -> dict[str, Any] | None:

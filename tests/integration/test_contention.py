@@ -28,7 +28,7 @@ from mynamo.schemas.config import ClusterConfig, PoolConfig
 from mynamo.writer.transaction import commit, group_commit
 from tests.adding_process import KEY, add
 from tests.meeting import together
-from tests.rows import damage, items_of, leave_out, make_table, select
+from tests.rows import damage, items_of, leave_out, select
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -37,14 +37,9 @@ STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 @contextmanager
@@ -205,7 +200,7 @@ def test_a_frozen_writer_stops_others_only_if_its_session_is_never_ended(
     engine_config: ClusterConfig, orders: Table, monkeypatch: pytest.MonkeyPatch, *, ended: bool
 ) -> None:
     silence = 2 if ended else 600
-    rewrite_session(monkeypatch, f"wait_timeout = {pool_module._FROZEN}", silence)
+    rewrite_session(monkeypatch, f"wait_timeout = {pool_module.WAIT_TIMEOUT}", silence)
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     monkeypatch.setattr(shard_module, "PATIENCE", 30.0 if ended else 4.0)
     with ExitStack() as stack:
@@ -237,9 +232,9 @@ def same_shard(cluster: Cluster, orders: Table, count: int) -> list[dict[str, st
 def rewrite_session(monkeypatch: pytest.MonkeyPatch, setting: str, value: int) -> None:
     """Give new connections another value of a setting."""
     name = setting.partition(" = ")[0]
-    changed = [text.replace(setting, f"{name} = {value}") for text in pool_module._SESSION]
-    assert tuple(changed) != pool_module._SESSION
-    monkeypatch.setattr(pool_module, "_SESSION", tuple(changed))
+    changed = [text.replace(setting, f"{name} = {value}") for text in pool_module.SESSION_SETTINGS]
+    assert tuple(changed) != pool_module.SESSION_SETTINGS
+    monkeypatch.setattr(pool_module, "SESSION_SETTINGS", tuple(changed))
 
 
 def noting_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -327,7 +322,7 @@ def test_all_writes_of_a_hot_item_use_few_connections(
 
     def noting(self: Session, *statements: Any) -> Any:
         if any(text.startswith("INSERT INTO mynamo_outbox") for text, _ in statements):
-            used.add(self.place[0])
+            used.add(self.identity[0])
         return run(self, *statements)
 
     with Cluster(engine_config) as cluster:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,12 @@ from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import CorruptData, InvalidItem, LogUnavailable, TableNotFound
 from mynamo.log import Publisher, ensure_topics
-from mynamo.log.dead_letter_topic import FiledLetter, read_filed, resolve_letter, send_letters
+from mynamo.log.dead_letter_topic import (
+    DeadLetterEntry,
+    read_dead_letter_entries,
+    resolve_dead_letter,
+    send_dead_letters,
+)
 from mynamo.operations import wait_until_applied
 from mynamo.producer import Producer, WriteCommand
 from mynamo.schemas.config import ClusterConfig
@@ -28,33 +32,13 @@ from tests.integration.test_queue import applied, consume, raw, regrouped
 from tests.rows import items_of, make_table
 from tests.workers import pipeline
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orders")]
 
 KEY = {"id": "a", "at": "1"}
 
 
 @pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def publisher(config: ClusterConfig) -> Iterator[Publisher]:
-    opened = Publisher(config.kafka)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def producer(cluster: Cluster) -> Iterator[Producer]:
-    make_table(cluster)
-    with Producer(cluster) as opened:
-        yield opened
-
-
-@pytest.fixture
-def refused(cluster: Cluster, producer: Producer, publisher: Publisher) -> FiledLetter:
+def refused(cluster: Cluster, producer: Producer, publisher: Publisher) -> DeadLetterEntry:
     """A command refused by its condition; it adds one to a number."""
     producer.publish(
         producer.queued_update(
@@ -65,9 +49,9 @@ def refused(cluster: Cluster, producer: Producer, publisher: Publisher) -> Filed
     return only(cluster)
 
 
-def only(cluster: Cluster) -> FiledLetter:
-    (filed,) = read_filed(cluster.config.kafka)
-    return filed
+def only(cluster: Cluster) -> DeadLetterEntry:
+    (entry,) = read_dead_letter_entries(cluster.config.kafka)
+    return entry
 
 
 def count_of(cluster: Cluster) -> Any:
@@ -75,22 +59,24 @@ def count_of(cluster: Cluster) -> Any:
     return item["n"]["N"]
 
 
-def test_a_letter_says_what_where_when_and_why(cluster: Cluster, refused: FiledLetter) -> None:
-    letter = refused.letter
-    assert letter.reason == "The conditional request failed"
-    assert (letter.kind, letter.topic) == ("command", cluster.config.kafka.writes_topic)
-    assert letter.offset == 0
-    assert letter.written_at is not None
-    assert letter.written_at <= letter.failed_at
+def test_a_dead_letter_says_what_where_when_and_why(
+    cluster: Cluster, refused: DeadLetterEntry
+) -> None:
+    dead_letter = refused.dead_letter
+    assert dead_letter.reason == "The conditional request failed"
+    assert (dead_letter.kind, dead_letter.topic) == ("command", cluster.config.kafka.writes_topic)
+    assert dead_letter.offset == 0
+    assert dead_letter.written_at is not None
+    assert dead_letter.written_at <= dead_letter.failed_at
     assert (refused.attempts, refused.state, refused.marked_at) == (1, "open", None)
 
 
 def test_replayed_twice_it_is_applied_once_under_its_own_id(
-    cluster: Cluster, producer: Producer, publisher: Publisher, refused: FiledLetter
+    cluster: Cluster, producer: Producer, publisher: Publisher, refused: DeadLetterEntry
 ) -> None:
     producer.put("orders", {**KEY, "n": 1})
     for _ in range(2):
-        replay(cluster, refused.letter, publisher)
+        replay(cluster, refused.dead_letter, publisher)
     assert only(cluster).state == "replayed"
     consume(cluster, publisher, 2)
     with regrouped(cluster) as again:  # everything comes once more, the refused one too
@@ -105,7 +91,7 @@ def test_control_under_new_ids_it_is_applied_twice(
     cluster: Cluster,
     producer: Producer,
     publisher: Publisher,
-    refused: FiledLetter,
+    refused: DeadLetterEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def renamed(cluster: Cluster, command: WriteCommand) -> Any:
@@ -114,16 +100,16 @@ def test_control_under_new_ids_it_is_applied_twice(
     monkeypatch.setattr(replay_module, "command_message", renamed)
     producer.put("orders", {**KEY, "n": 1})
     for _ in range(2):
-        replay(cluster, refused.letter, publisher)
+        replay(cluster, refused.dead_letter, publisher)
     consume(cluster, publisher, 2)
     assert count_of(cluster) == "3"
 
 
-def test_a_replay_that_died_before_the_mark_is_repeated(
+def test_a_replay_that_died_before_its_resolution_is_repeated(
     cluster: Cluster,
     producer: Producer,
     publisher: Publisher,
-    refused: FiledLetter,
+    refused: DeadLetterEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def die(*_: object) -> None:
@@ -131,30 +117,30 @@ def test_a_replay_that_died_before_the_mark_is_repeated(
 
     producer.put("orders", {**KEY, "n": 1})
     with monkeypatch.context() as dying:
-        dying.setattr(replay_module, "resolve_letter", die)
+        dying.setattr(replay_module, "resolve_dead_letter", die)
         with pytest.raises(LogUnavailable):
-            replay(cluster, refused.letter, publisher)
+            replay(cluster, refused.dead_letter, publisher)
     assert only(cluster).state == "open"
-    replay(cluster, refused.letter, publisher)
+    replay(cluster, refused.dead_letter, publisher)
     consume(cluster, publisher, 2)
     assert count_of(cluster) == "2"
 
 
 def test_refused_again_it_is_open_again(
-    cluster: Cluster, publisher: Publisher, refused: FiledLetter
+    cluster: Cluster, publisher: Publisher, refused: DeadLetterEntry
 ) -> None:
-    replay(cluster, refused.letter, publisher)
+    replay(cluster, refused.dead_letter, publisher)
     consume(cluster, publisher, 1)
     again = only(cluster)
-    assert (again.state, again.attempts, again.letter.offset) == ("open", 2, 1)
-    assert again.letter.letter_id == refused.letter.letter_id
+    assert (again.state, again.attempts, again.dead_letter.offset) == ("open", 2, 1)
+    assert again.dead_letter.letter_id == refused.dead_letter.letter_id
     assert applied(cluster) == 0
 
 
-def test_read_again_after_a_crash_a_letter_stays_what_it_is(
-    cluster: Cluster, publisher: Publisher, refused: FiledLetter
+def test_read_again_after_a_crash_a_dead_letter_stays_what_it_is(
+    cluster: Cluster, publisher: Publisher, refused: DeadLetterEntry
 ) -> None:
-    assert discard(cluster, refused.letter, publisher)
+    assert discard(cluster, refused.dead_letter, publisher)
     with regrouped(cluster) as again:
         consume(again, publisher, 1)
     after = only(cluster)
@@ -168,13 +154,13 @@ def test_discarded_it_has_no_effect_even_if_it_comes_again(
     unknown = command.model_copy(update={"table": "later"})
     publisher.send([raw(cluster, unknown.dump())])
     consume(cluster, publisher, 1)
-    assert discard(cluster, only(cluster).letter, publisher)
+    assert discard(cluster, only(cluster).dead_letter, publisher)
     make_table(cluster, "later")
     with regrouped(cluster) as again:
         consume(again, publisher, 1)
     assert items_of(cluster, cluster.table("later")) == {}
     # Who thinks better of it can still replay it.
-    replay(cluster, only(cluster).letter, publisher)
+    replay(cluster, only(cluster).dead_letter, publisher)
     consume(cluster, publisher, 1)
     assert len(items_of(cluster, cluster.table("later"))) == 1
 
@@ -187,7 +173,7 @@ def test_a_refused_command_that_reached_no_shard_stays_refused(
     assert only(cluster).state == "open"
 
 
-def test_control_without_the_record_it_is_applied_beside_its_letter(
+def test_control_without_the_record_it_is_applied_beside_its_dead_letter(
     cluster: Cluster,
     producer: Producer,
     publisher: Publisher,
@@ -209,7 +195,7 @@ def put_aside_then_mended(cluster: Cluster, producer: Producer, publisher: Publi
         consume(again, publisher, 1)
 
 
-def test_a_command_that_was_applied_elsewhere_gets_no_letter(
+def test_a_command_that_was_applied_elsewhere_gets_no_dead_letter(
     cluster: Cluster, producer: Producer, publisher: Publisher
 ) -> None:
     """As when a frozen worker wakes up with an older definition of its table."""
@@ -218,7 +204,7 @@ def test_a_command_that_was_applied_elsewhere_gets_no_letter(
     consume(cluster, publisher, 1)
     publisher.send([raw(cluster, command.model_copy(update={"table": "gone"}).dump())])
     consume(cluster, publisher, 1)
-    assert read_filed(cluster.config.kafka) == []
+    assert read_dead_letter_entries(cluster.config.kafka) == []
 
 
 @pytest.mark.parametrize(
@@ -241,9 +227,9 @@ def test_what_cannot_be_replayed_is_said_and_stays_open(
     publisher.send([raw(cluster, value)])
     consume(cluster, publisher, 1)
     with pytest.raises(error):
-        replay(cluster, only(cluster).letter, publisher)
+        replay(cluster, only(cluster).dead_letter, publisher)
     assert only(cluster).state == "open"
-    assert discard(cluster, only(cluster).letter, publisher)
+    assert discard(cluster, only(cluster).dead_letter, publisher)
     assert only(cluster).state == "discarded"
 
 
@@ -261,10 +247,10 @@ def test_a_replayed_event_makes_the_index_right(
             for shard in cluster.shards.values()
             for row in shard.run(("SELECT payload FROM mynamo_outbox", ()))[0].rows
         ]
-        letter = event_letter(cluster, payload)
-        send_letters(publisher, [letter])
+        dead_letter = event_letter(cluster, payload)
+        send_dead_letters(publisher, [dead_letter])
         for _ in range(2):
-            replay(cluster, letter, publisher)
+            replay(cluster, dead_letter, publisher)
         assert wait_until_applied(cluster, 60)
     assert gsi_damage(cluster, "orders") == []
     assert only(cluster).state == "replayed"
@@ -281,9 +267,9 @@ def event_letter(cluster: Cluster, payload: bytes) -> DeadLetter:
     )  # fmt: skip
 
 
-def test_marks_of_letters_that_are_gone_are_no_trouble(
+def test_resolutions_of_dead_letters_that_are_gone_do_no_harm(
     cluster: Cluster, publisher: Publisher
 ) -> None:
     ensure_topics(cluster.config.kafka)
-    resolve_letter(publisher, event_letter(cluster, b"{}"), "discarded")
-    assert read_filed(cluster.config.kafka) == []
+    resolve_dead_letter(publisher, event_letter(cluster, b"{}"), "discarded")
+    assert read_dead_letter_entries(cluster.config.kafka) == []

@@ -43,13 +43,6 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
         yield opened
 
 
-@pytest.fixture
-def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
-    """Another process, which has heard of everything so far."""
-    with Cluster(config) as opened:
-        yield opened
-
-
 def item_of(cluster: Cluster, shard: DynamoDBShard) -> dict[str, object]:
     """An item that lies on a shard."""
     table = cluster.table("orders")
@@ -103,7 +96,7 @@ def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
     Producer(cluster).put("orders", item)
     with monkeypatch.context() as patch:  # the control: a reader that does not look
         patch.setattr(
-            fetching, "_rows", lambda shard, _, statement, __: shard.run(statement)[0].rows
+            fetching, "fetch_rows", lambda shard, _, statement, __: shard.run(statement)[0].rows
         )
         assert Reader(other).query("orders", item["id"], index="by_price").items == []
     with pytest.raises(IndexNotFound):
@@ -148,7 +141,7 @@ def status(cluster: Cluster, table_id: int) -> str:
     return table.status if table else "gone"
 
 
-def test_who_settles_a_dropped_table_too_late_brings_nothing_back(
+def test_rolling_a_dropped_table_forward_too_late_brings_nothing_back(
     cluster: Cluster, other: Cluster
 ) -> None:
     late = cluster.table("orders")

@@ -29,7 +29,7 @@ from mynamo.local.state import config_toml
 from mynamo.log import Publisher, clients, ensure_topics, open_admin, open_consumer
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.dead_letters import load_letter
+from mynamo.schemas.dead_letters import load_dead_letter
 from mynamo.schemas.table import TableSchema
 from mynamo.writer.worker import run_writer
 from tests.comparing import gsi_damage
@@ -240,8 +240,12 @@ def test_a_damaged_message_goes_to_the_dead_letters(cluster: Cluster) -> None:
         polled = eventually(lambda: consumer.poll(timeout_ms=500))
         consumer.close()
     ((record,),) = polled.values()
-    letter = load_letter(record.value)
-    assert (letter.kind, letter.partition, letter.message) == ("event", 1, b"not an event")
+    dead_letter = load_dead_letter(record.value)
+    assert (dead_letter.kind, dead_letter.partition, dead_letter.message) == (
+        "event",
+        1,
+        b"not an event",
+    )
 
 
 @pytest.fixture
@@ -296,7 +300,7 @@ def test_a_consumer_with_short_polls_joins_its_group(
     """When a topic comes to be while the consumer waits for it. kafka-python alone fails;
     should that change, the mending can go."""
     if not mended:
-        monkeypatch.setattr(clients, "_finish_joining", lambda consumer: None)
+        monkeypatch.setattr(clients, "finish_joining", lambda consumer: None)
     topic = f"{config.kafka.changes_topic}.{uuid.uuid4().hex}"
     consumer = open_consumer(config.kafka, topic)
 

@@ -1,7 +1,7 @@
 """Every hot read goes to its rows by the primary key, in order, on MySQL and MariaDB.
 
 The checker asks EXPLAIN, and counts the rows that the server really touched: a plan can
-name the right key and still walk it from the beginning of the hash key.
+name the right key and still read it from the beginning of the hash key.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Server:
         return found
 
     def _touched(self) -> int:
-        """Rows walked over in this session, beside those found by a whole key."""
+        """Rows read in this session, beside those found by a whole key."""
         self._cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
         return sum(
             int(count)
@@ -351,7 +351,7 @@ def careless_functions(table_id: int, keys: Any) -> Statement:
     return text.replace("hash = %s", "CONCAT(hash) = %s"), values
 
 
-def test_gets_that_walk_the_table_are_found_out(cluster: Cluster) -> None:
+def test_gets_that_scan_the_table_are_found_out(cluster: Cluster) -> None:
     table = cluster.table("orders")
     keys = [table.key_of(to_stored(item)) for item in items()[1:9:2]]
     shard = cluster.shard_of(keys[0].hash)

@@ -1,4 +1,4 @@
-"""Lanes, on both engines: writes that meet share a transaction, and nothing else."""
+"""Group commit, on both engines: writes that meet share a transaction, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,27 +32,13 @@ from tests.proxy import Proxy
 from tests.rows import damage, everywhere, items_of, make_table
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("orders")
+
 
 @pytest.fixture
 def config(engine_config: ClusterConfig) -> ClusterConfig:
     """One shard, so that all writes meet."""
     return engine_config.model_copy(update={"shards": engine_config.shards[:1]})
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
-
-
-@pytest.fixture
-def producer(cluster: Cluster, orders: Table) -> Producer:
-    return Producer(cluster)
 
 
 class Gate:
@@ -85,7 +71,7 @@ def all_at_once(
     """Let all of it meet in one transaction, in this order, behind another one."""
     (shard,) = cluster.shards.values()
     batcher = group_commit.batcher_of(shard).batcher
-    batcher._max_running = 1  # so that who waits goes together
+    batcher.max_running = 1  # so that who waits goes together
     with ThreadPoolExecutor(len(work) + 1) as pool:
         pool.submit(Producer(cluster).put, "orders", {"id": "first", "at": "1"})
         eventually(lambda: gate.sizes)
@@ -269,14 +255,14 @@ def test_who_is_interrupted_leaves_nobody_waiting(
     with all_at_once(gate, cluster, [lambda: add(producer)] * 5) as futures:
         errors = [type(future.exception()) for future in futures]
     assert errors == [Interrupted, *[WriteOutcomeUnknown] * 4]
-    add(producer)  # the lane goes on
+    add(producer)  # the batcher goes on
 
 
 def test_transactions_are_bounded(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batcher = group_commit.batcher_of(cluster.shards[1]).batcher
-    batcher._max_count = 10
+    batcher.max_count = 10
     gate = Gate(monkeypatch)
     work = [lambda n=n: producer.put("orders", {"id": "a", "at": str(n)}) for n in range(35)]
     with all_at_once(gate, cluster, work) as futures:
@@ -286,7 +272,7 @@ def test_transactions_are_bounded(
     assert sum(gate.sizes) == 36
     gate.sizes.clear()
     gate.open.clear()
-    batcher._max_size = 10_000
+    batcher.max_size = 10_000
     large = [
         lambda n=n: producer.put("orders", {"id": "b", "at": str(n), "x": "x" * 4_000})
         for n in range(12)
@@ -361,8 +347,8 @@ def test_reads_that_meet_share_a_round_trip(
 
     monkeypatch.setattr(Session, "run", waiting)
     reader = Reader(cluster)
-    batcher = batch_gets._batcher_of(cluster.shards[1]).batcher
-    batcher._max_running = 1
+    batcher = batch_gets.batcher_of(cluster.shards[1]).batcher
+    batcher.max_running = 1
     with ThreadPoolExecutor(31) as pool:
         first = pool.submit(reader.get, "orders", {"id": "a", "at": "0"})
         eventually(lambda: reads)
@@ -406,8 +392,8 @@ def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
         page = reader.query(table, {"id": "a"}, index="by_price", limit=limit)
         return [int(item["price"]) for item in page.items]
 
-    batcher = fetching._batcher_of(cluster.shards[1]).batcher
-    batcher._max_running = 1
+    batcher = fetching.batcher_of(cluster.shards[1]).batcher
+    batcher.max_running = 1
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(query, "orders", 9)
         eventually(lambda: trips)
@@ -420,7 +406,7 @@ def test_queries_that_meet_share_a_round_trip_and_equal_ones_an_answer(
     assert first.result() == [0, 1, 2]
     a, b = (index_table(table.local_indexes[0]) for table in (orders, other))
     guards = [f"mynamo_fence {table.id}" for table in (orders, other)]
-    # Each fence stands behind all that it is to vouch for.
+    # Each guard is read after all the rows that it is to confirm.
     assert trips == [[a, guards[0]], [a, a, guards[0], b, guards[1]]]
 
 
@@ -432,7 +418,7 @@ def test_a_read_that_fails_together_is_tried_alone(
     assert Reader(cluster).get("orders", KEY) == {**KEY, "n": 1}
 
 
-def test_a_lane_ends_with_its_shard(config: ClusterConfig, orders: Table) -> None:
+def test_a_batcher_ends_with_its_shard(config: ClusterConfig, orders: Table) -> None:
     with Cluster(config) as other:
         add(Producer(other))
         assert Reader(other).get("orders", KEY)
@@ -443,7 +429,7 @@ def test_a_lane_ends_with_its_shard(config: ClusterConfig, orders: Table) -> Non
     assert gone() is None
 
 
-def test_control_without_a_lane_they_do_not_meet(
+def test_control_without_a_batcher_they_do_not_meet(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batcher, "submit", lambda *_: None)

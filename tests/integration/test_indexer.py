@@ -73,7 +73,7 @@ def test_each_kind_of_write_reaches_every_index(bench: Bench) -> None:
     put, one = bench.producer.put, bench.indexer()
 
     def check(groups: list[str]) -> None:
-        bench.settle(one)
+        bench.catch_up(one)
         assert gsi_damage(bench.cluster, "things") == []
         assert sorted(row["group"]["S"] for row in rows_of(bench, "by_group")) == groups
 
@@ -105,7 +105,7 @@ def test_rows_lie_on_both_shards(bench: Bench) -> None:
     for number in range(12):
         bench.producer.put("things", thing("a", group=f"g{number}"))
         bench.producer.put("things", thing(f"b{number}", group=f"g{number}"))
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     table = sql.index_table(bench.cluster.table("things").index("by_group"))
     counts = [
         shard.run((f"SELECT COUNT(*) FROM {table}", ()))[0].rows[0][0]
@@ -124,7 +124,7 @@ def test_a_table_may_have_twenty_indexes(bench: Bench) -> None:
         for key in range(8):
             keys = {f"k{n}": choice.choice("xyz") for n in range(20) if choice.random() < 0.8}
             bench.producer.put("wide", {"id": str(key), **keys})
-        bench.settle(one)
+        bench.catch_up(one)
         assert gsi_damage(bench.cluster, "wide") == []
 
 
@@ -135,7 +135,7 @@ def test_large_items_are_applied_in_several_round_trips(
     monkeypatch.setattr(event_batches, "BATCH_BYTES", 1_000_000)
     for number in range(12):
         bench.producer.put("things", thing(f"a{number}", group="x", pad='"' * 100_000))
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -150,14 +150,14 @@ def moves(bench: Bench, groups: str = "xyxz") -> None:
 def test_repeated_messages_change_nothing(bench: Bench) -> None:
     moves(bench)
     one = bench.indexer()
-    bench.settle(one)
+    bench.catch_up(one)
     for shard in bench.cluster.shards.values():  # the relays publish everything again
         shard.run(("UPDATE mynamo_relay SET published_seq = 0", ()))
     before = sum(map(len, bench.log.records.values()))
     bench.publish()
     assert sum(map(len, bench.log.records.values())) > before
     one.step(0)
-    one._consumer.rebalance()
+    bench.consumers[-1].rebalance()
     one.step(0)
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -194,7 +194,7 @@ def test_a_zombie_that_wakes_up_late_does_no_harm(
     moves(bench, "xy")
     wake = take_and_stop(bench, monkeypatch)
     moves(bench, "xz")
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     wake()
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -205,7 +205,7 @@ def test_without_checkpoints_the_zombie_does_harm(
     moves(bench, "xy")
     wake = take_and_stop(bench, monkeypatch)
     moves(bench, "xz")
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     monkeypatch.setattr(apply, "is_fresh", lambda effect, contained: True)
     wake()
     damage = gsi_damage(bench.cluster, "things")
@@ -220,19 +220,19 @@ def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.Mo
         lambda e, t: [c for c in changes_of(e, t) if c.item is not None],
     )
     moves(bench)
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert any("ghost" in line for line in gsi_damage(bench.cluster, "things"))
 
 
 def die_before_shard_2(dying: pytest.MonkeyPatch) -> None:
-    apply_on = apply._apply_on
+    apply_on = apply.apply_on_shard
 
     def first_only(shard: DynamoDBShard, *rest: Any) -> None:
         if shard.id == 2:
             raise ShardUnavailable("died")
         apply_on(shard, *rest)
 
-    dying.setattr(apply, "_apply_on", first_only)
+    dying.setattr(apply, "apply_on_shard", first_only)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -245,12 +245,12 @@ def test_an_indexer_that_died_between_two_shards_is_followed(
     bench.publish()
     with monkeypatch.context() as dying:
         if broken:  # as if progress could go with the rows that are on the stream's own shard
-            dying.setattr(apply, "_at_home", lambda progress, _: progress)
+            dying.setattr(apply, "progress_at_home", lambda progress, _: progress)
         die_before_shard_2(dying)
         with pytest.raises(ShardUnavailable):
             bench.indexer().step(0)
     assert waiting_events(bench.cluster)
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert bool(gsi_damage(bench.cluster, "things")) is broken
 
 
@@ -265,7 +265,7 @@ def test_a_zombie_that_was_first_is_overtaken(
             bench.indexer().step(0)
     assert waiting_events(bench.cluster)
     moves(bench, "zyx")
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -281,10 +281,10 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     ):
         with monkeypatch.context() as broken:
             broken.setattr(module, name, _unavailable)
-            one._consumer.rebalance()
+            bench.consumers[-1].rebalance()
             with pytest.raises(ShardUnavailable):
                 steps(one, 2)  # progress may be recorded in the second
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -300,10 +300,10 @@ def _unavailable(*_: object, **__: object) -> None:
 def test_what_the_log_lost_is_published_again(bench: Bench) -> None:
     one = bench.indexer()
     moves(bench, "xy")
-    bench.settle(one)
+    bench.catch_up(one)
     moves(bench, "xz")
     bench.log.wipe()  # published, and never read
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -313,7 +313,7 @@ def test_later_events_wait_for_what_the_log_lost(bench: Bench) -> None:
     bench.log.wipe()
     moves(bench, "xz")  # these arrive
     one.step(0)
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -328,7 +328,7 @@ def test_without_gap_detection_what_the_log_lost_is_missing(
     bench.log.wipe()
     for number in range(16):  # in every partition
         bench.producer.put("things", thing(f"other{number}", group="x"))
-    bench.settle(one)
+    bench.catch_up(one)
     assert any("missing" in line for line in gsi_damage(bench.cluster, "things"))
 
 
@@ -342,12 +342,12 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
     )
     moves(bench)
     one = bench.indexer()
-    one._consumer.poll = lambda timeout_ms: {}
+    monkeypatch.setattr(bench.consumers[-1], "poll", lambda timeout_ms: {})
     for _ in range(4):
         one.step(0)
     assert asked == []
-    for place in one._consumer.assignment():  # now the log says that it was read to the end
-        one._consumer.seek(place, 1000)
+    for place in bench.consumers[-1].assignment():  # now the log says that it was read to the end
+        bench.consumers[-1].seek(place, 1000)
     one.step(0)
     assert asked
 
@@ -359,7 +359,7 @@ def test_progress_goes_with_rows_or_is_recorded_when_no_more_come(
     bench.producer.put("things", thing("a", group="x"))
     bench.publish()
     one.step(0)
-    assert waiting_events(bench.cluster) == 0  # alone, it need not wait for company
+    assert waiting_events(bench.cluster) == 0  # alone, it does not wait for a later batch
 
     def many(prefix: str) -> None:
         for number in range(20):
@@ -387,29 +387,31 @@ def test_offsets_are_not_committed_before_progress_is_recorded(
         bench.producer.put("things", thing(f"a{number}", group=f"g{number}"))
     bench.publish()
     waiting = []
-    one._consumer.commit_async = lambda: waiting.append(waiting_events(bench.cluster))
+    monkeypatch.setattr(
+        bench.consumers[-1], "commit_async", lambda: waiting.append(waiting_events(bench.cluster))
+    )
     if broken:
-        monkeypatch.setattr(indexer.Indexer, "_record", lambda _: None)
-    one._committed_at = -1e9
+        monkeypatch.setattr(indexer, "record_progress", lambda *_: None)
+    monkeypatch.setattr(indexer, "COMMIT_EVERY", 0.0)
     one.step(0)
     assert [some > 0 for some in waiting] == [broken]
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_progress_does_not_pass_an_event_whose_letter_is_not_sent(
+def test_progress_does_not_pass_an_event_whose_dead_letter_is_not_sent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     bench.producer.put("things", thing("a", group="x"))
     bench.publish()
     place, (record,) = bench.log.records.popitem()
     bench.log.append(place, b"\xff", record.headers)
-    if broken:  # as if a letter came after its batch
+    if broken:  # as if a dead letter came after its batch
         written = event_batches.BatchWriter.write
         lost = event_batches.Written([], {})
         monkeypatch.setattr(
             event_batches.BatchWriter,
             "write",
-            lambda *args: lost if written(*args).letters else None,
+            lambda *args: lost if written(*args).dead_letters else None,
         )
     monkeypatch.setattr(bench.log, "send", _unavailable)
     one = bench.indexer()
@@ -423,9 +425,11 @@ def test_damaged_messages_are_put_aside(bench: Bench) -> None:
     bench.log.append(0, b"not JSON")
     bench.log.append(1, b"{}", [("shard", b"?"), ("sequence", b"1")])
     bench.producer.put("things", thing("a", group="x"))
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
-    assert [(letter.letter_id, letter.message) for letter in bench.log.letters] == [
+    assert [
+        (dead_letter.letter_id, dead_letter.message) for dead_letter in bench.log.dead_letters
+    ] == [
         (f"{bench.log.config.changes_topic}/0/0", b"not JSON"),
         (f"{bench.log.config.changes_topic}/1/0", b"{}"),
     ]
@@ -445,8 +449,8 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     bench.log.append(place, value, records[0].headers)
     bench.log.append(place, records[1].value, records[1].headers)
     put("things", thing("b", group="x"))
-    bench.settle(bench.indexer())
-    assert [letter.message for letter in bench.log.letters] == [value]
+    bench.catch_up(bench.indexer())
+    assert [dead_letter.message for dead_letter in bench.log.dead_letters] == [value]
     # Of "a" only its second event was applied, which states it whole.
     assert gsi_damage(bench.cluster, "things") == []
 
@@ -461,10 +465,10 @@ def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> Non
     keys = [f"a{number}" for number in range(20)]
     for key in keys:
         bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
-    bench.settle(bench.indexer())
-    (letter,) = bench.log.letters
-    assert orjson.loads(letter.message)["keys"]["id"] == {"S": "a7"}
-    assert "no_poison" in letter.reason
+    bench.catch_up(bench.indexer())
+    (dead_letter,) = bench.log.dead_letters
+    assert orjson.loads(dead_letter.message)["keys"]["id"] == {"S": "a7"}
+    assert "no_poison" in dead_letter.reason
     assert len(rows_of(bench, "by_group")) == len(keys) - 1
     assert len(gsi_damage(bench.cluster, "things")) == 1
 
@@ -477,9 +481,9 @@ def test_events_of_a_dropped_table_hold_nothing_up(bench: Bench) -> None:
         bench.producer.put("things", thing(key, group="x"))
         bench.producer.put("other", thing(key, group="x"))
     definitions.drop_table(bench.cluster, "things")
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "other") == []
-    assert bench.log.letters == []
+    assert bench.log.dead_letters == []
 
 
 def test_a_table_of_the_same_name_shows_nothing_old(bench: Bench) -> None:
@@ -491,7 +495,7 @@ def test_a_table_of_the_same_name_shows_nothing_old(bench: Bench) -> None:
     definitions.drop_table(bench.cluster, "things")
     bench.create(THINGS)
     bench.producer.put("things", thing("a", group="new"))
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
     assert [row["group"]["S"] for row in rows_of(bench, "by_group")] == ["new"]
 
@@ -501,7 +505,7 @@ def test_an_index_dropped_in_flight_leaves_the_others(bench: Bench) -> None:
     one.step(0)
     moves(bench)
     definitions.drop_index(bench.cluster, "things", "by_price")
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
     assert len(bench.cluster.table("things").global_indexes) == 2
 
@@ -518,11 +522,11 @@ def test_a_missing_table_that_the_catalog_knows_is_waited_for(bench: Bench) -> N
     assert waiting_events(bench.cluster)
     for shard in bench.cluster.shards.values():
         shard.run((sql.create_index(index), ()))
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
-def fill(cluster: Cluster, table: str, index: str) -> None:
+def backfill(cluster: Cluster, table: str, index: str) -> None:
     """Put all items into a new index's events."""
     for shard in cluster.shards.values():
         while backfill_chunk(cluster, shard, cluster.table(table).index(index)).more:
@@ -533,7 +537,7 @@ def fill(cluster: Cluster, table: str, index: str) -> None:
 def test_a_new_index_is_right_whoever_applies_what_is_older(
     bench: Bench, first_knows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two indexers take turns, of which one has not heard of the new index."""
+    """Two indexers work alternately; one of them does not know of the new index yet."""
     ignorant = bench.open_cluster()
     bench.producer.put("things", thing("a", group="x", note="n"))
     bench.publish()
@@ -545,15 +549,15 @@ def test_a_new_index_is_right_whoever_applies_what_is_older(
     bench.producer.put("things", thing("a", group="y", note="n"))
     bench.publish()
     bench.indexer(order[1]).step(0)
-    fill(bench.cluster, "things", "by_both")
-    bench.settle(bench.indexer(ignorant))
+    backfill(bench.cluster, "things", "by_both")
+    bench.catch_up(bench.indexer(ignorant))
     assert gsi_damage(bench.cluster, "things") == []
 
 
-def test_a_repair_takes_ghosts_away_and_fills_gaps(bench: Bench) -> None:
+def test_a_repair_deletes_orphaned_rows_and_inserts_missing_ones(bench: Bench) -> None:
     bench.producer.put("things", thing("a", group="x"))
     one = bench.indexer()
-    bench.settle(one)
+    bench.catch_up(one)
     table = bench.cluster.table("things")
     index = table.index("by_group")
     for shard in bench.cluster.shards.values():
@@ -569,7 +573,7 @@ def test_a_repair_takes_ghosts_away_and_fills_gaps(bench: Bench) -> None:
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
         row = table.key_of(stored)
         re_emit.re_emit(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -580,7 +584,7 @@ def test_an_unknown_table_is_asked_for_once(bench: Bench, monkeypatch: pytest.Mo
         bench.cluster.table("things")
     one = bench.indexer()
     one.step(0)
-    one._consumer.rebalance()
+    bench.consumers[-1].rebalance()
     monkeypatch.setattr(Cluster, "refresh", lambda self: pytest.fail("asked again"))
     one.step(0)
 
@@ -600,7 +604,7 @@ def test_hot_statements_use_their_keys(bench: Bench) -> None:
     """Point operations: they must not slow down as the tables grow."""
     moves(bench)
     one = bench.indexer()
-    bench.settle(one)
+    bench.catch_up(one)
     shard = bench.cluster.shards[1]
     index = bench.cluster.table("things").index("by_group")
     ghost = RowChange(index, GsiRow(b"\0" * 16, b"", b"\0" * 16, b""), 1, None)

@@ -57,7 +57,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConfig]:
         )
 
 
-def test_events_travel_encrypted_and_logged_in(secured: KafkaConfig) -> None:
+def test_events_are_sent_encrypted_and_authenticated(secured: KafkaConfig) -> None:
     ensure_topics(secured)
     producer = open_producer(secured)
     send_all(producer, secured, [(secured.changes_topic, 0, b"key", b"value", [("a", b"b")])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 
@@ -25,12 +24,6 @@ from tests.workers import pipeline, working
 pytestmark = pytest.mark.slow
 
 ITEMS = [order(number) for number in range(20)]
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
 
 
 def test_changes_are_seen_where_they_wait(config: ClusterConfig, cluster: Cluster) -> None:

@@ -27,6 +27,12 @@ COMMIT = b";COMMIT"
 
 
 @pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
+
+
+@pytest.fixture
 def producer(through: ClusterConfig) -> Iterator[Producer]:
     """One whose connections to the shards lead through the proxy."""
     with Cluster(through) as cluster, Producer(cluster) as producer:
@@ -50,13 +56,13 @@ def versions(cluster: Cluster, table: Table) -> list[int]:
 
 
 def test_the_answer_to_a_commit_is_lost(
-    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+    cluster: Cluster, orders: Table, proxy: Proxy, producer: Producer
 ) -> None:
     proxy.on(COMMIT, "lose_answer")
     receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert proxy.struck.is_set()
-    assert versions(direct, orders) == [receipt.version]
-    assert damage(direct, orders) == []
+    assert versions(cluster, orders) == [receipt.version]
+    assert damage(cluster, orders) == []
 
 
 def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
@@ -69,17 +75,17 @@ def test_control_without_asking_a_write_that_happened_is_reported_as_refused(
 
 
 def test_the_commit_itself_is_lost(
-    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer
+    cluster: Cluster, orders: Table, proxy: Proxy, producer: Producer
 ) -> None:
     proxy.on(COMMIT, "lose_request")
     receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert proxy.struck.is_set()
-    assert versions(direct, orders) == [receipt.version]
-    assert damage(direct, orders) == []
+    assert versions(cluster, orders) == [receipt.version]
+    assert damage(cluster, orders) == []
 
 
 def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
-    direct: Cluster,
+    cluster: Cluster,
     orders: Table,
     proxy: Proxy,
     producer: Producer,
@@ -88,21 +94,21 @@ def test_control_without_asking_a_write_that_never_happened_is_reported_as_done(
     monkeypatch.setattr(commit, "outcome_of_commit", lambda *_: 1)
     proxy.on(COMMIT, "lose_request")
     producer.put("orders", KEY, condition=MUST_NOT_EXIST)
-    assert versions(direct, orders) == []
+    assert versions(cluster, orders) == []
 
 
 @pytest.mark.parametrize("lost", ["FOR UPDATE", "mynamo_fence"])
 def test_a_connection_lost_before_the_commit_is_no_trouble(
-    direct: Cluster, orders: Table, proxy: Proxy, producer: Producer, lost: str
+    cluster: Cluster, orders: Table, proxy: Proxy, producer: Producer, lost: str
 ) -> None:
     proxy.on(lost.encode(), "lose_answer")
     receipt = producer.put("orders", KEY, condition=MUST_NOT_EXIST)
     assert proxy.struck.is_set()
-    assert versions(direct, orders) == [receipt.version]
+    assert versions(cluster, orders) == [receipt.version]
 
 
 def test_a_commit_whose_session_still_runs_is_waited_for(
-    direct: Cluster,
+    cluster: Cluster,
     orders: Table,
     proxy: Proxy,
     producer: Producer,
@@ -126,7 +132,7 @@ def test_a_commit_whose_session_still_runs_is_waited_for(
     index_key = index.key_of({"id": {"S": "a"}, "price": {"N": "7"}})
     assert index_key is not None
     table = index_table(index)
-    shard = direct.shard_of(row.hash)
+    shard = cluster.shard_of(row.hash)
     with shard.session() as holder, ThreadPoolExecutor(1) as pool:
         # Whoever inserts the same LSI row waits for this transaction.
         holder.run(
@@ -142,12 +148,12 @@ def test_a_commit_whose_session_still_runs_is_waited_for(
         assert not writing.done()
         holder.rollback()
         receipt = writing.result(20)
-    assert sorted(versions(direct, orders))[-1] == receipt.version
-    assert damage(direct, orders) == []
+    assert sorted(versions(cluster, orders))[-1] == receipt.version
+    assert damage(cluster, orders) == []
 
 
 def test_when_nobody_can_be_asked_the_caller_is_told_so(
-    direct: Cluster,
+    cluster: Cluster,
     orders: Table,
     proxy: Proxy,
     producer: Producer,
@@ -157,11 +163,11 @@ def test_when_nobody_can_be_asked_the_caller_is_told_so(
     proxy.on(COMMIT, "lose_server")
     with pytest.raises(WriteOutcomeUnknown):
         producer.put("orders", KEY)
-    assert len(versions(direct, orders)) == 1
+    assert len(versions(cluster, orders)) == 1
 
 
 def test_outside_of_a_commit_an_unreachable_shard_means_nothing_was_written(
-    direct: Cluster,
+    cluster: Cluster,
     orders: Table,
     proxy: Proxy,
     producer: Producer,
@@ -172,4 +178,4 @@ def test_outside_of_a_commit_an_unreachable_shard_means_nothing_was_written(
     with pytest.raises(ShardUnavailable) as failure:
         producer.put("orders", KEY)
     assert failure.type is ShardUnavailable
-    assert versions(direct, orders) == []
+    assert versions(cluster, orders) == []

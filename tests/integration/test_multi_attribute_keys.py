@@ -66,7 +66,7 @@ def fill(bench: Bench, number: int = 40) -> list[dict[str, Any]]:
     items = [shop(i) for i in range(number)]
     for item in items:
         bench.producer.put("shops", item)
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     return items
 
 
@@ -77,14 +77,14 @@ def test_every_kind_of_write_reaches_the_index(bench: Bench) -> None:
     for name in ("country", "city", "year", "street"):
         item = shop(1)
         bench.producer.put("shops", {**item, name: 1 if name == "year" else "other"})
-        bench.settle(one)
+        bench.catch_up(one)
         assert gsi_damage(bench.cluster, "shops") == []
         del item[name]
         bench.producer.put("shops", item)
-        bench.settle(one)
+        bench.catch_up(one)
         assert gsi_damage(bench.cluster, "shops") == []
     bench.producer.delete("shops", {"id": "shop-2"})
-    bench.settle(one)
+    bench.catch_up(one)
     assert gsi_damage(bench.cluster, "shops") == []
     assert verify(bench.cluster, "shops", wait=5).ok
 
@@ -159,23 +159,23 @@ def test_the_longest_keys_fit_their_columns(bench: Bench) -> None:
         bench.cluster, "shops",
         GlobalIndexSchema(name="by_long", hash_key="id", sort_key=["a", "b", "c", "d"]),
     )  # fmt: skip
-    fill_index(bench, "by_long")
+    backfill_index(bench, "by_long")
     assert gsi_damage(bench.cluster, "shops") == []
     rows = gsi_rows(bench.cluster, bench.cluster.table("shops").index("by_long"))
     assert max(len(row[1]) for row in rows) == keys.MAX_SORT_CODE
 
 
-def fill_index(bench: Bench, name: str) -> Index:
+def backfill_index(bench: Bench, name: str) -> Index:
     index = bench.cluster.table("shops").index(name)
     for shard in bench.cluster.shards.values():
         while backfill_chunk(bench.cluster, shard, index).more:
             pass
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     assert activate_if_backfilled(bench.cluster, index)
     return bench.cluster.table("shops").index(name)
 
 
-def test_an_index_is_filled_with_the_items_that_are_there(bench: Bench) -> None:
+def test_a_backfill_has_the_items_that_are_there(bench: Bench) -> None:
     fill(bench)
     definitions.add_index(
         bench.cluster, "shops",
@@ -183,7 +183,7 @@ def test_an_index_is_filled_with_the_items_that_are_there(bench: Bench) -> None:
             name="by_year", hash_key=["year:N", "city"], sort_key=["house:N", "street"]
         ),
     )  # fmt: skip
-    index = fill_index(bench, "by_year")
+    index = backfill_index(bench, "by_year")
     assert index.status == "ACTIVE"
     assert gsi_damage(bench.cluster, "shops") == []
     assert len(gsi_rows(bench.cluster, index)) > 30
@@ -204,7 +204,7 @@ def test_repair_mends_what_verify_finds(bench: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
         mending = pool.submit(repair, bench.cluster, "shops")
         while not mending.done():
-            bench.settle(one)
+            bench.catch_up(one)
     mending.result()
     assert gsi_damage(bench.cluster, "shops") == []
     assert verify(bench.cluster, "shops", wait=5).ok

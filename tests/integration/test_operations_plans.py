@@ -86,28 +86,28 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
     first = RowKey(*main[0])
     local_keys = [(h, b"q", s) for h, s in main]
     global_keys = [IndexRow(h, b"q", h, s) for h, s in main]
-    walk, join = [("range", "PRIMARY")], [("range", "PRIMARY"), ("eq_ref", "PRIMARY")]
+    scan, join = [("range", "PRIMARY")], [("range", "PRIMARY"), ("eq_ref", "PRIMARY")]
     low, high = first.hash, bucket_end(bucket_of(first.hash) + 2000)
     for high_end in (high, None):
         for items in (Span(low, high_end), Span(low, high_end, first)):
-            assert plan(shard, comparison_statements.item_sizes(table, items)) == walk
-            assert plan(shard, comparison_statements.items(table, items, 10)) == walk
+            assert plan(shard, comparison_statements.item_sizes(table, items)) == scan
+            assert plan(shard, comparison_statements.items(table, items, 10)) == scan
             # What is not PRIMARY is the sum of the numbers that the range gave.
-            assert plan(shard, comparison_statements.item_bytes(table, items))[1:] == walk
+            assert plan(shard, comparison_statements.item_bytes(table, items))[1:] == scan
         for rows in (Span(low, high_end), Span(low, high_end, local_keys[0])):
             assert plan(shard, comparison_statements.local_row_sizes(local, rows)) == join
             assert plan(shard, comparison_statements.local_rows(local, rows, 10)) == join
-            assert plan(shard, comparison_statements.index_digests(local, 1, rows, 100)) == walk
-            assert plan(shard, comparison_statements.index_row_at(local, rows, 100)) == walk
+            assert plan(shard, comparison_statements.index_digests(local, 1, rows, 100)) == scan
+            assert plan(shard, comparison_statements.index_row_at(local, rows, 100)) == scan
         for rows in (Span(low, high_end), Span(low, high_end, global_keys[0])):
-            assert plan(shard, comparison_statements.global_rows(by_name, rows)) == walk
-            assert plan(shard, comparison_statements.index_digests(by_name, 1, rows, 100)) == walk
-            assert plan(shard, comparison_statements.index_row_at(by_name, rows, 100)) == walk
-    assert plan(shard, comparison_statements.items_of(table, main)) == walk
-    assert plan(shard, comparison_statements.item_sizes_of(table, main)) == walk
-    assert plan(shard, comparison_statements.versions_of(table, main)) == walk
-    assert plan(shard, comparison_statements.local_rows_of(local, local_keys)) == walk
-    assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys)) == walk
+            assert plan(shard, comparison_statements.global_rows(by_name, rows)) == scan
+            assert plan(shard, comparison_statements.index_digests(by_name, 1, rows, 100)) == scan
+            assert plan(shard, comparison_statements.index_row_at(by_name, rows, 100)) == scan
+    assert plan(shard, comparison_statements.items_of(table, main)) == scan
+    assert plan(shard, comparison_statements.item_sizes_of(table, main)) == scan
+    assert plan(shard, comparison_statements.versions_of(table, main)) == scan
+    assert plan(shard, comparison_statements.local_rows_of(local, local_keys)) == scan
+    assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys)) == scan
     one = [("const", "PRIMARY")]
     assert plan(shard, comparison_statements.items_of(table, main[:1])) == one
     assert plan(shard, comparison_statements.versions_of(table, main[:1])) == one
@@ -115,9 +115,9 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
     assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys[:1])) == one
     assert plan(shard, comparison_statements.lock_item(table, first)) == one
     assert plan(shard, comparison_statements.event_of(5)) == one
-    assert plan(shard, comparison_statements.leave_place(table, first)) == walk
+    assert plan(shard, comparison_statements.delete_placeholder(table, first)) == scan
     assert (
-        plan(shard, comparison_statements.delete_global(by_name, global_keys[0], 1, b"x")) == walk
+        plan(shard, comparison_statements.delete_global(by_name, global_keys[0], 1, b"x")) == scan
     )
 
 
@@ -133,14 +133,14 @@ def test_a_chunk_reads_no_more_than_its_rows(
     )[0].rows[0]
     row = RowKey(*middle)
     items = Span(bytes(16), None, row)
-    places = Span(bytes(16), None, (row.hash, b"q", row.sort))
+    locations = Span(bytes(16), None, (row.hash, b"q", row.sort))
     global_places = Span(bytes(16), None, (row.hash, b"q", *row))
     few = 2 * 50 + 5  # a join reads two rows for each
     for statement in (
         comparison_statements.items(table, items, 50),
-        comparison_statements.local_rows(local, places, 50),
-        comparison_statements.index_digests(local, 1, places, 50),
-        comparison_statements.index_row_at(local, places, 50),
+        comparison_statements.local_rows(local, locations, 50),
+        comparison_statements.index_digests(local, 1, locations, 50),
+        comparison_statements.index_row_at(local, locations, 50),
         comparison_statements.index_digests(by_name, 1, global_places, 50),
         comparison_statements.index_row_at(by_name, global_places, 50),
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -19,45 +18,21 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
-from mynamo.log.dead_letter_topic import read_letters
+from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
-from mynamo.schemas.config import ClusterConfig, KafkaConfig
+from mynamo.schemas.config import KafkaConfig
 from mynamo.writer import apply
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
 from mynamo.writer.queue.commands_topic import DAY, command_message
 from mynamo.writer.queue.consumer import WriteQueue
 from mynamo.writer.transaction import commit, statements
-from tests.rows import damage, everywhere, items_of, make_table, outbox_of
+from tests.rows import damage, everywhere, items_of, outbox_of
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orders")]
 
 KEY = {"id": "a", "at": "1"}
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
-
-
-@pytest.fixture
-def publisher(config: ClusterConfig) -> Iterator[Publisher]:
-    opened = Publisher(config.kafka)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def producer(cluster: Cluster, orders: Table) -> Iterator[Producer]:
-    with Producer(cluster) as opened:
-        yield opened
 
 
 def applied(cluster: Cluster) -> int:
@@ -85,21 +60,21 @@ def regrouped(cluster: Cluster) -> Cluster:
     return Cluster(cluster.config.model_copy(update={"kafka": kafka}))
 
 
-def turns(producer: Producer, items: int, each: int) -> list[WriteCommand]:
-    """Updates that count each item's turns up, interleaved."""
+def interleaved(producer: Producer, items: int, each: int) -> list[WriteCommand]:
+    """Updates that count each item up, those of different items interleaved."""
     return [
-        producer.queued_update("orders", {"id": f"i{item}", "at": "1"}, set={"turn": turn})
-        for turn in range(each)
+        producer.queued_update("orders", {"id": f"i{item}", "at": "1"}, set={"count": count})
+        for count in range(each)
         for item in range(items)
     ]
 
 
 def histories(cluster: Cluster, table: Table) -> dict[str, list[str]]:
-    """Per item, the turns in the order in which they were committed."""
+    """Per item, its counts in the order in which they were committed."""
     found: dict[str, list[str]] = {}
     for shard in cluster.shards.values():
         for _, event in outbox_of(shard, table):
-            found.setdefault(event["keys"]["id"]["S"], []).append(event["new_image"]["turn"]["N"])
+            found.setdefault(event["keys"]["id"]["S"], []).append(event["new_image"]["count"]["N"])
     return found
 
 
@@ -109,7 +84,7 @@ def histories(cluster: Cluster, table: Table) -> dict[str, list[str]]:
 def test_commands_are_applied_once_and_in_order_however_often_they_come(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
-    commands = turns(producer, items=7, each=30)
+    commands = interleaved(producer, items=7, each=30)
     producer.publish(*commands)
     producer.publish(*commands[:100])  # as after an error whose cause was only the answer
     consume(cluster, publisher, 310)
@@ -120,7 +95,7 @@ def test_commands_are_applied_once_and_in_order_however_often_they_come(
     assert items_of(cluster, orders) == before
     assert applied(cluster) == 210
     assert damage(cluster, orders) == []
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_control_without_remembered_ids_they_are_applied_again(
@@ -130,7 +105,7 @@ def test_control_without_remembered_ids_they_are_applied_again(
     publisher: Publisher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    producer.publish(*turns(producer, items=2, each=5))
+    producer.publish(*interleaved(producer, items=2, each=5))
     consume(cluster, publisher, 10)
     monkeypatch.setattr(commit, "_seen", lambda result: {})
     monkeypatch.setattr(statements, "_insert_commands", lambda *_: ("DO 0", ()))
@@ -143,7 +118,7 @@ def test_workers_that_apply_the_same_commands_at_once_do_no_harm(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
     """What a worker does that was frozen, lost its partitions and wakes up: at its worst."""
-    producer.publish(*turns(producer, items=5, each=40))
+    producer.publish(*interleaved(producer, items=5, each=40))
     with ThreadPoolExecutor(3) as pool, regrouped(cluster) as one, regrouped(cluster) as two:
         for done in [pool.submit(consume, c, publisher, 200) for c in (cluster, one, two)]:
             done.result()
@@ -162,12 +137,12 @@ def test_conditions_are_checked_when_a_command_is_applied(
     consume(cluster, publisher, 4)
     ((_, item),) = items_of(cluster, orders).values()
     assert item["price"] == {"N": "3"}
-    letters = read_letters(cluster.config.kafka)
-    assert {letter.letter_id for letter in letters} == {
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert {dead_letter.letter_id for dead_letter in dead_letters} == {
         str(second.command_id),
         str(gone.command_id),
     }
-    assert all("conditional request failed" in letter.reason for letter in letters)
+    assert all("conditional request failed" in dead_letter.reason for dead_letter in dead_letters)
 
 
 def test_expressions_wait_in_the_queue(
@@ -185,9 +160,14 @@ def test_expressions_wait_in_the_queue(
     consume(cluster, publisher, 6)
     ((_, item),) = items_of(cluster, orders).values()
     assert item["n"] == {"N": "2"}
-    letters = read_letters(cluster.config.kafka)
-    assert {letter.letter_id for letter in letters} == {str(kept.command_id), str(over.command_id)}
-    assert {letter.reason for letter in letters} == {"The conditional request failed"}
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert {dead_letter.letter_id for dead_letter in dead_letters} == {
+        str(kept.command_id),
+        str(over.command_id),
+    }
+    assert {dead_letter.reason for dead_letter in dead_letters} == {
+        "The conditional request failed"
+    }
 
 
 def test_a_queued_update_that_only_removes_makes_no_item(
@@ -199,7 +179,7 @@ def test_a_queued_update_that_only_removes_makes_no_item(
     consume(cluster, publisher, 3)
     assert applied(cluster) == 0
     assert everywhere(cluster, "SELECT refused FROM mynamo_command") == [(None,), (None,)]
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_a_queued_expression_is_checked_before_it_is_published(
@@ -217,7 +197,7 @@ def test_a_queued_expression_is_checked_before_it_is_published(
             producer.publish(slip)
 
 
-def test_a_message_with_a_bad_expression_becomes_a_letter(
+def test_a_message_with_a_bad_expression_becomes_a_dead_letter(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
     """Whoever publishes without this library may write anything."""
@@ -226,23 +206,23 @@ def test_a_message_with_a_bad_expression_becomes_a_letter(
     publisher.send([raw(cluster, bad.dump())])
     producer.publish(good)
     consume(cluster, publisher, 2)
-    (letter,) = read_letters(cluster.config.kafka)
-    assert letter.letter_id == str(bad.command_id)
-    assert "Invalid ConditionExpression: Syntax error" in letter.reason
+    (dead_letter,) = read_dead_letters(cluster.config.kafka)
+    assert dead_letter.letter_id == str(bad.command_id)
+    assert "Invalid ConditionExpression: Syntax error" in dead_letter.reason
     assert len(items_of(cluster, orders)) == 1
 
 
 def test_a_refused_command_stays_refused(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
-    """It must not take effect later, when its letter may have been dealt with."""
+    """It must not take effect later, when its dead letter may have been dealt with."""
     producer.publish(producer.queued_update("orders", KEY, set={"x": 1}, condition=MUST_EXIST))
     consume(cluster, publisher, 1)
     producer.put("orders", KEY)
     with regrouped(cluster) as again:
         consume(again, publisher, 1)
     assert applied(cluster) == 1
-    assert len(read_letters(cluster.config.kafka)) == 1
+    assert len(read_dead_letters(cluster.config.kafka)) == 1
 
 
 # -- dead letters ---------------------------------------------------------------------
@@ -284,29 +264,29 @@ def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
     producer.publish(good)
     consume(cluster, publisher, len(strange) + 1)
     assert len(items_of(cluster, orders)) == 1
-    letters = read_letters(cluster.config.kafka)
-    reasons = [letter.reason for letter in letters]
-    assert [letter.message for letter in sorted(letters, key=lambda one: one.offset)] == [
-        value or b"" for value in strange
-    ]
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    reasons = [dead_letter.reason for dead_letter in dead_letters]
+    assert [
+        dead_letter.message for dead_letter in sorted(dead_letters, key=lambda one: one.offset)
+    ] == [value or b"" for value in strange]
     for words in ("not a write command", "8.0 days ago", "in the future", "nowhere not found",
                   "Missing the key at", "AttributeValue"):  # fmt: skip
         assert any(words in reason for reason in reasons), (words, reasons)
-    assert [letter.letter_id for letter in letters if letter.offset == 0] == [
+    assert [dead_letter.letter_id for dead_letter in dead_letters if dead_letter.offset == 0] == [
         f"{cluster.config.kafka.writes_topic}/0/0"
     ]
 
 
-def test_letters_that_come_again_are_listed_once(
+def test_dead_letters_that_come_again_are_listed_once(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
     publisher.send([raw(cluster, b"poison"), raw(cluster, b"more poison")])
     consume(cluster, publisher, 2)
     with regrouped(cluster) as again:
         consume(again, publisher, 2)
-    letters = read_letters(cluster.config.kafka)
-    assert [letter.message for letter in letters] == [b"poison", b"more poison"]
-    assert read_letters(cluster.config.kafka, limit=1) == letters[1:]
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert [dead_letter.message for dead_letter in dead_letters] == [b"poison", b"more poison"]
+    assert read_dead_letters(cluster.config.kafka, limit=1) == dead_letters[1:]
 
 
 def test_a_damaged_item_costs_only_its_own_commands(
@@ -316,10 +296,10 @@ def test_a_damaged_item_costs_only_its_own_commands(
     for shard in cluster.shards.values():
         shard.run((f"UPDATE t{orders.id} SET item = 'damaged'", ()))
     hit = producer.queued_update("orders", KEY, set={"x": 1})
-    producer.publish(*turns(producer, 5, 2), hit, *turns(producer, 5, 1))
+    producer.publish(*interleaved(producer, 5, 2), hit, *interleaved(producer, 5, 1))
     consume(cluster, publisher, 16)
-    (letter,) = read_letters(cluster.config.kafka)
-    assert letter.letter_id == str(hit.command_id)
+    (dead_letter,) = read_dead_letters(cluster.config.kafka)
+    assert dead_letter.letter_id == str(hit.command_id)
     assert applied(cluster) == 1 + 15
 
 
@@ -333,7 +313,7 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     publisher: Publisher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    commands = turns(producer, items=3, each=6)
+    commands = interleaved(producer, items=3, each=6)
     producer.publish(*commands)
     calls = Counter[bool]()
 
@@ -356,13 +336,13 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     queue.close()
     assert calls[True] > 2
     assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(6)] for n in range(3)}
-    assert read_letters(cluster.config.kafka) == []
+    assert read_dead_letters(cluster.config.kafka) == []
 
 
 def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
-    producer.publish(*turns(producer, items=4, each=1))
+    producer.publish(*interleaved(producer, items=4, each=1))
     consume(cluster, publisher, 4)
     command_count = "SELECT COUNT(*) FROM mynamo_command"
 
@@ -381,7 +361,7 @@ def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
 # -- another topic of the same name ---------------------------------------------------
 
 
-def publish_turns(producer: Producer, first: int, count: int) -> None:
+def publish_interleaved(producer: Producer, first: int, count: int) -> None:
     for number in range(first, first + count):
         producer.publish(producer.queued_put("orders", KEY | {"n": number}))
 
@@ -419,13 +399,13 @@ def commit_offset(kafka: KafkaConfig, offset: int, of_topic: str | None) -> str:
 def test_an_offset_of_another_topic_is_not_believed(
     cluster: Cluster, producer: Producer, publisher: Publisher, of_topic: str | None, writes: int
 ) -> None:
-    publish_turns(producer, 0, 9)
+    publish_interleaved(producer, 0, 9)
     assert commit_offset(cluster.config.kafka, 3, of_topic)
     queue = WriteQueue(cluster, publisher)
     apply_until(cluster, queue, writes)
     queue.close()
     if writes == 9:  # now it is of this one
-        publish_turns(producer, 9, 1)
+        publish_interleaved(producer, 9, 1)
         again = WriteQueue(cluster, publisher)
         done = eventually(again.step)
         again.close()
@@ -437,7 +417,7 @@ def test_a_consumer_that_learns_of_another_topic_begins_again(
     cluster: Cluster, producer: Producer, publisher: Publisher, monkeypatch: pytest.MonkeyPatch,
     noticed: bool,
 ) -> None:  # fmt: skip
-    publish_turns(producer, 0, 9)
+    publish_interleaved(producer, 0, 9)
     commit_offset(cluster.config.kafka, 3, "another")
     queue = WriteQueue(cluster, publisher)
     with monkeypatch.context() as before:
@@ -456,13 +436,13 @@ def test_a_topic_that_was_deleted_and_made_anew_is_read_from_its_beginning(
 ) -> None:
     kafka = cluster.config.kafka
     queue = WriteQueue(cluster, publisher)
-    publish_turns(producer, 0, 3)
+    publish_interleaved(producer, 0, 3)
     apply_until(cluster, queue, 3)
     admin = open_admin(kafka)
     admin.delete_topics([kafka.writes_topic])
     eventually(lambda: kafka.writes_topic not in admin.list_topics())
     admin.close()
     ensure_topics(kafka)
-    publish_turns(producer, 3, 6)
+    publish_interleaved(producer, 3, 6)
     apply_until(cluster, queue, 9)
     queue.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -36,7 +36,6 @@ from mynamo.reader import (
     read_page,
     reader,
 )
-from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import Binary
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
@@ -45,22 +44,6 @@ from tests.standing_in import catch_up, sequence
 from tests.waiting import eventually
 
 Item = dict[str, Any]
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def producer(cluster: Cluster) -> Producer:
-    return Producer(cluster)
-
-
-@pytest.fixture
-def read(cluster: Cluster) -> Reader:
-    return Reader(cluster)
 
 
 def make(cluster: Cluster, name: str = "orders", **changes: Any) -> None:
@@ -371,13 +354,6 @@ def test_without_waiting_a_query_misses_the_write(
 
 
 # --- what other processes do to the catalog ----------------------------------------------
-
-
-@pytest.fixture
-def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
-    """Another process, which hears of nothing that the first one does."""
-    with Cluster(config) as opened:
-        yield opened
 
 
 def drop_and_make_again(cluster: Cluster, other: Cluster) -> Reader:

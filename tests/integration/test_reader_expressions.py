@@ -53,11 +53,6 @@ def item(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def read(cluster: Cluster) -> Reader:
-    return Reader(cluster)
-
-
 def numbers(page: Page) -> list[int]:
     return [int(each["s"]) for each in page.items]
 

@@ -35,16 +35,6 @@ def cluster(config: ClusterConfig) -> Iterator[Cluster]:
         yield opened
 
 
-@pytest.fixture
-def producer(cluster: Cluster) -> Producer:
-    return Producer(cluster)
-
-
-@pytest.fixture
-def read(cluster: Cluster) -> Reader:
-    return Reader(cluster)
-
-
 def make(cluster: Cluster, name: str) -> None:
     definition = {
         "name": name,

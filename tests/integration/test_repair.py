@@ -15,7 +15,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.operations import Finding, lag, repair, verify, wait_until_applied
 from mynamo.operations.expected_rows import expected_row
-from mynamo.operations.mend import _locked, mend
+from mynamo.operations.mend import lock_item_row, mend
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item
@@ -27,12 +27,6 @@ from tests.workers import pipeline
 pytestmark = pytest.mark.slow
 
 ITEMS = [order(number) for number in range(20)]
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -74,9 +68,9 @@ def stale_mend(cluster: Cluster, table: Table, finding: Finding) -> Any:
     assert expected is not None
 
     def write() -> None:
-        cluster.shards[expected.place.shard].run(
+        cluster.shards[expected.location.shard].run(
             (f"REPLACE INTO {sql.index_table(finding.index)} VALUES (%s, %s, %s, %s, %s, %s)",
-             (*expected.place.of(finding.row), *expected.content))
+             (*expected.location.of(finding.row), *expected.content))
         )  # fmt: skip
 
     return write
@@ -103,7 +97,7 @@ def test_a_mending_out_of_order_would_undo_it(
     assert gsi_damage(cluster, "orders") != []
 
 
-def test_a_ghost_that_no_event_leads_to_may_become_a_row(
+def test_an_orphaned_row_that_no_event_leads_to_may_become_right(
     cluster: Cluster, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The item gets the very key of the ghost before the ghost is deleted.
@@ -129,7 +123,7 @@ def test_nobody_writes_an_item_while_it_is_mended(
         written.set()
 
     writer = threading.Thread(target=write)
-    with _locked(shard, damage.table, row) as (_, locked):
+    with lock_item_row(shard, damage.table, row) as (_, locked):
         assert (locked.item is not None) == exists
         writer.start()
         # Until the writer waits for the lock, and not just for the processor.

@@ -187,6 +187,6 @@ def test_sessions_that_forget_what_they_were_told_are_refused(
     engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a proxy that deals statements out to connections of its own."""
-    monkeypatch.setattr("mynamo.mysql.pool._SESSION", ("SET SESSION time_zone = '+00:00'",))
+    monkeypatch.setattr("mynamo.mysql.pool.SESSION_SETTINGS", ("SET SESSION time_zone = '+00:00'",))
     with pytest.raises(ShardUnavailable, match="READ in a session that was told otherwise"):
         Cluster(engine_config)

@@ -57,7 +57,7 @@ def cluster(slow: ClusterConfig) -> Iterator[Cluster]:
 
 def no_learning(patch: pytest.MonkeyPatch) -> None:
     """Let consumers allow brokers as much time as they did at first."""
-    patch.setattr(Reading, "_learn", lambda *_: None)
+    patch.setattr(Reading, "learn", lambda *_: None)
 
 
 writing = partial(run_writer, queue=False)
@@ -77,7 +77,7 @@ def test_an_indexer_gets_all_from_a_broker_that_collects_slowly(
         assert max(proxy.waits) >= STARVING
         assert gsi_damage(cluster, "orders") == []
         assert lag(cluster).indexers == 1
-        # When it has all, nobody waits at the broker for what the bell tells of.
+        # When it has all, nobody waits at the broker for what a wake-up announces.
         seen = len(proxy.waits)
         eventually(lambda: min(proxy.waits[seen:], default=STARVING) < 10)
 
@@ -151,7 +151,7 @@ def with_batches(config: ClusterConfig, count: int) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests may take a second at first."""
-    monkeypatch.setattr(consumption, "_REQUEST_MS", 1_000)
+    monkeypatch.setattr(consumption, "REQUEST_MS", 1_000)
 
 
 @pytest.mark.usefixtures("hurried")

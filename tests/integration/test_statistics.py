@@ -46,7 +46,7 @@ def fill(bench: Bench, count: int) -> list[dict[str, Any]]:
         if number % 3 == 0:
             item["colour"] = f"c{number % 2}"
         bench.producer.put("things", item)
-    bench.settle(bench.indexer())
+    bench.catch_up(bench.indexer())
     return items
 
 

@@ -261,7 +261,7 @@ OUTSIDE = "The provided starting key is outside query boundaries based on provid
 NOT_IN_RANGE = "The provided starting key does not match the range key predicate"
 
 
-def test_a_start_whose_item_is_gone_is_a_place(cluster: Cluster, read: StoredReader) -> None:
+def test_a_start_key_need_not_have_an_item_any_more(cluster: Cluster, read: StoredReader) -> None:
     fill(cluster)
     Producer(cluster).delete("orders", {"h": "x", "s": 3})
     catch_up(cluster, "orders")

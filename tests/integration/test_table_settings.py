@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -25,7 +24,7 @@ from mynamo.errors import (
     TableProtected,
 )
 from mynamo.mysql.failures import MissingTable
-from mynamo.mysql.pool import Session
+from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.table_settings import (
@@ -38,6 +37,7 @@ from mynamo.schemas.table_settings import (
     TimeToLive,
     Warm,
 )
+from tests.rows import in_catalog
 
 SCHEMA = TableSchema.parse(
     {
@@ -66,19 +66,6 @@ FULL = TableSettings(
 )
 PROTECTED = TableSettings(deletion_protection=True)
 BY_SIZE = GlobalIndexSchema.model_validate({"name": "by_size", "hash_key": "size:N"})
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def other(config: ClusterConfig, cluster: Cluster) -> Iterator[Cluster]:
-    """Another process."""
-    with Cluster(config) as opened:
-        yield opened
 
 
 def protect(settings: TableSettings) -> TableSettings:
@@ -305,13 +292,13 @@ def test_changes_of_indexes_are_checked_together(cluster: Cluster) -> None:
 
 def as_format_1(cluster: Cluster) -> None:
     """Make the catalog one that the first release wrote."""
-    catalog = cluster.catalog
-    assert catalog.load().tables
-    catalog._run(
-        ("DROP TABLE mynamo_table_settings", ()),
-        ("UPDATE mynamo_cluster SET format = 1", ()),
+    assert cluster.catalog.load().tables
+    rows = in_catalog(
+        cluster.config,
+        "DROP TABLE mynamo_table_settings",
+        "UPDATE mynamo_cluster SET format = 1",
+        "SELECT definition_json FROM mynamo_indexes",
     )
-    rows = catalog._run(("SELECT definition_json FROM mynamo_indexes", ()))[0].rows
     for (definition,) in rows:  # what it wrote for keys of one attribute
         assert isinstance(json.loads(definition)["hash_key"], dict)
         assert isinstance(json.loads(definition)["sort_key"], dict)
@@ -330,7 +317,7 @@ def test_a_catalog_of_format_1_is_brought_up_to_date(
     with Cluster(config) as again:
         roll_forward(again, before.id)
         again.catalog.change_settings(before.id, protect)
-        assert again.catalog._run(("SELECT format FROM mynamo_cluster", ()))[0].rows == ((2,),)
+        assert in_catalog(config, "SELECT format FROM mynamo_cluster") == ((2,),)
     with Cluster(config) as last:  # an upgrade happens once
         assert last.table("orders").settings == PROTECTED
 
@@ -350,20 +337,20 @@ def test_who_may_not_upgrade_is_told_who_may(
 ) -> None:
     definitions.create_table(cluster, SCHEMA)
     as_format_1(cluster)
-    run = catalog_module.Catalog._run
+    run = Session.run
 
-    def without_rights(self: catalog_module.Catalog, *statements: tuple[str, tuple[()]]) -> object:
+    def without_rights(self: Session, *statements: Statement) -> list[Result]:
         if any("CREATE TABLE" in text for text, _ in statements):
             raise ShardUnavailable("the user lacks a right")
         return run(self, *statements)
 
-    monkeypatch.setattr(catalog_module.Catalog, "_run", without_rights)
+    monkeypatch.setattr(Session, "run", without_rights)
     with pytest.raises(ConfigError, match="as a user who may create tables"):
         Cluster(config)
 
 
 def test_a_catalog_of_a_newer_format_is_refused(config: ClusterConfig, cluster: Cluster) -> None:
-    cluster.catalog._run(("UPDATE mynamo_cluster SET format = 3", ()))
+    in_catalog(config, "UPDATE mynamo_cluster SET format = 3")
     with pytest.raises(ConfigError, match="upgrade"):
         Cluster(config)
 

@@ -13,6 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable, Unavailable, WriteOutcomeUnknown
 from mynamo.manager import HashBasedShardManager
+from mynamo.mysql.pool import Session
 from mynamo.producer import Put
 from mynamo.runtime import deadlines
 from mynamo.schemas.config import ClusterConfig
@@ -51,6 +52,12 @@ def raised(outcomes: list[Any]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
+
+
+@pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 @pytest.fixture
@@ -99,12 +106,12 @@ def test_so_is_one_that_refuses(manager: HashBasedShardManager, proxy: Proxy, ca
 
 
 def test_what_became_of_a_commit_is_asked_for_as_long_as_the_call_says(
-    manager: HashBasedShardManager, proxy: Proxy, direct: Cluster, orders: Table
+    manager: HashBasedShardManager, proxy: Proxy, cluster: Cluster, orders: Table
 ) -> None:
     proxy.on(b";COMMIT", "lose_server")
     with pytest.raises(WriteOutcomeUnknown, match=r"outcome_timeout of 0\.3 s"):
         bounded(lambda: manager.producer.put("orders", KEY, timeout=20, outcome_timeout=0.3))
-    assert len(items_of(direct, orders)) == 1
+    assert len(items_of(cluster, orders)) == 1
 
 
 @pytest.mark.parametrize("call", [*WRITES.values(), *READS.values()], ids=[*WRITES, *READS])
@@ -125,8 +132,8 @@ def test_a_manager_has_timeouts_for_all_calls(
             bounded(lambda: manager.producer.put("orders", KEY))
 
 
-def test_an_item_that_somebody_holds(direct: Cluster, orders: Table, manager: Any) -> None:
-    shard = direct.shard_of(orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}).hash)
+def test_an_item_that_somebody_holds(cluster: Cluster, orders: Table, manager: Any) -> None:
+    shard = cluster.shard_of(orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}).hash)
     place = (orders.id, orders.key_of({"id": {"S": "a"}, "at": {"S": "1"}}))
     mine = manager.cluster.shards[shard.id]
     with (
@@ -153,13 +160,22 @@ def test_connections_that_are_all_busy(through: ClusterConfig) -> None:
 
 
 def test_a_connection_has_no_deadline_once_its_call_has_ended(
-    manager: HashBasedShardManager,
+    manager: HashBasedShardManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deadlines_of: dict[Session, float | None] = {}
+    end_at = Session.end_at
+
+    def noted(session: Session, ends_at: float | None) -> None:
+        deadlines_of[session] = ends_at
+        end_at(session, ends_at)
+
+    monkeypatch.setattr(Session, "end_at", noted)
     for _ in range(3):
         manager.producer.put("orders", KEY, timeout=BOUND)
+    assert any(deadlines_of.values())
     for shard in manager.cluster.shards.values():
         with shard.session() as session:
-            assert session._connection._sock.ends_at is None
+            assert deadlines_of[session] is None
     assert deadlines.end() is None
 
 

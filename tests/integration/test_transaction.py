@@ -23,20 +23,15 @@ from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chun
 from mynamo.writer.transaction import commit
 from mynamo.writer.transaction.statements import statements_of
 from tests.meeting import together
-from tests.rows import damage, everywhere, items_of, leave_out, make_table, outbox_of
+from tests.rows import damage, everywhere, in_catalog, items_of, leave_out, make_table, outbox_of
 
 KEY = {"id": "a", "at": "1"}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 def event_count(cluster: Cluster) -> int:
@@ -125,7 +120,7 @@ def test_a_writer_that_missed_a_new_index_maintains_it(
         Producer(cluster).put("orders", {**KEY, "weight": "heavy"})
 
 
-def test_control_without_the_fence_the_new_index_lacks_the_item(
+def test_control_without_the_guard_the_new_index_lacks_the_item(
     cluster: Cluster, orders: Table, engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Cluster(engine_config) as stale:
@@ -154,7 +149,11 @@ def test_a_writer_that_missed_a_moved_slot_reads_the_catalog_again(
     # What a move of slots would do: raise the epoch on the shards and in the catalog.
     for shard in cluster.shards.values():
         shard.run(("UPDATE mynamo_fence SET version = 2 WHERE id = 0", ()))
-    cluster.catalog._change(("UPDATE mynamo_slots SET epoch = 2", ()))
+    in_catalog(
+        cluster.config,
+        "UPDATE mynamo_slots SET epoch = 2",
+        "UPDATE mynamo_cluster SET version = version + 1",
+    )
     refreshed = []
     refresh = Cluster.refresh
 

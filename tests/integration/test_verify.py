@@ -21,23 +21,12 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import ITEMS, do_all_damage, places, to_damage
+from tests.damages import ITEMS, do_all_damage, locations
 from tests.operations import Damage, fill, key_of, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    return to_damage(config, cluster)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +54,7 @@ def test_every_kind_of_damage_is_found_and_mended(
 
     expected = do_all_damage(damage)
     verdict = verify(cluster, "orders", parallel=parallel)
-    assert places(verdict) == expected
+    assert locations(verdict) == expected
     assert [index.rows for index in verdict.indexes] == rows_there(cluster)
     assert not verdict.ok
     assert not verdict.undecided
@@ -115,7 +104,7 @@ def test_a_dry_run_changes_nothing(cluster: Cluster, damage: Damage) -> None:
     assert "planned: by_price: missing" in str(report)
     assert "would insert the row" in str(report)
     assert wait_until_applied(cluster, 0)  # nothing was queued
-    assert places(verify(cluster, "orders")) == expected
+    assert locations(verify(cluster, "orders")) == expected
 
 
 def test_without_indexers_differences_are_undecided(
@@ -173,7 +162,7 @@ def test_damaged_items_are_reported_and_left_alone(cluster: Cluster, damage: Dam
     assert f"but belongs on shard {owner.id}" in named
 
 
-def test_an_index_that_is_being_filled_is_left_out(cluster: Cluster, damage: Damage) -> None:
+def test_an_index_that_is_being_backfilled_is_left_out(cluster: Cluster, damage: Damage) -> None:
     add_index(cluster, "orders", GlobalIndexSchema(name="by_pad", hash_key="pad"))
     verdict = verify(cluster, "orders")
     assert verdict.ok
@@ -306,7 +295,7 @@ def test_without_rechecking_live_writes_look_like_damage(
 
     def believe(self: Rechecker, suspects: Sequence[Suspect]) -> Decision:
         findings = [
-            Finding("ghost" if s.place else "missing", s.index, s.row, 0, s.row, 0, None, "")  # type: ignore[arg-type]
+            Finding("ghost" if s.location else "missing", s.index, s.row, 0, s.row, 0, None, "")  # type: ignore[arg-type]
             for s in suspects
         ]
         return Decision(findings, (), ())

@@ -24,7 +24,7 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from tests.comparing import gsi_damage
-from tests.damages import do_all_damage, places, to_damage
+from tests.damages import do_all_damage, locations
 from tests.operations import Damage, fill, order
 from tests.small_chunks import small_chunks
 from tests.workers import pipeline
@@ -34,17 +34,6 @@ pytestmark = pytest.mark.slow
 
 class Killed(BaseException):
     """Stands for the end of the process."""
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def damage(config: ClusterConfig, cluster: Cluster) -> Damage:
-    return to_damage(config, cluster)
 
 
 @contextmanager
@@ -63,7 +52,7 @@ def verifying(config: ClusterConfig, state: Path) -> Iterator[subprocess.Popen[s
 
 
 def run_until(config: ClusterConfig, state: Path, phase: str, scan_parts: int) -> None:
-    """Verify, and kill -9 once so many walks of a round are kept, begun or done."""
+    """Verify, and kill -9 once the state of so many scan parts is kept, begun or done."""
     with verifying(config, state) as process:
         assert process.stdout is not None
         said = (line.split() for line in process.stdout)
@@ -86,12 +75,12 @@ def test_after_kill_9_it_goes_on_and_finds_the_same(
     state = tmp_path / "state"
     expected = do_all_damage(damage)
     whole = verify(cluster, "orders")
-    assert places(whole) == expected
+    assert locations(whole) == expected
     run_until(config, state, phase, scan_parts)
     kept = orjson.loads(state.read_bytes())
     seen: list[Progress] = []
     verdict = verify(cluster, "orders", resume=state, on_progress=seen.append)
-    assert places(verdict) == expected
+    assert locations(verdict) == expected
     assert verdict.items == whole.items
     assert [i.rows for i in verdict.indexes] == [i.rows for i in whole.indexes]
     assert seen[0].fraction > 0.9 * (kept["phase"] == "compare")
@@ -113,7 +102,7 @@ def test_a_state_without_what_was_found_loses_damage(
     expected = do_all_damage(damage)
     run_until(config, state, "compare", 200)
     monkeypatch.setattr(Counts, "load", lambda *_: Counts())
-    assert places(verify(cluster, "orders", resume=state)) != expected
+    assert locations(verify(cluster, "orders", resume=state)) != expected
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -191,7 +180,7 @@ def test_what_changes_before_it_goes_on_is_no_damage(
         assert verify(cluster, "orders").findings == 1
 
 
-def test_one_item_collection_is_walked_in_chunks(
+def test_one_item_collection_is_compared_in_chunks(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every item and every index row under one hash: all in one slot, and still in small parts."""

@@ -17,26 +17,28 @@ from tests.workers import pipeline
 
 @pytest.fixture
 def sleeping(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of the bells whose owners sleep; they do not wake by themselves."""
+    """Names of the wake-ups that somebody sleeps for; nobody wakes by itself."""
     asleep: set[str] = set()
-    sleep = WakeUps._sleep
+    sleep = WakeUps.sleep
 
     def noted(wake_ups: WakeUps, seconds: float) -> bool:
-        name = wake_ups._path.name.rpartition("-")[0]
+        name = wake_ups.path.name.rpartition("-")[0]
         asleep.add(name)
         try:
             return sleep(wake_ups, seconds)
         finally:
             asleep.remove(name)
 
-    monkeypatch.setattr(WakeUps, "_sleep", noted)
+    monkeypatch.setattr(WakeUps, "sleep", noted)
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
-    monkeypatch.setattr(indexer, "_QUICK_POLL_MS", 300)
+    monkeypatch.setattr(indexer, "QUICK_POLL_MS", 300)
     return asleep
 
 
-def test_bells_wake_the_relay_and_the_indexer(config: ClusterConfig, sleeping: set[str]) -> None:
+def test_wake_ups_reach_the_relay_and_the_indexer(
+    config: ClusterConfig, sleeping: set[str]
+) -> None:
     with Cluster(config) as cluster:
         make_table(cluster)
         producer = Producer(cluster)

@@ -36,14 +36,9 @@ ONE = {"N": "1"}
 
 
 @pytest.fixture
-def cluster(engine_config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(engine_config) as opened:
-        yield opened
-
-
-@pytest.fixture
-def orders(cluster: Cluster) -> Table:
-    return make_table(cluster)
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
 
 
 def key(number: int) -> dict[str, str]:

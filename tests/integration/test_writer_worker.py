@@ -29,12 +29,6 @@ from tests.worker_process import worker_process
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
-
-
 @contextmanager
 def running(config: ClusterConfig, **parts: bool) -> Iterator[None]:
     """A worker in a thread."""
@@ -231,7 +225,7 @@ def test_a_table_whose_creation_stopped_half_way_is_finished(
     Producer(cluster).put("half", {"id": "a"})
 
 
-def test_an_index_whose_creation_stopped_half_way_is_finished_and_filled(
+def test_an_index_whose_creation_stopped_half_way_is_finished_and_backfilled(
     cluster: Cluster, config: ClusterConfig, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_table(cluster, global_indexes=[])

@@ -105,7 +105,7 @@ async def test_a_mistake_of_the_application_is_one_answer(
 
 
 @in_a_loop
-async def test_places_are_bounded_and_come_free_again() -> None:
+async def test_permits_are_bounded_and_given_back() -> None:
     app = Gated()
     answering = started(app, 2, 1)
     taken = [asked(answering, b"%d" % n) for n in range(3)]

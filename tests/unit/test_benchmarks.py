@@ -48,7 +48,7 @@ def test_percentiles_are_values_that_were_measured(load: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 1000, 20_000])
-def test_queries_of_a_filled_table_find_ten_items_by_key_and_by_gsi(load: Any, size: int) -> None:
+def test_queries_of_a_loaded_table_find_ten_items_by_key_and_by_gsi(load: Any, size: int) -> None:
     shape = load("growth_work").Shape("items", size)
     for group_of in (shape.customer, shape.product):
         assert set(Counter(map(group_of, range(size))).values()) == {10}

@@ -63,7 +63,7 @@ def found(choice: Choice, items: list[StoredItem], given_: StoredItem) -> list[S
     """What the chosen reading answers: an index has only the items that have its keys."""
     if choice.index:
         items = [item for item in items if choice.index.key_of(item) is not None]
-    return [item for item in items if all(item[n] == given_[n] for n in choice.settled)]
+    return [item for item in items if all(item[n] == given_[n] for n in choice.satisfied)]
 
 
 def looked_for(items: list[StoredItem], given_: StoredItem) -> list[StoredItem]:
@@ -74,7 +74,7 @@ def looked_for(items: list[StoredItem], given_: StoredItem) -> list[StoredItem]:
 def test_no_item_is_missed(situation: tuple[Table, list[StoredItem], StoredItem]) -> None:
     table, items, given_ = situation
     choice = choose(table, given_)
-    rest = {n: v for n, v in given_.items() if n not in choice.settled}
+    rest = {n: v for n, v in given_.items() if n not in choice.satisfied}
     assert looked_for(found(choice, items, given_), rest) == looked_for(items, given_)
     if choice.index:
         assert choice.index.status == "ACTIVE"
@@ -83,8 +83,8 @@ def test_no_item_is_missed(situation: tuple[Table, list[StoredItem], StoredItem]
 
 def test_half_of_an_index_key_would_miss_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a sparse index chosen by its hash key alone."""
-    monkeypatch.setattr(choosing, "_serves", lambda index, given: index.hash_keys[0].name in given)
-    monkeypatch.setattr(choosing, "_keys", lambda index: frozenset({index.hash_keys[0].name}))
+    monkeypatch.setattr(choosing, "serves", lambda index, given: index.hash_keys[0].name in given)
+    monkeypatch.setattr(choosing, "keys_of", lambda index: frozenset({index.hash_keys[0].name}))
     items = [to_stored({"h": "1", "s": "1", "g": "x"})]
     given_ = to_stored({"g": "x"})
     choice = choose(table_of(index_of("GSI", "g", "a")), given_)
@@ -126,7 +126,7 @@ def test_an_index_with_several_attributes_in_its_keys_serves_only_all_of_them() 
     table = table_of(GSI, SEVERAL)
     whole = {"g": "1", "x": "2", "y": 3, "z": "4"}
     choice = choose(table, to_stored(whole))
-    assert (choice.index, choice.settled) == (SEVERAL, frozenset(whole))
+    assert (choice.index, choice.satisfied) == (SEVERAL, frozenset(whole))
     for name in ("x", "y", "z"):
         part = {other: value for other, value in whole.items() if other != name}
         assert str(choose(table, to_stored(part))) == "global index index_2"

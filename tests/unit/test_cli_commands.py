@@ -116,7 +116,7 @@ def test_nothing_that_is_typed_silently_means_nothing(words: str, answer: str) -
     assert result.exit_code == 2
 
 
-def test_a_file_in_the_place_of_the_table_is_noticed(
+def test_a_file_instead_of_a_table_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

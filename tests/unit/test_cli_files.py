@@ -135,7 +135,7 @@ def test_a_bad_record_has_its_place_and_the_others_are_read() -> None:
         b'{"id": "a", "at": 1}\n\n{"id": "b", "at": 2,}\n[1]\n{"id": "\xff"}\n{"id": "c", "at": 3}'
     )
     records, _ = read(text)
-    assert [str(r.place) for r in records] == [f"line {n}" for n in (1, 3, 4, 5, 6)]
+    assert [str(r.position) for r in records] == [f"line {n}" for n in (1, 3, 4, 5, 6)]
     wrong = [r.wrong for r in records]
     assert wrong[0] is wrong[4] is None
     assert str(wrong[1]).startswith("not valid JSON at column 21: ")
@@ -143,7 +143,7 @@ def test_a_bad_record_has_its_place_and_the_others_are_read() -> None:
     assert "UTF-8" in str(wrong[3])
     text = b'[\n  {"id": "a", "at": 1},\n  {"id": "b",\n   "at": 2,},\n 5, {"id": "c", "at": 3}]'
     records, _ = read(text)
-    assert [str(r.place) for r in records] == [
+    assert [str(r.position) for r in records] == [
         "item 1, line 2, column 3", "item 2, line 3, column 3", "item 3, line 5, column 2",
         "item 4, line 5, column 5",
     ]  # fmt: skip
@@ -231,7 +231,7 @@ def test_csv_takes_types_from_the_table_and_from_its_option() -> None:
     assert str(records[2].wrong).startswith("column at: ")
     assert records[3].wrong == "2 cells where the header has 6"
     assert records[4].item["id"] == "e"
-    assert [record.place.line for record in records] == [2, 3, 5, 6, 8]
+    assert [record.position.line for record in records] == [2, 3, 5, 6, 8]
     with pytest.raises(BadFile, match="the header has not"):
         list(reading(text, table=table, types={"nope": "N"})[0].records())
     with pytest.raises(BadFile, match="a key of type N"):
@@ -256,7 +256,7 @@ def test_no_more_than_one_item_is_held() -> None:
         nonlocal held
         yield b'{"Items": ['
         for n in range(2_000):
-            held = max(held, len(cutter._buffer))
+            held = max(held, cutter.held)
             yield (json.dumps({"id": {"S": str(n)}, "x": {"S": "x" * 1000}}) + ",").encode()
         yield b"{}]}"
 

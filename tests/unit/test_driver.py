@@ -179,7 +179,7 @@ def test_many_rows_wind_the_sequence_round() -> None:
     assert found == tuple((int(number), data) for number, data in rows)
 
 
-def test_the_end_at_every_place_in_the_sequence() -> None:
+def test_the_end_at_every_position_in_the_sequence() -> None:
     for count in range(245, 260):
         assert len(rows_of(packets(result_set([INT], *[row(b"1")] * count)))) == count
 
@@ -212,13 +212,13 @@ def test_an_error_in_the_middle_of_rows(rows: int) -> None:
     assert still_open
 
 
-def test_an_error_in_the_place_of_a_column() -> None:
+def test_an_error_instead_of_a_column() -> None:
     """Which PyMySQL takes for a column."""
     _, failure, _ = answers(Connection, packets([b"\2", column(BLOB), LOCKED]))
     assert "1205" in failure
 
 
-def test_an_error_in_the_place_of_a_result() -> None:
+def test_an_error_instead_of_a_result() -> None:
     first = result_set([INT], row(b"1"), last=end(2 | MORE_RESULTS))
     results, failure, _ = same(packets([*first, LOCKED]))
     assert len(results) == 1
@@ -316,7 +316,7 @@ def test_without_values_a_statement_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("values", [[1], [1, 2, 3]])
-def test_as_many_values_as_places(values: list[int]) -> None:
+def test_as_many_values_as_placeholders(values: list[int]) -> None:
     with pytest.raises(pymysql.err.ProgrammingError):
         opened(Connection, b"").bind("SELECT %s, %s", values)
 

@@ -123,7 +123,7 @@ def test_an_index_answers_with_its_projection() -> None:
     assert items == [item("a", group="x"), item("a", group="x", note="n")]
 
 
-def test_a_restating_event_is_for_one_index_only() -> None:
+def test_a_re_emitted_event_is_for_one_index_only() -> None:
     things = table(BY_GROUP, index(2))
     new = item("a", group="x")
     changes = changes_of(event(None, new, index_id=2, origin="backfill", version=3), things)
@@ -131,7 +131,7 @@ def test_a_restating_event_is_for_one_index_only() -> None:
     assert changes_of(event(None, new, index_id=9, origin="backfill"), things) == []
 
 
-def test_a_repair_takes_a_ghost_away_and_states_the_item() -> None:
+def test_a_repair_deletes_an_orphaned_row_and_re_emits_the_item() -> None:
     things = table(BY_GROUP)
     ghost, now = item("a", group="old"), item("a", group="new")
     changes = changes_of(event(ghost, now, index_id=1, origin="repair"), things)
@@ -152,8 +152,8 @@ def test_an_event_never_touches_an_index_that_is_younger() -> None:
     assert {c.index.id for c in changes_of(event(old, new, schema_version=3), things)} == {1, 2}
 
 
-def test_a_young_index_would_keep_ghosts_if_old_events_touched_it() -> None:
-    """Why: two indexers, of which one has not heard of the new index, take turns."""
+def test_a_young_index_would_keep_orphaned_rows_if_old_events_touched_it() -> None:
+    """Why: two indexers work alternately; one of them does not know of the new index yet."""
     x, y = item("a", group="x"), item("a", group="y")
     knows, does_not = table(index(2, since=1), version=2), table(version=1)
     changes = changes_of(event(None, x, 1), knows)

@@ -30,7 +30,7 @@ def _spin() -> None:
         pytest.skip("the model of tests/models/fill.pml is checked where `spin` and gcc are")
 
 
-def test_a_filled_index_is_right_whatever_happens_when(tmp_path: Path) -> None:
+def test_a_backfilled_index_is_right_whatever_happens_when(tmp_path: Path) -> None:
     assert errors_of(tmp_path, "-DENDED=1") == 0
 
 

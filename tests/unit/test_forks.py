@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from pydantic import SecretStr
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 import mynamo
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.log.publisher import Publisher
-from mynamo.mysql.pool import ConnectionPool
+from mynamo.mysql.pool import ConnectionPool, Session
 from mynamo.mysql.sockets import Wire
 from mynamo.reader.waiting import OwnWrites
 from mynamo.runtime import forks
@@ -40,7 +41,7 @@ ALLOWED = {
     "runtime/mutexes.py: _Queue",  # of calls under way, all of them forgotten
     "runtime/mutexes.py: KeyMutexes._acquire",
     "catalog/statistics.py: _Known",  # likewise
-    "log/publisher.py: Publisher._discard",  # a thread that nobody waits for
+    "log/publisher.py: Publisher.discard",  # a thread that nobody waits for
     "writer/outbox/back_pressure.py: LagMonitor.waiting",  # it is forgotten
     "reader/index_progress.py: Waiter",  # of one call
     "reader/index_progress.py: Follower.join",  # it is forgotten
@@ -106,9 +107,9 @@ def everything() -> dict[str, object]:
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
         "batcher": batcher,
         "mutexes": KeyMutexes("shard", lambda: 1.0),
-        "lookout": LagMonitor(shard, LimitsConfig(index_events=1)),
+        "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),
         "publisher": Publisher(KafkaConfig()),
-        "placeholders": OwnWrites(),
+        "own writes": OwnWrites(),
         "per shard": per_shard,
     }
 
@@ -143,23 +144,23 @@ def test_a_child_holds_none_of_its_parents_locks(fork: Callable[[], int]) -> Non
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_control_what_is_not_noted_is_inherited_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = OwnWrites()
-    monkeypatch.setattr(forks, "_noted", set())
+    monkeypatch.setattr(forks, "noted", set())
     assert in_child(lambda: free(kept))
-    kept._lock.acquire()
+    for lock in locks(kept):
+        lock.acquire()
     assert not in_child(lambda: free(kept))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_place_that_the_parent_took_is_not_given_back_in_the_child() -> None:
+def test_a_permit_that_the_parent_took_is_not_given_back_in_the_child() -> None:
     pool = ConnectionPool(DATABASE, PoolConfig(size=2), "pool")
-    pool._take = lambda: None  # type: ignore[method-assign, assignment, return-value]
-    pool._give_back = lambda session: None  # type: ignore[method-assign]
+    pool.open = lambda ends_at: Session(mock.Mock(), "pool")  # type: ignore[method-assign]
     lent = pool.session()
     lent.__enter__()
 
     def all_free() -> bool:
         lent.__exit__(None, None, None)
-        taken = [pool._places.acquire(blocking=False) for _ in range(3)]
+        taken = [pool.permits.acquire(blocking=False) for _ in range(3)]
         return taken == [True, True, False]
 
     assert in_child(all_free)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from mynamo.cli.dev import _gateway_options
+from mynamo.cli.dev import gateway_options
 from mynamo.cli.serve import serve
 from mynamo.errors import ConfigError
 from mynamo.schemas.config import ClusterConfig
@@ -87,8 +87,8 @@ def test_mistakes_are_named_without_secrets(path: Path, wrong: str, said: str) -
 
 
 def test_dev_hands_its_options_on_to_the_gateway() -> None:
-    assert _gateway_options((), "eventual") == ["--index-reads", "eventual"]
-    words = _gateway_options(("null", "https://example.com"), "own-writes")
+    assert gateway_options((), "eventual") == ["--index-reads", "eventual"]
+    words = gateway_options(("null", "https://example.com"), "own-writes")
     given = serve.make_context("serve", words).params
     assert given["index_reads"] == "own-writes"
     assert given["cors_origins"] == ("localhost", "null", "https://example.com")

@@ -132,7 +132,7 @@ def test_all_see_what_each_has_counted() -> None:
         assert each.by_stream(8) == {1: [0, 0], 3: [0, 1]}
 
 
-def test_who_takes_anothers_place_goes_on_counting() -> None:
+def test_a_process_that_replaces_another_one_goes_on_counting() -> None:
     made = processes(2)
     made[1].count(7, 1, 1)
     successor = copy.copy(made[0])

@@ -7,7 +7,7 @@ import pytest
 import mynamo
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ConfigError, InvalidRequest, InvalidToken
-from mynamo.reader.waiting import _texts
+from mynamo.reader.waiting import token_texts
 
 
 @pytest.mark.parametrize("version", [0, -1, "x", True, None, 1.5])
@@ -50,4 +50,4 @@ def test_a_shards_number_is_in_range(number: Any) -> None:
 @pytest.mark.parametrize("after", [5, object(), [5]])
 def test_after_is_a_receipt_or_a_token(after: Any) -> None:
     with pytest.raises(InvalidToken, match="receipt or its token"):
-        _texts(after)
+        token_texts(after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -30,11 +31,6 @@ def new(patience: float = 30.0) -> KeyMutexes[LockedRow]:
     return KeyMutexes("here", lambda: patience)
 
 
-def waiting(mutexes: KeyMutexes[LockedRow], key: LockedRow) -> int:
-    queue = mutexes._queues.get(key)
-    return len(queue.waiting) if queue else 0
-
-
 def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) -> None:
     mutexes = new()
     served: list[int] = []
@@ -50,12 +46,12 @@ def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) 
         done: list[Future[None]] = []
         for number in range(20):
             done.append(threads.submit(work, number))
-            eventually(lambda wanted=number + 1: waiting(mutexes, A) == wanted)  # type: ignore[misc]
+            eventually(lambda wanted=number + 1: mutexes.waiting(A) == wanted)  # type: ignore[misc]
         assert served == []
     for future in done:
         future.result()
     assert served == list(range(20))
-    assert mutexes.held_keys == {}
+    assert mutexes.waiting(A) is None
 
 
 def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
@@ -71,19 +67,19 @@ def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
 
 def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecutor) -> None:
     mutexes = new()
-    places = [(1, RowKey(bytes([n]) * 16, b"")) for n in range(5)]
+    rows = [(1, RowKey(bytes([n]) * 16, b"")) for n in range(5)]
     done = []
 
     def work(number: int) -> None:
-        for turn in range(30):
-            mine = sorted({places[(number + turn) % 5], places[(number * 2 + turn * 3) % 5]})
+        for n in range(30):
+            mine = sorted({rows[(number + n) % 5], rows[(number * 2 + n * 3) % 5]})
             with mutexes.held(mine):
                 done.append(number)
 
     for future in [threads.submit(work, number) for number in range(8)]:
         future.result(30)
     assert len(done) == 8 * 30
-    assert mutexes.held_keys == {}
+    assert [mutexes.waiting(row) for row in rows] == [None] * len(rows)
 
 
 def test_it_gives_up_when_nobody_comes_through() -> None:
@@ -91,8 +87,8 @@ def test_it_gives_up_when_nobody_comes_through() -> None:
     with ThreadPoolExecutor(1) as pool, mutexes.held([B]):
         with pytest.raises(ShardUnavailable, match=r"here: writes to the same item"):
             pool.submit(lambda: mutexes.held([A, B]).__enter__()).result()
-        assert A not in mutexes.held_keys  # given back
-    assert mutexes.held_keys == {}
+        assert mutexes.waiting(A) is None  # given back
+    assert mutexes.waiting(B) is None
 
 
 def test_it_waits_for_longer_than_its_patience_while_others_come_through(
@@ -135,19 +131,27 @@ def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecut
 
     with mutexes.held([A]) as mine:
         future = threads.submit(work)
-        eventually(lambda: waiting(mutexes, A) == 1)
+        eventually(lambda: mutexes.waiting(A) == 1)
     future.result()
     assert since[0] > mine
 
 
 @pytest.mark.parametrize("failure", [InvalidItem, ShardUnavailable])
-def test_a_refusal_is_an_answer_and_silence_is_none(failure: type[Exception]) -> None:
+def test_a_refusal_is_an_answer_and_silence_is_none(
+    failure: type[Exception], threads: ThreadPoolExecutor
+) -> None:
     mutexes = new()
+
+    def since() -> float:
+        with mutexes.held([A]) as when:
+            return when
+
     with suppress(failure), mutexes.held([A]):
-        queue = mutexes._queues[A]
-        queue.moved_at = 0.0
+        waiting = threads.submit(since)
+        eventually(lambda: mutexes.waiting(A) == 1)
+        before = time.monotonic()
         raise failure
-    assert (queue.moved_at > 0) == (failure is InvalidItem)
+    assert (waiting.result() >= before) == (failure is InvalidItem)
 
 
 def test_every_shard_has_its_own() -> None:

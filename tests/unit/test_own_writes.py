@@ -55,15 +55,15 @@ def test_tables_and_writes_that_changed_nothing() -> None:
 class NewestOnly(OwnWrites):
     """Negative control: it takes ids for the order of commits."""
 
-    def end(self, table: str, mark: PendingTokens, token: ConsistencyToken) -> None:
+    def end(self, table: str, seen: PendingTokens, token: ConsistencyToken) -> None:
         newest = max([token, *self.waiting(table)], key=lambda t: t.version)
         self.applied(table, self.waiting(table))
-        super().end(table, mark, newest)
+        super().end(table, seen, newest)
 
 
 @dataclass
 class Writer:
-    mark: PendingTokens | None = None
+    seen: PendingTokens | None = None
     version: int = 0
     committed: bool = False
 
@@ -90,15 +90,15 @@ def violations(own: OwnWrites, seed: int) -> int:
             applied += 1
         elif step == "write":
             writer = chance.choice(writers)
-            if writer.mark is None:
-                writer.mark = own.begin("orders")
+            if writer.seen is None:
+                writer.seen = own.begin("orders")
             elif not writer.version:
                 writer.version, next_id = next_id, next_id + 1
             elif not writer.committed:
                 writer.committed = True
                 unsequenced.add(writer.version)
             else:
-                own.end("orders", writer.mark, token(writer.version))
+                own.end("orders", writer.seen, token(writer.version))
                 returned.add(writer.version)
                 writers[writers.index(writer)] = Writer()
         done = set(sequence[:applied])
@@ -119,7 +119,7 @@ def test_the_highest_id_alone_would_not_do() -> None:
 def test_the_tokens_stay_few(writers: int) -> None:
     own = OwnWrites()
     for round_ in range(200):
-        placeholders = [own.begin("orders") for _ in range(writers)]
-        for number, mark in enumerate(placeholders):
-            own.end("orders", mark, token(1 + round_ * writers + number))
+        pending = [own.begin("orders") for _ in range(writers)]
+        for number, seen in enumerate(pending):
+            own.end("orders", seen, token(1 + round_ * writers + number))
     assert len(own.waiting("orders")) <= writers

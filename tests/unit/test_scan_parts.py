@@ -1,4 +1,4 @@
-"""Walks: every row is in one of them, and a walk that is resumed leaves nothing out."""
+"""Scan parts: every row is in one of them, and a part that is resumed leaves nothing out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def contains(span: Span, hash16: bytes) -> bool:
     return above and (span.high is None or hash16 < span.high)
 
 
-def test_walks_cover_every_hash_once() -> None:
+def test_scan_parts_cover_every_hash_once() -> None:
     scan_parts = list(all_scan_parts([1, 2], [7]))
     assert len(scan_parts) == len(set(scan_parts)) == 2 * 2 * PIECES
     for place in ((1, 0), (2, 7)):

@@ -130,7 +130,7 @@ def test_a_lost_connection_is_noticed(
         caller(lambda: wire.sendall(b"hello"))
 
 
-def test_a_passenger_waits_for_a_connection_without_its_thread() -> None:
+def test_a_task_waits_for_a_connection_without_its_thread() -> None:
     """Of a pool that has none, and whose server is not there."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -145,6 +145,6 @@ def test_a_passenger_waits_for_a_connection_without_its_thread() -> None:
 
     with pytest.raises(ShardUnavailable, match="here"):
         by_task(take)
-    assert all(pool._places.acquire(blocking=False) for _ in range(2))
+    assert all(pool.permits.acquire(blocking=False) for _ in range(2))
     with pytest.raises(ShardUnavailable, match="were busy"):
         by_task(take)

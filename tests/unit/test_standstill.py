@@ -25,7 +25,7 @@ SHARDS = [cast(DynamoDBShard, SimpleNamespace(id=number)) for number in (1, 2)]
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standstill, "UNMOVED", 0.05)
-    monkeypatch.setattr(standstill, "_PAUSE", 0.01)
+    monkeypatch.setattr(standstill, "PAUSE", 0.01)
 
 
 def looks(patch: pytest.MonkeyPatch, progress: dict[int, Iterator[int]]) -> None:

@@ -288,7 +288,7 @@ def test_known_events_are_dropped() -> None:
     assert sequences(classified) == [12]
 
 
-def test_a_stream_stops_before_a_gap_and_goes_on_when_it_is_filled() -> None:
+def test_a_stream_stops_before_a_gap_and_goes_on_when_it_is_closed() -> None:
     classified = classify(
         {STREAM: 4}, [arrival(12, 9), arrival(13, 12), arrival(9, 4), arrival(12, 9)]
     )

@@ -1,4 +1,4 @@
-"""Passengers: they share a thread, wait without it, and go together in lanes."""
+"""Tasks: they share a thread, wait without it, and their requests share batches."""
 
 from __future__ import annotations
 
@@ -39,54 +39,54 @@ def scheduler() -> Iterator[Scheduler]:
     made.close()
 
 
-class Road:
-    """A lane whose every journey waits to be let go.
+class HeldBatches:
+    """A batcher whose every batch is held until the test lets it go on.
 
     Attributes:
-        journeys: what was asked for, by journey.
+        batches: the requests of each batch.
     """
 
     def __init__(self) -> None:
-        self.journeys: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.go = threading.Semaphore(0)
         self.fails = False
         self.batcher: Batcher[int, int] = Batcher(
             self._together, max_running=1, max_count=9, max_size=99
         )
 
-    def _together(self, travellers: Sequence[Entry[int, int]]) -> None:
-        self.journeys.append([entry.request for entry in travellers])
+    def _together(self, entries: Sequence[Entry[int, int]]) -> None:
+        self.batches.append([entry.request for entry in entries])
         assert in_thread(self.go.acquire)(timeout=TIMEOUT)
         if self.fails:
             raise ValueError("a mistake")
-        for entry in travellers:
+        for entry in entries:
             entry.answer = entry.request * 2
 
     def ask(self, number: int) -> int | None:
-        """Go along the lane."""
+        """Submit a request."""
         return self.batcher.submit(Entry(number, 1, 1))
 
 
 @in_a_loop
-async def test_passengers_leave_their_thread_to_one_another() -> None:
-    road = Road()
+async def test_tasks_leave_their_thread_to_one_another() -> None:
+    held = HeldBatches()
     with scheduler() as here:
-        answers = [spawn(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+        answers = [spawn(here, lambda n=n: held.ask(n)) for n in range(5)]  # type: ignore[misc]
         assert not any(answer.done() for answer in answers)  # and yet this thread goes on
-        road.go.release(2)
+        held.go.release(2)
         assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
-    assert [number for journey in road.journeys for number in journey] == [0, 1, 2, 3, 4]
-    assert len(road.journeys) <= 2
+    assert [number for batch in held.batches for number in batch] == [0, 1, 2, 3, 4]
+    assert len(held.batches) <= 2
 
 
 @in_a_loop
-async def test_passengers_go_on_in_the_thread_of_their_loop() -> None:
-    road = Road()
-    road.go.release(9)
+async def test_tasks_go_on_in_the_thread_of_their_loop() -> None:
+    held = HeldBatches()
+    held.go.release(9)
     seen: set[int] = set()
 
     def work() -> None:
-        road.ask(1)
+        held.ask(1)
         seen.add(threading.get_ident())
         in_thread(lambda: None)()
         seen.add(threading.get_ident())
@@ -97,23 +97,23 @@ async def test_passengers_go_on_in_the_thread_of_their_loop() -> None:
 
 
 @pytest.mark.parametrize("first", ["thread", "task"])
-def test_threads_and_passengers_share_a_lane(first: str) -> None:
+def test_threads_and_tasks_share_a_batcher(first: str) -> None:
     """Whoever comes first, all come through."""
 
     async def test() -> None:
-        road = Road()
+        held = HeldBatches()
         with scheduler() as here, ThreadPoolExecutor(9) as threads:
             loop = asyncio.get_running_loop()
             answers: list[asyncio.Future[Any]] = []
             for number in range(8):
                 if (number % 2 == 0) == (first == "thread"):
-                    answers.append(loop.run_in_executor(threads, road.ask, number))
+                    answers.append(loop.run_in_executor(threads, held.ask, number))
                 else:
-                    answers.append(spawn(here, lambda n=number: road.ask(n)))  # type: ignore[misc]
+                    answers.append(spawn(here, lambda n=number: held.ask(n)))  # type: ignore[misc]
                 await asyncio.to_thread(
-                    eventually, lambda n=number: len(road.journeys) + road.batcher.waiting > n
+                    eventually, lambda n=number: len(held.batches) + held.batcher.waiting > n
                 )
-            road.go.release(8)
+            held.go.release(8)
             assert await asyncio.gather(*answers) == [n * 2 for n in range(8)]
 
     asyncio.run(asyncio.wait_for(test(), TIMEOUT))
@@ -121,21 +121,21 @@ def test_threads_and_passengers_share_a_lane(first: str) -> None:
 
 @in_a_loop
 async def test_a_failure_of_the_one_who_carries_is_the_leaders() -> None:
-    road = Road()
-    road.fails = True
+    held = HeldBatches()
+    held.fails = True
     with scheduler() as here:
-        leader = spawn(here, lambda: road.ask(1))
-        await asyncio.to_thread(eventually, lambda: road.journeys)
-        others = [spawn(here, lambda: road.ask(2)), spawn(here, lambda: road.ask(3))]
-        road.go.release(2)
+        leader = spawn(here, lambda: held.ask(1))
+        await asyncio.to_thread(eventually, lambda: held.batches)
+        others = [spawn(here, lambda: held.ask(2)), spawn(here, lambda: held.ask(3))]
+        held.go.release(2)
         with pytest.raises(ValueError, match="a mistake"):
             await leader
         with pytest.raises(ValueError, match="a mistake"):
             await others[0]
         assert await others[1] is None  # goes alone
-        road.fails = False
-        road.go.release()
-        assert await spawn(here, lambda: road.ask(4)) == 8
+        held.fails = False
+        held.go.release()
+        assert await spawn(here, lambda: held.ask(4)) == 8
 
 
 @in_a_loop
@@ -165,17 +165,17 @@ async def test_what_blocks_is_done_in_a_thread() -> None:
 
 
 @in_a_loop
-async def test_who_comes_in_the_same_turn_of_the_loop_comes_along() -> None:
-    road = Road()
-    road.go.release(9)
+async def test_requests_of_the_same_iteration_of_the_loop_share_a_batch() -> None:
+    held = HeldBatches()
+    held.go.release(9)
     with scheduler() as here:
-        answers = [spawn(here, lambda n=n: road.ask(n)) for n in range(5)]  # type: ignore[misc]
+        answers = [spawn(here, lambda n=n: held.ask(n)) for n in range(5)]  # type: ignore[misc]
         assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
-    assert road.journeys == [[0, 1, 2, 3, 4]]
+    assert held.batches == [[0, 1, 2, 3, 4]]
 
 
 @in_a_loop
-async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
+async def test_a_task_that_fails_does_not_stop_the_others() -> None:
     failures: list[Any] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
@@ -201,7 +201,7 @@ async def test_a_passenger_that_fails_does_not_strand_the_others() -> None:
 
 
 @in_a_loop
-async def test_a_passenger_is_used_again_if_its_work_did_not_fail() -> None:
+async def test_a_task_is_used_again_if_its_work_did_not_fail() -> None:
     made: list[Task | None] = []
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
 
@@ -218,13 +218,13 @@ async def test_a_passenger_is_used_again_if_its_work_did_not_fail() -> None:
         with pytest.raises(ValueError, match="a mistake"):
             here.spawn(fail)
         assert await spawn(here, lambda: 7) == 7
-        assert len(here._idle) == IDLE - 1
+        assert len(here.idle) == IDLE - 1
     assert made[2] is not None
     assert made[2].dead
 
 
 @in_a_loop
-async def test_passengers_that_let_others_go_do_not_pile_up() -> None:
+async def test_tasks_that_let_others_go_do_not_pile_up() -> None:
     """As the pipelined requests of one connection do."""
     last = asyncio.get_running_loop().create_future()
     parents: set[int] = set()

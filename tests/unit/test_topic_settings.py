@@ -8,7 +8,7 @@ from mynamo.errors import ConfigError
 from mynamo.log.topics import Role, Topic, complaints, refuse_unfit, settings_for
 
 DAY = 24 * 3_600_000
-ROLES: tuple[Role, ...] = ("changes", "writes", "letters")
+ROLES: tuple[Role, ...] = ("changes", "writes", "dead_letters")
 
 
 def topic(role: Role, replicas: int = 3, **settings: object) -> Topic:
@@ -44,9 +44,9 @@ def test_of_settings_that_nobody_shows_nothing_is_said(role: Role) -> None:
         (topic("writes", unclean_leader_election_enable="true"), "unclean.leader.election.enable",
          "unclean.leader.election.enable=false"),
         (topic("writes", retention_ms=DAY), "retention.ms", f"retention.ms={8 * DAY}"),
-        (topic("letters", retention_ms=7 * DAY), "retention.ms", "retention.ms=-1"),
+        (topic("dead_letters", retention_ms=7 * DAY), "retention.ms", "retention.ms=-1"),
         (topic("changes", retention_ms=60_000), "retention.ms", f"retention.ms={8 * DAY}"),
-        (topic("letters", retention_bytes=10**6), "retention.bytes", "retention.bytes=-1"),
+        (topic("dead_letters", retention_bytes=10**6), "retention.bytes", "retention.bytes=-1"),
         (topic("changes", cleanup_policy="compact,delete"), "cleanup.policy",
          "cleanup.policy=delete"),
     ],

@@ -1,4 +1,4 @@
-"""Bells: rings arrive, cost nobody anything, and are not relied on."""
+"""Wake-ups: they arrive, block nobody, and nothing depends on them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ CLUSTER = b"0123456789abcdef"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Of temporary files; with a short path, as sockets need one."""
-    with tempfile.TemporaryDirectory(prefix="bells-") as short:
+    with tempfile.TemporaryDirectory(prefix="wake-") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         yield Path(short)
 
 
 @pytest.fixture
-def wake_ups(monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
-    """One that looks by itself so seldom that only rings can wake it."""
+def stop() -> Iterator[threading.Event]:
+    told = threading.Event()
+    yield told
+    told.set()
+
+
+@pytest.fixture
+def wake_ups(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
+    """One that looks by itself so seldom that only wake-ups can wake it."""
     monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
     monkeypatch.setattr(wakeups, "SOON", 3600.0)
-    stop = threading.Event()
     made = WakeUps(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
     yield made
-    stop.set()
     made.close()
 
 
@@ -47,53 +52,53 @@ def ends(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def test_a_ring_wakes(wake_ups: WakeUps) -> None:
+def test_a_wake_up_wakes(wake_ups: WakeUps) -> None:
     waiting = begin(wake_ups.wait, False)
     wake_up(CLUSTER, "relay-1")
     assert ends(waiting)
 
 
-def test_a_ring_for_others_does_not(wake_ups: WakeUps) -> None:
+def test_a_wake_up_for_others_does_not(wake_ups: WakeUps) -> None:
     for cluster, name in (CLUSTER, "relay-10"), (CLUSTER, "indexer"), (bytes(16), "relay-1"):
         wake_up(cluster, name)
-    assert not wake_ups._drain()
+    assert not wake_ups.drain()
 
 
-def test_a_ring_during_work_is_not_lost(wake_ups: WakeUps) -> None:
+def test_a_wake_up_during_work_is_not_lost(wake_ups: WakeUps) -> None:
     wake_up(CLUSTER, "relay-1")
     assert ends(begin(wake_ups.wait, False))
 
 
-def test_whoever_is_told_to_stop_stops(wake_ups: WakeUps) -> None:
+def test_whoever_is_told_to_stop_stops(wake_ups: WakeUps, stop: threading.Event) -> None:
     waiting = begin(wake_ups.wait, False)
-    wake_ups._stop.set()
+    stop.set()
     assert ends(waiting)
 
 
 def test_all_who_wait_are_woken(wake_ups: WakeUps) -> None:
     other = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
-    assert [wake_ups._drain(), other._drain()] == [True, True]
+    assert [wake_ups.drain(), other.drain()] == [True, True]
     other.close()
 
 
-def test_rings_that_nobody_hears_hold_nobody_up(wake_ups: WakeUps) -> None:
-    def ring_often() -> None:
+def test_wake_ups_that_nobody_receives_block_nobody(wake_ups: WakeUps) -> None:
+    def wake_often() -> None:
         for _ in range(1000):
             wake_up(CLUSTER, "relay-1")
 
-    assert ends(begin(ring_often))
+    assert ends(begin(wake_often))
     assert ends(begin(wake_ups.wait, False))
 
 
-def test_the_bell_of_a_process_that_was_killed_is_taken_away(
+def test_the_socket_of_a_process_that_was_killed_is_removed(
     folder: Path, wake_ups: WakeUps
 ) -> None:
     killed = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
-    assert killed._socket is not None
-    killed._socket.close()
+    assert killed.listener is not None
+    killed.listener.close()
     wake_up(CLUSTER, "relay-1")
-    assert [path.name for path in folder.rglob("relay-*")] == [wake_ups._path.name]
+    assert [path.name for path in folder.rglob("relay-*")] == [wake_ups.path.name]
 
 
 def test_nothing_is_left_behind(folder: Path) -> None:
@@ -101,14 +106,14 @@ def test_nothing_is_left_behind(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_nor_is_it_where_the_path_is_too_long_for_a_socket(
+def test_nothing_is_left_behind_where_the_path_is_too_long_for_a_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
-    assert wake_ups._socket is None
+    assert wake_ups.listener is None
     assert list(long.iterdir()) == []
     wake_ups.close()
 
@@ -118,20 +123,20 @@ def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "getuid", lambda: nobody)
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
-    assert wake_ups._socket is None
+    assert wake_ups.listener is None
     assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == wakeups.OFTEN
 
 
 def pauses(wake_ups: WakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
     """How long it would sleep after each time that there was work or not."""
     slept: list[float] = []
-    monkeypatch.setattr(wake_ups, "_sleep", lambda seconds: slept.append(seconds))
+    monkeypatch.setattr(wake_ups, "sleep", lambda seconds: slept.append(seconds))
     for each in found:
         wake_ups.wait(each)
     return slept
 
 
-def test_it_looks_less_and_less_often_while_everything_is_rung_for(
+def test_it_looks_less_and_less_often_while_wake_ups_come_for_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
@@ -143,7 +148,7 @@ def test_it_looks_less_and_less_often_while_everything_is_rung_for(
     wake_ups.close()
 
 
-def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
+def test_where_work_is_visible_at_its_wake_up_it_does_not_look_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
@@ -153,7 +158,7 @@ def test_where_work_is_seen_when_the_bell_rings_it_does_not_look_soon(
     wake_ups.close()
 
 
-def test_it_looks_often_once_it_has_found_what_nobody_rang_for(
+def test_it_looks_often_once_it_has_found_work_without_a_wake_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)

@@ -37,7 +37,7 @@ class Application(Protocol):
         """Answer a request, in a thread of its own or as a task; never raises."""
 
     def overloaded(self, request: Request) -> Response:
-        """Say that there is no place for a request; must not wait."""
+        """The answer to a request for which there is no permit; must not wait."""
 
 
 class Answering:
@@ -68,10 +68,10 @@ class Answering:
         """Have a request worked on, and `done` called. In the event loop's thread only."""
         large = len(request.body) > LARGE_BODY or "content-encoding" in request.headers
         threads = self._large if large else self._small
-        if threads.places == 0:
+        if threads.permits == 0:
             self._loop.call_soon(done, self._app.overloaded(request))
             return
-        threads.places -= 1
+        threads.permits -= 1
         if not large and request.headers.get("x-amz-target") in RUN_AS_TASKS:
             self._scheduler.spawn(lambda: _hand_over(threads, done, self._answer(request)))
         else:
@@ -100,15 +100,15 @@ class _Threads:
     """Threads with a bounded queue.
 
     Attributes:
-        places: for requests; counted in the event loop's thread alone.
+        permits: for how many requests more there is room; counted in the event loop's thread only.
         pool: the threads.
     """
 
     def __init__(self, name: str, threads: int, queued: int) -> None:
-        self.places = threads + queued
+        self.permits = threads + queued
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
 
 def _hand_over(threads: _Threads, done: Done, response: Response) -> None:
-    threads.places += 1
+    threads.permits += 1
     done(response)

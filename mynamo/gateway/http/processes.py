@@ -28,8 +28,8 @@ def run_processes(count: int, work: Callable[[int], int]) -> int:
 
     Args:
         count: of processes.
-        work: ends at SIGTERM; takes the number of its process, from 0 on, which one that takes
-            another's place has too; returns the status to end with.
+        work: takes the number of its process, from 0 on (a process that replaces another one has
+            its number), ends at SIGTERM, and returns the status to end with.
 
     Returns:
         The status to end with.

@@ -1,4 +1,4 @@
-"""Where this machine gets its packages from, and the same place's other suites."""
+"""The package sources of this machine, and other suites of the same archives."""
 
 from __future__ import annotations
 

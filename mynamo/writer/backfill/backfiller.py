@@ -29,10 +29,10 @@ _LONGEST_REST = 2.0
 
 
 class Backfiller:
-    """Fills one index from one shard. Use by one thread.
+    """Backfills one index from one shard. Use by one thread.
 
-    Any number may work on the same index and shard, in any processes; who notices that another
-    one does leaves it alone for a while, so that not all of them take their part.
+    Any number of backfillers, in any processes, may work on the same index and shard. One that
+    notices another one pauses for a while, so that not all of them spend time on it.
     """
 
     def __init__(self, cluster: Cluster, shard: DynamoDBShard, index: Index) -> None:
@@ -43,7 +43,7 @@ class Backfiller:
         self._left_at: Position | None = None
 
     def work(self, seconds: float) -> bool:
-        """Fill for so long, or until all is done.
+        """Backfill for so many seconds, or until all is done.
 
         Returns:
             Whether there is more to do right away. False: all is done, or somebody else does it.

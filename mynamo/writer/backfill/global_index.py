@@ -57,10 +57,10 @@ def rows_of(index: Index, chunk: Chunk) -> list[RowChange]:
     rows = []
     for key, version, data in chunk.rows:
         item = load_item(data)
-        place = index.key_of(item)
-        if place is not None:
+        index_key = index.key_of(item)
+        if index_key is not None:
             shown = data if whole else dump_item(index.project(item))
-            rows.append(RowChange(index, GsiRow.of(place, key), version, shown))
+            rows.append(RowChange(index, GsiRow.of(index_key, key), version, shown))
     return rows
 
 
@@ -102,7 +102,7 @@ def write_rows(
                 hold_checkpoints(targets[target], streams, BEGIN)
         crash_point("fill.3")
         # 4.
-        now = _versions(session, table, chunk, note)
+        now = current_versions(session, table, chunk, note)
         crash_point("fill.4")
         # 5 and 6.
         own = _unchanged(parts.pop(source.id, ()), now)
@@ -127,9 +127,10 @@ def _streams(
     return sorted({Stream(source.id, cluster.partition_of(table.id, slot)) for slot in slots})
 
 
-def _versions(
+def current_versions(
     session: Session, table: Table, chunk: Chunk, note: Statement
 ) -> Mapping[RowKey, int]:
+    """Step 4: the versions that a chunk's items have now; notes the progress as well."""
     if chunk.end[0] is None:
         session.run(OUTBOX_END, note)
         return {}

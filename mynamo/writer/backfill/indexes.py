@@ -30,7 +30,7 @@ _STATEMENT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ChunkDone:
-    """What became of a chunk.
+    """The result of a chunk.
 
     Attributes:
         more: whether there are more items to put into the index.
@@ -55,11 +55,11 @@ def backfill_chunk(
 ) -> ChunkDone:
     """Put the next items of one shard into an index that is CREATING.
 
-    Any number of processes may do so at once; they take turns.
+    Any number of processes may do so at the same time; they work alternately.
 
     Args:
         rows: not more than so many; by default `CHUNK_ROWS`.
-        left_at: do nothing if the backfill is elsewhere by now.
+        left_at: do nothing if the backfill has another position by now.
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.
@@ -72,7 +72,7 @@ def backfill_chunk(
 
     def once(by_events: bool = False) -> ChunkDone:
         with shard.session() as session:
-            chunk = _begin(session, table, index, most, left_at, by_events)
+            chunk = begin_chunk(session, table, index, most, left_at, by_events)
             if isinstance(chunk, ChunkDone):
                 return chunk
             if index.kind == "LSI":
@@ -92,13 +92,17 @@ def backfill_chunk(
     except StatementRefused as refusal:
         if index.kind == "LSI":
             raise
-        log.warning("index %s is filled by events where a row is refused: %s", index.name, refusal)
+        log.warning(
+            "index %s: a row is refused, so its chunk is backfilled by events: %s",
+            index.name,
+            refusal,
+        )
     done = retry(lambda: once(by_events=True))
     wake_up(cluster.id, relay_wake_ups(shard.id))
     return done
 
 
-def _begin(
+def begin_chunk(
     session: Session,
     table: Table,
     index: Index,
@@ -140,20 +144,20 @@ def _note(index: Index, chunk: Chunk, fit: int) -> Statement:
 
 def _backfill_local(session: Session, index: Index, chunk: Chunk) -> None:
     """Insert the items' rows into an LSI beside them, under the items' locks."""
-    places = []
+    rows = []
     for key, _, data in chunk.rows:
-        place = index.key_of(load_item(data))
-        if place is not None:
-            places.append((key.hash, place.sort, key.sort))
-    inserts = [insert_local(index, places)] if places else []
-    session.run(*inserts, _note(index, chunk, len(places)), COMMIT)
+        index_key = index.key_of(load_item(data))
+        if index_key is not None:
+            rows.append((key.hash, index_key.sort, key.sort))
+    inserts = [insert_local(index, rows)] if rows else []
+    session.run(*inserts, _note(index, chunk, len(rows)), COMMIT)
 
 
 def _backfill_by_events(
     cluster: Cluster, session: Session, table: Table, index: Index, chunk: Chunk
 ) -> None:
-    """State the items again, under their locks: whoever applies the events finds the row that a
-    server refuses, and puts its event aside."""
+    """Re-emit the items, under their locks: the indexer finds the row that a server refuses, and
+    makes a dead letter of its event."""
     events = []
     for key, version, data in chunk.rows:
         item = load_item(data)

@@ -1,8 +1,7 @@
-"""Re-emitting items: mending an index through the pipeline that keeps it up.
+"""Re-emitting items: an index is mended by the same pipeline that maintains it.
 
-A re-emitted event says what an item is now. It goes into the outbox under the item's row
-lock, so it has its place in the order of the item's changes, and the indexer needs no
-second way of applying it.
+A re-emitted event has the item as it is now. It is inserted into the outbox under the item's row
+lock, so it is in order with the item's other changes, and the indexer applies it like those.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class Waiting:
 class Backlog:
     """What waits on one shard, always the same one. Use by one thread.
 
-    A stream that had nothing for a while has an old position, though little or nothing
-    waits behind it. So it is remembered up to which sequence nothing of a stream waits.
+    A stream without recent events has an old position, though little or nothing waits behind it.
+    So this remembers the sequence up to which nothing of the stream waits.
     """
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 _MOST_OF_THE_TIME = 20
-"""Parts of its time, of which it spends one looking: a long look is followed by a long rest."""
+"""It spends at most one in so many parts of its time on looks: a long pause follows a long one."""
 _IDLE = 10.0
 """Seconds without a write after which looking ends; the next write begins it anew."""
 _FIRST_LOOK = 2.0
@@ -188,9 +188,9 @@ _MANIFOLD = 4
 
 
 class BackPressure:
-    """What the lag of indexes says to one call's writes, the same to all of them.
+    """The back-pressure on one call's writes, the same for all of them.
 
-    An item's writes must not be let past one another.
+    An item's writes must stay in order.
     """
 
     def __init__(self, limits: LimitsConfig) -> None:
@@ -203,7 +203,7 @@ class BackPressure:
             return None
         key = shard.id, table.id
         if key not in self._answers:
-            waiting = _lag_monitors.of(shard, self._limits).waiting(table.id)
+            waiting = lag_monitors.of(shard, self._limits).waiting(table.id)
             self._answers[key] = _beyond(self._limits, shard, table, waiting)
         return self._answers[key]
 
@@ -279,7 +279,7 @@ class LagMonitor:
         if not self._looked.is_set():
             in_thread(self._looked.wait)(deadlines.left(_FIRST_LOOK))
         if time.monotonic() > self._good_until:
-            return Waiting()  # the shard does not answer: its writes have other troubles
+            return Waiting()  # the shard does not answer: its writes fail anyway
         return self._waiting.get(table_id, Waiting())
 
     def _run(self) -> None:
@@ -311,4 +311,5 @@ class LagMonitor:
         return self._backlog.by_table(shard, self._most)
 
 
-_lag_monitors = PerShard(LagMonitor)
+lag_monitors = PerShard(LagMonitor)
+"""The lag monitor of each shard, one per process."""

@@ -15,17 +15,17 @@ connection during commit can find out what became of it: longer than it waits fo
 (`pool.read_timeout`). Writers and clean-ups each count them by a clock of their own that never
 jumps: a writer from before its commit, a clean-up from after it."""
 CHUNK_ROWS = 500
-_PAUSE = 1.0
+PAUSE = 1.0
 """Seconds between two looks at an outbox that had nothing to delete."""
 
 
 class OutboxCleanup:
-    """Walks over a shard's outbox, a chunk at a time, and begins anew at its end.
+    """Reads a shard's outbox, a chunk at a time, and begins again at its end.
 
-    A row may go once it is published, every index that it feeds has applied it, and this was
-    published `OUTBOX_KEEPS` seconds ago: so long a writer that lost its connection during
-    commit may ask for it. The time is our own, as a server's clock may jump. None of this can
-    become untrue again, so no lease guards it.
+    A row is deleted once it is published, every index that it feeds has applied it, and it was
+    published `OUTBOX_KEEPS` seconds ago: until then a writer that lost its connection during
+    commit may ask for it. The seconds are measured by this process, as a server's clock may jump.
+    These conditions stay true once they are, so no lease is needed.
     """
 
     def __init__(self, shard: DynamoDBShard) -> None:
@@ -50,7 +50,7 @@ class OutboxCleanup:
         with self._shard.session() as session:
             deleted, at_end = self._chunk(session)
         if at_end or not (deleted or busy):
-            self._resting_until = time.monotonic() + _PAUSE
+            self._resting_until = time.monotonic() + PAUSE
         return deleted
 
     def _chunk(self, session: Session) -> tuple[int, bool]:
@@ -86,6 +86,6 @@ class OutboxCleanup:
     def _note(self, published: int) -> None:
         now = time.monotonic()
         if not self._published or (
-            published > self._published[-1][1] and now - self._published[-1][0] >= _PAUSE
+            published > self._published[-1][1] and now - self._published[-1][0] >= PAUSE
         ):
             self._published.append((now, published))

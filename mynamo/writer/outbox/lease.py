@@ -38,15 +38,15 @@ class RelayState:
 class Lease:
     """The lease of one relay on one shard.
 
-    Its epoch grows with each change of hands. Whatever a relay writes is guarded by the
-    epoch, so one that wakes up after it was replaced changes nothing.
+    The epoch grows each time another relay takes the lease. All that a relay writes is guarded
+    by the epoch, so a relay that wakes up after it was replaced changes nothing.
 
     Args:
         owner: a name that no other relay has.
     """
 
     def __init__(self, shard: DynamoDBShard, owner: str) -> None:
-        self._shard = shard
+        self.shard = shard
         self.owner = owner.encode()[:64]
         self.epoch: int | None = None
 
@@ -71,7 +71,7 @@ class Lease:
             LeaseLost: it was held until now.
             ShardUnavailable: the server does not answer.
         """
-        with self._shard.session() as session:
+        with self.shard.session() as session:
             rows = session.run(_LOOK)[0].rows
         owner, epoch, left, last_seq, published_seq, waiting = rows[0]
         if left > TTL * 1_000_000:  # the server's clock was set back
@@ -94,7 +94,7 @@ class Lease:
         Raises:
             LeaseLost: another relay has it.
         """
-        with self._shard.session() as session:
+        with self.shard.session() as session:
             done = session.run(
                 (f"UPDATE mynamo_relay SET expires = {EXPIRY} WHERE owner = %s AND epoch = %s",
                  self.guard)
@@ -109,21 +109,21 @@ class Lease:
             LeaseLost: always.
         """
         self.epoch = None
-        log.info("%s: another relay has taken over", self._shard.where)
+        log.info("%s: another relay has taken over", self.shard.where)
         raise LeaseLost
 
     def release(self) -> None:
         """Give it up, so that another relay need not wait for its end."""
         epoch, self.epoch = self.epoch, None
         if epoch is not None:
-            with self._shard.session() as session:
+            with self.shard.session() as session:
                 session.run(
                     ("UPDATE mynamo_relay SET owner = NULL, expires = 0"
                      " WHERE owner = %s AND epoch = %s", (self.owner, epoch))
                 )  # fmt: skip
 
     def _take(self) -> bool:
-        with self._shard.session() as session:
+        with self.shard.session() as session:
             rows = session.run(
                 (f"UPDATE mynamo_relay SET owner = %s, epoch = epoch + 1, expires = {EXPIRY}"
                  f" WHERE owner IS NULL OR owner = %s OR expires <= {sql.NOW}"
@@ -134,7 +134,7 @@ class Lease:
         if rows[0][0] != self.owner:  # another one was faster
             return False
         self.epoch = rows[0][1]
-        log.info("%s: relaying, as epoch %d", self._shard.where, self.epoch)
+        log.info("%s: relaying, as epoch %d", self.shard.where, self.epoch)
         return True
 
 

@@ -49,8 +49,8 @@ class _Numbered:
 class Relay:
     """Sequences and publishes one shard's changes, while it holds the shard's lease.
 
-    Use by one thread. It keeps nothing in memory that the database does not say again, so
-    a step that failed, wherever, is simply followed by the next one.
+    Use by one thread. Everything that it keeps in memory can be read from the database again, so
+    after a step that failed anywhere, the next step simply goes on.
 
     Args:
         cluster: which the shard belongs to.
@@ -70,9 +70,8 @@ class Relay:
         self._cleanup = OutboxCleanup(shard)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
-        self._watermark: tuple[int, int] | None = (
-            None  # published from here to there, but not noted
-        )
+        self._watermark: tuple[int, int] | None = None
+        """What was noted as published, and how far it is published by now; None: it is noted."""
         self.found = False
         """Whether its last step found changes that had no number."""
         self.more = False
@@ -101,14 +100,14 @@ class Relay:
                 return 0
             self.found = state.waiting
             crash_point("relay.1")
-            # 2. Numbers for what has none, and a note how far the step before this came. A crash
-            #    before the commit: nothing happened; after it: the numbers stay, and whoever
-            #    comes next publishes by them.
+            # 2. Number the rows without numbers, and note how far the step before this came. A
+            #    crash before the commit: nothing happened; after it: the numbers stay, and the
+            #    next relay publishes by them.
             numbered = self._sequence() if state.waiting else self._numbered(state)
             crash_point("relay.2")
-            # 3. To Kafka, all acknowledged. A crash here, or before it is noted: the next one
-            #    publishes the same numbers again, and consumers leave out those that they have
-            #    seen.
+            # 3. Publish to Kafka, all acknowledged. A crash here, or before it is noted: the next
+            #    relay publishes the same numbers again, and consumers leave out those that they
+            #    have seen.
             published = self._publish(numbered)
             crash_point("relay.3")
             # 4. Note how far it came, if there is nothing to number together with that.
@@ -167,8 +166,8 @@ class Relay:
         self._small = self._small and all(row[-1] is not None for row in rows)
         if self._small:
             numbered.messages = [
-                self._message((row[0], *places[1:], *row[1:]))
-                for row, places in zip(rows, numbers, strict=True)
+                self._message((row[0], *given[1:], *row[1:]))
+                for row, given in zip(rows, numbers, strict=True)
             ]
         return numbered
 
@@ -177,7 +176,7 @@ class Relay:
 
     def _reached(self, noted: int) -> int:
         """Up to which number all is in Kafka, unless someone asked to publish it again."""
-        if self._watermark is not None and self._watermark[0] != noted:
+        if self._watermark is not None and not is_current(self._watermark, noted):
             self._watermark = None
         return noted if self._watermark is None else self._watermark[1]
 
@@ -265,6 +264,16 @@ class Relay:
         ]
         key = f"{content['table_id']}:".encode() + orjson.dumps(content["keys"])
         return self._topic, part, key, value, headers
+
+
+def is_current(watermark: tuple[int, int], noted: int) -> bool:
+    """Whether nobody has asked to publish again since a watermark was set.
+
+    Args:
+        watermark: the number that was noted as published then, and how far it is published since.
+        noted: what is noted now.
+    """
+    return watermark[0] == noted
 
 
 def number(

@@ -15,7 +15,7 @@ from mynamo.writer.transaction.write_requests import WriteRequest, prepare
 
 DAY = 86_400.0
 MAX_AGE = 7 * DAY
-"""Seconds after which a command is put aside rather than applied."""
+"""Seconds after which a command becomes a dead letter and is not applied."""
 MAX_AHEAD = DAY
 """Seconds by which the publisher's clock may be ahead."""
 REMEMBERED = MAX_AGE + MAX_AHEAD + DAY

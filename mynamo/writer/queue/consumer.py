@@ -33,7 +33,7 @@ from mynamo.log import (
     open_consumer,
     subscribe,
 )
-from mynamo.log.dead_letter_topic import letter_of, send_letters
+from mynamo.log.dead_letter_topic import dead_letter_of, send_dead_letters
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.commands import load_command
@@ -56,7 +56,7 @@ _CLOSE_MS = 3_000
 _REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptData)
 """Failures that are the command's own; any other one is the servers' or the configuration's."""
 
-Place = tuple[Any, WriteRequest]
+Received = tuple[Any, WriteRequest]
 """A Kafka record and the request in it."""
 
 Origins = dict[TopicPartition, str]
@@ -66,15 +66,15 @@ Origins = dict[TopicPartition, str]
 class WriteQueue:
     """One member of the writers' consumer group. Use by one thread.
 
-    A command's id is recorded in the transaction that applies it. So nothing here needs
-    to know who else may be applying the same command: a worker that was replaced while it
-    was frozen, whose wake-up brings old commands once more, changes nothing. Nor does it
-    disturb the order of an item's commands: whoever applies one has applied, or found
-    applied, all before it.
+    A command's id is recorded in the transaction that applies it, so other workers may apply
+    the same command at the same time. A worker that was frozen, was replaced and wakes up again
+    applies old commands a second time, which changes nothing. The order of an item's commands
+    stays right, too: a worker that applies a command has applied all before it, or has found
+    them applied.
 
-    Brokers that lost everything, or a user who deletes the topic, leave another topic of the
-    same name, in which the old one's offsets would leave commands out. So each offset is
-    committed with its topic's id, and a topic that is another one is read from its beginning.
+    After a broker has lost everything, or a user has deleted the topic, there is another topic
+    of the same name. The old topic's offsets would skip commands in it. So each offset is
+    committed with its topic's id, and a new topic is read from its beginning.
 
     Args:
         cluster: where the writes go.
@@ -103,11 +103,12 @@ class WriteQueue:
         Raises:
             Unavailable: nothing is lost; call again.
         """
-        # 1. Read. A crash here: they are read again, by whoever takes over.
+        # 1. Read. A crash here: the next owner of the partitions reads them again.
         polled = self._poll(wait)
         origins = self._origins.known
-        moved = self._place_anew(origins, polled)
-        records = [one for place, batch in polled.items() if place not in moved for one in batch]
+        moved = self._seek_committed(origins, polled)
+        kept = [batch for partition, batch in polled.items() if partition not in moved]
+        records = [record for batch in kept for record in batch]
         if records:
             crash_point("queue.1")
         done = 0
@@ -118,12 +119,12 @@ class WriteQueue:
                 done += len(part)
                 self._limit = min(BATCH_WRITES, self._limit + 1)
         except Unavailable:
-            # It may have been too much at once, as small commands may change large items.
+            # The batch may have been too large, as small commands may change large items.
             self._limit = max(1, len(part) // 4)
             self._put_back(records[done:])
             raise
         finally:
-            # 4. Say how far it came. A crash before that: as in 2 and 3.
+            # 4. Commit the offsets. A crash before that: as in 2 and 3.
             self._commit(records[:done], origins)
         if done:
             crash_point("queue.4")
@@ -157,45 +158,44 @@ class WriteQueue:
             self.close()
             raise LogUnavailable(f"another consumer takes over: {stall}") from None
 
-    def _place_anew(self, origins: Origins, polled: Mapping[Any, Sequence[Any]]) -> set[Any]:
-        """Go to the place that this topic's own commits name: in partitions that were just
-        assigned, and in all of them once the topic is another one than offsets are of.
+    def _seek_committed(self, origins: Origins, polled: Mapping[Any, Sequence[Any]]) -> set[Any]:
+        """Seek to the offsets that were committed for this very topic: in partitions that were
+        just assigned, and in all partitions if the topic is a new one.
 
-        The consumer's own idea of where it is cannot be trusted in either: it may be from
-        the other topic.
+        There the consumer's own offsets may be those of the earlier topic.
 
         Returns:
             The partitions; what was polled of them comes again.
         """
         topic = identity(self._consumer, self._config.writes_topic)
         moved = {
-            place
-            for place in self._consumer.assignment()
-            if place not in origins or (topic and origins[place] != topic)
+            partition
+            for partition in self._consumer.assignment()
+            if partition not in origins or (topic and origins[partition] != topic)
         }
         try:
             with kafka_errors(self._config):
-                for place in moved:
-                    self._go_to_committed(place, topic)
-                    origins[place] = topic
+                for partition in moved:
+                    self._go_to_committed(partition, topic)
+                    origins[partition] = topic
         except Unavailable:
-            rest = [batch for place, batch in polled.items() if place not in moved]
+            rest = [batch for partition, batch in polled.items() if partition not in moved]
             self._put_back([record for batch in rest for record in batch])
             raise
         return moved
 
-    def _go_to_committed(self, place: TopicPartition, topic: str) -> None:
-        found = self._consumer.committed(place, metadata=True, timeout_ms=_COMMIT_MS)
+    def _go_to_committed(self, partition: TopicPartition, topic: str) -> None:
+        found = self._consumer.committed(partition, metadata=True, timeout_ms=_COMMIT_MS)
         with suppress(ValueError):  # no longer ours: its new owner does this
             if found and found.metadata == topic:
-                self._consumer.seek(place, found.offset)
+                self._consumer.seek(partition, found.offset)
                 return
             if found:
                 log.warning(
                     "%s is another topic than before: partition %d is read from its beginning",
-                    place.topic, place.partition,
+                    partition.topic, partition.partition,
                 )  # fmt: skip
-            self._consumer.seek_to_beginning(place)
+            self._consumer.seek_to_beginning(partition)
 
     def _end(self, records: Sequence[Any], start: int) -> int:
         """Where the part ends that begins at `start` and is applied at once."""
@@ -207,35 +207,35 @@ class WriteQueue:
         return min(len(records), start + self._limit)
 
     def _finish(self, records: Sequence[Any]) -> None:
-        places, letters = read(records)
-        unrecorded = list(letters)
+        received, dead_letters = read(records)
+        unrecorded = list(dead_letters)
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
-        answers = self._apply([request for _, request in places])
+        answers = self._apply([request for _, request in received])
         crash_point("queue.2")
-        for (record, request), (shard_id, outcome) in zip(places, answers, strict=True):
+        for (record, request), (shard_id, outcome) in zip(received, answers, strict=True):
             if isinstance(outcome, Refused):
-                letters.append(letter(record, outcome.error, _id_of(request)))
+                dead_letters.append(dead_letter(record, outcome.error, _id_of(request)))
                 if not shard_id or isinstance(outcome.error, CorruptData):
-                    unrecorded.append(letters[-1])
+                    unrecorded.append(dead_letters[-1])
         done = self._record(unrecorded)
-        # 3. Put aside what cannot be applied. A crash after it: the same letter again, with
-        #    the same id.
-        unique = {letter.letter_id: letter for letter in letters if letter.letter_id not in done}
+        # 3. Send dead letters for what cannot be applied. A crash after it: the same dead letter
+        #    again, with the same id.
+        unique = {one.letter_id: one for one in dead_letters if one.letter_id not in done}
         if unique:
-            send_letters(self._publisher, list(unique.values()))
+            send_dead_letters(self._publisher, list(unique.values()))
             crash_point("queue.3")
 
-    def _record(self, letters: Sequence[DeadLetter]) -> set[str]:
+    def _record(self, dead_letters: Sequence[DeadLetter]) -> set[str]:
         """Let the shards remember refusals that none of them has in its own transaction.
 
-        Otherwise such a command could come again, find its table made or its clock caught
-        up, and take effect beside its letter.
+        Otherwise such a command could come again later, when its table exists or the clock is
+        right, and take effect although it has a dead letter.
 
         Returns:
-            The ids of letters whose command has been applied in the meantime.
+            The ids of dead letters whose command has been applied in the meantime.
         """
-        ids = {command_id: one for one in letters if (command_id := one.command_id)}
+        ids = {command_id: one for one in dead_letters if (command_id := one.command_id)}
         if not ids:
             return set()
         reasons = {command_id: one.reason for command_id, one in ids.items()}
@@ -249,16 +249,16 @@ class WriteQueue:
         return answers
 
     def _put_back(self, records: Sequence[Any]) -> None:
-        """Read them again at the next poll; polling keeps the place in the group."""
+        """Read them again at the next poll; polling keeps the membership in the group."""
         for record in reversed(records):
             with suppress(ValueError):  # no longer ours: its new owner reads it
                 self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
     def _commit(self, records: Sequence[Any], origins: Origins) -> None:
         offsets = {
-            place: OffsetAndMetadata(record.offset + 1, origins[place], -1)
+            partition: OffsetAndMetadata(record.offset + 1, origins[partition], -1)
             for record in records
-            if (place := TopicPartition(record.topic, record.partition)) in origins
+            if (partition := TopicPartition(record.topic, record.partition)) in origins
         }
         if not offsets:
             return
@@ -269,8 +269,8 @@ class WriteQueue:
 
 
 class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
-    """What is known of offsets' topics since the last rebalance. Another member may have
-    committed since."""
+    """The topics of the offsets, since the last rebalance: another member may have committed
+    before it."""
 
     def __init__(self) -> None:
         self.known: Origins = {}
@@ -282,29 +282,29 @@ class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
         self.known = {}
 
 
-def read(records: Sequence[Any]) -> tuple[list[Place], list[DeadLetter]]:
-    """Turn Kafka records into requests, and into letters where that cannot be."""
-    places, letters = [], []
+def read(records: Sequence[Any]) -> tuple[list[Received], list[DeadLetter]]:
+    """Turn Kafka records into requests; those that cannot be read become dead letters."""
+    received, dead_letters = [], []
     for record in records:
         command_id = None
         try:
             command = load_command(record.value or b"")
             command_id = str(command.command_id)
             check_age(command)
-            places.append((record, command_request(command)))
+            received.append((record, command_request(command)))
         except (CorruptData, InvalidItem, InvalidExpression) as flaw:
-            letters.append(letter(record, flaw, command_id))
-    return places, letters
+            dead_letters.append(dead_letter(record, flaw, command_id))
+    return received, dead_letters
 
 
 def _id_of(request: WriteRequest) -> str | None:
     return str(UUID(bytes=request.command_id)) if request.command_id else None
 
 
-def letter(record: Any, error: MynamoError, command_id: str | None) -> DeadLetter:
+def dead_letter(record: Any, error: MynamoError, command_id: str | None) -> DeadLetter:
     """The dead letter for a queued write, by its command's id if it has one."""
     log.warning(
-        "a queued write at %s/%d/%d was put aside: %s",
+        "a queued write at %s/%d/%d is now a dead letter: %s",
         record.topic, record.partition, record.offset, error,
     )  # fmt: skip
-    return letter_of(record, "command", str(error), command_id)
+    return dead_letter_of(record, "command", str(error), command_id)

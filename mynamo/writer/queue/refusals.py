@@ -1,8 +1,8 @@
 """Refusals of queued writes that no write transaction has recorded.
 
-A command that never reached a shard (its table was unknown, its key was bad) has no shard
-of its own, so all of them remember that it was refused: wherever it comes later, it finds
-that it was. Replaying it makes them forget.
+A command that never reached a shard (its table was unknown, its key was not valid) belongs to no
+shard. So all shards record that it was refused, and each of them refuses it if it comes again.
+Replaying it deletes these records.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def record_refusals(cluster: Cluster, reasons: Mapping[bytes, str]) -> set[bytes
     Raises:
         ShardUnavailable: some shards may have recorded them; call again.
     """
-    places = ", ".join([f"(%s, {sql.NOW}, NULL, %s)"] * len(reasons))
+    rows = ", ".join([f"(%s, {sql.NOW}, NULL, %s)"] * len(reasons))
     values = [value for i, why in reasons.items() for value in (i, why.encode()[:2000])]
     applied: set[bytes] = set()
     for shard in cluster.shards.values():
         _, found = shard.run(
-            (f"INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES {places}"
+            (f"INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES {rows}"
              " ON DUPLICATE KEY UPDATE command_id = VALUES(command_id)", values),
             ("SELECT command_id FROM mynamo_command"
              f" WHERE refused IS NULL AND command_id IN ({sql.placeholders(reasons)})",

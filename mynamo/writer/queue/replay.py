@@ -1,10 +1,11 @@
-"""What is done with dead letters: they are tried again, or discarded.
+"""Replaying and discarding dead letters.
 
-1.  Replaying a command, the shards forget that they refused it.  A crash here: its letter
-    is open as before.
-2.  It is published again under its own id, so whatever else brings it (this replay twice,
-    the old message once more) it is applied once.  A crash here: replay it again.
-3.  The letter is marked.  If the command fails once more, its new letter is open.
+The steps of replaying a queued write:
+
+1.  The shards forget that they refused it.  A crash here: its dead letter is open as before.
+2.  It is published again under its own id. However often it arrives after that (a second
+    replay, the old message again), it is applied once.  A crash here: replay it again.
+3.  The dead letter gets its resolution.  If the write fails again, its new dead letter is open.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import TableNotFound
-from mynamo.log.dead_letter_topic import resolve_letter
+from mynamo.log.dead_letter_topic import resolve_dead_letter
 from mynamo.log.publisher import Publisher
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
@@ -23,8 +24,8 @@ from mynamo.writer.queue.commands_topic import command_message
 from mynamo.writer.queue.refusals import forget_refusals, record_refusals
 
 
-def replay(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> None:
-    """Try the message of a dead letter again, and mark the letter.
+def replay(cluster: Cluster, dead_letter: DeadLetter, publisher: Publisher) -> None:
+    """Try the message of a dead letter again, and record that.
 
     A queued write is published once more. For a change event, every GSI of its table is made
     to say what the table says of the item now. Either may be repeated without harm.
@@ -35,15 +36,15 @@ def replay(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> None:
         TableNotFound: its table is gone.
         LogUnavailable, ShardUnavailable: try again.
     """
-    if letter.kind == "command":
-        _replay_command(cluster, letter.message, publisher)
+    if dead_letter.kind == "command":
+        _replay_command(cluster, dead_letter.message, publisher)
     else:
-        _replay_event(cluster, letter.message)
-    resolve_letter(publisher, letter, "replayed")
+        _replay_event(cluster, dead_letter.message)
+    resolve_dead_letter(publisher, dead_letter, "replayed")
 
 
-def discard(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> bool:
-    """Give a dead letter up, and mark it; its message, should it come again, has no effect.
+def discard(cluster: Cluster, dead_letter: DeadLetter, publisher: Publisher) -> bool:
+    """Discard a dead letter and record that; its message has no effect if it comes again.
 
     Returns:
         Whether that is so; False: its queued write had been applied in the meantime.
@@ -52,10 +53,10 @@ def discard(cluster: Cluster, letter: DeadLetter, publisher: Publisher) -> bool:
         LogUnavailable, ShardUnavailable: try again.
     """
     applied: set[bytes] = set()
-    command_id = letter.command_id
+    command_id = dead_letter.command_id
     if command_id is not None:
         applied = record_refusals(cluster, {command_id: "it was discarded"})
-    resolve_letter(publisher, letter, "discarded")
+    resolve_dead_letter(publisher, dead_letter, "discarded")
     return not applied
 
 

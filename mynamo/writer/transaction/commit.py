@@ -127,7 +127,7 @@ def _attempt(
             session.rollback()
             raise TooMuch
         statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
-        place, sent_at = session.place, time.monotonic()
+        identity, sent_at = session.identity, time.monotonic()
         crash_point("writer.3")
         try:
             results = session.run(*statements)  # step 4
@@ -139,7 +139,7 @@ def _attempt(
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.
-    committed_id = outcome_of_commit(shard, place, write_id, sent_at)
+    committed_id = outcome_of_commit(shard, identity, write_id, sent_at)
     if committed_id is None:
         raise lost
     return with_versions(plan.outcomes, committed_id)

@@ -16,12 +16,12 @@ _LOOK_BACK = 1_000_000
 
 @in_thread
 def outcome_of_commit(
-    shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, sent_at: float
+    shard: DynamoDBShard, identity: tuple[int, str], write_id: bytes, sent_at: float
 ) -> int | None:
     """Find out whether a transaction committed whose connection was lost.
 
     Args:
-        place: of the lost session (`Session.place`).
+        identity: of the lost session (`Session.identity`).
         write_id: what its outbox rows bear.
         sent_at: when the commit was sent, by `time.monotonic`.
 
@@ -33,11 +33,11 @@ def outcome_of_commit(
     """
     seconds = min(deadlines.outcome_timeout(shard.outcome_timeout), OUTBOX_KEEPS * 0.8)
     ends_at = sent_at + seconds
-    return deadlines.until(ends_at, lambda: _ask_until(shard, place, write_id, ends_at, seconds))
+    return deadlines.until(ends_at, lambda: _ask_until(shard, identity, write_id, ends_at, seconds))
 
 
 def _ask_until(
-    shard: DynamoDBShard, place: tuple[int, str], write_id: bytes, ends_at: float, seconds: float
+    shard: DynamoDBShard, identity: tuple[int, str], write_id: bytes, ends_at: float, seconds: float
 ) -> int | None:
     while True:
         over = False
@@ -46,7 +46,7 @@ def _ask_until(
                 alive, rows = session.run(
                     (
                         "SELECT 1 FROM information_schema.processlist WHERE id = %s AND host = %s",
-                        place,
+                        identity,
                     ),
                     (
                         "SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s AND id > CAST("
