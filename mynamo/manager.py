@@ -33,10 +33,10 @@ from mynamo.reader.choosing import SCAN, Choice, choose
 from mynamo.reader.waiting import OwnWrites
 from mynamo.runtime import forks
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
+from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.simple import SimpleIndex, SimpleTable
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
-from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.schemas.validation import explain
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill import indexes

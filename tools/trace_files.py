@@ -4,8 +4,8 @@
     python tools/trace_files.py --summary       # how many files, and how often another is entered
 
 It starts MySQL and the embedded broker on this machine, does each once to load what is loaded
-once, and then once more under `sys.setprofile`. A line is a run of calls within one file; what
-stands in `NOT_COUNTED` is left out, with all that it calls only to be waited for.
+once, and then once more under `sys.setprofile`. A line is a run of calls within one file. Left out
+are the files of HTTP, and the MySQL connection pool and driver with all that they call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ AUTHORIZATION = (
     "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request,"
     " SignedHeaders=host;x-amz-date, Signature=" + "0" * 64
 )
-NOT_COUNTED = ("gateway/http/", "mysql/driver", "mysql/pool", "mysql/sockets")
+HTTP = "gateway/http/"
+MYSQL = ("mysql/driver", "mysql/pool", "mysql/sockets")
 TABLE = {
     "TableName": "orders",
     "BillingMode": "PAY_PER_REQUEST",
@@ -72,12 +73,14 @@ class Trace:
         """See `sys.setprofile`."""
         if event != "call":
             return
-        path = frame.f_code.co_filename
-        if not path.startswith(str(PACKAGE)):
+        name = _name(frame)
+        if name is None or name.startswith(HTTP) or (self.files and self.files[-1] == name):
             return
-        name = str(Path(path).relative_to(PACKAGE))
-        if name.startswith(NOT_COUNTED) or (self.files and self.files[-1] == name):
-            return
+        caller: FrameType | None = frame
+        while caller is not None:
+            if (_name(caller) or "").startswith(MYSQL):
+                return
+            caller = caller.f_back
         self.files.append(name)
 
     @contextmanager
@@ -90,6 +93,11 @@ class Trace:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
+
+
+def _name(frame: FrameType) -> str | None:
+    path = frame.f_code.co_filename
+    return path.removeprefix(f"{PACKAGE}/") if path.startswith(str(PACKAGE)) else None
 
 
 def report(title: str, trace: Trace, summary: bool) -> None:
@@ -116,7 +124,7 @@ def main() -> None:
 def trace_all(stack: ExitStack, summary: bool) -> None:
     """Start the servers, trace, print."""
     from mynamo.catalog.cluster import Cluster
-    from mynamo.gateway.auth.signatures import AnyCredentials
+    from mynamo.gateway.auth.claims import AnyCredentials
     from mynamo.gateway.health import Health
     from mynamo.gateway.http.api_protocol import App
     from mynamo.gateway.http.cors import Cors

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import time
 import zlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES, Catalog
@@ -19,7 +21,24 @@ from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
-from mynamo.schemas.tokens import ConsistencyToken
+
+_SLOT = struct.Struct(">QH")
+"""A table's id and a slot."""
+
+
+class Route(NamedTuple):
+    """Where a row of a main table belongs, by one snapshot of the catalog.
+
+    Attributes:
+        shard: that owns the row's slot.
+        epoch: of the shard's slots in that snapshot. A write is refused if the shard's slots
+            have changed since.
+        partition: of `changes`, for the row's events.
+    """
+
+    shard: DynamoDBShard
+    epoch: int
+    partition: int
 
 
 class Cluster:
@@ -63,9 +82,11 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+        self.id = self._snapshot.cluster_id
+        """16 bytes, of the cluster for its whole life."""
         for shard in self.shards.values():
-            shard.belong_to(self._snapshot.cluster_id)
-        self.fingerprint = zlib.crc32(self._snapshot.cluster_id)
+            shard.belong_to(self.id)
+        self.fingerprint = zlib.crc32(self.id)
         """Marks consistency tokens, so that another cluster refuses them."""
 
     __reduce__ = forks.not_picklable
@@ -146,25 +167,22 @@ class Cluster:
             table = self.refresh().tables.get(table_id)
         return table
 
+    def route(self, table_id: int, hash16: bytes) -> Route:
+        """Where a row of a main table belongs."""
+        snapshot = self._snapshot
+        slot = slot_of(hash16)
+        shard_id, epoch = snapshot.owners[slot]
+        partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
+        return Route(self.shards[shard_id], epoch, partition)
+
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
         """The shard that owns a hash."""
-        slot = slot_of(hash16)
-        for owned in self._snapshot.slots:
-            if owned.first <= slot <= owned.last:
-                return self.shards[owned.shard_id]
-        raise ConfigError(f"slot {slot} has no shard; the catalog is damaged")
-
-    def slot_epoch(self, shard_id: int) -> int:
-        """The epoch of a shard's slots, as this process knows it."""
-        return max(s.epoch for s in self._snapshot.slots if s.shard_id == shard_id)
+        shard_id, _ = self._snapshot.owners[slot_of(hash16)]
+        return self.shards[shard_id]
 
     def partition_of(self, table_id: int, slot: int) -> int:
         """The partition of `changes` for the events of a table's slot."""
-        return zlib.crc32(table_id.to_bytes(8, "big") + slot.to_bytes(2, "big")) % self.partitions
-
-    def token(self, shard_id: int, partition: int, version: int) -> ConsistencyToken:
-        """The token of a write."""
-        return ConsistencyToken(self.fingerprint, shard_id, partition, version)
+        return zlib.crc32(_SLOT.pack(table_id, slot)) % self.partitions
 
     def _set_up_or_say_why_not(self) -> None:
         try:

@@ -6,8 +6,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -81,19 +81,19 @@ class DynamoDBShard:
         except ValidationError as error:
             raise ConfigError(f"shard {shard_index}: {explain(error)}") from None
         self.where = f"shard {shard_index} ({host}:{port}/{database})"
-        self._pool = ConnectionPool(self.config, pool or PoolConfig(), self.where)
-        self._cluster_id: bytes | None = None
-        self._verified = False
+        self.id = shard_index
+        self._identity = _Identity(self.config, self.where)
+        self._pool = ConnectionPool(
+            self.config, pool or PoolConfig(), self.where, self._identity.check
+        )
+        self.session = self._pool.session
+        """Lends a connection; an open transaction is rolled back if the block fails. Raises
+        ShardUnavailable if the server does not answer, or is not fit to be a shard, and
+        ConfigError if the database is another shard's."""
         self.own_timeout: float | None = None
         self._outcome_timeout: float | None = None
-        self.renew_after_fork()
-        forks.note(self)
 
     __reduce__ = forks.not_picklable
-
-    def renew_after_fork(self) -> None:
-        """Have a lock of its own; the pool does likewise."""
-        self._verifying = threading.Lock()
 
     @classmethod
     def of(cls, config: ShardConfig, pool: PoolConfig) -> DynamoDBShard:
@@ -109,14 +109,10 @@ class DynamoDBShard:
             pool=pool,
         )
 
-    @property
-    def id(self) -> int:
-        """The shard's number."""
-        return self.config.id
-
     def belong_to(self, cluster_id: bytes) -> None:
         """From now on, refuse to work if the database is not this shard of that cluster."""
-        self._cluster_id = cluster_id
+        self._identity.cluster_id = cluster_id
+        self._pool.close_idle()
 
     @property
     def timeout(self) -> float:
@@ -135,19 +131,6 @@ class DynamoDBShard:
             self._pool.limit(timeout)
         if outcome_timeout is not None:
             self._outcome_timeout = outcome_timeout
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """Lend a connection; an open transaction is rolled back if the block fails.
-
-        Raises:
-            ShardUnavailable: the server does not answer, or is not fit to be a shard.
-            ConfigError: the database is another shard's.
-        """
-        with self._pool.session() as session:
-            if self._cluster_id is not None and not self._verified:
-                in_thread(self._verify)(session, self._cluster_id)
-            yield session
 
     def run(self, *statements: Statement) -> list[Result]:
         """Run statements that may safely run twice (reads, idempotent changes).
@@ -172,7 +155,7 @@ class DynamoDBShard:
             ShardUnavailable: it did not answer.
         """
         started = time.monotonic()
-        with self._pool.session() as session:
+        with self.session() as session:
             session.run(("SELECT 1", ()))
         return time.monotonic() - started
 
@@ -180,20 +163,38 @@ class DynamoDBShard:
         """Close all connections; the shard cannot be used afterwards."""
         self._pool.close()
 
-    def _verify(self, session: Session, cluster_id: bytes) -> None:
-        with self._verifying:
-            if self._verified:
-                return
-            rows: tuple[tuple[Any, ...], ...] = ()
-            with suppress(MissingTable):  # an empty database, or one of another program
-                rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
-            if rows != ((cluster_id, self.id),):
-                found = f"shard {rows[0][1]} of another order or cluster" if rows else "no shard"
-                raise ConfigError(
-                    f"{self.where}: this database is {found}; correct the configuration"
-                )
-            check_server(session, self.config, self.where)
-            self._verified = True
+
+class _Identity:
+    """Which shard of which cluster a database must be. Each new connection is checked.
+
+    Attributes:
+        cluster_id: None: it is not known yet, and any database will do.
+    """
+
+    def __init__(self, config: ShardConfig, where: str) -> None:
+        self.cluster_id: bytes | None = None
+        self._config = config
+        self._where = where
+        self._settings_checked = False
+
+    def check(self, session: Session) -> None:
+        """Refuse a connection to another database.
+
+        Raises:
+            ConfigError: it is not this shard of this cluster.
+            ShardUnavailable: its server is not fit to be a shard.
+        """
+        if self.cluster_id is None:
+            return
+        rows: tuple[tuple[Any, ...], ...] = ()
+        with suppress(MissingTable):  # an empty database, or one of another program
+            rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
+        if rows != ((self.cluster_id, self._config.id),):
+            found = f"shard {rows[0][1]} of another order or cluster" if rows else "no shard"
+            raise ConfigError(f"{self._where}: this database is {found}; correct the configuration")
+        if not self._settings_checked:
+            check_server(session, self._config, self._where)
+            self._settings_checked = True
 
 
 class PerShard(Generic[Given, Kept]):

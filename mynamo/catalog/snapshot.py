@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from mynamo.catalog.changes import settings_of
 from mynamo.catalog.tables import Index, Table
+from mynamo.errors import ConfigError
+from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, LocalIndexSchema, Projection
 
 
@@ -27,7 +30,7 @@ class SlotRange:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """The whole catalog at one moment."""
 
@@ -37,6 +40,25 @@ class Snapshot:
     slots: tuple[SlotRange, ...]
     tables: dict[int, Table]
     names: dict[str, Table]
+
+    @cached_property
+    def owners(self) -> list[tuple[int, int]]:
+        """Per slot: the shard that owns it, and the epoch of that shard's slots.
+
+        Raises:
+            ConfigError: a slot has no shard.
+        """
+        epochs: dict[int, int] = {}
+        for owned in self.slots:
+            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
+        owners: list[tuple[int, int]] = []
+        for owned in sorted(self.slots, key=lambda owned: owned.first):
+            if owned.first != len(owners):
+                break
+            owners += [(owned.shard_id, epochs[owned.shard_id])] * (owned.last + 1 - owned.first)
+        if len(owners) != SLOTS:
+            raise ConfigError(f"slot {len(owners)} has no shard; the catalog is damaged")
+        return owners
 
 
 TABLES = (

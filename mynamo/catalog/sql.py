@@ -7,6 +7,7 @@ stands beside the code that runs it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
+from functools import lru_cache
 
 from mynamo.catalog.tables import Index, Table
 from mynamo.schemas.keys import MAX_SORT_CODE, MAX_SORT_KEY
@@ -145,6 +146,7 @@ def raise_streams(column: str, reached: Mapping[int, int]) -> tuple[str, list[in
     )
 
 
+@lru_cache(4096)
 def main_table(table_id: int) -> str:
     """Name of the table of items."""
     return f"t{table_id:d}"

@@ -96,7 +96,8 @@ class Index:
             InvalidItem: DynamoDB's validation message, with index and attribute named.
         """
         self._parts(item, self.hash_keys, MAX_HASH_KEY)
-        self._parts(item, self.sort_keys, MAX_SORT_KEY)
+        if self.sort_keys:
+            self._parts(item, self.sort_keys, MAX_SORT_KEY)
 
     def encoded(self, key: KeyAttribute, value: Mapping[str, Any]) -> bytes:
         """The bytes of a key attribute's value, which is of the key's type.

@@ -8,7 +8,7 @@ import time
 from mynamo.catalog.cluster import Cluster
 from mynamo.producer import Receipt
 from mynamo.reader.waiting import pending_statement
-from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.schemas.events import ConsistencyToken
 
 LOOK_SECONDS = 0.02
 MOST_AT_ONCE = 200

@@ -9,9 +9,9 @@
 What conditions and updates are made of is in `nodes` and `actions`.
 """
 
-from mynamo.expressions.binding import Placeholders, checked_names
 from mynamo.expressions.conditions import Condition, parse_condition
 from mynamo.expressions.key_conditions import KeyCondition, parse_key_condition
+from mynamo.expressions.placeholders import Placeholders, checked_names
 from mynamo.expressions.projections import Projection, parse_projection
 from mynamo.expressions.updates import Update, parse_update
 

@@ -7,7 +7,6 @@ from typing import Literal as OneOf
 from typing import TypeAlias
 
 from mynamo.errors import InvalidExpression
-from mynamo.expressions.binding import Placeholders
 from mynamo.expressions.conditions import bind_condition
 from mynamo.expressions.nodes import (
     And,
@@ -28,6 +27,7 @@ from mynamo.expressions.nodes import (
     Size,
     Value,
 )
+from mynamo.expressions.placeholders import Placeholders
 
 __all__ = ["KIND", "KeyCondition", "KeyOperator", "key_conditions_in", "parse_key_condition"]
 

@@ -5,7 +5,6 @@
     update_of_attribute_updates(updates)                          -> Update
     key_conditions_of(key_conditions)                             -> KeyCondition, ...
     projection_of_attributes(names)                               -> Projection
-    check_not_mixed(operation, request)
 
 They take the request's JSON, whose types have been checked but not its values. Each
 raises InvalidExpression or, for what is wrong with a single attribute value, InvalidItem,
@@ -19,10 +18,8 @@ from mynamo.expressions.legacy_conditions import (
     key_conditions_of,
 )
 from mynamo.expressions.legacy_updates import projection_of_attributes, update_of_attribute_updates
-from mynamo.expressions.mixing import check_not_mixed
 
 __all__ = [
-    "check_not_mixed",
     "condition_of_expected",
     "condition_of_filter",
     "key_conditions_of",

@@ -39,7 +39,6 @@ __all__ = [
     "PathSyntax",
     "Tokens",
     "ValueSyntax",
-    "check_size",
 ]
 
 
@@ -213,7 +212,7 @@ UPDATE_FUNCTIONS = frozenset({"if_not_exists", "list_append"})
 FUNCTIONS = CONDITION_FUNCTIONS | UPDATE_FUNCTIONS
 
 
-def check_size(text: str) -> None:
+def _check_size(text: str) -> None:
     """Raises InvalidExpression if a text is empty or over 4 KB."""
     if not text:
         raise InvalidExpression("The expression can not be empty;")
@@ -239,6 +238,7 @@ class Parser:
     operand_function: ClassVar[str]
 
     def __init__(self, text: str) -> None:
+        _check_size(text)
         self.tokens = Tokens(text)
         self._operators = 0
         self._faults: list[tuple[int, str]] = []

@@ -15,9 +15,10 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
 from mynamo.errors import InvalidExpression
-from mynamo.expressions.binding import Placeholders, bind_path
+from mynamo.expressions.conditions import bind_path
 from mynamo.expressions.nodes import Path, Value, member, path_text
-from mynamo.expressions.parser import Parser, PathSyntax, check_size
+from mynamo.expressions.parser import Parser, PathSyntax
+from mynamo.expressions.placeholders import Placeholders
 from mynamo.schemas.values import StoredItem
 
 __all__ = ["PathTree", "Projection", "insert", "is_list", "leaves", "parse_projection", "part_of"]
@@ -154,7 +155,6 @@ def parse_projection(text: str, placeholders: Placeholders) -> Projection:
         InvalidExpression: DynamoDB's message.
     """
     try:
-        check_size(text)
         # DynamoDB looks at them from the last to the first, as its messages show.
         return Projection.showing(reversed(_paths_syntax(text)), placeholders)
     except InvalidExpression as error:

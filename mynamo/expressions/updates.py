@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from mynamo.errors import InvalidExpression, InvalidItem
 from mynamo.expressions.actions import Action, Add, Delete, Remove, Set
-from mynamo.expressions.binding import Placeholders, bind_operand, bind_path
+from mynamo.expressions.conditions import bind_operand, bind_path
 from mynamo.expressions.grammar import update_syntax
 from mynamo.expressions.nodes import Literal, Path, Value
-from mynamo.expressions.parser import ActionSyntax, check_size
+from mynamo.expressions.parser import ActionSyntax
+from mynamo.expressions.placeholders import Placeholders
 from mynamo.expressions.projections import PathTree, insert, is_list, leaves, part_of
 from mynamo.schemas.values import MAX_LEVELS, StoredItem
 
@@ -99,7 +100,6 @@ def parse_update(text: str, placeholders: Placeholders) -> Update:
     """
     tree: PathTree = {}
     try:
-        check_size(text)
         # DynamoDB looks at all paths first and then at all operands, both from the last to
         # the first, as the order of its errors shows.
         backwards = update_syntax(text)[::-1]

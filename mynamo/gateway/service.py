@@ -80,7 +80,9 @@ class Service:
         if handler is None:
             raise _unknown(call.operation)
         request = check(call.operation, parse(body))
-        replace_arns(self.context, call.operation, request)
+        name = request.get("TableName")
+        if name is None or ":" in name:
+            replace_arns(self.context, call.operation, request)
         try:
             return handler(self.context, request, call)
         except MynamoError as failure:

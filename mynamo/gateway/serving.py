@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.gateway.auth.signatures import AnyCredentials, Signatures
+from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.auth.signatures import Signatures
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import EVERYONE, Cors

@@ -169,7 +169,7 @@ class Indexer:
         Raises:
             Stalled: the consumer does not read on.
         """
-        cluster_id = self._cluster.snapshot.cluster_id
+        cluster_id = self._cluster.id
         wake_ups = WakeUps(
             cluster_id, INDEXER_WAKE_UPS, stop, all_here=self._by_wake_ups, at_once=False
         )

@@ -158,11 +158,19 @@ def _named(result: Any) -> list[dict[str, Any]]:
 class ConnectionPool:
     """Up to `size` connections to one database, opened when needed.
 
-    Attributes:
-        permits: one for each connection that may still be lent.
+    Args:
+        where: the database is, for messages.
+        check: looks at each new connection, before anybody has it; may run in several threads.
     """
 
-    def __init__(self, database: DatabaseConfig, limits: PoolConfig, where: str) -> None:
+    def __init__(
+        self,
+        database: DatabaseConfig,
+        limits: PoolConfig,
+        where: str,
+        check: Callable[[Session], None] | None = None,
+    ) -> None:
+        self._check = check
         self._database = database
         self._limits = limits
         self.where = where
@@ -203,8 +211,12 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
+        self._closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the idle connections, so that new ones are opened."""
         with self._lock:
-            self._closed = True
             idle, self._idle = self._idle, []
         for session in idle:
             session.close()
@@ -296,6 +308,8 @@ class ConnectionPool:
             *_, primary, identity = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
             session.identity = identity.rows[0]
+            if self._check is not None:
+                self._check(session)
         except BaseException:
             session.close()
             raise

@@ -164,7 +164,7 @@ class Journal:
 def _identity(cluster: Cluster, table: Table, indexes: Iterable[Index]) -> dict[str, Any]:
     """What must be the same for a comparison to go on."""
     return {
-        "cluster": cluster.snapshot.cluster_id.hex(),
+        "cluster": cluster.id.hex(),
         "table": table.name,
         "table_id": table.id,
         "version": table.version,

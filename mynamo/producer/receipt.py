@@ -7,6 +7,7 @@ from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed
+from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import from_stored
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import Done, ReturnValues, WriteRequest, returned
@@ -47,7 +48,7 @@ def receipt_of(
         table=request.table,
         shard=shard_id,
         version=done.version,
-        token=str(cluster.token(shard_id, done.partition, done.version)),
+        token=str(ConsistencyToken(cluster.fingerprint, shard_id, done.partition, done.version)),
         old=_python(done.old),
         attributes=_python(returned(return_values, request, done)),
     )

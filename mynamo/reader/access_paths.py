@@ -28,7 +28,7 @@ from mynamo.catalog import sql
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidItem, InvalidRequest
 from mynamo.expressions import KeyCondition
-from mynamo.expressions.binding import shown
+from mynamo.expressions.conditions import shown
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.keys import MAX_HASH_KEY, MAX_SORT_KEY, Comparison, hash_of_parts, sort_bounds
 from mynamo.schemas.table import KeyAttribute

@@ -14,7 +14,7 @@ from mynamo.errors import ConsistencyTimeout, InvalidToken, ShardUnavailable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime import forks
 from mynamo.runtime.tasks import in_thread
-from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.schemas.events import ConsistencyToken
 
 PendingTokens = frozenset[ConsistencyToken]
 

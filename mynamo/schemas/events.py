@@ -1,12 +1,18 @@
-"""The change event: what every consumer of the `changes` topic reads."""
+"""The change event: what every consumer of the `changes` topic reads; and tokens that name one."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import struct
+import zlib
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from mynamo.errors import InvalidToken
 from mynamo.schemas.validation import load
 
 FORMAT = 1
@@ -121,3 +127,48 @@ def load_event(message: bytes) -> ChangeEvent:
         CorruptData: it is not one, or of a format that this version does not know.
     """
     return load(ChangeEvent, message, "a change event")
+
+
+_TOKEN = struct.Struct(">BIHHQ")
+_TOKEN_KIND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyToken:
+    """Names one committed write, so that an index query can wait for it.
+
+    Attributes:
+        cluster: checksum of the cluster's id; a token of another cluster is refused.
+        shard: on which it was committed.
+        partition: of its event.
+        version: the id of its event in the shard's outbox; 0 if nothing was changed.
+    """
+
+    cluster: int
+    shard: int
+    partition: int
+    version: int
+
+    def __str__(self) -> str:
+        body = _TOKEN.pack(_TOKEN_KIND, self.cluster, self.shard, self.partition, self.version)
+        check = zlib.crc32(body).to_bytes(4, "big")
+        return base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+
+    @classmethod
+    def parse(cls, text: str) -> ConsistencyToken:
+        """Read a token's text.
+
+        Raises:
+            InvalidToken: it is not one.
+        """
+        try:
+            data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except (ValueError, binascii.Error):
+            raise InvalidToken(f"{text!r} is not a consistency token") from None
+        body, check = data[:-4], data[-4:]
+        if len(body) != _TOKEN.size or zlib.crc32(body).to_bytes(4, "big") != check:
+            raise InvalidToken(f"{text!r} is not a consistency token")
+        kind, cluster, shard, partition, version = _TOKEN.unpack(body)
+        if kind != _TOKEN_KIND:
+            raise InvalidToken(f"{text!r} is a token of a kind this version does not know")
+        return cls(cluster, shard, partition, version)

@@ -73,7 +73,7 @@ def run_writer(
 def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
     trouble = Trouble(f"relay of {relay.shard.where}", stop)
     wake_ups = WakeUps(
-        cluster.snapshot.cluster_id,
+        cluster.id,
         relay_wake_ups(relay.shard.id),
         stop,
         all_here=is_here(relay.shard.config.host),

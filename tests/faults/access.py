@@ -19,8 +19,8 @@ from mynamo.errors import (
 from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt, version_is
 from mynamo.reader import Reader
 from mynamo.schemas.commands import WriteCommand
+from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import from_stored, to_stored
-from mynamo.schemas.tokens import ConsistencyToken
 from tests.faults.history import Key, Outcome
 from tests.faults.model import INDEXES, LOCAL_INDEX, NEVER, TABLE
 from tests.gateway.calling import Caller

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import mynamo
-from mynamo.catalog.tables import RowKey
 from mynamo.gsi_indexer import apply, arrivals, lost_events
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.writer.backfill import global_index
@@ -94,13 +93,12 @@ def _before_commit(share: float, statement: str) -> None:
 
 
 def _without_locks() -> None:
-    lock = commit.lock_rows  # type: ignore[attr-defined]
+    lock = commit.lock_statements  # type: ignore[attr-defined]
 
-    def read(table_id: int, keys: Sequence[RowKey]) -> Statement:
-        sql, values = lock(table_id, keys)
-        return sql.removesuffix(" FOR UPDATE"), values
+    def read(*given: Any) -> list[Statement]:
+        return [(sql.removesuffix(" FOR UPDATE"), values) for sql, values in lock(*given)]
 
-    _put(commit, "lock_rows", read)
+    _put(commit, "lock_statements", read)
 
 
 def _without_outbox() -> None:

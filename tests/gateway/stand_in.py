@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from mynamo.gateway.auth.signatures import AnyCredentials
+from mynamo.gateway.auth.claims import AnyCredentials
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.server import HttpServer, listen

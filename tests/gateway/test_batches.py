@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import permutations, product
 from typing import Any
 from unittest import mock
@@ -11,7 +11,6 @@ from unittest import mock
 import orjson
 import pytest
 
-from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable
 from mynamo.gateway.operations import batch_operations
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
@@ -61,14 +60,11 @@ def refusal(service: Service, operation: str, items: Any) -> str:
 @contextmanager
 def unavailable(service: Service, *shard_ids: int) -> Iterator[None]:
     """Shards of the cluster do not answer."""
-    session = DynamoDBShard.session
-
-    def refusing(shard: DynamoDBShard) -> Any:
-        if shard.id in shard_ids and shard in service.context.cluster.shards.values():
-            raise ShardUnavailable(f"shard {shard.id} does not answer")
-        return session(shard)
-
-    with mock.patch.object(DynamoDBShard, "session", refusing):
+    with ExitStack() as stack:
+        for number in shard_ids:
+            refusal = ShardUnavailable(f"shard {number} does not answer")
+            shard = service.context.cluster.shards[number]
+            stack.enter_context(mock.patch.object(shard, "session", side_effect=refusal))
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,10 +14,15 @@ from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import IndexNotFound, ShardUnavailable, TableNotFound
+from mynamo.mysql.pool import ConnectionPool
 from mynamo.producer import Producer
 from mynamo.reader import Reader, fetching
-from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.config import ClusterConfig, PoolConfig
+from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import LocalIndexSchema, TableSchema
+from mynamo.writer.transaction import commit
+from mynamo.writer.transaction.commit import StaleDefinition
+from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
 from tests.waiting import eventually
 
 SCHEMA = TableSchema.parse(
@@ -184,3 +190,50 @@ def test_limits_are_checked_under_the_lock(cluster: Cluster, other: Cluster) -> 
         added = list(pool.map(add, pairs))
     assert added.count(True) == 4
     assert len(cluster.refresh().names["orders"].local_indexes) == 5
+
+
+def raise_epoch(cluster: Cluster) -> None:
+    """As if slots of shard 1 had been moved."""
+    catalog = ConnectionPool(cluster.config.catalog, PoolConfig(), "catalog")
+    with catalog.session() as session:
+        session.run(("UPDATE mynamo_slots SET epoch = epoch + 1 WHERE shard_id = 1", ()))
+    catalog.close()
+    cluster.shards[1].run(("UPDATE mynamo_fence SET version = version + 1 WHERE id = 0", ()))
+
+
+def prepared(cluster: Cluster, item: dict[str, object]) -> Write:
+    request = WriteRequest("orders", "PUT", to_stored(item))
+    return prepare(cluster, request, cluster.table("orders"))
+
+
+def test_a_write_with_an_old_definition_is_refused_in_a_batch_with_a_new_one(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = other.shards[1]
+    old = prepared(other, item_of(other, shard))
+    definitions.add_index(cluster, "orders", BY_SIZE)
+    other.refresh()
+    new = prepared(other, {**item_of(other, shard), "at": "2"})
+    for batch in ([old, new], [new, old]):
+        with pytest.raises(StaleDefinition):
+            commit.commit_together(other, shard, batch)
+    # The control: looking at one of the two only lets the old one in.
+    check = commit.check_guards
+    monkeypatch.setattr(commit, "check_guards", lambda writes, found: check([new], found))
+    assert len(commit.commit_together(other, shard, [old, new])) == 2
+
+
+def test_a_write_routed_by_an_old_slot_map_is_refused_after_a_refresh(
+    cluster: Cluster, other: Cluster
+) -> None:
+    shard = other.shards[1]
+    routed = prepared(other, item_of(other, shard))
+    raise_epoch(cluster)
+    other.refresh()
+    with pytest.raises(StaleDefinition):
+        commit.commit_together(other, shard, [routed])
+    again = prepared(other, item_of(other, shard))
+    assert len(commit.commit_together(other, shard, [again])) == 1
+    # The control: a write that is let in by the newest map of its process, not by its own.
+    late = replace(routed, route=again.route)
+    assert len(commit.commit_together(other, shard, [late])) == 1

@@ -36,9 +36,9 @@ from mynamo.reader import (
     read_page,
     reader,
 )
+from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import Binary
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
-from mynamo.schemas.tokens import ConsistencyToken
 from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from tests.standing_in import catch_up, sequence
 from tests.waiting import eventually

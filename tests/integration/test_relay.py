@@ -20,7 +20,8 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.writer.outbox import relay as relay_module
 from mynamo.writer.outbox.lease import Lease, RelayState
 from mynamo.writer.outbox.relay import Relay
-from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
+from mynamo.writer.transaction.evaluation import OutboxRow
+from mynamo.writer.transaction.statements import insert_outbox
 from tests.events import Recorder, broken_promises, first_time
 from tests.rows import everywhere, leave_out, make_table, select
 

@@ -17,7 +17,7 @@ from mynamo.mysql.pool import Session
 from mynamo.producer import Put
 from mynamo.runtime import deadlines
 from mynamo.schemas.config import ClusterConfig
-from mynamo.writer.transaction.row_mutex import row_mutexes_of
+from mynamo.writer.transaction.commit import row_mutexes_of
 from tests.proxy import Proxy
 from tests.rows import items_of
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from mynamo.errors import CorruptData, InvalidToken
 from mynamo.schemas.commands import MUST_EXIST, Condition, WriteCommand, load_command, version_is
-from mynamo.schemas.events import complete_event, load_event, outbox_payload
-from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.schemas.events import ConsistencyToken, complete_event, load_event, outbox_payload
 from mynamo.schemas.values import StoredItem
 from tests.strategies import stored_items
 

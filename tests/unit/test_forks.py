@@ -25,9 +25,9 @@ from mynamo.mysql.sockets import Wire
 from mynamo.reader.waiting import OwnWrites
 from mynamo.runtime import forks
 from mynamo.runtime.batching import Batcher
+from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.schemas.config import DatabaseConfig, KafkaConfig, LimitsConfig, PoolConfig
 from mynamo.writer.outbox.back_pressure import LagMonitor
-from mynamo.writer.transaction.row_mutex import RowMutexes
 from tests.certificates import Authority
 
 PACKAGE = Path(mynamo.__file__).parent
@@ -38,8 +38,8 @@ LIBRARY = (
 ALLOWED = {
     "runtime/batching.py: Entry",  # of one call
     "runtime/tasks.py: Scheduler",  # of an event loop, which a child does not have
-    "writer/transaction/row_mutex.py: _Queue",  # of calls under way, all of them forgotten
-    "writer/transaction/row_mutex.py: RowMutexes._acquire",
+    "runtime/mutexes.py: _Queue",  # of calls under way, all of them forgotten
+    "runtime/mutexes.py: KeyMutexes._acquire",
     "catalog/statistics.py: _Known",  # likewise
     "log/publisher.py: Publisher.discard",  # a thread that nobody waits for
     "writer/outbox/back_pressure.py: LagMonitor.waiting",  # it is forgotten
@@ -106,12 +106,11 @@ def everything() -> dict[str, object]:
     return {
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
         "batcher": batcher,
-        "mutexes": RowMutexes("shard"),
+        "mutexes": KeyMutexes("shard", lambda: 1.0),
         "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),
         "publisher": Publisher(KafkaConfig()),
         "own writes": OwnWrites(),
         "per shard": per_shard,
-        "shard": shard,
     }
 
 

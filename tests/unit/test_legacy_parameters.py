@@ -9,13 +9,13 @@ import pytest
 from mynamo.errors import InvalidExpression, InvalidItem, InvalidRequest
 from mynamo.expressions import KeyCondition
 from mynamo.expressions.legacy import (
-    check_not_mixed,
     condition_of_expected,
     condition_of_filter,
     key_conditions_of,
     projection_of_attributes,
     update_of_attribute_updates,
 )
+from mynamo.gateway.operations.request_expressions import check_not_mixed
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from mynamo.reader.waiting import OwnWrites, PendingTokens
-from mynamo.schemas.tokens import ConsistencyToken
+from mynamo.schemas.events import ConsistencyToken
 
 
 def token(version: int, partition: int = 0, shard: int = 1) -> ConsistencyToken:

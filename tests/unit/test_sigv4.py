@@ -15,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from mynamo.gateway.auth.signatures import MISMATCH, AnyCredentials, Signatures
+from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.auth.signatures import MISMATCH, Signatures
 from mynamo.gateway.http.messages import Request
 from mynamo.gateway.service_errors import ServiceError
 from mynamo.schemas.gateway_config import AccessKey

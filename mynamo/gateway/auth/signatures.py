@@ -28,18 +28,6 @@ EXPIRED = "The security token included in the request is expired"
 UNKNOWN = "The security token included in the request is invalid."
 
 
-class AnyCredentials:
-    """Wants a request to be signed in form, by whatever key: for development."""
-
-    def check(self, request: Request) -> None:
-        """Check the form only.
-
-        Raises:
-            ServiceError: a signature is missing or incomplete.
-        """
-        claims_of(request)
-
-
 class Signatures:
     """Checks signatures against key pairs.
 

@@ -16,18 +16,21 @@ from typing import Any
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import ShardUnavailable
 from mynamo.expressions import Projection
-from mynamo.expressions.legacy import check_not_mixed
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.capacity import (
+    ASKING,
     Consumed,
-    asks_for_capacity,
     charge_write,
     read_units,
     reported_all,
 )
 from mynamo.gateway.operations.consistency import answer_tokens, count_writes
 from mynamo.gateway.operations.item_operations import collection_metrics
-from mynamo.gateway.operations.request_expressions import Expressions, check_scalar_keys
+from mynamo.gateway.operations.request_expressions import (
+    Expressions,
+    check_not_mixed,
+    check_scalar_keys,
+)
 from mynamo.gateway.service_errors import invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, dump_item, normalise
@@ -282,16 +285,16 @@ def _write_answer(
     for asked, outcome in done:
         if not isinstance(outcome, Done):
             left.setdefault(asked.name, []).append(asked.given)
-        elif asks_for_capacity(request):
+        elif request.get("ReturnConsumedCapacity") in ASKING:
             charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
     answer: dict[str, Any] = {"UnprocessedItems": left}
     metrics = {
         name: collection_metrics(
-            request,
             table,
             (a.write.item for a, o in done if a.name == name and isinstance(o, Done)),
         )
         for name, table in tables.items()
+        if request.get("ReturnItemCollectionMetrics") == "SIZE"
     }
     if any(metrics.values()):
         answer["ItemCollectionMetrics"] = {n: each for n, each in metrics.items() if each}

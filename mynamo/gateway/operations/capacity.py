@@ -17,6 +17,8 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.schemas.items import item_size
 from mynamo.schemas.values import StoredItem
 
+ASKING = frozenset({"TOTAL", "INDEXES"})
+"""Values of ReturnConsumedCapacity that ask for it. Computing it takes time."""
 READ_UNIT = 4096
 WRITE_UNIT = 1024
 
@@ -65,14 +67,9 @@ class Consumed:
         return answer
 
 
-def asks_for_capacity(request: Mapping[str, Any]) -> bool:
-    """Whether the answer is to have ConsumedCapacity; it costs time to reckon."""
-    return request.get("ReturnConsumedCapacity") in ("TOTAL", "INDEXES")
-
-
 def reported(request: Mapping[str, Any], consumed: Consumed) -> dict[str, Any]:
     """The member ConsumedCapacity of an answer, if its request asks for it."""
-    if not asks_for_capacity(request):
+    if request.get("ReturnConsumedCapacity") not in ASKING:
         return {}
     kind = request["ReturnConsumedCapacity"]
     return {"ConsumedCapacity": consumed.report(request["TableName"], kind)}
@@ -80,7 +77,7 @@ def reported(request: Mapping[str, Any], consumed: Consumed) -> dict[str, Any]:
 
 def reported_all(request: Mapping[str, Any], consumed: Mapping[str, Consumed]) -> dict[str, Any]:
     """The same of a batch's answer: one entry per table."""
-    if not asks_for_capacity(request):
+    if request.get("ReturnConsumedCapacity") not in ASKING:
         return {}
     kind = request["ReturnConsumedCapacity"]
     return {"ConsumedCapacity": [each.report(name, kind) for name, each in consumed.items()]}

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.gateway.context import Call, Context
+from mynamo.schemas.events import ConsistencyToken
 from mynamo.writer import Done
 
 TOKEN_HEADER = "x-mynamo-consistency-token"  # noqa: S105 -- the name of a header
@@ -27,13 +28,12 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
         done: per write the number of its shard, and the outcome. Those that changed nothing
             have a token too, for which nobody waits.
     """
-    tokens = (
-        str(cluster.token(shard_id, outcome.partition, outcome.version))
-        for shard_id, outcome in done
-    )
-    joined = _SEPARATOR.join(dict.fromkeys(tokens))
-    if joined:
-        call.answer_headers[TOKEN_HEADER] = joined
+    tokens: dict[str, None] = {}
+    for shard_id, outcome in done:
+        token = ConsistencyToken(cluster.fingerprint, shard_id, outcome.partition, outcome.version)
+        tokens[str(token)] = None
+    if tokens:
+        call.answer_headers[TOKEN_HEADER] = _SEPARATOR.join(tokens)
 
 
 def count_writes(context: Context, done: Iterable[tuple[Table, int, Done]]) -> None:

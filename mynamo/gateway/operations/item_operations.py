@@ -14,23 +14,28 @@ from orjson import Fragment
 
 from mynamo.catalog.tables import Table
 from mynamo.expressions import Condition
-from mynamo.expressions.legacy import check_not_mixed
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.capacity import (
+    ASKING,
     Consumed,
-    asks_for_capacity,
     charge_write,
     read_units,
     reported,
 )
 from mynamo.gateway.operations.consistency import answer_tokens, count_writes
-from mynamo.gateway.operations.request_expressions import Expressions, check_scalar_keys
+from mynamo.gateway.operations.request_expressions import (
+    Expressions,
+    check_not_mixed,
+    check_scalar_keys,
+)
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get
 from mynamo.schemas.items import SURELY_FITS, check_size, normalise
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import Refused, WriteRequest, apply, prepare, returned
 
+_OLD_VALUES = ("NONE", "ALL_OLD")
+"""What puts and deletes can return: the other kinds are about what an update changes."""
 _COLLECTION_GB = [0.0, 1.0]
 """Item collections have no limit here, so nothing watches how they grow towards one."""
 
@@ -48,45 +53,45 @@ def write(
         ConditionFailed, InvalidItem: nothing was written.
         MynamoError: see `apply`.
     """
-    _check_paths(table, write_request)
+    _check_paths(context, table, write_request)
     ((shard_id, outcome),) = apply(context.cluster, [write_request])
     if isinstance(outcome, Refused):
         raise outcome.error
     count_writes(context, [(table, shard_id, outcome)])
     answer_tokens(context.cluster, call, [(shard_id, outcome)])
     answer: dict[str, Any] = {}
-    attributes = returned(request.get("ReturnValues") or "NONE", write_request, outcome)
-    if attributes is not None:
-        answer["Attributes"] = attributes
-    if asks_for_capacity(request):
+    kind = request.get("ReturnValues", "NONE")
+    if kind != "NONE":
+        attributes = returned(kind, write_request, outcome)
+        if attributes is not None:
+            answer["Attributes"] = attributes
+    if request.get("ReturnConsumedCapacity") in ASKING:
         consumed = Consumed()
         charge_write(consumed, table, outcome.old, outcome.new)
         answer |= reported(request, consumed)
-    metrics = collection_metrics(request, table, [write_request.item])
-    if metrics:
-        (answer["ItemCollectionMetrics"],) = metrics
+    if request.get("ReturnItemCollectionMetrics") == "SIZE":
+        for metrics in collection_metrics(table, [write_request.item]):
+            answer["ItemCollectionMetrics"] = metrics
     return answer
 
 
-def _check_paths(table: Table, write_request: WriteRequest) -> None:
+def _check_paths(context: Context, table: Table, write_request: WriteRequest) -> None:
     """Refuse paths into keys, unless there is something of which DynamoDB speaks first."""
     try:
         condition = write_request.condition
         expression = condition if isinstance(condition, Condition) else None
         check_scalar_keys(table, write_request.update, expression)
     except ServiceError:
-        prepare(write_request, table)
+        prepare(context.cluster, write_request, table)
         raise
 
 
-def collection_metrics(
-    request: Mapping[str, Any], table: Table, items: Iterable[StoredItem]
-) -> list[dict[str, Any]]:
+def collection_metrics(table: Table, items: Iterable[StoredItem]) -> list[dict[str, Any]]:
     """ItemCollectionMetrics of the collections that items were written to.
 
     Only tables with LSIs have item collections, in DynamoDB's sense.
     """
-    if request.get("ReturnItemCollectionMetrics") != "SIZE" or not table.local_indexes:
+    if not table.local_indexes:
         return []
     name = table.hash_key.name
     collections: list[dict[str, Any]] = []
@@ -101,7 +106,8 @@ def put_item(context: Context, request: dict[str, Any], call: Call) -> dict[str,
     """PutItem."""
     check_not_mixed("PutItem", request)
     item = normalise(request["Item"])
-    _check_return_values(request)
+    if request.get("ReturnValues", "NONE") not in _OLD_VALUES:
+        raise invalid("ReturnValues can only be ALL_OLD or NONE")
     if call.size > SURELY_FITS:  # whoever writes it checks it too, but later
         check_size(item)
     expressions = Expressions.of("PutItem", request)
@@ -114,7 +120,8 @@ def delete_item(context: Context, request: dict[str, Any], call: Call) -> dict[s
     """DeleteItem."""
     check_not_mixed("DeleteItem", request)
     key = normalise(request["Key"])
-    _check_return_values(request)
+    if request.get("ReturnValues", "NONE") not in _OLD_VALUES:
+        raise invalid("ReturnValues can only be ALL_OLD or NONE")
     expressions = Expressions.of("DeleteItem", request)
     table = context.cluster.table(request["TableName"])
     delete = WriteRequest(table.name, "DELETE", key, condition=expressions.condition)
@@ -146,13 +153,7 @@ def get_item(context: Context, request: dict[str, Any], _: Call) -> dict[str, An
         answer["Item"] = Fragment(found.raw)
     elif found.item is not None:
         answer["Item"] = found.item
-    if asks_for_capacity(request):
+    if request.get("ReturnConsumedCapacity") in ASKING:
         consumed = Consumed(read_units(found.size, bool(request.get("ConsistentRead"))))
         answer |= reported(request, consumed)
     return answer
-
-
-def _check_return_values(request: Mapping[str, Any]) -> None:
-    """Puts and deletes have no use for the kinds that are about what an update changes."""
-    if request.get("ReturnValues") not in (None, "NONE", "ALL_OLD"):
-        raise invalid("ReturnValues can only be ALL_OLD or NONE")

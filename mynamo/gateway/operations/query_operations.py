@@ -16,11 +16,14 @@ from mynamo.catalog.tables import Index
 from mynamo.errors import InvalidExpression, InvalidItem, TableNotFound
 from mynamo.expressions import KeyCondition
 from mynamo.expressions.key_conditions import key_conditions_in
-from mynamo.expressions.legacy import check_not_mixed
 from mynamo.gateway.context import Call, Context
-from mynamo.gateway.operations.capacity import Consumed, asks_for_capacity, read_units, reported
+from mynamo.gateway.operations.capacity import ASKING, Consumed, read_units, reported
 from mynamo.gateway.operations.consistency import asked_tokens
-from mynamo.gateway.operations.request_expressions import Expressions, check_scalar_keys
+from mynamo.gateway.operations.request_expressions import (
+    Expressions,
+    check_not_mixed,
+    check_scalar_keys,
+)
 from mynamo.gateway.service_errors import invalid
 from mynamo.reader import Query, Scan, StoredPage
 from mynamo.reader.read_plans import ready_table
@@ -172,7 +175,7 @@ def _reading(
         "limit": request.get("Limit"),
         "start": start,
         "consistent": bool(request.get("ConsistentRead")),
-        "raw": not asks_for_capacity(request),
+        "raw": request.get("ReturnConsumedCapacity") not in ASKING,
         "after": asked_tokens(call) or None,
         "timeout": TOKEN_TIMEOUT,
     }
@@ -185,7 +188,7 @@ def _answer(request: Mapping[str, Any], index: Index | None, page: StoredPage) -
     answer |= {"Count": page.count, "ScannedCount": page.scanned_count}
     if page.last_key is not None:
         answer["LastEvaluatedKey"] = page.last_key
-    if not asks_for_capacity(request):
+    if request.get("ReturnConsumedCapacity") not in ASKING:
         return answer
     consistent = bool(request.get("ConsistentRead"))
     consumed = Consumed()

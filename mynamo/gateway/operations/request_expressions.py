@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mynamo.catalog.tables import Table
+from mynamo.errors import InvalidExpression
 from mynamo.expressions import (
     Condition,
     KeyCondition,
@@ -41,13 +43,128 @@ from mynamo.gateway.service_errors import invalid
 Expression = Condition | Projection | Update
 
 
+@dataclass(frozen=True)
+class _Parameters:
+    """The parameters of one operation, in the order in which DynamoDB's messages list them.
+
+    Attributes:
+        expressions: the new ones.
+        legacy: those that they replaced.
+        with_values: the expressions that may have value placeholders.
+        legacy_names: of those that they replaced.
+        names: of all of them, and of the placeholders.
+    """
+
+    expressions: tuple[str, ...]
+    legacy: tuple[str, ...]
+    with_values: tuple[str, ...] = ()
+
+    @cached_property
+    def legacy_names(self) -> frozenset[str]:
+        """See the class."""
+        return frozenset(self.legacy)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """See the class."""
+        return frozenset({
+            *self.expressions, *self.legacy, "ExpressionAttributeNames",
+            "ExpressionAttributeValues",
+        })  # fmt: skip
+
+
+_CONDITIONAL_WRITE = _Parameters(
+    ("ConditionExpression",), ("Expected", "ConditionalOperator"), ("ConditionExpression",)
+)
+_GET = _Parameters(("ProjectionExpression",), ("AttributesToGet",))
+_PARAMETERS = {
+    "PutItem": _CONDITIONAL_WRITE,
+    "DeleteItem": _CONDITIONAL_WRITE,
+    "UpdateItem": _Parameters(
+        ("UpdateExpression", "ConditionExpression"),
+        ("AttributeUpdates", "Expected", "ConditionalOperator"),
+        ("UpdateExpression", "ConditionExpression"),
+    ),
+    "GetItem": _GET,
+    "BatchGetItem": _GET,
+    "Query": _Parameters(
+        ("ProjectionExpression", "FilterExpression", "KeyConditionExpression"),
+        ("AttributesToGet", "QueryFilter", "ConditionalOperator", "KeyConditions"),
+        ("FilterExpression", "KeyConditionExpression"),
+    ),
+    "Scan": _Parameters(
+        ("ProjectionExpression", "FilterExpression"),
+        ("AttributesToGet", "ScanFilter", "ConditionalOperator"),
+        ("FilterExpression",),
+    ),
+}
+
+
+def check_not_mixed(operation: str, request: Mapping[str, Any]) -> None:
+    """Check that a request has parameters of one kind, and placeholders with expressions only.
+
+    Args:
+        operation: such as "UpdateItem"; those without such parameters always pass.
+        request: its JSON; a member that is null counts as not given.
+
+    Raises:
+        InvalidExpression: it has both kinds, or placeholders and no expression.
+    """
+    parameters = _PARAMETERS.get(operation)
+    if parameters is None:
+        return
+    if operation == "BatchGetItem":
+        for of_one_table in request.get("RequestItems", {}).values():
+            _check(parameters, of_one_table)
+    else:
+        _check(parameters, request)
+
+
+def _check(parameters: _Parameters, request: Mapping[str, Any]) -> None:
+    if parameters.names.isdisjoint(request) or _is_new(parameters, request):
+        return
+    expressions = _given(request, parameters.expressions)
+    legacy = _given(request, parameters.legacy)
+    if "KeyConditionExpression" not in expressions and "KeyConditions" in legacy:
+        legacy.remove("KeyConditions")  # that go with the other expressions
+    if expressions and legacy:
+        raise InvalidExpression(
+            "Can not use both expression and non-expression parameters in the same request: "
+            f"Non-expression parameters: {{{', '.join(legacy)}}} "
+            f"Expression parameters: {{{', '.join(expressions)}}}"
+        )
+    if not expressions and _given(request, ("ExpressionAttributeNames",)):
+        raise InvalidExpression(
+            "ExpressionAttributeNames can only be specified when using expressions"
+        )
+    if not parameters.with_values or _given(request, parameters.with_values):
+        return
+    if _given(request, ("ExpressionAttributeValues",)):
+        missing = " and ".join(parameters.with_values)
+        raise InvalidExpression(
+            "ExpressionAttributeValues can only be specified when using expressions: "
+            f"{missing} {'is' if len(parameters.with_values) == 1 else 'are'} null"
+        )
+
+
+def _is_new(parameters: _Parameters, request: Mapping[str, Any]) -> bool:
+    """Whether it has no parameter of the old kind, and an expression that takes placeholders."""
+    return parameters.legacy_names.isdisjoint(request) and any(
+        request.get(name) is not None for name in parameters.with_values
+    )
+
+
+def _given(request: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if request.get(name) is not None]
+
+
 def check_scalar_keys(table: Table, *expressions: Expression | None) -> None:
     """Refuse document paths into key attributes of the table or of any of its indexes.
 
     Raises:
         ServiceError: there is one.
     """
-    parts = [set() if each is None else set(_divided(each)) for each in expressions]
+    parts = [_divided(each) for each in expressions if each is not None]
     if not any(parts):
         return
     keys = {"Key": table.key_names}
@@ -62,15 +179,19 @@ def check_scalar_keys(table: Table, *expressions: Expression | None) -> None:
                     )
 
 
-def _divided(expression: Expression) -> Iterator[str]:
+def _divided(expression: Expression) -> set[str]:
     """The attributes of which an expression names a part, not the whole."""
+    divided: set[str] = set()
     if isinstance(expression, Condition):
-        yield from (path.name for path in expression.predicate.paths() if path.rest)
-        return
-    yield from (str(name) for name, part in expression.tree.items() if type(part) is dict)
+        for path in expression.predicate.paths():
+            if path.rest:
+                divided.add(path.name)
+        return divided
+    divided.update(str(name) for name, part in expression.tree.items() if type(part) is dict)
     for action in _leaves(expression.tree):
         if isinstance(action, Set):
-            yield from (path.name for path in action.operand.paths() if path.rest)
+            divided.update(path.name for path in action.operand.paths() if path.rest)
+    return divided
 
 
 def _leaves(tree: dict[Any, Any]) -> Iterator[Any]:
@@ -125,41 +246,23 @@ class Expressions:
         """
         if _KINDS.isdisjoint(request):
             return cls()
-        old = _legacy(operation, request)
+        found = _legacy(operation, request)
         placeholders = Placeholders.of_wire(
             request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")
         )
-        new = _parsed(request, placeholders)
-        placeholders.check_all_used()
         # Never both of one kind; but KeyConditions may come with a FilterExpression.
-        return cls(
-            update=new.update or old.update,
-            condition=new.condition or old.condition,
-            filter=new.filter or old.filter,
-            projection=new.projection or old.projection,
-            key_conditions=old.key_conditions,
-            key_expression=new.key_expression,
-        )
-
-
-def _parsed(request: Request, placeholders: Placeholders) -> Expressions:
-    update = request.get("UpdateExpression")
-    condition = request.get("ConditionExpression")
-    filter_ = request.get("FilterExpression")
-    projection = request.get("ProjectionExpression")
-    keys = request.get("KeyConditionExpression")
-    parsed = Expressions()
-    if update is not None:
-        parsed.update = parse_update(update, placeholders)
-    if condition is not None:
-        parsed.condition = parse_condition(condition, placeholders)
-    if filter_ is not None:
-        parsed.filter = parse_condition(filter_, placeholders, kind="FilterExpression")
-    if projection is not None:
-        parsed.projection = parse_projection(projection, placeholders)
-    if keys is not None:
-        parsed.key_expression = Condition(bind_condition(keys, placeholders, KIND))
-    return parsed
+        if (update := request.get("UpdateExpression")) is not None:
+            found.update = parse_update(update, placeholders)
+        if (condition := request.get("ConditionExpression")) is not None:
+            found.condition = parse_condition(condition, placeholders)
+        if (filtered := request.get("FilterExpression")) is not None:
+            found.filter = parse_condition(filtered, placeholders, kind="FilterExpression")
+        if (projection := request.get("ProjectionExpression")) is not None:
+            found.projection = parse_projection(projection, placeholders)
+        if (keys := request.get("KeyConditionExpression")) is not None:
+            found.key_expression = Condition(bind_condition(keys, placeholders, KIND))
+        placeholders.check_all_used()
+        return found
 
 
 def _legacy(operation: str, request: Request) -> Expressions:

@@ -130,7 +130,7 @@ def _key_schema(
 
 def _id_of(context: Context, table: Table) -> str:
     """A UUID that belongs to this table for good, and to no later one of its name."""
-    cluster = uuid.UUID(bytes=context.cluster.snapshot.cluster_id)
+    cluster = uuid.UUID(bytes=context.cluster.id)
     return str(uuid.uuid5(cluster, str(table.id)))
 
 
@@ -258,6 +258,6 @@ def _key_arn(context: Context, key: str) -> str:
     if key.startswith("arn:") and ":key/" in key:
         return key
     if "alias/" in key:
-        cluster = uuid.UUID(bytes=context.cluster.snapshot.cluster_id)
+        cluster = uuid.UUID(bytes=context.cluster.id)
         key = str(uuid.uuid5(cluster, key[key.index("alias/") :]))
     return f"arn:aws:kms:{context.region}:{context.account_id}:key/{key}"

@@ -17,8 +17,8 @@ from mynamo.schemas.items import load_item
 from mynamo.writer.backfill.chunks import Chunk, Position, read_chunk
 from mynamo.writer.backfill.global_index import COMMIT, OUTBOX_END, rows_of, write_rows
 from mynamo.writer.backfill.re_emit import re_emitted_event
-from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
-from mynamo.writer.transaction.statements import insert_local
+from mynamo.writer.transaction.evaluation import OutboxRow
+from mynamo.writer.transaction.statements import insert_local, insert_outbox
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def backfill_chunk(
             refusal,
         )
     done = retry(lambda: once(by_events=True))
-    wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
+    wake_up(cluster.id, relay_wake_ups(shard.id))
     return done
 
 

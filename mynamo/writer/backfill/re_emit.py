@@ -18,7 +18,8 @@ from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.events import Origin, outbox_payload
 from mynamo.schemas.items import load_item
 from mynamo.schemas.values import StoredItem
-from mynamo.writer.outbox.rows import OutboxRow, insert_outbox
+from mynamo.writer.transaction.evaluation import OutboxRow
+from mynamo.writer.transaction.statements import insert_outbox
 
 
 def re_emitted_event(
@@ -82,7 +83,7 @@ def re_emit(
             return _re_emit(cluster, session, table, index, row, ghost)
 
     outbox_id = retry(once)
-    wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
+    wake_up(cluster.id, relay_wake_ups(shard.id))
     return outbox_id
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from weakref import ref
 
 from mynamo.catalog import sql
-from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import IndexBehind, MynamoError
@@ -194,24 +193,19 @@ class BackPressure:
     An item's writes must stay in order.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._limits = cluster.config.limits if _any(cluster.config.limits) else None
+    def __init__(self, limits: LimitsConfig) -> None:
+        self._limits = limits
         self._answers: dict[tuple[int, int], IndexBehind | None] = {}
 
     def on(self, shard: DynamoDBShard, table: Table) -> IndexBehind | None:
         """Why a write to a table on a shard must not happen now, if so."""
-        if self._limits is None or not table.global_indexes:
+        if not table.global_indexes:
             return None
         key = shard.id, table.id
         if key not in self._answers:
             waiting = lag_monitors.of(shard, self._limits).waiting(table.id)
             self._answers[key] = _beyond(self._limits, shard, table, waiting)
         return self._answers[key]
-
-
-def _any(limits: LimitsConfig) -> bool:
-    return bool(limits.index_events or limits.index_seconds or limits.indexes)
 
 
 def _beyond(

@@ -8,8 +8,12 @@ from collections import deque
 from mynamo.catalog import sql
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.mysql.pool import Session
-from mynamo.writer.outbox.rows import OUTBOX_KEEPS
 
+OUTBOX_KEEPS = 60.0
+"""Seconds for which the outbox keeps a row at the least, so that a writer that lost its
+connection during commit can find out what became of it: longer than it waits for an answer
+(`pool.read_timeout`). Writers and clean-ups each count them by a clock of their own that never
+jumps: a writer from before its commit, a clean-up from after it."""
 CHUNK_ROWS = 500
 PAUSE = 1.0
 """Seconds between two looks at an outbox that had nothing to delete."""

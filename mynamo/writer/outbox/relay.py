@@ -64,7 +64,7 @@ class Relay:
     ) -> None:
         self.shard = shard
         self.lease = Lease(shard, owner)
-        self._cluster_id = cluster.snapshot.cluster_id
+        self._cluster_id = cluster.id
         self._topic = cluster.config.kafka.changes_topic
         self._publisher = publisher
         self._cleanup = OutboxCleanup(shard)

@@ -56,11 +56,10 @@ def command_message(cluster: Cluster, command: WriteCommand) -> Message:
         TableNotFound: there is no such table.
     """
     table = cluster.table(command.table)
-    row = prepare(command_request(command), table).row
-    partition = cluster.partition_of(table.id, row.slot)
-    key = command.table.encode() + b"\0" + row.hash + row.sort
+    write = prepare(cluster, command_request(command), table)
+    key = command.table.encode() + b"\0" + write.row.hash + write.row.sort
     topic = cluster.config.kafka.writes_topic
-    return topic, partition, key, command.dump(), [("table", command.table.encode())]
+    return topic, write.route.partition, key, command.dump(), [("table", command.table.encode())]
 
 
 def check_age(command: WriteCommand) -> None:

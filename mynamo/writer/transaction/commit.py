@@ -2,7 +2,7 @@
 
 Two round trips, whatever the number of writes:
 
-0.  Hold the mutexes of the rows within this process (see `row_mutex`).
+0.  Hold the mutexes of the rows within this process (see `runtime.mutexes`).
 1.  BEGIN; lock the definition guards shared; lock the rows, in key order.  A crash here: nothing
     happened.
 2.  Check the guards: a write that knows an outdated definition goes no further.
@@ -20,14 +20,15 @@ import os
 import time
 from collections.abc import Sequence
 
-from mynamo.catalog import sql
+from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import ConditionFailed, MynamoError
 from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
-from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.mysql.pool import Result, Session
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.runtime.tasks import in_thread
 from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
@@ -40,14 +41,25 @@ from mynamo.writer.transaction.evaluation import (
     evaluate,
     with_versions,
 )
-from mynamo.writer.transaction.row_mutex import LockedRow, row_mutexes_of
-from mynamo.writer.transaction.statements import lock_rows, statements_of
+from mynamo.writer.transaction.statements import lock_statements, statements_of
 from mynamo.writer.transaction.write_requests import Current, Write
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
 times as much (the items themselves, and escaped quotes), in one packet."""
 _NOTHING = Current(None, 0)
+
+LockedRow = tuple[int, RowKey]
+"""A table's id and a row of it."""
+
+
+def _mutexes(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
+    own = shard.own_timeout  # without the shard itself: see `PerShard`
+    return KeyMutexes(shard.where, lambda: shard_module.PATIENCE if own is None else own)
+
+
+row_mutexes_of = PerShard(_mutexes).of
+"""The mutexes of a shard's rows, one set per process."""
 
 
 class StaleDefinition(MynamoError):  # noqa: N818
@@ -104,9 +116,9 @@ def _attempt(
     cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], places: Sequence[LockedRow]
 ) -> list[Outcome]:
     with shard.session() as session:
-        rows, seen_commands = _lock(cluster, shard, session, writes, places)  # steps 1 and 2
+        rows, seen_commands = _lock(session, writes, places)  # steps 1 and 2
         crash_point("writer.1")
-        plan = evaluate(cluster, writes, rows, seen_commands)  # step 3
+        plan = evaluate(writes, rows, seen_commands)  # step 3
         if not plan.events and not plan.commands:
             session.rollback()
             return plan.outcomes
@@ -123,7 +135,7 @@ def _attempt(
             lost = failure
         else:
             crash_point("writer.4")
-            wake_up(cluster.snapshot.cluster_id, relay_wake_ups(shard.id))
+            wake_up(cluster.id, relay_wake_ups(shard.id))
             first_id = results[outbox_at].insert_id if plan.events else 0
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.
@@ -134,34 +146,16 @@ def _attempt(
 
 
 def _lock(
-    cluster: Cluster,
-    shard: DynamoDBShard,
-    session: Session,
-    writes: Sequence[Write],
-    places: Sequence[LockedRow],
+    session: Session, writes: Sequence[Write], places: Sequence[LockedRow]
 ) -> tuple[dict[tuple[int, RowKey], Row], dict[bytes, Outcome]]:
     tables = dict(sorted({write.table.id: write.table for write in writes}.items()))
-    commands = [write.command_id for write in writes if write.command_id]
-    guards = (0, *tables)
-    statements: list[Statement] = [
-        ("BEGIN", ()),
-        # By primary key even when there are few: a scan would wait for other tables' changes.
-        ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
-         f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id LOCK IN SHARE MODE", guards),
-    ]  # fmt: skip
-    for table_id in tables:
-        statements.append(lock_rows(table_id, [row for other, row in places if other == table_id]))
-    if commands:  # after the locks, to see what whoever held them has committed
-        statements.append(
-            ("SELECT command_id, version, refused FROM mynamo_command"
-             f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
-        )  # fmt: skip
+    commands = [write.request.command_id for write in writes if write.request.command_id]
+    statements = lock_statements(tables, places, commands)
     try:
         results = session.run(*statements)
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
-    known = {0: cluster.slot_epoch(shard.id)} | {t.id: t.version for t in tables.values()}
-    check_guards(known, dict(results[1].rows))
+    check_guards(writes, dict(results[1].rows))
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)
         for table_id, result in zip(tables, results[2:], strict=False)
@@ -174,10 +168,20 @@ def _lock(
     return rows, remembered_outcomes(results[-1]) if commands else {}
 
 
-def check_guards(known: dict[int, int], found: dict[int, int]) -> None:
-    """Raises StaleDefinition if the guards have other versions than this process knows."""
-    if found != known:
-        raise StaleDefinition({i for i in known if i and found.get(i) != known[i]})
+def check_guards(writes: Sequence[Write], found: dict[int, int]) -> None:
+    """Raises StaleDefinition if a write knows another definition, or other slots, than the guards.
+
+    Each write is compared by itself: those of one batch may know different definitions of a table.
+    """
+    epoch = found.get(0)
+    outdated: set[int] = set()
+    moved = False
+    for write in writes:
+        if found.get(write.table.id) != write.table.version:
+            outdated.add(write.table.id)
+        moved = moved or write.route.epoch != epoch
+    if outdated or moved:
+        raise StaleDefinition(outdated)
 
 
 def remembered_outcomes(result: Result) -> dict[bytes, Outcome]:

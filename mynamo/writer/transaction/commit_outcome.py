@@ -8,7 +8,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
 from mynamo.runtime import deadlines
 from mynamo.runtime.tasks import in_thread
-from mynamo.writer.outbox.rows import OUTBOX_KEEPS
+from mynamo.writer.outbox.cleanup import OUTBOX_KEEPS
 
 _LOOK_BACK = 1_000_000
 """Ids among which it looks for its own; far more than are given in that time."""

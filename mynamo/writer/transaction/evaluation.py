@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import ConditionFailed, CorruptData, InvalidRequest, MynamoError
 from mynamo.schemas.events import outbox_payload
 from mynamo.schemas.values import StoredItem
-from mynamo.writer.outbox.rows import OutboxRow
-from mynamo.writer.transaction.write_requests import Current, Operation, Write, WriteRequest
+from mynamo.writer.transaction.write_requests import (
+    Current,
+    Operation,
+    Write,
+    WriteRequest,
+    apply_to,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,24 @@ class Refused:
 Outcome = Done | Refused
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One change event before it has an id.
+
+    Attributes:
+        partition: of the `changes` topic.
+        feeds: whether an index waits for it.
+        payload: see `mynamo.schemas.events.outbox_payload`.
+        item_version: of the item, where the event re-emits it; None: the row's own id.
+    """
+
+    partition: int
+    feeds: bool
+    table_id: int
+    payload: bytes
+    item_version: int | None = None
+
+
 @dataclass(slots=True)
 class Row:
     """A main row in the course of the transaction."""
@@ -67,20 +89,19 @@ class Row:
 
 @dataclass(slots=True)
 class Plan:
-    """What step 3 found out."""
+    """What step 3 found out.
+
+    Attributes:
+        size: bytes of its events, which hold every item before and after.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[OutboxRow] = field(default_factory=list)
     commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its events, which hold every item before and after."""
-        return sum(len(event.payload) for event in self.events)
+    size: int = 0
 
 
 def evaluate(
-    cluster: Cluster,
     writes: Sequence[Write],
     rows: dict[tuple[int, RowKey], Row],
     seen: dict[bytes, Outcome],
@@ -96,24 +117,24 @@ def evaluate(
     """
     plan = Plan()
     for write in writes:
-        if write.command_id in seen:
-            plan.outcomes.append(seen[write.command_id])
+        if write.request.command_id in seen:
+            plan.outcomes.append(seen[write.request.command_id])
             continue
         row = rows[write.table.id, write.row]
         try:
-            outcome: Outcome = _evaluate_one(cluster, write, row, plan)
+            outcome: Outcome = _evaluate_one(write, row, plan)
         except (ConditionFailed, InvalidRequest, CorruptData) as error:
             outcome = Refused(error)
         plan.outcomes.append(outcome)
-        if write.command_id:
+        if write.request.command_id:
             refusal = str(outcome.error) if isinstance(outcome, Refused) else None
             event = len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
-            plan.commands.append((write.command_id, event, refusal))
-            seen[write.command_id] = outcome
+            plan.commands.append((write.request.command_id, event, refusal))
+            seen[write.request.command_id] = outcome
     return plan
 
 
-def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
+def _evaluate_one(write: Write, row: Row, plan: Plan) -> Done:
     old = row.now.item
     if old is not None and any(old.get(name) != value for name, value in write.key.items()):
         raise CorruptData(
@@ -123,8 +144,9 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
     new = _changed(write, row.now)
     if new is None and old is None:
         return Done(0)
-    event = _event(cluster, write, old, new)
+    event = _event(write, old, new)
     plan.events.append(event)
+    plan.size += len(event.payload)
     row.now = Current(new, -len(plan.events))
     row.events += 1
     # Its version is known only after the insert: the event's number stands for it.
@@ -133,7 +155,7 @@ def _evaluate_one(cluster: Cluster, write: Write, row: Row, plan: Plan) -> Done:
 
 def _changed(write: Write, current: Current) -> StoredItem | None:
     try:
-        return write.change(current)
+        return apply_to(write, current)
     except MynamoError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -143,12 +165,10 @@ def _changed(write: Write, current: Current) -> StoredItem | None:
         raise CorruptData from None
 
 
-def _event(
-    cluster: Cluster, write: Write, old: StoredItem | None, new: StoredItem | None
-) -> OutboxRow:
+def _event(write: Write, old: StoredItem | None, new: StoredItem | None) -> OutboxRow:
     table = write.table
     return OutboxRow(
-        partition=cluster.partition_of(table.id, write.row.slot),
+        partition=write.route.partition,
         feeds=bool(table.global_indexes),
         table_id=table.id,
         payload=outbox_payload(

@@ -16,9 +16,8 @@ from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
-from mynamo.writer.transaction.commit import commit, commit_together
+from mynamo.writer.transaction.commit import commit, commit_together, row_mutexes_of
 from mynamo.writer.transaction.evaluation import Outcome
-from mynamo.writer.transaction.row_mutex import row_mutexes_of
 from mynamo.writer.transaction.write_requests import Write
 
 log = logging.getLogger(__name__)
@@ -45,34 +44,25 @@ class _Request:
 _Entry = Entry[_Request, list[Outcome]]
 
 
-class WriteBatcher:
-    """Batches the writes to one shard. Safe to share between threads.
+def commit_with_others(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]
+) -> list[Outcome]:
+    """Commit writes, in their order and together, with those of others.
 
-    It knows its shard from its callers only, and so ends with it.
+    Raises:
+        See `transaction.commit`.
     """
-
-    def __init__(self) -> None:
-        self.batcher: Batcher[_Request, list[Outcome]] = Batcher(
-            _commit_batch, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
-        )
-
-    def commit(
-        self, cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]
-    ) -> list[Outcome]:
-        """Commit writes, in their order and together, with those of others.
-
-        Raises:
-            See `transaction.commit`.
-        """
-        # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
-        if not row_mutexes_of(shard).any_held(writes):
-            size = sum(write.size for write in writes)
-            answer = self.batcher.submit(
-                _Entry(_Request(cluster, shard, writes), len(writes), size)
-            )
-            if answer is not None:
-                return answer
-        return commit(cluster, shard, writes)
+    own = batcher_of(shard)
+    # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
+    held = own.mutexes.held_keys
+    if not held or not any((write.table.id, write.row) in held for write in writes):
+        size = 0
+        for write in writes:
+            size += write.size
+        answer = own.batcher.submit(_Entry(_Request(cluster, shard, writes), len(writes), size))
+        if answer is not None:
+            return answer
+    return commit(cluster, shard, writes)
 
 
 def _commit_batch(callers: Sequence[_Entry]) -> None:
@@ -102,5 +92,17 @@ def _commit_batch(callers: Sequence[_Entry]) -> None:
             caller.answer = list(islice(each, len(caller.request.writes)))
 
 
-batcher_of = PerShard(lambda _: WriteBatcher()).of
-"""The batcher of a shard, one per process."""
+class _OfShard:
+    """The batcher of a shard, one per process, and the mutexes of its rows.
+
+    The batcher knows its shard from its callers only, and so ends with it.
+    """
+
+    def __init__(self, shard: DynamoDBShard) -> None:
+        self.batcher: Batcher[_Request, list[Outcome]] = Batcher(
+            _commit_batch, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES
+        )
+        self.mutexes = row_mutexes_of(shard)
+
+
+batcher_of = PerShard(_OfShard).of

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import cast
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
@@ -17,7 +18,7 @@ from mynamo.runtime.tasks import in_thread
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Outcome, Refused
-from mynamo.writer.transaction.group_commit import batcher_of
+from mynamo.writer.transaction.group_commit import commit_with_others
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
 
 log = logging.getLogger(__name__)
@@ -72,10 +73,10 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
         for part in _commit_groups(cluster, groups):
             for position, answer in part.answers:
                 answers[position] = answer
-            stale += [position for position, _ in part.stale]
+            stale += part.stale
             table_ids |= part.table_ids
         if not stale:
-            return [answer for answer in answers if answer is not None]
+            return cast(list[Answer], answers)
         waiting = sorted(stale)
         try:
             _catch_up(cluster, table_ids, attempt)
@@ -94,12 +95,12 @@ class _Progress:
 
     Attributes:
         answers: by the request's position.
-        stale: those that wait for newer definitions, of these tables.
+        stale: positions of those that wait for newer definitions, of these tables.
     """
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, Answer]] = []
-        self.stale: list[Member] = []
+        self.stale: list[int] = []
         self.table_ids: set[int] = set()
 
 
@@ -132,10 +133,10 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
     while parts:
         part = parts.popleft()
         try:
-            outcomes = batcher_of(shard).commit(cluster, shard, [write for _, write in part])
+            outcomes = commit_with_others(cluster, shard, [write for _, write in part])
         except StaleDefinition as failure:
             progress.table_ids = failure.table_ids
-            progress.stale = [member for each in (part, *parts) for member in each]
+            progress.stale = [position for each in (part, *parts) for position, _ in each]
             break
         except (Unavailable, ConfigError) as failure:
             # To go on with the rest would turn an item's writes around.
@@ -191,7 +192,9 @@ def _by_shard(
 ) -> dict[DynamoDBShard, list[Member]]:
     groups: dict[DynamoDBShard, list[Member]] = {}
     tables: dict[str, Table | MynamoError] = {}
-    pressure = BackPressure(cluster)
+    limits = cluster.config.limits
+    limited = limits.index_events or limits.index_seconds or limits.indexes
+    pressure = BackPressure(limits) if limited else None
     for position in positions:
         request = requests[position]
         # Looked up once: an item's writes must not be answered by different catalogs.
@@ -202,12 +205,12 @@ def _by_shard(
             answers[position] = (0, Refused(table, whole=isinstance(table, Unavailable)))
             continue
         try:
-            write = prepare(request, table)
+            write = prepare(cluster, request, table)
         except MynamoError as error:
             answers[position] = (0, Refused(error))
             continue
-        shard = cluster.shard_of(write.row.hash)
-        behind = pressure.on(shard, table)
+        shard = write.route.shard
+        behind = pressure.on(shard, table) if pressure else None
         if behind is not None:
             answers[position] = (shard.id, Refused(behind, whole=True))
             continue

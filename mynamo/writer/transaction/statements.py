@@ -7,16 +7,16 @@ waits for the rows of other writers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 from mynamo.catalog import sql
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.items import dump_item
-from mynamo.writer.outbox.rows import insert_outbox
-from mynamo.writer.transaction.evaluation import Plan, Row
+from mynamo.writer.transaction.evaluation import OutboxRow, Plan, Row
 
 
 def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
@@ -48,14 +48,41 @@ def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[lis
     return statements, outbox_at
 
 
-def lock_rows(table_id: int, keys: Sequence[RowKey]) -> Statement:
-    """Lock and read the main rows that exist, by primary key even when there are few: a scan
-    would wait for others' rows."""
-    return (
-        f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
-        f" WHERE {sql.any_row(keys)} FOR UPDATE",
-        _flat(keys),
-    )
+def lock_statements(
+    table_ids: Collection[int], rows: Sequence[tuple[int, RowKey]], commands: Sequence[bytes]
+) -> list[Statement]:
+    """Step 1: begin, lock the definition guards shared, then the rows, and read them.
+
+    All by primary key, even where there are few rows: a scan would wait for others' rows.
+
+    Args:
+        table_ids: in ascending order.
+        rows: table ids and keys, in ascending order.
+        commands: ids of queued writes, looked up after the locks, to see what whoever held them
+            has committed.
+
+    Returns:
+        BEGIN, the guards, one statement for each table, and one for the commands, if any.
+    """
+    guards = (0, *table_ids)
+    statements: list[Statement] = [
+        ("BEGIN", ()),
+        ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
+         f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id LOCK IN SHARE MODE", guards),
+    ]  # fmt: skip
+    for table_id, of_table in groupby(rows, itemgetter(0)):
+        keys = list(map(itemgetter(1), of_table))
+        statements.append((
+            f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)}"
+            f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)} FOR UPDATE",
+            list(chain.from_iterable(keys)),
+        ))  # fmt: skip
+    if commands:
+        statements.append(
+            ("SELECT command_id, version, refused FROM mynamo_command"
+             f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
+        )  # fmt: skip
+    return statements
 
 
 def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
@@ -83,7 +110,8 @@ def _finish_new(table: str, rows: Sequence[Row]) -> list[Statement]:
 
 def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
     stay = [row for row in rows if row.now.item is not None]
-    statements: list[Statement] = []
+    gone = [row.key for row in rows if row.now.item is None]
+    statements = _delete(table, gone) if gone else []
     if stay:
         values: list[Any] = []
         for row in stay:
@@ -93,7 +121,7 @@ def _update(table: str, rows: Sequence[Row]) -> list[Statement]:
             (f"INSERT INTO {table} (hash, sort, version, item) VALUES {places}"
              " ON DUPLICATE KEY UPDATE version = VALUES(version), item = VALUES(item)", values)
         )  # fmt: skip
-    return [*statements, *_delete(table, [row.key for row in rows if row.now.item is None])]
+    return statements
 
 
 def _delete(table: str, keys: Sequence[RowKey]) -> list[Statement]:
@@ -149,16 +177,32 @@ def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> 
     )
 
 
+def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
+    """Insert rows; their ids are consecutive, and the statement's insert id is the first."""
+    values: list[Any] = []
+    for row in rows:
+        values += (
+            row.partition, row.feeds, row.table_id, row.item_version, write_id, row.payload,
+        )  # fmt: skip
+    row_values = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
+    return (
+        "INSERT INTO mynamo_outbox"
+        " (part, feeds, table_id, item_version, write_id, created, payload) VALUES "
+        + ", ".join([row_values] * len(rows)),
+        values,
+    )
+
+
 def insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
     """Remember queued writes: command id, number of its event, and why it was refused."""
-    places, values = [], []
+    row_values, values = [], []
     for command_id, event, refusal in commands:
         version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
-        places.append(f"(%s, {sql.NOW}, {version}, %s)")
+        row_values.append(f"(%s, {sql.NOW}, {version}, %s)")
         values += [command_id, None if refusal is None else refusal.encode()[:2000]]
     return (
         "INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES "
-        + ", ".join(places),
+        + ", ".join(row_values),
         values,
     )
 

@@ -5,11 +5,11 @@ Conditions and updates are evaluated on the item as it is under its row's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from mynamo import expressions
+from mynamo.catalog.cluster import Cluster, Route
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem
 from mynamo.expressions import Update
@@ -159,14 +159,6 @@ def _check_key_value(value: dict[str, object]) -> None:
 
 Operation = Literal["PUT", "DELETE", "UPDATE"]
 
-Change = Callable[[Current], StoredItem | None]
-"""From the item as it is to the item as it shall be (None: gone). May run more than once.
-
-Raises:
-    ConditionFailed: the write must not happen.
-    InvalidItem: what would result is not valid.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
@@ -192,23 +184,22 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A request that knows its table's definition and its row.
+    """A request that knows its table's definition, its row and where that belongs.
 
     Attributes:
-        item: the request's: for PUT the whole item.
+        key: the item's key attributes.
         size: of the item that is put, in bytes; 0 for others.
     """
 
+    request: WriteRequest
     table: Table
     row: RowKey
+    route: Route
     key: StoredItem
-    item: StoredItem
-    change: Change
-    command_id: bytes | None
     size: int
 
 
-def prepare(request: WriteRequest, table: Table) -> Write:
+def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
     """Check what of a request can be checked without the item that is there.
 
     Raises:
@@ -216,6 +207,7 @@ def prepare(request: WriteRequest, table: Table) -> Write:
             this table, an index could not take it, or it would change a key.
     """
     size = 0
+    key = {name: request.item[name] for name in table.key_names if name in request.item}
     if request.operation == "PUT":
         size = check_size(request.item)  # before the key, as DynamoDB does
         row = table.key_of(request.item)
@@ -226,29 +218,20 @@ def prepare(request: WriteRequest, table: Table) -> Write:
         if request.operation != "UPDATE":
             raise InvalidItem(f"an update belongs to UPDATE, not to {request.operation}")
         check_update(table, request.update)
-    return Write(
-        table=table,
-        row=row,
-        key=table.key_attributes(request.item),
-        item=request.item,
-        change=_change(request, table),
-        command_id=request.command_id,
-        size=size,
-    )
+    return Write(request, table, row, cluster.route(table.id, row.hash), key, size)
 
 
-def _change(request: WriteRequest, table: Table) -> Change:
-    def put(current: Current) -> StoredItem | None:
-        check_condition(request.condition, current)
+def apply_to(write: Write, current: Current) -> StoredItem | None:
+    """The item as it shall be, from the item as it is; None: there is none.
+
+    Raises:
+        ConditionFailed: the write must not happen.
+        InvalidItem: what would result is not valid.
+    """
+    request = write.request
+    check_condition(request.condition, current)
+    if request.operation == "PUT":
         return request.item
-
-    def delete(current: Current) -> StoredItem | None:
-        check_condition(request.condition, current)
+    if request.operation == "DELETE":
         return None
-
-    def update(current: Current) -> StoredItem | None:
-        check_condition(request.condition, current)
-        return updated(table, request.update, current.item, request.item)
-
-    changes: dict[Operation, Change] = {"PUT": put, "DELETE": delete, "UPDATE": update}
-    return changes[request.operation]
+    return updated(write.table, request.update, current.item, request.item)

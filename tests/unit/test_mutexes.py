@@ -1,4 +1,4 @@
-"""Writes to one item take mutexes: in order, never in a circle, and patient while it moves on."""
+"""Mutexes of keys: first come first served, no deadlocks, and patience while others are served."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import pytest
 
-from mynamo.catalog import shard as shard_module
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import InvalidItem, ShardUnavailable
-from mynamo.writer.transaction.row_mutex import LockedRow, RowMutexes, row_mutexes_of
+from mynamo.runtime.mutexes import KeyMutexes
+from mynamo.writer.transaction.commit import LockedRow, row_mutexes_of
 from tests.waiting import eventually
 
 A: LockedRow = (1, RowKey(b"a" * 16, b""))
@@ -27,8 +27,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def new(patience: float = 30.0) -> KeyMutexes[LockedRow]:
+    return KeyMutexes("here", lambda: patience)
+
+
 def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) -> None:
-    mutexes = RowMutexes("here")
+    mutexes = new()
     served: list[int] = []
     inside = threading.Lock()
 
@@ -51,7 +55,7 @@ def test_one_at_a_time_and_first_come_first_served(threads: ThreadPoolExecutor) 
 
 
 def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
-    mutexes = RowMutexes("here")
+    mutexes = new()
 
     def work() -> str:
         with mutexes.held([B]):
@@ -62,7 +66,7 @@ def test_other_items_do_not_wait(threads: ThreadPoolExecutor) -> None:
 
 
 def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecutor) -> None:
-    mutexes = RowMutexes("here")
+    mutexes = new()
     rows = [(1, RowKey(bytes([n]) * 16, b"")) for n in range(5)]
     done = []
 
@@ -78,9 +82,8 @@ def test_batches_that_overlap_do_not_wait_in_a_circle(threads: ThreadPoolExecuto
     assert [mutexes.waiting(row) for row in rows] == [None] * len(rows)
 
 
-def test_it_gives_up_when_nobody_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "PATIENCE", 0.05)
-    mutexes = RowMutexes("here")
+def test_it_gives_up_when_nobody_comes_through() -> None:
+    mutexes = new(0.05)
     with ThreadPoolExecutor(1) as pool, mutexes.held([B]):
         with pytest.raises(ShardUnavailable, match=r"here: writes to the same item"):
             pool.submit(lambda: mutexes.held([A, B]).__enter__()).result()
@@ -89,11 +92,10 @@ def test_it_gives_up_when_nobody_comes_through(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_it_waits_for_longer_than_its_patience_while_others_come_through(
-    monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
+    threads: ThreadPoolExecutor,
 ) -> None:
     """The last of the queue waits for the sum of all before it."""
-    monkeypatch.setattr(shard_module, "PATIENCE", 2.0)
-    mutexes = RowMutexes("here")
+    mutexes = new(2.0)
     never = threading.Event()
 
     def work() -> None:
@@ -104,12 +106,9 @@ def test_it_waits_for_longer_than_its_patience_while_others_come_through(
         future.result()
 
 
-def test_one_that_failed_is_no_sign_that_it_moves_on(
-    monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
-) -> None:
+def test_one_that_failed_is_no_sign_that_it_moves_on(threads: ThreadPoolExecutor) -> None:
     """Else a queue before a server that is down would take patience times its length."""
-    monkeypatch.setattr(shard_module, "PATIENCE", 0.3)
-    mutexes = RowMutexes("here")
+    mutexes = new(0.3)
     never = threading.Event()
 
     def work() -> None:
@@ -123,7 +122,7 @@ def test_one_that_failed_is_no_sign_that_it_moves_on(
 
 
 def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecutor) -> None:
-    mutexes = RowMutexes("here")
+    mutexes = new()
     since: list[float] = []
 
     def work() -> None:
@@ -141,7 +140,7 @@ def test_patience_counts_from_when_the_item_last_moved(threads: ThreadPoolExecut
 def test_a_refusal_is_an_answer_and_silence_is_none(
     failure: type[Exception], threads: ThreadPoolExecutor
 ) -> None:
-    mutexes = RowMutexes("here")
+    mutexes = new()
 
     def since() -> float:
         with mutexes.held([A]) as when:

@@ -1,4 +1,4 @@
-"""Per-key mutexes: writes of one process to one item run one after the other.
+"""`KeyMutexes`: per-key mutexes, so that work of one process on one key runs one after the other.
 
 On a hot item all writes wait for the row's lock. If they waited for it in MySQL, each would hold a
 connection meanwhile: writes to other items would find none left, and the server would give up on
@@ -11,24 +11,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from mynamo.catalog import shard as shard_module
-from mynamo.catalog.shard import PerShard
-from mynamo.catalog.tables import RowKey
 from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.runtime import deadlines, forks
-from mynamo.writer.transaction.write_requests import Write
 
-LockedRow = tuple[int, RowKey]
-"""A table's id and a row of it."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Callers that wait for the mutex of a row, while another one holds it.
+    """Callers that wait for the mutex of a key, while another one holds it.
 
     Attributes:
         moved_at: when the server last answered a holder (monotonic).
@@ -39,70 +35,74 @@ class _Queue:
     waiting: deque[threading.Lock] = field(default_factory=deque)
 
 
-class RowMutexes:
-    """The mutexes of one shard's rows. Safe to share between threads."""
+class KeyMutexes(Generic[Key]):
+    """A mutex for each key. Safe to share between threads.
 
-    def __init__(self, where: str, timeout: float | None = None) -> None:
-        """Args: timeout: seconds; see `ClusterConfig.timeout`."""
+    Args:
+        where: the server whose rows the keys are, for messages.
+        patience: seconds for which a caller waits while the server answers nobody.
+
+    Attributes:
+        held_keys: the keys whose mutex is held.
+    """
+
+    held_keys: Mapping[Key, object]
+
+    def __init__(self, where: str, patience: Callable[[], float]) -> None:
         self._where = where
-        self._timeout = timeout
+        self._patience = patience
         self.renew_after_fork()
         forks.note(self)
 
     def renew_after_fork(self) -> None:
         """Begin with none: those who hold a mutex or wait for one are the parent's."""
         self._lock = threading.Lock()
-        self._queues: dict[LockedRow, _Queue] = {}
+        self._queues: dict[Key, _Queue] = {}
+        self.held_keys = self._queues
 
     @contextmanager
-    def held(self, rows: Sequence[LockedRow]) -> Iterator[float]:
-        """Hold the mutexes of all these rows.
+    def held(self, keys: Sequence[Key]) -> Iterator[float]:
+        """Hold the mutexes of all these keys.
 
         However many callers are before this one, it waits as long as the server answers them.
 
         Args:
-            rows: in ascending order, so that no two callers wait for each other.
+            keys: in ascending order, so that no two callers wait for each other.
 
         Yields:
             Since when this caller's patience counts (monotonic): its arrival, or when the
             server last answered one before it.
 
         Raises:
-            ShardUnavailable: the server has answered nobody for `timeout` seconds.
+            ShardUnavailable: the server has answered nobody for `patience` seconds.
         """
         since = time.monotonic()
-        held: list[LockedRow] = []
+        held: list[Key] = []
         answered = False
         try:
-            for row in rows:
-                since = max(since, self._acquire(row))
-                held.append(row)
+            for key in keys:
+                since = max(since, self._acquire(key))
+                held.append(key)
             yield since
             answered = True
         except BaseException as failure:
             answered = isinstance(failure, Exception) and not isinstance(failure, Unavailable)
             raise
         finally:
-            for row in held:
-                self._release(row, answered)
+            for key in held:
+                self._release(key, answered)
 
-    def waiting(self, row: LockedRow) -> int | None:
-        """How many callers wait for the mutex of a row; None: nobody holds it."""
-        queue = self._queues.get(row)
+    def waiting(self, key: Key) -> int | None:
+        """How many callers wait for the mutex of a key; None: nobody holds it."""
+        queue = self._queues.get(key)
         return None if queue is None else len(queue.waiting)
 
-    def any_held(self, writes: Iterable[Write]) -> bool:
-        """Whether the mutex of one of these writes' rows is held."""
-        return bool(self._queues) and any(
-            (write.table.id, write.row) in self._queues for write in writes
-        )
-
-    def _acquire(self, row: LockedRow) -> float:
+    def _acquire(self, key: Key) -> float:
         arrived = time.monotonic()
         with self._lock:
-            queue = self._queues.get(row)
+            queue = self._queues.get(key)
             if queue is None:
-                self._queues[row] = _Queue(arrived)
+                self._queues[key] = _Queue(arrived)
                 return arrived
             ready = threading.Lock()
             ready.acquire()
@@ -115,21 +115,21 @@ class RowMutexes:
                         f"for {deadlines.timeout() or self._patience():g} s (timeout)"
                     )
         except BaseException:
-            self._leave(row, queue, ready)
+            self._leave(key, queue, ready)
             raise
         return max(arrived, queue.moved_at)
 
-    def _leave(self, row: LockedRow, queue: _Queue, ready: threading.Lock) -> None:
+    def _leave(self, key: Key, queue: _Queue, ready: threading.Lock) -> None:
         with self._lock:
             waited = ready in queue.waiting
             if waited:
                 queue.waiting.remove(ready)
         if not waited:  # it got the mutex at this very moment
-            self._release(row, answered=False)
+            self._release(key, answered=False)
 
-    def _release(self, row: LockedRow, answered: bool) -> None:
+    def _release(self, key: Key, answered: bool) -> None:
         with self._lock:
-            queue = self._queues.get(row)
+            queue = self._queues.get(key)
             if queue is None:  # it was acquired before this thread forked
                 return
             if answered:
@@ -137,15 +137,8 @@ class RowMutexes:
             if queue.waiting:
                 queue.waiting.popleft().release()
             else:
-                del self._queues[row]
-
-    def _patience(self) -> float:
-        return shard_module.PATIENCE if self._timeout is None else self._timeout
+                del self._queues[key]
 
     def _left(self, arrived: float, queue: _Queue) -> float:
         patience = max(arrived, queue.moved_at) + self._patience() - time.monotonic()
         return deadlines.left(patience)
-
-
-row_mutexes_of = PerShard(lambda shard: RowMutexes(shard.where, shard.own_timeout)).of
-"""The mutexes of a shard's rows, one set per process."""
