@@ -20,9 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener
-from kafka.errors import KafkaError
-
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import retry
 from mynamo.errors import Unavailable
@@ -42,6 +39,7 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.dead_letter_topic import send_dead_letters
+from mynamo.log.kafka_types import ConsumerRebalanceListener, KafkaError
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, WakeUps, is_here
 from mynamo.schemas.config import KafkaConfig

@@ -8,10 +8,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
-
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
@@ -34,6 +30,12 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.dead_letter_topic import dead_letter_of, send_dead_letters
+from mynamo.log.kafka_types import (
+    ConsumerRebalanceListener,
+    KafkaError,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.commands import load_command
