@@ -19,7 +19,7 @@ from unittest import mock
 
 from blockbuster import BlockBuster, BlockBusterFunction, BlockingError
 
-from mynamo.runtime.wakeups import wake_up
+from mynamo.runtime.local_wakeups import wake_up
 
 MORE = (
     "io.FileIO.readall",

@@ -28,9 +28,9 @@ from mynamo.errors import ConditionFailed, MynamoError
 from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.mysql.pool import Result, Session
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.runtime.tasks import in_thread
-from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
 from mynamo.writer.transaction.commit_outcome import outcome_of_commit
 from mynamo.writer.transaction.evaluation import (
