@@ -20,6 +20,8 @@ from mynamo.catalog.changes import (
     refuse_protected,
     store_settings,
 )
+from mynamo.catalog.incarnation import give_number
+from mynamo.catalog.migrations import CATALOG, migrate
 from mynamo.catalog.shard import retry
 from mynamo.catalog.snapshot import TABLES, SlotRange, Snapshot, table_of
 from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
@@ -108,6 +110,8 @@ class Catalog:
         Raises:
             ConfigError: this user has no right to.
         """
+        with self._pool.session() as session:
+            migrate(session, CATALOG, self.where)
         written_as = self._run(("SELECT format FROM mynamo_cluster", ()))[0].rows[0][0]
         if written_as >= FORMAT:
             return
@@ -123,6 +127,18 @@ class Catalog:
                 f"up to date; run `mynamo table list` once as a user who may create tables there "
                 f"({failure})"
             ) from None
+
+    def give_incarnation(self, shard_id: int, at_least: int) -> int:
+        """A number for a shard's next incarnation, which it never had.
+
+        Args:
+            at_least: the least that it must be.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        with self._pool.session() as session:
+            return give_number(session, shard_id, at_least)
 
     def create(self, shard_ids: Sequence[int]) -> bytes:
         """Make the catalog's tables, with the slots dealt out evenly; idempotent.

@@ -85,7 +85,7 @@ class Cluster:
         self.id = self._snapshot.cluster_id
         """16 bytes, of the cluster for its whole life."""
         for shard in self.shards.values():
-            shard.belong_to(self.id)
+            shard.belong_to(self.id, self.catalog.give_incarnation)
         self.fingerprint = zlib.crc32(self.id)
         """Marks consistency tokens, so that another cluster refuses them."""
 

@@ -13,8 +13,17 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
 
+from mynamo.catalog.incarnation import (
+    Allocate,
+    Incarnation,
+    adopt,
+    identity_of,
+    newest,
+    record_first,
+)
+from mynamo.catalog.migrations import SHARD, migrate
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
-from mynamo.mysql.failures import Contention, LostConnection, MissingTable
+from mynamo.mysql.failures import Contention, LostConnection, MissingRight, MissingTable
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
 from mynamo.mysql.server_checks import check_server
 from mynamo.runtime import deadlines, forks
@@ -82,7 +91,7 @@ class DynamoDBShard:
             raise ConfigError(f"shard {shard_index}: {explain(error)}") from None
         self.where = f"shard {shard_index} ({host}:{port}/{database})"
         self.id = shard_index
-        self._identity = _Identity(self.config, self.where)
+        self._identity = Identity(self.config, self.where)
         self._pool = ConnectionPool(
             self.config, pool or PoolConfig(), self.where, self._identity.check
         )
@@ -109,10 +118,34 @@ class DynamoDBShard:
             pool=pool,
         )
 
-    def belong_to(self, cluster_id: bytes) -> None:
-        """From now on, refuse to work if the database is not this shard of that cluster."""
-        self._identity.cluster_id = cluster_id
+    def belong_to(self, cluster_id: bytes, allocate: Allocate) -> None:
+        """From now on, refuse to work if the database is not this shard of that cluster, and
+        begin a new incarnation if its server is another one.
+
+        Args:
+            allocate: numbers of incarnations.
+        """
+        self._identity.cluster_id, self._identity.allocate = cluster_id, allocate
         self._pool.close_idle()
+
+    def adopt(self, at_least: int) -> Incarnation | None:
+        """Begin a new incarnation, though the server may be the same; see `incarnation`.
+
+        Args:
+            at_least: the least that it must be.
+
+        Returns:
+            None: it is so far already.
+
+        Raises:
+            ShardUnavailable: the shard or the catalog does not answer.
+        """
+        allocate = self._identity.allocate
+        if allocate is None:
+            raise ConfigError(f"{self.where}: it does not belong to a cluster yet")
+        with self.session() as session:
+            server = identity_of(session)
+            return adopt(session, self.id, server, allocate, self.where, at_least)
 
     @property
     def timeout(self) -> float:
@@ -164,15 +197,17 @@ class DynamoDBShard:
         self._pool.close()
 
 
-class _Identity:
+class Identity:
     """Which shard of which cluster a database must be. Each new connection is checked.
 
     Attributes:
         cluster_id: None: it is not known yet, and any database will do.
+        allocate: gives numbers to incarnations.
     """
 
     def __init__(self, config: ShardConfig, where: str) -> None:
         self.cluster_id: bytes | None = None
+        self.allocate: Allocate | None = None
         self._config = config
         self._where = where
         self._settings_checked = False
@@ -195,6 +230,20 @@ class _Identity:
         if not self._settings_checked:
             check_server(session, self._config, self._where)
             self._settings_checked = True
+        migrate(session, SHARD, self._where)
+        self.check_incarnation(session)
+
+    def check_incarnation(self, session: Session) -> None:
+        """Begin a new incarnation if the shard is on another server than it was."""
+        server, found = identity_of(session), newest(session)
+        try:
+            if found is None:
+                record_first(session, server)
+            elif found.server != server and self.allocate is not None:
+                adopt(session, self._config.id, server, self.allocate, self._where)
+        except MissingRight as failure:  # of a reader or an indexer: a writer will do it
+            log.debug("%s: not recorded: %s", self._where, failure)
+            session.rollback()
 
 
 class PerShard(Generic[Given, Kept]):

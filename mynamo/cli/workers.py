@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
+_CLOSING = 5.0
+"""Seconds that mending may take to stop; whoever comes next begins it again."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -39,17 +42,16 @@ def log_level(command: Command) -> Command:
 def writer(log_level: str) -> None:
     """Run a writer worker, until SIGTERM or Ctrl-C.
 
-    It publishes committed changes to Kafka, applies queued writes, backfills new indexes
-    and finishes interrupted changes of tables. Run two or more, on different machines: they
-    share the work, and when one dies the others take over its part.
+    It publishes committed changes to Kafka, applies queued writes, backfills new indexes,
+    finishes interrupted changes of tables, and mends the indexes of a shard that has lost
+    changes. Run two or more, on different machines: they share the work, and when one dies the
+    others take over its part.
 
     \b
     Example:
       mynamo writer --log-level warning
     """
-    from mynamo.writer.worker import run_writer
-
-    _run(run_writer, log_level)
+    _run(_write_and_mend, log_level)
 
 
 @click.command()
@@ -68,6 +70,19 @@ def indexer(log_level: str) -> None:
     from mynamo.gsi_indexer import run_indexer
 
     _run(run_indexer, log_level)
+
+
+def _write_and_mend(cluster: Cluster, stop: threading.Event) -> None:
+    """A writer's work, and mending what shards have lost."""
+    from mynamo.operations.mending import run_mending
+    from mynamo.writer.worker import run_writer
+
+    mending = threading.Thread(
+        target=run_mending, args=(cluster, stop), name="mending", daemon=True
+    )
+    mending.start()
+    run_writer(cluster, stop)
+    mending.join(_CLOSING)
 
 
 def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:

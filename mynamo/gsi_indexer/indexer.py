@@ -21,10 +21,11 @@ from contextlib import suppress
 from typing import Any
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import retry
 from mynamo.errors import Unavailable
 from mynamo.gsi_indexer.apply import record_progress
-from mynamo.gsi_indexer.arrivals import Positions, Stream, classify, read
+from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream, classify, read
 from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches
 from mynamo.gsi_indexer.lost_events import Watch
 from mynamo.log import (
@@ -247,6 +248,8 @@ class Indexer:
         arrivals, dead_letters = read(self._cluster, records)
         self._send_dead_letters(dead_letters)
         classified = classify(self._positions.applied, arrivals)  # 2
+        if classified.gaps and self._learn_new_incarnations(arrivals):
+            classified = classify(self._positions.applied, arrivals)
         for batch in cut_batches(classified.fresh):
             crash_point("indexer.2")
             written = self._batches.write(batch, self._due)  # 3
@@ -287,6 +290,20 @@ class Indexer:
                 progress[Stream(shard.id, part)] = applied
         wanted = set(unknown)
         self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})
+
+    def _learn_new_incarnations(self, arrivals: Sequence[Arrival]) -> bool:
+        """Read the progress of shards that have begun a new incarnation, whose numbers are far
+        above those before; whether there are any."""
+        applied = self._positions.applied
+        begun = {
+            arrival.stream.shard
+            for arrival in arrivals
+            if incarnation_of(arrival.sequence) > incarnation_of(applied[arrival.stream])
+        }
+        for shard_id in begun:
+            progress = {Stream(shard_id, p): n for p, n in home_progress(self._cluster, shard_id)}
+            self._positions.raise_to({s: n for s, n in progress.items() if s in applied})
+        return bool(begun)
 
     def _rewind(self, polled: dict[Any, list[Any]]) -> None:
         """Read the messages again; those that were applied are known by then."""

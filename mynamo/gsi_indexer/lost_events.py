@@ -35,7 +35,7 @@ _TOPICS_EVERY = 5.0
 _KAFKA_MS = 3_000
 _PATIENCE = 1.0
 
-WAITING = "SELECT part, last_seq, applied_seq FROM mynamo_stream WHERE last_seq > applied_seq"
+STREAMS = "SELECT part, last_seq, applied_seq FROM mynamo_stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,17 @@ class Watch:
     def _waiting(self, shard: DynamoDBShard, partitions: Collection[int]) -> dict[Stream, int]:
         """The shard's streams that wait for an event, and their positions."""
         waiting = {}
-        for part, last, applied in _run(shard, (WAITING, ())).rows:
+        for part, last, applied in _run(shard, (STREAMS, ())).rows:
             stream = Stream(shard.id, part)
             if part not in partitions or stream not in self._positions.applied:
                 continue
+            if max(last, applied) < self._positions.applied[stream]:
+                log.warning(
+                    "%s: it has gone back in time: the indexes have its changes up to number %d, "
+                    "but it has given no more than %d",
+                    shard.where, self._positions.applied[stream], last,
+                )  # fmt: skip
+                mark_restored(shard)
             self._positions.raise_to({stream: applied})
             if last > self._positions.applied[stream]:
                 waiting[stream] = self._positions.applied[stream]
@@ -169,6 +176,11 @@ def is_published(cluster: Cluster, stream: Stream, position: int) -> bool:
     """Whether the event that a stream waits for has been published, as its relay says."""
     shard = cluster.shards[stream.shard]
     return bool(_run(shard, next_published("seq", stream, position)).rows)
+
+
+def mark_restored(shard: DynamoDBShard) -> None:
+    """Let the relay begin a new incarnation of the shard."""
+    _run(shard, ("UPDATE mynamo_incarnation SET server = '' ORDER BY incarnation DESC LIMIT 1", ()))
 
 
 def publish_again(shard: DynamoDBShard, sequence: int) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.mysql.pool import Statement
 
@@ -25,7 +26,10 @@ class Horizon:
 
     def __init__(self, shard: DynamoDBShard) -> None:
         self._shard = shard
-        newest = shard.run(("SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox", ()))
+        self._begin()
+
+    def _begin(self) -> None:
+        newest = self._shard.run(("SELECT COALESCE(MAX(id), 0) FROM mynamo_outbox", ()))
         self._newest: int = newest[0].rows[0][0]
         self._goals: dict[int, int] | None = None
         self._unsequenced: set[int] = set()
@@ -40,6 +44,10 @@ class Horizon:
             self._set_goals()
         goals = self._goals or {}
         applied = dict(self._shard.run(_APPLIED)[0].rows)
+        if any(incarnation_of(applied.get(p, 0)) > incarnation_of(n) for p, n in goals.items()):
+            # The shard has begun a new incarnation: what waited has other numbers now.
+            self._begin()
+            return set(goals)
         behind = {part for part, goal in goals.items() if applied.get(part, 0) < goal}
         return behind | self._unsequenced
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Statement
@@ -67,6 +68,11 @@ class Waiter:
 
     def is_served_by(self, look: Look) -> bool:
         """Take note of a look; returns whether everything that it waits for is applied."""
+        if self.goals is not None and any(
+            incarnation_of(look.applied[part]) > incarnation_of(goal)
+            for part, goal in self.goals.items()
+        ):  # the shard has begun a new incarnation: what waited has other numbers now
+            self.newest = self.goals = None
         if self.newest is None:
             self.newest = look.newest
         if self.goals is None:

@@ -73,7 +73,7 @@ class Backlog:
             return bound
         self._floor = floor
         (oldest,) = _run(shard, first_after(floor))
-        return bound + Waiting(last_seq - floor, _age(now, oldest))
+        return bound + Waiting(max(0, last_seq - floor), _age(now, oldest))
 
     def by_table(self, shard: DynamoDBShard, most: int) -> dict[int, Waiting]:
         """What waits, by table id, as far as `bound` has just said there may be any.

@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 from mynamo.catalog import sql
+from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.mysql.pool import Session
 
@@ -85,6 +86,8 @@ class OutboxCleanup:
 
     def _note(self, published: int) -> None:
         now = time.monotonic()
+        if self._published and incarnation_of(published) != incarnation_of(self._published[-1][1]):
+            self._published.clear()  # numbers of another incarnation say nothing of these rows
         if not self._published or (
             published > self._published[-1][1] and now - self._published[-1][0] >= PAUSE
         ):

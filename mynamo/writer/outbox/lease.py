@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import NoReturn
 
 from mynamo.catalog import sql
 from mynamo.catalog.shard import DynamoDBShard
@@ -28,11 +29,13 @@ class RelayState:
         last_seq: the last sequence number given.
         published_seq: everything up to it is in Kafka.
         waiting: there are committed changes without a number.
+        restored: an indexer or a person says that the shard has gone back in time.
     """
 
     last_seq: int
     published_seq: int
     waiting: bool
+    restored: bool
 
 
 class Lease:
@@ -73,7 +76,7 @@ class Lease:
         """
         with self.shard.session() as session:
             rows = session.run(_LOOK)[0].rows
-        owner, epoch, left, last_seq, published_seq, waiting = rows[0]
+        owner, epoch, left, last_seq, published_seq, waiting, restored = rows[0]
         if left > TTL * 1_000_000:  # the server's clock was set back
             left = 0
         if (owner, epoch) == (self.owner, self.epoch):
@@ -86,7 +89,7 @@ class Lease:
                 return None
         else:
             return None
-        return RelayState(last_seq, published_seq, bool(waiting))
+        return RelayState(last_seq, published_seq, bool(waiting), bool(restored))
 
     def renew(self) -> None:
         """Hold it for another `TTL`.
@@ -102,7 +105,7 @@ class Lease:
         if not done.count:
             self.lost()
 
-    def lost(self) -> None:
+    def lost(self) -> NoReturn:
         """Note that another relay has it.
 
         Raises:
@@ -143,6 +146,7 @@ EXPIRY = f"{sql.NOW} + {round(TTL * 1_000_000):d}"
 _LOOK: Statement = (
     f"SELECT owner, epoch, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"
     " published_seq, EXISTS (SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
-    " WHERE seq IS NULL) FROM mynamo_relay",
+    " WHERE seq IS NULL), (SELECT server = '' FROM mynamo_incarnation"
+    " ORDER BY incarnation DESC LIMIT 1) FROM mynamo_relay",
     (),
 )

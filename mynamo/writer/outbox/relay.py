@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
@@ -19,8 +22,11 @@ from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event
 from mynamo.writer.outbox.cleanup import OutboxCleanup
+from mynamo.writer.outbox.fencing import fence, is_behind
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState
 
+FENCE_EVERY = 5.0
+"""Seconds after which a target that was away is fenced."""
 BATCH_ROWS = 1000
 BATCH_BYTES = 12 * 1024 * 1024
 """Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
@@ -64,7 +70,10 @@ class Relay:
     ) -> None:
         self.shard = shard
         self.lease = Lease(shard, owner)
-        self._cluster_id = cluster.id
+        self._cluster = cluster
+        self._highest = 0  # the last number that it saw
+        self._compared_epoch: int | None = None  # whose holder has asked what others have seen
+        self._fence_at = 0.0
         self._topic = cluster.config.kafka.changes_topic
         self._publisher = publisher
         self._cleanup = OutboxCleanup(shard)
@@ -98,6 +107,7 @@ class Relay:
             if state is None:
                 self._watermark = None
                 return 0
+            self.check_incarnation(state)
             self.found = state.waiting
             crash_point("relay.1")
             # 2. Number the rows without numbers, and note how far the step before this came. A
@@ -122,6 +132,37 @@ class Relay:
         self.more = self.more or numbered.count == BATCH_ROWS or deleted > 0
         return numbered.count + published + deleted
 
+    def check_incarnation(self, state: RelayState) -> None:
+        """Relay nothing for a shard that has gone back in time, before that is mended: see
+        `mynamo.catalog.incarnation`.
+
+        Raises:
+            LeaseLost: a new incarnation has begun.
+        """
+        if state.restored or state.last_seq < self._highest:
+            self._begin_incarnation(incarnation_of(max(self._highest, state.last_seq)) + 1)
+        if self.lease.epoch != self._compared_epoch:
+            if needed := is_behind(self._cluster, self.shard, state.last_seq):
+                self._begin_incarnation(needed)
+            self._compared_epoch, self._fence_at = self.lease.epoch, 0.0
+        if time.monotonic() >= self._fence_at:
+            done = fence(self._cluster, self.shard)
+            self._fence_at = math.inf if done else time.monotonic() + FENCE_EVERY
+        self._highest = state.last_seq
+
+    def has_gone_back(self, last_seq: int, streams: Iterable[tuple[int, int, int]]) -> bool:
+        """Whether the shard's numbers are below those that it has given before.
+
+        Args:
+            streams: partition, last number given, last number that every index has.
+        """
+        return last_seq < self._highest or any(applied > last for _, last, applied in streams)
+
+    def _begin_incarnation(self, at_least: int) -> NoReturn:
+        self.shard.adopt(at_least)
+        self._highest = 0
+        self.lease.lost()
+
     def release(self) -> None:
         """Give up the lease.
 
@@ -139,7 +180,7 @@ class Relay:
             _, lease, streams, found = session.run(
                 ("BEGIN", ()),
                 ("SELECT owner, epoch, last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
-                ("SELECT part, last_seq FROM mynamo_stream", ()),
+                ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
                 ("SELECT id, part, feeds, item_version, created,"
                  f" {payload if self._small else 'NULL'}"
                  " FROM mynamo_outbox FORCE INDEX (by_sequence)"
@@ -149,8 +190,12 @@ class Relay:
             if (owner, epoch) != self.lease.guard:
                 session.rollback()
                 self.lease.lost()
+            if self.has_gone_back(last_seq, streams.rows):
+                session.rollback()
+                self._begin_incarnation(incarnation_of(max(last_seq, self._highest)) + 1)
             rows = found.rows
-            numbers, last_by_part = number([row[:3] for row in rows], last_seq, dict(streams.rows))
+            last_by_part = {part: last for part, last, _ in streams.rows}
+            numbers, last_by_part = number([row[:3] for row in rows], last_seq, last_by_part)
             published_seq = self._reached(published_seq)
             last_seq += len(numbers)
             crash_point("relay.2.open")
@@ -191,7 +236,7 @@ class Relay:
             messages, reached = self._read(before, last_seq)
         if messages:
             self._publisher.send(messages, self.lease.renew)
-            wake_up(self._cluster_id, INDEXER_WAKE_UPS)
+            wake_up(self._cluster.id, INDEXER_WAKE_UPS)
         self._watermark = (before if self._watermark is None else self._watermark[0], reached)
         self.more = reached < last_seq
         return len(messages)

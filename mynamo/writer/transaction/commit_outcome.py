@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from mynamo.catalog.incarnation import BITS
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
 from mynamo.runtime import deadlines
@@ -43,10 +44,15 @@ def _ask_until(
         over = False
         try:
             with shard.session() as session:
-                alive, rows = session.run(
+                alive, _, rows, older = session.run(
                     (
                         "SELECT 1 FROM information_schema.processlist WHERE id = %s AND host = %s",
                         identity,
+                    ),
+                    (
+                        "SET @before = (SELECT MAX(id) FROM mynamo_outbox WHERE id <="
+                        f" (SELECT MAX(incarnation) << {BITS:d} FROM mynamo_incarnation))",
+                        (),
                     ),
                     (
                         "SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s AND id > CAST("
@@ -54,12 +60,19 @@ def _ask_until(
                         f" - {_LOOK_BACK:d}",
                         (write_id,),
                     ),
+                    # Or it is among the last ones of the incarnation before.
+                    (
+                        "SELECT MIN(id) FROM mynamo_outbox WHERE write_id = %s AND id <= @before"
+                        f" AND id > CAST(@before AS SIGNED) - {_LOOK_BACK:d}",
+                        (write_id,),
+                    ),
                 )
         except ShardUnavailable:
             pass
         else:
-            if rows.rows[0][0] is not None:
-                return int(rows.rows[0][0])
+            for found in (rows, older):
+                if found.rows[0][0] is not None:
+                    return int(found.rows[0][0])
             over = not alive.rows  # looked for first: what an ended session did is decided
         if time.monotonic() >= ends_at:
             break  # from now on, absent may mean deleted

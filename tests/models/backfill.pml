@@ -1,9 +1,9 @@
-/* Filling a GSI beside writes and the indexer: one item of one source shard, two target shards.
+/* Backfilling a GSI beside writes and the indexer: one item of one source shard, two target shards.
  *
- * The steps are those of docs/architecture.md, "A new global index is filled", and of
- * mynamo/writer/fill.py. Checked exhaustively by tests/unit/test_fill_model.py:
+ * The steps are those of docs/architecture.md, "Definitions change", and of
+ * mynamo/writer/backfill/global_index.py. Checked exhaustively by tests/unit/test_backfill_model.py:
  *
- *     spin -a fill.pml && gcc -O2 -o pan pan.c && ./pan
+ *     spin -a backfill.pml && gcc -O2 -o pan pan.c && ./pan
  *
  * Each of these takes a mechanism out, and must be found wrong:
  *     -DNO_LOCK     step 3 locks no checkpoint

@@ -1,0 +1,123 @@
+"""Migrations of control tables: numbered, idempotent, and additive.
+
+A process that is newer than a database adds what it needs when it first connects; older processes
+go on beside it, as they do not look at what was added. A change that older processes cannot live
+with takes two releases: the first adds the new form and writes both, the second raises `oldest`,
+which makes processes that know only the old form refuse to work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mynamo.errors import ConfigError
+from mynamo.mysql.failures import MissingRight, MissingTable
+from mynamo.mysql.pool import Session
+
+log = logging.getLogger(__name__)
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS mynamo_format (
+    only_row TINYINT PRIMARY KEY,
+    number INT UNSIGNED NOT NULL,
+    oldest INT UNSIGNED NOT NULL
+) ENGINE=InnoDB
+"""
+"""`number`: of the last migration that was done; `oldest`: a process that does not know this
+number must not work here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step from a format to the next one.
+
+    Attributes:
+        number: one more than that of the step before.
+        statements: that may run any number of times, also beside processes of both formats.
+    """
+
+    number: int
+    statements: tuple[str, ...]
+
+
+SHARD = (
+    Migration(
+        1,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_incarnation (
+    incarnation INT UNSIGNED PRIMARY KEY,
+    server VARBINARY(255) NOT NULL,
+    adopted_at BIGINT UNSIGNED NOT NULL,
+    kept LONGBLOB NOT NULL,
+    lost TINYINT NOT NULL DEFAULT 0,
+    state VARCHAR(16) NOT NULL,
+    mender VARBINARY(64) NULL,
+    mender_until BIGINT UNSIGNED NOT NULL DEFAULT 0
+) ENGINE=InnoDB
+""",
+        ),
+    ),
+)
+"""Of a shard's database. 1: incarnations."""
+CATALOG = (
+    Migration(
+        1,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_incarnations (
+    shard_id SMALLINT UNSIGNED PRIMARY KEY,
+    incarnation INT UNSIGNED NOT NULL
+) ENGINE=InnoDB
+""",
+        ),
+    ),
+)
+"""Of the catalog's database. 1: the numbers of incarnations that were given."""
+
+
+def migrate(session: Session, migrations: Sequence[Migration], where: str) -> None:
+    """Bring a database's control tables to the newest format, if they are older.
+
+    Args:
+        migrations: all that this process knows, in order.
+        where: the database is, for messages.
+
+    Raises:
+        ConfigError: it is too new for this process, or too old and this user may not change it.
+        ShardUnavailable: the server does not answer.
+    """
+    newest = migrations[-1].number
+    number, oldest = _format(session)
+    if oldest > newest:
+        raise ConfigError(
+            f"{where}: it is of format {number}, which this version of mynamo (format {newest}) "
+            "does not know; upgrade"
+        )
+    if number >= newest:
+        return
+    try:
+        session.run((TABLE, ()))
+        for migration in migrations:
+            if migration.number > number:
+                session.run(*((statement, ()) for statement in migration.statements))
+        session.run(
+            ("INSERT INTO mynamo_format VALUES (1, %s, 0)"
+             " ON DUPLICATE KEY UPDATE number = GREATEST(number, VALUES(number))", (newest,))
+        )  # fmt: skip
+    except MissingRight as failure:
+        raise ConfigError(
+            f"{where}: it is of the older format {number} and could not be brought up to date; run "
+            f"`mynamo table list` once as a user who may create tables there ({failure})"
+        ) from None
+    log.info("%s: brought from format %d to %d", where, number, newest)
+
+
+def _format(session: Session) -> tuple[int, int]:
+    try:
+        rows = session.run(("SELECT number, oldest FROM mynamo_format", ()))[0].rows
+    except MissingTable:
+        return 0, 0
+    return rows[0] if rows else (0, 0)

@@ -1,0 +1,130 @@
+"""Mending indexes after a shard has lost changes: step A4 of `mynamo.catalog.incarnation`.
+
+A writer process looks every few seconds for incarnations to mend. One process at a time mends those
+of a shard; it renews its claim as it goes, and if it dies another one begins again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import CLEAN, MENDING
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.errors import MynamoError, TableNotFound
+from mynamo.operations.comparison_progress import Progress
+from mynamo.operations.repair import repair
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks for incarnations to mend."""
+CLAIM_SECONDS = 60
+"""For which a claim holds without being renewed."""
+_RENEW_EVERY = 10.0
+
+
+class Claimed(MynamoError):  # noqa: N818
+    """Another process mends this shard."""
+
+
+def run_mending(cluster: Cluster, stop: threading.Event) -> None:
+    """Mend what there is to mend, until told to stop, whatever servers come and go."""
+    owner = f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    while not stop.wait(LOOK_EVERY):
+        for shard in cluster.shards.values():
+            try:
+                mend_indexes(cluster, shard, owner, stop)
+            except Claimed:
+                continue
+            except MynamoError as failure:
+                log.warning("%s: its indexes are not mended yet: %s", shard.where, failure)
+            except Exception:
+                log.exception("%s: its indexes are not mended yet", shard.where)
+
+
+def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threading.Event) -> bool:
+    """Verify and repair all indexes, if this shard has incarnations to mend; safe to repeat.
+
+    Args:
+        owner: a name that no other process has, up to 64 bytes.
+
+    Returns:
+        Whether the shard's incarnations are all clean.
+
+    Raises:
+        Claimed: another process is at it.
+        ShardUnavailable: a shard does not answer.
+    """
+    waiting = [number for number, state in _states(shard) if state == MENDING]
+    if not waiting:
+        return True
+    claim = _Claim(shard, owner)
+    claim.renew()
+    cluster.refresh()
+    for table in cluster.snapshot.tables.values():
+        if table.status != "ACTIVE" or not table.global_indexes:
+            continue
+        if any(index.status == "CREATING" for index in table.global_indexes):
+            return False  # a backfill is verified when it is done
+        try:
+            report = repair(cluster, table.name, on_progress=claim.keep)
+        except TableNotFound:
+            continue
+        if stop.is_set() or not report.ok:
+            log.warning("%s: %s", shard.where, report)
+            return False
+        log.warning(
+            "%s: table %s is verified: %d findings, all mended",
+            shard.where, table.name, report.verdict.findings,
+        )  # fmt: skip
+    for number in waiting:
+        shard.run(
+            ("UPDATE mynamo_incarnation SET state = %s WHERE incarnation = %s AND state = %s",
+             (CLEAN, number, MENDING))
+        )  # fmt: skip
+    log.warning("%s: its indexes have nothing any more of the changes that it lost", shard.where)
+    return True
+
+
+def _states(shard: DynamoDBShard) -> list[tuple[int, str]]:
+    rows = shard.run(("SELECT incarnation, state FROM mynamo_incarnation ORDER BY 1", ()))[0].rows
+    return [(number, str(state)) for number, state in rows]
+
+
+class _Claim:
+    """The right to mend a shard."""
+
+    def __init__(self, shard: DynamoDBShard, owner: str) -> None:
+        self._shard = shard
+        self._owner = owner.encode()[:64]
+        self._renewed_at = 0.0
+
+    def keep(self, _: Progress) -> None:
+        """Renew it now and then. Raises Claimed if another process has it."""
+        if time.monotonic() - self._renewed_at > _RENEW_EVERY:
+            self.renew()
+
+    def renew(self) -> None:
+        """Take or renew it.
+
+        Raises:
+            Claimed: another process has it.
+        """
+        _, found = self._shard.run(
+            ("UPDATE mynamo_incarnation SET mender = %s,"
+             f" mender_until = {sql.NOW} + {CLAIM_SECONDS * 1_000_000:d}"
+             " WHERE state = %s AND (mender IS NULL OR mender = %s OR"
+             f" mender_until < {sql.NOW})", (self._owner, MENDING, self._owner)),
+            ("SELECT COUNT(*) FROM mynamo_incarnation WHERE state = %s AND mender <> %s",
+             (MENDING, self._owner)),
+        )  # fmt: skip
+        if found.rows[0][0]:
+            raise Claimed(f"{self._shard.where}: another process mends its indexes")
+        self._renewed_at = time.monotonic()

@@ -1,0 +1,191 @@
+"""A shard that goes back in time: its new changes reach the indexes, its lost ones leave them."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mynamo.catalog import shard
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import CLEAN, Incarnation, history, incarnation_of
+from mynamo.errors import ShardUnavailable
+from mynamo.gsi_indexer import lost_events, run_indexer
+from mynamo.local import LocalCluster
+from mynamo.operations import mending, verify
+from mynamo.operations.pipeline import wait_until_applied
+from mynamo.producer import Producer
+from mynamo.reader import Reader
+from mynamo.writer.outbox import relay
+from mynamo.writer.worker import run_writer
+from tests.rows import make_table
+from tests.waiting import eventually
+from tests.workers import working
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
+ITEMS = 40
+
+
+def run_mending(cluster: Cluster, stop: threading.Event) -> None:
+    mending.run_mending(cluster, stop)
+
+
+@pytest.fixture
+def servers(
+    private_cluster: Callable[..., LocalCluster], monkeypatch: pytest.MonkeyPatch
+) -> LocalCluster:
+    monkeypatch.setattr(mending, "LOOK_EVERY", 0.2)
+    return private_cluster(shards=2, buffer_pool="64M", partitions=4)
+
+
+class Backup:
+    """A copy of a shard's data, as a physical backup has it."""
+
+    def __init__(self, servers: LocalCluster, number: int, folder: Path) -> None:
+        self._servers = servers
+        self._number = number
+        self._files = servers.shards[number].data_dir / "data"
+        self._copy = folder / "backup"
+        servers.stop_shard(number)
+        shutil.copytree(self._files, self._copy)
+        servers.start_shard(number)
+
+    def restore(self, same_server: bool) -> None:
+        """End the server as a power failure would, and start it with the old data."""
+        self._servers.kill_shard(self._number)
+        identity = self._files / "auto.cnf"
+        if identity.exists() and not same_server:
+            (self._copy / "auto.cnf").unlink()
+        shutil.rmtree(self._files)
+        shutil.copytree(self._copy, self._files)
+        self._servers.start_shard(self._number)
+
+
+@pytest.fixture
+def cluster(servers: LocalCluster) -> Iterator[Cluster]:
+    with Cluster(servers.config) as opened:
+        make_table(opened)
+        yield opened
+
+
+def put_all(producer: Producer, name: str, count: int = ITEMS) -> None:
+    for number in range(count):
+        producer.put("orders", {"id": f"i{number}", "at": "1", "name": f"{name}-{number % 7}"})
+
+
+def named(cluster: Cluster, name: str) -> set[str]:
+    """Ids of the items that the index has under names that begin so."""
+    reader = Reader(cluster)
+    return {
+        item["id"]
+        for number in range(7)
+        for item in reader.query("orders", f"{name}-{number}", index="by_name").items
+    }
+
+
+def answers(cluster: Cluster, number: int) -> bool:
+    """Whether a shard is there again."""
+    with suppress(ShardUnavailable):
+        return cluster.shards[number].health() > 0
+    return False
+
+
+def newest(cluster: Cluster, number: int) -> Incarnation:
+    with cluster.shards[number].session() as session:
+        return history(session)[-1]
+
+
+def lose_the_tail(
+    servers: LocalCluster,
+    cluster: Cluster,
+    producer: Producer,
+    folder: Path,
+    number: int,
+    same_server: bool,
+) -> None:
+    """Restore a shard without its last changes, which the indexes have."""
+    put_all(producer, "kept")
+    wait_until_applied(cluster, 60)
+    backup = Backup(servers, number, folder)
+    eventually(lambda: answers(cluster, number))
+    put_all(producer, "lost", ITEMS // 2)
+    for each in range(ITEMS // 2, ITEMS * 3 // 4):
+        producer.delete("orders", {"id": f"i{each}", "at": "1"})
+    for each in range(ITEMS, ITEMS * 2):
+        producer.put("orders", {"id": f"i{each}", "at": "1", "name": f"lost-{each % 7}"})
+    wait_until_applied(cluster, 60)
+    backup.restore(same_server)
+
+
+@pytest.mark.parametrize("same_server", [False, True], ids=["other server", "same server"])
+@pytest.mark.parametrize("number", [1, 2], ids=["with the catalog", "alone"])
+def test_a_restored_shard(
+    servers: LocalCluster,
+    cluster: Cluster,
+    producer: Producer,
+    tmp_path: Path,
+    number: int,
+    same_server: bool,
+) -> None:
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        lose_the_tail(servers, cluster, producer, tmp_path, number, same_server)
+        new = {"id": "new", "at": "1", "name": "new-1"}
+        eventually(lambda: answers(cluster, number))
+        for each in range(60):  # on both shards
+            producer.put("orders", {**new, "id": f"new{each}"})
+        eventually(lambda: newest(cluster, number).number > 0, 60)
+        eventually(lambda: newest(cluster, number).state == CLEAN, 120)
+        assert newest(cluster, number).lost
+        wait_until_applied(cluster, 60)
+        assert named(cluster, "new") == {f"new{each}" for each in range(60)}
+        assert verify(cluster, "orders").ok
+    first = cluster.shards[number].run(("SELECT last_seq FROM mynamo_relay", ()))[0].rows[0][0]
+    assert incarnation_of(first) == newest(cluster, number).number
+    receipt = producer.put("orders", new)
+    assert receipt.version > 0
+
+
+def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(
+    servers: LocalCluster,
+    cluster: Cluster,
+    producer: Producer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shard.Identity, "check_incarnation", lambda *_: None)
+    monkeypatch.setattr(relay.Relay, "check_incarnation", lambda *_: None)
+    monkeypatch.setattr(relay.Relay, "has_gone_back", lambda *_: False)
+    monkeypatch.setattr(lost_events, "mark_restored", lambda *_: None)
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        lose_the_tail(servers, cluster, producer, tmp_path, 2, same_server=False)
+        eventually(lambda: answers(cluster, 2))
+        put_all(producer, "new", 20)
+        assert not wait_until_applied(cluster, 10)
+        assert named(cluster, "new") < {f"i{each}" for each in range(20)}
+
+
+def test_a_planned_failover_loses_nothing(
+    servers: LocalCluster, cluster: Cluster, producer: Producer
+) -> None:
+    """The same data on another server: a new incarnation, and nothing to mend."""
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        put_all(producer, "kept")
+        servers.stop_shard(2)
+        identity = servers.shards[2].data_dir / "data" / "auto.cnf"
+        identity.unlink(missing_ok=True)
+        servers.start_shard(2)
+        eventually(lambda: answers(cluster, 2))
+        put_all(producer, "new")
+        if servers.shards[2].engine.kind == "mysql":
+            eventually(lambda: newest(cluster, 2).state == CLEAN and newest(cluster, 2).number, 120)
+            assert not newest(cluster, 2).lost
+        assert wait_until_applied(cluster, 60)
+        assert len(named(cluster, "new")) == ITEMS
+        assert verify(cluster, "orders").ok

@@ -1,0 +1,29 @@
+"""Checking the models of protocols exhaustively with Spin (`apt-get install spin gcc`)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(__file__).parent / "models"
+
+needs_spin = pytest.mark.skipif(
+    not (shutil.which("spin") and shutil.which("gcc")),
+    reason="the models of tests/models are checked where `spin` and gcc are",
+)
+
+
+def errors_of(model: Path, folder: Path, *options: str) -> int:
+    """How many errors Spin finds in a model, in all that can happen."""
+    subprocess.run(["spin", *options, "-a", str(model)], cwd=folder, check=True, timeout=60)
+    compiling = ["gcc", "-O2", "-DSAFETY", "-w", "-o", "pan", "pan.c"]
+    subprocess.run(compiling, cwd=folder, check=True, timeout=120)
+    checking = ["./pan", "-m200000", "-E"]
+    done = subprocess.run(
+        checking, cwd=folder, check=False, timeout=600, capture_output=True, text=True
+    )
+    assert "max search depth too small" not in done.stdout
+    return int(done.stdout.partition("errors: ")[2].split()[0])
