@@ -154,7 +154,8 @@ def test_control_what_is_not_noted_is_inherited_locked(monkeypatch: pytest.Monke
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_permit_that_the_parent_took_is_not_given_back_in_the_child() -> None:
     pool = ConnectionPool(DATABASE, PoolConfig(size=2), "pool")
-    pool.open = lambda ends_at: Session(mock.Mock(), "pool")  # type: ignore[method-assign]
+    made = Session(mock.Mock(), "pool", pool.breaker)
+    pool.open = lambda ends_at: made  # type: ignore[method-assign]
     lent = pool.session()
     lent.__enter__()
 
