@@ -25,7 +25,7 @@ import threading
 import time
 from enum import Enum
 
-from mynamo.mysql.failures import CircuitOpen
+from mynamo.mysql.failures import CircuitOpen, LostConnection
 from mynamo.runtime import forks
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 LOOK_AFTER = 1.0
 """Seconds without any answer after which somebody who waits for one looks whether the server is
 there at all (`ConnectionPool.look`)."""
+
+ATTEMPT_EVERY = 0.05
+"""Seconds between attempts to connect to a server that did not take the last one."""
 
 
 class State(Enum):
@@ -70,9 +73,9 @@ class CircuitBreaker:
         forks.note(self)
 
     def renew_after_fork(self) -> None:
-        """Know what the parent knew; its probe and its look are its own."""
+        """Know what the parent knew; its probe, look and attempt are its own."""
         self._lock = threading.Lock()
-        self._looking = False
+        self._looking = self._attempting = False
         if self.state is State.HALF_OPEN:
             self.state = State.OPEN
 
@@ -153,6 +156,26 @@ class CircuitBreaker:
         with self._lock:
             if self.state is not State.CLOSED:
                 raise self._refusal()
+
+    def begin_attempt(self) -> None:
+        """Let a caller try to connect.
+
+        Where the last attempt failed, one at a time may, twenty times a second. Hundreds who wait
+        for a server to come back would cost their process as much as all its other work.
+
+        Raises:
+            LostConnection: somebody else tries, or has just tried.
+        """
+        if self._failing_since is None:
+            return
+        with self._lock:
+            if self._attempting or time.monotonic() - self._failed_at < ATTEMPT_EVERY:
+                raise LostConnection(self._reason)
+            self._attempting = True
+
+    def end_attempt(self) -> None:
+        """It has failed or not."""
+        self._attempting = False
 
     def begin_look(self) -> bool:
         """Whether somebody who waits should look for the server; if so, `end_look` ends it."""

@@ -289,7 +289,12 @@ class ConnectionPool:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return in_thread(self.open)(ends_at)
+                if not is_probe:
+                    self.breaker.begin_attempt()
+                try:
+                    return in_thread(self.open)(ends_at)
+                finally:
+                    self.breaker.end_attempt()
             session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session

@@ -12,7 +12,7 @@ from mynamo.catalog.admission import SHARE, Admission
 from mynamo.catalog.shard import OUTAGES, PASSING, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql import circuit_breaker
-from mynamo.mysql.circuit_breaker import LOOK_AFTER, CircuitBreaker, State
+from mynamo.mysql.circuit_breaker import ATTEMPT_EVERY, LOOK_AFTER, CircuitBreaker, State
 from mynamo.mysql.failures import CircuitOpen, LostConnection
 
 OPENS_AFTER, PROBE_AFTER = 5.0, 1.0
@@ -157,6 +157,25 @@ def test_opening_and_closing_are_one_line_each(
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("shard 2: circuit breaker open, after 5.0 s without an answer")
     assert second == ("shard 2: circuit breaker closed: the server answers again, after 15.0 s")
+
+
+def test_one_at_a_time_tries_to_connect_while_nobody_can(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    for _ in range(3):
+        breaker.begin_attempt()
+    breaker.end_attempt()
+    fail(breaker, clock)
+    with pytest.raises(LostConnection, match="connection refused"):
+        breaker.begin_attempt()
+    clock.now += 2 * ATTEMPT_EVERY
+    breaker.begin_attempt()
+    for _ in range(3):
+        with pytest.raises(LostConnection):
+            breaker.begin_attempt()
+    breaker.answered(clock.now)
+    for _ in range(3):
+        breaker.begin_attempt()
 
 
 def test_one_of_those_who_wait_looks(breaker: CircuitBreaker, clock: Clock) -> None:
