@@ -265,17 +265,22 @@ class ConnectionPool:
     def look(self) -> None:
         """See whether the server is there, for somebody who has waited for an answer for long.
 
+        A thread of its own sees to it: the answer may come meanwhile.
+
         Raises:
-            TimeoutError: the circuit breaker has opened, maybe by this.
+            TimeoutError: the circuit breaker has opened.
         """
         if self.breaker.begin_look():
-            try:
-                with suppress(MynamoError):
-                    in_thread(self.open)(None).close()
-            finally:
-                self.breaker.end_look()
+            threading.Thread(target=self._look, name="mynamo-look", daemon=True).start()
         if self.breaker.state is not State.CLOSED:
             raise TimeoutError("nor does the server answer others")
+
+    def _look(self) -> None:
+        try:
+            with suppress(MynamoError):
+                self.open(None).close()
+        finally:
+            self.breaker.end_look()
 
     def _take(self, is_probe: bool) -> Session:
         ends_at = deadlines.end()
