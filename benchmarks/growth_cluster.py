@@ -66,8 +66,11 @@ class Servers:
         }
         self._log_start = 0
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, env: Mapping[str, str] | None = None) -> None:
         """Start workers: "writer", "indexer", "gateway". The gateway then listens.
+
+        Args:
+            env: environment variables on top of our own.
 
         Raises:
             LocalServerError: one ended at once.
@@ -85,6 +88,7 @@ class Servers:
                 [*command, *words, "--log-level", "warning" if name == "gateway" else "info"],
                 ready=ready,
                 timeout=START_SECONDS,
+                env=env,
             )
 
     def await_indexer(self) -> None:

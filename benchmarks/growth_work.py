@@ -119,20 +119,22 @@ def fill(cluster: Cluster, shape: Shape) -> None:
     """
     table = create_table(cluster, shape.schema)
     with ThreadPoolExecutor(2) as pool:
-        places: list[Table | Index] = [table, *table.global_indexes]
-        list(pool.map(lambda place: _fill_one(cluster, shape, table, place), places))
+        structures: list[Table | Index] = [table, *table.global_indexes]
+        list(pool.map(lambda structure: _fill_one(cluster, shape, table, structure), structures))
     for shard in cluster.shards.values():
-        for place in places:
-            shard.run((f"ANALYZE TABLE {_physical(place)}", ()))
+        for structure in structures:
+            shard.run((f"ANALYZE TABLE {_physical(structure)}", ()))
 
 
-def _physical(place: Table | Index) -> str:
-    return sql.main_table(place.id) if isinstance(place, Table) else sql.index_table(place)
+def _physical(structure: Table | Index) -> str:
+    return (
+        sql.main_table(structure.id) if isinstance(structure, Table) else sql.index_table(structure)
+    )
 
 
-def _fill_one(cluster: Cluster, shape: Shape, table: Table, place: Table | Index) -> None:
-    name = _physical(place)
-    for shard_id, rows in _pieces(cluster, _rows(shape, table, place)):
+def _fill_one(cluster: Cluster, shape: Shape, table: Table, structure: Table | Index) -> None:
+    name = _physical(structure)
+    for shard_id, rows in _pieces(cluster, _rows(shape, table, structure)):
         one = f"({sql.placeholders(rows[0])})"
         values = [value for row in rows for value in row]
         statement = f"INSERT INTO {name} VALUES {', '.join([one] * len(rows))}"
@@ -156,11 +158,11 @@ def _pieces(
     yield from waiting.items()
 
 
-def _rows(shape: Shape, table: Table, place: Table | Index) -> Iterator[tuple[Any, ...]]:
+def _rows(shape: Shape, table: Table, structure: Table | Index) -> Iterator[tuple[Any, ...]]:
     """The rows of a main table or a GSI, by primary key."""
 
     def hash_of(number: int) -> bytes:
-        key = place.key_of(to_stored(shape.key(number) | {"product": shape.product(number)}))
+        key = structure.key_of(to_stored(shape.key(number) | {"product": shape.product(number)}))
         assert key is not None
         return key.hash
 
@@ -172,12 +174,12 @@ def _rows(shape: Shape, table: Table, place: Table | Index) -> Iterator[tuple[An
     for code in order:
         item = to_stored(shape.item(code & (1 << NUMBER_BITS) - 1))
         row = table.key_of(item)
-        if isinstance(place, Table):
+        if isinstance(structure, Table):
             yield (*row, FILLED_VERSION, dump_item(item))
         else:
-            key = place.key_of(item)
+            key = structure.key_of(item)
             assert key is not None
-            yield (*key, *row, FILLED_VERSION, dump_item(place.project(item)))
+            yield (*key, *row, FILLED_VERSION, dump_item(structure.project(item)))
 
 
 class Work:

@@ -1,7 +1,8 @@
 """Measure the index: which rate of puts it keeps up with, its lag, a backlog, filling a new GSI.
 
-    python benchmarks/index.py                            # everything; takes 8 minutes
+    python benchmarks/index.py                            # everything; takes 11 minutes
     python benchmarks/index.py --engine mariadb --broker embedded
+    python benchmarks/index.py --drains 0                 # maximum and lag only
     python benchmarks/index.py --quick                    # does it run? The figures mean nothing
     python benchmarks/index.py --draw benchmarks/results/index/index.json   # the plot again
 
@@ -12,9 +13,10 @@ machine, the load generator (`http_load.py`) and the probes (`index_probe.py`).
 * Maximum: PutItem of new items with one LSI and one GSI by a closed loop of `--connections`, while
   the indexer works. `applied` is the part of them that the index took in as they came (see
   `index_probe.part_applied`): 1 means that it keeps up, and that its lag does not grow.
-* Lag: open loops with 25, 50, 75 and 100 % of the median maximum, by turns. It counts from the
+* Lag: open loops with 2, 25, 50, 75 and 100 % of the median maximum, by turns. It counts from the
   acknowledgement of a put until a query of the GSI answers with it. `settle` is how long the
-  index needs for the rest once the load has ended.
+  index needs for the rest once the load has ended. The same again without wake-ups between the
+  processes (`local_wakeups = false`), as if each ran on a machine of its own.
 * Backlog: the indexer is stopped, `--events` items are put by the library, and it is started
   again: how long until every event is applied? Once with all events published in Kafka already,
   and once with the writer stopped too, so that they have to be numbered and published as well.
@@ -58,7 +60,9 @@ from mynamo.operations import lag
 from mynamo.producer import Producer, Put
 from mynamo.schemas.items import from_stored
 
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.02, 0.25, 0.5, 0.75, 1.0)
+WAKEUPS = {"open loop": "true", "open loop without wake-ups": "false"}
+"""Loads, and whether processes wake each other under them."""
 BACKLOGS = {"all in Kafka": ("indexer",), "nothing in Kafka": ("indexer", "writer")}
 """What is stopped while a backlog is made."""
 TABLE, FILLED, ADDED = "orders", "filled", "added"
@@ -85,6 +89,7 @@ class Bench:
         self._asked = asked
         self._next = 0
         self._runs = 0
+        self._kind = next(iter(WAKEUPS))
         self.troubles: list[str] = []
 
     def load(self, connections: int, room: float, rate: float | None = None) -> Figures:
@@ -109,6 +114,23 @@ class Bench:
         self._servers.settle()
         settled = time.monotonic() - probes.stopped_at
         return self._figures(measured, probes, settled, self._servers.cpu_seconds() - cpu)
+
+    def lag(self, kind: str, rate: float) -> Figures:
+        """The same with an open loop, with or without wake-ups."""
+        self.restart(kind)
+        return self.load(OPEN_LOOP_CONNECTIONS, rate * 1.05, rate=rate)
+
+    def restart(self, kind: str) -> None:
+        """Restart writer and indexer with or without wake-ups, if they run otherwise."""
+        if kind == self._kind:
+            return
+        self._kind = kind
+        servers = self._servers
+        servers.stop("indexer", "writer")
+        servers.start("writer", "indexer", env={"MYNAMO_LOCAL_WAKEUPS": WAKEUPS[kind]})
+        servers.await_indexer()
+        self.write(TABLE, BATCH)  # this warms up
+        servers.settle()
 
     def drain(self, _: str, kind: str) -> Figures:
         """Make a backlog, and let the workers take it off."""
@@ -184,7 +206,8 @@ class Bench:
             call(self._servers.port, "CreateTable", each)
             problem = f"table {each['TableName']} does not become ACTIVE"
             self._await(problem, partial(self._is_there, each["TableName"]))
-        self.write(FILLED, self._asked.events)
+        if self._asked.drains:
+            self.write(FILLED, self._asked.events)
 
     def _figures(
         self, measured: dict[str, Any], probes: Probes, settled: float, cpu: float
@@ -270,7 +293,7 @@ def measure_all(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         results["servers"] = servers.about()
         bench = Bench(servers, asked)
         results["troubles"] = bench.troubles
-        say(f"filling a table with {asked.events:,} items")
+        say("making tables")
         bench.make_tables()
         say("warming up")
         room = ROOM * bench.load(asked.connections, FIRST_ROOM)["puts/s"]  # this warms up as well
@@ -282,12 +305,14 @@ def measure_all(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         most = results["maximum"]["median"]["puts/s"]
         rates = {f"{share:.0%}": share * most for share in SHARES}
         found = interleaved(
-            ["open loop"], list(rates), asked.rounds,
-            lambda _, name: bench.load(
-                OPEN_LOOP_CONNECTIONS, rates[name] * 1.05, rate=rates[name]
-            ),
+            list(WAKEUPS), list(rates), asked.rounds,
+            lambda kind, name: bench.lag(kind, rates[name]),
         )  # fmt: skip
-        results["lag"] = {name: shown(found["open loop", name]) for name in rates}
+        for key, kind in zip(("lag", "lag without wake-ups"), WAKEUPS, strict=True):
+            results[key] = {name: shown(found[kind, name]) for name in rates}
+        if not asked.drains:
+            return results
+        bench.restart(next(iter(WAKEUPS)))
         found = interleaved(["backlog"], list(BACKLOGS), asked.drains, bench.drain)
         results["backlog"] = {name: shown(found["backlog", name]) for name in BACKLOGS}
         found = interleaved(["backfill"], ["one GSI"], asked.drains, bench.backfill)
@@ -313,7 +338,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of loads")
-    parser.add_argument("--drains", type=int, default=2, help="rounds of backlogs and backfills")
+    parser.add_argument("--drains", type=int, default=2, help="rounds of backlogs, backfills")
     parser.add_argument("--connections", type=int, default=64, help="of the closed loop")
     parser.add_argument("--probes", type=float, default=50.0, help="per second")
     parser.add_argument("--events", type=int, default=200_000, help="of a backlog, and a backfill")

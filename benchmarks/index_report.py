@@ -24,6 +24,9 @@ def report(results: Mapping[str, Any]) -> str:
     about, options = results["machine"], results["options"]
     servers = results["servers"]
     loads = {"maximum": results["maximum"], **results["lag"]}
+    loads |= {
+        f"{name} without wake-ups": found for name, found in results["lag without wake-ups"].items()
+    }
     names = (
         "puts/s", "put p50 ms", "put p99 ms", "applied", "lag p50 ms", "lag p99 ms", "lag max ms",
         "settle s", "cpu us", "probes", "errors",
@@ -39,17 +42,20 @@ def report(results: Mapping[str, Any]) -> str:
         "",
         f"The indexer keeps up with {number(sustained(results))} puts/s; the gateway's maximum is "
         f"{number(results['maximum']['median']['puts/s'])} puts/s.",
-        "",
-        table(
-            [f"backlog of {options['events']:,} events", *backlog],
-            _rows(results["backlog"], backlog),
-        ),
-        "",
-        table(
-            [f"backfill of {options['events']:,} items", "active s", "rows/s"],
-            _rows({"one GSI": results["backfill"]}, ("active s", "rows/s")),
-        ),
     ]
+    if "backlog" in results:
+        lines += [
+            "",
+            table(
+                [f"backlog of {options['events']:,} events", *backlog],
+                _rows(results["backlog"], backlog),
+            ),
+            "",
+            table(
+                [f"backfill of {options['events']:,} items", "active s", "rows/s"],
+                _rows({"one GSI": results["backfill"]}, ("active s", "rows/s")),
+            ),
+        ]
     if results["troubles"]:
         lines += ["", "Troubles:", *(f"- {each}" for each in results["troubles"])]
     return "\n".join(lines)
@@ -72,10 +78,11 @@ def plot(path: Path, results: Mapping[str, Any]) -> None:
         "sustained put rate": sustained(results),
         **{
             f"drain, {name}": each["median"]["events/s"]
-            for name, each in results["backlog"].items()
+            for name, each in results.get("backlog", {}).items()
         },
-        "backfill": results["backfill"]["median"]["rows/s"],
     }
+    if "backfill" in results:
+        rates["backfill"] = results["backfill"]["median"]["rows/s"]
     panels = [
         Panel(
             "lag of the GSI by the share of the maximal put rate", "ms", list(lags),

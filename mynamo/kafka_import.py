@@ -1,8 +1,8 @@
 """Imports the Kafka client library, once, without its warnings.
 
 On Python 3.11 and 3.12 it reads its protocol's files by functions that are deprecated there, and no
-longer are in 3.13. A program that turns warnings into errors could not import mynamo. Packages of
-mynamo that use the library import this module first.
+longer are in 3.13. A program that turns warnings into errors could not import mynamo. The packages
+that use the library, `mynamo.log` and `mynamo.local`, import this module first.
 """
 
 from __future__ import annotations

@@ -45,9 +45,12 @@ def _compare(
 ) -> Iterator[str]:
     expected: Rows = {}
     for hash16, sort, version, item in items:
-        place = _place(index, item)
-        if place is not None:
-            expected[(*place, hash16, sort)] = (version, dump_item(_projected(table, index, item)))
+        row_key = _row_key(index, item)
+        if row_key is not None:
+            expected[(*row_key, hash16, sort)] = (
+                version,
+                dump_item(_projected(table, index, item)),
+            )
     found: Rows = {}
     for shard_id, row in _everywhere(cluster, _select(index)):
         if cluster.shard_of(row[0]).id != shard_id:
@@ -75,7 +78,7 @@ def _everywhere(cluster: Cluster, sql: str) -> Iterator[tuple[int, tuple[Any, ..
             yield shard.id, row
 
 
-def _place(index: Index, item: StoredItem) -> tuple[bytes, bytes] | None:
+def _row_key(index: Index, item: StoredItem) -> tuple[bytes, bytes] | None:
     hash_key = _key_bytes(index.hash_keys, item, 2048)
     sort_key = _key_bytes(index.sort_keys, item, 1024)
     if hash_key is None or sort_key is None:

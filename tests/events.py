@@ -39,15 +39,15 @@ def changes_topic(config: KafkaConfig, seconds: float = 20.0) -> list[ChangeEven
     """Everything in the topic, partition by partition."""
     consumer = open_consumer(config, None)
     try:
-        places = [TopicPartition(config.changes_topic, p) for p in range(config.partitions)]
-        consumer.assign(places)
-        ends = consumer.end_offsets(places)
+        partitions = [TopicPartition(config.changes_topic, p) for p in range(config.partitions)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
         found: dict[int, list[ChangeEvent]] = defaultdict(list)
         deadline = time.monotonic() + seconds
-        while any(consumer.position(place) < ends[place] for place in places):
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
             assert time.monotonic() < deadline, f"the topic was not read within {seconds} s"
-            for place, records in consumer.poll(timeout_ms=200).items():
-                found[place.partition] += [load_event(record.value) for record in records]
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                found[partition.partition] += [load_event(record.value) for record in records]
         return [event for partition in sorted(found) for event in found[partition]]
     finally:
         consumer.close()

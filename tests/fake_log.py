@@ -100,23 +100,26 @@ class FakeConsumer:
 
     def poll(self, timeout_ms: int = 0) -> dict[TopicPartition, list[Record]]:
         polled = {}
-        for place, offset in self._offsets.items():
-            records = self._log.records.get(place.partition, [])
+        for partition, offset in self._offsets.items():
+            records = self._log.records.get(partition.partition, [])
             if offset > len(records):  # auto_offset_reset="earliest"
                 offset = 0
             if records[offset:]:
-                polled[place] = records[offset:]
-            self._offsets[place] = len(records)
+                polled[partition] = records[offset:]
+            self._offsets[partition] = len(records)
         return polled
 
-    def seek(self, place: TopicPartition, offset: int) -> None:
-        self._offsets[place] = offset
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._offsets[partition] = offset
 
-    def position(self, place: TopicPartition, timeout_ms: int) -> int:
-        return self._offsets[place]
+    def position(self, partition: TopicPartition, timeout_ms: int) -> int:
+        return self._offsets[partition]
 
-    def end_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[Any, int]:
-        return {place: len(self._log.records.get(place.partition, [])) for place in places}
+    def end_offsets(self, partitions: list[TopicPartition], timeout_ms: int) -> dict[Any, int]:
+        return {
+            partition: len(self._log.records.get(partition.partition, []))
+            for partition in partitions
+        }
 
     def commit(self, timeout_ms: int) -> None: ...
 
@@ -136,7 +139,7 @@ class FakeReading:
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         return self._consumer.poll(timeout_ms)
 
-    def is_behind(self, place: TopicPartition) -> bool:
+    def is_behind(self, partition: TopicPartition) -> bool:
         return False
 
 

@@ -33,7 +33,7 @@ def roll_forward(cluster: Cluster, table_id: int) -> None:
         if table.status == "DELETING":
             _roll_forward_drop(cluster, table)
         else:
-            _roll_forward_existing(cluster, table)
+            roll_forward_definition(cluster, table)
         cluster.refresh()
 
 
@@ -47,7 +47,12 @@ def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
     return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
 
 
-def _roll_forward_existing(cluster: Cluster, table: Table) -> None:
+def roll_forward_definition(cluster: Cluster, table: Table) -> None:
+    """Take the remaining steps of a table's and its indexes' changes on all shards.
+
+    Raises:
+        ShardUnavailable: a shard does not answer.
+    """
     creating = [index for index in table.indexes if index.status == "CREATING"]
     dropping = [index for index in table.indexes if index.status == "DELETING"]
 
@@ -75,11 +80,11 @@ def _roll_forward_existing(cluster: Cluster, table: Table) -> None:
             )
 
     if table.status == "CREATING":
-        _on_all(cluster, create)
-    _on_all(cluster, raise_guard)
+        on_every_shard(cluster, create)
+    on_every_shard(cluster, raise_guard)
     # Nobody writes to the dropped indexes any more, but for indexers that have not heard
     # of it, and they cope with a missing table.
-    _on_all(cluster, drop)
+    on_every_shard(cluster, drop)
     for index in dropping:
         cluster.catalog.forget_index(index.id)
     if table.status == "CREATING":
@@ -100,8 +105,8 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
     def drop(shard: DynamoDBShard) -> None:
         shard.run(*((f"DROP TABLE IF EXISTS {name}", ()) for name in names))
 
-    _on_all(cluster, close_guard)
-    _on_all(cluster, drop)
+    on_every_shard(cluster, close_guard)
+    on_every_shard(cluster, drop)
     cluster.catalog.forget_table(table.id)
 
 
@@ -113,7 +118,7 @@ _INSERT_GUARD = (
 )
 
 
-def _on_all(cluster: Cluster, step: Callable[[DynamoDBShard], None]) -> None:
+def on_every_shard(cluster: Cluster, step: Callable[[DynamoDBShard], None]) -> None:
     """Take a step on every shard that answers.
 
     Raises:

@@ -128,7 +128,7 @@ def _figures(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
         with shard.session() as session:
             rows = session.run(estimates(table))[0].rows
             figures = {name: Size(int(n), int(size), exact=False) for name, n, size in rows}
-            small = _small_enough(figures)
+            small = tables_to_count(figures)
             if not small:
                 return figures
             try:
@@ -147,7 +147,7 @@ def _figures(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
         return None
 
 
-def _small_enough(figures: Mapping[str, Size]) -> list[str]:
+def tables_to_count(figures: Mapping[str, Size]) -> list[str]:
     """Which tables to count, the smallest first, within the bounds of one shard."""
     chosen: list[str] = []
     total = 0

@@ -39,17 +39,17 @@ __all__ = [
 
 WRONG_TYPE = "An operand in the update expression has an incorrect data type"
 # Two numbers in range need at most 126 + 130 + 38 digits together; one more for the carry.
-_EXACT = Context(prec=400, Emax=999999, Emin=-999999)
+EXACT = Context(prec=400, Emax=999999, Emin=-999999)
 
 
 def add_numbers(left: Value, right: Value) -> Value:
     """The sum of two numbers. Raises InvalidItem if DynamoDB cannot store it."""
-    return _stored(_EXACT.add(Decimal(left["N"]), Decimal(right["N"])))
+    return _stored(EXACT.add(Decimal(left["N"]), Decimal(right["N"])))
 
 
 def subtract_numbers(left: Value, right: Value) -> Value:
     """The difference of two numbers. Raises InvalidItem if DynamoDB cannot store it."""
-    return _stored(_EXACT.subtract(Decimal(left["N"]), Decimal(right["N"])))
+    return _stored(EXACT.subtract(Decimal(left["N"]), Decimal(right["N"])))
 
 
 def _stored(result: Decimal) -> Value:

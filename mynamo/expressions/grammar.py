@@ -22,7 +22,7 @@ __all__ = ["condition_syntax", "update_syntax"]
 
 
 _COMPARATORS = frozenset({"=", "<>", "<", "<=", ">", ">="})
-_PRECEDENCE = {"OR": 1, "AND": 2, "NOT": 3}
+PRECEDENCE = {"OR": 1, "AND": 2, "NOT": 3}
 _CACHED = 1024
 
 
@@ -71,7 +71,7 @@ class _ConditionParser(Parser):
                 self.check_groups()
             if tokens.kind not in ("AND", "OR"):
                 break
-            self._join(_PRECEDENCE[tokens.kind])
+            self._join(PRECEDENCE[tokens.kind])
             self._waiting.append(self.operator())
         self._join(0)
         if self._waiting or tokens.kind != END:
@@ -88,7 +88,7 @@ class _ConditionParser(Parser):
         waiting = self._waiting
         while waiting:
             operator = waiting[-1]
-            if isinstance(operator, int) or _PRECEDENCE[operator] < precedence:
+            if isinstance(operator, int) or PRECEDENCE[operator] < precedence:
                 return
             waiting.pop()
             right = self._conditions.pop()

@@ -78,7 +78,7 @@ class Update:
             InvalidItem: a path leads nowhere, an operand is missing or of the wrong type, a
                 number is out of range, or values are nested too deeply.
         """
-        return _changed_members(item, self.tree, item, 1)
+        return changed_members(item, self.tree, item, 1)
 
     def touched(self, item: StoredItem) -> StoredItem:
         """What an item has at the paths of the update: the item before it for UPDATED_OLD, the
@@ -131,12 +131,13 @@ def _action(syntax: ActionSyntax, path: Path, placeholders: Placeholders) -> Act
     return Add(path, operand) if syntax.clause == "ADD" else Delete(path, operand)
 
 
-def _changed_members(
+def changed_members(
     members: StoredItem, tree: PathTree, item: StoredItem, level: int
 ) -> StoredItem:
+    """The members of a map, or of the item, after the actions of a tree; see `changed_value`."""
     new = dict(members)
     for name, branch in tree.items():
-        value = _changed(members.get(name), branch, item, level)
+        value = changed_value(members.get(name), branch, item, level)
         if value is None:
             new.pop(name, None)
         else:
@@ -151,7 +152,7 @@ def _changed_elements(
     new: list[Value | None] = list(elements)
     for index in sorted(tree):
         inside = index < len(elements)
-        value = _changed(elements[index] if inside else None, tree[index], item, level)
+        value = changed_value(elements[index] if inside else None, tree[index], item, level)
         if inside:
             new[index] = value
         else:
@@ -159,10 +160,10 @@ def _changed_elements(
     return [value for value in new if value is not None]
 
 
-def _changed(
+def changed_value(
     old: Value | None, branch: PathTree | Action, item: StoredItem, level: int
 ) -> Value | None:
-    """The new value at a place of the item, for a tree or an action; None: none.
+    """The new value at a path of the item, for a tree or an action; None: none.
 
     Args:
         level: of nesting of the value, 1 for a top-level attribute.
@@ -176,7 +177,7 @@ def _changed(
     if old is None or kind not in old:
         raise InvalidItem(INVALID_PATH)
     if kind == "M":
-        return {"M": _changed_members(old["M"], branch, item, level + 1)}
+        return {"M": changed_members(old["M"], branch, item, level + 1)}
     return {"L": _changed_elements(old["L"], branch, item, level + 1)}
 
 

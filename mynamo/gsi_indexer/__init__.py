@@ -1,6 +1,5 @@
 """Keeping global secondary indexes up to date from the `changes` topic."""
 
-import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.gsi_indexer.indexer import READING, Indexer, run_indexer
 
 __all__ = ["READING", "Indexer", "run_indexer"]

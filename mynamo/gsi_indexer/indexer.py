@@ -20,9 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener
-from kafka.errors import KafkaError
-
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import retry
 from mynamo.errors import Unavailable
@@ -42,8 +39,9 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.dead_letter_topic import send_dead_letters
+from mynamo.log.kafka_types import ConsumerRebalanceListener, KafkaError
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, WakeUps, is_here
+from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, LocalWakeUps, is_here
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -120,7 +118,7 @@ class Indexer:
         self._troubles = 0
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
-        self._by_wake_ups = all(map(is_here, _hosts(self._kafka)))
+        self._by_wake_ups = cluster.config.local_wakeups and all(map(is_here, _hosts(self._kafka)))
         patience = patience or Patience()
         self._consumer = open_consumer(
             self._kafka,
@@ -170,8 +168,13 @@ class Indexer:
             Stalled: the consumer does not read on.
         """
         cluster_id = self._cluster.id
-        wake_ups = WakeUps(
-            cluster_id, INDEXER_WAKE_UPS, stop, all_here=self._by_wake_ups, at_once=False
+        wake_ups = LocalWakeUps(
+            cluster_id,
+            INDEXER_WAKE_UPS,
+            stop,
+            listen=self._by_wake_ups,
+            all_here=self._by_wake_ups,
+            at_once=False,
         )
         try:
             while not stop.is_set():
@@ -186,7 +189,7 @@ class Indexer:
         finally:
             wake_ups.close()
 
-    def _step_and_wait(self, wake_ups: WakeUps, stop: threading.Event) -> None:
+    def _step_and_wait(self, wake_ups: LocalWakeUps, stop: threading.Event) -> None:
         """Apply messages; wait for more by wake-ups, or else at the broker.
 
         It waits by wake-ups only once it has read everything that the broker has. Before that,

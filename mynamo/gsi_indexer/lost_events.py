@@ -16,15 +16,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import TopicPartition
-from kafka.errors import KafkaTimeoutError
-
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import next_published
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer.arrivals import Positions, Stream
 from mynamo.log import Reading, ensure_topics, kafka_errors
+from mynamo.log.kafka_types import KafkaTimeoutError, TopicPartition
 from mynamo.mysql.pool import Result, Statement
 
 log = logging.getLogger(__name__)

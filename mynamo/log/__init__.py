@@ -2,8 +2,6 @@
 
 import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.log.clients import (
-    identity,
-    is_joining,
     kafka_errors,
     open_admin,
     open_consumer,
@@ -12,6 +10,7 @@ from mynamo.log.clients import (
     subscribe,
 )
 from mynamo.log.consumption import Patience, Reading, Stalled
+from mynamo.log.kafka_internals import identity, is_joining
 from mynamo.log.publisher import Publisher
 from mynamo.log.topics import ensure_topics
 

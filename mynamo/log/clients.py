@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import CoordinatorNotAvailableError, KafkaError
 
 from mynamo.errors import LogUnavailable, MynamoError
-from mynamo.runtime import forks
+from mynamo.log.kafka_internals import ForkedProducer, finish_joining, leave_permissions_out
 from mynamo.schemas.config import KafkaConfig
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -43,37 +42,6 @@ def kafka_errors(config: KafkaConfig) -> Iterator[None]:
         ) from None
 
 
-_inherited: list[Any] = []
-"""Producers of the parent's, which a child must not even delete: that would close them."""
-
-
-class _Producer(KafkaProducer):  # type: ignore[misc]
-    """A KafkaProducer that a child of a fork leaves to its parent, with all that waits in it."""
-
-    def __init__(self, **options: Any) -> None:
-        self._client: Any = None
-        forks.note(self)
-        super().__init__(kafka_client=self._connect, **options)
-
-    def _connect(self, **options: Any) -> Any:
-        self._client = KafkaProducer.DEFAULT_CONFIG["kafka_client"](**options)
-        return self._client
-
-    def renew_after_fork(self) -> None:
-        """Let go of the sockets, and keep whatever ends here from closing it with its parent's
-        locks. The selector is the parent's too: what is taken out of it is taken from both."""
-        _inherited.append(self)
-        self._closed = True
-        if cleanup := getattr(self, "_cleanup", None):
-            atexit.unregister(cleanup)
-        if self._client is None:
-            return
-        for connection in list(self._client._manager._conns.values()):
-            sock = connection.transport and connection.transport._sock
-            if sock is not None:
-                forks.let_go(sock)
-
-
 def open_producer(config: KafkaConfig) -> Any:
     """A KafkaProducer: idempotent, acknowledged by all in-sync replicas.
 
@@ -81,7 +49,7 @@ def open_producer(config: KafkaConfig) -> Any:
         LogUnavailable: no broker answers.
     """
     with kafka_errors(config):
-        return _Producer(
+        return ForkedProducer(
             **_connection(config),
             enable_idempotence=True,
             acks="all",
@@ -122,30 +90,6 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
     if group is not None:
         finish_joining(consumer)
     return consumer
-
-
-def finish_joining(consumer: Any) -> None:
-    """Let a consumer finish joining its group once it has begun.
-
-    kafka-python (3.0.12) loses a join that was caused by new metadata, if the timeout of a `poll`
-    interrupts it at the wrong moment: it counts the metadata as handled and never looks at the
-    answer, so the consumer never gets partitions.
-    """
-    coordinator = consumer._coordinator
-    wanted = coordinator.need_rejoin
-    coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
-
-
-def is_joining(consumer: Any) -> bool:
-    """Whether a consumer has not joined its group yet; joining takes polls of some length."""
-    return bool(consumer._coordinator.need_rejoin()) or not consumer.assignment()
-
-
-def identity(consumer: Any, topic: str) -> str:
-    """The id of a topic, as far as a consumer knows. A later topic of the same name has another
-    id, and other offsets. Empty: not known."""
-    known = consumer._cluster.topic_id(topic)
-    return "" if known is None else str(known)
 
 
 def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) -> None:
@@ -228,8 +172,7 @@ def group_members(config: KafkaConfig, group: str, wait: float = 0.0) -> int:
         LogUnavailable: Kafka does not answer.
     """
     admin = open_admin(config)
-    # The embedded broker tells of permissions that Kafka does not have; nobody asks for them.
-    admin._process_acl_operations = lambda described: described
+    leave_permissions_out(admin)
     deadline = time.monotonic() + wait
     try:
         with kafka_errors(config):

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mynamo.log.kafka_internals import allow_collecting, call_at_answers, leader, offset_and_end
+
 REQUEST_MS = 30_000
 _LONGEST_REQUEST_MS = 480_000
 """Less than the time after which kafka-python closes connections that it does not use."""
@@ -112,7 +114,6 @@ class Reading:
     def __init__(self, consumer: Any, patience: Patience, *, wait_ms: int, full: int) -> None:
         self._consumer = consumer
         self._patience = patience
-        self._fetcher = consumer._fetcher
         self._wait_ms = wait_ms
         self._full = full
         self._longest_ms = patience.request_ms // 2
@@ -125,7 +126,7 @@ class Reading:
         self._assigned: dict[Any, int] = {}  # how many answers there had been before
         self._caught_up = False
         self.behind = False
-        self._listen()
+        call_at_answers(consumer, self._hear)
         self._allow(self._needed_ms)
 
     def poll(self, timeout_ms: int, max_records: int | None = None) -> dict[Any, list[Any]]:
@@ -151,14 +152,15 @@ class Reading:
 
     def is_behind(self, partition: Any) -> bool:
         """Whether there are, or may be, messages to read in a partition."""
-        state = self._consumer._subscription.assignment.get(partition)
-        if state is None:  # it has just gone to another member
+        known = offset_and_end(self._consumer, partition)
+        if known is None:  # it has just gone to another member
             return False
-        if state.position is None:
+        offset, end = known
+        if offset is None:
             return True
-        if state.highwater is None:  # Kafka leaves out of its answers what has not changed
+        if end is None:  # Kafka leaves out of its answers what has not changed
             return self._answers - self._assigned.get(partition, self._answers) < _UNCHANGED
-        return bool(state.position.offset < state.highwater)
+        return offset < end
 
     def _count_time(self, read: bool) -> None:
         now = time.monotonic()
@@ -174,15 +176,14 @@ class Reading:
         self._assigned = {p: self._assigned.get(p, self._answers) for p in partitions}
         self.behind = False
         for partition in partitions:
-            state = self._consumer._subscription.assignment.get(partition)
-            offset = state.position.offset if state is not None and state.position else None
+            offset, _ = offset_and_end(self._consumer, partition) or (None, None)
             step = before.get(partition)
             behind = self.is_behind(partition)
             if step is None or step.offset != offset or not behind:
                 step = _Step(offset, self._clock)
             self._steps[partition] = step
             self.behind = self.behind or behind
-            brokers.add(self._consumer._cluster.leader_for_partition(partition))
+            brokers.add(leader(self._consumer, partition))
         self._answered = {b: self._answered.get(b, self._clock) for b in brokers}
 
     def learn(self, polled: Mapping[Any, Sequence[Any]]) -> None:
@@ -207,13 +208,13 @@ class Reading:
 
     def _allow(self, milliseconds: int) -> None:
         self._allowed_ms = milliseconds
-        self._fetcher.config["fetch_max_wait_ms"] = milliseconds
+        allow_collecting(self._consumer, milliseconds)
 
     def _check(self) -> None:
         late = self._clock - self._patience.stalled_seconds
         very_late = self._clock - _ONE_LATE * self._patience.stalled_seconds
         for partition, step in self._steps.items():
-            broker = self._consumer._cluster.leader_for_partition(partition)
+            broker = leader(self._consumer, partition)
             if self._answered.get(broker, self._clock) < late:
                 what = "no answer from its broker"
             elif max(step.taken_at, self._read_at) < late or step.taken_at < very_late:
@@ -225,13 +226,7 @@ class Reading:
             where = f"{partition.topic}/{partition.partition} at {step.offset}"
             raise Stalled(f"{where}: {what}", next_one)
 
-    def _listen(self) -> None:
-        """Learn of each answer, in the thread that it arrives in."""
-        handle = self._fetcher._handle_fetch_response
-
-        def heard(broker: Any, *answer: Any) -> None:
-            self._answers += 1
-            self._answered[broker] = self._clock
-            handle(broker, *answer)
-
-        self._fetcher._handle_fetch_response = heard
+    def _hear(self, broker: int) -> None:
+        """Learn of an answer, in the thread that it arrives in."""
+        self._answers += 1
+        self._answered[broker] = self._clock

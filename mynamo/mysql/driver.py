@@ -15,14 +15,17 @@ from struct import Struct
 from typing import Any, NamedTuple, TypeVar
 
 from pymysql import connections, converters, err
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import CLIENT, SERVER_STATUS
 from pymysql.protocol import MysqlPacket
 
+from mynamo.mysql.driver_protocol import Driver
 from mynamo.mysql.sockets import BUFFER_BYTES, Wire
 from mynamo.runtime import forks
+from mynamo.schemas.config import DatabaseConfig
 
 Part = TypeVar("Part")
 
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _AHEAD = 5
 """Bytes of the next packet that are read with each: its length, its number in the sequence, and
 the first byte of what it holds, which tells a row from an error and from the end."""
@@ -34,6 +37,40 @@ _WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 _END = Struct("<HH")
 _OK = Struct("<xBBHH")
 """An answer without rows, whose numbers are small, and that has nothing to add."""
+
+
+def connect(database: DatabaseConfig, connect_timeout: float, read_timeout: float) -> Driver:
+    """Connect to a database, which blocks.
+
+    Args:
+        connect_timeout: seconds until the server must have let the user in.
+        read_timeout: seconds that an answer may take.
+
+    Raises:
+        pymysql.err.Error, OSError: it does not, or does not answer.
+    """
+    tls = database.tls
+    return Connection(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password.get_secret_value(),
+        database=database.database,
+        charset="utf8mb4",
+        autocommit=True,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        connect_timeout=max(1, round(connect_timeout)),
+        read_timeout=read_timeout,
+        write_timeout=read_timeout,
+        # Without `tls` PyMySQL still encrypts where the server can, but verifies nothing; on this
+        # machine there is nobody to hide from.
+        ssl_disabled=tls is None and database.host in _LOOPBACK,
+        ssl_ca=str(tls.ca) if tls else None,
+        ssl_cert=str(tls.cert) if tls and tls.cert else None,
+        ssl_key=str(tls.key) if tls and tls.key else None,
+        ssl_verify_cert=True if tls else None,
+        ssl_verify_identity=tls.verify_identity if tls else None,
+    )
 
 
 class Connection(connections.Connection):

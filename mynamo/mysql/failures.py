@@ -10,6 +10,9 @@ import pymysql
 
 from mynamo.errors import CorruptData, MynamoError, NotFound, ShardUnavailable
 
+DRIVER_ERRORS = (pymysql.err.Error, OSError)
+"""What a driver raises: its own exceptions, and those of its socket."""
+
 
 class LostConnection(ShardUnavailable):
     """The connection to a MySQL server was lost."""

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
-import pymysql
-from pymysql.constants import CLIENT
-
 from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.mysql.circuit_breaker import CircuitBreaker, State
-from mynamo.mysql.driver import Connection
-from mynamo.mysql.failures import LostConnection, translate, unreachable
+from mynamo.mysql.driver import connect
+from mynamo.mysql.driver_protocol import Driver, StatementResult
+from mynamo.mysql.failures import DRIVER_ERRORS, LostConnection, translate, unreachable
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
@@ -41,7 +39,6 @@ SESSION_SETTINGS = (
 )
 _READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
 _IDENTITY = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LEAST_PATIENCE = 0.1
 """Seconds for each step of connecting, however late the caller is."""
 _IDLE_CHECK = 10.0
@@ -66,7 +63,7 @@ class Result:
 class Session:
     """One connection while one caller has it."""
 
-    def __init__(self, connection: Connection, where: str, breaker: CircuitBreaker) -> None:
+    def __init__(self, connection: Driver, where: str, breaker: CircuitBreaker) -> None:
         self._connection = connection
         self._where = where
         self._breaker = breaker
@@ -93,13 +90,13 @@ class Session:
         return self._execute(statements, _result)
 
     def _execute(
-        self, statements: Sequence[Statement], read: Callable[[Any], Answer]
+        self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]
     ) -> list[Answer]:
         try:
             bind = self._connection.bind
             text = ";".join([bind(sql, values) for sql, values in statements])
             results = [read(result) for result in self._connection.ask(text)]
-        except (pymysql.err.Error, OSError) as error:
+        except DRIVER_ERRORS as error:
             failure = self._failure(error)
             lost = isinstance(failure, LostConnection | WriteOutcomeUnknown)
             self.broken = self.broken or lost
@@ -143,24 +140,24 @@ class Session:
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
-        with suppress(pymysql.err.Error, OSError):
+        with suppress(*DRIVER_ERRORS):
             self._connection.close()
 
     def is_alive(self) -> bool:
         """Whether the server still answers on this connection."""
         try:
             self._connection.ping(reconnect=False)
-        except (pymysql.err.Error, OSError):
+        except DRIVER_ERRORS:
             return False
         self._breaker.answered(time.monotonic())
         return True
 
 
-def _result(result: Any) -> Result:
+def _result(result: StatementResult) -> Result:
     return Result(result.rows or (), result.affected_rows, result.insert_id or 0)
 
 
-def _named(result: Any) -> list[dict[str, Any]]:
+def _named(result: StatementResult) -> list[dict[str, Any]]:
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, row, strict=True)) for row in result.rows or ()]
 
@@ -271,7 +268,8 @@ class ConnectionPool:
             TimeoutError: the circuit breaker has opened.
         """
         if self.breaker.begin_look():
-            threading.Thread(target=self._look, name="mynamo-look", daemon=True).start()
+            thread = threading.Thread(target=self._look, name="mynamo-look", daemon=True)
+            in_thread(thread.start)()  # it waits until the thread runs
         if self.breaker.state is not State.CLOSED:
             raise TimeoutError("nor does the server answer others")
 
@@ -321,35 +319,13 @@ class ConnectionPool:
         Raises:
             ShardUnavailable: the server does not answer, or is no primary.
         """
-        database = self._database
         began_at = time.monotonic()
         patience = self._limits.connect_timeout
         if ends_at is not None:
             patience = min(patience, ends_at - began_at)
-        tls = database.tls
         try:
-            connection = Connection(
-                host=database.host,
-                port=database.port,
-                user=database.user,
-                password=database.password.get_secret_value(),
-                database=database.database,
-                charset="utf8mb4",
-                autocommit=True,
-                client_flag=CLIENT.MULTI_STATEMENTS,
-                connect_timeout=max(1, round(patience)),
-                read_timeout=max(_LEAST_PATIENCE, patience),
-                write_timeout=max(_LEAST_PATIENCE, patience),
-                # Without `tls` the driver still encrypts where the server can, but verifies
-                # nothing; on this machine there is nobody to hide from.
-                ssl_disabled=tls is None and database.host in _LOOPBACK,
-                ssl_ca=str(tls.ca) if tls else None,
-                ssl_cert=str(tls.cert) if tls and tls.cert else None,
-                ssl_key=str(tls.key) if tls and tls.key else None,
-                ssl_verify_cert=True if tls else None,
-                ssl_verify_identity=tls.verify_identity if tls else None,
-            )
-        except (pymysql.err.Error, OSError) as error:
+            connection = connect(self._database, patience, max(_LEAST_PATIENCE, patience))
+        except DRIVER_ERRORS as error:
             failure = unreachable(error, self.where)
             self._note_failure(began_at, failure, ends_at)
             raise failure from None

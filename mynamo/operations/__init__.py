@@ -1,6 +1,5 @@
 """Operating a cluster: verify and repair of indexes, and the lag."""
 
-import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.operations.comparison_progress import Progress
 from mynamo.operations.findings import Finding, IndexVerdict, Verdict
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag

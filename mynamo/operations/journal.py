@@ -125,6 +125,7 @@ class Journal:
         """The comparison is complete: there is nothing to resume."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
+            _new(self._file).unlink(missing_ok=True)  # of a process that was killed while it saved
 
     def close(self) -> None:
         """Let other processes have the file."""
@@ -149,7 +150,7 @@ class Journal:
             "ledger": self.ledger.dump(),
             "extra": self._extra(),
         }
-        new = self._file.with_name(self._file.name + ".new")
+        new = _new(self._file)
         try:
             with new.open("wb") as stream:
                 stream.write(orjson.dumps(state))
@@ -175,6 +176,10 @@ def _identity(cluster: Cluster, table: Table, indexes: Iterable[Index]) -> dict[
 
 def _position(after: list[str] | None) -> Position | None:
     return None if after is None else tuple(bytes.fromhex(part) for part in after)
+
+
+def _new(file: Path) -> Path:
+    return file.with_name(file.name + ".new")
 
 
 def _guard_of(file: Path) -> Path:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import TopicPartition
-
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
 from mynamo.log.clients import group_members
+from mynamo.log.kafka_types import TopicPartition
 from mynamo.mysql.pool import Result, Statement
 from mynamo.operations import standstill
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied

@@ -185,6 +185,9 @@ class ClusterConfig(BaseSettings):
             `Producer`, `Reader` and the manager may have its own.
         outcome_timeout: seconds for which a server is asked what became of a write, once its
             connection was lost during commit; None: 48, which is also the most.
+        local_wakeups: relays and indexers take wake-ups from processes of their own machine;
+            without them they wait as they do for work of other machines: relays look at least
+            every 50 ms, indexers ask the broker.
     """
 
     model_config = SettingsConfigDict(
@@ -193,6 +196,7 @@ class ClusterConfig(BaseSettings):
 
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT)
     outcome_timeout: float | None = Field(None, gt=0, le=MAX_OUTCOME_TIMEOUT)
+    local_wakeups: bool = True
     catalog: DatabaseConfig
     shards: tuple[ShardConfig, ...] = Field(min_length=1)
     kafka: KafkaConfig = KafkaConfig()

@@ -1,6 +1,5 @@
 """Applying writes on their shards: the transaction, the queue, the relay."""
 
-import mynamo.kafka_import  # noqa: F401  (before anything imports kafka)
 from mynamo.writer.queue.commands_topic import command_message, command_request
 from mynamo.writer.transaction.evaluation import (
     Done,

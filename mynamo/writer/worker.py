@@ -15,7 +15,7 @@ from functools import partial
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
-from mynamo.runtime.wakeups import WakeUps, is_here, relay_wake_ups
+from mynamo.runtime.local_wakeups import LocalWakeUps, is_here, relay_wake_ups
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
 from mynamo.writer.queue.consumer import WriteQueue
@@ -72,10 +72,11 @@ def run_writer(
 
 def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
     trouble = Trouble(f"relay of {relay.shard.where}", stop)
-    wake_ups = WakeUps(
+    wake_ups = LocalWakeUps(
         cluster.id,
         relay_wake_ups(relay.shard.id),
         stop,
+        listen=cluster.config.local_wakeups,
         all_here=is_here(relay.shard.config.host),
         at_once=True,
     )

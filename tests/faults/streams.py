@@ -99,14 +99,14 @@ class Follower:
 
     def _read(self, consumer: Any) -> None:
         """Read until something fails. A topic that was made anew has other ends."""
-        places = list(consumer.assignment())
+        partitions = list(consumer.assignment())
         while not self._stop.is_set():
             wanted = not self._caught_up.is_set()
-            ends = consumer.end_offsets(places) if wanted else {}
-            if any(consumer.position(place) > end for place, end in ends.items()):
+            ends = consumer.end_offsets(partitions) if wanted else {}
+            if any(consumer.position(partition) > end for partition, end in ends.items()):
                 return
             self._take(consumer.poll(timeout_ms=_POLL_MS))
-            while any(consumer.position(place) < end for place, end in ends.items()):
+            while any(consumer.position(partition) < end for partition, end in ends.items()):
                 if self._stop.is_set():
                     return
                 self._take(consumer.poll(timeout_ms=_POLL_MS))

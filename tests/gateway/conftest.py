@@ -21,10 +21,25 @@ from mynamo.gateway.service import Service
 from mynamo.gateway.serving import gateway
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
+from tests.gateway.blocking import Blocked, watching
 from tests.gateway.orders import Orders, orders
 from tests.gateway.raw import running
 from tests.servers import Servers, drop_topics, own_databases
 from tests.workers import pipeline
+
+
+@pytest.fixture(scope="package", autouse=True)
+def blocked() -> Iterator[Blocked]:
+    """What blocks an event loop's thread, from before the first gateway starts."""
+    with watching() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def never_blocked(blocked: Blocked) -> Iterator[None]:
+    """No test's gateway blocks its event loop, whatever it makes of that."""
+    yield
+    assert blocked.take() == [], "the event loop's thread was blocked"
 
 
 def client_of(url: str, **options: Any) -> Any:

@@ -117,7 +117,7 @@ def _place(item: Item, path: Path, value: Value) -> None:
 
 
 def clean_up(value: Value) -> None:
-    """Take out what `_place` marked as gone; until here, indexes are the old ones."""
+    """Take out what `_place` set to GONE; until here, indexes are the old ones."""
     kind, content = value
     if kind == "L":
         content[:] = [member for member in content if member != GONE]

@@ -121,7 +121,7 @@ class TestCreateTable:
         self, service: Service, name: str
     ) -> None:
         key = {"h": {"S": "x"}}
-        with mock.patch.object(roll_forward, "_on_all", side_effect=ShardUnavailable):
+        with mock.patch.object(roll_forward, "on_every_shard", side_effect=ShardUnavailable):
             answer = ask(service, "CreateTable", **on_demand(name, "h"))
             assert answer["TableDescription"]["TableStatus"] == "CREATING"
             assert described(service, name)["TableStatus"] == "CREATING"
@@ -246,7 +246,7 @@ class TestDeleteTable:
 
     def test_is_deleting_while_a_shard_does_not_answer(self, service: Service, name: str) -> None:
         ask(service, "CreateTable", **on_demand(name, "h"))
-        with mock.patch.object(roll_forward, "_on_all", side_effect=ShardUnavailable):
+        with mock.patch.object(roll_forward, "on_every_shard", side_effect=ShardUnavailable):
             ask(service, "DeleteTable", TableName=name)
         assert described(service, name)["TableStatus"] == "DELETING"
         kind, message = refused(service, "DeleteTable", TableName=name)

@@ -268,7 +268,9 @@ def test_an_update_makes_no_item_that_a_put_could_not(
 def test_control_without_the_check_there_is_an_item_that_its_index_lacks(
     cluster: Cluster, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mynamo.writer.transaction.write_requests._check_indexes", lambda *_: None)
+    monkeypatch.setattr(
+        "mynamo.writer.transaction.write_requests.check_index_keys", lambda *_: None
+    )
     inverted = definitions.create_table(cluster, TableSchema.parse(INVERTED))
     producer.update("inverted", {"id": "x" * 1025, "at": "1"})
     ((_, item),) = items_of(cluster, inverted).values()

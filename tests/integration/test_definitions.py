@@ -89,7 +89,7 @@ def test_with_a_shard_down_a_dropped_index_stops_no_write_on_the_others(
 def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
     cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roll_forward, "_on_all", half_way(roll_forward._on_all))
+    monkeypatch.setattr(roll_forward, "on_every_shard", half_way(roll_forward.on_every_shard))
     item = item_of(cluster, cluster.shards[1])
     with pytest.raises(ShardUnavailable, match="half-way"):
         definitions.drop_index(cluster, "orders", "by_price")
@@ -146,7 +146,7 @@ def test_rolling_a_dropped_table_forward_too_late_brings_nothing_back(
 ) -> None:
     late = cluster.table("orders")
     definitions.drop_table(other, "orders")
-    roll_forward._roll_forward_existing(cluster, late)  # knows of no lock and no drop
+    roll_forward.roll_forward_definition(cluster, late)  # knows of no lock and no drop
     for shard in cluster.shards.values():
         guard = shard.run(("SELECT version FROM mynamo_fence WHERE id = %s", (late.id,)))[0].rows
         assert guard[0][0] > late.version
@@ -218,8 +218,8 @@ def test_a_write_with_an_old_definition_is_refused_in_a_batch_with_a_new_one(
         with pytest.raises(StaleDefinition):
             commit.commit_together(other, shard, batch)
     # The control: looking at one of the two only lets the old one in.
-    check = commit._check_guards
-    monkeypatch.setattr(commit, "_check_guards", lambda writes, found: check([new], found))
+    check = commit.check_guards
+    monkeypatch.setattr(commit, "check_guards", lambda writes, found: check([new], found))
     assert len(commit.commit_together(other, shard, [old, new])) == 2
 
 

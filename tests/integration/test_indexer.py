@@ -346,8 +346,10 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
     for _ in range(4):
         one.step(0)
     assert asked == []
-    for place in bench.consumers[-1].assignment():  # now the log says that it was read to the end
-        bench.consumers[-1].seek(place, 1000)
+    for partition in bench.consumers[
+        -1
+    ].assignment():  # now the log says that it was read to the end
+        bench.consumers[-1].seek(partition, 1000)
     one.step(0)
     assert asked
 
@@ -403,8 +405,8 @@ def test_progress_does_not_pass_an_event_whose_dead_letter_is_not_sent(
 ) -> None:
     bench.producer.put("things", thing("a", group="x"))
     bench.publish()
-    place, (record,) = bench.log.records.popitem()
-    bench.log.append(place, b"\xff", record.headers)
+    partition, (record,) = bench.log.records.popitem()
+    bench.log.append(partition, b"\xff", record.headers)
     if broken:  # as if a dead letter came after its batch
         written = event_batches.BatchWriter.write
         lost = event_batches.Written([], {})
@@ -441,13 +443,13 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     put("things", thing("a", group="x"))
     put("things", thing("a", group="y"))
     bench.publish()
-    place, records = next((p, r) for p, r in bench.log.records.items() if len(r) == 2)
+    partition, records = next((p, r) for p, r in bench.log.records.items() if len(r) == 2)
     event = orjson.loads(records[0].value)
     event |= {"format": {"format": 99}, "keys": {"keys": {}}, "shard": {"shard": 77}}.get(flaw, {})
     value = b"\xff" if flaw == "json" else orjson.dumps(event)
     bench.log.wipe()
-    bench.log.append(place, value, records[0].headers)
-    bench.log.append(place, records[1].value, records[1].headers)
+    bench.log.append(partition, value, records[0].headers)
+    bench.log.append(partition, records[1].value, records[1].headers)
     put("things", thing("b", group="x"))
     bench.catch_up(bench.indexer())
     assert [dead_letter.message for dead_letter in bench.log.dead_letters] == [value]
@@ -563,11 +565,11 @@ def test_a_repair_deletes_orphaned_rows_and_inserts_missing_ones(bench: Bench) -
     for shard in bench.cluster.shards.values():
         shard.run((f"UPDATE {sql.index_table(index)} SET item = '{{}}', version = 0", ()))
     ghost = to_stored(thing("gone", group="x"))
-    place = index.key_of(ghost)
-    assert place is not None
-    bench.cluster.shard_of(place.hash).run(
+    index_key = index.key_of(ghost)
+    assert index_key is not None
+    bench.cluster.shard_of(index_key.hash).run(
         (f"INSERT INTO {sql.index_table(index)} VALUES (%s, %s, %s, %s, 1, '{{}}')",
-         (*place, *table.key_of(ghost)))
+         (*index_key, *table.key_of(ghost)))
     )  # fmt: skip
     assert len(gsi_damage(bench.cluster, "things")) == 2
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):

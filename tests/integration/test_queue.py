@@ -107,8 +107,8 @@ def test_control_without_remembered_ids_they_are_applied_again(
 ) -> None:
     producer.publish(*interleaved(producer, items=2, each=5))
     consume(cluster, publisher, 10)
-    monkeypatch.setattr(commit, "_seen", lambda result: {})
-    monkeypatch.setattr(statements, "_insert_commands", lambda *_: ("DO 0", ()))
+    monkeypatch.setattr(commit, "remembered_outcomes", lambda result: {})
+    monkeypatch.setattr(statements, "insert_commands", lambda *_: ("DO 0", ()))
     with regrouped(cluster) as again:
         consume(again, publisher, 10)
     assert applied(cluster) == 20

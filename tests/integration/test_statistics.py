@@ -97,7 +97,7 @@ def test_large_tables_are_not_counted(bench: Bench, monkeypatch: pytest.MonkeyPa
 
     count_rows = statistics.count_rows
     with monkeypatch.context() as patch:
-        patch.setattr(statistics, "_small_enough", lambda figures: list(figures))
+        patch.setattr(statistics, "tables_to_count", lambda figures: list(figures))
         patch.setattr(statistics, "count_rows", refuse)
         with pytest.raises(AssertionError, match="the table was counted"):  # the control
             figures(bench)

@@ -94,7 +94,7 @@ def test_control_without_one_transaction_the_parts_disagree(
     assert damage(cluster, orders)
 
 
-# -- fences ---------------------------------------------------------------------------
+# -- guards ---------------------------------------------------------------------------
 
 
 def add_index_behind(cluster: Cluster, stale: Cluster) -> None:
@@ -126,7 +126,7 @@ def test_control_without_the_guard_the_new_index_lacks_the_item(
     with Cluster(engine_config) as stale:
         add_index_behind(cluster, stale)
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "_check_guards", lambda known, found: None)
+            patch.setattr(commit, "check_guards", lambda known, found: None)
             Producer(stale).put("orders", {**KEY, "weight": 7})
     assert any("by_weight lacks" in line for line in damage(cluster, cluster.table("orders")))
 

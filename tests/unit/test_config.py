@@ -43,7 +43,9 @@ def test_the_file_in_the_current_folder_is_found(file: Path) -> None:
 def test_the_environment_overrides_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MYNAMO_KAFKA__BOOTSTRAP_SERVERS", "kafka:9092")
     monkeypatch.setenv("MYNAMO_CATALOG__PASSWORD", "from-outside")
+    monkeypatch.setenv("MYNAMO_LOCAL_WAKEUPS", "false")
     config = ClusterConfig.load(file)
+    assert not config.local_wakeups
     assert config.kafka.bootstrap_servers == "kafka:9092"
     assert config.catalog.password.get_secret_value() == "from-outside"
     assert config.catalog.database == "catalog"

@@ -21,11 +21,11 @@ class Consumer:
         self.answers = True
         self.coming: list[dict[Any, list[Any]]] = []
         states = {
-            place: SimpleNamespace(position=SimpleNamespace(offset=0), highwater=0)
-            for place in PLACES
+            partition: SimpleNamespace(position=SimpleNamespace(offset=0), highwater=0)
+            for partition in PLACES
         }
         self._subscription = SimpleNamespace(assignment=states)
-        self._cluster = SimpleNamespace(leader_for_partition=lambda place: 1)
+        self._cluster = SimpleNamespace(leader_for_partition=lambda partition: 1)
         self._fetcher = SimpleNamespace(config={}, _handle_fetch_response=lambda *_: None)
 
     def assignment(self) -> set[TopicPartition]:
@@ -36,13 +36,13 @@ class Consumer:
         if self.answers:
             self._fetcher._handle_fetch_response(1)
         polled = self.coming.pop(0) if self.coming else {}
-        for place, records in polled.items():
-            self._subscription.assignment[place].position.offset += len(records)
+        for partition, records in polled.items():
+            self._subscription.assignment[partition].position.offset += len(records)
         return polled
 
-    def put(self, place: TopicPartition, count: int) -> None:
+    def put(self, partition: TopicPartition, count: int) -> None:
         """Say that there are more messages."""
-        self._subscription.assignment[place].highwater += count
+        self._subscription.assignment[partition].highwater += count
 
     @property
     def allowed_ms(self) -> int:
@@ -105,8 +105,8 @@ def test_one_that_is_behind_and_gets_nothing_stalls(consumer: Consumer) -> None:
 
 def test_messages_of_another_partition_are_progress_for_long(consumer: Consumer) -> None:
     one = read(consumer)
-    for place in PLACES:
-        consumer.put(place, 10_000)
+    for partition in PLACES:
+        consumer.put(partition, 10_000)
     consumer.coming = [{PLACES[1]: records(1)}, {}, {}] * 3_333
     with pytest.raises(Stalled):
         poll_for(one, consumer, 600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 
 from mynamo.mysql import driver
 from mynamo.mysql.driver import Connection
+from mynamo.mysql.sockets import Wire
 
 BINARY, UTF8 = 63, 45
 MORE_RESULTS = 8
@@ -278,6 +280,15 @@ def test_plain_rows_are_not_left_to_pymysql(monkeypatch: pytest.MonkeyPatch) -> 
     assert answers(Connection, sent)[0][0][0] == tuple(values)
 
 
+def test_plain_answers_without_rows_are_not_left_to_pymysql(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = answers(Connection, packets([OK]))
+    monkeypatch.delattr(connections.MySQLResult, "_read_ok_packet")
+    assert answers(Connection, packets([OK])) == before
+    assert before[0][0][2:4] == (1, 2)  # affected rows and insert id
+
+
 def test_the_same_columns_are_understood_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = packets(result_set([BLOB, INT], row(b"a", b"1")))
     before = answers(Connection, sent)
@@ -296,6 +307,21 @@ def test_control_what_columns_hold_is_told_by_their_bytes() -> None:
 def test_the_end_of_rows_is_what_was_agreed_on() -> None:
     """With CLIENT.DEPRECATE_EOF it would be another packet."""
     assert not opened(Connection, b"").client_flag & CLIENT.DEPRECATE_EOF
+
+
+def test_after_a_fork_nothing_is_said_on_the_parents_connection() -> None:
+    near, far = socket.socketpair()
+    connection = opened(Connection, b"")
+    connection._sock = Wire(near, 1.0)
+    connection.renew_after_fork()
+    assert near.fileno() == -1
+    assert not connection.open
+    with pytest.raises(pymysql.err.InterfaceError):
+        connection.query("SELECT 1")
+    with pytest.raises(pymysql.err.Error, match="Already closed"):
+        connection.close()
+    assert far.recv(1) == b""
+    far.close()
 
 
 VALUES: tuple[Any, ...] = (

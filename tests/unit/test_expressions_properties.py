@@ -194,7 +194,7 @@ def test_and_or_not_bind_as_in_python(text: str) -> None:
 def test_control_with_other_precedences_they_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "t = :n or t = :n and f = :n"
     grammar.condition_syntax.cache_clear()
-    monkeypatch.setattr(grammar, "_PRECEDENCE", {"AND": 1, "OR": 2, "NOT": 3})
+    monkeypatch.setattr(grammar, "PRECEDENCE", {"AND": 1, "OR": 2, "NOT": 3})
     assert not agrees_with_python(text)
     grammar.condition_syntax.cache_clear()
     monkeypatch.undo()

@@ -239,7 +239,7 @@ def test_what_cannot_be_stored_exactly_is_refused(
 def test_control_with_an_ordinary_decimal_context_sums_would_be_rounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(actions, "_EXACT", decimal.Context(prec=28))
+    monkeypatch.setattr(actions, "EXACT", decimal.Context(prec=28))
     item = {"a": Decimal("9" * 38), "b": Decimal("0.1")}
     assert applied("set c = a + b", item)["c"] == {"N": "1" + "0" * 38}
 
@@ -269,10 +269,10 @@ def test_only_what_changes_is_copied() -> None:
 def test_control_an_update_in_place_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_place(members: Any, tree: Any, item: StoredItem, level: int) -> Any:
         for name, branch in tree.items():
-            members[name] = updates._changed(members.get(name), branch, item, level)
+            members[name] = updates.changed_value(members.get(name), branch, item, level)
         return members
 
-    monkeypatch.setattr(updates, "_changed_members", in_place)
+    monkeypatch.setattr(updates, "changed_members", in_place)
     item = to_stored({"m": {"a": 1}})
     update("set m.a = :n", n=9).apply(item)
     assert item != to_stored({"m": {"a": 1}})

@@ -46,6 +46,7 @@ ALLOWED = {
     "reader/index_progress.py: Waiter",  # of one call
     "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
+    "mysql/pool.py: ConnectionPool.look",  # a thread that nobody waits for
 }
 
 
@@ -105,6 +106,8 @@ def everything() -> dict[str, object]:
     batcher: Batcher[int, int] = Batcher(lambda _: None, max_running=1, max_count=1, max_size=0)
     return {
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
+        "breaker": shard.breaker,
+        "admission": shard.admission,
         "batcher": batcher,
         "mutexes": KeyMutexes("shard", lambda: 1.0),
         "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),

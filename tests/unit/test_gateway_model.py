@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import runpy
+from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
-from botocore.loaders import Loader
 
 from mynamo.gateway.model.constraints import REQUESTS
 from mynamo.gateway.model.shapes import (
@@ -20,19 +23,15 @@ from mynamo.gateway.model.shapes import (
 )
 from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.unsupported import UNSUPPORTED
+from tools import request_shapes
+from tools.request_shapes import FILE, load_model, pinned_version, written
 
-MODEL = Loader().load_service_model("dynamodb", "service-2", "2012-08-10")
+MODEL = load_model()
 SHAPES: dict[str, Any] = MODEL["shapes"]
 
 OTHERWISE = {
     # Tables go by names of 3 to 255 characters; the model's type is that of ARNs.
     "TableArn",
-    # What mynamo refuses is described as far as it takes to refuse it.
-    "GlobalTableSettingsReplicationMode",
-    "GlobalTableWitnessGroupUpdate",
-    "ReplicationGroupUpdate",
-    "VectorIndex",
-    "VectorIndexUpdate",
     # Names in items and placeholders are checked together with them.
     "AttributeName",
 }
@@ -99,6 +98,52 @@ def test_requests_are_those_of_the_model(operation: str) -> None:
 def test_negative_control_a_difference_is_seen() -> None:
     limit = Structure("ListTablesInput", {"Limit": Whole(1, 99)}, frozenset())
     assert differences("x", limit, "ListTablesInput")
+
+
+@pytest.fixture
+def pinned() -> None:
+    """The botocore from whose model the file was written."""
+    if botocore.__version__ != pinned_version():
+        pytest.skip(f"botocore is {botocore.__version__}; the file is of {pinned_version()}")
+
+
+@pytest.mark.usefixtures("pinned")
+def test_the_file_is_what_the_script_writes() -> None:
+    assert FILE.read_text() == written(MODEL)
+
+
+@pytest.mark.usefixtures("pinned")
+def test_negative_control_another_model_makes_another_file() -> None:
+    model = copy.deepcopy(MODEL)
+    model["shapes"]["ListTablesInputLimit"]["max"] = 99
+    assert FILE.read_text() != written(model)
+
+
+def test_a_new_operation_needs_only_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "TransactWriteItems" not in REQUESTS
+    monkeypatch.setitem(request_shapes.REQUESTS, "MORE", ("TransactWriteItems",))
+    file = tmp_path / "shapes.py"
+    file.write_text(written(MODEL))
+    request = runpy.run_path(str(file))["MORE"]["TransactWriteItems"]
+    assert differences("", request, "TransactWriteItemsInput") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "override", "reason"),
+    [
+        ("ListTablesInputLimit", {"max": 100}, "repeats the model"),
+        ("ListTablesInput.Limit", {"shape": "ListTablesInputLimit"}, "repeats the model"),
+        ("TransactWriteItemList", {"max": 25}, "no request"),
+    ],
+)
+def test_an_override_that_changes_nothing_is_refused(
+    key: str, override: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(request_shapes.OVERRIDES, key, override)
+    with pytest.raises(ValueError, match=reason):
+        written(MODEL)
 
 
 def test_every_operation_is_served_or_known_to_be_missing() -> None:

@@ -47,6 +47,8 @@ def test_errors_stand_in_the_order_of_the_model_not_of_the_request() -> None:
         ("DescribeTable", {"TableName": "a" * 256},
          f"Value '{'a' * 256}' at 'tableName' {FAILED}Member must have length less than or equal "
          "to 255"),
+        ("UpdateTable", {"TableName": "abc", "ReplicaUpdates": [{"Create": {}}]},
+         f"Value null at 'replicaUpdates.1.member.create.regionName' {NULL}"),
         ("DescribeTable", {"TableName": ""},
          f"Value '' at 'tableName' {FAILED}Member must have length greater than or equal to 1"),
         ("PutItem", {"TableName": "abc", "Item": {}, "ReturnValues": "ALL"},

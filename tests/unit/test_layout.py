@@ -1,4 +1,4 @@
-"""How mynamo's files lie: no circle of imports, and one name for one file."""
+"""How mynamo's files lie: no circle of imports, one name for one file, private names."""
 
 from __future__ import annotations
 
@@ -70,3 +70,47 @@ def test_one_name_one_file() -> None:
         if not path.stem.startswith("__"):
             places[path.stem].append(path.relative_to(PACKAGE).as_posix())
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+PUBLIC = {"_exit", "_replace"}
+"""Names that the standard library documents: `os._exit`, and `_replace` of named tuples."""
+
+
+def private_names_of_others(path: Path) -> set[str]:
+    """The private names that a file uses of other objects, and that nothing in the file defines."""
+    used, defined = set(), set(PUBLIC)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id)
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                if isinstance(node.ctx, ast.Store):
+                    defined.add(node.attr)
+            elif not node.attr.startswith("__"):
+                used.add(node.attr)
+    return used - defined
+
+
+def test_private_names_of_kafka_python_are_in_one_file() -> None:
+    """docs/dependencies.md lists them."""
+    found = {
+        path.relative_to(PACKAGE).as_posix(): private_names_of_others(path)
+        for path in modules(PACKAGE).values()
+    }
+    assert {name for name, names in found.items() if names} == {"log/kafka_internals.py"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(consumer): return consumer._cluster",
+        "class A:\n    def f(self): self._consumer._fetcher.config = {}",
+        "import kafka\nkafka.KafkaProducer._closed = True",
+    ],
+)
+def test_control_a_private_name_is_found(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.py"
+    file.write_text(text)
+    assert private_names_of_others(file)

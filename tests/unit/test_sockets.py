@@ -1,4 +1,4 @@
-"""The socket of a connection: threads block on it, passengers leave their thread to others."""
+"""The socket of a connection: threads block on it, tasks leave their thread to others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def by_thread(work: Callable[[], Any]) -> Any:
 
 
 def by_task(work: Callable[[], Any]) -> Any:
-    """Have a passenger do some work, whose thread goes on meanwhile."""
+    """Have a task do some work; its thread goes on meanwhile."""
 
     async def ride() -> Any:
         scheduler = Scheduler(asyncio.get_running_loop(), helpers=1)

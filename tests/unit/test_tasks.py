@@ -161,7 +161,7 @@ async def test_what_blocks_is_done_in_a_thread() -> None:
             await bad
     assert threading.get_ident() not in calls
     assert block(9) == 9
-    assert calls[-1] == threading.get_ident()  # who is no passenger has a thread already
+    assert calls[-1] == threading.get_ident()  # without a task there is a thread already
 
 
 @in_a_loop

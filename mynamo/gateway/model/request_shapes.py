@@ -1,11 +1,12 @@
-"""The shapes of requests of the data plane and the control plane."""
+"""The shapes of the requests of every operation.
+
+`tools/request_shapes.py` writes this file from AWS's public model of the API; do not edit it.
+"""
 
 from __future__ import annotations
 
 from mynamo.gateway.model.shapes import (
     FLAG,
-    NEW_NAME,
-    TABLE,
     TEXT,
     AttributeValue,
     ListOf,
@@ -17,298 +18,518 @@ from mynamo.gateway.model.shapes import (
     structure,
 )
 
-ATTRIBUTE_NAME = Text(None, 65535)
-VALUE = AttributeValue()
-ITEM = MapOf(VALUE)
-"""Names of attributes are checked with the item."""
-NAMES = MapOf(ATTRIBUTE_NAME)
-VALUES = MapOf(VALUE)
-ATTRIBUTES = ListOf(ATTRIBUTE_NAME, 1)
-LIMIT = Whole(1, shown=False)
-
-RETURN_VALUES = one_of("ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
-ON_FAILURE = one_of("ALL_OLD", "NONE")
-CAPACITY = one_of("INDEXES", "TOTAL", "NONE")
-METRICS = one_of("SIZE", "NONE")
-OPERATOR = one_of("OR", "AND")
-SELECT = one_of(
-    "SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES"
-)  # fmt: skip
-COMPARISON = one_of(
-    "IN", "NULL", "BETWEEN", "LT", "NOT_CONTAINS", "EQ", "GT", "NOT_NULL", "NE", "LE",
-    "BEGINS_WITH", "GE", "CONTAINS",
-)  # fmt: skip
-
-EXPECTED = MapOf(
-    structure(
-        "ExpectedAttributeValue",
-        Value=VALUE,
-        Exists=FLAG,
-        ComparisonOperator=COMPARISON,
-        AttributeValueList=ListOf(VALUE),
-    ),
-    ATTRIBUTE_NAME,
-)
-CONDITIONS = MapOf(
-    structure("Condition", AttributeValueList=ListOf(VALUE), ComparisonOperator_=COMPARISON),
-    ATTRIBUTE_NAME,
-)
-UPDATES = MapOf(
-    structure("AttributeValueUpdate", Value=VALUE, Action=one_of("ADD", "DELETE", "PUT")),
-    ATTRIBUTE_NAME,
-)
+TABLE_ARN = Text(least=3, most=255, pattern="[a-zA-Z0-9_.-]+", or_arn=True)
+ATTRIBUTE_VALUE = AttributeValue()
+KEY = MapOf(ATTRIBUTE_VALUE)
+KEY_LIST = ListOf(KEY, least=1, most=100, shown=False)
+ATTRIBUTE_NAME = Text(most=65535)
+ATTRIBUTE_NAME_LIST = ListOf(ATTRIBUTE_NAME, least=1)
+EXPRESSION_ATTRIBUTE_NAME_MAP = MapOf(ATTRIBUTE_NAME)
 KEYS_AND_ATTRIBUTES = structure(
     "KeysAndAttributes",
-    Keys_=ListOf(ITEM, 1, 100, shown=False),
-    AttributesToGet=ATTRIBUTES,
+    Keys_=KEY_LIST,
+    AttributesToGet=ATTRIBUTE_NAME_LIST,
     ConsistentRead=FLAG,
     ProjectionExpression=TEXT,
-    ExpressionAttributeNames=NAMES,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+)
+BATCH_GET_REQUEST_MAP = MapOf(KEYS_AND_ATTRIBUTES, key=TABLE_ARN, least=1, most=100)
+RETURN_CONSUMED_CAPACITY = one_of("INDEXES", "TOTAL", "NONE")
+PUT_ITEM_INPUT_ATTRIBUTE_MAP = MapOf(ATTRIBUTE_VALUE)
+PUT_REQUEST = structure(
+    "PutRequest",
+    Item_=PUT_ITEM_INPUT_ATTRIBUTE_MAP,
+)
+DELETE_REQUEST = structure(
+    "DeleteRequest",
+    Key_=KEY,
 )
 WRITE_REQUEST = structure(
     "WriteRequest",
-    PutRequest=structure("PutRequest", Item_=ITEM),
-    DeleteRequest=structure("DeleteRequest", Key_=ITEM),
+    PutRequest=PUT_REQUEST,
+    DeleteRequest=DELETE_REQUEST,
+)
+WRITE_REQUESTS = ListOf(WRITE_REQUEST, least=1, most=25)
+BATCH_WRITE_ITEM_REQUEST_MAP = MapOf(WRITE_REQUESTS, key=TABLE_ARN, least=1, most=25)
+RETURN_ITEM_COLLECTION_METRICS = one_of("SIZE", "NONE")
+COMPARISON_OPERATOR = one_of(
+    "IN",
+    "NULL",
+    "BETWEEN",
+    "LT",
+    "NOT_CONTAINS",
+    "EQ",
+    "GT",
+    "NOT_NULL",
+    "NE",
+    "LE",
+    "BEGINS_WITH",
+    "GE",
+    "CONTAINS",
+)
+ATTRIBUTE_VALUE_LIST = ListOf(ATTRIBUTE_VALUE)
+EXPECTED_ATTRIBUTE_VALUE = structure(
+    "ExpectedAttributeValue",
+    Value=ATTRIBUTE_VALUE,
+    Exists=FLAG,
+    ComparisonOperator=COMPARISON_OPERATOR,
+    AttributeValueList=ATTRIBUTE_VALUE_LIST,
+)
+EXPECTED_ATTRIBUTE_MAP = MapOf(EXPECTED_ATTRIBUTE_VALUE, key=ATTRIBUTE_NAME)
+CONDITIONAL_OPERATOR = one_of("OR", "AND")
+RETURN_VALUE = one_of("ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
+EXPRESSION_ATTRIBUTE_VALUE_MAP = MapOf(ATTRIBUTE_VALUE)
+RETURN_VALUES_ON_CONDITION_CHECK_FAILURE = one_of("ALL_OLD", "NONE")
+INDEX_NAME = Text(least=3, most=255, pattern="[a-zA-Z0-9_.-]+")
+SELECT = one_of("SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
+POSITIVE_INTEGER_OBJECT = Whole(least=1, shown=False)
+CONDITION = structure(
+    "Condition",
+    AttributeValueList=ATTRIBUTE_VALUE_LIST,
+    ComparisonOperator_=COMPARISON_OPERATOR,
+)
+KEY_CONDITIONS = MapOf(CONDITION, key=ATTRIBUTE_NAME)
+FILTER_CONDITION_MAP = MapOf(CONDITION, key=ATTRIBUTE_NAME)
+SCAN_TOTAL_SEGMENTS = Whole(least=1, most=1000000)
+SCAN_SEGMENT = Whole(least=0, most=999999)
+ATTRIBUTE_ACTION = one_of("ADD", "DELETE", "PUT")
+ATTRIBUTE_VALUE_UPDATE = structure(
+    "AttributeValueUpdate",
+    Value=ATTRIBUTE_VALUE,
+    Action=ATTRIBUTE_ACTION,
+)
+ATTRIBUTE_UPDATES = MapOf(ATTRIBUTE_VALUE_UPDATE, key=ATTRIBUTE_NAME)
+KEY_SCHEMA_ATTRIBUTE_NAME = Text(least=1, most=255)
+SCALAR_ATTRIBUTE_TYPE = one_of("B", "N", "S")
+ATTRIBUTE_DEFINITION = structure(
+    "AttributeDefinition",
+    AttributeName_=KEY_SCHEMA_ATTRIBUTE_NAME,
+    AttributeType_=SCALAR_ATTRIBUTE_TYPE,
+)
+ATTRIBUTE_DEFINITIONS = ListOf(ATTRIBUTE_DEFINITION)
+TABLE_NAME = Text(least=3, most=255, pattern="[a-zA-Z0-9_.-]+")
+KEY_TYPE = one_of("HASH", "RANGE")
+KEY_SCHEMA_ELEMENT = structure(
+    "KeySchemaElement",
+    AttributeName_=KEY_SCHEMA_ATTRIBUTE_NAME,
+    KeyType_=KEY_TYPE,
+)
+TABLE_KEY_SCHEMA = ListOf(KEY_SCHEMA_ELEMENT, least=1, most=2)
+PROJECTION_TYPE = one_of("ALL", "INCLUDE", "KEYS_ONLY")
+NON_KEY_ATTRIBUTE_NAME = Text(least=1, most=255)
+NON_KEY_ATTRIBUTE_NAME_LIST = ListOf(NON_KEY_ATTRIBUTE_NAME, least=1, most=20)
+PROJECTION = structure(
+    "Projection",
+    ProjectionType=PROJECTION_TYPE,
+    NonKeyAttributes=NON_KEY_ATTRIBUTE_NAME_LIST,
+)
+LOCAL_SECONDARY_INDEX = structure(
+    "LocalSecondaryIndex",
+    IndexName_=INDEX_NAME,
+    KeySchema_=TABLE_KEY_SCHEMA,
+    Projection_=PROJECTION,
+)
+LOCAL_SECONDARY_INDEX_LIST = ListOf(LOCAL_SECONDARY_INDEX)
+KEY_SCHEMA = ListOf(KEY_SCHEMA_ELEMENT, least=1)
+POSITIVE_LONG_OBJECT = Whole(least=1, java="Long")
+PROVISIONED_THROUGHPUT = structure(
+    "ProvisionedThroughput",
+    ReadCapacityUnits_=POSITIVE_LONG_OBJECT,
+    WriteCapacityUnits_=POSITIVE_LONG_OBJECT,
+)
+LONG_OBJECT = Whole(java="Long")
+ON_DEMAND_THROUGHPUT = structure(
+    "OnDemandThroughput",
+    MaxReadRequestUnits=LONG_OBJECT,
+    MaxWriteRequestUnits=LONG_OBJECT,
+)
+WARM_THROUGHPUT = structure(
+    "WarmThroughput",
+    ReadUnitsPerSecond=LONG_OBJECT,
+    WriteUnitsPerSecond=LONG_OBJECT,
+)
+GLOBAL_SECONDARY_INDEX = structure(
+    "GlobalSecondaryIndex",
+    IndexName_=INDEX_NAME,
+    KeySchema_=KEY_SCHEMA,
+    Projection_=PROJECTION,
+    ProvisionedThroughput=PROVISIONED_THROUGHPUT,
+    OnDemandThroughput=ON_DEMAND_THROUGHPUT,
+    WarmThroughput=WARM_THROUGHPUT,
+)
+GLOBAL_SECONDARY_INDEX_LIST = ListOf(GLOBAL_SECONDARY_INDEX)
+BILLING_MODE = one_of("PROVISIONED", "PAY_PER_REQUEST")
+STREAM_VIEW_TYPE = one_of("NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY")
+STREAM_SPECIFICATION = structure(
+    "StreamSpecification",
+    StreamEnabled_=FLAG,
+    StreamViewType=STREAM_VIEW_TYPE,
+)
+SSE_TYPE = one_of("AES256", "KMS")
+SSE_SPECIFICATION = structure(
+    "SSESpecification",
+    Enabled=FLAG,
+    SSEType=SSE_TYPE,
+    KMSMasterKeyId=TEXT,
+)
+TAG_KEY_STRING = Text(least=1, most=128)
+TAG_VALUE_STRING = Text(least=0, most=256)
+TAG = structure(
+    "Tag",
+    Key_=TAG_KEY_STRING,
+    Value_=TAG_VALUE_STRING,
+)
+TAG_LIST = ListOf(TAG)
+TABLE_CLASS = one_of("STANDARD", "STANDARD_INFREQUENT_ACCESS")
+GLOBAL_TABLE_SETTINGS_REPLICATION_MODE = one_of("ENABLED", "DISABLED", "ENABLED_WITH_OVERRIDES")
+VECTOR_ATTRIBUTE_NAME = Text(least=1, most=255)
+VECTOR_ATTRIBUTE_DEFINITION = structure(
+    "VectorAttributeDefinition",
+    AttributeName_=VECTOR_ATTRIBUTE_NAME,
+)
+SEARCH_SCHEMA_ELEMENT_TYPE = one_of("HASH", "INLINE_FILTER")
+SEARCH_SCHEMA_ELEMENT = structure(
+    "SearchSchemaElement",
+    AttributeName_=ATTRIBUTE_NAME,
+    SearchSchemaElementType_=SEARCH_SCHEMA_ELEMENT_TYPE,
+)
+SEARCH_SCHEMA = ListOf(SEARCH_SCHEMA_ELEMENT, least=1)
+VECTOR_DISTANCE_FUNCTION = one_of("COSINE", "DOT_PRODUCT", "EUCLIDEAN")
+VECTOR_INDEX = structure(
+    "VectorIndex",
+    IndexName_=INDEX_NAME,
+    VectorAttribute_=VECTOR_ATTRIBUTE_DEFINITION,
+    SearchSchema=SEARCH_SCHEMA,
+    Projection_=PROJECTION,
+    Dimensions_=POSITIVE_LONG_OBJECT,
+    DistanceFunction_=VECTOR_DISTANCE_FUNCTION,
+)
+VECTOR_INDEX_LIST = ListOf(VECTOR_INDEX)
+LIST_TABLES_INPUT_LIMIT = Whole(least=1, most=100)
+RESOURCE_ARN_STRING = Text(least=1, most=1283)
+TAG_KEY_LIST = ListOf(TAG_KEY_STRING)
+RECOVERY_PERIOD_IN_DAYS = Whole(least=1, most=35)
+POINT_IN_TIME_RECOVERY_SPECIFICATION = structure(
+    "PointInTimeRecoverySpecification",
+    PointInTimeRecoveryEnabled_=FLAG,
+    RecoveryPeriodInDays=RECOVERY_PERIOD_IN_DAYS,
+)
+UPDATE_GLOBAL_SECONDARY_INDEX_ACTION = structure(
+    "UpdateGlobalSecondaryIndexAction",
+    IndexName_=INDEX_NAME,
+    ProvisionedThroughput=PROVISIONED_THROUGHPUT,
+    OnDemandThroughput=ON_DEMAND_THROUGHPUT,
+    WarmThroughput=WARM_THROUGHPUT,
+)
+CREATE_GLOBAL_SECONDARY_INDEX_ACTION = structure(
+    "CreateGlobalSecondaryIndexAction",
+    IndexName_=INDEX_NAME,
+    KeySchema_=KEY_SCHEMA,
+    Projection_=PROJECTION,
+    ProvisionedThroughput=PROVISIONED_THROUGHPUT,
+    OnDemandThroughput=ON_DEMAND_THROUGHPUT,
+    WarmThroughput=WARM_THROUGHPUT,
+)
+DELETE_GLOBAL_SECONDARY_INDEX_ACTION = structure(
+    "DeleteGlobalSecondaryIndexAction",
+    IndexName_=INDEX_NAME,
+)
+GLOBAL_SECONDARY_INDEX_UPDATE = structure(
+    "GlobalSecondaryIndexUpdate",
+    Update=UPDATE_GLOBAL_SECONDARY_INDEX_ACTION,
+    Create=CREATE_GLOBAL_SECONDARY_INDEX_ACTION,
+    Delete=DELETE_GLOBAL_SECONDARY_INDEX_ACTION,
+)
+GLOBAL_SECONDARY_INDEX_UPDATE_LIST = ListOf(GLOBAL_SECONDARY_INDEX_UPDATE)
+PROVISIONED_THROUGHPUT_OVERRIDE = structure(
+    "ProvisionedThroughputOverride",
+    ReadCapacityUnits=POSITIVE_LONG_OBJECT,
+)
+ON_DEMAND_THROUGHPUT_OVERRIDE = structure(
+    "OnDemandThroughputOverride",
+    MaxReadRequestUnits=LONG_OBJECT,
+)
+REPLICA_GLOBAL_SECONDARY_INDEX = structure(
+    "ReplicaGlobalSecondaryIndex",
+    IndexName_=INDEX_NAME,
+    ProvisionedThroughputOverride=PROVISIONED_THROUGHPUT_OVERRIDE,
+    OnDemandThroughputOverride=ON_DEMAND_THROUGHPUT_OVERRIDE,
+)
+REPLICA_GLOBAL_SECONDARY_INDEX_LIST = ListOf(REPLICA_GLOBAL_SECONDARY_INDEX, least=1)
+CREATE_REPLICATION_GROUP_MEMBER_ACTION = structure(
+    "CreateReplicationGroupMemberAction",
+    RegionName_=TEXT,
+    KMSMasterKeyId=TEXT,
+    ProvisionedThroughputOverride=PROVISIONED_THROUGHPUT_OVERRIDE,
+    OnDemandThroughputOverride=ON_DEMAND_THROUGHPUT_OVERRIDE,
+    GlobalSecondaryIndexes=REPLICA_GLOBAL_SECONDARY_INDEX_LIST,
+    TableClassOverride=TABLE_CLASS,
+)
+UPDATE_REPLICATION_GROUP_MEMBER_ACTION = structure(
+    "UpdateReplicationGroupMemberAction",
+    RegionName_=TEXT,
+    KMSMasterKeyId=TEXT,
+    ProvisionedThroughputOverride=PROVISIONED_THROUGHPUT_OVERRIDE,
+    OnDemandThroughputOverride=ON_DEMAND_THROUGHPUT_OVERRIDE,
+    GlobalSecondaryIndexes=REPLICA_GLOBAL_SECONDARY_INDEX_LIST,
+    TableClassOverride=TABLE_CLASS,
+)
+DELETE_REPLICATION_GROUP_MEMBER_ACTION = structure(
+    "DeleteReplicationGroupMemberAction",
+    RegionName_=TEXT,
+)
+DISASSOCIATION_MODE = one_of("WAIT_FOR_REPLICATION")
+DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION = structure(
+    "DisassociateReplicationGroupMemberAction",
+    RegionName_=TEXT,
+    DisassociationMode_=DISASSOCIATION_MODE,
+)
+REPLICATION_GROUP_UPDATE = structure(
+    "ReplicationGroupUpdate",
+    Create=CREATE_REPLICATION_GROUP_MEMBER_ACTION,
+    Update=UPDATE_REPLICATION_GROUP_MEMBER_ACTION,
+    Delete=DELETE_REPLICATION_GROUP_MEMBER_ACTION,
+    Disassociate=DISASSOCIATE_REPLICATION_GROUP_MEMBER_ACTION,
+)
+REPLICATION_GROUP_UPDATE_LIST = ListOf(REPLICATION_GROUP_UPDATE, least=1)
+MULTI_REGION_CONSISTENCY = one_of("EVENTUAL", "STRONG")
+CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION = structure(
+    "CreateGlobalTableWitnessGroupMemberAction",
+    RegionName_=TEXT,
+)
+DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION = structure(
+    "DeleteGlobalTableWitnessGroupMemberAction",
+    RegionName_=TEXT,
+)
+GLOBAL_TABLE_WITNESS_GROUP_UPDATE = structure(
+    "GlobalTableWitnessGroupUpdate",
+    Create=CREATE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION,
+    Delete=DELETE_GLOBAL_TABLE_WITNESS_GROUP_MEMBER_ACTION,
+)
+GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST = ListOf(GLOBAL_TABLE_WITNESS_GROUP_UPDATE, least=1, most=1)
+CREATE_VECTOR_INDEX_ACTION = structure(
+    "CreateVectorIndexAction",
+    IndexName_=INDEX_NAME,
+    VectorAttribute_=VECTOR_ATTRIBUTE_DEFINITION,
+    SearchSchema=SEARCH_SCHEMA,
+    Projection_=PROJECTION,
+    Dimensions_=POSITIVE_LONG_OBJECT,
+    DistanceFunction_=VECTOR_DISTANCE_FUNCTION,
+)
+DELETE_VECTOR_INDEX_ACTION = structure(
+    "DeleteVectorIndexAction",
+    IndexName_=INDEX_NAME,
+)
+VECTOR_INDEX_UPDATE = structure(
+    "VectorIndexUpdate",
+    Create=CREATE_VECTOR_INDEX_ACTION,
+    Delete=DELETE_VECTOR_INDEX_ACTION,
+)
+VECTOR_INDEX_UPDATE_LIST = ListOf(VECTOR_INDEX_UPDATE)
+TIME_TO_LIVE_ATTRIBUTE_NAME = Text(least=1, most=255)
+TIME_TO_LIVE_SPECIFICATION = structure(
+    "TimeToLiveSpecification",
+    Enabled_=FLAG,
+    AttributeName_=TIME_TO_LIVE_ATTRIBUTE_NAME,
 )
 
 ITEM_REQUESTS: dict[str, Structure] = {
     "BatchGetItem": structure(
         "BatchGetItemInput",
-        RequestItems_=MapOf(KEYS_AND_ATTRIBUTES, TABLE, 1, 100),
-        ReturnConsumedCapacity=CAPACITY,
+        RequestItems_=BATCH_GET_REQUEST_MAP,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
     ),
     "BatchWriteItem": structure(
         "BatchWriteItemInput",
-        RequestItems_=MapOf(ListOf(WRITE_REQUEST, 1, 25), TABLE, 1, 25),
-        ReturnConsumedCapacity=CAPACITY,
-        ReturnItemCollectionMetrics=METRICS,
+        RequestItems_=BATCH_WRITE_ITEM_REQUEST_MAP,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        ReturnItemCollectionMetrics=RETURN_ITEM_COLLECTION_METRICS,
     ),
     "DeleteItem": structure(
         "DeleteItemInput",
-        TableName_=TABLE,
-        Key_=ITEM,
-        Expected=EXPECTED,
-        ConditionalOperator=OPERATOR,
-        ReturnValues=RETURN_VALUES,
-        ReturnConsumedCapacity=CAPACITY,
-        ReturnItemCollectionMetrics=METRICS,
+        TableName_=TABLE_ARN,
+        Key_=KEY,
+        Expected=EXPECTED_ATTRIBUTE_MAP,
+        ConditionalOperator=CONDITIONAL_OPERATOR,
+        ReturnValues=RETURN_VALUE,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        ReturnItemCollectionMetrics=RETURN_ITEM_COLLECTION_METRICS,
         ConditionExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
-        ExpressionAttributeValues=VALUES,
-        ReturnValuesOnConditionCheckFailure=ON_FAILURE,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+        ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+        ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
     ),
     "GetItem": structure(
         "GetItemInput",
-        TableName_=TABLE,
-        Key_=ITEM,
-        AttributesToGet=ATTRIBUTES,
+        TableName_=TABLE_ARN,
+        Key_=KEY,
+        AttributesToGet=ATTRIBUTE_NAME_LIST,
         ConsistentRead=FLAG,
-        ReturnConsumedCapacity=CAPACITY,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
         ProjectionExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
     ),
     "PutItem": structure(
         "PutItemInput",
-        TableName_=TABLE,
-        Item_=ITEM,
-        Expected=EXPECTED,
-        ReturnValues=RETURN_VALUES,
-        ReturnConsumedCapacity=CAPACITY,
-        ReturnItemCollectionMetrics=METRICS,
-        ConditionalOperator=OPERATOR,
+        TableName_=TABLE_ARN,
+        Item_=PUT_ITEM_INPUT_ATTRIBUTE_MAP,
+        Expected=EXPECTED_ATTRIBUTE_MAP,
+        ReturnValues=RETURN_VALUE,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        ReturnItemCollectionMetrics=RETURN_ITEM_COLLECTION_METRICS,
+        ConditionalOperator=CONDITIONAL_OPERATOR,
         ConditionExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
-        ExpressionAttributeValues=VALUES,
-        ReturnValuesOnConditionCheckFailure=ON_FAILURE,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+        ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+        ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
     ),
     "Query": structure(
         "QueryInput",
-        TableName_=TABLE,
-        IndexName=NEW_NAME,
+        TableName_=TABLE_ARN,
+        IndexName=INDEX_NAME,
         Select=SELECT,
-        AttributesToGet=ATTRIBUTES,
-        Limit=LIMIT,
+        AttributesToGet=ATTRIBUTE_NAME_LIST,
+        Limit=POSITIVE_INTEGER_OBJECT,
         ConsistentRead=FLAG,
-        KeyConditions=CONDITIONS,
-        QueryFilter=CONDITIONS,
-        ConditionalOperator=OPERATOR,
+        KeyConditions=KEY_CONDITIONS,
+        QueryFilter=FILTER_CONDITION_MAP,
+        ConditionalOperator=CONDITIONAL_OPERATOR,
         ScanIndexForward=FLAG,
-        ExclusiveStartKey=ITEM,
-        ReturnConsumedCapacity=CAPACITY,
+        ExclusiveStartKey=KEY,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
         ProjectionExpression=TEXT,
         FilterExpression=TEXT,
         KeyConditionExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
-        ExpressionAttributeValues=VALUES,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+        ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
     ),
     "Scan": structure(
         "ScanInput",
-        TableName_=TABLE,
-        IndexName=NEW_NAME,
-        AttributesToGet=ATTRIBUTES,
-        Limit=LIMIT,
+        TableName_=TABLE_ARN,
+        IndexName=INDEX_NAME,
+        AttributesToGet=ATTRIBUTE_NAME_LIST,
+        Limit=POSITIVE_INTEGER_OBJECT,
         Select=SELECT,
-        ScanFilter=CONDITIONS,
-        ConditionalOperator=OPERATOR,
-        ExclusiveStartKey=ITEM,
-        ReturnConsumedCapacity=CAPACITY,
-        TotalSegments=Whole(1, 1000000),
-        Segment=Whole(0, 999999),
+        ScanFilter=FILTER_CONDITION_MAP,
+        ConditionalOperator=CONDITIONAL_OPERATOR,
+        ExclusiveStartKey=KEY,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        TotalSegments=SCAN_TOTAL_SEGMENTS,
+        Segment=SCAN_SEGMENT,
         ProjectionExpression=TEXT,
         FilterExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
-        ExpressionAttributeValues=VALUES,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+        ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
         ConsistentRead=FLAG,
     ),
     "UpdateItem": structure(
         "UpdateItemInput",
-        TableName_=TABLE,
-        Key_=ITEM,
-        AttributeUpdates=UPDATES,
-        Expected=EXPECTED,
-        ConditionalOperator=OPERATOR,
-        ReturnValues=RETURN_VALUES,
-        ReturnConsumedCapacity=CAPACITY,
-        ReturnItemCollectionMetrics=METRICS,
+        TableName_=TABLE_ARN,
+        Key_=KEY,
+        AttributeUpdates=ATTRIBUTE_UPDATES,
+        Expected=EXPECTED_ATTRIBUTE_MAP,
+        ConditionalOperator=CONDITIONAL_OPERATOR,
+        ReturnValues=RETURN_VALUE,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        ReturnItemCollectionMetrics=RETURN_ITEM_COLLECTION_METRICS,
         UpdateExpression=TEXT,
         ConditionExpression=TEXT,
-        ExpressionAttributeNames=NAMES,
-        ExpressionAttributeValues=VALUES,
-        ReturnValuesOnConditionCheckFailure=ON_FAILURE,
+        ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+        ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+        ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
     ),
 }
 """By operation."""
 
-
-LONG = Whole(java="Long")
-KEY_NAME = Text(1, 255)
-
-KEY_ELEMENT = structure(
-    "KeySchemaElement", AttributeName_=KEY_NAME, KeyType_=one_of("HASH", "RANGE")
-)
-KEY_SCHEMA = ListOf(KEY_ELEMENT, 1, 2)
-GLOBAL_KEY_SCHEMA = ListOf(KEY_ELEMENT, 1)
-DEFINITIONS = ListOf(
-    structure("AttributeDefinition", AttributeName_=KEY_NAME, AttributeType_=one_of("B", "N", "S"))
-)
-PROJECTION = structure(
-    "Projection",
-    ProjectionType=one_of("ALL", "INCLUDE", "KEYS_ONLY"),
-    NonKeyAttributes=ListOf(Text(1, 255), 1, 20),
-)
-UNITS = Whole(1, java="Long")
-THROUGHPUT = structure("ProvisionedThroughput", ReadCapacityUnits_=UNITS, WriteCapacityUnits_=UNITS)
-ON_DEMAND = structure("OnDemandThroughput", MaxReadRequestUnits=LONG, MaxWriteRequestUnits=LONG)
-WARM = structure("WarmThroughput", ReadUnitsPerSecond=LONG, WriteUnitsPerSecond=LONG)
-BILLING_MODE = one_of("PROVISIONED", "PAY_PER_REQUEST")
-STREAM = structure(
-    "StreamSpecification",
-    StreamEnabled_=FLAG,
-    StreamViewType=one_of("NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY"),
-)
-ENCRYPTION = structure(
-    "SSESpecification", Enabled=FLAG, SSEType=one_of("AES256", "KMS"), KMSMasterKeyId=TEXT
-)
-TABLE_CLASS = one_of("STANDARD", "STANDARD_INFREQUENT_ACCESS")
-TAG_KEY = Text(1, 128)
-TAGS = ListOf(structure("Tag", Key_=TAG_KEY, Value_=Text(0, 256)))
-ARN = Text(1, 1283)
-TIME_TO_LIVE = structure("TimeToLiveSpecification", Enabled_=FLAG, AttributeName_=Text(1, 255))
-
-
-def _global_index(name: str) -> Structure:
-    return structure(
-        name,
-        IndexName_=NEW_NAME,
-        KeySchema_=GLOBAL_KEY_SCHEMA,
-        Projection_=PROJECTION,
-        ProvisionedThroughput=THROUGHPUT,
-        OnDemandThroughput=ON_DEMAND,
-        WarmThroughput=WARM,
-    )
-
-
-LOCAL_INDEX = structure(
-    "LocalSecondaryIndex", IndexName_=NEW_NAME, KeySchema_=KEY_SCHEMA, Projection_=PROJECTION
-)
-INDEX_UPDATE = structure(
-    "GlobalSecondaryIndexUpdate",
-    Update=structure(
-        "UpdateGlobalSecondaryIndexAction",
-        IndexName_=NEW_NAME,
-        ProvisionedThroughput=THROUGHPUT,
-        OnDemandThroughput=ON_DEMAND,
-        WarmThroughput=WARM,
-    ),
-    Create=_global_index("CreateGlobalSecondaryIndexAction"),
-    Delete=structure("DeleteGlobalSecondaryIndexAction", IndexName_=NEW_NAME),
-)
-
 TABLE_REQUESTS: dict[str, Structure] = {
     "CreateTable": structure(
         "CreateTableInput",
-        AttributeDefinitions_=DEFINITIONS,
-        TableName_=NEW_NAME,
-        KeySchema_=KEY_SCHEMA,
-        LocalSecondaryIndexes=ListOf(LOCAL_INDEX),
-        GlobalSecondaryIndexes=ListOf(_global_index("GlobalSecondaryIndex")),
+        AttributeDefinitions_=ATTRIBUTE_DEFINITIONS,
+        TableName_=TABLE_NAME,
+        KeySchema_=TABLE_KEY_SCHEMA,
+        LocalSecondaryIndexes=LOCAL_SECONDARY_INDEX_LIST,
+        GlobalSecondaryIndexes=GLOBAL_SECONDARY_INDEX_LIST,
         BillingMode=BILLING_MODE,
-        ProvisionedThroughput=THROUGHPUT,
-        StreamSpecification=STREAM,
-        SSESpecification=ENCRYPTION,
-        Tags=TAGS,
+        ProvisionedThroughput=PROVISIONED_THROUGHPUT,
+        StreamSpecification=STREAM_SPECIFICATION,
+        SSESpecification=SSE_SPECIFICATION,
+        Tags=TAG_LIST,
         TableClass=TABLE_CLASS,
         DeletionProtectionEnabled=FLAG,
-        WarmThroughput=WARM,
+        WarmThroughput=WARM_THROUGHPUT,
         ResourcePolicy=TEXT,
-        OnDemandThroughput=ON_DEMAND,
-        GlobalTableSourceArn=TEXT,
-        GlobalTableSettingsReplicationMode=TEXT,
-        VectorIndexes=ListOf(structure("VectorIndex")),
+        OnDemandThroughput=ON_DEMAND_THROUGHPUT,
+        GlobalTableSourceArn=TABLE_ARN,
+        GlobalTableSettingsReplicationMode=GLOBAL_TABLE_SETTINGS_REPLICATION_MODE,
+        VectorIndexes=VECTOR_INDEX_LIST,
     ),
-    "DeleteTable": structure("DeleteTableInput", TableName_=TABLE),
-    "DescribeContinuousBackups": structure("DescribeContinuousBackupsInput", TableName_=TABLE),
+    "DeleteTable": structure(
+        "DeleteTableInput",
+        TableName_=TABLE_ARN,
+    ),
+    "DescribeContinuousBackups": structure(
+        "DescribeContinuousBackupsInput",
+        TableName_=TABLE_ARN,
+    ),
     "DescribeEndpoints": structure("DescribeEndpointsRequest"),
     "DescribeLimits": structure("DescribeLimitsInput"),
-    "DescribeTable": structure("DescribeTableInput", TableName_=TABLE),
-    "DescribeTimeToLive": structure("DescribeTimeToLiveInput", TableName_=TABLE),
-    "ListTables": structure(
-        "ListTablesInput", ExclusiveStartTableName=NEW_NAME, Limit=Whole(1, 100)
+    "DescribeTable": structure(
+        "DescribeTableInput",
+        TableName_=TABLE_ARN,
     ),
-    "ListTagsOfResource": structure("ListTagsOfResourceInput", ResourceArn_=ARN, NextToken=TEXT),
-    "TagResource": structure("TagResourceInput", ResourceArn_=ARN, Tags_=TAGS),
-    "UntagResource": structure("UntagResourceInput", ResourceArn_=ARN, TagKeys_=ListOf(TAG_KEY)),
+    "DescribeTimeToLive": structure(
+        "DescribeTimeToLiveInput",
+        TableName_=TABLE_ARN,
+    ),
+    "ListTables": structure(
+        "ListTablesInput",
+        ExclusiveStartTableName=TABLE_NAME,
+        Limit=LIST_TABLES_INPUT_LIMIT,
+    ),
+    "ListTagsOfResource": structure(
+        "ListTagsOfResourceInput",
+        ResourceArn_=RESOURCE_ARN_STRING,
+        NextToken=TEXT,
+    ),
+    "TagResource": structure(
+        "TagResourceInput",
+        ResourceArn_=RESOURCE_ARN_STRING,
+        Tags_=TAG_LIST,
+    ),
+    "UntagResource": structure(
+        "UntagResourceInput",
+        ResourceArn_=RESOURCE_ARN_STRING,
+        TagKeys_=TAG_KEY_LIST,
+    ),
     "UpdateContinuousBackups": structure(
         "UpdateContinuousBackupsInput",
-        TableName_=TABLE,
-        PointInTimeRecoverySpecification_=structure(
-            "PointInTimeRecoverySpecification",
-            PointInTimeRecoveryEnabled_=FLAG,
-            RecoveryPeriodInDays=Whole(1, 35),
-        ),
+        TableName_=TABLE_ARN,
+        PointInTimeRecoverySpecification_=POINT_IN_TIME_RECOVERY_SPECIFICATION,
     ),
     "UpdateTable": structure(
         "UpdateTableInput",
-        AttributeDefinitions=DEFINITIONS,
-        TableName_=TABLE,
+        AttributeDefinitions=ATTRIBUTE_DEFINITIONS,
+        TableName_=TABLE_ARN,
         BillingMode=BILLING_MODE,
-        ProvisionedThroughput=THROUGHPUT,
-        GlobalSecondaryIndexUpdates=ListOf(INDEX_UPDATE),
-        StreamSpecification=STREAM,
-        SSESpecification=ENCRYPTION,
-        ReplicaUpdates=ListOf(structure("ReplicationGroupUpdate"), 1),
+        ProvisionedThroughput=PROVISIONED_THROUGHPUT,
+        GlobalSecondaryIndexUpdates=GLOBAL_SECONDARY_INDEX_UPDATE_LIST,
+        StreamSpecification=STREAM_SPECIFICATION,
+        SSESpecification=SSE_SPECIFICATION,
+        ReplicaUpdates=REPLICATION_GROUP_UPDATE_LIST,
         TableClass=TABLE_CLASS,
         DeletionProtectionEnabled=FLAG,
-        MultiRegionConsistency=one_of("EVENTUAL", "STRONG"),
-        GlobalTableWitnessUpdates=ListOf(structure("GlobalTableWitnessGroupUpdate"), 1, 1),
-        OnDemandThroughput=ON_DEMAND,
-        WarmThroughput=WARM,
-        GlobalTableSettingsReplicationMode=TEXT,
+        MultiRegionConsistency=MULTI_REGION_CONSISTENCY,
+        GlobalTableWitnessUpdates=GLOBAL_TABLE_WITNESS_GROUP_UPDATE_LIST,
+        OnDemandThroughput=ON_DEMAND_THROUGHPUT,
+        WarmThroughput=WARM_THROUGHPUT,
+        GlobalTableSettingsReplicationMode=GLOBAL_TABLE_SETTINGS_REPLICATION_MODE,
         DisassociationProtectionEnabled=FLAG,
-        VectorIndexUpdates=ListOf(structure("VectorIndexUpdate")),
+        VectorIndexUpdates=VECTOR_INDEX_UPDATE_LIST,
     ),
     "UpdateTimeToLive": structure(
-        "UpdateTimeToLiveInput", TableName_=TABLE, TimeToLiveSpecification_=TIME_TO_LIVE
+        "UpdateTimeToLiveInput",
+        TableName_=TABLE_ARN,
+        TimeToLiveSpecification_=TIME_TO_LIVE_SPECIFICATION,
     ),
 }
 """By operation."""

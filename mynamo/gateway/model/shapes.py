@@ -131,7 +131,4 @@ def one_of(*values: str) -> Text:
 
 
 TEXT = Text()
-NAME_PATTERN = "[a-zA-Z0-9_.-]+"
-NEW_NAME = Text(3, 255, NAME_PATTERN)
-TABLE = Text(3, 255, NAME_PATTERN, or_arn=True)
 FLAG = Flag()

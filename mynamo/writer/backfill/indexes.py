@@ -12,7 +12,7 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.mysql.pool import Session, Statement
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import relay_wake_ups, wake_up
+from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
 from mynamo.writer.backfill.chunks import Chunk, Position, read_chunk
 from mynamo.writer.backfill.global_index import COMMIT, OUTBOX_END, rows_of, write_rows

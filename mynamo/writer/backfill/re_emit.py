@@ -14,7 +14,7 @@ from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.failures import DuplicateKey
 from mynamo.mysql.pool import Session
-from mynamo.runtime.wakeups import relay_wake_ups, wake_up
+from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.events import Origin, outbox_payload
 from mynamo.schemas.items import load_item
 from mynamo.schemas.values import StoredItem

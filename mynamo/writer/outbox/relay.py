@@ -16,7 +16,7 @@ from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
-from mynamo.runtime.wakeups import INDEXER_WAKE_UPS, wake_up
+from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event
 from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState

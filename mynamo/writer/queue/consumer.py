@@ -8,10 +8,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
-
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
@@ -34,6 +30,12 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.dead_letter_topic import dead_letter_of, send_dead_letters
+from mynamo.log.kafka_types import (
+    ConsumerRebalanceListener,
+    KafkaError,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.commands import load_command
@@ -269,8 +271,8 @@ class WriteQueue:
 
 
 class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The topics of the offsets, since the last rebalance: another member may have committed
-    before it."""
+    """Per partition, the topic of the consumer's offset. A rebalance clears it, as another member
+    may have committed in the meantime."""
 
     def __init__(self) -> None:
         self.known: Origins = {}

@@ -28,9 +28,9 @@ from mynamo.errors import ConditionFailed, MynamoError
 from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.mysql.pool import Result, Session
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.runtime.tasks import in_thread
-from mynamo.runtime.wakeups import relay_wake_ups, wake_up
 from mynamo.schemas.items import load_item
 from mynamo.writer.transaction.commit_outcome import outcome_of_commit
 from mynamo.writer.transaction.evaluation import (
@@ -155,7 +155,7 @@ def _lock(
         results = session.run(*statements)
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
-    _check_guards(writes, dict(results[1].rows))
+    check_guards(writes, dict(results[1].rows))
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)
         for table_id, result in zip(tables, results[2:], strict=False)
@@ -165,11 +165,14 @@ def _lock(
     for place in places:
         current = found.get(place, _NOTHING)
         rows[place] = Row(tables[place[0]], place[1], current, current)
-    return rows, _seen(results[-1]) if commands else {}
+    return rows, remembered_outcomes(results[-1]) if commands else {}
 
 
-def _check_guards(writes: Sequence[Write], found: dict[int, int]) -> None:
-    """Every write by itself: those of one batch may know different definitions of a table."""
+def check_guards(writes: Sequence[Write], found: dict[int, int]) -> None:
+    """Raises StaleDefinition if a write knows another definition, or other slots, than the guards.
+
+    Each write is compared by itself: those of one batch may know different definitions of a table.
+    """
     epoch = found.get(0)
     outdated: set[int] = set()
     moved = False
@@ -181,7 +184,8 @@ def _check_guards(writes: Sequence[Write], found: dict[int, int]) -> None:
         raise StaleDefinition(outdated)
 
 
-def _seen(result: Result) -> dict[bytes, Outcome]:
+def remembered_outcomes(result: Result) -> dict[bytes, Outcome]:
+    """The outcomes of queued writes that the shard has decided before, by command id."""
     return {
         command_id: Refused(ConditionFailed(refused.decode("utf-8", "replace")), repeated=True)
         if refused is not None

@@ -43,7 +43,7 @@ def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[lis
         for index in changed[0].table.local_indexes:
             statements += _update_local(index, changed)
     if plan.commands:
-        statements.append(_insert_commands(plan.commands))
+        statements.append(insert_commands(plan.commands))
     statements.append(("COMMIT", ()))
     return statements, outbox_at
 
@@ -184,24 +184,25 @@ def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
         values += (
             row.partition, row.feeds, row.table_id, row.item_version, write_id, row.payload,
         )  # fmt: skip
-    places = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
+    row_values = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
     return (
         "INSERT INTO mynamo_outbox"
         " (part, feeds, table_id, item_version, write_id, created, payload) VALUES "
-        + ", ".join([places] * len(rows)),
+        + ", ".join([row_values] * len(rows)),
         values,
     )
 
 
-def _insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
-    places, values = [], []
+def insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
+    """Remember queued writes: command id, number of its event, and why it was refused."""
+    row_values, values = [], []
     for command_id, event, refusal in commands:
         version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
-        places.append(f"(%s, {sql.NOW}, {version}, %s)")
+        row_values.append(f"(%s, {sql.NOW}, {version}, %s)")
         values += [command_id, None if refusal is None else refusal.encode()[:2000]]
     return (
         "INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES "
-        + ", ".join(places),
+        + ", ".join(row_values),
         values,
     )
 

@@ -123,11 +123,11 @@ def updated(
         check_size(new)
     except InvalidItem as error:  # of which DynamoDB says the same in other words
         raise InvalidItem(str(error).replace("Item size has", "Item size to update has")) from None
-    _check_indexes(table, old or {}, new)
+    check_index_keys(table, old or {}, new)
     return new
 
 
-def _check_indexes(table: Table, old: StoredItem, new: StoredItem) -> None:
+def check_index_keys(table: Table, old: StoredItem, new: StoredItem) -> None:
     """Refuse new values of index keys that their indexes could not take: also the key of a
     new item, which may be one of an index too. A value that an update leaves alone may be
     older than the index, and is none of the update's business."""

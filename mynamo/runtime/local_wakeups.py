@@ -2,7 +2,8 @@
 
 A wake-up is a hint. It may be lost, or come for nothing. Whoever waits looks by itself now and
 then, and more often once it has found work without a wake-up: a process on another machine, in
-another container or of another user cannot send any. So nothing but the lag depends on them.
+another container or of another user cannot send any. So nothing but the lag depends on them, and a
+cluster on several machines has the lag of `ClusterConfig.local_wakeups = false`.
 
 They are datagrams to Unix sockets in a folder of the cluster, which only its user can enter.
 """
@@ -59,12 +60,13 @@ def _send(path: Path) -> None:
             pass
 
 
-class WakeUps:
+class LocalWakeUps:
     """Receives the wake-ups for work of one kind. Use by one thread.
 
     Args:
         name: of the work, as `wake_up` takes it.
         stop: ends any waiting.
+        listen: take wake-ups; without them it looks often.
         all_here: those who make work are likely to be on this machine, so that it need not
             look often.
         at_once: work is visible when its wake-up comes.
@@ -80,6 +82,7 @@ class WakeUps:
         name: str,
         stop: threading.Event,
         *,
+        listen: bool = True,
         all_here: bool,
         at_once: bool,
     ) -> None:
@@ -91,8 +94,9 @@ class WakeUps:
         self._often_until = 0.0
         self._pause = SOON
         self.listener: socket.socket | None = None
-        with suppress(OSError):  # without a socket it looks often
-            self.listener = _listen(self.path)
+        if listen:
+            with suppress(OSError):  # without a socket it looks often
+                self.listener = _listen(self.path)
 
     def wait(self, found: bool) -> None:
         """Return when there may be work.

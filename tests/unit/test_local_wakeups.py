@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mynamo.runtime import wakeups
-from mynamo.runtime.wakeups import WakeUps, wake_up
+from mynamo.runtime import local_wakeups
+from mynamo.runtime.local_wakeups import LocalWakeUps, wake_up
 
 CLUSTER = b"0123456789abcdef"
 
@@ -32,11 +32,11 @@ def stop() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def wake_ups(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeUps]:
+def wake_ups(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWakeUps]:
     """One that looks by itself so seldom that only wake-ups can wake it."""
-    monkeypatch.setattr(wakeups, "SELDOM", 3600.0)
-    monkeypatch.setattr(wakeups, "SOON", 3600.0)
-    made = WakeUps(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
+    monkeypatch.setattr(local_wakeups, "SELDOM", 3600.0)
+    monkeypatch.setattr(local_wakeups, "SOON", 3600.0)
+    made = LocalWakeUps(CLUSTER, "relay-1", stop, all_here=True, at_once=False)
     yield made
     made.close()
 
@@ -52,37 +52,37 @@ def ends(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def test_a_wake_up_wakes(wake_ups: WakeUps) -> None:
+def test_a_wake_up_wakes(wake_ups: LocalWakeUps) -> None:
     waiting = begin(wake_ups.wait, False)
     wake_up(CLUSTER, "relay-1")
     assert ends(waiting)
 
 
-def test_a_wake_up_for_others_does_not(wake_ups: WakeUps) -> None:
+def test_a_wake_up_for_others_does_not(wake_ups: LocalWakeUps) -> None:
     for cluster, name in (CLUSTER, "relay-10"), (CLUSTER, "indexer"), (bytes(16), "relay-1"):
         wake_up(cluster, name)
     assert not wake_ups.drain()
 
 
-def test_a_wake_up_during_work_is_not_lost(wake_ups: WakeUps) -> None:
+def test_a_wake_up_during_work_is_not_lost(wake_ups: LocalWakeUps) -> None:
     wake_up(CLUSTER, "relay-1")
     assert ends(begin(wake_ups.wait, False))
 
 
-def test_whoever_is_told_to_stop_stops(wake_ups: WakeUps, stop: threading.Event) -> None:
+def test_whoever_is_told_to_stop_stops(wake_ups: LocalWakeUps, stop: threading.Event) -> None:
     waiting = begin(wake_ups.wait, False)
     stop.set()
     assert ends(waiting)
 
 
-def test_all_who_wait_are_woken(wake_ups: WakeUps) -> None:
-    other = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+def test_all_who_wait_are_woken(wake_ups: LocalWakeUps) -> None:
+    other = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
     assert [wake_ups.drain(), other.drain()] == [True, True]
     other.close()
 
 
-def test_wake_ups_that_nobody_receives_block_nobody(wake_ups: WakeUps) -> None:
+def test_wake_ups_that_nobody_receives_block_nobody(wake_ups: LocalWakeUps) -> None:
     def wake_often() -> None:
         for _ in range(1000):
             wake_up(CLUSTER, "relay-1")
@@ -92,9 +92,9 @@ def test_wake_ups_that_nobody_receives_block_nobody(wake_ups: WakeUps) -> None:
 
 
 def test_the_socket_of_a_process_that_was_killed_is_removed(
-    folder: Path, wake_ups: WakeUps
+    folder: Path, wake_ups: LocalWakeUps
 ) -> None:
-    killed = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    killed = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     assert killed.listener is not None
     killed.listener.close()
     wake_up(CLUSTER, "relay-1")
@@ -102,7 +102,7 @@ def test_the_socket_of_a_process_that_was_killed_is_removed(
 
 
 def test_nothing_is_left_behind(folder: Path) -> None:
-    WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False).close()
+    LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False).close()
     assert list(folder.iterdir()) == []
 
 
@@ -112,7 +112,7 @@ def test_nothing_is_left_behind_where_the_path_is_too_long_for_a_socket(
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     assert wake_ups.listener is None
     assert list(long.iterdir()) == []
     wake_ups.close()
@@ -121,13 +121,13 @@ def test_nothing_is_left_behind_where_the_path_is_too_long_for_a_socket(
 def test_a_strangers_folder_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: nobody)
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     wake_up(CLUSTER, "relay-1")
     assert wake_ups.listener is None
-    assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == wakeups.OFTEN
+    assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == local_wakeups.OFTEN
 
 
-def pauses(wake_ups: WakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
+def pauses(wake_ups: LocalWakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> list[float]:
     """How long it would sleep after each time that there was work or not."""
     slept: list[float] = []
     monkeypatch.setattr(wake_ups, "sleep", lambda seconds: slept.append(seconds))
@@ -139,36 +139,48 @@ def pauses(wake_ups: WakeUps, monkeypatch: pytest.MonkeyPatch, *found: bool) -> 
 def test_it_looks_less_and_less_often_while_wake_ups_come_for_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     first = pauses(wake_ups, monkeypatch, *[False] * 20)
     wake_up(CLUSTER, "relay-1")
     second = pauses(wake_ups, monkeypatch, True, *[False] * 20)
     assert first == second == sorted(first)
-    assert (first[0], first[-1]) == (wakeups.SOON, wakeups.SELDOM)
+    assert (first[0], first[-1]) == (local_wakeups.SOON, local_wakeups.SELDOM)
     wake_ups.close()
 
 
 def test_where_work_is_visible_at_its_wake_up_it_does_not_look_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
-    assert set(pauses(wake_ups, monkeypatch, True, *[False] * 20)) == {wakeups.SELDOM}
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=True)
+    assert set(pauses(wake_ups, monkeypatch, True, *[False] * 20)) == {local_wakeups.SELDOM}
     unexpected = pauses(wake_ups, monkeypatch, True, *[False] * 20)
-    assert (unexpected[0], unexpected[-1]) == (wakeups.SOON, wakeups.OFTEN)
+    assert (unexpected[0], unexpected[-1]) == (local_wakeups.SOON, local_wakeups.OFTEN)
     wake_ups.close()
 
 
 def test_it_looks_often_once_it_has_found_work_without_a_wake_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=True, at_once=False)
     before = pauses(wake_ups, monkeypatch, *[False] * 20)
     after = pauses(wake_ups, monkeypatch, True, *[False] * 20)
-    assert (before[-1], after[-1]) == (wakeups.SELDOM, wakeups.OFTEN)
+    assert (before[-1], after[-1]) == (local_wakeups.SELDOM, local_wakeups.OFTEN)
     wake_ups.close()
 
 
 def test_it_looks_often_where_others_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    wake_ups = WakeUps(CLUSTER, "relay-1", threading.Event(), all_here=False, at_once=False)
-    assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == wakeups.OFTEN
+    wake_ups = LocalWakeUps(CLUSTER, "relay-1", threading.Event(), all_here=False, at_once=False)
+    assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == local_wakeups.OFTEN
+    wake_ups.close()
+
+
+def test_whoever_does_not_listen_looks_often_and_has_no_socket(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wake_ups = LocalWakeUps(
+        CLUSTER, "relay-1", threading.Event(), listen=False, all_here=True, at_once=True
+    )
+    wake_up(CLUSTER, "relay-1")
+    assert list(folder.iterdir()) == []
+    assert max(pauses(wake_ups, monkeypatch, *[False] * 20)) == local_wakeups.OFTEN
     wake_ups.close()

@@ -1,0 +1,182 @@
+"""What mynamo reads and replaces in kafka-python that is not its public interface, all of it.
+
+Any release of kafka-python may change these parts: `pyproject.toml` has an upper bound, each
+function here says what it uses and why, and `tests/integration/test_kafka_internals.py` has a test
+for each that fails when a part is renamed or no longer does what it did. No other module of
+mynamo's uses a private name of kafka-python (`tests/unit/test_layout.py`).
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from typing import Any
+
+from kafka import KafkaProducer
+
+from mynamo.runtime import forks
+
+_inherited: list[Any] = []
+"""Producers of the parent's, which a child must not even delete: that would close them."""
+
+
+class ForkedProducer(KafkaProducer):  # type: ignore[misc]
+    """A KafkaProducer that a child of a fork leaves to its parent, with all that waits in it.
+
+    Private: `KafkaProducer._closed` and `._cleanup`; `KafkaNetClient._manager._conns`, and of each
+    connection there `transport._sock`.
+
+    Why: in the child, kafka-python would close the producer at the end of the process, or when it
+    is deleted, with locks that the parent's threads held, and would tell the parent's broker. No
+    public method lets go of a socket without a word.
+
+    Tests: `test_a_child_lets_go_of_its_parents_producer`, and integration/test_forks.py.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._client: Any = None
+        forks.note(self)
+        super().__init__(kafka_client=self._connect, **options)
+
+    def _connect(self, **options: Any) -> Any:
+        self._client = KafkaProducer.DEFAULT_CONFIG["kafka_client"](**options)
+        return self._client
+
+    def renew_after_fork(self) -> None:
+        """Let go of the sockets, and keep whatever ends here from closing it with its parent's
+        locks. The selector is the parent's too: what is taken out of it is taken from both."""
+        _inherited.append(self)
+        self._closed = True
+        if cleanup := getattr(self, "_cleanup", None):
+            atexit.unregister(cleanup)
+        if self._client is None:
+            return
+        for connection in list(self._client._manager._conns.values()):
+            sock = connection.transport and connection.transport._sock
+            if sock is not None:
+                forks.let_go(sock)
+
+
+def finish_joining(consumer: Any) -> None:
+    """Let a consumer finish joining its group once it has begun.
+
+    Private: `KafkaConsumer._coordinator`, its `need_rejoin`, which is replaced, and `rejoining`.
+
+    Why: kafka-python (3.0.12) loses a join that was caused by new metadata, if the timeout of a
+    `poll` interrupts it at the wrong moment: it counts the metadata as handled and never looks at
+    the answer, so the consumer never gets partitions.
+
+    Tests: `test_a_join_that_has_begun_is_finished`, and
+    integration/test_eventual_consistency.py: `test_a_consumer_with_short_polls_joins_its_group`.
+    """
+    coordinator = consumer._coordinator
+    wanted = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
+
+
+def is_joining(consumer: Any) -> bool:
+    """Whether a consumer has not joined its group yet; joining takes polls of some length.
+
+    Private: `KafkaConsumer._coordinator` and its `need_rejoin`.
+
+    Why: `assignment` alone is not empty while a member of a group joins it again.
+
+    Test: `test_whether_a_consumer_is_joining`.
+    """
+    return bool(consumer._coordinator.need_rejoin()) or not consumer.assignment()
+
+
+def identity(consumer: Any, topic: str) -> str:
+    """The id of a topic, as far as a consumer knows. A later topic of the same name has another
+    id, and other offsets. Empty: not known.
+
+    Private: `KafkaConsumer._cluster` and its `topic_id`.
+
+    Why: a consumer's public methods know topics by name only.
+
+    Tests: `test_a_topic_of_the_same_name_has_another_identity`, and integration/test_queue.py.
+    """
+    known = consumer._cluster.topic_id(topic)
+    return "" if known is None else str(known)
+
+
+def leave_permissions_out(admin: Any) -> None:
+    """Have an admin client describe groups without what its user may do with them.
+
+    Private: `KafkaAdminClient._process_acl_operations`, which is replaced.
+
+    Why: the embedded broker tells of permissions that Kafka does not have, at which
+    kafka-python fails. Nobody asks for them.
+
+    Test: `test_groups_of_the_embedded_broker_are_described`.
+    """
+    admin._process_acl_operations = lambda described: described
+
+
+def offset_and_end(consumer: Any, place: Any) -> tuple[int | None, int | None] | None:
+    """How far a consumer is in a partition.
+
+    Private: `KafkaConsumer._subscription`, its `assignment`, and of each state in it
+    `position.offset` and `highwater`.
+
+    Why: the public `position` asks the broker for what is not known, and waits.
+
+    Test: `test_what_a_consumer_knows_of_a_partition`.
+
+    Returns:
+        The offset of its next message, and that of the partition's end as the latest answer said;
+        None for what it does not know. None in their place: the partition is not its own.
+    """
+    state = consumer._subscription.assignment.get(place)
+    if state is None:
+        return None
+    return state.position.offset if state.position else None, state.highwater
+
+
+def leader(consumer: Any, place: Any) -> int | None:
+    """The id of the broker that a consumer reads a partition from; None: not known.
+
+    Private: `KafkaConsumer._cluster` and its `leader_for_partition`.
+
+    Why: no public method says it without asking.
+
+    Test: `test_what_a_consumer_knows_of_a_partition`.
+    """
+    found: int | None = consumer._cluster.leader_for_partition(place)
+    return found
+
+
+def allow_collecting(consumer: Any, milliseconds: int) -> None:
+    """Set how long a broker may collect messages for each of a consumer's next requests.
+
+    Private: `KafkaConsumer._fetcher` and its `config`.
+
+    Why: `fetch_max_wait_ms` is an option of the constructor's only, and a new consumer would
+    have to join its group again.
+
+    Tests: `test_brokers_are_allowed_the_time_that_was_set`, and integration/test_slow_brokers.py.
+    """
+    consumer._fetcher.config["fetch_max_wait_ms"] = milliseconds
+
+
+def call_at_answers(consumer: Any, heard: Callable[[int], None]) -> None:
+    """Have a function called at each answer to a request for messages, in the consumer's thread.
+
+    Private: `KafkaConsumer._fetcher` and its `_handle_fetch_response`, which is replaced.
+
+    Why: an answer without messages shows nowhere else, and whether a broker answers is what
+    tells a slow one from one that has stalled.
+
+    Test: `test_answers_are_heard_of`.
+
+    Args:
+        heard: takes the broker's id; called before the answer is looked at.
+    """
+    fetcher = consumer._fetcher
+    handle = fetcher._handle_fetch_response
+
+    def heard_first(broker: int, *answer: Any) -> None:
+        heard(broker)
+        handle(broker, *answer)
+
+    fetcher._handle_fetch_response = heard_first
