@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
 
+from mynamo.catalog.admission import Admission
 from mynamo.catalog.incarnation import (
     Allocate,
     Incarnation,
@@ -23,7 +24,13 @@ from mynamo.catalog.incarnation import (
 )
 from mynamo.catalog.migrations import SHARD, migrate
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable
-from mynamo.mysql.failures import Contention, LostConnection, MissingRight, MissingTable
+from mynamo.mysql.failures import (
+    CircuitOpen,
+    Contention,
+    LostConnection,
+    MissingRight,
+    MissingTable,
+)
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
 from mynamo.mysql.server_checks import check_server
 from mynamo.runtime import deadlines, forks
@@ -95,6 +102,8 @@ class DynamoDBShard:
         self._pool = ConnectionPool(
             self.config, pool or PoolConfig(), self.where, self._identity.check
         )
+        self.breaker = self._pool.breaker
+        self.admission = Admission(self.where, self.breaker)
         self.session = self._pool.session
         """Lends a connection; an open transaction is rolled back if the block fails. Raises
         ShardUnavailable if the server does not answer, or is not fit to be a shard, and
@@ -171,12 +180,19 @@ class DynamoDBShard:
         Raises:
             ShardUnavailable: after `timeout` seconds of trying.
         """
+        return retry(lambda: self._run(*statements), self.timeout)
 
-        def once() -> list[Result]:
-            with self.session() as session:
-                return session.run(*statements)
+    def ask(self, *statements: Statement) -> list[Result]:
+        """As `run`, for a request: it does not wait while the shard's circuit breaker is open.
 
-        return retry(once, self.timeout)
+        Raises:
+            ShardUnavailable: after `timeout` seconds of trying, or once the breaker is open.
+        """
+        return retry(lambda: self._run(*statements), self.timeout, PASSING)
+
+    def _run(self, *statements: Statement) -> list[Result]:
+        with self.session() as session:
+            return session.run(*statements)
 
     def health(self) -> float:
         """Ask the server for a sign of life.
@@ -274,16 +290,23 @@ class PerShard(Generic[Given, Kept]):
             return kept
 
 
+PASSING = (Contention, LostConnection)
+"""Failures that another attempt can mend, for requests: if the circuit breaker is open, whoever
+made the request is told at once."""
+OUTAGES = (*PASSING, CircuitOpen)
+"""The same for work that goes on in the background: it waits until the shard is there again."""
+
+
 def retry(
     once: Callable[[], Answer],
     patience: float | None = None,
-    mends: tuple[type[MynamoError], ...] = (Contention, LostConnection),
+    mends: tuple[type[MynamoError], ...] = OUTAGES,
 ) -> Answer:
     """Call until it succeeds, for failures that another attempt can mend.
 
     Args:
         patience: seconds; `PATIENCE` unless told. A call that has a deadline ends by then.
-        mends: those failures.
+        mends: those failures; `PASSING` for requests.
 
     Raises:
         ShardUnavailable: the last one, once patience is over.

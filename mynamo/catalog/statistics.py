@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import MissingTable
@@ -142,7 +142,7 @@ def _figures(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
             return figures
 
     try:
-        return retry(once, _PATIENCE)
+        return retry(once, _PATIENCE, PASSING)
     except ShardUnavailable:
         return None
 

@@ -57,9 +57,27 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
         )
-        yield HttpServer(app, listeners, config.limits, tls_context(config))
+        server = HttpServer(app, listeners, config.limits, tls_context(config))
+        with _shares(cluster, server.free_permits):
+            yield server
     finally:
         health.close()
+
+
+@contextmanager
+def _shares(cluster: Cluster, free_permits: Callable[[], int]) -> Iterator[None]:
+    """Let no shard have so many of the permits that none is left for the others."""
+    shares = [shard.admission for shard in cluster.shards.values()]
+    if len(shares) < 2:
+        yield
+        return
+    for share in shares:
+        share.free_permits = free_permits
+    try:
+        yield
+    finally:
+        for share in shares:
+            share.free_permits = None
 
 
 def serve(

@@ -78,6 +78,7 @@ class Connection(connections.Connection):
 
     _next_seq_id: int
     _read_timeout: float | None
+    _write_timeout: float | None
     _result: Any
     _rfile: Any
     _sock: Any
@@ -95,6 +96,15 @@ class Connection(connections.Connection):
         """When to wait for no answer any longer (monotonic); None: `read_timeout` alone counts."""
         if self._sock is not None:
             self._sock.ends_at = ends_at
+
+    def answers_within(self, seconds: float) -> None:
+        """How long an answer may take from now on; while it connects, the constructor says."""
+        self._read_timeout = self._write_timeout = seconds
+
+    def on_silence(self, look: Callable[[], None]) -> None:
+        """See `Wire.on_silence`."""
+        if self._sock is not None:
+            self._sock.on_silence = look
 
     def renew_after_fork(self) -> None:
         """Let go of the socket: the session is the parent's, who goes on with it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 
@@ -36,6 +36,12 @@ class Driver(Protocol):
 
     def end_at(self, ends_at: float | None) -> None:
         """When to wait for no answer any longer (monotonic); None: `read_timeout` alone counts."""
+
+    def answers_within(self, seconds: float) -> None:
+        """How long an answer may take from now on; until then, as long as `connect` was told."""
+
+    def on_silence(self, look: Callable[[], None]) -> None:
+        """What whoever waits for an answer calls each second; what it raises ends the wait."""
 
     def close(self) -> None:
         """Close the connection."""

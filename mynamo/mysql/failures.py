@@ -18,6 +18,10 @@ class LostConnection(ShardUnavailable):
     """The connection to a MySQL server was lost."""
 
 
+class CircuitOpen(ShardUnavailable):
+    """A server has not answered for a while, so it was not asked (`mysql.circuit_breaker`)."""
+
+
 class Contention(ShardUnavailable):
     """Other transactions held the rows for too long; try again."""
 

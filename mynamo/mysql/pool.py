@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.mysql.circuit_breaker import CircuitBreaker, State
 from mynamo.mysql.driver import connect
 from mynamo.mysql.driver_protocol import Driver, StatementResult
 from mynamo.mysql.failures import DRIVER_ERRORS, LostConnection, translate, unreachable
@@ -37,6 +39,8 @@ SESSION_SETTINGS = (
 )
 _READ_ONLY = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
 _IDENTITY = "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
+_LEAST_PATIENCE = 0.1
+"""Seconds for each step of connecting, however late the caller is."""
 _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
 
@@ -59,9 +63,10 @@ class Result:
 class Session:
     """One connection while one caller has it."""
 
-    def __init__(self, connection: Driver, where: str) -> None:
+    def __init__(self, connection: Driver, where: str, breaker: CircuitBreaker) -> None:
         self._connection = connection
         self._where = where
+        self._breaker = breaker
         self.last_used = time.monotonic()
         self.broken = False
         self.identity: tuple[int, str] = (0, "")
@@ -93,12 +98,16 @@ class Session:
             results = [read(result) for result in self._connection.ask(text)]
         except DRIVER_ERRORS as error:
             failure = self._failure(error)
-            self.broken = self.broken or isinstance(failure, LostConnection)
+            lost = isinstance(failure, LostConnection | WriteOutcomeUnknown)
+            self.broken = self.broken or lost
+            if not lost:
+                self._breaker.answered(time.monotonic())
             raise failure from None
         except BaseException:
             self.broken = True  # an answer may still be on its way: nobody must read it
             raise
         self.last_used = time.monotonic()
+        self._breaker.answered(self.last_used)
         return results
 
     def _failure(self, error: Exception) -> MynamoError:
@@ -140,6 +149,7 @@ class Session:
             self._connection.ping(reconnect=False)
         except DRIVER_ERRORS:
             return False
+        self._breaker.answered(time.monotonic())
         return True
 
 
@@ -171,6 +181,7 @@ class ConnectionPool:
         self._database = database
         self._limits = limits
         self.where = where
+        self.breaker = CircuitBreaker(where, limits.breaker_opens_after, limits.breaker_probe_after)
         self._closed = False
         self.renew_after_fork()
         forks.note(self)
@@ -186,15 +197,21 @@ class ConnectionPool:
         """Lend a connection; what the caller left open is rolled back.
 
         Raises:
+            CircuitOpen: the server has not answered for a while, and was not asked.
             ShardUnavailable: the server does not answer, or no connection became free.
         """
         forks.check()
+        breaker = self.breaker
+        is_probe = breaker.state is not State.CLOSED and breaker.admit()
         permits = self.permits
-        free = permits.acquire(blocking=False)
-        if not free and not in_thread(permits.acquire)(timeout=self._wait_timeout()):
-            raise self._busy()
+        acquired = False
         try:
-            session = self._take()
+            acquired = permits.acquire(blocking=False)
+            if not acquired:
+                acquired = in_thread(permits.acquire)(timeout=self._wait_timeout())
+            if not acquired:
+                raise self._busy()
+            session = self._take(is_probe)
             try:
                 yield session
             except BaseException:
@@ -203,7 +220,10 @@ class ConnectionPool:
             finally:
                 self._give_back(session)
         finally:
-            if permits is self.permits:  # else this is a child, and the permit was its parent's
+            if is_probe:
+                breaker.probe_ended()
+            # In a child of the process, the permit is its parent's.
+            if acquired and permits is self.permits:
                 permits.release()
 
     def close(self) -> None:
@@ -239,15 +259,45 @@ class ConnectionPool:
             "raise the pool's size"
         )
 
-    def _take(self) -> Session:
+    def look(self) -> None:
+        """See whether the server is there, for somebody who has waited for an answer for long.
+
+        A thread of its own sees to it: the answer may come meanwhile.
+
+        Raises:
+            TimeoutError: the circuit breaker has opened.
+        """
+        if self.breaker.begin_look():
+            thread = threading.Thread(target=self._look, name="mynamo-look", daemon=True)
+            in_thread(thread.start)()  # it waits until the thread runs
+        if self.breaker.state is not State.CLOSED:
+            raise TimeoutError("nor does the server answer others")
+
+    def _look(self) -> None:
+        try:
+            with suppress(MynamoError):
+                self.open(None).close()
+        finally:
+            self.breaker.end_look()
+
+    def _take(self, is_probe: bool) -> Session:
         ends_at = deadlines.end()
+        if is_probe:
+            self.close_idle()  # nobody knows what became of them
         while True:
+            if self.breaker.state is not State.CLOSED and not is_probe:
+                self.breaker.refuse()
             with self._lock:
                 if self._closed:
                     raise ShardUnavailable(f"{self.where}: already disconnected")
                 session = self._idle.pop() if self._idle else None
             if session is None:
-                return in_thread(self.open)(ends_at)
+                if not is_probe:
+                    self.breaker.begin_attempt()
+                try:
+                    return in_thread(self.open)(ends_at)
+                finally:
+                    self.breaker.end_attempt()
             session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
@@ -269,14 +319,17 @@ class ConnectionPool:
         Raises:
             ShardUnavailable: the server does not answer, or is no primary.
         """
+        began_at = time.monotonic()
         patience = self._limits.connect_timeout
         if ends_at is not None:
-            patience = min(patience, ends_at - time.monotonic())
+            patience = min(patience, ends_at - began_at)
         try:
-            connection = connect(self._database, patience, self._limits.read_timeout)
+            connection = connect(self._database, patience, max(_LEAST_PATIENCE, patience))
         except DRIVER_ERRORS as error:
-            raise unreachable(error, self.where) from None
-        session = Session(connection, self.where)
+            failure = unreachable(error, self.where)
+            self._note_failure(began_at, failure, ends_at)
+            raise failure from None
+        session = Session(connection, self.where, self.breaker)
         session.end_at(ends_at)
         try:
             statements = (*SESSION_SETTINGS, _READ_ONLY, _IDENTITY)
@@ -285,10 +338,24 @@ class ConnectionPool:
             session.identity = identity.rows[0]
             if self._check is not None:
                 self._check(session)
-        except BaseException:
+        except BaseException as error:
             session.close()
+            if isinstance(error, LostConnection):
+                self._note_failure(began_at, error, ends_at)
             raise
+        connection.answers_within(self._limits.read_timeout)
+        look = WeakMethod(self.look)  # a pool that nobody has any more ends with its connections
+        connection.on_silence(lambda: (own := look()) and own())
         return session
+
+    def _note_failure(
+        self, began_at: float, failure: ShardUnavailable, ends_at: float | None
+    ) -> None:
+        """Tell the circuit breaker, unless the caller had too little time to know."""
+        if not isinstance(failure, LostConnection):  # the server said no: it is there
+            self.breaker.answered(time.monotonic())
+        elif ends_at is None or time.monotonic() < ends_at:
+            self.breaker.failed(began_at, failure)
 
     def _refuse_read_only(self, flags: Sequence[Any]) -> None:
         """Refuse a server that is not a primary (any more): what it says may be old.

@@ -7,12 +7,15 @@ The driver expects sockets that block their thread. If a task uses this one (see
 from __future__ import annotations
 
 import io
+import math
 import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mynamo.mysql.circuit_breaker import LOOK_AFTER
 from mynamo.runtime import forks
 from mynamo.runtime.tasks import current
 
@@ -40,6 +43,9 @@ class Wire(io.RawIOBase):
         self._asked = False  # what was sent will be answered, but hardly at once
         self.ends_at: float | None = None
         """When to wait no longer (monotonic), however long `settimeout` allows."""
+        self.on_silence: Callable[[], None] | None = None
+        """Called by whoever has waited for `LOOK_AFTER` seconds, and again after as many; what it
+        raises ends the wait."""
 
     def settimeout(self, seconds: float | None) -> None:
         """How long it may take until something comes or goes; None: for ever."""
@@ -94,15 +100,23 @@ class Wire(io.RawIOBase):
         forks.let_go(self._socket)
 
     def _wait(self, event: int) -> None:
-        me, seconds = current(), self._timeout
+        seconds = math.inf if self._timeout is None else self._timeout
         if self.ends_at is not None:
-            left = max(0.0, self.ends_at - time.monotonic())
-            seconds = left if seconds is None else min(seconds, left)
+            seconds = min(seconds, max(0.0, self.ends_at - time.monotonic()))
+        if self._comes(event, min(seconds, LOOK_AFTER)):
+            return
+        ends_at = time.monotonic() + seconds - LOOK_AFTER
+        while (left := ends_at - time.monotonic()) > 0:
+            if self.on_silence is not None:
+                self.on_silence()
+            if self._comes(event, min(left, LOOK_AFTER)):
+                return
+        raise TimeoutError("timed out")
+
+    def _comes(self, event: int, seconds: float) -> bool:
+        me = current()
         if me is not None:
-            ready = me.scheduler.watch(me, self._socket.fileno(), event, seconds)
-        else:
-            poll = select.poll()
-            poll.register(self._socket, event)
-            ready = bool(poll.poll(None if seconds is None else seconds * 1000))
-        if not ready:
-            raise TimeoutError("timed out")
+            return me.scheduler.watch(me, self._socket.fileno(), event, seconds)
+        poll = select.poll()
+        poll.register(self._socket, event)
+        return bool(poll.poll(seconds * 1000))

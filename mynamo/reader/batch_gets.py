@@ -44,7 +44,8 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         rows.append((table.id, table.key_only(get.key)))
     found: _Found = {}
     for shard, wanted in _by_shard(cluster, rows).items():
-        found.update(batcher_of(shard).read(shard, wanted))
+        with shard.admission:
+            found.update(batcher_of(shard).read(shard, wanted))
     return [Got(found.get(row), get.projection) for get, row in zip(gets, rows, strict=True)]
 
 
@@ -71,7 +72,7 @@ class GetBatcher:
             found = self.batcher.submit(Entry((shard, wanted), count, 0))
             if found is not None:
                 return found
-        return _found(wanted, shard.run(*_statements(wanted)))
+        return _found(wanted, shard.ask(*_statements(wanted)))
 
 
 def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) -> None:

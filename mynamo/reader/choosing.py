@@ -27,7 +27,7 @@ def explain_statement(shard: DynamoDBShard, statement: Statement) -> list[dict[s
         MissingTable, ShardUnavailable: as the statement itself would.
     """
     text, values = statement
-    rows = shard.run((f"EXPLAIN FORMAT=TRADITIONAL {text}", values))[0].rows
+    rows = shard.ask((f"EXPLAIN FORMAT=TRADITIONAL {text}", values))[0].rows
     return [_named(row) for row in rows]
 
 

@@ -49,10 +49,11 @@ def run_together(shard: DynamoDBShard, statements: Sequence[Statement], rows: in
         rows: that they may give.
 
     Raises:
-        MissingTable, ShardUnavailable: see `DynamoDBShard.run`.
+        MissingTable, ShardUnavailable: see `DynamoDBShard.ask`.
     """
-    found = batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
-    return shard.run(*statements) if found is None else found
+    with shard.admission:
+        found = batcher_of(shard).batcher.submit(Entry((shard, statements), rows, 0))
+        return shard.ask(*statements) if found is None else found
 
 
 def _run_batch(callers: Sequence[Entry[_Request, list[Result]]]) -> None:

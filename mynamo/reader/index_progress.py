@@ -178,7 +178,7 @@ class Follower:
         return served
 
     def _look(self) -> Look:
-        newest, unnumbered, streams = self._shard.run(*LOOK)
+        newest, unnumbered, streams = self._shard.ask(*LOOK)
         return Look(
             newest.rows[0][0] or 0,
             unnumbered.rows[0][0] if unnumbered.rows else None,

@@ -185,6 +185,6 @@ def _pending(cluster: Cluster, waiting: dict[int, list[int]]) -> Iterable[tuple[
         pending: list[int] = []
         for start in range(0, len(ids), _IDS_PER_STATEMENT):
             some = ids[start : start + _IDS_PER_STATEMENT]
-            found = cluster.shards[shard].run(pending_statement(some))[0].rows
+            found = cluster.shards[shard].ask(pending_statement(some))[0].rows
             pending += [row[0] for row in found]
         yield shard, pending

@@ -120,12 +120,18 @@ class PoolConfig(_Strict):
         connect_timeout: seconds until a server counts as not answering.
         read_timeout: seconds until a statement counts as lost, 40 at the most.
         wait_timeout: seconds that a caller waits for a connection.
+        breaker_opens_after: seconds without any answer, while connections are refused or not
+            taken, after which the database's circuit breaker opens: calls fail at once.
+        breaker_probe_after: seconds from then on, and from each probe that fails, until one caller
+            asks the database again.
     """
 
     size: int = Field(16, ge=2, le=1000)
     connect_timeout: float = Field(5.0, gt=0)
     read_timeout: float = Field(30.0, gt=0, le=40)
     wait_timeout: float = Field(30.0, gt=0)
+    breaker_opens_after: float = Field(5.0, gt=0)
+    breaker_probe_after: float = Field(1.0, gt=0)
 
 
 class IndexLimits(_Strict):

@@ -36,6 +36,10 @@ class Gated:
             raise RuntimeError("a mistake")
         return Response(200, request.body)
 
+    def at_once(self, request: Request) -> Response | None:
+        """See `Application`."""
+        return Response(200, b"hello") if request.target == "/hello" else None
+
     def overloaded(self, request: Request) -> Response:
         """See `Application`."""
         return Response(503, request.body)
@@ -46,7 +50,9 @@ class Gated:
             assert self.begun.acquire(timeout=TIMEOUT)
 
 
-def asked(answering: Answering, body: bytes) -> asyncio.Future[Response]:
+def asked(
+    answering: Answering, body: bytes, method: str = "POST", target: str = "/"
+) -> asyncio.Future[Response]:
     """Have a request answered; the answer must come in this thread."""
     here = threading.get_ident()
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -56,7 +62,7 @@ def asked(answering: Answering, body: bytes) -> asyncio.Future[Response]:
         if not future.done():
             future.set_result(response)
 
-    answering.answer(Request("POST", "/", {}, body), done)
+    answering.answer(Request(method, target, {}, body), done)
     return future
 
 
@@ -115,6 +121,32 @@ async def test_permits_are_bounded_and_given_back() -> None:
     answers = await asyncio.gather(*taken, large)
     assert [answer.status for answer in answers] == [200] * 4
     assert (await asked(answering, b"again")).status == 200
+    answering.close()
+
+
+@in_a_loop
+async def test_what_needs_no_waiting_needs_no_permit() -> None:
+    app = Gated()
+    answering = started(app, 2, 1)
+    taken = [asked(answering, b"%d" % n) for n in range(3)]
+    assert (await asked(answering, b"more")).status == 503
+    assert (await asked(answering, b"", "GET", "/hello")).body == b"hello"
+    app.gate.set()
+    await asyncio.gather(*taken)
+    answering.close()
+
+
+@in_a_loop
+async def test_a_health_check_has_a_thread_of_its_own() -> None:
+    app = Gated()
+    answering = started(app, 2, 1)
+    taken = [asked(answering, b"%d" % n) for n in range(3)]
+    await asyncio.to_thread(app.await_begun, 2)
+    health = asked(answering, b"", "GET", "/health")
+    await asyncio.to_thread(app.await_begun, 1)
+    app.gate.set()
+    assert (await health).status == 200
+    await asyncio.gather(*taken)
     answering.close()
 
 

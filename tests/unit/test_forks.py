@@ -46,6 +46,7 @@ ALLOWED = {
     "reader/index_progress.py: Waiter",  # of one call
     "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
+    "mysql/pool.py: ConnectionPool.look",  # a thread that nobody waits for
 }
 
 
@@ -105,6 +106,8 @@ def everything() -> dict[str, object]:
     batcher: Batcher[int, int] = Batcher(lambda _: None, max_running=1, max_count=1, max_size=0)
     return {
         "pool": ConnectionPool(DATABASE, PoolConfig(), "pool"),
+        "breaker": shard.breaker,
+        "admission": shard.admission,
         "batcher": batcher,
         "mutexes": KeyMutexes("shard", lambda: 1.0),
         "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),
@@ -154,7 +157,8 @@ def test_control_what_is_not_noted_is_inherited_locked(monkeypatch: pytest.Monke
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_permit_that_the_parent_took_is_not_given_back_in_the_child() -> None:
     pool = ConnectionPool(DATABASE, PoolConfig(size=2), "pool")
-    pool.open = lambda ends_at: Session(mock.Mock(), "pool")  # type: ignore[method-assign]
+    made = Session(mock.Mock(), "pool", pool.breaker)
+    pool.open = lambda ends_at: made  # type: ignore[method-assign]
     lent = pool.session()
     lent.__enter__()
 

@@ -114,6 +114,12 @@ class App:
             response = _refusal(internal_error())
         return self._finished(request, response, request_id)
 
+    def at_once(self, request: Request) -> Response | None:
+        """The answer to a request that asks no server for it; None: see `answer`."""
+        if request.method == "POST" or is_health_check(request):
+            return None
+        return self.answer(request)
+
     def overloaded(self, request: Request) -> Response:
         """Ask the client to come again; SDKs do so by themselves after a moment."""
         error = ServiceError(
@@ -129,7 +135,7 @@ class App:
             content_type = request.headers.get("content-type", "")
             if content_type in CONTENT_TYPES or _media_type(content_type) in CONTENT_TYPES:
                 return self._operation(request)
-        elif request.method in ("GET", "HEAD") and path in HEALTH_PATHS:
+        elif is_health_check(request):
             return self._health_report()
         elif request.method in ("GET", "HEAD") and path == "/":
             return Response(200, self._greeting, {"content-type": "text/plain"})
@@ -163,6 +169,11 @@ class App:
         if "origin" in request.headers:
             response.headers.update(self._cors.headers(request))
         return response
+
+
+def is_health_check(request: Request) -> bool:
+    """Whether a request asks how the servers are."""
+    return request.method in ("GET", "HEAD") and request.target.partition("?")[0] in HEALTH_PATHS
 
 
 def new_request_id() -> str:

@@ -52,6 +52,8 @@ class HttpServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._answering = Answering(app, limits)
+        self.free_permits = self._answering.free_permits
+        """How many more small requests are taken, at this moment; from any thread."""
         self._listeners = list(listeners)
         self._tls = tls
         self._shared = Shared()
