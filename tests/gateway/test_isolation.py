@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mynamo.catalog.admission import Admission
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import Admission
 from mynamo.gateway.http.api_protocol import App
 from mynamo.gateway.http.server import listen
 from mynamo.gateway.serving import gateway

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mynamo.catalog import shard as shard_module
-from mynamo.catalog.admission import SHARE, Admission
-from mynamo.catalog.shard import OUTAGES, PASSING, retry
+from mynamo.catalog.shard import OUTAGES, PASSING, SHARE, Admission, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql import circuit_breaker
 from mynamo.mysql.circuit_breaker import ATTEMPT_EVERY, LOOK_AFTER, CircuitBreaker, State

@@ -261,7 +261,8 @@ class Expressions:
             found.projection = parse_projection(projection, placeholders)
         if (keys := request.get("KeyConditionExpression")) is not None:
             found.key_expression = Condition(bind_condition(keys, placeholders, KIND))
-        placeholders.check_all_used()
+        if placeholders.unused_names or placeholders.unused_values:
+            placeholders.check_all_used()
         return found
 
 

@@ -52,17 +52,18 @@ def commit_with_others(
     Raises:
         See `transaction.commit`.
     """
-    own = batcher_of(shard)
-    # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
-    held = own.mutexes.held_keys
-    if not held or not any((write.table.id, write.row) in held for write in writes):
-        size = 0
-        for write in writes:
-            size += write.size
-        answer = own.batcher.submit(_Entry(_Request(cluster, shard, writes), len(writes), size))
-        if answer is not None:
-            return answer
-    return commit(cluster, shard, writes)
+    with shard.admission:
+        own = batcher_of(shard)
+        # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
+        held = own.mutexes.held_keys
+        if not held or not any((write.table.id, write.row) in held for write in writes):
+            size = 0
+            for write in writes:
+                size += write.size
+            answer = own.batcher.submit(_Entry(_Request(cluster, shard, writes), len(writes), size))
+            if answer is not None:
+                return answer
+        return commit(cluster, shard, writes)
 
 
 def _commit_batch(callers: Sequence[_Entry]) -> None:

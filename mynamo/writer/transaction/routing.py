@@ -133,8 +133,7 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
     while parts:
         part = parts.popleft()
         try:
-            with shard.admission:
-                outcomes = commit_with_others(cluster, shard, [write for _, write in part])
+            outcomes = commit_with_others(cluster, shard, [write for _, write in part])
         except StaleDefinition as failure:
             progress.table_ids = failure.table_ids
             progress.stale = [position for each in (part, *parts) for position, _ in each]
