@@ -358,19 +358,21 @@ def retry(
     once: Callable[[], Answer],
     patience: float | None = None,
     mends: tuple[type[MynamoError], ...] = OUTAGES,
+    since: float | None = None,
 ) -> Answer:
     """Call until it succeeds, for failures that another attempt can mend.
 
     Args:
         patience: seconds; `PATIENCE` unless told. A call that has a deadline ends by then.
         mends: those failures; `PASSING` for requests.
+        since: when patience began (monotonic); None: now.
 
     Raises:
         ShardUnavailable: the last one, once patience is over.
         MynamoError: any other failure, at once.
     """
     patience = PATIENCE if patience is None else patience
-    started = time.monotonic()
+    started = time.monotonic() if since is None else since
     attempt = 0
     said = False
     while True:

@@ -91,8 +91,9 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
     with row_mutexes_of(shard).held(places) as since:
         return retry(
             lambda: _attempt(cluster, shard, writes, places),
-            patience=shard.timeout - (time.monotonic() - since),
+            patience=shard.timeout,
             mends=(Contention, DuplicateKey, LostConnection),
+            since=since,
         )
 
 
