@@ -336,6 +336,7 @@ class ConnectionPool:
             *_, primary, identity = session.run(*((sql, ()) for sql in statements))
             self._refuse_read_only(primary.rows[0])
             session.identity = identity.rows[0]
+            connection.answers_within(self._limits.read_timeout)
             if self._check is not None:
                 self._check(session)
         except BaseException as error:
@@ -343,7 +344,6 @@ class ConnectionPool:
             if isinstance(error, LostConnection):
                 self._note_failure(began_at, error, ends_at)
             raise
-        connection.answers_within(self._limits.read_timeout)
         look = WeakMethod(self.look)  # a pool that nobody has any more ends with its connections
         connection.on_silence(lambda: (own := look()) and own())
         return session
