@@ -51,7 +51,18 @@ def writer(log_level: str) -> None:
     Example:
       mynamo writer --log-level warning
     """
-    _run(_write_and_mend, log_level)
+    from mynamo.operations.mending import run_mending
+    from mynamo.writer.worker import run_writer
+
+    def write_and_mend(cluster: Cluster, stop: threading.Event) -> None:
+        mending = threading.Thread(
+            target=run_mending, args=(cluster, stop), name="mending", daemon=True
+        )
+        mending.start()
+        run_writer(cluster, stop)
+        mending.join(_CLOSING)
+
+    _run(write_and_mend, log_level)
 
 
 @click.command()
@@ -70,19 +81,6 @@ def indexer(log_level: str) -> None:
     from mynamo.gsi_indexer import run_indexer
 
     _run(run_indexer, log_level)
-
-
-def _write_and_mend(cluster: Cluster, stop: threading.Event) -> None:
-    """A writer's work, and mending what shards have lost."""
-    from mynamo.operations.mending import run_mending
-    from mynamo.writer.worker import run_writer
-
-    mending = threading.Thread(
-        target=run_mending, args=(cluster, stop), name="mending", daemon=True
-    )
-    mending.start()
-    run_writer(cluster, stop)
-    mending.join(_CLOSING)
 
 
 def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
