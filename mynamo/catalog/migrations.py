@@ -9,7 +9,6 @@ which makes processes that know only the old form refuse to work.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mynamo.errors import ConfigError
@@ -20,13 +19,13 @@ log = logging.getLogger(__name__)
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS mynamo_format (
-    only_row TINYINT PRIMARY KEY,
+    kind VARBINARY(16) PRIMARY KEY,
     number INT UNSIGNED NOT NULL,
     oldest INT UNSIGNED NOT NULL
 ) ENGINE=InnoDB
 """
-"""`number`: of the last migration that was done; `oldest`: a process that does not know this
-number must not work here."""
+"""`kind`: "shard" or "catalog", which may be one database; `number`: of the last migration that was
+done; `oldest`: a process that does not know this number must not work here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,20 @@ class Migration:
     statements: tuple[str, ...]
 
 
-SHARD = (
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """All steps that this process knows.
+
+    Attributes:
+        kind: of the database.
+        steps: in order.
+    """
+
+    kind: str
+    steps: tuple[Migration, ...]
+
+
+_SHARD = (
     Migration(
         1,
         (
@@ -61,8 +73,9 @@ CREATE TABLE IF NOT EXISTS mynamo_incarnation (
         ),
     ),
 )
-"""Of a shard's database. 1: incarnations."""
-CATALOG = (
+SHARD = Migrations("shard", _SHARD)
+"""1: incarnations."""
+_CATALOG = (
     Migration(
         1,
         (
@@ -75,22 +88,23 @@ CREATE TABLE IF NOT EXISTS mynamo_incarnations (
         ),
     ),
 )
-"""Of the catalog's database. 1: the numbers of incarnations that were given."""
+CATALOG = Migrations("catalog", _CATALOG)
+"""1: the numbers of incarnations that were given."""
 
 
-def migrate(session: Session, migrations: Sequence[Migration], where: str) -> None:
+def migrate(session: Session, migrations: Migrations, where: str) -> None:
     """Bring a database's control tables to the newest format, if they are older.
 
     Args:
-        migrations: all that this process knows, in order.
+        migrations: those of its kind.
         where: the database is, for messages.
 
     Raises:
         ConfigError: it is too new for this process, or too old and this user may not change it.
         ShardUnavailable: the server does not answer.
     """
-    newest = migrations[-1].number
-    number, oldest = _format(session)
+    newest = migrations.steps[-1].number
+    number, oldest = _format(session, migrations.kind)
     if oldest > newest:
         raise ConfigError(
             f"{where}: it is of format {number}, which this version of mynamo (format {newest}) "
@@ -100,12 +114,13 @@ def migrate(session: Session, migrations: Sequence[Migration], where: str) -> No
         return
     try:
         session.run((TABLE, ()))
-        for migration in migrations:
+        for migration in migrations.steps:
             if migration.number > number:
                 session.run(*((statement, ()) for statement in migration.statements))
         session.run(
-            ("INSERT INTO mynamo_format VALUES (1, %s, 0)"
-             " ON DUPLICATE KEY UPDATE number = GREATEST(number, VALUES(number))", (newest,))
+            ("INSERT INTO mynamo_format VALUES (%s, %s, 0)"
+             " ON DUPLICATE KEY UPDATE number = GREATEST(number, VALUES(number))",
+             (migrations.kind, newest))
         )  # fmt: skip
     except MissingRight as failure:
         raise ConfigError(
@@ -115,9 +130,11 @@ def migrate(session: Session, migrations: Sequence[Migration], where: str) -> No
     log.info("%s: brought from format %d to %d", where, number, newest)
 
 
-def _format(session: Session) -> tuple[int, int]:
+def _format(session: Session, kind: str) -> tuple[int, int]:
     try:
-        rows = session.run(("SELECT number, oldest FROM mynamo_format", ()))[0].rows
+        rows = session.run(
+            ("SELECT number, oldest FROM mynamo_format WHERE kind = %s", (kind,))
+        )[0].rows  # fmt: skip
     except MissingTable:
         return 0, 0
     return rows[0] if rows else (0, 0)

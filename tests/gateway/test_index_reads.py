@@ -195,14 +195,14 @@ def test_nothing_waits_where_nothing_is_under_way(
 ) -> None:
     """Nor does it ask the shards anything; tables without GSIs are not even counted."""
     looks: list[DynamoDBShard] = []
-    run = DynamoDBShard.run
+    ask = DynamoDBShard.ask
 
     def counted(shard: DynamoDBShard, *statements: Statement) -> list[Result]:
         if statements == LOOK:
             looks.append(shard)
-        return run(shard, *statements)
+        return ask(shard, *statements)
 
-    monkeypatch.setattr(DynamoDBShard, "run", counted)
+    monkeypatch.setattr(DynamoDBShard, "ask", counted)
     with Cluster(config) as cluster, pipeline(config):
         service = Service(cluster, OWN_WRITES)
         for name in ("orders", "others"):

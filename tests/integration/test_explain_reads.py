@@ -171,14 +171,14 @@ def server_of(shard: DynamoDBShard) -> Iterator[Server]:
 def overhearing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[DynamoDBShard, Statement]]]:
     """Collect the statements that reading runs on shards."""
     heard: list[tuple[DynamoDBShard, Statement]] = []
-    run = DynamoDBShard.run
+    ask = DynamoDBShard.ask
 
     def noting(shard: DynamoDBShard, *statements: Statement) -> Any:
         heard.extend((shard, statement) for statement in statements)
-        return run(shard, *statements)
+        return ask(shard, *statements)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DynamoDBShard, "run", noting)
+        patch.setattr(DynamoDBShard, "ask", noting)
         # Together with others or alone, the statements are the same.
         patch.setattr(Batcher, "submit", lambda batcher, me: None)
         yield heard
