@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -499,14 +499,19 @@ def test_gets_of_many_tables_come_in_order(
     gets += [Get("plain", to_stored({"h": f"h{n}"}), Projection.naming(["n"])) for n in (5, 77, 1)]
     gets.append(Get("orders", to_stored({"h": "h1", "s": 0})))
     calls: list[int] = []
-    ask = DynamoDBShard.ask
 
-    def counting(shard: DynamoDBShard, *statements: Any) -> Any:
-        calls.append(shard.id)
-        return ask(shard, *statements)
+    def counted(shard: DynamoDBShard) -> Callable[[], Any]:
+        lend = shard.session
+
+        def session() -> Any:
+            calls.append(shard.id)
+            return lend()
+
+        return session
 
     with monkeypatch.context() as patch:
-        patch.setattr(DynamoDBShard, "ask", counting)
+        for shard in cluster.shards.values():
+            patch.setattr(shard, "session", counted(shard))
         found = read.get_each(gets)
     assert 0 < len(calls) == len(set(calls)) <= 2
     wholes = [to_stored(item(n, h=f"h{n}")) for n in (3, 9, 3, 0)]
