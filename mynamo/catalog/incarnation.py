@@ -137,7 +137,7 @@ def adopt(
     allocate: Allocate,
     where: str,
     at_least: int = 0,
-) -> Incarnation | None:
+) -> int | None:
     """Begin a new incarnation of the shard on this server: steps A1 and A2.
 
     Any number of processes may do so at once: one of them does it.
@@ -151,7 +151,7 @@ def adopt(
             has lost changes then. 0: any, if the newest one is not on this server.
 
     Returns:
-        The new incarnation; None: somebody else was faster.
+        The number of the new incarnation; None: somebody else was faster.
 
     Raises:
         ShardUnavailable: the shard or the catalog does not answer.
@@ -168,28 +168,27 @@ def adopt(
 
 def _adopt(
     session: Session, shard_id: int, server: bytes, allocate: Allocate, where: str, at_least: int
-) -> Incarnation | None:
+) -> int | None:
     for _ in range(_ATTEMPTS):
         before = newest(session)
         if before is not None and before.server == server and before.number >= at_least:
             return None  # somebody was faster
         number = allocate(shard_id, at_least)  # A1
-        done, needed = _begin(session, number, server, at_least)  # A2
-        if done is not None:
+        needed = _begin(session, number, server, lost=at_least > 0)  # A2
+        if number >= needed:
+            old = before.server.decode() if before is not None else ""
             log.warning(
                 "%s: incarnation %d begins; its server is %s, and was %s. Changes that the shard "
                 "has lost, if any, are mended in its indexes; see `mynamo incarnation list`",
-                where, number, server.decode(), done.server.decode() or "not known",
+                where, number, server.decode(), old or "not known",
             )  # fmt: skip
-            return done
+            return number
         at_least = max(at_least, needed)
     raise ShardUnavailable(f"{where}: its new incarnation could not be recorded; try again")
 
 
-def _begin(
-    session: Session, number: int, server: bytes, at_least: int
-) -> tuple[Incarnation | None, int]:
-    """A2. Returns the new incarnation, with the server before it; or the least that it must be."""
+def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
+    """A2, which does nothing if the number is too low. Returns the least that it must be."""
     _, found, relay, streams, ids = session.run(
         ("BEGIN", ()),
         (NEWEST[0] + " FOR UPDATE", ()),
@@ -197,14 +196,14 @@ def _begin(
         ("SELECT part, last_seq, applied_seq FROM mynamo_stream ORDER BY part FOR UPDATE", ()),
         ("SELECT MAX(id) FROM mynamo_outbox", ()),
     )
-    before = _read(found.rows[0]) if found.rows else None
+    before = found.rows[0][0] if found.rows else 0
     last_seq, published_seq = relay.rows[0]
     kept = {str(part): last for part, last, _ in streams.rows}
     highest = max([last_seq, ids.rows[0][0] or 0, *(applied for *_, applied in streams.rows)])
-    needed = max(incarnation_of(highest), before.number if before else 0) + 1
+    needed = max(incarnation_of(highest), before) + 1
     if number < needed:
         session.rollback()
-        return None, needed
+        return needed
     start = base(number)
     session.run(
         # What indexes have, but is not published, is published as an event that feeds none.
@@ -222,12 +221,10 @@ def _begin(
         ("DELETE FROM mynamo_outbox WHERE id = %s", (start,)),
         ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, lost, state)"
          f" VALUES (%s, %s, {sql.NOW}, %s, %s, %s)",
-         (number, server, orjson.dumps(kept), at_least > 0, FENCING)),
+         (number, server, orjson.dumps(kept), lost, FENCING)),
         ("COMMIT", ()),
     )  # fmt: skip
-    by_part = {int(part): sequence for part, sequence in kept.items()}
-    old_server = before.server if before else b""
-    return Incarnation(number, old_server, by_part, False, FENCING, 0), 0
+    return needed
 
 
 def set_state(session: Session, number: int, state: str, lost: bool | None = None) -> None:

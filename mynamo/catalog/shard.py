@@ -15,7 +15,6 @@ from pydantic import SecretStr, ValidationError
 
 from mynamo.catalog.incarnation import (
     Allocate,
-    Incarnation,
     adopt,
     identity_of,
     newest,
@@ -142,14 +141,14 @@ class DynamoDBShard:
         self._identity.cluster_id, self._identity.allocate = cluster_id, allocate
         self._pool.close_idle()
 
-    def adopt(self, at_least: int) -> Incarnation | None:
+    def adopt(self, at_least: int) -> int | None:
         """Begin a new incarnation, though the server may be the same; see `incarnation`.
 
         Args:
             at_least: the least that it must be.
 
         Returns:
-            None: it is so far already.
+            Its number; None: it is so far already.
 
         Raises:
             ShardUnavailable: the shard or the catalog does not answer.

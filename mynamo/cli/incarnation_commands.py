@@ -88,7 +88,7 @@ def begin(shard_id: int) -> None:
         begun = shard.adopt(max(last, incarnation_of(relay.rows[0][0])) + 1)
         if begun is not None:
             say(
-                f"shard {shard_id}: incarnation {begun.number} has begun; `mynamo writer` "
+                f"shard {shard_id}: incarnation {begun} has begun; `mynamo writer` "
                 "verifies and mends the indexes (`mynamo incarnation list`)"
             )
 

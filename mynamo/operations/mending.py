@@ -15,7 +15,7 @@ import uuid
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.incarnation import CLEAN, MENDING
+from mynamo.catalog.incarnation import CLEAN, MENDING, history, set_state
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError, TableNotFound
 from mynamo.operations.comparison_progress import Progress
@@ -62,7 +62,8 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
         Claimed: another process is at it.
         ShardUnavailable: a shard does not answer.
     """
-    waiting = [number for number, state in _states(shard) if state == MENDING]
+    with shard.session() as session:
+        waiting = [each.number for each in history(session) if each.state == MENDING]
     if not waiting:
         return True
     claim = _Claim(shard, owner)
@@ -84,18 +85,11 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
             "%s: table %s is verified: %d findings, all mended",
             shard.where, table.name, report.verdict.findings,
         )  # fmt: skip
-    for number in waiting:
-        shard.run(
-            ("UPDATE mynamo_incarnation SET state = %s WHERE incarnation = %s AND state = %s",
-             (CLEAN, number, MENDING))
-        )  # fmt: skip
+    with shard.session() as session:
+        for number in waiting:
+            set_state(session, number, CLEAN)
     log.warning("%s: its indexes have nothing any more of the changes that it lost", shard.where)
     return True
-
-
-def _states(shard: DynamoDBShard) -> list[tuple[int, str]]:
-    rows = shard.run(("SELECT incarnation, state FROM mynamo_incarnation ORDER BY 1", ()))[0].rows
-    return [(number, str(state)) for number, state in rows]
 
 
 class _Claim:

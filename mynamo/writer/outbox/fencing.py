@@ -63,7 +63,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
         Whether every target is fenced.
 
     Raises:
-        ShardUnavailable: the shard itself does not answer.
+        ShardUnavailable: the shard itself does not answer, or another one no longer does.
     """
     with shard.session() as session:
         waiting = [each for each in history(session) if each.state == FENCING]
@@ -78,16 +78,15 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
     for target in cluster.shards.values():
         try:
             _fence_on(target, shard, kept, number)
-            if target is not shard:
-                _restart_backfills(cluster, target)
         except ShardUnavailable as failure:
             log.debug("not fenced yet: %s", failure)
-            _note_lost(shard, number)
             left.append(target.where)
-    _restart_backfills(cluster, shard)
     if left:
+        _note_lost(shard, number)
         log.warning("%s: not fenced on %s yet", shard.where, ", ".join(left))
         return False
+    for target in cluster.shards.values():
+        _restart_backfills(cluster, target)
     with shard.session() as session:
         lost = any(each.lost for each in history(session) if each.state == FENCING)
         # As a target, the shard may lack rows that others count as applied.
