@@ -26,6 +26,7 @@ _GATHER = 0.012
 """Seconds after a batch that was not full, in which the next one gathers: each costs the shard
 a commit."""
 _STANDBY_PAUSE = 0.5
+"""Seconds between two looks at a lease that another relay holds."""
 _ROUND_PAUSE = 1.0
 _TOPICS_EVERY = 15.0
 _MAX_RETRY_PAUSE = 1.0
@@ -46,9 +47,13 @@ def run_writer(
             the shard's lease.
         queue: apply queued writes.
     """
-    publisher = Publisher(cluster.config.kafka)
+    publisher = Publisher(cluster.config.kafka)  # of dead letters
     owner = f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-    relays = [Relay(cluster, shard, owner, publisher) for shard in cluster.shards.values()]
+    relays = [
+        # One producer for each: nobody waits for what another shard's relay has sent.
+        Relay(cluster, shard, owner, Publisher(cluster.config.kafka))
+        for shard in cluster.shards.values()
+    ]
     parts: dict[str, Callable[[], None]] = {"maintenance": partial(_maintain, cluster, stop)}
     if relay:
         parts |= {f"relay-{r.shard.id}": partial(_relay, cluster, r, stop) for r in relays}
@@ -67,6 +72,7 @@ def run_writer(
     for each in relays:  # of those whose threads still wait for Kafka
         with suppress(ShardUnavailable):
             each.release()
+        each.publisher.close()
     publisher.close()
 
 
@@ -95,7 +101,8 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
             trouble.over()
             if not relay.holding:
                 stop.wait(_STANDBY_PAUSE)
-            elif 0 < done < BATCH_ROWS:
+                continue
+            if 0 < done < BATCH_ROWS:
                 stop.wait(_GATHER)
             if not relay.more:
                 wake_ups.wait(found=relay.found)

@@ -11,12 +11,14 @@ from typing import Any
 import orjson
 import pytest
 
+from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
+from mynamo.writer.outbox import lease as lease_module
 from mynamo.writer.outbox import relay as relay_module
 from mynamo.writer.outbox.lease import Lease, RelayState
 from mynamo.writer.outbox.relay import Relay
@@ -251,6 +253,38 @@ def test_a_clock_that_is_set_back_prolongs_no_lease(cluster: Cluster) -> None:
     successor.step()  # whoever holds it renews it first
     dead.step()
     assert successor.holding and not dead.holding  # noqa: PT018
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_lease_of_an_older_release_is_left_alone(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """It was taken for a second longer than this release's own."""
+    if not known:  # the control: as if every relay took it for as long as this release
+        latest = lease_module.EXPIRY
+        monkeypatch.setattr(lease_module, "LONGEST_TTL", lease_module.TTL)
+        monkeypatch.setattr(lease_module, "_LATEST", latest)
+    old, new = (Relay(cluster, cluster.shards[1], n, Recorder()) for n in ("old", "new"))
+    old.step()
+    for _ in range(3):
+        old.shard.run(("UPDATE mynamo_relay SET expires = expires + 900000", ()))
+        new.step()
+        if new.holding:
+            break
+        old.shard.run(("UPDATE mynamo_relay SET expires = expires - 900000", ()))
+    assert new.holding is not known
+
+
+def test_the_holder_renews_while_two_thirds_are_left(cluster: Cluster) -> None:
+    relay = Relay(cluster, cluster.shards[1], "one", Recorder())
+    relay.step()
+    left = f"SELECT CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED) FROM mynamo_relay"
+    (whole,) = select(relay.shard, left)[0]
+    assert lease_module.TTL < 5 - 0.5 - 0.5  # a look twice a second, and one step
+    relay.shard.run(("UPDATE mynamo_relay SET expires = expires - 1100000", ()))
+    relay.step()
+    (renewed,) = select(relay.shard, left)[0]
+    assert renewed > whole - 1_100_000
 
 
 def wake_up(zombie: Relay, monkeypatch: pytest.MonkeyPatch, state: RelayState) -> None:

@@ -9,20 +9,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.errors import ShardUnavailable, Unavailable
+from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.local import LocalCluster
+from mynamo.log import Publisher
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
 from mynamo.writer.maintenance import Maintenance
+from mynamo.writer.outbox.relay import Relay
 from mynamo.writer.worker import run_writer
 from tests.events import broken_promises, changes_topic
-from tests.rows import damage, everywhere, items_of, make_table
+from tests.rows import damage, everywhere, items_of, make_table, select
 from tests.waiting import eventually
 from tests.worker_process import worker_process
 
@@ -153,6 +156,57 @@ def test_a_frozen_relay_that_wakes_up_does_no_harm(
                 process.send_signal(signal.SIGCONT)
                 load.wait_for(60)
             nothing_lost(cluster, load)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_relay_waits_for_what_anothers_sends(
+    cluster: Cluster, config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """What shard 1's relay sends is not acknowledged; with one producer for all, as the control
+    has it, shard 2's changes are held up too."""
+    make_table(cluster)
+    blocked = threading.Event()
+    one = Publisher(config.kafka)
+    owners: dict[int, Publisher] = {}
+    make = Relay.__init__
+
+    def noting(self: Relay, *arguments: Any) -> None:
+        make(self, *arguments)
+        if shared:
+            self.publisher = one
+        owners[self.shard.id] = self.publisher
+
+    opening = Publisher._open
+
+    def opened(self: Publisher) -> Any:
+        producer = opening(self)
+        if blocked.is_set() and self is owners.get(1):
+            raise LogUnavailable("no leader")
+        return producer
+
+    monkeypatch.setattr(Relay, "__init__", noting)
+    monkeypatch.setattr(Publisher, "_open", opened)
+    with running(config, queue=False):
+        eventually(lambda: all_held(cluster, os.getpid()), 60)
+        blocked.set()
+        producer = Producer(cluster)
+        for number in range(40):
+            producer.put("orders", {"id": str(number), "at": "1", "name": "n"})
+
+        def published(shard: int) -> bool:
+            rows = select(
+                cluster.shards[shard],
+                "SELECT published_seq, (SELECT COUNT(*) FROM mynamo_outbox) FROM mynamo_relay",
+            )
+            return bool(rows[0][0] == rows[0][1] > 0)
+
+        if not shared:
+            eventually(lambda: published(2), 30)
+        assert not published(1)
+        assert published(2) is not shared
+        blocked.clear()
+        eventually(lambda: published(1) and published(2), 60)
+    one.close()
 
 
 def test_a_worker_that_stops_gives_up_its_leases(cluster: Cluster, config: ClusterConfig) -> None:

@@ -13,8 +13,14 @@ from mynamo.mysql.pool import Statement
 
 log = logging.getLogger(__name__)
 
-TTL = 4.0
+TTL = 3.0
 """Seconds for which a lease holds; a relay that died is replaced after so long."""
+RENEW_BELOW = 2.0
+"""Seconds left at which the holder renews it. So a holder may be held up for as long as that before
+it loses the lease, whenever that begins."""
+LONGEST_TTL = 4.0
+"""Seconds for which a relay of any release takes it. More than that are left only if the server's
+clock was set back."""
 
 
 class LeaseLost(MynamoError):  # noqa: N818
@@ -77,10 +83,10 @@ class Lease:
         with self.shard.session() as session:
             rows = session.run(_LOOK)[0].rows
         owner, epoch, left, last_seq, published_seq, waiting, restored = rows[0]
-        if left > TTL * 1_000_000:  # the server's clock was set back
+        if left > LONGEST_TTL * 1_000_000:  # the server's clock was set back
             left = 0
         if (owner, epoch) == (self.owner, self.epoch):
-            if left < TTL * 1_000_000 / 2:
+            if left < RENEW_BELOW * 1_000_000:
                 self.renew()
         elif self.epoch is not None:
             self.lost()
@@ -130,7 +136,7 @@ class Lease:
             rows = session.run(
                 (f"UPDATE mynamo_relay SET owner = %s, epoch = epoch + 1, expires = {EXPIRY}"
                  f" WHERE owner IS NULL OR owner = %s OR expires <= {sql.NOW}"
-                 f" OR expires > {EXPIRY}",
+                 f" OR expires > {_LATEST}",
                  (self.owner, self.owner)),
                 ("SELECT owner, epoch FROM mynamo_relay", ()),
             )[1].rows  # fmt: skip
@@ -142,6 +148,7 @@ class Lease:
 
 
 EXPIRY = f"{sql.NOW} + {round(TTL * 1_000_000):d}"
+_LATEST = f"{sql.NOW} + {round(LONGEST_TTL * 1_000_000):d}"
 
 _LOOK: Statement = (
     f"SELECT owner, epoch, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"

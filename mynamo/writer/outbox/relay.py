@@ -62,7 +62,7 @@ class Relay:
         cluster: which the shard belongs to.
         shard: whose outbox.
         owner: a name that no other relay has, up to 64 bytes.
-        publisher: of the changes.
+        publisher: of the changes. Best its own: with a shared one it waits for what others send.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Relay:
         self._compared_epoch: int | None = None  # whose holder has asked what others have seen
         self._fence_at = 0.0
         self._topic = cluster.config.kafka.changes_topic
-        self._publisher = publisher
+        self.publisher = publisher
         self._cleanup = OutboxCleanup(shard)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
@@ -235,7 +235,7 @@ class Relay:
         else:
             messages, reached = self._read(before, last_seq)
         if messages:
-            self._publisher.send(messages, self.lease.renew)
+            self.publisher.send(messages, self.lease.renew)
             wake_up(self._cluster.id, INDEXER_WAKE_UPS)
         self._watermark = (before if self._watermark is None else self._watermark[0], reached)
         self.more = reached < last_seq
