@@ -78,6 +78,7 @@ class FakeConsumer:
     def __init__(self, log: FakeLog) -> None:
         self._log = log
         self._offsets: dict[TopicPartition, int] = {}
+        self.committed: dict[TopicPartition, int] = {}
         self._listener: Any = None
 
     def partitions_for_topic(self, topic: str) -> set[int]:
@@ -94,6 +95,10 @@ class FakeConsumer:
         self._listener.on_partitions_revoked(self.assignment())
         self._offsets = dict.fromkeys(self._offsets, 0)
         self._listener.on_partitions_assigned(self.assignment())
+
+    def begin_at(self, offsets: dict[TopicPartition, int]) -> None:
+        """Read from committed offsets, and elsewhere from the beginning."""
+        self._offsets = dict.fromkeys(self._offsets, 0) | offsets
 
     def assignment(self) -> set[TopicPartition]:
         return set(self._offsets)
@@ -121,9 +126,16 @@ class FakeConsumer:
             for partition in partitions
         }
 
-    def commit(self, timeout_ms: int) -> None: ...
+    def commit(self, offsets: dict[Any, Any] | None = None, timeout_ms: int = 0) -> None:
+        """Remember the offsets; None: of all that was read."""
+        known = (
+            {place: known.offset for place, known in offsets.items()}
+            if offsets is not None
+            else self._offsets
+        )
+        self.committed = {**self.committed, **known}
 
-    def commit_async(self) -> None: ...
+    commit_async = commit
 
     def close(self, autocommit: bool, timeout_ms: int) -> None: ...
 

@@ -33,8 +33,9 @@ from mynamo.catalog.gsi_rows import (
     move_checkpoints,
     upsert_rows,
 )
-from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.tables import Index, Table
+from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.events import ChangeEvent
@@ -94,6 +95,18 @@ def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
     return [index for index in table.global_indexes if index.since <= event.schema_version]
 
 
+class ShardsAway(Exception):  # noqa: N818
+    """Some shards do not answer; what the others were to do is done.
+
+    Attributes:
+        failures: of each of these, by its number.
+    """
+
+    def __init__(self, failures: Mapping[int, ShardUnavailable]) -> None:
+        super().__init__(", ".join(map(str, failures.values())))
+        self.failures = failures
+
+
 PATIENCE = 3.0
 """Seconds for which one shard's transaction is tried again before the caller is told."""
 STATEMENT_BYTES = 4 * 1024 * 1024
@@ -135,40 +148,62 @@ def apply_effects(
         The progress that was recorded.
 
     Raises:
-        ShardUnavailable: a shard does not answer; some may have been done.
+        ShardsAway: some do not answer; the others are done.
         MissingTable: an index or table was dropped; some may have been done.
         StatementRefused: MySQL does not take a row; some may have been done.
     """
     parts = _by_shard(cluster, effects)
     known = {**due, **progress_at_home(own, parts)}
     noted = {shard.id: {s: n for s, n in known.items() if s.shard == shard.id} for shard in parts}
-    calls = [partial(apply_on_shard, shard, part, noted[shard.id]) for shard, part in parts.items()]
+    calls = {
+        shard.id: partial(apply_on_shard, shard, part, noted[shard.id])
+        for shard, part in parts.items()
+    }
     _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
+
+
+def targets_of(cluster: Cluster, effect: Effect) -> Iterator[int]:
+    """The shards that an event's rows go to, some more than once."""
+    return (cluster.shard_of(change.row.index_hash).id for change in effect.changes)
 
 
 def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Executor) -> None:
     """Record on the shards of the streams that every index has their events so far.
 
     Raises:
-        ShardUnavailable: a shard does not answer; some may have been done.
+        ShardsAway: some do not answer; the others have recorded it.
     """
     by_shard: dict[int, dict[Stream, int]] = {}
     for stream, sequence in reached.items():
         by_shard.setdefault(stream.shard, {})[stream] = sequence
     _side_by_side(
-        pool, [partial(_record, cluster.shards[id_], some) for id_, some in by_shard.items()]
+        pool, {id_: partial(_record, cluster.shards[id_], some) for id_, some in by_shard.items()}
     )
 
 
-def _side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
-    """Make calls in parallel; when all have ended, raise the first failure, if any."""
+def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> None:
+    """Make each shard's call, in parallel.
+
+    Raises:
+        ShardsAway: when all have ended; whatever else failed is found by a repetition without
+            these shards.
+        MynamoError: the first failure of another kind.
+    """
     if len(calls) == 1:
-        calls[0]()
+        ((shard_id, call),) = calls.items()
+        try:
+            call()
+        except ShardUnavailable as failure:
+            raise ShardsAway({shard_id: failure}) from None
         return
-    running = [pool.submit(call) for call in calls]
-    wait(running)
-    for one in running:
+    running = {shard_id: pool.submit(call) for shard_id, call in calls.items()}
+    wait(running.values())
+    failures = {shard_id: one.exception() for shard_id, one in running.items()}
+    away = {s: failure for s, failure in failures.items() if isinstance(failure, ShardUnavailable)}
+    if away:
+        raise ShardsAway(away)
+    for one in running.values():
         one.result()
 
 
@@ -177,7 +212,7 @@ def _record(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
         with shard.session() as session:
             session.run(*_progress(reached))
 
-    retry(once, PATIENCE)
+    retry(once, PATIENCE, PASSING)
 
 
 def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
@@ -217,7 +252,8 @@ def apply_on_shard(
         noted: progress of the shard's own streams, recorded in the same transaction.
 
     Raises:
-        ShardUnavailable, MissingTable, StatementRefused: see `apply_effects`.
+        ShardUnavailable: the shard does not answer.
+        MissingTable, StatementRefused: see `apply_effects`.
     """
     streams = sorted({effect.stream for effect in effects})
 
@@ -237,7 +273,7 @@ def apply_on_shard(
             )
             crash_point("apply.4")
 
-    retry(once, PATIENCE)
+    retry(once, PATIENCE, PASSING)
 
 
 def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import Stream as Stream
-from mynamo.catalog.shard import retry
-from mynamo.errors import CorruptData
+from mynamo.catalog.shard import PASSING, retry
+from mynamo.errors import CorruptData, ShardUnavailable
 from mynamo.log.dead_letter_topic import dead_letter_of
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent, load_event
@@ -100,42 +100,67 @@ class Positions:
         gone = set(partitions)
         self.applied = {s: n for s, n in self.applied.items() if s.partition not in gone}
 
-    def unknown(self, partitions: Iterable[int]) -> list[int]:
-        """Those of the partitions that nothing is known of, in order."""
-        known = {stream.partition for stream in self.applied}
-        return sorted(set(partitions) - known)
+    def unknown(self, partitions: Collection[int], shard_ids: Iterable[int]) -> set[int]:
+        """The shards of whose streams in these partitions some are unknown."""
+        if len(self.applied) == len(partitions) * len(list(shard_ids)):
+            return set()
+        return {s for s in shard_ids for p in partitions if Stream(s, p) not in self.applied}
 
 
 _LARGEST = 2**63 - 1
 
 PATIENCE = 3.0
-"""Seconds for which one step is tried again; then the whole batch is read again later."""
+"""Seconds for which a look-up is tried again; then the stream is paused."""
 
 
-def read(cluster: Cluster, records: Collection[Any]) -> tuple[list[Arrival], list[DeadLetter]]:
+@dataclass(slots=True)
+class Found:
+    """Messages that were read.
+
+    Attributes:
+        arrivals: in the order of their partition.
+        dead_letters: for messages that have no position.
+        waiting: streams that cannot go on, by the offset of a damaged message that has to be looked
+            up on the stream's own shard, which is away; and why.
+    """
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    waiting: dict[Stream, tuple[int, ShardUnavailable]] = field(default_factory=dict)
+
+
+def read(cluster: Cluster, records: Collection[Any]) -> Found:
     """Find each message's position in its stream.
 
     Args:
         records: as the consumer gave them, in the order of their partition.
-
-    Returns:
-        The arrivals, in the same order; and dead letters for messages that have no position.
-
-    Raises:
-        ShardUnavailable: a message that is damaged has to be looked up.
     """
-    arrivals = []
-    dead_letters = []
+    found = Found()
     for record in records:
         try:
-            arrivals.append(_arrival(cluster, record, load_event(record.value or b"")))
+            found.arrivals.append(_arrival(cluster, record, load_event(record.value or b"")))
         except CorruptData as flaw:
-            arrival = _find_position(cluster, record, str(flaw))
-            if arrival is not None:
-                arrivals.append(arrival)
-            else:
-                dead_letters.append(dead_letter(record, str(flaw)))
-    return arrivals, dead_letters
+            _look_up(cluster, record, str(flaw), found)
+    return found
+
+
+def _look_up(cluster: Cluster, record: Any, flaw: str, found: Found) -> None:
+    named = _named(cluster, record)
+    if named is None:
+        found.dead_letters.append(dead_letter(record, flaw))
+        return
+    stream, sequence = named
+    if stream in found.waiting:
+        return
+    try:
+        arrival = _find_position(cluster, record, stream, sequence, flaw)
+    except ShardUnavailable as failure:
+        found.waiting[stream] = record.offset, failure
+    else:
+        if arrival is not None:
+            found.arrivals.append(arrival)
+        else:
+            found.dead_letters.append(dead_letter(record, flaw))
 
 
 def dead_letter(record: Any, reason: str, event_id: str | None = None) -> DeadLetter:
@@ -160,29 +185,34 @@ def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:
     )
 
 
-def _find_position(cluster: Cluster, record: Any, flaw: str) -> Arrival | None:
+def _named(cluster: Cluster, record: Any) -> tuple[Stream, int] | None:
+    """The stream and sequence that a message's headers name."""
+    headers = dict(record.headers)
+    try:
+        shard = cluster.shards[int(headers["shard"])]
+        return Stream(shard.id, record.partition), int(headers["sequence"])
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _find_position(
+    cluster: Cluster, record: Any, stream: Stream, sequence: int, flaw: str
+) -> Arrival | None:
     """Ask the outbox for the position of a message of which only the headers can be read.
 
     The event's outbox row exists as long as an index waits for the event. Only that row can move
     the stream past the message: anything else could hide that other events were lost.
     """
-    headers = dict(record.headers)
-    try:
-        shard = cluster.shards[int(headers["shard"])]
-        sequence = int(headers["sequence"])
-    except (KeyError, ValueError, TypeError):
-        return None
 
     def once() -> tuple[tuple[Any, ...], ...]:
-        with shard.session() as session:
+        with cluster.shards[stream.shard].session() as session:
             return session.run(
                 ("SELECT previous, feeds FROM mynamo_outbox WHERE seq = %s AND part = %s",
                  (sequence, record.partition)),
             )[0].rows  # fmt: skip
 
-    rows = retry(once, PATIENCE)
+    rows = retry(once, PATIENCE, PASSING)
     if not rows:
         return None
     previous, feeds = rows[0]
-    stream = Stream(shard.id, record.partition)
     return Arrival(stream, sequence, previous, bool(feeds), None, flaw, record)

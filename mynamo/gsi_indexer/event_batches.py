@@ -7,10 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardUnavailable
-from mynamo.gsi_indexer.apply import Effect, apply_effects, changes_of
+from mynamo.gsi_indexer.apply import (
+    Effect,
+    ShardsAway,
+    apply_effects,
+    changes_of,
+    targets_of,
+)
 from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.schemas.dead_letters import DeadLetter
@@ -42,10 +49,13 @@ class Written:
         dead_letters: for what can never be applied. They must be sent before the batch's progress
             is recorded.
         noted: the progress that was recorded along with it.
+        blocked: per stream, its first event that was not applied, as it needs a shard that is
+            away; and that shard. None of what follows in the stream was applied either.
     """
 
     dead_letters: list[DeadLetter]
     noted: Mapping[Stream, int]
+    blocked: Mapping[Stream, tuple[int, int]]
 
 
 class BatchWriter:
@@ -53,10 +63,12 @@ class BatchWriter:
 
     Args:
         cluster: whose indexes it writes.
+        away: shards that are left out; those that turn out to be away are added.
         pool: shards are worked on side by side.
     """
 
-    def __init__(self, cluster: Cluster, pool: Executor) -> None:
+    def __init__(self, cluster: Cluster, away: AwayShards, pool: Executor) -> None:
+        self._away = away
         self._cluster = cluster
         self._pool = pool
         self._dropped: set[int] = set()
@@ -69,38 +81,58 @@ class BatchWriter:
             due: progress that is yet to be recorded.
 
         Raises:
-            ShardUnavailable: a shard does not answer, or an index's table is missing though
+            ShardUnavailable: the catalog does not answer, or an index's table is missing though
                 the catalog has it; some may have been done.
         """
-        return self._write(batch, due, whole=True)
+        blocked: dict[Stream, tuple[int, int]] = {}
+        while True:
+            try:
+                written = self._write(batch, due, blocked, whole=True)
+                return Written(written.dead_letters, written.noted, blocked)
+            except ShardsAway as failure:  # the rest again: what is done of it is known
+                for shard_id, reason in failure.failures.items():
+                    self._away.note(shard_id, reason)
 
-    def _write(self, batch: Sequence[Arrival], due: Mapping[Stream, int], whole: bool) -> Written:
+    def _write(
+        self,
+        batch: Sequence[Arrival],
+        due: Mapping[Stream, int],
+        blocked: dict[Stream, tuple[int, int]],
+        whole: bool,
+    ) -> Written:
         for _ in range(2):
-            effects, dead_letters = self._effects(batch)
+            effects, dead_letters = self._effects(batch, blocked)
             own = {}
             if whole and not dead_letters:  # those are sent before progress passes their events
-                own = {arrival.stream: arrival.sequence for arrival in batch}
+                own = reached_by(batch, blocked)
             try:
                 noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
-                return Written(dead_letters, noted)
+                return Written(dead_letters, noted, blocked)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
-                    return Written([_dead_letter(batch[0], str(refusal))], {})
+                    return Written([_dead_letter(batch[0], str(refusal))], {}, blocked)
                 # Find those that are refused; they must not block the others.
                 middle = len(batch) // 2
-                halves = [self._write(half, {}, False) for half in (batch[:middle], batch[middle:])]
-                return Written([one for half in halves for one in half.dead_letters], {})
+                halves = [
+                    self._write(half, {}, blocked, whole=False)
+                    for half in (batch[:middle], batch[middle:])
+                ]
+                return Written([one for half in halves for one in half.dead_letters], {}, blocked)
         raise ShardUnavailable(f"an index is damaged: {missing}")
 
-    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
+    def _effects(
+        self, batch: Sequence[Arrival], blocked: dict[Stream, tuple[int, int]]
+    ) -> tuple[list[Effect], list[DeadLetter]]:
         tables = self._tables(batch)
         effects = []
         dead_letters = []
         for arrival in batch:
             event = arrival.event
+            if arrival.stream in blocked and arrival.sequence >= blocked[arrival.stream][0]:
+                continue
             if event is None:
                 dead_letters.append(_dead_letter(arrival, arrival.flaw))
                 continue
@@ -112,8 +144,16 @@ class BatchWriter:
             except (MynamoError, LookupError, TypeError, ValueError) as flaw:
                 dead_letters.append(_dead_letter(arrival, f"it cannot be applied: {flaw}"))
                 continue
-            effects.append(Effect(arrival.stream, arrival.sequence, changes))
+            effect = Effect(arrival.stream, arrival.sequence, changes)
+            missing = self._missing(effect) if self._away.ids else None
+            if missing:
+                blocked[arrival.stream] = (arrival.sequence, min(missing))
+            else:
+                effects.append(effect)
         return effects, dead_letters
+
+    def _missing(self, effect: Effect) -> set[int]:
+        return self._away.ids.intersection(targets_of(self._cluster, effect))
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
         """The tables of events, as new as the events know them."""
@@ -132,6 +172,17 @@ class BatchWriter:
             else:
                 tables[number] = table
         return tables
+
+
+def reached_by(
+    batch: Sequence[Arrival], blocked: Mapping[Stream, tuple[int, int]]
+) -> dict[Stream, int]:
+    """Per stream of a batch, its last event before the one that is blocked."""
+    return {
+        arrival.stream: arrival.sequence
+        for arrival in batch
+        if arrival.stream not in blocked or arrival.sequence < blocked[arrival.stream][0]
+    }
 
 
 def _dead_letter(arrival: Arrival, reason: str) -> DeadLetter:

@@ -3,11 +3,17 @@
 Each batch takes these steps; a crash between any two loses and repeats nothing:
 
 1.  Poll. Kafka's committed offset only says where reading starts.
-2.  Classify: drop events that are known, stop a stream before a gap (`arrivals`).
-3.  Apply to the shards that the rows go to, one transaction each (`apply`).
+2.  Classify: leave out streams that are paused (`paused`), drop events that are known, stop a
+    stream before a gap (`arrivals`).
+3.  Apply to the shards that the rows go to, one transaction each (`apply`). Pause a stream whose
+    next event needs a shard that is away.
 4.  Send what cannot be applied to the dead-letter topic.
-5.  Record the progress on the shards that the events come from.
-6.  Commit the offsets, as a hint for the next owner of the partitions.
+5.  Record the progress on the shards that the events come from; for one that is away it is kept.
+6.  Commit the offsets, as a hint for the next owner of the partitions; none of a partition in which
+    anything waits.
+
+A shard that is away holds up its own events alone. The first attempt to reach it takes the whole
+batch some seconds at the most; from then on nobody waits for it (`AwayShards`).
 """
 
 from __future__ import annotations
@@ -20,14 +26,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import incarnation_of
-from mynamo.catalog.shard import retry
-from mynamo.errors import Unavailable
-from mynamo.gsi_indexer.apply import record_progress
+from mynamo.catalog.shard import PASSING, retry
+from mynamo.errors import ShardUnavailable, Unavailable
+from mynamo.gsi_indexer.apply import ShardsAway, record_progress
 from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream, classify, read
-from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches
+from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches, reached_by
 from mynamo.gsi_indexer.lost_events import Watch
+from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.log import (
     Patience,
     Publisher,
@@ -40,7 +48,12 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.dead_letter_topic import send_dead_letters
-from mynamo.log.kafka_types import ConsumerRebalanceListener, KafkaError
+from mynamo.log.kafka_types import (
+    ConsumerRebalanceListener,
+    KafkaError,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, LocalWakeUps, is_here
 from mynamo.schemas.config import KafkaConfig
@@ -113,6 +126,8 @@ class Indexer:
         self._cluster = cluster
         self._kafka = cluster.config.kafka
         self._positions = Positions()
+        self._paused = PausedStreams()
+        self._away = AwayShards(cluster, "indexer")
         self._due: dict[Stream, int] = {}  # progress that is yet to be recorded
         self._publisher = Publisher(self._kafka)
         self._pool = ThreadPoolExecutor(min(_MAX_THREADS, len(cluster.shards)), "gsi-apply")
@@ -138,13 +153,13 @@ class Indexer:
                 self._consumer,
                 self._kafka,
                 self._kafka.changes_topic,
-                listener=_Forgetting(self._positions),
+                listener=_Forgetting(self._positions, self._paused),
             )
         except BaseException:
             self.close()
             raise
-        self._batches = BatchWriter(cluster, self._pool)
-        self._watch = Watch(cluster, self._consumer, self._positions, self._reading)
+        self._batches = BatchWriter(cluster, self._away, self._pool)
+        self._watch = Watch(cluster, self._consumer, self._positions, self._reading, self._away)
 
     def __enter__(self) -> Indexer:
         return self
@@ -156,7 +171,7 @@ class Indexer:
         """Leave the group."""
         with suppress(Unavailable, KafkaError):
             self._record()
-            self._consumer.commit(timeout_ms=_CLOSE_MS)
+            self._consumer.commit(self._offsets(), timeout_ms=_CLOSE_MS)
         with suppress(KafkaError):
             self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
         self._publisher.close()
@@ -217,10 +232,11 @@ class Indexer:
             How many messages there were.
 
         Raises:
-            Unavailable: a server does not answer; the same messages will come again.
+            Unavailable: Kafka or the catalog does not answer; the same messages will come again.
             Stalled: the consumer does not read on.
         """
-        if self._due:
+        self._resume()
+        if self._recordable():
             poll_ms = min(poll_ms, QUICK_POLL_MS)
         with kafka_errors(self._kafka):
             polled = self._reading.poll(poll_ms)  # 1
@@ -234,7 +250,7 @@ class Indexer:
         except BaseException:
             self._rewind(polled)
             raise
-        self._watch.look(gaps)
+        self._watch.look(gaps, self._paused.waits_for)
         self._commit_now_and_then()
         quiet = time.monotonic() - self._troubled_at > _QUIET
         if self._troubles and (records or quiet):
@@ -245,18 +261,31 @@ class Indexer:
     def _work(self, records: Sequence[Any]) -> set[Stream]:
         """Steps 2 to 5; returns the streams with gaps."""
         self._learn_positions()
-        arrivals, dead_letters = read(self._cluster, records)
-        self._send_dead_letters(dead_letters)
+        found = read(self._cluster, records)
+        self._send_dead_letters(found.dead_letters)
+        for stream, (offset, failure) in found.waiting.items():
+            self._away.note(stream.shard, failure)
+            self._paused.pause(stream, offset, stream.shard)
+        self._pause_unknown(found.arrivals)
+        arrivals = self._paused.others(found.arrivals)
         classified = classify(self._positions.applied, arrivals)  # 2
         if classified.gaps and self._learn_new_incarnations(arrivals):
+            arrivals = self._paused.others(arrivals)
             classified = classify(self._positions.applied, arrivals)
-        for batch in cut_batches(classified.fresh):
+        for whole in cut_batches(classified.fresh):
+            batch = self._paused.others(whole)
+            if not batch:
+                continue
             crash_point("indexer.2")
             written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
             self._send_dead_letters(written.dead_letters)  # 4
             crash_point("indexer.4")
-            reached = {arrival.stream: arrival.sequence for arrival in batch}
+            reached = reached_by(batch, written.blocked)
+            for arrival in batch:
+                sequence, shard_id = written.blocked.get(arrival.stream, (None, 0))
+                if arrival.sequence == sequence:
+                    self._paused.pause(arrival.stream, arrival.record.offset, shard_id)
             due = self._due | reached
             self._due = {s: n for s, n in due.items() if written.noted.get(s) != n}
             if len(batch) < _DEFER_PROGRESS_FROM:
@@ -266,10 +295,37 @@ class Indexer:
 
     def _record(self) -> None:
         """Record the progress that was not recorded together with rows."""
-        if self._due:
-            record_progress(self._cluster, self._due, self._pool)  # 5
-            self._due = {}
+        if due := self._recordable():
+            try:
+                record_progress(self._cluster, due, self._pool)  # 5
+            except ShardsAway as failure:
+                for shard_id, reason in failure.failures.items():
+                    self._away.note(shard_id, reason)
+            self._due = {s: n for s, n in self._due.items() if s.shard in self._away.ids}
             crash_point("indexer.5")
+
+    def _recordable(self) -> dict[Stream, int]:
+        """Progress that is due on shards that are there."""
+        if not self._away.ids:
+            return self._due
+        return {s: n for s, n in self._due.items() if s.shard not in self._away.ids}
+
+    def _resume(self) -> None:
+        """Read again what waited for shards that are back."""
+        for partition, offset in self._paused.resume(self._away.back()).items():
+            place = TopicPartition(self._kafka.changes_topic, partition)
+            if place in self._consumer.assignment():
+                with suppress(KafkaError):  # it has just gone to another member
+                    self._consumer.seek(place, offset)
+
+    def _pause_unknown(self, arrivals: Sequence[Arrival]) -> None:
+        """Pause the streams whose progress their shard, which is away, has yet to tell."""
+        if not self._away.ids:
+            return
+        for arrival in arrivals:
+            stream = arrival.stream
+            if stream not in self._positions.applied and stream.shard in self._away.ids:
+                self._paused.pause(stream, arrival.record.offset, stream.shard)
 
     def _send_dead_letters(self, dead_letters: list[DeadLetter]) -> None:
         if not dead_letters:
@@ -281,28 +337,34 @@ class Indexer:
 
     def _learn_positions(self) -> None:
         """Read the progress of streams that this member has just been given."""
-        unknown = self._positions.unknown(p.partition for p in self._consumer.assignment())
-        if not unknown:
-            return
-        progress = {}
-        for shard in self._cluster.shards.values():
-            for part, applied in home_progress(self._cluster, shard.id):
-                progress[Stream(shard.id, part)] = applied
-        wanted = set(unknown)
-        self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})
+        wanted = {p.partition for p in self._consumer.assignment()}
+        for shard_id in self._positions.unknown(wanted, self._cluster.shards) - self._away.ids:
+            progress = self._progress_of(shard_id)
+            self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})
+
+    def _progress_of(self, shard_id: int) -> dict[Stream, int]:
+        """The recorded progress of a shard's streams; none if it is away, which is noted."""
+        try:
+            return {Stream(shard_id, p): n for p, n in home_progress(self._cluster, shard_id)}
+        except ShardUnavailable as failure:
+            self._away.note(shard_id, failure)
+            return {}
 
     def _learn_new_incarnations(self, arrivals: Sequence[Arrival]) -> bool:
         """Read the progress of shards that have begun a new incarnation, whose numbers are far
         above those before; whether there are any."""
         applied = self._positions.applied
-        begun = {
-            arrival.stream.shard
+        begun = [
+            arrival
             for arrival in arrivals
             if incarnation_of(arrival.sequence) > incarnation_of(applied[arrival.stream])
-        }
-        for shard_id in begun:
-            progress = {Stream(shard_id, p): n for p, n in home_progress(self._cluster, shard_id)}
+        ]
+        for shard_id in {arrival.stream.shard for arrival in begun} - self._away.ids:
+            progress = self._progress_of(shard_id)
             self._positions.raise_to({s: n for s, n in progress.items() if s in applied})
+        for arrival in begun:
+            if arrival.stream.shard in self._away.ids:
+                self._paused.pause(arrival.stream, arrival.record.offset, arrival.stream.shard)
         return bool(begun)
 
     def _rewind(self, polled: dict[Any, list[Any]]) -> None:
@@ -318,8 +380,21 @@ class Indexer:
             self._record()  # a reader that starts there needs nothing that came before
             self._committed_at = time.monotonic()
             with suppress(KafkaError):
-                self._consumer.commit_async()  # 6
+                self._consumer.commit_async(self._offsets())  # 6
             crash_point("indexer.6")
+
+    def _offsets(self) -> dict[TopicPartition, OffsetAndMetadata] | None:
+        """The offsets that may be committed: all, which is None, unless something waits."""
+        waiting = self._paused.partitions | {stream.partition for stream in self._due}
+        if not waiting:
+            return None
+        with kafka_errors(self._kafka):
+            return {
+                place: OffsetAndMetadata(offset, "", -1)
+                for place in self._consumer.assignment()
+                if place.partition not in waiting
+                and (offset := self._consumer.position(place, timeout_ms=_CLOSE_MS)) is not None
+            }
 
 
 def _hosts(config: KafkaConfig) -> list[str]:
@@ -330,15 +405,21 @@ class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]
     """Makes the indexer read the progress of its partitions anew after each rebalance:
     another member may have been at work."""
 
-    def __init__(self, positions: Positions) -> None:
+    def __init__(self, positions: Positions, paused: PausedStreams) -> None:
         self._positions = positions
+        self._paused = paused
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        self._positions.forget(one.partition for one in revoked)
+        self._forget(revoked)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        self._positions.forget(one.partition for one in assigned)
+        self._forget(assigned)
         log.info("%s %s", READING, sorted(one.partition for one in assigned))
+
+    def _forget(self, places: Any) -> None:
+        partitions = {place.partition for place in places}
+        self._positions.forget(partitions)
+        self._paused.forget(partitions)
 
 
 def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...]:
@@ -352,4 +433,4 @@ def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...
         with cluster.shards[shard_id].session() as session:
             return session.run(("SELECT part, applied_seq FROM mynamo_stream", ()))[0].rows
 
-    return retry(once, _MAX_PAUSE)
+    return retry(once, _MAX_PAUSE, PASSING)

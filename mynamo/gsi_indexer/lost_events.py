@@ -16,9 +16,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import next_published
-from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer.arrivals import Positions, Stream
 from mynamo.log import Reading, ensure_topics, kafka_errors
@@ -56,11 +57,18 @@ class Watch:
 
     Args:
         reading: of that consumer.
+        away: shards that are not asked; those that do not answer are added.
     """
 
     def __init__(
-        self, cluster: Cluster, consumer: Any, positions: Positions, reading: Reading
+        self,
+        cluster: Cluster,
+        consumer: Any,
+        positions: Positions,
+        reading: Reading,
+        away: AwayShards,
     ) -> None:
+        self._away = away
         self._cluster = cluster
         self._consumer = consumer
         self._positions = positions
@@ -70,11 +78,12 @@ class Watch:
         self._looked_at = time.monotonic()
         self._topics_at = self._looked_at
 
-    def look(self, gaps: Collection[Stream] = ()) -> None:
+    def look(self, gaps: Collection[Stream] = (), paused: Collection[Stream] = ()) -> None:
         """Ask for what was lost; does nothing unless the last look is a while ago.
 
         Args:
             gaps: streams of which a later event came before the next one.
+            paused: streams whose events are passed over, which is no sign that any is lost.
 
         Raises:
             LogUnavailable: Kafka does not answer.
@@ -88,15 +97,18 @@ class Watch:
             self._ensure_topics()
         before, self._before = self._before, {}
         for shard in self._cluster.shards.values():
+            if shard.id in self._away.ids:
+                continue
             try:
-                waiting = self._waiting(shard, partitions)
+                found = self._waiting(shard, partitions)
+                waiting = {s: n for s, n in found.items() if s not in paused}
                 self._before.update(waiting)
                 stuck = {s: n for s, n in waiting.items() if before.get(s) == n or s in gaps}
                 if stuck:
                     self._ensure_topics()
                     self._look_closer(shard, stuck, gaps)
-            except ShardUnavailable as failure:  # its streams have to wait anyway
-                log.debug("not checked: %s", failure)
+            except ShardUnavailable as failure:
+                self._away.note(shard.id, failure)
         self._watermarks = {
             s: watermark for s, watermark in self._watermarks.items() if s in self._before
         }
@@ -193,4 +205,4 @@ def _run(shard: DynamoDBShard, statement: Statement) -> Result:
         with shard.session() as session:
             return session.run(statement)[0]
 
-    return retry(once, _PATIENCE)
+    return retry(once, _PATIENCE, PASSING)

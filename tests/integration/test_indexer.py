@@ -26,6 +26,7 @@ from mynamo.errors import ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Stream
+from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
@@ -33,6 +34,7 @@ from mynamo.writer.backfill import re_emit
 from mynamo.writer.backfill.indexes import backfill_chunk
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench, waiting_events
+from tests.waiting import eventually
 
 THINGS = {
     "name": "things",
@@ -246,8 +248,7 @@ def test_an_indexer_that_died_between_two_shards_is_followed(
         if broken:  # as if progress could go with the rows that are on the stream's own shard
             dying.setattr(apply, "progress_at_home", lambda progress, _: progress)
         die_before_shard_2(dying)
-        with pytest.raises(ShardUnavailable):
-            bench.indexer().step(0)
+        bench.indexer().step(0)
     assert waiting_events(bench.cluster)
     bench.catch_up(bench.indexer())
     assert bool(gsi_damage(bench.cluster, "things")) is broken
@@ -260,8 +261,7 @@ def test_a_zombie_that_was_first_is_overtaken(
     moves(bench)
     with monkeypatch.context() as dying:
         die_before_shard_2(dying)
-        with pytest.raises(ShardUnavailable):
-            bench.indexer().step(0)
+        bench.indexer().step(0)
     assert waiting_events(bench.cluster)
     moves(bench, "zyx")
     bench.catch_up(bench.indexer())
@@ -272,18 +272,194 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moves(bench)
+    bench.publish()
     one = bench.indexer()
     for module, name in (
-        (event_batches, "apply_effects"),
-        (indexer, "record_progress"),
+        (apply, "apply_on_shard"),
+        (apply, "_record"),
         (indexer, "home_progress"),
     ):
         with monkeypatch.context() as broken:
             broken.setattr(module, name, _unavailable)
             bench.consumers[-1].rebalance()
-            with pytest.raises(ShardUnavailable):
-                steps(one, 2)  # progress may be recorded in the second
-    bench.catch_up(one)
+            steps(one, 3)  # progress may be recorded in the second
+    catch_up(bench, one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def catch_up(bench: Bench, one: Indexer) -> None:
+    """As `Bench.catch_up`, when shards have yet to be found to be back."""
+
+    def is_done() -> bool:
+        bench.publish()
+        one.step(0)
+        return not waiting_events(bench.cluster)
+
+    eventually(is_done, 60)
+
+
+def from_shard(bench: Bench, count: int = 40) -> dict[int, list[str]]:
+    """Names of items by the shard that they are on."""
+    table = bench.cluster.table("things")
+    names: dict[int, list[str]] = {1: [], 2: []}
+    for number in range(count):
+        key = table.key_of(to_stored(thing(f"n{number}")))
+        names[bench.cluster.shard_of(key.hash).id].append(f"n{number}")
+    return names
+
+
+def groups_on(bench: Bench, shard_id: int) -> list[str]:
+    """Names of groups whose rows in `by_group` are on a shard."""
+    index = bench.cluster.table("things").index("by_group")
+    names = []
+    for number in range(60):
+        place = index.key_of(to_stored(thing("a", group=f"g{number}")))
+        assert place is not None
+        if bench.cluster.shard_of(place.hash).id == shard_id:
+            names.append(f"g{number}")
+    return names
+
+
+def shown(bench: Bench) -> set[tuple[str, str]]:
+    """The items whose rows on shard 1 the index has, and their turns."""
+    table = sql.index_table(bench.cluster.table("things").index("by_group"))
+    rows = bench.cluster.shards[1].run((f"SELECT item FROM {table}", ()))[0].rows
+    items = [orjson.loads(row[0]) for row in rows]
+    return {(item["id"]["S"], item.get("turn", {"N": "0"})["N"]) for item in items}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_streams_that_need_no_shard_that_is_away_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    """Shard 2 is away. Shard 1's streams in half of the partitions have rows there; its others, and
+    shard 2's in all partitions, have rows on shard 1 alone. The control lets a failure end the
+    whole batch, as it once did."""
+    names, here, away = from_shard(bench), groups_on(bench, 1), groups_on(bench, 2)
+    table = bench.cluster.table("things")
+    paused: list[str] = []
+    others = list(names[2])
+    for name in names[1]:
+        part = bench.cluster.route(table.id, table.key_of(to_stored(thing(name))).hash).partition
+        (paused if part % 2 else others).append(name)
+    one = bench.indexer()
+    steps(one, 1)
+    with monkeypatch.context() as broken:
+        die_before_shard_2(broken)
+        if not apart:
+            failing = apply._side_by_side
+
+            def whole(*arguments: Any) -> None:
+                try:
+                    failing(*arguments)
+                except apply.ShardsAway as failure:
+                    raise ShardUnavailable(str(failure)) from None
+
+            broken.setattr(apply, "_side_by_side", whole)
+        for turn in range(2):  # the second time there are paused streams
+            for name in paused:
+                bench.producer.put("things", thing(name, group=away[turn]))
+            for name in others:
+                bench.producer.put("things", thing(name, group=here[turn], turn=turn))
+            bench.publish()
+            noted, known = progress_of_1(bench), sum(one._positions.applied.values())
+            for _ in range(3):
+                with suppress(ShardUnavailable):
+                    one.step(0)
+            assert (sum(one._positions.applied.values()) > known) is apart
+            if apart:
+                assert progress_of_1(bench) > noted
+                assert shown(bench) == {(name, str(turn)) for name in others}
+    catch_up(bench, one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
+def progress_of_1(bench: Bench) -> int:
+    return sum(applied for _, applied in indexer.home_progress(bench.cluster, 1))
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_no_offset_passes_an_event_that_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, careful: bool
+) -> None:
+    """The next owner of the partitions begins at the offsets that were committed. The control
+    commits all offsets, and then only the search for lost events finds what was passed over."""
+    names, away = from_shard(bench), groups_on(bench, 2)
+    monkeypatch.setattr(indexer, "COMMIT_EVERY", 0.0)
+    monkeypatch.setattr(lost_events.Watch, "look", lambda *_: None)
+    with monkeypatch.context() as broken:
+        die_before_shard_2(broken)
+        if not careful:
+            broken.setattr(Indexer, "_offsets", lambda _: None)
+        for name in names[1]:
+            bench.producer.put("things", thing(name, group=away[0]))
+        bench.publish()
+        steps(bench.indexer(), 4)
+    after = bench.indexer()
+    bench.consumers[-1].begin_at(bench.consumers[-2].committed)
+    for _ in range(4):
+        after.step(0)
+    assert (waiting_events(bench.cluster) == 0) is careful
+
+
+@pytest.mark.parametrize("coming_back", [True, False])
+def test_what_was_passed_over_is_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, coming_back: bool
+) -> None:
+    """It is not taken for lost, and it need not be published again; the control does not seek."""
+    names, away = from_shard(bench), groups_on(bench, 2)
+    asked: list[int] = []
+    monkeypatch.setattr(lost_events, "publish_again", lambda _, number: asked.append(number))
+    if not coming_back:
+        monkeypatch.setattr(PausedStreams, "resume", lossy(PausedStreams.resume))
+    one = bench.indexer()
+    with monkeypatch.context() as broken:
+        die_before_shard_2(broken)
+        for name in names[1]:
+            bench.producer.put("things", thing(name, group=away[0]))
+        bench.publish()
+        steps(one, 6)
+        assert asked == []
+    eventually(lambda: one.step(0) >= 0 and not one._away.ids, 60)
+    steps(one, 6)
+    assert (waiting_events(bench.cluster) == 0) is coming_back
+    assert (asked == []) is coming_back
+
+
+def lossy(resume: Callable[..., Any]) -> Callable[..., Any]:
+    def without_offsets(*arguments: Any) -> dict[int, int]:
+        resume(*arguments)
+        return {}
+
+    return without_offsets
+
+
+def test_a_source_that_is_away_keeps_others_progress_from_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its progress cannot be recorded and is kept; the others' is recorded."""
+    names, here = from_shard(bench), groups_on(bench, 1)
+    one = bench.indexer()
+    one.step(0)
+    record = apply._record
+
+    def but_2(shard: DynamoDBShard, reached: Any) -> None:
+        if shard.id == 2:
+            raise ShardUnavailable("gone")
+        record(shard, reached)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(apply, "_record", but_2)
+        for name in (*names[1], *names[2]):
+            bench.producer.put("things", thing(name, group=here[0]))
+        bench.publish()
+        steps(one, 4)
+        assert shown(bench) == {(name, "0") for name in (*names[1], *names[2])}
+        assert {stream.shard for stream in one._due} == {2}
+        assert not any(dict(indexer.home_progress(bench.cluster, 2)).values())
+        assert any(dict(indexer.home_progress(bench.cluster, 1)).values())
+    catch_up(bench, one)
+    assert one._due == {}
     assert gsi_damage(bench.cluster, "things") == []
 
 
@@ -405,7 +581,7 @@ def test_offsets_are_not_committed_before_progress_is_recorded(
     bench.publish()
     waiting = []
     monkeypatch.setattr(
-        bench.consumers[-1], "commit_async", lambda: waiting.append(waiting_events(bench.cluster))
+        bench.consumers[-1], "commit_async", lambda _: waiting.append(waiting_events(bench.cluster))
     )
     if broken:
         monkeypatch.setattr(indexer, "record_progress", lambda *_: None)
@@ -424,7 +600,7 @@ def test_progress_does_not_pass_an_event_whose_dead_letter_is_not_sent(
     bench.log.append(partition, b"\xff", record.headers)
     if broken:  # as if a dead letter came after its batch
         written = event_batches.BatchWriter.write
-        lost = event_batches.Written([], {})
+        lost = event_batches.Written([], {}, {})
         monkeypatch.setattr(
             event_batches.BatchWriter,
             "write",

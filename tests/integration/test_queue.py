@@ -14,6 +14,7 @@ from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
@@ -24,9 +25,10 @@ from mynamo.schemas.config import KafkaConfig
 from mynamo.writer import apply
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
-from mynamo.writer.queue.commands_topic import DAY, command_message
+from mynamo.writer.queue.commands_topic import DAY, command_message, command_request
 from mynamo.writer.queue.consumer import WriteQueue
-from mynamo.writer.transaction import commit, statements
+from mynamo.writer.transaction import commit, group_commit, routing, statements
+from mynamo.writer.transaction.routing import apply_each
 from tests.rows import damage, everywhere, items_of, outbox_of
 from tests.waiting import eventually
 
@@ -322,9 +324,9 @@ def test_a_shard_that_does_not_answer_is_waited_for(
         calls[broken] += 1
         if broken:
             raise ShardUnavailable
-        return apply(*arguments)
+        return apply_each(*arguments)
 
-    monkeypatch.setattr(queue_module, "apply", failing)
+    monkeypatch.setattr(queue_module, "apply_each", failing)
     queue = WriteQueue(cluster, publisher)
 
     def try_again() -> bool:
@@ -336,6 +338,66 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     queue.close()
     assert calls[True] > 2
     assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(6)] for n in range(3)}
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_partitions_without_commands_for_a_shard_that_is_away_go_on(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    apart: bool,
+) -> None:
+    """And each item's commands keep their order. The control has a failure end the whole batch."""
+    commands = interleaved(producer, items=12, each=4)
+    shards = {c.command_id: queue_module.shard_of(cluster, command_request(c)) for c in commands}
+    messages = {c.command_id: command_message(cluster, c) for c in commands}
+    commit_on = group_commit.commit_with_others
+
+    def but_2(of: Cluster, shard: DynamoDBShard, writes: Any) -> Any:
+        if shard.id == 2:
+            raise ShardUnavailable("gone")
+        return commit_on(of, shard, writes)
+
+    queue = WriteQueue(cluster, publisher)
+    with monkeypatch.context() as broken:
+        broken.setattr(routing, "commit_with_others", but_2)
+        if not apart:
+            broken.setattr(queue_module, "apply_each", apply)
+        # A partition for each shard.
+        publisher.send([
+            (topic, shards[i], key, value, headers)
+            for i, (topic, _, key, value, headers) in messages.items()
+        ])  # fmt: skip
+        here = [i for i, shard in shards.items() if shard == 1]
+        attempts = 0
+
+        def done() -> bool:
+            nonlocal attempts
+            attempts += 1
+            with suppress(ShardUnavailable):
+                queue.step()
+            return applied(cluster) == len(here)
+
+        eventually(done, 60)
+        offsets = {
+            shard: queue._consumer.committed(
+                TopicPartition(cluster.config.kafka.writes_topic, shard)
+            )
+            for shard in (1, 2)
+        }
+        assert bool(offsets[1]) is apart
+        assert not offsets[2]
+
+    def all_done() -> bool:
+        queue.step()
+        return applied(cluster) == len(commands)
+
+    eventually(all_done, 60)
+    queue.close()
+    assert histories(cluster, orders) == {f"i{n}": [str(t) for t in range(4)] for n in range(12)}
     assert read_dead_letters(cluster.config.kafka) == []
 
 

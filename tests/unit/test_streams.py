@@ -314,4 +314,4 @@ def test_positions_of_a_partition_are_forgotten_together() -> None:
     assert positions.applied[Stream(1, 0)] == 3
     positions.forget([0])
     assert positions.applied == {Stream(1, 1): 5}
-    assert positions.unknown([2, 1, 0]) == [0, 2]
+    assert positions.unknown([2, 1, 0], [1]) == {1}

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
@@ -43,7 +44,7 @@ from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.writer.queue.commands_topic import check_age, command_request
 from mynamo.writer.queue.refusals import record_refusals
 from mynamo.writer.transaction.evaluation import Outcome, Refused
-from mynamo.writer.transaction.routing import apply
+from mynamo.writer.transaction.routing import apply_each
 from mynamo.writer.transaction.write_requests import WriteRequest
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,9 @@ _REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptD
 
 Received = tuple[Any, WriteRequest]
 """A Kafka record and the request in it."""
+
+Held = dict[TopicPartition, tuple[int, int]]
+"""Per partition that waits, the offset of its next command, and the shard that is away."""
 
 Origins = dict[TopicPartition, str]
 """Per partition, the id of the topic that the consumer's offset in it is of."""
@@ -78,6 +82,12 @@ class WriteQueue:
     of the same name. The old topic's offsets would skip commands in it. So each offset is
     committed with its topic's id, and a new topic is read from its beginning.
 
+    A command for a shard that is away holds up its partition, and so all that follow it on the
+    same item, but no other partition. Reading goes on and passes over what waits; when the shard
+    is back, the partition is read again from its first command that waits. Nothing at or behind
+    that one is committed, so after a crash it comes again. Commands of the same batch that follow
+    it and were applied on other shards are recognised by their ids.
+
     Args:
         cluster: where the writes go.
         publisher: for dead letters.
@@ -92,6 +102,8 @@ class WriteQueue:
         self._patience = Patience()
         self._origins = _Origins()
         self._limit = BATCH_WRITES
+        self._away = AwayShards(cluster, "queue of writes")
+        self._held: Held = {}
 
     def step(self, wait: float = 0.5) -> int:
         """Apply the next writes, if there are any.
@@ -105,21 +117,28 @@ class WriteQueue:
         Raises:
             Unavailable: nothing is lost; call again.
         """
+        self._resume()
         # 1. Read. A crash here: the next owner of the partitions reads them again.
         polled = self._poll(wait)
         origins = self._origins.known
         moved = self._seek_committed(origins, polled)
         kept = [batch for partition, batch in polled.items() if partition not in moved]
-        records = [record for batch in kept for record in batch]
+        self._held = {place: held for place, held in self._held.items() if place not in moved}
+        records = not_held([record for batch in kept for record in batch], self._held)
         if records:
             crash_point("queue.1")
         done = 0
+        finished: list[Any] = []
         try:
             while done < len(records):
                 part = records[done : self._end(records, done)]
-                self._finish(part)
+                ready = not_held(part, self._held)
+                held = self._finish(ready) if ready else {}
+                self._held |= held
+                finished += not_held(ready, held)
                 done += len(part)
-                self._limit = min(BATCH_WRITES, self._limit + 1)
+                most = min(BATCH_WRITES, self._limit + 1)
+                self._limit = max(1, len(part) // 4) if held else most
         except Unavailable:
             # The batch may have been too large, as small commands may change large items.
             self._limit = max(1, len(part) // 4)
@@ -127,10 +146,10 @@ class WriteQueue:
             raise
         finally:
             # 4. Commit the offsets. A crash before that: as in 2 and 3.
-            self._commit(records[:done], origins)
-        if done:
+            self._commit(finished, origins)
+        if finished:
             crash_point("queue.4")
-        return done
+        return len(finished)
 
     def close(self) -> None:
         """Leave the group."""
@@ -208,15 +227,32 @@ class WriteQueue:
                 return end
         return min(len(records), start + self._limit)
 
-    def _finish(self, records: Sequence[Any]) -> None:
+    def _resume(self) -> None:
+        """Read again what waited for shards that are back."""
+        back = self._away.back()
+        for place in [place for place, (_, shard_id) in self._held.items() if shard_id in back]:
+            offset, _ = self._held.pop(place)
+            with suppress(ValueError):  # no longer ours: its new owner reads it
+                self._consumer.seek(place, offset)
+
+    def _finish(self, records: Sequence[Any]) -> Held:
+        """Steps 2 and 3; returns the partitions in which a command waits from now on."""
         received, dead_letters = read(records)
-        unrecorded = list(dead_letters)
+        held = self._known_to_wait(received)
+        tried = [one for one in received if not_held(one[:1], held)]
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
-        answers = self._apply([request for _, request in received])
+        answers = self._apply([request for _, request in tried])
         crash_point("queue.2")
-        for (record, request), (shard_id, outcome) in zip(received, answers, strict=True):
-            if isinstance(outcome, Refused):
+        for (record, _), (shard_id, outcome) in zip(tried, answers, strict=True):
+            if isinstance(outcome, Refused) and outcome.whole:
+                self._away.note(shard_id, outcome.error)
+                held.setdefault(_place(record), (record.offset, shard_id))
+        if held:
+            _, dead_letters = read(not_held(records, held))
+        unrecorded = list(dead_letters)
+        for (record, request), (shard_id, outcome) in zip(tried, answers, strict=True):
+            if isinstance(outcome, Refused) and not_held([record], held):
                 dead_letters.append(dead_letter(record, outcome.error, _id_of(request)))
                 if not shard_id or isinstance(outcome.error, CorruptData):
                     unrecorded.append(dead_letters[-1])
@@ -227,6 +263,17 @@ class WriteQueue:
         if unique:
             send_dead_letters(self._publisher, list(unique.values()))
             crash_point("queue.3")
+        return held
+
+    def _known_to_wait(self, received: Sequence[Received]) -> Held:
+        """The partitions whose next command is for a shard that is known to be away."""
+        held: Held = {}
+        if self._away.ids:
+            for record, request in received:
+                shard_id = shard_of(self._cluster, request)
+                if shard_id in self._away.ids:
+                    held.setdefault(_place(record), (record.offset, shard_id))
+        return held
 
     def _record(self, dead_letters: Sequence[DeadLetter]) -> set[str]:
         """Let the shards remember refusals that none of them has in its own transaction.
@@ -244,9 +291,17 @@ class WriteQueue:
         return {ids[i].letter_id for i in record_refusals(self._cluster, reasons)}
 
     def _apply(self, requests: Sequence[WriteRequest]) -> list[tuple[int, Outcome]]:
-        answers = apply(self._cluster, requests)
-        for _, outcome in answers:
-            if isinstance(outcome, Refused) and not isinstance(outcome.error, _REFUSALS):
+        """Apply; what waits for a shard is `Refused` as a whole.
+
+        Raises:
+            Unavailable: the catalog does not answer.
+            MynamoError: a failure that is neither a command's nor a shard's.
+        """
+        answers = apply_each(self._cluster, requests)
+        for shard_id, outcome in answers:
+            if not isinstance(outcome, Refused) or isinstance(outcome.error, _REFUSALS):
+                continue
+            if not (outcome.whole and shard_id and isinstance(outcome.error, Unavailable)):
                 raise outcome.error
         return answers
 
@@ -297,6 +352,28 @@ def read(records: Sequence[Any]) -> tuple[list[Received], list[DeadLetter]]:
         except (CorruptData, InvalidItem, InvalidExpression) as flaw:
             dead_letters.append(dead_letter(record, flaw, command_id))
     return received, dead_letters
+
+
+def _place(record: Any) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def not_held(records: Sequence[Any], held: Held) -> list[Any]:
+    """The records that are not behind one that waits in their partition."""
+    if not held:
+        return list(records)
+    return [r for r in records if (p := _place(r)) not in held or r.offset < held[p][0]]
+
+
+def shard_of(cluster: Cluster, request: WriteRequest) -> int | None:
+    """The shard that a request is for, as far as this process knows."""
+    table = cluster.snapshot.names.get(request.table)
+    if table is None:
+        return None
+    try:
+        return cluster.shard_of(table.key_of(request.item).hash).id
+    except MynamoError:  # it will be refused
+        return None
 
 
 def _id_of(request: WriteRequest) -> str | None:

@@ -1,0 +1,21 @@
+"""The model of paused streams, checked exhaustively by Spin where it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.spin import MODELS, errors_of, needs_spin
+
+MODEL = MODELS / "paused.pml"
+pytestmark = needs_spin
+
+
+def test_every_event_is_applied_once_whatever_is_away_when(tmp_path: Path) -> None:
+    assert errors_of(MODEL, tmp_path) == 0
+
+
+@pytest.mark.parametrize("without", ["NO_HOLD", "NO_SEEK", "LATEST", "PASSING", "REACHED"])
+def test_control_the_model_needs_each_mechanism(tmp_path: Path, without: str) -> None:
+    assert errors_of(MODEL, tmp_path, f"-D{without}") > 0
