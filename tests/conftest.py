@@ -227,10 +227,12 @@ def config(cluster_servers: Servers, kafka_admin: KafkaAdminClient) -> Iterator[
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One `mynamo dev` for all tests of a file; each has a table of its own."""
-    made = Dev(tmp_path_factory.mktemp("dev"))
+    folder = tmp_path_factory.mktemp("dev")
+    made = Dev(folder)
     made.start()
     yield made
     made.end_if_running()
+    discard_data(folder)
 
 
 @pytest.fixture(scope="session")
