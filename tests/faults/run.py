@@ -24,7 +24,7 @@ from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
 from tests.faults import history, streams, workload
-from tests.faults.added_indexes import AddedIndexes
+from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
 from tests.faults.faults import Fault, Injector
@@ -99,7 +99,7 @@ class _Run:
         self._heal = threading.Event()
         self._injector = Injector(cluster, self._heal, self._start, self._note_loss)
         self._follower = Follower(cluster.config.kafka, TABLE)
-        self._indexes = AddedIndexes(cluster.config, settings.seconds)
+        self._definitions = ChangingDefinitions(cluster.config, settings.seconds)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
 
@@ -114,7 +114,7 @@ class _Run:
             for name in self._clients:
                 self._start(name, {})
             self._await_writes(FIRST_SECONDS, "before anything was harmed")
-            with self._indexes.being_added():
+            with self._definitions.changing():
                 self._harm()
             self._heal_all()
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
@@ -122,7 +122,7 @@ class _Run:
             self._cluster.stop(self._clients)
             self._say("waiting until nothing is under way")
             self._await_quiet()
-            self._await_indexes()
+            self._await_definitions()
             if not self._follower.catch_up():
                 self._outcome.notes.append("the topic was not read to its end in time")
             self._say("checking")
@@ -227,11 +227,11 @@ class _Run:
         if waiting:
             self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
 
-    def _await_indexes(self) -> None:
-        unfinished = self._indexes.unfinished(QUIET_SECONDS)
-        self._outcome.checks["indexes that were added are filled"] += self._indexes.count
+    def _await_definitions(self) -> None:
+        unfinished = self._definitions.unfinished(QUIET_SECONDS)
+        self._outcome.checks["definitions that changed are as asked"] += self._definitions.changes
         if unfinished:
-            self._outcome.violations.append(f"not filled after {QUIET_SECONDS:g} s: {unfinished}")
+            self._outcome.violations.append(f"not done after {QUIET_SECONDS:g} s: {unfinished}")
 
     def _note_loss(self) -> None:
         """From the first loss on, the stream may begin anew anywhere."""
@@ -255,10 +255,12 @@ class _Run:
         outcome.checks += report.checks
         outcome.violations += report.violations
         with Cluster(config) as cluster:
-            verdict = verify(cluster, TABLE)
-        outcome.checks["mynamo verify, rows"] += sum(index.rows for index in verdict.indexes)
-        if not verdict.ok:
-            outcome.violations.append(f"mynamo verify: {verdict}")
+            for name in (TABLE, *self._definitions.tables):
+                verdict = verify(cluster, name)
+                rows = sum(index.rows for index in verdict.indexes)
+                outcome.checks["mynamo verify, rows"] += rows
+                if not verdict.ok:
+                    outcome.violations.append(f"mynamo verify {name}: {verdict}")
         outcome.faults = injector.done
         outcome.notes += [*report.notes, *injector.notes]
 
