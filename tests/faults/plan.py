@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mynamo.runtime.crash_points import LABELS
@@ -23,6 +23,10 @@ _LONG = (SESSION_SECONDS + 1, SESSION_SECONDS + 7)
 
 _JUMPED = (0.5, 15.0)
 """Seconds from a clock's jump to its jump back."""
+_AWAY = 120.0
+"""Seconds for which a shard is away, in a run that is `_PARTS` times as long at least."""
+_SHORTEST_AWAY = 25.0
+_PARTS = 5
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -35,6 +39,8 @@ class Cast:
         disk: whether a shard's disk can be filled up.
         clocks: whether clocks can be moved.
         keeping: whether a broker that dies has everything when it is started again.
+        restores: the shards that may be restored from a backup.
+        upgrades: the processes that change between this release and an earlier one.
     """
 
     workers: Sequence[str]
@@ -44,6 +50,8 @@ class Cast:
     disk: bool = True
     clocks: bool = True
     keeping: bool = True
+    restores: Sequence[str] = ()
+    upgrades: Sequence[str] = ()
 
     @property
     def zones(self) -> list[str]:
@@ -61,6 +69,9 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     """
     choice = random.Random(seed)
     cards = _deck(cast)
+    away = min(_AWAY, seconds / _PARTS)
+    if away >= _SHORTEST_AWAY or "away" in " ".join(only):
+        cards += [_away(cast.shards, detail, away) for detail in ("dead", "frozen")]
     if only:
         cards = [_limited(card, only) for card in cards if _can_be(card, only)]
         if not cards:
@@ -73,6 +84,10 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     while now < seconds:
         for card in [*put_off, next(deck)]:
             fault = card(choice, now, labels)
+            if fault.kind == "away":  # and nothing else meanwhile
+                now = max([now, *(f.at + f.seconds + _RECOVERY for f in faults)])
+                fault = replace(fault, at=now)
+                now += fault.seconds + _RECOVERY
             if _fits(fault, faults):
                 faults.append(fault)
                 put_off = [other for other in put_off if other is not card]
@@ -121,12 +136,30 @@ def _deck(cast: Cast) -> list[Card]:
         cards += [_clock([*workers, "gateway", *cast.clients]), _clock(shards)]
     if cast.disk:
         cards.append(_simple("disk", shards[-1:], (1.0, 5.0)))
+    if cast.restores:
+        cards += [_restore(cast.restores, detail) for detail in ("backup", "replica")]
+    if cast.upgrades:
+        cards += [_simple("upgrade", cast.upgrades, short)] * 4
     return cards
 
 
 def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> Card:
     def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
         return Fault(now, kind, choice.choice(targets), choice.uniform(*seconds))
+
+    return card
+
+
+def _away(targets: Sequence[str], detail: str, seconds: float) -> Card:
+    """A shard is dead, or frozen, for long."""
+    return lambda choice, now, _: Fault(now, "away", choice.choice(targets), seconds, detail)
+
+
+def _restore(targets: Sequence[str], detail: str) -> Card:
+    """A shard goes back to what it had so long ago."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        return Fault(now, "restore", choice.choice(targets), choice.uniform(3.0, 15.0), detail)
 
     return card
 
