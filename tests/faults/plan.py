@@ -23,10 +23,11 @@ _LONG = (SESSION_SECONDS + 1, SESSION_SECONDS + 7)
 
 _JUMPED = (0.5, 15.0)
 """Seconds from a clock's jump to its jump back."""
-_AWAY = 120.0
-"""Seconds for which a shard is away, in a run that is `_PARTS` times as long at least."""
+AWAY = 120.0
+"""Seconds for which a shard is away."""
 _SHORTEST_AWAY = 25.0
-_PARTS = 5
+_AWAY_SHARE = 3
+"""A third of a run has a shard away, if that is long enough."""
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -69,9 +70,9 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     """
     choice = random.Random(seed)
     cards = _deck(cast)
-    away = min(_AWAY, seconds / _PARTS)
-    if away >= _SHORTEST_AWAY or "away" in " ".join(only):
-        cards += [_away(cast.shards, detail, away) for detail in ("dead", "frozen")]
+    away = _away_times(choice, seconds, cast) if not only or "away" in only else []
+    if list(only) == ["away"]:
+        return away
     if only:
         cards = [_limited(card, only) for card in cards if _can_be(card, only)]
         if not cards:
@@ -82,12 +83,12 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     put_off: list[Card] = []
     now = 1.0
     while now < seconds:
+        if away and away[0].at <= now:  # and nothing else meanwhile
+            now = max([now, *(f.at + f.seconds + _RECOVERY for f in faults)])
+            faults.append(replace(away.pop(0), at=now))
+            now += faults[-1].seconds + _RECOVERY
         for card in [*put_off, next(deck)]:
             fault = card(choice, now, labels)
-            if fault.kind == "away":  # and nothing else meanwhile
-                now = max([now, *(f.at + f.seconds + _RECOVERY for f in faults)])
-                fault = replace(fault, at=now)
-                now += fault.seconds + _RECOVERY
             if _fits(fault, faults):
                 faults.append(fault)
                 put_off = [other for other in put_off if other is not card]
@@ -150,9 +151,18 @@ def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> 
     return card
 
 
-def _away(targets: Sequence[str], detail: str, seconds: float) -> Card:
-    """A shard is dead, or frozen, for long."""
-    return lambda choice, now, _: Fault(now, "away", choice.choice(targets), seconds, detail)
+def _away_times(choice: random.Random, seconds: float, cast: Cast) -> list[Fault]:
+    """A shard is dead, or frozen, for long, at regular times."""
+    long = min(AWAY, seconds / _AWAY_SHARE)
+    if long < _SHORTEST_AWAY:
+        return []
+    count = max(1, round(seconds / _AWAY_SHARE / long))
+    details = itertools.cycle(choice.sample(["dead", "frozen"], 2))
+    return [
+        Fault(seconds * (2 * n + 1) / (2 * count) - long / 2, "away", choice.choice(cast.shards),
+              long, next(details))
+        for n in range(count)
+    ]  # fmt: skip
 
 
 def _restore(targets: Sequence[str], detail: str) -> Card:
