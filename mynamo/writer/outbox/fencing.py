@@ -1,4 +1,5 @@
-"""Fencing a shard's new incarnation (step A3 of `mynamo.catalog.incarnation`), before it relays.
+"""Fencing a shard's new incarnation (steps A3 and A4 of `mynamo.catalog.incarnation`), before it
+relays.
 
 Nothing with a number of the new incarnation is published before the fence stands. From then on, an
 event of an older incarnation that is still in Kafka changes no index.
@@ -23,6 +24,7 @@ from mynamo.catalog.incarnation import (
     incarnation_of,
     set_state,
 )
+from mynamo.catalog.roll_forward import roll_forward_shard
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.runtime import deadlines
@@ -53,29 +55,29 @@ def is_behind(cluster: Cluster, shard: DynamoDBShard, last_seq: int) -> int:
     return incarnation_of(seen) + 1 if seen > last_seq else 0
 
 
-def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
-    """Do step A3 for all incarnations of a shard that are not fenced yet; safe to repeat.
+def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
+    """Do steps A3 and A4 for all incarnations of a shard that are not fenced yet; safe to repeat.
 
     A target that does not answer is fenced later. Until then its indexes may take in lost changes,
     which are mended afterwards; what is new fences its own streams there.
 
-    Returns:
-        Whether every target is fenced.
-
     Raises:
-        ShardUnavailable: the shard itself does not answer, or another one no longer does.
+        ShardUnavailable: the shard itself or the catalog does not answer, or another shard no
+            longer does.
     """
     with shard.session() as session:
         waiting = [each for each in history(session) if each.state == FENCING]
     if not waiting:
-        return True
+        return
     number = waiting[-1].number
+    if roll_forward_shard(cluster, shard):  # A3
+        _note_lost(shard, number)
     kept: dict[int, int] = {}
     for each in waiting:
         for part, sequence in each.kept.items():
             kept[part] = min(sequence, kept.get(part, sequence))
     left = []
-    for target in cluster.shards.values():
+    for target in cluster.shards.values():  # A4
         try:
             _fence_on(target, shard, kept, number)
         except ShardUnavailable as failure:
@@ -84,7 +86,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
     if left:
         _note_lost(shard, number)
         log.warning("%s: not fenced on %s yet", shard.where, ", ".join(left))
-        return False
+        return
     for target in cluster.shards.values():
         _restart_backfills(cluster, target)
     with shard.session() as session:
@@ -97,7 +99,6 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
         "%s: incarnation %d is fenced; %s", shard.where, number,
         "its indexes are verified and repaired" if mend else "its indexes have lost nothing",
     )  # fmt: skip
-    return True
 
 
 def _seen(other: DynamoDBShard, shard_id: int) -> int:
