@@ -14,14 +14,16 @@ from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest, ShardUnavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
 from mynamo.log.dead_letter_topic import read_dead_letters
+from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.config import KafkaConfig
-from mynamo.writer import apply
+from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
 from mynamo.writer.queue.commands_topic import DAY, command_message
@@ -356,6 +358,54 @@ def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
 
     assert grow_older(8.5) == 4
     assert grow_older(1.0) == 0
+
+
+OLD_COMMANDS = 10_000
+
+
+def remember_old_commands(cluster: Cluster) -> None:
+    for shard in cluster.shards.values():
+        shard.run(
+            ("INSERT INTO mynamo_command (command_id, done_at) VALUES "
+             + ", ".join(["(%s, 1)"] * OLD_COMMANDS),
+             [number.to_bytes(16) for number in range(OLD_COMMANDS)])
+        )  # fmt: skip
+
+
+def forget(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """Forget old commands, with so much time for a batch and for a round; how many each
+    transaction forgot."""
+    forgotten: list[int] = []
+    run = DynamoDBShard.run
+
+    def noting(self: DynamoDBShard, *statements: Statement) -> list[Result]:
+        results = run(self, *statements)
+        if statements[0][0].startswith("DELETE FROM mynamo_command"):
+            forgotten.append(results[0].count)
+        return results
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maintenance, "_PURGE_BATCH_SECONDS", seconds)
+        patched.setattr(maintenance, "_PURGE_SECONDS", seconds)
+        patched.setattr(DynamoDBShard, "run", noting)
+        Maintenance(cluster).round()
+    return forgotten
+
+
+def test_one_round_forgets_as_many_commands_as_there_are_in_batches_that_grow(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_old_commands(cluster)
+    forgotten = forget(cluster, monkeypatch, 3_600.0)
+    assert sum(forgotten) == len(cluster.shards) * OLD_COMMANDS
+    assert len(forgotten) <= len(cluster.shards) * 6  # 500, 1000, 2000, 4000, the rest, perhaps 0
+
+
+def test_control_where_deleting_is_slow_a_round_forgets_few_commands_and_comes_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_old_commands(cluster)
+    assert forget(cluster, monkeypatch, 0.0) == [500] * len(cluster.shards)
 
 
 # -- another topic of the same name ---------------------------------------------------
