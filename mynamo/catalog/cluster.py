@@ -15,7 +15,7 @@ from mynamo.catalog.catalog import TABLE_NAMES, Catalog
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
-from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound
+from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound, TableNotReady
 from mynamo.mysql.failures import MissingRight
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
@@ -145,7 +145,8 @@ class Cluster:
         """The table of that name, asking the catalog if this process has not heard of it.
 
         Raises:
-            TableNotFound: there is none, or it is being created or deleted.
+            TableNotReady: it is being created.
+            TableNotFound: there is none, or it is being deleted.
         """
         table = self._snapshot.names.get(name)
         if table is None or table.status != "ACTIVE":
@@ -153,7 +154,8 @@ class Cluster:
         if table is None:
             raise TableNotFound(f"Requested resource not found: Table: {name} not found")
         if table.status != "ACTIVE":
-            raise TableNotFound(f"table {name} is {table.status}, not ACTIVE yet; try again")
+            kind = TableNotReady if table.status == "CREATING" else TableNotFound
+            raise kind(f"table {name} is {table.status}, not ACTIVE yet; try again")
         return table
 
     def table_by_id(self, table_id: int, at_least: int = 0) -> Table | None:

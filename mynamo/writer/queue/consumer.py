@@ -17,6 +17,7 @@ from mynamo.errors import (
     LogUnavailable,
     MynamoError,
     NotFound,
+    TableNotReady,
     Unavailable,
 )
 from mynamo.log import (
@@ -246,7 +247,11 @@ class WriteQueue:
     def _apply(self, requests: Sequence[WriteRequest]) -> list[tuple[int, Outcome]]:
         answers = apply(self._cluster, requests)
         for _, outcome in answers:
-            if isinstance(outcome, Refused) and not isinstance(outcome.error, _REFUSALS):
+            if not isinstance(outcome, Refused):
+                continue
+            if isinstance(outcome.error, TableNotReady):  # it waits, as for a server
+                raise Unavailable(str(outcome.error))
+            if not isinstance(outcome.error, _REFUSALS):
                 raise outcome.error
         return answers
 
