@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from mynamo.catalog.changes import (
 from mynamo.catalog.incarnation import give_number
 from mynamo.catalog.migrations import CATALOG, migrate
 from mynamo.catalog.shard import retry
-from mynamo.catalog.snapshot import TABLES, SlotRange, Snapshot, table_of
+from mynamo.catalog.snapshot import TABLES, KnownTables, SlotRange, Snapshot
 from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
 from mynamo.mysql.failures import DuplicateKey, MissingTable
 from mynamo.mysql.pool import ConnectionPool, Result, Statement
@@ -40,6 +42,13 @@ LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
 CHANGE_SECONDS = 300
 """After which a change that does not end has lost its lock to the next one."""
+READ_ALL_EVERY = 60.0
+"""Seconds after which the whole catalog is read again though its version is the same."""
+_CLUSTER: Statement = ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ())
+_SLOTS: Statement = (
+    "SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1",
+    (),
+)
 TABLE_NAMES: Statement = (
     "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
     (),
@@ -59,6 +68,8 @@ class Catalog:
         self.where = where
         self._database = database
         self._timeout = timeout
+        self._tables = KnownTables()
+        self._read_at = -math.inf
         if timeout is not None:
             self._pool.limit(timeout)
         self.renew_after_fork()
@@ -204,18 +215,30 @@ class Catalog:
             f"{LOCK_SECONDS} s; try again"
         )
 
-    def load(self) -> Snapshot:
-        """Read the whole catalog in one consistent view.
+    def load(self, known: Snapshot | None = None) -> Snapshot:
+        """Read the catalog in one consistent view, as far as it has changed.
+
+        Every change counts up the catalog's version. Tables are read again if the version is
+        another one, or if they were read `READ_ALL_EVERY` seconds ago, as a catalog that was
+        restored may have the same version again. A definition is parsed only if its rows differ.
+
+        Args:
+            known: what was read last; None: read everything.
 
         Raises:
             ShardUnavailable: the server does not answer.
             ConfigError: it was written by a newer mynamo.
         """
+        if known is not None and time.monotonic() - self._read_at < READ_ALL_EVERY:
+            cluster, slots = self._run(_CLUSTER, _SLOTS)
+            if (self._header(cluster), _ranges(slots)) == (known.header, known.slots):
+                return known
+        started = time.monotonic()
         _, _, cluster, slots, tables, indexes, _ = self._run(
             ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
             ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
-            ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ()),
-            ("SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1", ()),
+            _CLUSTER,
+            _SLOTS,
             ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
              " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
              " ON s.table_id = t.table_id ORDER BY 1", ()),
@@ -223,21 +246,27 @@ class Catalog:
              " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
             ("COMMIT", ()),
         )  # fmt: skip
-        cluster_id, written_as, partitions, version = cluster.rows[0]
+        header = self._header(cluster)
+        by_id = self._tables.read(tables.rows, indexes.rows)
+        self._read_at = started
+        return Snapshot(
+            cluster_id=header[0],
+            partitions=header[1],
+            version=header[2],
+            slots=_ranges(slots),
+            tables=by_id,
+            names={table.name: table for table in by_id.values()},
+        )
+
+    def _header(self, result: Result) -> tuple[bytes, int, int]:
+        """The cluster's id, its number of partitions, and the catalog's version."""
+        cluster_id, written_as, partitions, version = result.rows[0]
         if written_as > FORMAT:
             raise ConfigError(
                 f"{self.where}: it is of format {written_as}, which this version of mynamo "
                 f"(format {FORMAT}) does not know; upgrade"
             )
-        by_id = {row[0]: table_of(row, indexes.rows) for row in tables.rows}
-        return Snapshot(
-            cluster_id=cluster_id,
-            partitions=partitions,
-            version=version,
-            slots=tuple(SlotRange(*row) for row in slots.rows),
-            tables=by_id,
-            names={table.name: table for table in by_id.values()},
-        )
+        return cluster_id, partitions, version
 
     def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
         """Record a new table as CREATING.
@@ -408,3 +437,7 @@ class Catalog:
                 return session.run(*statements)
 
         return retry(once, self._timeout)
+
+
+def _ranges(slots: Result) -> tuple[SlotRange, ...]:
+    return tuple(SlotRange(*row) for row in slots.rows)

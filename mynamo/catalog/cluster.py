@@ -119,7 +119,7 @@ class Cluster:
 
     @in_thread
     def refresh(self, if_older_than: float = 0.0) -> Snapshot:
-        """Read the catalog again.
+        """Read the catalog again, as far as it has changed.
 
         Args:
             if_older_than: seconds; a snapshot younger than that will do.
@@ -135,7 +135,7 @@ class Cluster:
             # Whoever waited here while another thread read has what it needs.
             if self._loaded_at < asked_at and asked_at - self._loaded_at >= if_older_than:
                 started = time.monotonic()
-                self._snapshot = self.catalog.load()
+                self._snapshot = self.catalog.load(self._snapshot)
                 self._loaded_at = started
             return self._snapshot
         finally:
