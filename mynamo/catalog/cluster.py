@@ -41,6 +41,13 @@ class Route(NamedTuple):
     partition: int
 
 
+class Owner(NamedTuple):
+    """The shard that owns a slot, and the epoch of the shard's slots, by one snapshot."""
+
+    shard: DynamoDBShard
+    epoch: int
+
+
 class Cluster:
     """All that one process knows of its cluster. Safe to share between threads.
 
@@ -176,6 +183,11 @@ class Cluster:
         shard_id, epoch = snapshot.owners[slot]
         partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
         return Route(self.shards[shard_id], epoch, partition)
+
+    def owner_of(self, hash16: bytes) -> Owner:
+        """The shard that owns a hash, with what the shard's slot guard must say of it."""
+        shard_id, epoch = self._snapshot.owners[slot_of(hash16)]
+        return Owner(self.shards[shard_id], epoch)
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
         """The shard that owns a hash."""

@@ -48,20 +48,27 @@ class Snapshot:
         return self.cluster_id, self.partitions, self.version
 
     @cached_property
+    def epochs(self) -> dict[int, int]:
+        """Per shard: the epoch of its slots."""
+        epochs: dict[int, int] = {}
+        for owned in self.slots:
+            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
+        return epochs
+
+    @cached_property
     def owners(self) -> list[tuple[int, int]]:
         """Per slot: the shard that owns it, and the epoch of that shard's slots.
 
         Raises:
             ConfigError: a slot has no shard.
         """
-        epochs: dict[int, int] = {}
-        for owned in self.slots:
-            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
         owners: list[tuple[int, int]] = []
         for owned in sorted(self.slots, key=lambda owned: owned.first):
             if owned.first != len(owners):
                 break
-            owners += [(owned.shard_id, epochs[owned.shard_id])] * (owned.last + 1 - owned.first)
+            owners += [(owned.shard_id, self.epochs[owned.shard_id])] * (
+                owned.last + 1 - owned.first
+            )
         if len(owners) != SLOTS:
             raise ConfigError(f"slot {len(owners)} has no shard; the catalog is damaged")
         return owners

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.gsi_indexer.apply import Effect, apply_effects, changes_of
@@ -80,8 +82,9 @@ class BatchWriter:
             own = {}
             if whole and not dead_letters:  # those are sent before progress passes their events
                 own = {arrival.stream: arrival.sequence for arrival in batch}
+            apply = partial(apply_effects, self._cluster, effects, self._pool, due=due, own=own)
             try:
-                noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
+                noted = by_newest_slots(self._cluster, apply)
                 return Written(dead_letters, noted)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure

@@ -100,7 +100,9 @@ def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
     Producer(cluster).put("orders", item)
     with monkeypatch.context() as patch:  # the control: a reader that does not look
         patch.setattr(
-            fetching, "fetch_rows", lambda shard, _, statement, __: shard.run(statement)[0].rows
+            fetching,
+            "fetch_rows",
+            lambda owner, _, statement, __: owner.shard.run(statement)[0].rows,
         )
         assert Reader(other).query("orders", item["id"], index="by_price").items == []
     with pytest.raises(IndexNotFound):

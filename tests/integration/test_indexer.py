@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from mynamo.catalog import definitions, sql
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import (
     GsiRow,
     RowChange,
@@ -228,10 +228,10 @@ def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.Mo
 def die_before_shard_2(dying: pytest.MonkeyPatch) -> None:
     apply_on = apply.apply_on_shard
 
-    def first_only(shard: DynamoDBShard, *rest: Any) -> None:
-        if shard.id == 2:
+    def first_only(owner: Owner, *rest: Any) -> None:
+        if owner.shard.id == 2:
             raise ShardUnavailable("died")
-        apply_on(shard, *rest)
+        apply_on(owner, *rest)
 
     dying.setattr(apply, "apply_on_shard", first_only)
 
@@ -641,7 +641,7 @@ def test_a_repair_deletes_orphaned_rows_and_inserts_missing_ones(bench: Bench) -
     assert len(gsi_damage(bench.cluster, "things")) == 2
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
         row = table.key_of(stored)
-        re_emit.re_emit(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
+        re_emit.re_emit(bench.cluster, table, index, row, seen)
     bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 
