@@ -9,6 +9,7 @@
     |   +-- ConfigError           the configuration is incomplete or contradicts itself
     +-- NotFound
     |   +-- TableNotFound
+    |   |   +-- TableNotReady     the table is still being created
     |   +-- IndexNotFound
     +-- AlreadyExists             a table or index of that name is there already
     +-- TableProtected            the table's deletion protection is on; it was not deleted
@@ -68,6 +69,10 @@ class NotFound(MynamoError, LookupError):  # noqa: N818
 
 class TableNotFound(NotFound):
     """The table does not exist; `mynamo table list` shows those that do."""
+
+
+class TableNotReady(TableNotFound):
+    """The table is still being created; wait until its status is ACTIVE."""
 
 
 class IndexNotFound(NotFound):

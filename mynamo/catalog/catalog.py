@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import orjson
 
@@ -23,10 +25,10 @@ from mynamo.catalog.changes import (
 from mynamo.catalog.incarnation import give_number
 from mynamo.catalog.migrations import CATALOG, migrate
 from mynamo.catalog.shard import retry
-from mynamo.catalog.snapshot import TABLES, SlotRange, Snapshot, table_of
+from mynamo.catalog.snapshot import TABLES, KnownTables, SlotRange, Snapshot
 from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
 from mynamo.mysql.failures import DuplicateKey, MissingTable
-from mynamo.mysql.pool import ConnectionPool, Result, Statement
+from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
 from mynamo.mysql.server_checks import check_server
 from mynamo.runtime import deadlines, forks
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
@@ -40,6 +42,13 @@ LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
 CHANGE_SECONDS = 300
 """After which a change that does not end has lost its lock to the next one."""
+READ_ALL_EVERY = 60.0
+"""Seconds after which the whole catalog is read again though its version is the same."""
+_CLUSTER: Statement = ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ())
+_SLOTS: Statement = (
+    "SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1",
+    (),
+)
 TABLE_NAMES: Statement = (
     "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
     (),
@@ -59,6 +68,8 @@ class Catalog:
         self.where = where
         self._database = database
         self._timeout = timeout
+        self._tables = KnownTables()
+        self._read_at = -math.inf
         if timeout is not None:
             self._pool.limit(timeout)
         self.renew_after_fork()
@@ -185,18 +196,24 @@ class Catalog:
         if not changing.acquire(timeout=deadlines.left(LOCK_SECONDS)):
             raise self._locked_for_too_long()
         try:
-            with self._pool.session() as session:
-                name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
-                *_, locked = session.run(
-                    ("SET SESSION wait_timeout = %s", (CHANGE_SECONDS,)),
-                    (f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)),
-                )
-                session.broken = True  # it is closed afterwards, which releases the lock
-                if locked.rows != ((1,),):
-                    raise self._locked_for_too_long()
+            with retry(self._hold, self._timeout):
                 yield
         finally:
             changing.release()
+
+    def _hold(self) -> ExitStack:
+        """What holds the lock of all processes until it is closed."""
+        with ExitStack() as holding:
+            session = holding.enter_context(self._pool.session())
+            name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
+            *_, locked = session.run(
+                ("SET SESSION wait_timeout = %s", (CHANGE_SECONDS,)),
+                (f"SELECT GET_LOCK({name}, %s)", (LOCK_SECONDS,)),
+            )
+            session.broken = True  # it is closed afterwards, which releases the lock
+            if locked.rows != ((1,),):
+                raise self._locked_for_too_long()
+            return holding.pop_all()
 
     def _locked_for_too_long(self) -> ShardUnavailable:
         return ShardUnavailable(
@@ -204,18 +221,30 @@ class Catalog:
             f"{LOCK_SECONDS} s; try again"
         )
 
-    def load(self) -> Snapshot:
-        """Read the whole catalog in one consistent view.
+    def load(self, known: Snapshot | None = None) -> Snapshot:
+        """Read the catalog in one consistent view, as far as it has changed.
+
+        Every change counts up the catalog's version. Tables are read again if the version is
+        another one, or if they were read `READ_ALL_EVERY` seconds ago, as a catalog that was
+        restored may have the same version again. A definition is parsed only if its rows differ.
+
+        Args:
+            known: what was read last; None: read everything.
 
         Raises:
             ShardUnavailable: the server does not answer.
             ConfigError: it was written by a newer mynamo.
         """
+        if known is not None and time.monotonic() - self._read_at < READ_ALL_EVERY:
+            cluster, slots = self._run(_CLUSTER, _SLOTS)
+            if (self._header(cluster), _ranges(slots)) == (known.header, known.slots):
+                return known
+        started = time.monotonic()
         _, _, cluster, slots, tables, indexes, _ = self._run(
             ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
             ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
-            ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ()),
-            ("SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1", ()),
+            _CLUSTER,
+            _SLOTS,
             ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
              " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
              " ON s.table_id = t.table_id ORDER BY 1", ()),
@@ -223,24 +252,33 @@ class Catalog:
              " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
             ("COMMIT", ()),
         )  # fmt: skip
-        cluster_id, written_as, partitions, version = cluster.rows[0]
+        header = self._header(cluster)
+        by_id = self._tables.read(tables.rows, indexes.rows)
+        self._read_at = started
+        return Snapshot(
+            cluster_id=header[0],
+            partitions=header[1],
+            version=header[2],
+            slots=_ranges(slots),
+            tables=by_id,
+            names={table.name: table for table in by_id.values()},
+        )
+
+    def _header(self, result: Result) -> tuple[bytes, int, int]:
+        """The cluster's id, its number of partitions, and the catalog's version."""
+        cluster_id, written_as, partitions, version = result.rows[0]
         if written_as > FORMAT:
             raise ConfigError(
                 f"{self.where}: it is of format {written_as}, which this version of mynamo "
                 f"(format {FORMAT}) does not know; upgrade"
             )
-        by_id = {row[0]: table_of(row, indexes.rows) for row in tables.rows}
-        return Snapshot(
-            cluster_id=cluster_id,
-            partitions=partitions,
-            version=version,
-            slots=tuple(SlotRange(*row) for row in slots.rows),
-            tables=by_id,
-            names={table.name: table for table in by_id.values()},
-        )
+        return cluster_id, partitions, version
 
     def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
         """Record a new table as CREATING.
+
+        A table that an attempt of this call has made, whose answer was lost, is known by a mark
+        of the call, which it has beside its keys.
 
         Raises:
             AlreadyExists: there is one of that name.
@@ -249,26 +287,36 @@ class Catalog:
             {
                 "hash_key": schema.hash_key.model_dump(),
                 "sort_key": schema.sort_key.model_dump() if schema.sort_key else None,
+                "made_by": uuid.uuid4().hex,
             }
         )
-        with self._pool.session() as session:
-            try:
-                table_id = session.run(
-                    ("BEGIN", ()),
-                    ("INSERT INTO mynamo_tables (name, status, version, keys_json, created_at)"
-                     " VALUES (%s, 'CREATING', 1, %s, UTC_TIMESTAMP(6))",
-                     (schema.name.encode(), keys)),
-                )[1].insert_id  # fmt: skip
-            except DuplicateKey:
-                session.rollback()
-                raise AlreadyExists(f"Table already exists: {schema.name}") from None
-            indexes: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
-            for index in (*indexes, *schema.global_indexes):
-                session.run(insert_index(table_id, index, "ACTIVE", since=1))
-            if settings is not None:
-                session.run(store_settings(table_id, settings))
-            session.run(COUNT_UP, ("COMMIT", ()))
-        return table_id
+        name = schema.name.encode()
+        local: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
+        indexes = [*local, *schema.global_indexes]
+
+        def once() -> int:
+            with self._pool.session() as session:
+                try:
+                    table_id = session.run(
+                        ("BEGIN", ()),
+                        ("INSERT INTO mynamo_tables (name, status, version, keys_json, created_at)"
+                         " VALUES (%s, 'CREATING', 1, %s, UTC_TIMESTAMP(6))",
+                         (name, keys)),
+                    )[1].insert_id  # fmt: skip
+                except DuplicateKey:
+                    session.rollback()
+                    own = _table_with(session, name, keys)
+                    if own is None:
+                        raise AlreadyExists(f"Table already exists: {schema.name}") from None
+                    return own
+                for index in indexes:
+                    session.run(insert_index(table_id, index, "ACTIVE", since=1))
+                if settings is not None:
+                    session.run(store_settings(table_id, settings))
+                session.run(COUNT_UP, ("COMMIT", ()))
+            return table_id
+
+        return retry(once, self._timeout)
 
     def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
         """Give a new index an id; until `add_index` nobody hears of it.
@@ -276,15 +324,19 @@ class Catalog:
         Raises:
             AlreadyExists: the table has one of that name.
         """
-        with self._pool.session() as session:
-            try:
+
+        def once() -> int:
+            with self._pool.session() as session:
                 return session.run(
                     ("DELETE FROM mynamo_indexes WHERE table_id = %s AND name = %s AND status = %s",
                      (table_id, index.name.encode(), PLANNED)),
                     insert_index(table_id, index, PLANNED, since=0),
                 )[1].insert_id  # fmt: skip
-            except DuplicateKey:
-                raise AlreadyExists(f"the table has an index {index.name} already") from None
+
+        try:
+            return retry(once, self._timeout)
+        except DuplicateKey:
+            raise AlreadyExists(f"the table has an index {index.name} already") from None
 
     def add_index(
         self,
@@ -293,23 +345,31 @@ class Catalog:
         index: LocalIndexSchema | GlobalIndexSchema,
         settings: IndexSettings | None = None,
     ) -> None:
-        """Record a planned index as CREATING, in the next version of the table's definition.
+        """Record a planned index as CREATING, in the next version of the table's definition;
+        safe to repeat.
 
         Raises:
             TableNotFound: the table is gone.
         """
-        with self._pool.session() as session:
-            session.run(("BEGIN", ()))
-            since = next_version(session, table_id)
-            if settings is not None:
-                known = locked_settings(session, table_id)
-                session.run(store_settings(table_id, known.with_index(index.name, settings)))
-            session.run(
-                ("UPDATE mynamo_indexes SET status = 'CREATING', definition_json = %s"
-                 " WHERE index_id = %s", (definition_of(index, since), index_id)),
-                COUNT_UP,
-                ("COMMIT", ()),
-            )  # fmt: skip
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                since = next_version(session, table_id)
+                if _index_status(session, index_id) not in (None, PLANNED):
+                    session.rollback()  # an attempt whose answer was lost has done it
+                    return
+                if settings is not None:
+                    known = locked_settings(session, table_id)
+                    session.run(store_settings(table_id, known.with_index(index.name, settings)))
+                session.run(
+                    ("UPDATE mynamo_indexes SET status = 'CREATING', definition_json = %s"
+                     " WHERE index_id = %s", (definition_of(index, since), index_id)),
+                    COUNT_UP,
+                    ("COMMIT", ()),
+                )  # fmt: skip
+
+        retry(once, self._timeout)
 
     def activate_table(self, table_id: int) -> None:
         """Record that a table is there on every shard (unless it is being dropped)."""
@@ -369,21 +429,30 @@ class Catalog:
         )  # fmt: skip
 
     def retire_index(self, table_id: int, index_id: int) -> None:
-        """Record an index as DELETING, in the next version of the table's definition."""
-        with self._pool.session() as session:
-            session.run(("BEGIN", ()))
-            next_version(session, table_id)
-            known = locked_settings(session, table_id)
-            names = session.run(
-                ("SELECT name FROM mynamo_indexes WHERE index_id = %s", (index_id,))
-            )[0].rows  # fmt: skip
-            for (name,) in names:  # what comes under this name later inherits nothing
-                session.run(store_settings(table_id, known.without_index(name.decode())))
-            session.run(
-                ("UPDATE mynamo_indexes SET status = 'DELETING' WHERE index_id = %s", (index_id,)),
-                COUNT_UP,
-                ("COMMIT", ()),
-            )
+        """Record an index as DELETING, in the next version of the table's definition; safe to
+        repeat."""
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                next_version(session, table_id)
+                if _index_status(session, index_id) in (None, "DELETING"):
+                    session.rollback()  # an attempt whose answer was lost, or somebody else
+                    return
+                known = locked_settings(session, table_id)
+                names = session.run(
+                    ("SELECT name FROM mynamo_indexes WHERE index_id = %s", (index_id,))
+                )[0].rows  # fmt: skip
+                for (name,) in names:  # what comes under this name later inherits nothing
+                    session.run(store_settings(table_id, known.without_index(name.decode())))
+                session.run(
+                    ("UPDATE mynamo_indexes SET status = 'DELETING' WHERE index_id = %s",
+                     (index_id,)),
+                    COUNT_UP,
+                    ("COMMIT", ()),
+                )  # fmt: skip
+
+        retry(once, self._timeout)
 
     def forget_index(self, index_id: int) -> None:
         """Remove an index whose physical tables are gone."""
@@ -408,3 +477,23 @@ class Catalog:
                 return session.run(*statements)
 
         return retry(once, self._timeout)
+
+
+def _ranges(slots: Result) -> tuple[SlotRange, ...]:
+    return tuple(SlotRange(*row) for row in slots.rows)
+
+
+def _table_with(session: Session, name: bytes, keys: bytes) -> int | None:
+    """The id of the table of that name, if it has just these keys and this mark."""
+    rows = session.run(
+        ("SELECT table_id FROM mynamo_tables WHERE name = %s AND keys_json = %s", (name, keys))
+    )[0].rows  # fmt: skip
+    return int(rows[0][0]) if rows else None
+
+
+def _index_status(session: Session, index_id: int) -> str | None:
+    """The status of an index, which is locked until the transaction ends."""
+    rows = session.run(
+        ("SELECT status FROM mynamo_indexes WHERE index_id = %s FOR UPDATE", (index_id,))
+    )[0].rows  # fmt: skip
+    return str(rows[0][0]) if rows else None

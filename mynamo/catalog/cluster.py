@@ -15,7 +15,7 @@ from mynamo.catalog.catalog import TABLE_NAMES, Catalog
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
-from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound
+from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound, TableNotReady
 from mynamo.mysql.failures import MissingRight
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
@@ -39,6 +39,13 @@ class Route(NamedTuple):
     shard: DynamoDBShard
     epoch: int
     partition: int
+
+
+class Owner(NamedTuple):
+    """The shard that owns a slot, and the epoch of the shard's slots, by one snapshot."""
+
+    shard: DynamoDBShard
+    epoch: int
 
 
 class Cluster:
@@ -119,7 +126,7 @@ class Cluster:
 
     @in_thread
     def refresh(self, if_older_than: float = 0.0) -> Snapshot:
-        """Read the catalog again.
+        """Read the catalog again, as far as it has changed.
 
         Args:
             if_older_than: seconds; a snapshot younger than that will do.
@@ -135,7 +142,7 @@ class Cluster:
             # Whoever waited here while another thread read has what it needs.
             if self._loaded_at < asked_at and asked_at - self._loaded_at >= if_older_than:
                 started = time.monotonic()
-                self._snapshot = self.catalog.load()
+                self._snapshot = self.catalog.load(self._snapshot)
                 self._loaded_at = started
             return self._snapshot
         finally:
@@ -145,7 +152,8 @@ class Cluster:
         """The table of that name, asking the catalog if this process has not heard of it.
 
         Raises:
-            TableNotFound: there is none, or it is being created or deleted.
+            TableNotReady: it is being created.
+            TableNotFound: there is none, or it is being deleted.
         """
         table = self._snapshot.names.get(name)
         if table is None or table.status != "ACTIVE":
@@ -153,7 +161,8 @@ class Cluster:
         if table is None:
             raise TableNotFound(f"Requested resource not found: Table: {name} not found")
         if table.status != "ACTIVE":
-            raise TableNotFound(f"table {name} is {table.status}, not ACTIVE yet; try again")
+            kind = TableNotReady if table.status == "CREATING" else TableNotFound
+            raise kind(f"table {name} is {table.status}, not ACTIVE yet; try again")
         return table
 
     def table_by_id(self, table_id: int, at_least: int = 0) -> Table | None:
@@ -174,6 +183,11 @@ class Cluster:
         shard_id, epoch = snapshot.owners[slot]
         partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
         return Route(self.shards[shard_id], epoch, partition)
+
+    def owner_of(self, hash16: bytes) -> Owner:
+        """The shard that owns a hash, with what the shard's slot guard must say of it."""
+        shard_id, epoch = self._snapshot.owners[slot_of(hash16)]
+        return Owner(self.shards[shard_id], epoch)
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
         """The shard that owns a hash."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mynamo.catalog import sql
+from mynamo.catalog.cluster import Owner
+from mynamo.catalog.slot_guard import LOCK_EPOCH, check_epoch, epoch_in
 from mynamo.catalog.tables import Index, IndexKey, RowKey
 from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session, Statement
@@ -55,22 +57,30 @@ class RowChange:
 
 
 def hold_checkpoints(
-    session: Session, streams: Sequence[Stream], *before: Statement
+    session: Session,
+    streams: Sequence[Stream],
+    *before: Statement,
+    owner: Owner | None = None,
 ) -> dict[Stream, int]:
     """Lock the checkpoints of streams until the session's transaction ends.
 
     Args:
         streams: in ascending order, as everybody locks them.
         before: what is run in the same round trip first.
+        owner: the session's shard, where rows are routed to it; its slot guard is locked too.
 
     Returns:
         How far each stream is applied on this shard.
 
     Raises:
         Contention: others hold them, or were faster to make them.
+        SlotsMoved: the slot map is newer than the one that `owner` is of.
     """
-    rows = session.run(*before, lock_checkpoints(streams))[-1].rows
-    found = {Stream(*stream): sequence for *stream, sequence in rows}
+    guard = [] if owner is None else [LOCK_EPOCH]
+    results = session.run(*before, *guard, lock_checkpoints(streams))
+    if owner is not None:
+        check_epoch(epoch_in(results[-2]), owner.epoch, owner.shard.where)
+    found = {Stream(*stream): sequence for *stream, sequence in results[-1].rows}
     missing = [stream for stream in streams if stream not in found]
     if missing:  # the stream's first event here; a row of its own is the only lock
         try:

@@ -51,6 +51,9 @@ FENCING = "fencing"
 MENDING = "mending"
 CLEAN = "clean"
 
+NOTE_LOST: Statement = ("UPDATE mynamo_incarnation SET lost = 1 WHERE state = %s", (FENCING,))
+"""Record that the shard has lost changes, in a new incarnation that is not fenced yet."""
+
 Allocate = Callable[[int, int], int]
 """From a shard's number and the least incarnation to one that nobody else has."""
 
@@ -231,16 +234,11 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
     return needed
 
 
-def set_state(session: Session, number: int, state: str, lost: bool | None = None) -> None:
-    """Record what is done for an incarnation.
-
-    Args:
-        lost: see `Incarnation`; None: as it is.
-    """
+def set_state(session: Session, number: int, state: str) -> None:
+    """Record what is done for an incarnation."""
     session.run(
-        ("UPDATE mynamo_incarnation SET state = %s, lost = COALESCE(%s, lost)"
-         " WHERE incarnation = %s", (state, lost, number))
-    )  # fmt: skip
+        ("UPDATE mynamo_incarnation SET state = %s WHERE incarnation = %s", (state, number))
+    )
 
 
 def give_number(session: Session, shard_id: int, at_least: int) -> int:

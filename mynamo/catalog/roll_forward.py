@@ -12,6 +12,7 @@ from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import NOTE_LOST
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -49,26 +50,26 @@ def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
 
 
 @in_thread
-def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> bool:
+def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
     """Bring the definitions of a shard that went back in time up to the catalog's; safe to repeat.
 
-    Tables and indexes that it lacks are made, empty. What it has and the catalog has dropped stays
-    there unused.
-
-    Returns:
-        Whether it lacked any definition, so that its indexes are to be verified.
+    Tables and indexes that it lacks are made, empty, and it is recorded that it has lost changes;
+    also if an index is ACTIVE whose backfill has not ended here. What it has and the catalog has
+    dropped stays there unused.
 
     Raises:
         ShardUnavailable: the shard or the catalog does not answer.
     """
     with cluster.catalog.lock():
         tables = [t for t in cluster.refresh().tables.values() if t.status == "ACTIVE"]
-        known = dict(shard.run(("SELECT id, version FROM mynamo_fence", ()))[0].rows)
-        behind = [table for table in tables if known.get(table.id, 0) < table.version]
-        for table in behind:
+        for table in tables:
             _create_on(shard, table)
             _raise_guard_on(shard, table, _INSERT_GUARD)
-    return bool(behind)
+        unfinished = ("SELECT index_id FROM mynamo_backfill WHERE finished = 0", ())
+        waiting = {index_id for (index_id,) in shard.run(unfinished)[0].rows}
+        active = {i.id for table in tables for i in table.live_indexes if i.status == "ACTIVE"}
+        if waiting & active:
+            shard.run(NOTE_LOST)
 
 
 def roll_forward_definition(cluster: Cluster, table: Table) -> None:
@@ -86,8 +87,7 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
                 ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
             )
 
-    if table.status == "CREATING":
-        on_every_shard(cluster, partial(_create_on, table=table))
+    on_every_shard(cluster, partial(_create_on, table=table))
     guard = _INSERT_GUARD if table.status == "CREATING" else _RAISE_GUARD
     on_every_shard(cluster, partial(_raise_guard_on, table=table, statement=guard))
     # Nobody writes to the dropped indexes any more, but for indexers that have not heard
@@ -100,8 +100,20 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
 
 
 def _create_on(shard: DynamoDBShard, table: Table) -> None:
-    indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
-    shard.run((sql.create_main(table), ()), *indexes)
+    """Make what a shard lacks of a table. One that lacks what is not new has gone back in time."""
+    creating = {sql.main_table(table.id): sql.create_main(table)}
+    creating |= {sql.index_table(index): sql.create_index(index) for index in table.live_indexes}
+    there = (
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+        f" AND table_name IN ({sql.placeholders(creating)})",
+        [*creating],
+    )
+    found = {name for (name,) in shard.run(there)[0].rows}
+    missing = [(statement, ()) for name, statement in creating.items() if name not in found]
+    if missing:
+        shard.run(*missing)
+        if table.status != "CREATING":
+            shard.run(NOTE_LOST)
 
 
 def _raise_guard_on(shard: DynamoDBShard, table: Table, statement: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -41,6 +42,19 @@ class Snapshot:
     tables: dict[int, Table]
     names: dict[str, Table]
 
+    @property
+    def header(self) -> tuple[bytes, int, int]:
+        """The cluster's id, its number of partitions, and the catalog's version."""
+        return self.cluster_id, self.partitions, self.version
+
+    @cached_property
+    def epochs(self) -> dict[int, int]:
+        """Per shard: the epoch of its slots."""
+        epochs: dict[int, int] = {}
+        for owned in self.slots:
+            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
+        return epochs
+
     @cached_property
     def owners(self) -> list[tuple[int, int]]:
         """Per slot: the shard that owns it, and the epoch of that shard's slots.
@@ -48,14 +62,13 @@ class Snapshot:
         Raises:
             ConfigError: a slot has no shard.
         """
-        epochs: dict[int, int] = {}
-        for owned in self.slots:
-            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
         owners: list[tuple[int, int]] = []
         for owned in sorted(self.slots, key=lambda owned: owned.first):
             if owned.first != len(owners):
                 break
-            owners += [(owned.shard_id, epochs[owned.shard_id])] * (owned.last + 1 - owned.first)
+            owners += [(owned.shard_id, self.epochs[owned.shard_id])] * (
+                owned.last + 1 - owned.first
+            )
         if len(owners) != SLOTS:
             raise ConfigError(f"slot {len(owners)} has no shard; the catalog is damaged")
         return owners
@@ -104,8 +117,40 @@ CREATE TABLE IF NOT EXISTS mynamo_table_settings (
 )
 
 
-def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> Table:
-    """One table, from its row and the rows of all indexes."""
+Row = tuple[Any, ...]
+
+
+class KnownTables:
+    """Tables as they were last read: what has not changed since is not parsed again.
+
+    Use by one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Row, list[Row], Table]] = {}
+
+    def read(self, table_rows: Iterable[Row], index_rows: Iterable[Row]) -> dict[int, Table]:
+        """All tables, by their ids; the objects of before for those that are as they were.
+
+        Args:
+            table_rows: with the table's id first.
+            index_rows: with the table's id second.
+        """
+        indexes: dict[int, list[Row]] = {}
+        for row in index_rows:
+            indexes.setdefault(row[1], []).append(row)
+        before, self._known = self._known, {}
+        for row in table_rows:
+            own = indexes.get(row[0], [])
+            known = before.get(row[0])
+            if known is None or known[:2] != (row, own):
+                known = row, own, table_of(row, own)
+            self._known[row[0]] = known
+        return {table_id: table for table_id, (*_, table) in self._known.items()}
+
+
+def table_of(row: Row, index_rows: Iterable[Row]) -> Table:
+    """One table, from its row and those of its indexes."""
     table_id, name, status, version, keys_json, created_at, settings_json = row
     keys = orjson.loads(keys_json)
     hash_key = KeyAttribute(**keys["hash_key"])
@@ -118,13 +163,13 @@ def table_of(row: tuple[Any, ...], index_rows: tuple[tuple[Any, ...], ...]) -> T
         status=status,
         hash_key=hash_key,
         sort_key=sort_key,
-        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows if r[1] == table_id),
+        indexes=tuple(_index(r, hash_key, key_names) for r in index_rows),
         created_at=_utc(created_at),
         settings=settings_of(settings_json),
     )
 
 
-def _index(row: tuple[Any, ...], table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
+def _index(row: Row, table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
     index_id, table_id, name, kind, status, definition_json = row
     definition = orjson.loads(definition_json)
     hash_keys = _keys(definition.get("hash_key"))

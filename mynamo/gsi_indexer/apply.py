@@ -2,8 +2,9 @@
 
 For each shard that rows go to, one transaction of two round trips:
 
-1.  BEGIN; lock the checkpoints of the events' streams, in order.  A process that was frozen and
-    wakes up late waits here, and then finds that its events are known.
+1.  BEGIN; lock the slot guard shared and compare it with the slot map that the rows were routed
+    by; lock the checkpoints of the events' streams, in order.  A process that was frozen and wakes
+    up late waits here, and then finds that its events are known.
 2.  Drop the events that this shard contains already.
 3.  Of the others, write the net effect on each row.
 4.  Move the checkpoints; COMMIT.  A crash before it: nothing happened on this shard;
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mynamo.catalog import sql
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import (
     GsiRow,
     RowChange,
@@ -34,6 +35,7 @@ from mynamo.catalog.gsi_rows import (
     upsert_rows,
 )
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
+from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Statement
@@ -151,13 +153,17 @@ def apply_effects(
         ShardsAway: some do not answer; the others are done.
         MissingTable: an index or table was dropped; some may have been done.
         StatementRefused: MySQL does not take a row; some may have been done.
+        SlotsMoved: the slot map has changed; some may have been done.
     """
-    parts = _by_shard(cluster, effects)
+    parts = _by_owner(cluster, effects)
     known = {**due, **progress_at_home(own, parts)}
-    noted = {shard.id: {s: n for s, n in known.items() if s.shard == shard.id} for shard in parts}
+    noted = {
+        owner.shard.id: {s: n for s, n in known.items() if s.shard == owner.shard.id}
+        for owner in parts
+    }
     calls = {
-        shard.id: partial(apply_on_shard, shard, part, noted[shard.id])
-        for shard, part in parts.items()
+        owner.shard.id: partial(apply_on_shard, owner, part, noted[owner.shard.id])
+        for owner, part in parts.items()
     }
     _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
@@ -186,6 +192,7 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
     """Make each shard's call, in parallel.
 
     Raises:
+        SlotsMoved: a shard does not own all that it was given.
         ShardsAway: when all have ended; whatever else failed is found by a repetition without
             these shards.
         MynamoError: the first failure of another kind.
@@ -194,17 +201,22 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
         ((shard_id, call),) = calls.items()
         try:
             call()
+        except SlotsMoved:
+            raise
         except ShardUnavailable as failure:
             raise ShardsAway({shard_id: failure}) from None
         return
     running = {shard_id: pool.submit(call) for shard_id, call in calls.items()}
     wait(running.values())
-    failures = {shard_id: one.exception() for shard_id, one in running.items()}
+    failures = {shard_id: ended.exception() for shard_id, ended in running.items()}
+    for one in failures.values():
+        if isinstance(one, SlotsMoved):
+            raise one
     away = {s: failure for s, failure in failures.items() if isinstance(failure, ShardUnavailable)}
     if away:
         raise ShardsAway(away)
-    for one in running.values():
-        one.result()
+    for ended in running.values():
+        ended.result()
 
 
 def _record(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
@@ -221,45 +233,45 @@ def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
     return [sql.raise_streams("applied_seq", {s.partition: n for s, n in reached.items()})]
 
 
-def _by_shard(cluster: Cluster, effects: Sequence[Effect]) -> dict[DynamoDBShard, list[Effect]]:
-    parts: dict[DynamoDBShard, list[Effect]] = {}
+def _by_owner(cluster: Cluster, effects: Sequence[Effect]) -> dict[Owner, list[Effect]]:
+    parts: dict[Owner, list[Effect]] = {}
     for effect in effects:
-        split: dict[DynamoDBShard, list[RowChange]] = {}
+        split: dict[Owner, list[RowChange]] = {}
         for change in effect.changes:
-            split.setdefault(cluster.shard_of(change.row.index_hash), []).append(change)
-        for shard, changes in split.items():
-            parts.setdefault(shard, []).append(Effect(effect.stream, effect.sequence, changes))
+            split.setdefault(cluster.owner_of(change.row.index_hash), []).append(change)
+        for owner, changes in split.items():
+            parts.setdefault(owner, []).append(Effect(effect.stream, effect.sequence, changes))
     return parts
 
 
 def progress_at_home(
-    progress: Mapping[Stream, int], parts: Mapping[DynamoDBShard, Sequence[Effect]]
+    progress: Mapping[Stream, int], parts: Mapping[Owner, Sequence[Effect]]
 ) -> dict[Stream, int]:
     """The progress of streams whose effects are all on their own shard."""
     targets: dict[Stream, set[int]] = {}
-    for shard, part in parts.items():
+    for owner, part in parts.items():
         for effect in part:
-            targets.setdefault(effect.stream, set()).add(shard.id)
+            targets.setdefault(effect.stream, set()).add(owner.shard.id)
     return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
 
 
-def apply_on_shard(
-    shard: DynamoDBShard, effects: Sequence[Effect], noted: Mapping[Stream, int]
-) -> None:
+def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
     """Apply the effects that go to one shard: one transaction, steps 1 to 4.
 
     Args:
+        owner: the shard, and the epoch of its slots by the map that the effects were routed by.
         noted: progress of the shard's own streams, recorded in the same transaction.
 
     Raises:
         ShardUnavailable: the shard does not answer.
-        MissingTable, StatementRefused: see `apply_effects`.
+        MissingTable, StatementRefused, SlotsMoved: see `apply_effects`.
     """
+    shard = owner.shard
     streams = sorted({effect.stream for effect in effects})
 
     def once() -> None:
         with shard.session() as session:
-            contained = hold_checkpoints(session, streams, ("BEGIN", ()))  # step 1
+            contained = hold_checkpoints(session, streams, ("BEGIN", ()), owner=owner)  # step 1
             crash_point("apply.1")
             fresh = [e for e in effects if is_fresh(e, contained)]  # step 2
             net = net_effect(change for effect in fresh for change in effect.changes)

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.gsi_indexer.apply import (
@@ -105,8 +107,9 @@ class BatchWriter:
             own = {}
             if whole and not dead_letters:  # those are sent before progress passes their events
                 own = reached_by(batch, blocked)
+            apply = partial(apply_effects, self._cluster, effects, self._pool, due=due, own=own)
             try:
-                noted = apply_effects(self._cluster, effects, self._pool, due=due, own=own)
+                noted = by_newest_slots(self._cluster, apply)
                 return Written(dead_letters, noted, blocked)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure

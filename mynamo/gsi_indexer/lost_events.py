@@ -4,8 +4,10 @@ A stream waits if its shard has numbered events that are not applied. If the nex
 been published, it is before the present end of its partition. If the consumer has read up to that
 end without finding the event, Kafka has lost it: the broker kept nothing, the topic was created
 again, or the committed offset is that of an earlier topic. The outbox still has the event, so the
-relay is set back and publishes it once more. No step depends on time, so a slow consumer does not
-cause events to be published again.
+relay is set back to just before it and publishes once more what it has published since. What it
+had published before, of this stream and others, is not sent again: it is applied, or another stream
+misses it and says so. No step depends on time, so a slow consumer does not cause events to be
+published again.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ class _Watermark:
 
     Attributes:
         position: of the stream when the watermark was set.
+        missing: number of the event that the stream waits for.
         end: offset at the end of the partition then.
     """
 
     position: int
+    missing: int
     end: int
 
 
@@ -135,33 +139,38 @@ class Watch:
     def _look_closer(
         self, shard: DynamoDBShard, stuck: dict[Stream, int], gaps: Collection[Stream]
     ) -> None:
-        lost = [s for s, position in stuck.items() if self._is_lost(s, position, s in gaps)]
-        if lost:
-            sequence = min(stuck[stream] for stream in lost)
+        lost = {s: self._lost_event(s, position, s in gaps) for s, position in stuck.items()}
+        missing = {stream: number for stream, number in lost.items() if number is not None}
+        if missing:
+            first = min(missing.values())
             log.warning(
-                "%s: Kafka has lost events after sequence %d; they are published again",
-                shard.where, sequence,
+                "%s: Kafka has lost event %d, and perhaps later ones; they are published again",
+                shard.where, first,
             )  # fmt: skip
-            publish_again(shard, sequence)
-            for stream in lost:
+            publish_again(shard, first - 1)
+            for stream in missing:
                 del self._watermarks[stream]
 
-    def _is_lost(self, stream: Stream, position: int, gap: bool) -> bool:
+    def _lost_event(self, stream: Stream, position: int, gap: bool) -> int | None:
+        """The number of the event that a stream waits for, if Kafka has lost it."""
         partition = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
         behind = self._reading.is_behind(partition)
         watermark = self._watermarks.get(stream)
         if watermark is None or watermark.position != position:
             if behind and not gap:  # it may be in what is yet to be read
-                return False
-            if not is_published(self._cluster, stream, position):
-                return False
+                return None
+            missing = published_next(self._cluster, stream, position)
+            if missing is None:
+                return None
             end = self._end(partition)
             if end is None:
-                return False
-            watermark = self._watermarks[stream] = _Watermark(position, end)
+                return None
+            watermark = self._watermarks[stream] = _Watermark(position, missing, end)
         at = self._offset(partition)
         # More than `end` may be there: the embedded broker leaves out most of the last batch.
-        return at is not None and at >= watermark.end and (gap or not behind)
+        if at is None or at < watermark.end or (behind and not gap):
+            return None
+        return watermark.missing
 
     def _end(self, partition: TopicPartition) -> int | None:
         """The offset at the end of a partition now; None: the broker does not say so soon."""
@@ -184,10 +193,11 @@ class Watch:
             ensure_topics(self._cluster.config.kafka)
 
 
-def is_published(cluster: Cluster, stream: Stream, position: int) -> bool:
-    """Whether the event that a stream waits for has been published, as its relay says."""
-    shard = cluster.shards[stream.shard]
-    return bool(_run(shard, next_published("seq", stream, position)).rows)
+def published_next(cluster: Cluster, stream: Stream, position: int) -> int | None:
+    """The number of the event that a stream waits for, if it has been published, as its relay
+    says."""
+    rows = _run(cluster.shards[stream.shard], next_published("seq", stream, position)).rows
+    return int(rows[0][0]) if rows else None
 
 
 def mark_restored(shard: DynamoDBShard) -> None:

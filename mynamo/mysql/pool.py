@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,10 @@ class Session:
         self.identity: tuple[int, str] = (0, "")
         """Number and peer in the server's list of sessions: a number alone may be another
         session's after the server was started anew."""
+        self.highest_id = 0
+        self.highest_id_at = -math.inf
+        """The highest AUTO_INCREMENT value that this connection's users have noted, and when
+        (monotonic): what is inserted later has a higher one."""
         self._inherited = False
         forks.note(self)
 
@@ -125,6 +130,11 @@ class Session:
             See `run`.
         """
         return self._execute([(sql, ())], _named)[0]
+
+    def note_id(self, assigned: int) -> None:
+        """Note an AUTO_INCREMENT value that was assigned already."""
+        self.highest_id = max(self.highest_id, assigned)
+        self.highest_id_at = time.monotonic()
 
     def rollback(self) -> None:
         """End the transaction, if the connection still lives."""

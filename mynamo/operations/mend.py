@@ -23,9 +23,16 @@ from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.slot_guard import (
+    LOCK_EPOCH,
+    SlotsMoved,
+    by_newest_slots,
+    check_epoch,
+    epoch_in,
+)
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.failures import Contention, DuplicateKey
-from mynamo.mysql.pool import Session
+from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Location, expected_row, only, read_ghost, read_item
@@ -33,6 +40,9 @@ from mynamo.operations.findings import Finding
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.transaction.statements import delete_local, insert_local
+
+BEGIN: Statement = ("BEGIN", ())
+COMMIT: Statement = ("COMMIT", ())
 
 _deleting = threading.Lock()
 """Only one thread at a time holds connections to two shards, so that there is no deadlock."""
@@ -64,12 +74,10 @@ def mend(cluster: Cluster, table: Table, finding: Finding) -> str:
         MissingTable: the index was dropped.
     """
     if finding.index.kind == "LSI":
-        where = cluster.shards[finding.index_shard]
-        return retry(lambda: _mend_local(table, finding, where))
-    shard = cluster.shard_of(finding.row.hash)
+        return by_newest_slots(cluster, lambda: retry(lambda: _mend_local(cluster, table, finding)))
     if finding.kind == "ghost":
-        return _mend_ghost(cluster, table, finding, shard)
-    re_emit(cluster, shard, table, finding.index, finding.row)
+        return by_newest_slots(cluster, lambda: _mend_ghost(cluster, table, finding))
+    re_emit(cluster, table, finding.index, finding.row)
     return RE_EMITTED
 
 
@@ -111,7 +119,8 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
     return retry(once)
 
 
-def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoDBShard) -> str:
+def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
+    slots = cluster.snapshot.slots
     row = IndexRow(*finding.index_key, *finding.row)
     where = cluster.shards[finding.index_shard]
     found = only(where, comparison_statements.global_rows_of(finding.index, [row]))
@@ -119,30 +128,38 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding, shard: DynamoD
         return NOTHING
     ghost = read_ghost(table, finding.index, row, found.item)
     if ghost is not None and cluster.shard_of(row.index_hash) is where:
-        re_emit(cluster, shard, table, finding.index, finding.row, ghost)
+        re_emit(cluster, table, finding.index, finding.row, ghost)
         return RE_EMITTED
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
+    epoch = cluster.snapshot.epochs.get(where.id, 0)
+    shard = cluster.shard_of(finding.row.hash)
 
     def once() -> str:
-        with lock_item_row(shard, table, finding.row) as (session, locked):
+        with lock_item_row(cluster, table, finding.row) as (session, locked):
             if not locked.readable:
                 return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
+            if cluster.snapshot.slots != slots:
+                raise SlotsMoved
             if expected is not None and expected.location == Location(where.id, finding.index_key):
                 return NOTHING
             if where is shard:
                 session.run(delete)
             else:
                 with where.session() as other:
-                    other.run(delete)
+                    guard = other.run(BEGIN, LOCK_EPOCH)[1]
+                    check_epoch(epoch_in(guard), epoch, where.where)
+                    other.run(delete, COMMIT)
         return DELETED
 
     with _deleting:
         return retry(once)
 
 
-def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
-    with lock_item_row(shard, table, finding.row) as (session, locked):
+def _mend_local(cluster: Cluster, table: Table, finding: Finding) -> str:
+    if cluster.shard_of(finding.row.hash).id != finding.index_shard:
+        return NOTHING  # the item has moved, with rows of its own
+    with lock_item_row(cluster, table, finding.row) as (session, locked):
         if not locked.readable:
             return NOTHING
         key = finding.index.key_of(locked.item)
@@ -156,11 +173,18 @@ def _mend_local(table: Table, finding: Finding, shard: DynamoDBShard) -> str:
 
 @contextmanager
 def lock_item_row(
-    shard: DynamoDBShard, table: Table, row: RowKey
+    cluster: Cluster, table: Table, row: RowKey
 ) -> Iterator[tuple[Session, LockedItem]]:
-    """A transaction in which an item, or its absence, cannot change; commits at the end."""
+    """A transaction in which an item, or its absence, cannot change; commits at the end.
+
+    Raises:
+        SlotsMoved: the slot map has changed.
+    """
+    shard, epoch = cluster.owner_of(row.hash)
     with shard.session() as session:
-        found = session.run(("BEGIN", ()), comparison_statements.lock_item(table, row))[1].rows
+        _, guard, rows = session.run(BEGIN, LOCK_EPOCH, comparison_statements.lock_item(table, row))
+        check_epoch(epoch_in(guard), epoch, shard.where)
+        found = rows.rows
         if found:
             version, data = found[0]
             item = read_item(table, row, data)
@@ -174,4 +198,4 @@ def lock_item_row(
         yield session, locked
         if not found:
             session.run(comparison_statements.delete_placeholder(table, row))
-        session.run(("COMMIT", ()))
+        session.run(COMMIT)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from mynamo.catalog.cluster import Owner
 from mynamo.catalog.shard import DynamoDBShard, PerShard
+from mynamo.catalog.slot_guard import READ_EPOCH, check_epoch, epoch_in
 from mynamo.errors import MynamoError
 from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Result, Statement
@@ -25,6 +27,9 @@ AT_ONCE = 2
 """Round trips to a shard at the same time."""
 MOST_ROWS = 1600
 """That the statements of one round trip for several callers may give."""
+
+_READ_GUARDS = "SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY) WHERE id IN (0, %s)"
+"""The slot guard and a table's definition guard."""
 
 _Request = tuple[DynamoDBShard, Sequence[Statement]]
 
@@ -92,10 +97,11 @@ class ShardRange:
     """A range of rows on one shard.
 
     Attributes:
+        owner: the shard that owns the rows' slots, and what its slot guard must say.
         bounds: columns of the access, and what they must be.
     """
 
-    shard: DynamoDBShard
+    owner: Owner
     bounds: tuple[tuple[str, Comparison], ...]
 
 
@@ -208,17 +214,20 @@ def fetch(
 
     Raises:
         MissingTable: the catalog's knowledge of the table or index is outdated.
+        SlotsMoved: that of the slots is.
         ShardUnavailable: a shard does not answer.
     """
     page = Fetched()
     most = limit + 1 if limit is not None and look_ahead else limit
     for shard_range in shard_ranges:
-        _note(page.shards, shard_range.shard.id)
+        _note(page.shards, shard_range.owner.shard.id)
         reached = after
         while True:
             rows = _chunk_rows(most, page)
-            statement = select(access, shard_range.bounds, reached, descending, rows)
-            found = fetch_rows(shard_range.shard, access, statement, rows)
+            statement = select(
+                access, shard_range.bounds, reached, descending, rows, guarded=access.index is None
+            )
+            found = fetch_rows(shard_range.owner, access, statement, rows)
             size = sum([len(row[-1]) for row in found])
             if raw and page.weight + size >= PAGE_BYTES:
                 raw = False
@@ -235,23 +244,34 @@ def fetch(
     return page
 
 
-def fetch_rows(shard: DynamoDBShard, access: Access, statement: Statement, most: int) -> Rows:
-    """Run a statement; for an index, check that writes still maintained it at that moment.
+def fetch_rows(owner: Owner, access: Access, statement: Statement, most: int) -> Rows:
+    """Run a statement; check that the shard owned the rows' slots at that moment and, for an
+    index, that writes still maintained it.
+
+    What guards still have when rows were read, or afterwards, was valid when they were read. A
+    statement on a table is `guarded`. If it finds nothing, the slot guard is asked for by itself.
+    For an index the guards come behind the rows, in the same round trip.
 
     Args:
         most: rows that it may give.
 
     Raises:
         MissingTable: the table's definition is newer than `access` knows.
+        SlotsMoved: the slot map is newer than the one that `owner` is of.
     """
+    shard, table = owner.shard, access.table
     if access.index is None:
-        return run_together(shard, [statement], most)[0].rows
-    guard = ("SELECT version FROM mynamo_fence WHERE id = %s", (access.table.id,))
-    # The guard last: a version that it still has was valid when the rows were read.
-    found, version = run_together(shard, [statement, guard], most)
-    if version.rows and version.rows[0][0] > access.table.version:
-        raise MissingTable(f"{shard.where}: table {access.table.name} has a newer definition")
-    return found.rows
+        rows = run_together(shard, [statement], most)[0].rows
+        epoch = rows[0][0] if rows else epoch_in(run_together(shard, [READ_EPOCH], 1)[0])
+        rows = tuple([row[1:] for row in rows])
+    else:
+        found, guards = run_together(shard, [statement, (_READ_GUARDS, (table.id,))], most)
+        versions, rows = dict(guards.rows), found.rows
+        epoch = versions.get(0)
+        if versions.get(table.id, 0) > table.version:
+            raise MissingTable(f"{shard.where}: table {table.name} has a newer definition")
+    check_epoch(epoch, owner.epoch, shard.where)
+    return rows
 
 
 def _chunk_rows(most: int | None, page: Fetched) -> int:

@@ -71,12 +71,13 @@ def explain(cluster: Cluster, query: Query, page_token: str | None) -> Explanati
     start = _token_position(resolved, page_token)
     _view(query, resolved)
     (shard_range,) = resolved.shard_ranges
+    shard = shard_range.owner.shard
     rows = FIRST_CHUNK if query.limit is None else min(FIRST_CHUNK, query.limit + 1)
     statement = select(resolved.access, shard_range.bounds, start, query.descending, rows)
     return Explanation(
-        plan=resolved.plan([shard_range.shard.id]),
+        plan=resolved.plan([shard.id]),
         statement=statement[0],
-        rows=explain_statement(shard_range.shard, statement),
+        rows=explain_statement(shard, statement),
     )
 
 

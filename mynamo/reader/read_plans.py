@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.index_status import progress
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
@@ -130,7 +130,7 @@ def resolve_query(
     joined = ", each with its row of the table" if index and index.kind == "LSI" else ""
     return Resolved(
         access=access,
-        shard_ranges=(ShardRange(cluster.shard_of(within.hash16), tuple(bounds)),),
+        shard_ranges=(ShardRange(cluster.owner_of(within.hash16), tuple(bounds)),),
         order=Order.DESCENDING if descending else Order.ASCENDING,
         conditions=(cluster.fingerprint, within.hash16, within.comparisons),
         kind=_KINDS[index.kind] if index else "primary key",
@@ -159,7 +159,8 @@ def resolve_scan(
     access = access_to(table, index)
     column = access.columns[0]
     shard_ranges = []
-    for owned in cluster.snapshot.slots:
+    snapshot = cluster.snapshot
+    for owned in snapshot.slots:
         first, end = slot_range(owned.first, owned.last)
         begin, stop = max(low, first), _lower(high, end)
         if stop is not None and stop <= begin:
@@ -167,7 +168,8 @@ def resolve_scan(
         bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
         if stop is not None:
             bounds.append((column, ("<", stop)))
-        shard_ranges.append(ShardRange(cluster.shards[owned.shard_id], tuple(bounds)))
+        owner = Owner(cluster.shards[owned.shard_id], snapshot.epochs[owned.shard_id])
+        shard_ranges.append(ShardRange(owner, tuple(bounds)))
     source = f"{index.kind} {index.name}" if index else "the table"
     part = "" if total_segments is None else f", segment {segment} of {total_segments}"
     return Resolved(

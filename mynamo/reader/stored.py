@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.errors import TableNotFound
 from mynamo.expressions import Projection
 from mynamo.mysql.failures import MissingTable
@@ -30,13 +31,14 @@ def by_newest_catalog(
 
     Raises:
         TableNotFound: one is being created or dropped at this moment.
+        SlotsMoved: slots are being moved for longer than some seconds.
     """
     try:
-        return read()
+        return by_newest_slots(cluster, read)
     except MissingTable:
         cluster.refresh()
     try:
-        return read()
+        return by_newest_slots(cluster, read)
     except MissingTable:
         names = ", ".join(dict.fromkeys(tables))
         raise TableNotFound(

@@ -50,7 +50,8 @@ class GatewayLimits(_Strict):
         body_seconds: from there to the end of its body.
         answer_seconds: for a client to take its answer.
         idle_seconds: without a request until a connection is closed.
-        connections: open at a time; one more closes the slowest of those that wait.
+        connections: open at a time; one more takes the place of a client that has been sending its
+            request for a second or longer, or is refused (HTTP 503).
         buffered_bytes: of bodies over 64 KB that are being received or worked on.
         threads: for requests that are not small ones for items.
         queue: requests taken beyond as many as threads; one more is told to come again (HTTP 503).

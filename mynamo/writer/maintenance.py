@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -9,10 +10,15 @@ from functools import partial
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import is_complete, roll_forward
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
+from mynamo.errors import ShardUnavailable
+from mynamo.runtime.batch_sizes import BatchSize
 from mynamo.writer.backfill.backfiller import Backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled
 from mynamo.writer.queue.commands_topic import REMEMBERED
+
+log = logging.getLogger(__name__)
 
 ABANDONED = 10.0
 """Seconds after which an unfinished change of definitions counts as abandoned."""
@@ -20,7 +26,12 @@ _BACKFILL_SECONDS = 0.5
 """For which one round backfills one index on one shard; all shards in parallel."""
 _MOST_THREADS = 16
 _PURGE_EVERY = 60.0
-_PURGE_ROWS = 1_000
+_LEAST_PURGED = 500
+_MOST_PURGED = 20_000
+"""Commands that one transaction forgets."""
+_PURGE_BATCH_SECONDS = 0.1
+_PURGE_SECONDS = 0.3
+"""For which one round forgets commands on one shard."""
 
 
 class Maintenance:
@@ -35,6 +46,7 @@ class Maintenance:
         self._unfinished: dict[tuple[int, int], float] = {}
         self._backfillers: dict[tuple[int, int], Backfiller] = {}
         self._purge_at = 0.0
+        self._purged: dict[int, BatchSize] = {}
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -101,14 +113,30 @@ class Maintenance:
 
     def _purge(self) -> bool:
         """Forget commands that cannot come again; returns whether there may be more."""
-        more = False
-        for shard in self._cluster.shards.values():
-            done = shard.run(
-                (f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
-                 f" ORDER BY done_at LIMIT {_PURGE_ROWS:d}", (round(REMEMBERED * 1_000_000),))
-            )[0]  # fmt: skip
-            more = more or done.count == _PURGE_ROWS
-        return more
+        more = [self._purge_on(shard) for shard in self._cluster.shards.values()]
+        return any(more)
+
+    def _purge_on(self, shard: DynamoDBShard) -> bool:
+        """Forget commands on one shard, in transactions of a bounded size, for a bounded time."""
+        size = self._purged.setdefault(
+            shard.id, BatchSize(_LEAST_PURGED, _MOST_PURGED, _PURGE_BATCH_SECONDS)
+        )
+        ends_at = time.monotonic() + _PURGE_SECONDS
+        while True:
+            began_at, limit = time.monotonic(), size.rows
+            try:
+                done = shard.run(
+                    (f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
+                     f" ORDER BY done_at LIMIT {limit:d}", (round(REMEMBERED * 1_000_000),))
+                )[0]  # fmt: skip
+            except ShardUnavailable as failure:  # the others' are forgotten nevertheless
+                log.debug("commands are not forgotten yet: %s", failure)
+                return False
+            size.note(done.count, time.monotonic() - began_at)
+            if done.count < limit:
+                return False
+            if time.monotonic() >= ends_at:
+                return True
 
 
 def _creating(table: Table) -> list[Index]:

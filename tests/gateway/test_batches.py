@@ -167,7 +167,7 @@ def test_one_round_trip_per_shard(table: Orders) -> None:
     with mock.patch.object(Session, "run", autospec=True, side_effect=run) as runs:
         ask(table.service, "BatchGetItem", {table.name: {"Keys": keys}})
     asked = [
-        call for call in runs.call_args_list if call.args[1][0].startswith("SELECT hash, sort")
+        call for call in runs.call_args_list if call.args[1][0].startswith("SELECT t.hash, t.sort")
     ]
     assert len(asked) == len(table.service.context.cluster.shards)
     assert len({id(call.args[0]) for call in asked}) == len(asked)

@@ -20,7 +20,7 @@ import pytest
 
 from mynamo.errors import ConfigError
 from mynamo.gateway.http.bodies import MOST_MEMBERS
-from mynamo.gateway.http.guard import PIPELINED
+from mynamo.gateway.http.guard import PIPELINED, GuardedProtocol
 from mynamo.gateway.http.server import listen
 from mynamo.local.ports import is_free
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -732,7 +732,8 @@ def gone(client: Wire) -> bool:
         return False
 
 
-def test_with_too_many_clients_the_slowest_goes() -> None:
+def test_with_too_many_clients_the_slowest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mynamo.gateway.http.guard.SLOW_SECONDS", 0.0)
     with stand_in(connections=20) as (_, url), ExitStack() as stack:
         slow = []
         for _ in range(20):
@@ -745,18 +746,62 @@ def test_with_too_many_clients_the_slowest_goes() -> None:
         assert slow[0].ended()
 
 
+def test_with_too_many_clients_a_new_one_is_refused_and_kept_connections_stay() -> None:
+    with stand_in(connections=5) as (_, url), ExitStack() as stack:
+        kept = [stack.enter_context(wire(url)) for _ in range(5)]
+        for client in kept:
+            client.send(post(b"[1]"))
+            assert client.hear().body == b"[1]"
+        for _ in range(10):
+            with wire(url) as refused:
+                heard = refused.hear()
+                assert (heard.status, heard.headers["connection"]) == (503, "close")
+                assert refused.ended()
+        for client in kept:  # also the one that has rested for longest
+            client.send(post(b"[2]"))
+            assert client.hear().body == b"[2]"
+        kept[0].socket.close()
+        eventually(lambda: served_at(url))
+
+
+def served_at(url: str) -> bool:
+    """Whether a new client is answered, and not refused."""
+    try:
+        return ask(url, post(b"[3]")).status == 200
+    except ConnectionError:
+        return False
+
+
+def test_control_where_resting_clients_count_as_slow_a_kept_connection_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mynamo.gateway.http.guard.SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(GuardedProtocol, "sending_since", property(lambda one: one._since))
+    with stand_in(connections=2) as (_, url), ExitStack() as stack:
+        kept = [stack.enter_context(wire(url)) for _ in range(2)]
+        for client in kept:
+            client.send(post(b"[1]"))
+            assert client.hear().body == b"[1]"
+        assert ask(url, post(b"[2]")).body == b"[2]"
+        assert kept[0].ended()
+
+
 def test_a_rush_of_clients_is_bounded() -> None:
     def open_still(client: Wire) -> bool:
         client.socket.settimeout(0.01)
         try:
-            return not client.ended()
+            while client.socket.recv(4096):
+                pass  # it was refused
         except TimeoutError:
             return True
+        except ConnectionError:
+            pass
+        return False
 
     with stand_in(connections=5) as (_, url), ExitStack() as stack:
         rush = [stack.enter_context(wire(url)) for _ in range(100)]
         eventually(lambda: sum(map(open_still, rush)) <= 5)
-        assert ask(url, post(b"[1]")).body == b"[1]"
+        eventually(lambda: served_at(url))  # those that send nothing make room
 
 
 def test_what_takes_too_long_when_the_server_stops_hears_of_it(

@@ -115,7 +115,7 @@ def test_an_item_that_changes_once_its_version_was_compared(
     if not locking:
         monkeypatch.setattr(
             global_index, "hold_checkpoints",
-            lambda session, _, *before: session.run(*before) if before else None,
+            lambda session, _, *before, owner: session.run(*before) if before else None,
         )  # fmt: skip
 
     def change() -> None:

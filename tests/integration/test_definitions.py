@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from mynamo.catalog import catalog as catalog_module
 from mynamo.catalog import definitions, roll_forward
 from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.tables import Table
 from mynamo.errors import IndexNotFound, ShardUnavailable, TableNotFound
-from mynamo.mysql.pool import ConnectionPool
+from mynamo.mysql.pool import ConnectionPool, Result, Statement
 from mynamo.producer import Producer
 from mynamo.reader import Reader, fetching
 from mynamo.schemas.config import ClusterConfig, PoolConfig
 from mynamo.schemas.items import to_stored
-from mynamo.schemas.table import LocalIndexSchema, TableSchema
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.writer.transaction import commit
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
+from tests.rows import in_catalog
 from tests.waiting import eventually
 
 SCHEMA = TableSchema.parse(
@@ -33,6 +36,7 @@ SCHEMA = TableSchema.parse(
         "local_indexes": [{"name": "by_price", "sort_key": "price:N"}],
     }
 )
+SECOND_INDEX = GlobalIndexSchema.model_validate({"name": "by_size", "hash_key": "size:N"})
 BY_SIZE = LocalIndexSchema.model_validate({"name": "by_size", "sort_key": "size:N"})
 
 
@@ -96,7 +100,9 @@ def test_a_reader_that_missed_the_dropping_of_an_index_is_told(
     Producer(cluster).put("orders", item)
     with monkeypatch.context() as patch:  # the control: a reader that does not look
         patch.setattr(
-            fetching, "fetch_rows", lambda shard, _, statement, __: shard.run(statement)[0].rows
+            fetching,
+            "fetch_rows",
+            lambda owner, _, statement, __: owner.shard.run(statement)[0].rows,
         )
         assert Reader(other).query("orders", item["id"], index="by_price").items == []
     with pytest.raises(IndexNotFound):
@@ -134,6 +140,75 @@ def test_a_table_dropped_while_it_is_made_is_gone(
         definitions.create_table(cluster, made)
     dropping[0].join()
     assert "short-lived" not in cluster.refresh().names
+
+
+def reads_of_tables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From now on, each time that the definitions are read."""
+    reads: list[str] = []
+    run = cluster.catalog._run
+
+    def noting(*statements: Statement) -> list[Result]:
+        reads.extend(text for text, _ in statements if "FROM mynamo_tables t" in text)
+        return run(*statements)
+
+    monkeypatch.setattr(cluster.catalog, "_run", noting)
+    return reads
+
+
+def test_definitions_are_read_where_they_have_changed(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definitions.create_table(other, TableSchema.parse({"name": "second", "hash_key": "id"}))
+    before = cluster.refresh()
+    reads = reads_of_tables(cluster, monkeypatch)
+    assert cluster.refresh() is before
+    assert reads == []
+    definitions.add_index(other, "second", SECOND_INDEX)
+    after = cluster.refresh()
+    assert len(reads) == 1
+    assert after.names["orders"] is before.names["orders"]
+    assert after.names["second"].index("by_size").status == "CREATING"
+    other.catalog.change_settings(after.names["second"].id, lambda settings: settings)
+    cluster.refresh()
+    assert len(reads) == 2
+
+
+def test_every_change_of_the_catalog_is_seen(cluster: Cluster, other: Cluster) -> None:
+    """Each of them counts up the catalog's version, on which the others rest."""
+    table_id = other.catalog.add_table(TableSchema.parse({"name": "second", "hash_key": "id"}))
+    catalog, versions = other.catalog, [cluster.snapshot.version]
+
+    def seen(check: Callable[[Table | None], bool]) -> None:
+        found = cluster.refresh()
+        versions.append(found.version)
+        assert check(found.tables.get(table_id))
+
+    seen(lambda table: table is not None and table.status == "CREATING")
+    catalog.activate_table(table_id)
+    seen(lambda table: table is not None and table.status == "ACTIVE")
+    index_id = catalog.plan_index(table_id, SECOND_INDEX)
+    catalog.add_index(table_id, index_id, SECOND_INDEX)
+    seen(lambda table: table is not None and table.index("by_size").status == "CREATING")
+    catalog.activate_index(index_id)
+    seen(lambda table: table is not None and table.index("by_size").status == "ACTIVE")
+    catalog.retire_index(table_id, index_id)
+    seen(lambda table: table is not None and table.live_indexes == ())
+    catalog.forget_index(index_id)
+    seen(lambda table: table is not None and table.indexes == ())
+    catalog.retire_table(table_id)
+    seen(lambda table: table is not None and table.status == "DELETING")
+    catalog.forget_table(table_id)
+    seen(lambda table: table is None)
+    assert versions == sorted(set(versions))
+
+
+def test_a_catalog_that_was_restored_is_read_again_though_its_version_is_the_same(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_catalog(config, "UPDATE mynamo_tables SET version = 7")
+    assert cluster.refresh().names["orders"].version == 1  # by its number nothing has changed
+    monkeypatch.setattr(catalog_module, "READ_ALL_EVERY", 0.0)
+    assert cluster.refresh().names["orders"].version == 7
 
 
 def status(cluster: Cluster, table_id: int) -> str:

@@ -19,7 +19,7 @@ from mynamo.expressions import KeyCondition
 from mynamo.mysql.pool import Statement
 from mynamo.reader import Query, Reader, StoredReader, begins_with, between, greater, less
 from mynamo.reader import access_paths as access_module
-from mynamo.reader.batch_gets import item_statement
+from mynamo.reader.batch_gets import guarded_statement, item_statement
 from mynamo.reader.waiting import pending_statement
 from mynamo.runtime.batching import Batcher
 from mynamo.schemas.config import ClusterConfig
@@ -346,8 +346,8 @@ def test_a_row_constructor_is_found_out(cluster: Cluster, monkeypatch: pytest.Mo
 Spoil = Callable[[str], str]
 
 
-def careless_functions(table_id: int, keys: Any) -> Statement:
-    text, values = item_statement(table_id, keys)
+def careless_functions(statement: Statement) -> Statement:
+    text, values = statement
     return text.replace("hash = %s", "CONCAT(hash) = %s"), values
 
 
@@ -355,8 +355,9 @@ def test_gets_that_scan_the_table_are_found_out(cluster: Cluster) -> None:
     table = cluster.table("orders")
     keys = [table.key_of(to_stored(item)) for item in items()[1:9:2]]
     shard = cluster.shard_of(keys[0].hash)
-    assert check([(shard, item_statement(table.id, keys))]) == {}
-    assert check([(shard, careless_functions(table.id, keys))]) != {}
+    for statement in (item_statement(table.id, keys), guarded_statement(table.id, keys)):
+        assert check([(shard, statement)]) == {}
+        assert check([(shard, careless_functions(statement))]) != {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from mynamo.catalog import definitions, sql
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import (
     GsiRow,
     RowChange,
@@ -26,8 +26,10 @@ from mynamo.errors import ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Stream
+from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.events import load_event
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.backfill import re_emit
@@ -228,10 +230,10 @@ def test_without_deletes_old_rows_are_found(bench: Bench, monkeypatch: pytest.Mo
 def die_before_shard_2(dying: pytest.MonkeyPatch) -> None:
     apply_on = apply.apply_on_shard
 
-    def first_only(shard: DynamoDBShard, *rest: Any) -> None:
-        if shard.id == 2:
+    def first_only(owner: Owner, *rest: Any) -> None:
+        if owner.shard.id == 2:
             raise ShardUnavailable("died")
-        apply_on(shard, *rest)
+        apply_on(owner, *rest)
 
     dying.setattr(apply, "apply_on_shard", first_only)
 
@@ -480,6 +482,56 @@ def test_what_the_log_lost_is_published_again(bench: Bench) -> None:
     bench.log.wipe()  # published, and never read
     bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
+
+
+def lose_one(bench: Bench) -> tuple[dict[int, list[int]], DynamoDBShard]:
+    """Many events are applied; then the log loses one of an idle stream, and a few come after it.
+
+    Returns:
+        The numbers that are sent again, by shard; and the shard whose event was lost.
+    """
+    one = bench.indexer()
+    idle = thing("idle", group="x")
+    table = bench.cluster.table("things")
+    slot = table.key_of(to_stored(idle)).slot
+    shard = bench.cluster.shard_of(table.key_of(to_stored(idle)).hash)
+    part = bench.cluster.partition_of(table.id, slot)
+    for number in range(40):
+        bench.producer.put("things", thing(f"early{number}", group="x"))
+    bench.catch_up(one)
+    bench.producer.put("things", idle)
+    bench.publish()
+    [*kept, _] = bench.log.records[part]
+    bench.log.records[part] = kept
+    for number in range(3):
+        bench.producer.put("things", thing(f"late{number}", group="x"))
+    bench.publish()
+    before = {number: len(records) for number, records in bench.log.records.items()}
+    bench.catch_up(one)
+    again: dict[int, list[int]] = {}
+    for number, records in bench.log.records.items():
+        for record in records[before.get(number, 0) :]:
+            event = load_event(record.value)
+            again.setdefault(event.shard, []).append(event.sequence)
+    assert gsi_damage(bench.cluster, "things") == []
+    return again, shard
+
+
+def test_one_lost_event_is_published_again_with_what_came_after_it_and_nothing_else(
+    bench: Bench,
+) -> None:
+    again, shard = lose_one(bench)
+    assert set(again) == {shard.id}
+    assert 1 <= len(again[shard.id]) <= 1 + 3
+
+
+def test_control_from_an_old_position_on_nearly_all_is_published_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the last applied event of a stream that was idle for long would be."""
+    monkeypatch.setattr(lost_events, "publish_again", lambda shard, _: publish_again(shard, 0))
+    again, shard = lose_one(bench)
+    assert len(again[shard.id]) > 10
 
 
 def test_later_events_wait_for_what_the_log_lost(bench: Bench) -> None:
@@ -765,7 +817,7 @@ def test_a_repair_deletes_orphaned_rows_and_inserts_missing_ones(bench: Bench) -
     assert len(gsi_damage(bench.cluster, "things")) == 2
     for stored, seen in ((to_stored(thing("a")), None), (ghost, ghost)):
         row = table.key_of(stored)
-        re_emit.re_emit(bench.cluster, bench.cluster.shard_of(row.hash), table, index, row, seen)
+        re_emit.re_emit(bench.cluster, table, index, row, seen)
     bench.catch_up(one)
     assert gsi_damage(bench.cluster, "things") == []
 

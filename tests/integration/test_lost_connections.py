@@ -15,8 +15,10 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import ConditionFailed, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.producer import MUST_NOT_EXIST, Producer
+from mynamo.reader.choosing import explain_statement
 from mynamo.schemas.config import ClusterConfig
 from mynamo.writer.transaction import commit, commit_outcome
+from mynamo.writer.transaction.commit_outcome import first_row, outcome_of_commit
 from tests.proxy import Proxy
 from tests.rows import damage, items_of, select
 from tests.waiting import eventually
@@ -179,3 +181,93 @@ def test_outside_of_a_commit_an_unreachable_shard_means_nothing_was_written(
         producer.put("orders", KEY)
     assert failure.type is ShardUnavailable
     assert versions(cluster, orders) == []
+
+
+HANDLER_READS: Statement = ("SHOW SESSION STATUS LIKE 'Handler_read_next'", ())
+OTHERS = 4000
+"""Rows of other writers in an outbox."""
+
+
+def fill_outbox(cluster: Cluster, table: Table, count: int) -> None:
+    """Rows of other writers, on every shard."""
+    row = "(0, 0, %s, %s, 1, '{}')"
+    for shard in cluster.shards.values():
+        shard.run(
+            ("INSERT INTO mynamo_outbox (part, feeds, table_id, write_id, created, payload)"
+             f" VALUES {', '.join([row] * count)}",
+             [value for _ in range(count) for value in (table.id, b"w" * 16)]),
+        )  # fmt: skip
+
+
+def rows_read(cluster: Cluster, table: Table, lookup: Statement) -> int:
+    """How many rows a look-up reads on the shard that has most to read."""
+    reads = []
+    for shard in cluster.shards.values():
+        with shard.session() as session:
+            before, _, after = session.run(HANDLER_READS, lookup, HANDLER_READS)
+            counts = dict(before.rows)
+            reads.append(sum(int(value) - int(counts[name]) for name, value in after.rows))
+    return max(reads)
+
+
+@pytest.mark.parametrize("keep", [60.0, 0.0], ids=["knows the highest id", "asks for it"])
+def test_looking_for_a_lost_commit_reads_only_what_was_written_since(
+    cluster: Cluster,
+    orders: Table,
+    proxy: Proxy,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: float,
+) -> None:
+    """The outbox has thousands of rows of others; after a lost request all would be read."""
+    monkeypatch.setattr(commit, "IDS_KEEP", keep)
+    looked: list[tuple[bytes, int]] = []
+    outcome = outcome_of_commit
+
+    def noting(
+        shard: DynamoDBShard, who: tuple[int, str], write_id: bytes, after: int, at: float
+    ) -> int | None:
+        looked.append((write_id, after))
+        return outcome(shard, who, write_id, after, at)
+
+    monkeypatch.setattr(commit, "outcome_of_commit", noting)
+    fill_outbox(cluster, orders, OTHERS)
+    producer.put("orders", KEY)
+    proxy.on(COMMIT, "lose_request")
+    producer.put("orders", {**KEY, "x": 1})
+    [(write_id, after)] = looked
+    assert rows_read(cluster, orders, first_row(write_id, after)) < 10
+    # A control: without a lower bound each look reads the whole outbox.
+    assert rows_read(cluster, orders, first_row(write_id, 0)) >= OTHERS
+
+
+def test_the_look_up_of_a_commit_is_a_range_of_the_primary_key(
+    cluster: Cluster, orders: Table
+) -> None:
+    fill_outbox(cluster, orders, 100)
+    for shard in cluster.shards.values():
+        [step] = explain_statement(shard, first_row(b"w" * 16, 90))
+        assert (step["type"], step["key"]) == ("range", "PRIMARY")
+
+
+def test_the_highest_id_is_below_those_of_later_writes_on_the_connection(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a connection has noted, the next write's rows have higher ids."""
+    bounds: list[tuple[int, int]] = []
+    run = Session.run
+
+    def noting(self: Session, *statements: Statement) -> list[Result]:
+        before = self.highest_id
+        results = run(self, *statements)
+        bounds.extend((before, result.insert_id) for result in results if result.insert_id)
+        return results
+
+    monkeypatch.setattr(Session, "run", noting)
+    with Producer(cluster) as producer:
+        for number in range(20):
+            monkeypatch.setattr(commit, "IDS_KEEP", 60.0 * (number % 2))
+            producer.put("orders", {"id": f"{number % 3}", "at": "1"})
+    assert len(bounds) == 20
+    assert all(before < given for before, given in bounds)
+    assert sum(before > 0 for before, _ in bounds) >= 10

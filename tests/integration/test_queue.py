@@ -13,16 +13,20 @@ import pytest
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
-from mynamo.errors import InvalidRequest, ShardUnavailable
+from mynamo.errors import IndexNotFound, InvalidRequest, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
 from mynamo.log.dead_letter_topic import read_dead_letters
+from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.config import KafkaConfig
-from mynamo.writer import apply
+from mynamo.schemas.table import TableSchema
+from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
 from mynamo.writer.queue.commands_topic import DAY, command_message, command_request
@@ -418,6 +422,103 @@ def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
 
     assert grow_older(8.5) == 4
     assert grow_older(1.0) == 0
+
+
+def consume_while_creating(
+    cluster: Cluster, producer: Producer, publisher: Publisher
+) -> tuple[WriteQueue, int]:
+    """A write that was queued for a table of the same name arrives while a new one is created.
+
+    Returns:
+        The queue, and how many writes it was done with before the table was ready.
+    """
+    producer.publish(producer.queued_put("orders", KEY))
+    definitions.drop_table(cluster, "orders")
+    schema = TableSchema.parse({"name": "orders", "hash_key": "id", "sort_key": "at"})
+    definitions.begin_table(cluster, schema)
+    queue = WriteQueue(cluster, publisher)
+    done, waits = 0, list[str]()
+    while len(waits) < 3 and not done:
+        try:
+            done += queue.step()
+        except Unavailable as failure:
+            waits.append(str(failure))
+    assert all("CREATING" in reason for reason in waits)
+    return queue, done
+
+
+def test_a_queued_write_waits_for_a_table_that_is_being_created(
+    cluster: Cluster, producer: Producer, publisher: Publisher
+) -> None:
+    queue, done = consume_while_creating(cluster, producer, publisher)
+    assert done == 0
+    roll_forward(cluster, cluster.snapshot.names["orders"].id)
+    eventually(lambda: queue.step() == 1, 60)
+    queue.close()
+    assert len(items_of(cluster, cluster.table("orders"))) == 1
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+def test_control_where_it_does_not_wait_the_write_is_a_dead_letter(
+    cluster: Cluster,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queue_module, "TableNotReady", IndexNotFound)
+    queue, done = consume_while_creating(cluster, producer, publisher)
+    queue.close()
+    assert done == 1
+    [letter] = read_dead_letters(cluster.config.kafka)
+    assert "CREATING" in letter.reason
+
+
+OLD_COMMANDS = 10_000
+
+
+def remember_old_commands(cluster: Cluster) -> None:
+    for shard in cluster.shards.values():
+        shard.run(
+            ("INSERT INTO mynamo_command (command_id, done_at) VALUES "
+             + ", ".join(["(%s, 1)"] * OLD_COMMANDS),
+             [number.to_bytes(16) for number in range(OLD_COMMANDS)])
+        )  # fmt: skip
+
+
+def forget(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """Forget old commands, with so much time for a batch and for a round; how many each
+    transaction forgot."""
+    forgotten: list[int] = []
+    run = DynamoDBShard.run
+
+    def noting(self: DynamoDBShard, *statements: Statement) -> list[Result]:
+        results = run(self, *statements)
+        if statements[0][0].startswith("DELETE FROM mynamo_command"):
+            forgotten.append(results[0].count)
+        return results
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maintenance, "_PURGE_BATCH_SECONDS", seconds)
+        patched.setattr(maintenance, "_PURGE_SECONDS", seconds)
+        patched.setattr(DynamoDBShard, "run", noting)
+        Maintenance(cluster).round()
+    return forgotten
+
+
+def test_one_round_forgets_as_many_commands_as_there_are_in_batches_that_grow(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_old_commands(cluster)
+    forgotten = forget(cluster, monkeypatch, 3_600.0)
+    assert sum(forgotten) == len(cluster.shards) * OLD_COMMANDS
+    assert len(forgotten) <= len(cluster.shards) * 6  # 500, 1000, 2000, 4000, the rest, perhaps 0
+
+
+def test_control_where_deleting_is_slow_a_round_forgets_few_commands_and_comes_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_old_commands(cluster)
+    assert forget(cluster, monkeypatch, 0.0) == [500] * len(cluster.shards)
 
 
 # -- another topic of the same name ---------------------------------------------------

@@ -100,9 +100,12 @@ def test_later_pages_keep_the_bounds(cluster: Cluster, producer: Producer, read:
             assert numbers(found) == sorted(range(4, 12), reverse=descending)
 
 
-def without_bounds(access: Any, bounds: Any, after: Any, *rest: Any) -> Statement:
+def without_bounds(
+    access: Any, bounds: Any, after: Any, *rest: Any, guarded: bool = False
+) -> Statement:
     """A later page that has its hash key and its position, and no upper bound."""
-    return access_module.select(access, bounds if after is None else bounds[:1], after, *rest)
+    kept = bounds if after is None else bounds[:1]
+    return access_module.select(access, kept, after, *rest, guarded=guarded)
 
 
 def test_a_later_page_without_its_bounds_reads_too_far(
@@ -215,9 +218,9 @@ def test_pages_end_at_one_megabyte(
 ) -> None:
     asked: list[int] = []
 
-    def noting(*arguments: Any) -> Statement:
+    def noting(*arguments: Any, guarded: bool) -> Statement:
         asked.append(arguments[-1])
-        return access_module.select(*arguments)
+        return access_module.select(*arguments, guarded=guarded)
 
     monkeypatch.setattr(fetching, "select", noting)
     for place in PLACES:

@@ -20,6 +20,7 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.writer.outbox import lease as lease_module
 from mynamo.writer.outbox import relay as relay_module
+from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.lease import Lease, RelayState
 from mynamo.writer.outbox.relay import Relay
 from mynamo.writer.transaction.evaluation import OutboxRow
@@ -427,6 +428,44 @@ def test_rows_go_once_they_are_published_applied_and_old(
         shard.run(("UPDATE mynamo_stream SET applied_seq = last_seq", ()))
     drain(*relaying)
     assert everywhere(cluster, "SELECT id FROM mynamo_outbox") == []
+
+
+NEEDLESS = 6_000
+"""Rows of an outbox that nobody needs any more."""
+
+
+def deletions(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """How many rows each step of a clean-up deletes that has so much time for each."""
+    shard = cluster.shards[1]
+    row = "(%s, 0, 0, 1, %s, 1, '{}')"
+    shard.run(
+        ("INSERT INTO mynamo_outbox (seq, part, feeds, table_id, write_id, created, payload)"
+         f" VALUES {', '.join([row] * NEEDLESS)}",
+         [value for n in range(NEEDLESS) for value in (n + 1, bytes(16))]),
+        ("UPDATE mynamo_relay SET last_seq = %s, published_seq = %s", (NEEDLESS, NEEDLESS)),
+    )  # fmt: skip
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.PAUSE", 0.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.OUTBOX_KEEPS", 0.0)
+    monkeypatch.setattr("mynamo.writer.outbox.cleanup.CHUNK_SECONDS", seconds)
+    cleanup = OutboxCleanup(shard)
+    assert cleanup.step(busy=True) == 0  # it has just learned what is published
+    deleted: list[int] = []
+    while sum(deleted) < NEEDLESS:
+        deleted.append(cleanup.step(busy=True))
+    assert select(shard, "SELECT COUNT(*) FROM mynamo_outbox") == ((0,),)
+    return deleted
+
+
+def test_a_clean_up_deletes_more_in_a_step_than_a_relay_numbers(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(deletions(cluster, monkeypatch, 3_600.0)) > relay_module.BATCH_ROWS
+
+
+def test_control_a_clean_up_that_does_not_adapt_falls_behind_its_relay(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(deletions(cluster, monkeypatch, 0.0)) < relay_module.BATCH_ROWS
 
 
 def test_large_events_go_in_small_batches(

@@ -123,7 +123,7 @@ def test_nobody_writes_an_item_while_it_is_mended(
         written.set()
 
     writer = threading.Thread(target=write)
-    with lock_item_row(shard, damage.table, row) as (_, locked):
+    with lock_item_row(cluster, damage.table, row) as (_, locked):
         assert (locked.item is not None) == exists
         writer.start()
         # Until the writer waits for the lock, and not just for the processor.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -368,3 +369,117 @@ def test_presigned_requests_of_strangers(parts: dict[str, str]) -> None:
 def test_secrets_are_not_shown() -> None:
     assert SECRET not in repr(KEY)
     assert SECRET not in str(KEY.model_dump())
+
+
+# -- AWS's own test vectors ----------------------------------------------------------------
+
+VECTORS_AT = dt.datetime(2015, 8, 30, 12, 36, tzinfo=dt.UTC)
+VECTOR_TOKEN = (
+    "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSP"
+    "fIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7"
+    "WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8"
+    "FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
+)
+FORM = b"Param1=value1"
+FORM_HASH = "9095672bbd1f56dfc5b65f3e153adc8731a4a654192329106275f4c7b24d0b6e"
+FORM_HEADERS = {"content-length": "13", "x-amz-content-sha256": FORM_HASH}
+FORM_TYPE = "application/x-www-form-urlencoded"
+VECTORS: dict[str, tuple[str, dict[str, str], bytes, str]] = {
+    "post-vanilla": (
+        "/", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+    ),
+    "post-header-key-sort": (
+        "/", {"my-header1": "value1"}, b"",
+        "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+    ),
+    "post-header-value-case": (
+        "/", {"my-header1": "VALUE1"}, b"",
+        "cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629efa58b974b7d",
+    ),
+    "post-sts-header-before": (
+        "/", {"x-amz-security-token": VECTOR_TOKEN}, b"",
+        "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
+    ),
+    "post-vanilla-query": (
+        "/?Param1=value1", {}, b"",
+        "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d420d138af7f11",
+    ),
+    "post-x-www-form-urlencoded": (
+        "/", FORM_HEADERS | {"content-type": FORM_TYPE}, FORM,
+        "d3875051da38690788ef43de4db0d8f280229d82040bfac253562e56c3f20e0b",
+    ),
+    "post-x-www-form-urlencoded-parameters": (
+        "/", FORM_HEADERS | {"content-type": f"{FORM_TYPE}; charset=utf-8"}, FORM,
+        "328d1b9eaadca9f5818ef05e8392801e091653bafec24fcab71e7344e7f51422",
+    ),
+}  # fmt: skip
+"""Target, headers besides host and date, body and signature, of AWS's test suite of Signature
+Version 4 as it is in github.com/awslabs/aws-c-auth (tests/aws-signing-test-suite/v4, Apache License
+2.0): requests that are posted to "/", as all of DynamoDB's are, and signed in a header."""
+PRESIGNED = (
+    "/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2F"
+    "service%2Faws4_request&X-Amz-Date=20150830T123600Z&X-Amz-SignedHeaders=host&X-Amz-Expires=3600"
+    "&X-Amz-Signature=2ce6e6d2e0cf2f9d1b55fafec88cd20574c31dc2e7631979f71ba2310083e95b"
+)
+"""The target of the suite's post-vanilla when it is signed in the query."""
+
+
+@pytest.fixture
+def of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite signs for a service that is named "service"."""
+    monkeypatch.setattr("mynamo.gateway.auth.signatures.SERVICE", "service")
+
+
+def from_vector(name: str) -> tuple[Request, Signatures]:
+    """A request of the suite, and who checks it, at its time."""
+    target, more, body, digits = VECTORS[name]
+    headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z", **more}
+    headers["authorization"] = (
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
+        f"SignedHeaders={';'.join(sorted(headers))}, Signature={digits}"
+    )
+    token = more.get("x-amz-security-token")
+    key = KEY.model_copy(update={"session_token": SecretStr(token)}) if token else KEY
+    signatures = Signatures([key], "us-east-1", clock=VECTORS_AT.timestamp)
+    return Request("POST", target, headers, body), signatures
+
+
+@pytest.mark.usefixtures("of_the_suite")
+@pytest.mark.parametrize("name", VECTORS)
+def test_requests_of_the_test_suite_of_aws_are_accepted_and_no_others(name: str) -> None:
+    request, signatures = from_vector(name)
+    signatures.check(request)
+    for part in (name for name in request.headers if name not in ("authorization", "x-amz-date")):
+        other = changed(request, **{part: request.headers[part] + "x"})
+        with pytest.raises(ServiceError):
+            signatures.check(other)
+    with pytest.raises(ServiceError):
+        signatures.check(Request("POST", request.target, request.headers, request.body + b"x"))
+    with pytest.raises(ServiceError):
+        signatures.check(Request("PUT", request.target, request.headers, request.body))
+
+
+@pytest.mark.usefixtures("of_the_suite")
+def test_a_presigned_request_of_the_test_suite_of_aws() -> None:
+    signatures = Signatures([KEY], "us-east-1", clock=VECTORS_AT.timestamp)
+    headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z"}
+    signatures.check(Request("POST", PRESIGNED, headers))
+    assert refusal(Request("POST", PRESIGNED, headers, b"x"), signatures)[1] == MISMATCH
+
+
+def test_a_body_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the client states the hash or not."""
+    body = b'{"TableName": "orders"}'
+    hashed: list[bytes] = []
+    sha256 = hashlib.sha256
+
+    def noting(data: bytes) -> Any:
+        hashed.append(data)
+        return sha256(data)
+
+    request = sign(body=body, headers={"X-Amz-Content-SHA256": sha256(body).hexdigest()})
+    monkeypatch.setattr(hashlib, "sha256", noting)
+    SIGNATURES.check(request)
+    assert hashed.count(body) == 1
+    other = Request(request.method, request.target, request.headers, body + b" ")
+    assert refusal(other) == ("InvalidSignatureException", MISMATCH)

@@ -5,7 +5,6 @@ It says so in the Authorization header or, presigned, in its query.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,7 +57,7 @@ class Signed:
             *headers,
             "",
             ";".join(self.signed_headers),
-            hashlib.sha256(request.body).hexdigest(),
+            request.body_hash,
         ]
         # What came in headers is Latin-1; names from a query that are not, no signature fits.
         return "\n".join(lines).encode("latin-1", "replace")

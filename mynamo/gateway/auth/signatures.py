@@ -136,7 +136,7 @@ def _check_coverage(claim: Signed, request: Request) -> None:
 def _check_stated_hash(request: Request) -> None:
     """A hash that the client states must be the body's; the signature covers the true one."""
     stated = request.headers.get("x-amz-content-sha256")
-    if stated is not None and stated != hashlib.sha256(request.body).hexdigest():
+    if stated is not None and stated != request.body_hash:
         raise ServiceError("InvalidSignatureException", MISMATCH)
 
 

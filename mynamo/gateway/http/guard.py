@@ -2,7 +2,9 @@
 
 There is a deadline for a request that begins and does not end and for an answer that is not
 taken, and a bound on the sizes of heads and bodies and on the numbers of connections and
-pipelined requests. What is refused here never reaches the application.
+pipelined requests. With too many connections a new one takes the place of a client that is slow
+to send its request, or else it is refused: a connection that a client keeps for its next request is
+not ended for others. What is refused here never reaches the application.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from mynamo.gateway.http.messages import BodyBudget, head, refusal
 from mynamo.schemas.gateway_config import GatewayLimits
 
 LINGER_SECONDS = 2.0
+SLOW_SECONDS = 1.0
+"""After which a client that has not sent its request may have to make room."""
 PIPELINED = 128
 
 
@@ -34,8 +38,8 @@ class GuardedProtocol(HttpProtocol):
 
     Attributes:
         receiving: whether a part of a request's body is here and the rest is not.
-        waiting_since: when, by the monotonic clock, the client's turn began; infinite while a
-            request of it is worked on.
+        sending_since: when, by the monotonic clock, the client began to send the request that is
+            not whole yet, or connected if it has sent none; infinite where it owes none.
     """
 
     def __init__(
@@ -62,21 +66,28 @@ class GuardedProtocol(HttpProtocol):
         return self._part == "body"
 
     @property
-    def waiting_since(self) -> float:
+    def sending_since(self) -> float:
         """See the class."""
-        return math.inf if self._part is None and self._answer_is_due() else self._since
+        return self._since if self._part is not None or self.latest is None else math.inf
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected; with too many, the one that was waited for longest goes."""
+        """A client has connected; with too many, a slow one makes room or this one is refused."""
         super().connection_made(transport)
         self._since = time.monotonic()
         connections = cast(set[GuardedProtocol], self.shared.connections)
-        if len(connections) > self._limits.connections:
-            slowest = min(connections, key=lambda one: one.waiting_since)
+        if len(connections) <= self._limits.connections:
+            return
+        slowest = min(connections, key=lambda one: one.sending_since)
+        if slowest.sending_since < self._since - SLOW_SECONDS:
             connections.discard(slowest)  # it counts no more, though it ends a moment later
             slowest.transport.abort()
+        else:
+            self._deaf = True
+            connections.discard(self)
+            self.transport.write(refusal(503, self.shared.date))
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; an answer that is still being worked on has no reader."""

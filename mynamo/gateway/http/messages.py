@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -72,6 +73,14 @@ class Request:
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    _hashed: tuple[bytes, str] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def body_hash(self) -> str:
+        """The body's SHA-256 in hexadecimal digits, computed once."""
+        if self._hashed is None or self._hashed[0] is not self.body:
+            self._hashed = self.body, hashlib.sha256(self.body).hexdigest()
+        return self._hashed[1]
 
 
 @dataclass(slots=True)

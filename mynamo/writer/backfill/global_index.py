@@ -3,11 +3,12 @@
 The steps of a chunk, on the source shard (whose items they are) and the target shards (where the
 index rows lie). `backfill` takes 1 and 2; a crash before step 6 leaves nothing behind.
 
-1.  Source: BEGIN; lock the row of this backfill. Who comes second waits here.
-2.  Source: read the next items, without locks.
-3.  Targets, in ascending order: BEGIN; lock the checkpoints of the items' streams. From here on
-    nobody applies an event of these items there. A worker that freezes loses this lock only
-    together with the rows that it has written.
+1.  Source: BEGIN; lock the slot guard shared, and the row of this backfill. Who comes second waits
+    here, and so does a move of slots.
+2.  Source: read the next items, without locks, and leave out those whose slots others own.
+3.  Targets, in ascending order: BEGIN; lock the slot guard shared, and the checkpoints of the
+    items' streams. From here on nobody applies an event of these items there. A worker that
+    freezes loses this lock only together with the rows that it has written.
 4.  Source: read the items' versions again, and leave out what has changed or gone: its event
     knows the index, and brings it there. What has not changed has no event beyond its version,
     so none that could have been applied. Then note how far this chunk comes, and the end of the
@@ -29,9 +30,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import GsiRow, RowChange, Stream, hold_checkpoints, upsert_rows
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.slot_guard import check_epoch
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.runtime.crash_points import crash_point
@@ -84,11 +86,10 @@ def write_rows(
         Contention, LostConnection: try again from step 1.
         MissingTable: the index or its table was dropped.
         StatementRefused: a server does not take a row.
+        SlotsMoved: the slot map has changed; read it and try again from step 1.
         ShardUnavailable: a shard does not answer.
     """
-    parts: dict[int, list[RowChange]] = {}
-    for row in rows:
-        parts.setdefault(cluster.shard_of(row.row.index_hash).id, []).append(row)
+    parts, owners = _by_target(cluster, rows)
     with ExitStack() as stack:
         # 3. One after the other, in the order in which every worker locks them.
         targets: dict[int, Session] = {}
@@ -96,10 +97,10 @@ def write_rows(
             streams = _streams(cluster, source, table, parts[target])
             if target == source.id:
                 targets[target] = session
-                hold_checkpoints(session, streams)
+                hold_checkpoints(session, streams, owner=owners[target])
             else:
                 targets[target] = stack.enter_context(cluster.shards[target].session())
-                hold_checkpoints(targets[target], streams, BEGIN)
+                hold_checkpoints(targets[target], streams, BEGIN, owner=owners[target])
         crash_point("fill.3")
         # 4.
         now = current_versions(session, table, chunk, note)
@@ -117,6 +118,24 @@ def write_rows(
     # 7.
     session.run(COMMIT)
     crash_point("fill.7")
+
+
+def _by_target(
+    cluster: Cluster, rows: Sequence[RowChange]
+) -> tuple[dict[int, list[RowChange]], dict[int, Owner]]:
+    """Index rows by the number of the shard that they go to, and these shards.
+
+    Raises:
+        SlotsMoved: they were routed by two slot maps.
+    """
+    parts: dict[int, list[RowChange]] = {}
+    owners: dict[int, Owner] = {}
+    for row in rows:
+        owner = cluster.owner_of(row.row.index_hash)
+        target = owner.shard.id
+        check_epoch(owners.setdefault(target, owner).epoch, owner.epoch, owner.shard.where)
+        parts.setdefault(target, []).append(row)
+    return parts, owners
 
 
 def _streams(

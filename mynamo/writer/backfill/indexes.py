@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, Table
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.mysql.pool import Session, Statement
@@ -72,7 +74,8 @@ def backfill_chunk(
 
     def once(by_events: bool = False) -> ChunkDone:
         with shard.session() as session:
-            chunk = begin_chunk(session, table, index, most, left_at, by_events)
+            slots = (cluster.snapshot, shard)
+            chunk = begin_chunk(session, slots, table, index, most, left_at, by_events)
             if isinstance(chunk, ChunkDone):
                 return chunk
             if index.kind == "LSI":
@@ -86,7 +89,7 @@ def backfill_chunk(
             return ChunkDone(not chunk.last, chunk.end)
 
     try:
-        return retry(once)
+        return by_newest_slots(cluster, lambda: retry(once))
     except MissingTable:  # dropped in the meantime
         return _DONE
     except StatementRefused as refusal:
@@ -97,25 +100,36 @@ def backfill_chunk(
             index.name,
             refusal,
         )
-    done = retry(lambda: once(by_events=True))
+    done = by_newest_slots(cluster, lambda: retry(lambda: once(by_events=True)))
     wake_up(cluster.id, relay_wake_ups(shard.id))
     return done
 
 
 def begin_chunk(
     session: Session,
+    slots: tuple[Snapshot, DynamoDBShard],
     table: Table,
     index: Index,
     rows: int,
     left_at: Position | None,
     by_events: bool,
 ) -> Chunk | ChunkDone:
-    """Steps 1 and 2 of `global_index`; an LSI's items, or those to be re-emitted, are locked."""
-    _, state = session.run(
+    """Steps 1 and 2 of `global_index`; an LSI's items, or those to be re-emitted, are locked.
+
+    Args:
+        slots: the slot map, and the session's shard.
+
+    Raises:
+        SlotsMoved: the slot map is another one by now.
+    """
+    snapshot, shard = slots
+    _, guard, state = session.run(
         ("BEGIN", ()),
+        LOCK_EPOCH,
         ("SELECT after_hash, after_sort FROM mynamo_backfill"
          " WHERE index_id = %s AND finished = 0 FOR UPDATE", (index.id,)),
     )  # fmt: skip
+    check_epoch(epoch_in(guard), snapshot.epochs.get(shard.id, 0), shard.where)
     if not state.rows:
         session.rollback()
         return _DONE
@@ -127,7 +141,8 @@ def begin_chunk(
     lock = by_events or index.kind == "LSI"
     chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
     crash_point("fill.2")
-    return chunk
+    own = [row for row in chunk.rows if snapshot.owners[row.key.slot][0] == shard.id]
+    return replace(chunk, rows=own)
 
 
 def _note(index: Index, chunk: Chunk, fit: int) -> Statement:

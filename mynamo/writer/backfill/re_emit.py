@@ -9,8 +9,9 @@ from __future__ import annotations
 import uuid
 
 from mynamo.catalog import sql
-from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard, retry
+from mynamo.catalog.cluster import Cluster, Owner
+from mynamo.catalog.shard import retry
+from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.failures import DuplicateKey
 from mynamo.mysql.pool import Session
@@ -61,7 +62,6 @@ def re_emitted_event(
 
 def re_emit(
     cluster: Cluster,
-    shard: DynamoDBShard,
     table: Table,
     index: Index,
     row: RowKey,
@@ -70,7 +70,6 @@ def re_emit(
     """Make an index say what the table says of one item, in order with its changes.
 
     Args:
-        shard: which owns the item.
         row: of the item, which may be gone.
         ghost: what the index wrongly holds of it (keys at least), if anything.
 
@@ -79,17 +78,19 @@ def re_emit(
     """
 
     def once() -> int:
-        with shard.session() as session:
-            return _re_emit(cluster, session, table, index, row, ghost)
+        owner = cluster.owner_of(row.hash)
+        with owner.shard.session() as session:
+            outbox_id = _re_emit(cluster, session, owner, table, index, row, ghost)
+        wake_up(cluster.id, relay_wake_ups(owner.shard.id))
+        return outbox_id
 
-    outbox_id = retry(once)
-    wake_up(cluster.id, relay_wake_ups(shard.id))
-    return outbox_id
+    return by_newest_slots(cluster, lambda: retry(once))
 
 
 def _re_emit(
     cluster: Cluster,
     session: Session,
+    owner: Owner,
     table: Table,
     index: Index,
     row: RowKey,
@@ -97,7 +98,9 @@ def _re_emit(
 ) -> int:
     main = sql.main_table(table.id)
     locked = (f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row)
-    found = session.run(("BEGIN", ()), locked)[1].rows
+    _, guard, rows = session.run(("BEGIN", ()), LOCK_EPOCH, locked)
+    check_epoch(epoch_in(guard), owner.epoch, owner.shard.where)
+    found = rows.rows
     if not found:
         if ghost is None:
             session.rollback()
@@ -106,7 +109,7 @@ def _re_emit(
             session.run((f"INSERT INTO {main} VALUES (%s, %s, 0, '')", row))
         except DuplicateKey:
             session.rollback()
-            return _re_emit(cluster, session, table, index, row, ghost)
+            return _re_emit(cluster, session, owner, table, index, row, ghost)
     item = load_item(found[0][1]) if found else None
     version = found[0][0] if found else 0
     event = re_emitted_event(cluster, table, row, item, ghost, version, "repair", index)

@@ -9,13 +9,19 @@ from mynamo.catalog import sql
 from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.mysql.pool import Session
+from mynamo.runtime.batch_sizes import BatchSize
 
 OUTBOX_KEEPS = 60.0
 """Seconds for which the outbox keeps a row at the least, so that a writer that lost its
 connection during commit can find out what became of it: longer than it waits for an answer
 (`pool.read_timeout`). Writers and clean-ups each count them by a clock of their own that never
 jumps: a writer from before its commit, a clean-up from after it."""
-CHUNK_ROWS = 500
+LEAST_ROWS = 500
+MOST_ROWS = 8_000
+"""Of one look, and of the transaction that deletes what it found: the relay numbers up to 1,000
+rows between two looks, and the clean-up must be faster than that."""
+CHUNK_SECONDS = 0.1
+"""For which one look holds up its relay at the most."""
 PAUSE = 1.0
 """Seconds between two looks at an outbox that had nothing to delete."""
 
@@ -32,6 +38,7 @@ class OutboxCleanup:
     def __init__(self, shard: DynamoDBShard) -> None:
         self._shard = shard
         self._after = 0
+        self._size = BatchSize(LEAST_ROWS, MOST_ROWS, CHUNK_SECONDS)
         self._resting_until = 0.0
         self._published: deque[tuple[float, int]] = deque()
         """When we learned up to which number rows are published; the first has been so for
@@ -55,13 +62,14 @@ class OutboxCleanup:
         return deleted
 
     def _chunk(self, session: Session) -> tuple[int, bool]:
+        began_at, limit = time.monotonic(), self._size.rows
         published, rows = session.run(
             ("SELECT published_seq FROM mynamo_relay", ()),
             ("SELECT o.id, o.seq, o.feeds = 0 OR o.seq <= s.applied_seq"
              " FROM mynamo_outbox o FORCE INDEX (by_sequence)"
              " STRAIGHT_JOIN mynamo_stream s ON s.part = o.part"
              " WHERE o.seq > %s AND o.seq <= (SELECT LEAST(published_seq, %s) FROM mynamo_relay)"
-             f" ORDER BY o.seq LIMIT {CHUNK_ROWS:d}",
+             f" ORDER BY o.seq LIMIT {limit:d}",
              (self._after, self._old())),
         )  # fmt: skip
         self._note(published.rows[0][0])
@@ -72,7 +80,8 @@ class OutboxCleanup:
                 ("DELETE o FROM mynamo_outbox o FORCE INDEX (PRIMARY)"
                  f" WHERE o.id IN ({sql.placeholders(done)})", done)
             )  # fmt: skip
-        at_end = len(rows.rows) < CHUNK_ROWS
+        self._size.note(len(rows.rows), time.monotonic() - began_at)
+        at_end = len(rows.rows) < limit
         self._after = 0 if at_end else int(rows.rows[-1][1])
         return len(done), at_end
 

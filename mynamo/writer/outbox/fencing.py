@@ -19,6 +19,7 @@ from mynamo.catalog.incarnation import (
     CLEAN,
     FENCING,
     MENDING,
+    NOTE_LOST,
     base,
     history,
     incarnation_of,
@@ -70,8 +71,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
     if not waiting:
         return
     number = waiting[-1].number
-    if roll_forward_shard(cluster, shard):  # A3
-        _note_lost(shard, number)
+    roll_forward_shard(cluster, shard)  # A3
     kept: dict[int, int] = {}
     for each in waiting:
         for part, sequence in each.kept.items():
@@ -84,7 +84,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
             log.debug("not fenced yet: %s", failure)
             left.append(target.where)
     if left:
-        _note_lost(shard, number)
+        shard.run(NOTE_LOST)
         log.warning("%s: not fenced on %s yet", shard.where, ", ".join(left))
         return
     for target in cluster.shards.values():
@@ -120,16 +120,11 @@ def _fence_on(
         with target.session() as session:
             contained = hold_checkpoints(session, streams, ("BEGIN", ()))
             if any(kept[s.partition] < reached < start for s, reached in contained.items()):
-                _note_lost(shard, number)  # before the checkpoints move, which show it
+                shard.run(NOTE_LOST)  # before the checkpoints move, which show it
             raised = {s: max(start, reached) for s, reached in contained.items()}
             session.run(move_checkpoints(raised), ("COMMIT", ()))
 
     retry(once, _PATIENCE)
-
-
-def _note_lost(shard: DynamoDBShard, number: int) -> None:
-    with shard.session() as session:
-        set_state(session, number, FENCING, lost=True)
 
 
 def _restart_backfills(cluster: Cluster, shard: DynamoDBShard) -> None:

@@ -18,6 +18,7 @@ from mynamo.errors import (
     LogUnavailable,
     MynamoError,
     NotFound,
+    TableNotReady,
     Unavailable,
 )
 from mynamo.log import (
@@ -294,12 +295,16 @@ class WriteQueue:
         """Apply; what waits for a shard is `Refused` as a whole.
 
         Raises:
-            Unavailable: the catalog does not answer.
+            Unavailable: the catalog does not answer, or a table is being created.
             MynamoError: a failure that is neither a command's nor a shard's.
         """
         answers = apply_each(self._cluster, requests)
         for shard_id, outcome in answers:
-            if not isinstance(outcome, Refused) or isinstance(outcome.error, _REFUSALS):
+            if not isinstance(outcome, Refused):
+                continue
+            if isinstance(outcome.error, TableNotReady):  # it waits, as for a server
+                raise Unavailable(str(outcome.error))
+            if isinstance(outcome.error, _REFUSALS):
                 continue
             if not (outcome.whole and shard_id and isinstance(outcome.error, Unavailable)):
                 raise outcome.error

@@ -74,6 +74,5 @@ def _replay_event(cluster: Cluster, message: bytes) -> None:
     if table is None:
         raise TableNotFound(f"table {event.table} (number {event.table_id}) was dropped")
     row = table.key_of(event.keys)
-    shard = cluster.shard_of(row.hash)
     for index in table.global_indexes:
-        re_emit(cluster, shard, table, index, row, ghost=event.old_image)
+        re_emit(cluster, table, index, row, ghost=event.old_image)

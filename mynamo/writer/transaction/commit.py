@@ -32,7 +32,7 @@ from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.items import load_item
-from mynamo.writer.transaction.commit_outcome import outcome_of_commit
+from mynamo.writer.transaction.commit_outcome import HIGHEST_ID, IDS_KEEP, outcome_of_commit
 from mynamo.writer.transaction.evaluation import (
     Done,
     Outcome,
@@ -128,7 +128,7 @@ def _attempt(
             session.rollback()
             raise TooMuch
         statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
-        identity, sent_at = session.identity, time.monotonic()
+        identity, after, sent_at = session.identity, session.highest_id, time.monotonic()
         crash_point("writer.3")
         try:
             results = session.run(*statements)  # step 4
@@ -138,9 +138,11 @@ def _attempt(
             crash_point("writer.4")
             wake_up(cluster.id, relay_wake_ups(shard.id))
             first_id = results[outbox_at].insert_id if plan.events else 0
+            if first_id:
+                session.note_id(first_id)
             return with_versions(plan.outcomes, first_id)
     # The dead connection is given back first: finding out needs another one.
-    committed_id = outcome_of_commit(shard, identity, write_id, sent_at)
+    committed_id = outcome_of_commit(shard, identity, write_id, after, sent_at)
     if committed_id is None:
         raise lost
     return with_versions(plan.outcomes, committed_id)
@@ -152,10 +154,15 @@ def _lock(
     tables = dict(sorted({write.table.id: write.table for write in writes}.items()))
     commands = [write.request.command_id for write in writes if write.request.command_id]
     statements = lock_statements(tables, places, commands)
+    ask = time.monotonic() - session.highest_id_at > IDS_KEEP
+    if ask:
+        statements.insert(0, HIGHEST_ID)
     try:
         results = session.run(*statements)
     except MissingTable:
         raise StaleDefinition(set(tables)) from None
+    if ask:
+        session.note_id(results.pop(0).rows[0][0])
     check_guards(writes, dict(results[1].rows))
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)

@@ -1,0 +1,324 @@
+"""Whoever knows an outdated slot map finds out, and goes to the shard that owns the slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mynamo.catalog import definitions, gsi_rows, slot_guard, sql
+from mynamo.catalog.cluster import Cluster, Owner
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.slot_guard import LOCK_EPOCH, SlotsMoved
+from mynamo.catalog.tables import Index, Table
+from mynamo.mysql.pool import Session
+from mynamo.operations.mend import lock_item_row
+from mynamo.producer import Producer
+from mynamo.reader import Reader, batch_gets, fetching
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import dump_item, load_item, to_stored
+from mynamo.schemas.keys import hash_of_parts
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.writer.backfill import global_index, indexes, re_emit
+from mynamo.writer.backfill.indexes import backfill_chunk
+from tests.fake_log import Bench
+from tests.rows import everywhere, make_table, select
+from tests.slots import Move
+from tests.waiting import eventually
+
+BY_COLOUR = GlobalIndexSchema.model_validate({"name": "by_colour", "hash_key": "colour"})
+NAME = "a name"
+
+
+@pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
+
+
+@pytest.fixture
+def stale(config: ClusterConfig, cluster: Cluster, orders: Table) -> Iterator[Cluster]:
+    """A process that knows the table, and the slot map of before."""
+    with Cluster(config) as opened:
+        assert opened.table("orders") == orders
+        yield opened
+
+
+def moving(table: Table, move: Move) -> str:
+    """The hash key of an item that moves."""
+    names = (f"i{number}" for number in range(10_000))
+    return next(n for n in names if move.has(table.key_of(stored(n)).hash))
+
+
+def moving_value(move: Move, start: str = "c") -> str:
+    """The value of an index's hash key whose rows move."""
+    names = (f"{start}{number}" for number in range(10_000))
+    return next(n for n in names if move.has(hash_of_parts([n.encode()])))
+
+
+def stored(key: str) -> dict[str, Any]:
+    return to_stored({"id": key, "at": "1"})
+
+
+def change_on_target(cluster: Cluster, name: str) -> None:
+    """What a write by the new map does to rows that came with a move."""
+    target = cluster.shards[2]
+    for hash16, data in select(target, f"SELECT hash, item FROM {name}"):
+        item = load_item(data) | to_stored({"state": "new"})
+        target.run((f"UPDATE {name} SET item = %s WHERE hash = %s", (dump_item(item), hash16)))
+
+
+READS: dict[str, Callable[[Reader, str, str], list[Any]]] = {
+    "get": lambda read, key, _: [read.get("orders", {"id": key, "at": "1"})],
+    "batch get": lambda read, key, _: read.batch_get("orders", [{"id": key, "at": "1"}]),
+    "query": lambda read, key, _: read.query("orders", key).items,
+    "local index": lambda read, key, _: read.query("orders", key, index="by_price").items,
+    "global index": lambda read, _, name: read.query("orders", name, index="by_name").items,
+    "scan": lambda read, *_: read.scan("orders").items,
+}
+
+
+def read_after_move(
+    cluster: Cluster, stale: Cluster, orders: Table, read: Callable[..., list[Any]]
+) -> list[Any]:
+    """What a process with the old map reads of an item that was moved and then changed."""
+    move = Move(cluster)
+    key, name = moving(orders, move), moving_value(move)
+    with Producer(cluster) as producer:
+        producer.put("orders", {"id": key, "at": "1", "price": 1, "name": name, "state": "old"})
+    index = orders.index("by_name")
+    row = orders.key_of(stored(key))
+    item = {"id": key, "at": "1", "price": 1, "name": name, "state": "old"}
+    cluster.shards[1].run(
+        (f"INSERT INTO {sql.index_table(index)} VALUES (%s, '', %s, %s, 1, %s)",
+         (hash_of_parts([name.encode()]), row.hash, row.sort, dump_item(to_stored(item))))
+    )  # fmt: skip
+    reader = Reader(stale)
+    assert [found["state"] for found in read(reader, key, name)] == ["old"]
+    move.do()
+    change_on_target(cluster, sql.main_table(orders.id))
+    change_on_target(cluster, sql.index_table(index))
+    return [found["state"] for found in read(reader, key, name)]
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_a_read_by_an_old_slot_map_goes_to_the_new_owner(
+    cluster: Cluster, stale: Cluster, orders: Table, kind: str
+) -> None:
+    assert read_after_move(cluster, stale, orders, READS[kind]) == ["new"]
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_control_without_the_guard_a_read_finds_what_was_there_before_the_move(
+    cluster: Cluster, stale: Cluster, orders: Table, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (batch_gets, fetching):
+        monkeypatch.setattr(module, "check_epoch", lambda *_: None)
+    assert read_after_move(cluster, stale, orders, READS[kind]) == ["old"]
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_the_guard_costs_a_read_no_round_trip(
+    cluster: Cluster, orders: Table, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips: list[int] = []
+    execute = Session._execute
+
+    def counting(self: Session, statements: Any, read: Any) -> Any:
+        trips.append(len(statements))
+        return execute(self, statements, read)
+
+    with Producer(cluster) as producer:
+        producer.put("orders", {"id": "a", "at": "1", "price": 1})
+    reader = Reader(cluster)
+    READS[kind](reader, "a", NAME)  # connections are open then
+    monkeypatch.setattr(Session, "_execute", counting)
+    READS[kind](reader, "a", NAME)
+    # Of a scan, the shard that has nothing is asked for its guard.
+    assert trips == {"scan": [1] * 3, "local index": [2], "global index": [2]}.get(kind, [1])
+
+
+@pytest.mark.parametrize("kind", ["get", "query", "scan"])
+def test_what_is_absent_is_absent_on_its_owner_only(
+    cluster: Cluster, stale: Cluster, orders: Table, kind: str
+) -> None:
+    """A reading that finds nothing looks at the guard all the same."""
+    move, read = Move(cluster), READS[kind]
+    key = moving(orders, move)
+    assert read(Reader(stale), key, NAME) in ([], [None])
+    move.do()
+    with Producer(cluster) as producer:
+        producer.put("orders", {"id": key, "at": "1"})
+    assert cluster.shard_of(orders.key_of(stored(key)).hash).id == 2
+    assert read(Reader(stale), key, NAME) == [{"id": key, "at": "1"}]
+
+
+def test_in_one_batch_each_caller_is_judged_by_the_map_that_it_was_routed_by(
+    cluster: Cluster, orders: Table
+) -> None:
+    shard, rows = cluster.shards[1], {orders.id: [orders.key_of(stored("a"))]}
+    batcher = batch_gets.batcher_of(shard)
+    assert batcher.read(Owner(shard, 1), rows) == {}
+    for epoch in (0, 2):
+        with pytest.raises(SlotsMoved):
+            batcher.read(Owner(shard, epoch), rows)
+
+
+def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
+    cluster: Cluster, stale: Cluster, orders: Table
+) -> None:
+    move = Move(cluster)
+    key = moving(orders, move)
+    with Producer(cluster) as producer:
+        producer.put("orders", {"id": key, "at": "1"})
+    move.record()
+    stale.refresh()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(Reader(stale).get, "orders", {"id": key, "at": "1"})
+        with suppress(TimeoutError):
+            reading.result(0.2)
+        assert not reading.done()
+        move.raise_guard(1)
+        move.copy()
+        move.raise_guard(2)
+        assert reading.result(20) is not None
+
+
+def test_a_move_that_takes_too_long_is_an_outage_for_readers(
+    cluster: Cluster, stale: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_guard, "_ATTEMPTS", 2)
+    move = Move(cluster)
+    move.record()
+    stale.refresh()
+    with pytest.raises(SlotsMoved, match="slots"):
+        Reader(stale).get("orders", {"id": moving(orders, move), "at": "1"})
+
+
+def test_a_move_waits_for_whoever_holds_the_guard(cluster: Cluster, orders: Table) -> None:
+    move, shard = Move(cluster), cluster.shards[1]
+    with ThreadPoolExecutor(1) as pool, shard.session() as session:
+        session.run(("BEGIN", ()), LOCK_EPOCH)
+        raising = pool.submit(move.raise_guard, 1)
+        eventually(lambda: is_waiting(cluster, shard), 20)
+        assert not raising.done()
+        session.run(("COMMIT", ()))
+        raising.result(20)
+
+
+def is_waiting(cluster: Cluster, shard: DynamoDBShard) -> bool:
+    found = select(
+        shard,
+        "SELECT id FROM information_schema.processlist"
+        " WHERE id <> CONNECTION_ID() AND info LIKE 'UPDATE mynamo_fence%%'",
+    )
+    return bool(found)
+
+
+# -- the indexer, backfills, re-emission, repair --------------------------------------
+
+
+def unguarded(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+    for module in modules:
+        monkeypatch.setattr(module, "check_epoch", lambda *_: None)
+
+
+@pytest.fixture
+def bench(engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster with the table `orders`, whose first process learns of a move at once."""
+    bench = Bench(engine_config, monkeypatch)
+    make_table(bench.cluster)
+    yield bench
+    bench.close()
+
+
+def rows_on(shard: DynamoDBShard, index: Index) -> list[Any]:
+    """What the items in an index say on one shard."""
+    found = select(shard, f"SELECT item FROM {sql.index_table(index)}")
+    return [load_item(data).get("state", {}).get("S") for (data,) in found]
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["", "control"])
+def test_an_indexer_with_an_old_slot_map_writes_to_the_new_owner(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    index = bench.cluster.table("orders").index("by_name")
+    one = bench.indexer(bench.open_cluster())
+    move = Move(bench.cluster)
+    name = moving_value(move)
+    bench.producer.put("orders", {"id": "a", "at": "1", "name": name, "state": "old"})
+    bench.catch_up(one)
+    move.do()
+    bench.cluster.refresh()
+    bench.producer.put("orders", {"id": "a", "at": "1", "name": name, "state": "new"})
+    if not guarded:
+        unguarded(monkeypatch, gsi_rows)
+    bench.catch_up(one)
+    assert rows_on(bench.cluster.shards[2], index) == ["new" if guarded else "old"]
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["", "control"])
+def test_a_backfill_with_an_old_slot_map_reads_and_writes_by_the_new_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Rows that were moved away are not read where they were, and index rows go to their owner."""
+    table, move = bench.cluster.table("orders"), Move(bench.cluster)
+    key = moving(table, move)
+    old, new = moving_value(move), moving_value(move, "n")
+    bench.producer.put("orders", {"id": key, "at": "1", "colour": old, "state": "old"})
+    index = definitions.add_index(bench.cluster, "orders", BY_COLOUR)
+    stale = bench.open_cluster()
+    move.do()
+    bench.cluster.refresh()
+    # As a write by the new map would leave it, but for its event.
+    item = dump_item(to_stored({"id": key, "at": "1", "colour": new, "state": "new"}))
+    bench.cluster.shards[2].run(
+        (f"UPDATE {sql.main_table(table.id)} SET item = %s, version = version + 5000", (item,))
+    )
+    if not guarded:
+        unguarded(monkeypatch, gsi_rows, indexes, global_index)
+    for shard in stale.shards.values():
+        while backfill_chunk(stale, shard, index).more:
+            pass
+    by_shard = [rows_on(shard, index) for shard in bench.cluster.shards.values()]
+    assert by_shard == ([[], ["new"]] if guarded else [["old"], []])
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["", "control"])
+def test_an_item_is_re_emitted_where_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    table, move = bench.cluster.table("orders"), Move(bench.cluster)
+    key = moving(table, move)
+    bench.producer.put("orders", {"id": key, "at": "1", "name": NAME, "state": "old"})
+    stale = bench.open_cluster()
+    move.do()
+    change_on_target(bench.cluster, sql.main_table(table.id))
+    if not guarded:
+        unguarded(monkeypatch, re_emit)
+    re_emit.re_emit(stale, table, table.index("by_name"), table.key_of(stored(key)))
+    home = bench.cluster.shards[2 if guarded else 1]
+    [(payload,)] = select(home, "SELECT payload FROM mynamo_outbox ORDER BY id DESC LIMIT 1")
+    assert (b'"new"' in payload) == guarded
+    assert b'"repair"' in payload
+
+
+def test_repair_locks_an_item_where_it_is(cluster: Cluster, stale: Cluster, orders: Table) -> None:
+    move = Move(cluster)
+    row = orders.key_of(stored(moving(orders, move)))
+    move.do()
+    with pytest.raises(SlotsMoved), lock_item_row(stale, orders, row):
+        pass
+    stale.refresh()
+    with lock_item_row(stale, orders, row) as (session, _):
+        held = session.run(("SELECT DATABASE()", ()))[0].rows[0][0]
+        assert held == stale.shards[2].config.database
+
+
+def test_a_new_cluster_has_a_guard_on_every_shard(cluster: Cluster) -> None:
+    guards = everywhere(cluster, "SELECT version FROM mynamo_fence WHERE id = 0")
+    assert [epoch for (epoch,) in guards] == list(cluster.snapshot.epochs.values())
