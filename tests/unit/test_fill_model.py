@@ -11,9 +11,11 @@ import pytest
 MODEL = Path(__file__).parents[1] / "models" / "fill.pml"
 
 
-def errors_of(folder: Path, *options: str) -> int:
-    """How many errors Spin finds in the model, in all that can happen."""
-    subprocess.run(["spin", *options, "-a", str(MODEL)], cwd=folder, check=True, timeout=60)
+def errors_of(folder: Path, *options: str, model: Path = MODEL) -> int:
+    """How many errors Spin finds in a model, in all that can happen."""
+    if not (shutil.which("spin") and shutil.which("gcc")):
+        pytest.skip("the models of tests/models are checked where `spin` and gcc are")
+    subprocess.run(["spin", *options, "-a", str(model)], cwd=folder, check=True, timeout=60)
     compiling = ["gcc", "-O2", "-DSAFETY", "-o", "pan", "pan.c"]
     subprocess.run(compiling, cwd=folder, check=True, timeout=120)
     checking = ["./pan", "-m100000", "-E"]
@@ -22,12 +24,6 @@ def errors_of(folder: Path, *options: str) -> int:
     )
     assert "max search depth too small" not in done.stdout
     return int(done.stdout.partition("errors: ")[2].split()[0])
-
-
-@pytest.fixture(autouse=True)
-def _spin() -> None:
-    if not (shutil.which("spin") and shutil.which("gcc")):
-        pytest.skip("the model of tests/models/fill.pml is checked where `spin` and gcc are")
 
 
 def test_a_filled_index_is_right_whatever_happens_when(tmp_path: Path) -> None:
