@@ -63,9 +63,9 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     commit = commit_module.commit_together
 
-    def noting(cluster: Cluster, shard: DynamoDBShard, writes: list[Write]) -> Any:
-        outcomes = commit(cluster, shard, writes)
-        sizes.append(len(writes))
+    def noting(cluster: Cluster, shard: DynamoDBShard, callers: list[list[Write]]) -> Any:
+        outcomes = commit(cluster, shard, callers)
+        sizes.append(sum(map(len, callers)))
         return outcomes
 
     monkeypatch.setattr(group_commit, "commit_together", noting)

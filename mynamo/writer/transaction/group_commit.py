@@ -1,6 +1,7 @@
 """Group commit: concurrent writes of one process to one shard share a transaction.
 
-See `mynamo.runtime.batching`. If the transaction of several callers fails, and not because of the
+See `mynamo.runtime.batching`. A batch waits for nobody's lock: callers whose rows somebody else
+holds wait for them alone. If the transaction of several callers fails, and not because of the
 server, each of them tries again by itself: no caller gets another caller's failure.
 """
 
@@ -9,13 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.runtime.batching import Batcher, Entry
-from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.commit import commit, commit_together, row_mutexes_of
 from mynamo.writer.transaction.evaluation import Outcome
 from mynamo.writer.transaction.write_requests import Write
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 MAX_WRITES = 200
 MAX_BYTES = 2 * 1024 * 1024
 """Of items in one transaction of several callers."""
-LARGE = 256 * 1024
-"""Bytes of items that a task does not work on in the thread that it shares."""
 AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
@@ -69,17 +66,13 @@ def commit_with_others(
 def _commit_batch(callers: Sequence[_Entry]) -> None:
     cluster, shard = callers[0].request.cluster, callers[0].request.shard
     callers = [caller for caller in callers if caller.request.cluster is cluster]
-    writes = [write for caller in callers for write in caller.request.writes]
-    large = sum(write.size for write in writes) > LARGE
     try:
-        outcomes = (in_thread(commit_together) if large else commit_together)(
-            cluster, shard, writes
-        )
+        answers = commit_together(cluster, shard, [caller.request.writes for caller in callers])
     except WriteOutcomeUnknown as failure:  # to try again might do it twice
         for caller in callers:
             caller.answer = WriteOutcomeUnknown(str(failure))
     except MynamoError as failure:
-        log.debug("%s: %d writes go alone: %s", shard.where, len(writes), failure)
+        log.debug("%s: %d callers go alone: %s", shard.where, len(callers), failure)
     except BaseException:
         for caller in callers[1:]:
             caller.answer = WriteOutcomeUnknown(
@@ -88,9 +81,8 @@ def _commit_batch(callers: Sequence[_Entry]) -> None:
             )
         raise
     else:
-        each = iter(outcomes)
-        for caller in callers:
-            caller.answer = list(islice(each, len(caller.request.writes)))
+        for caller, answer in zip(callers, answers, strict=True):
+            caller.answer = answer
 
 
 class _OfShard:
