@@ -208,10 +208,11 @@ def _attempt(
             raise sent.lost
         first_id = found
     each = iter(with_versions(sent.plan.outcomes, first_id))
-    return [
-        None if position in locked.left_out else list(islice(each, len(writes)))
-        for position, writes in enumerate(callers)
-    ]
+    answers: list[list[Outcome] | None] = []
+    for position, writes in enumerate(callers):
+        own = None if position in locked.left_out else list(islice(each, len(writes)))
+        answers.append(own)
+    return answers
 
 
 def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Locked) -> _Sent:
@@ -219,7 +220,8 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
     write_id = os.urandom(16)
     try:
         rows = _rows(locked)
-        plan = evaluate(locked.writes, rows, remembered_outcomes(locked.remembered))  # step 3
+        remembered = remembered_outcomes(locked.remembered) if locked.remembered else {}
+        plan = evaluate(locked.writes, rows, remembered)  # step 3
         if not plan.events and not plan.commands:
             session.rollback()
             return _Sent(plan)
@@ -292,12 +294,12 @@ def _left_out(
 
 
 def _rows(locked: _Locked) -> dict[LockedRow, Row]:
+    tables = {write.table.id: write.table for write in locked.writes}
     found = {
         (table_id, RowKey(*key)): Current(load_item(data), version)
         for table_id, rows in locked.rows.items()
         for *key, version, data in rows
     }
-    tables = {write.table.id: write.table for write in locked.writes}
     rows = {}
     for place in locked.places:
         current = found.get(place, _NOTHING)
@@ -321,10 +323,8 @@ def check_guards(writes: Sequence[Write], found: Mapping[int, int]) -> None:
         raise StaleDefinition(outdated)
 
 
-def remembered_outcomes(result: Result | None) -> dict[bytes, Outcome]:
+def remembered_outcomes(result: Result) -> dict[bytes, Outcome]:
     """The outcomes of queued writes that the shard has decided before, by command id."""
-    if result is None:
-        return {}
     return {
         command_id: Refused(ConditionFailed(refused.decode("utf-8", "replace")), repeated=True)
         if refused is not None

@@ -7,9 +7,8 @@ waits for the rows of other writers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, groupby
 from typing import Any, Literal
 
 from mynamo.catalog import sql
@@ -74,7 +73,7 @@ def lock_statements(
     Returns:
         BEGIN, the guards, one statement for each table, and one for the commands, if any.
     """
-    guards = (0, *table_ids)
+    guards, by_table = (0, *table_ids), _by_table(rows)
     shared = _SHARED.format(if_held) if if_held else "LOCK IN SHARE MODE"
     statements: list[Statement] = [
         ("BEGIN", ()),
@@ -82,11 +81,11 @@ def lock_statements(
          f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id {shared}", guards),
     ]  # fmt: skip
     exclusive = f"FOR UPDATE {if_held}".rstrip()
-    for table_id, keys in _by_table(rows):
+    for table_id, keys in by_table:
         statements.append((
             f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)}"
             f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)} {exclusive}",
-            _flat(keys),
+            list(chain.from_iterable(keys)),
         ))  # fmt: skip
     if commands:
         statements.append(
@@ -126,9 +125,11 @@ def looks(rows: Sequence[LockedRow]) -> tuple[list[Statement], list[Statement]]:
     return uncommitted, list(reads)
 
 
-def _by_table(rows: Sequence[LockedRow]) -> Iterator[tuple[int, list[RowKey]]]:
-    for table_id, of_table in groupby(rows, itemgetter(0)):
-        yield table_id, list(map(itemgetter(1), of_table))
+def _by_table(rows: Sequence[LockedRow]) -> list[tuple[int, list[RowKey]]]:
+    found: dict[int, list[RowKey]] = {}
+    for table_id, key in rows:
+        found.setdefault(table_id, []).append(key)
+    return list(found.items())
 
 
 def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
