@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -22,6 +22,7 @@ from mynamo.runtime.tasks import Task, current
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True, eq=False)
@@ -171,3 +172,53 @@ class Batcher(Generic[Request, Answer]):
                     break
                 found.append(self._waiting.popleft())
         return found
+
+
+class BatcherPerKey(Generic[Key, Request, Answer]):
+    """A batcher for each key, which exists while somebody uses it. Safe to share between threads.
+
+    Args:
+        make: makes a batcher.
+    """
+
+    def __init__(self, make: Callable[[], Batcher[Request, Answer]]) -> None:
+        self._make = make
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin with none: those who use one are the parent's."""
+        self._lock = threading.Lock()
+        self._used: dict[Key, _Used[Request, Answer]] = {}
+
+    def __len__(self) -> int:
+        """How many keys have a batcher."""
+        return len(self._used)
+
+    def waiting(self, key: Key) -> int:
+        """How many requests of a key wait."""
+        used = self._used.get(key)
+        return 0 if used is None else used.batcher.waiting
+
+    def submit(self, key: Key, me: Entry[Request, Answer]) -> Answer | None:
+        """Run a request, alone or in a batch with others of the same key; see `Batcher.submit`."""
+        with self._lock:
+            used = self._used.get(key)
+            if used is None:
+                used = self._used[key] = _Used(self._make())
+            used.callers += 1
+        try:
+            return used.batcher.submit(me)
+        finally:
+            with self._lock:
+                used.callers -= 1
+                if not used.callers and self._used.get(key) is used:
+                    del self._used[key]
+
+
+@dataclass(slots=True)
+class _Used(Generic[Request, Answer]):
+    """A batcher, and how many callers are in its `submit`."""
+
+    batcher: Batcher[Request, Answer]
+    callers: int = 0

@@ -2,15 +2,15 @@
 
 Two round trips, whatever the number of writes:
 
-0.  Join a batch of several callers (see `group_commit`), or hold the mutexes of the rows within
-    this process (see `runtime.mutexes`).
+0.  Join a batch of several callers, or hold the mutexes of the rows within this process (see
+    `group_commit` and `runtime.mutexes`).  A crash here: nothing happened.
 1.  BEGIN; lock the definition guards shared; lock the rows, in key order.  A crash here: nothing
-    happened.  A transaction of one caller waits for locks; a batch does not wait for them:
+    happened.  Callers who all write the same rows wait for locks; other batches do not:
     a.  A batch asks with NOWAIT. If somebody holds one of its rows or guards, it starts over:
     b.  It reads the keys without regard to commits, for what others are inserting (a hint only);
         it locks with SKIP LOCKED; it reads what is committed. A row that either read finds and
         that is not locked here is held by somebody else: whoever writes it leaves the batch, and
-        waits for it alone. A row that neither finds is absent.
+        waits for it with those who write the same. A row that neither finds is absent.
 2.  Check the guards: a write that knows an outdated definition goes no further.
 3.  Evaluate each write on the item as the one before left it. One that is refused
     leaves the others alone.
@@ -40,7 +40,7 @@ from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, Miss
 from mynamo.mysql.pool import Result, Session
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
-from mynamo.runtime.mutexes import KeyMutexes
+from mynamo.runtime.mutexes import KeyMutexes, MutexTimeout
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.items import load_item
 from mynamo.writer.transaction.commit_outcome import outcome_of_commit
@@ -66,6 +66,8 @@ from mynamo.writer.transaction.write_requests import Current, Write
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
 times as much (the items themselves, and escaped quotes), in one packet."""
+MENDS = (Contention, DuplicateKey, LostConnection)
+"""Failures of a caller's own transaction that another attempt can mend."""
 LARGE = 256 * 1024
 """Bytes of items, as read and as put, that a task does not work on in the thread that it shares."""
 _NOTHING = Current(None, 0)
@@ -133,8 +135,13 @@ class _Sent:
 
 
 @in_thread
-def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
+def commit(
+    cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], since: float | None = None
+) -> list[Outcome]:
     """Apply writes that belong to one shard, in order, in one transaction.
+
+    Args:
+        since: when the caller's patience began (monotonic); None: now.
 
     Returns:
         One outcome per write.
@@ -146,14 +153,41 @@ def commit(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> l
         InternalError: nothing was written.
         WriteOutcomeUnknown: the connection was lost and the outcome of its commit is not known.
     """
-    with row_mutexes_of(shard).held(_places(writes)) as since:
+    with row_mutexes_of(shard).held(places_of(writes), since) as since:
         (outcomes,) = retry(
             lambda: _attempt(cluster, shard, [writes], ""),
             patience=shard.timeout,
-            mends=(Contention, DuplicateKey, LostConnection),
+            mends=MENDS,
             since=since,
         )
     return cast(list[Outcome], outcomes)
+
+
+@in_thread
+def commit_in_turn(
+    cluster: Cluster, shard: DynamoDBShard, callers: Sequence[Sequence[Write]], since: float
+) -> list[list[Outcome] | None]:
+    """As `commit`, for several callers who all write the same rows, and wait for them once.
+
+    It tries once, and waits for each lock as long as the server lets it. Each caller has a patience
+    of its own, and decides by itself whether to try again.
+
+    Args:
+        since: when the patience of the first of them began (monotonic).
+
+    Returns:
+        One outcome per write of each caller.
+
+    Raises:
+        Contention, DuplicateKey, LostConnection: nothing was written; another attempt can mend it.
+        WriteOutcomeUnknown: see `commit`.
+        MynamoError: nothing was written; each may try alone.
+    """
+    try:
+        with row_mutexes_of(shard).held(places_of(callers[0]), since):
+            return _attempt(cluster, shard, callers, "")
+    except MutexTimeout as failure:  # the others may have patience left
+        raise Contention(str(failure)) from None
 
 
 def commit_together(
@@ -164,7 +198,7 @@ def commit_together(
 
     Returns:
         Per caller: one outcome per write; or None: somebody else's transaction holds what it
-        writes. Nothing of it was written; it has to wait alone.
+        writes. Nothing of it was written; it has to wait for that.
 
     Raises:
         WriteOutcomeUnknown: see `commit`.
@@ -184,7 +218,8 @@ def commit_together(
         return attempt("SKIP LOCKED")
 
 
-def _places(writes: Sequence[Write]) -> list[LockedRow]:
+def places_of(writes: Sequence[Write]) -> list[LockedRow]:
+    """The rows that writes change, in ascending order."""
     return sorted({(write.table.id, write.row) for write in writes})
 
 
@@ -196,7 +231,6 @@ def _attempt(
 ) -> list[list[Outcome] | None]:
     with shard.session() as session:
         locked = _lock(session, callers, if_held)  # step 1
-        crash_point("writer.1")
         identity = session.identity
         write = in_thread(_write) if locked.size > LARGE else _write
         sent = write(cluster, shard, session, locked)  # steps 2 to 4
@@ -220,6 +254,7 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
     write_id = os.urandom(16)
     try:
         rows = _rows(locked)
+        crash_point("writer.1")
         remembered = remembered_outcomes(locked.remembered) if locked.remembered else {}
         plan = evaluate(locked.writes, rows, remembered)  # step 3
         if not plan.events and not plan.commands:
@@ -245,7 +280,7 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
 
 def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld) -> _Locked:
     writes = [write for writes in callers for write in writes]
-    places = _places(writes)
+    places = places_of(writes)
     table_ids = sorted({write.table.id for write in writes})
     commands = [write.request.command_id for write in writes if write.request.command_id]
     statements = lock_statements(table_ids, places, commands, if_held)
@@ -262,7 +297,7 @@ def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld)
         seen_rows = (*results[:first], *results[first + len(statements) :])
         left_out = _left_out(callers, guards, rows, seen_rows)
         writes = [w for at, own in enumerate(callers) if at not in left_out for w in own]
-        places = _places(writes)
+        places = places_of(writes)
     size = sum([len(row[-1]) for found in rows.values() for row in found])
     size += sum([write.size for write in writes])
     remembered = results[first + len(statements) - 1] if commands else None
