@@ -72,7 +72,7 @@ class Batcher(Generic[Request, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Entry[Request, Answer]]], None],
+        run: Callable[[list[Entry[Request, Answer]]], None],
         *,
         max_running: int,
         max_count: int,
@@ -139,13 +139,13 @@ class Batcher(Generic[Request, Answer]):
 
     def _run_batch(self, me: Entry[Request, Answer]) -> None:
         """Run this request and those that wait; then make the next one the leader."""
-        batch: list[Entry[Request, Answer]] = []
+        batch = [me]
         try:
-            batch = self._collect(me)
-            self._run_together([me, *batch])
+            self.join(batch)
+            self._run_together(batch)
         finally:
             self._hand_over_lead()
-            for entry in batch:
+            for entry in batch[1:]:
                 entry._resume()
 
     def _hand_over_lead(self) -> None:
@@ -158,20 +158,22 @@ class Batcher(Generic[Request, Answer]):
         if leader is not None:
             leader._resume()
 
-    def _collect(self, me: Entry[Request, Answer]) -> list[Entry[Request, Answer]]:
-        """The requests that wait and fit into the batch, in their order."""
-        found: list[Entry[Request, Answer]] = []
+    def join(self, batch: list[Entry[Request, Answer]]) -> None:
+        """Let requests that wait join a batch, in their order, as far as they fit.
+
+        What runs a batch may call this again, with the batch that it was given.
+        """
         if not self._waiting:
-            return found
-        count, size = me.count, me.size
+            return
+        count = sum([entry.count for entry in batch])
+        size = sum([entry.size for entry in batch])
         with self._lock:
             while self._waiting:
                 count += self._waiting[0].count
                 size += self._waiting[0].size
                 if count > self.max_count or size > self.max_size:
                     break
-                found.append(self._waiting.popleft())
-        return found
+                batch.append(self._waiting.popleft())
 
 
 class BatcherPerKey(Generic[Key, Request, Answer]):
@@ -199,6 +201,12 @@ class BatcherPerKey(Generic[Key, Request, Answer]):
         """How many requests of a key wait."""
         used = self._used.get(key)
         return 0 if used is None else used.batcher.waiting
+
+    def join(self, key: Key, batch: list[Entry[Request, Answer]]) -> None:
+        """Let requests of a key join a batch of it that runs; see `Batcher.join`."""
+        used = self._used.get(key)
+        if used is not None:
+            used.batcher.join(batch)
 
     def submit(self, key: Key, me: Entry[Request, Answer]) -> Answer | None:
         """Run a request, alone or in a batch with others of the same key; see `Batcher.submit`."""

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -165,7 +165,11 @@ def commit(
 
 @in_thread
 def commit_in_turn(
-    cluster: Cluster, shard: DynamoDBShard, callers: Sequence[Sequence[Write]], since: float
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    callers: Sequence[Sequence[Write]],
+    since: float,
+    join: Callable[[], Sequence[Sequence[Write]]],
 ) -> list[list[Outcome] | None]:
     """As `commit`, for several callers who all write the same rows, and wait for them once.
 
@@ -174,9 +178,10 @@ def commit_in_turn(
 
     Args:
         since: when the patience of the first of them began (monotonic).
+        join: called when the rows are locked: writes of those who came meanwhile, without commands.
 
     Returns:
-        One outcome per write of each caller.
+        One outcome per write of each caller; then of those who joined.
 
     Raises:
         Contention, DuplicateKey, LostConnection: nothing was written; another attempt can mend it.
@@ -185,7 +190,7 @@ def commit_in_turn(
     """
     try:
         with row_mutexes_of(shard).held(places_of(callers[0]), since):
-            return _attempt(cluster, shard, callers, "")
+            return _attempt(cluster, shard, callers, "", join)
     except MutexTimeout as failure:  # the others may have patience left
         raise Contention(str(failure)) from None
 
@@ -228,9 +233,16 @@ def _attempt(
     shard: DynamoDBShard,
     callers: Sequence[Sequence[Write]],
     if_held: IfHeld,
+    join: Callable[[], Sequence[Sequence[Write]]] | None = None,
 ) -> list[list[Outcome] | None]:
     with shard.session() as session:
         locked = _lock(session, callers, if_held)  # step 1
+        if join is not None:
+            joined = join()
+            callers = [*callers, *joined]
+            writes = [write for own in joined for write in own]
+            size = locked.size + sum(write.size for write in writes)
+            locked = replace(locked, writes=[*locked.writes, *writes], size=size)
         identity = session.identity
         write = in_thread(_write) if locked.size > LARGE else _write
         sent = write(cluster, shard, session, locked)  # steps 2 to 4

@@ -5,12 +5,17 @@ A write takes one of these ways to `mynamo.writer.transaction.commit`:
 1.  It joins the shard's batch, which waits for nobody's lock. A crash here or later: as `commit`
     says of the transaction; no step of this file is on disk.
 2.  If somebody else holds one of its rows, it leaves the batch and joins those of this process who
-    write the very same rows; so does one that finds a row's mutex held, without step 1. There is a
-    batcher for each such set of rows while somebody waits for it. Its batch waits for the rows'
-    locks once, in one transaction, and only once: if the server lets it wait no longer, nothing is
-    written, and each caller who has patience left joins the next batch. So whoever came meanwhile
-    joins too, and no caller's patience is another one's. A caller whose patience is over is told
-    so after this one wait at the latest.
+    write the very same rows. Without step 1 so does one that finds a row's mutex held, or whose
+    rows were held by somebody else a moment ago. There is a batcher for each such set of rows while
+    somebody waits for it.
+    a.  The batch's leader takes the rows' mutexes. A crash here: nothing happened.
+    b.  It begins a transaction and waits for the rows' locks, but only once: if the server lets it
+        wait no longer, nothing is written, and each caller who has patience left joins the next
+        batch. So no caller's patience is another one's; one whose patience is over is told so after
+        this one wait at the latest. A crash here: nothing happened.
+    c.  Whoever has come meanwhile joins the batch; whoever comes later waits for the next one.
+    d.  It evaluates, writes and commits, as `commit` says. A crash before the commit: nothing
+        happened; after it: all of it is on disk.
 3.  If the transaction of several callers fails in any other way, and not because its outcome is
     unknown, each of them has a transaction of its own: no caller gets another caller's failure.
 
@@ -20,13 +25,16 @@ See `mynamo.runtime.batching` for what a batch is.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard, pause, retry
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
+from mynamo.runtime import forks
 from mynamo.runtime.batching import Batcher, BatcherPerKey, Entry
 from mynamo.writer.transaction.commit import (
     MENDS,
@@ -49,6 +57,12 @@ AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
 
+CONTENDED_FOR = 1.0
+"""Seconds for which writers of rows that somebody else held do not try to join a batch: in one that
+leaves them out they wait for all others' commit, and then for their rows."""
+MAX_CONTENDED = 1000
+"""Sets of rows of which that is remembered."""
+
 
 @dataclass(slots=True)
 class _Request:
@@ -64,6 +78,24 @@ class _Request:
     writes: Sequence[Write]
     since: float
     attempts: int = 0
+
+
+class _Key(NamedTuple):
+    """What callers have in common who wait together.
+
+    Attributes:
+        cluster: identity of the object.
+        commands: whether they are queued writes.
+    """
+
+    cluster: int
+    commands: bool
+    rows: tuple[LockedRow, ...]
+
+
+def _key_of(request: _Request) -> _Key:
+    commands = any(write.request.command_id for write in request.writes)
+    return _Key(id(request.cluster), commands, tuple(places_of(request.writes)))
 
 
 _Entry = Entry[_Request, list[Outcome]]
@@ -86,7 +118,9 @@ def commit_with_others(
             size += write.size
         # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
         held = own.mutexes.held_keys
-        if not held or not any((write.table.id, write.row) in held for write in writes):
+        if not (held and any((write.table.id, write.row) in held for write in writes)) and not (
+            own.contended and own.contended.has(tuple(places_of(writes)))
+        ):
             answer = own.batcher.submit(_Entry(request, len(writes), size))
             if answer is not None:
                 return answer
@@ -95,17 +129,15 @@ def commit_with_others(
 
 
 def _wait_with_others(
-    waiting: BatcherPerKey[tuple[LockedRow, ...], _Request, list[Outcome]],
-    request: _Request,
-    size: int,
+    waiting: BatcherPerKey[_Key, _Request, list[Outcome]], request: _Request, size: int
 ) -> list[Outcome] | None:
-    rows = tuple(places_of(request.writes))
+    key = _key_of(request)
 
     def note(attempts: int) -> None:
         request.attempts = attempts
 
     return retry(
-        lambda: waiting.submit(rows, _Entry(request, len(request.writes), size)),
+        lambda: waiting.submit(key, _Entry(request, len(request.writes), size)),
         patience=request.shard.timeout,
         mends=MENDS,
         since=request.since,
@@ -115,16 +147,32 @@ def _wait_with_others(
 
 def _commit_batch(callers: Sequence[_Entry]) -> None:
     """Step 1."""
+    cluster = callers[0].request.cluster
+    callers = [caller for caller in callers if caller.request.cluster is cluster]
     failure = _commit(callers, commit_together)
     if failure is not None:
         log.debug("%d callers go on by themselves: %s", len(callers), failure)
+        return
+    for caller in callers:
+        if caller.answer is None:
+            request = caller.request
+            batcher_of(request.shard).contended.note(tuple(places_of(request.writes)))
 
 
-def _commit_waiting(callers: Sequence[_Entry]) -> None:
+def _commit_waiting(callers: list[_Entry]) -> None:
     """Step 2."""
     since = min(caller.request.since for caller in callers)
+    first = callers[0].request
+    waiting, key = batcher_of(first.shard).waiting, _key_of(first)
+
+    def join() -> list[Sequence[Write]]:
+        begun = len(callers)
+        if not key.commands:  # which must be looked up with the locks
+            waiting.join(key, callers)
+        return [caller.request.writes for caller in callers[begun:]]
+
     failure = _commit(
-        callers, lambda cluster, shard, writes: commit_in_turn(cluster, shard, writes, since)
+        callers, lambda cluster, shard, writes: commit_in_turn(cluster, shard, writes, since, join)
     )
     if isinstance(failure, MENDS):
         for caller in callers:
@@ -146,7 +194,6 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
         Why nothing was written.
     """
     cluster, shard = callers[0].request.cluster, callers[0].request.shard
-    callers = [caller for caller in callers if caller.request.cluster is cluster]
     try:
         answers = together(cluster, shard, [caller.request.writes for caller in callers])
     except WriteOutcomeUnknown as failure:  # to try again might do it twice
@@ -167,6 +214,41 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
     return None
 
 
+class _Contended:
+    """Sets of rows that were held by somebody else a moment ago. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin with none, and a lock of its own."""
+        self._lock = threading.Lock()
+        self._until: dict[tuple[LockedRow, ...], float] = {}  # in ascending order of time
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def note(self, rows: tuple[LockedRow, ...]) -> None:
+        """These are held by somebody else now."""
+        with self._lock:
+            self._until.pop(rows, None)
+            self._until[rows] = time.monotonic() + CONTENDED_FOR
+            if len(self._until) > MAX_CONTENDED:
+                del self._until[next(iter(self._until))]
+
+    def has(self, rows: tuple[LockedRow, ...]) -> bool:
+        """Whether these were."""
+        now = time.monotonic()
+        with self._lock:
+            while self._until:
+                first = next(iter(self._until))
+                if self._until[first] > now:
+                    break
+                del self._until[first]
+            return rows in self._until
+
+
 class _OfShard:
     """The batchers of a shard, one set per process, and the mutexes of its rows.
 
@@ -175,14 +257,16 @@ class _OfShard:
     Attributes:
         batcher: of step 1.
         waiting: of step 2, by the rows that their callers write.
+        contended: rows of callers that have left a batch of step 1 a moment ago.
         mutexes: of all rows.
     """
 
     def __init__(self, shard: DynamoDBShard) -> None:
         self.batcher = _batcher(_commit_batch)
-        self.waiting: BatcherPerKey[tuple[LockedRow, ...], _Request, list[Outcome]] = BatcherPerKey(
+        self.waiting: BatcherPerKey[_Key, _Request, list[Outcome]] = BatcherPerKey(
             lambda: _batcher(_commit_waiting)
         )
+        self.contended = _Contended()
         self.mutexes = row_mutexes_of(shard)
 
 
