@@ -240,9 +240,9 @@ def _attempt(
         if join is not None:
             joined = join()
             callers = [*callers, *joined]
-            writes = [write for own in joined for write in own]
-            size = locked.size + sum(write.size for write in writes)
-            locked = replace(locked, writes=[*locked.writes, *writes], size=size)
+            more = [write for own in joined for write in own]
+            size = locked.size + sum(write.size for write in more)
+            locked = replace(locked, writes=[*locked.writes, *more], size=size)
         identity = session.identity
         write = in_thread(_write) if locked.size > LARGE else _write
         sent = write(cluster, shard, session, locked)  # steps 2 to 4

@@ -270,7 +270,7 @@ class _OfShard:
         self.mutexes = row_mutexes_of(shard)
 
 
-def _batcher(run: Callable[[Sequence[_Entry]], None]) -> _Batcher:
+def _batcher(run: Callable[[list[_Entry]], None]) -> _Batcher:
     return Batcher(run, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES)
 
 
