@@ -197,10 +197,11 @@ class BatcherPerKey(Generic[Key, Request, Answer]):
         """How many keys have a batcher."""
         return len(self._used)
 
-    def waiting(self, key: Key) -> int:
-        """How many requests of a key wait."""
-        used = self._used.get(key)
-        return 0 if used is None else used.batcher.waiting
+    @property
+    def callers(self) -> int:
+        """How many callers run or wait, of all keys."""
+        with self._lock:
+            return sum(used.callers for used in self._used.values())
 
     def join(self, key: Key, batch: list[Entry[Request, Answer]]) -> None:
         """Let requests of a key join a batch of it that runs; see `Batcher.join`."""

@@ -16,19 +16,19 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.sql import main_table
 from mynamo.catalog.tables import Table
-from mynamo.errors import InternalError
+from mynamo.errors import ConditionFailed, InternalError, ShardUnavailable
 from mynamo.mysql import pool
 from mynamo.mysql.pool import Statement
 from mynamo.producer import Producer
 from mynamo.runtime.tasks import Scheduler
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item
-from mynamo.writer.transaction import commit, evaluation, statements
+from mynamo.writer.transaction import commit, evaluation, group_commit, statements
 from mynamo.writer.transaction.write_requests import Write
 from tests.adding_process import KEY, add
 from tests.integration.test_contention import rewrite_session
 from tests.integration.test_group_commit import Gate, all_at_once
-from tests.rows import damage, items_of, make_table, select
+from tests.rows import damage, everywhere, items_of, make_table, select
 from tests.tasks import spawn
 from tests.waiting import eventually
 
@@ -221,6 +221,126 @@ def test_of_two_processes_that_share_a_hot_item_no_addition_is_lost(
     found = items_of(cluster, orders)
     assert found[orders.key_of(STORED_KEY)][1]["n"] == {"N": str(rounds * each)}
     assert len(found) == rounds * each + 1
+    assert damage(cluster, orders) == []
+
+
+# -- those who wait for the same rows -------------------------------------------------
+
+WAITERS = 20
+
+
+@contextmanager
+def waiting_for(
+    config: ClusterConfig, cluster: Cluster, orders: Table, work: Sequence[Callable[[], Any]]
+) -> Iterator[list[Future[Any]]]:
+    """Let all of it wait, in any order, for a row that somebody else holds until the block ends."""
+    (shard,) = cluster.shards.values()
+    waiting = group_commit.batcher_of(shard).waiting
+    with ThreadPoolExecutor(len(work)) as threads:
+        with held(config, a_row(orders, orders)):
+            futures = [threads.submit(each) for each in work]
+            eventually(lambda: waiting.callers == len(work))
+            eventually(lambda: sessions_at(shard, "SELECT hash, sort, version, item FROM t"))
+            yield futures
+        for done in futures:
+            done.exception(60)
+    assert len(waiting) == 0
+
+
+@pytest.mark.parametrize("combined", [True, False])
+def test_who_waits_for_the_same_row_shares_a_transaction(
+    config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, *, combined: bool, orders: Table
+) -> None:
+    """And without sharing each has its own."""
+    rewrite_session(monkeypatch, f"wait_timeout = {pool.WAIT_TIMEOUT}", 120)
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 60)
+    if not combined:
+        monkeypatch.setattr(group_commit, "MAX_WRITES", 1)
+    with Cluster(config) as cluster:
+        producer = Producer(cluster)
+        add(producer)
+        with waiting_for(config, cluster, orders, [lambda: add(producer)] * WAITERS) as adds:
+            producer.put("orders", {"id": "cold", "at": "1"})
+            assert not any(done.done() for done in adds)
+        ids = "SELECT COUNT(DISTINCT write_id) FROM mynamo_outbox"
+        transactions = everywhere(cluster, ids)[0][0] - 2
+        assert transactions == (1 if combined else WAITERS)
+        counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
+        assert counted == {"N": str(WAITERS + 1)}
+        assert damage(cluster, orders) == []
+
+
+def test_who_waits_with_others_has_its_own_failure(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add(producer)
+    real = statements._data_of
+
+    def mistaken(row: Any) -> bytes:
+        if "poison" in row.now.item:
+            raise RuntimeError("a mistake")
+        return real(row)
+
+    monkeypatch.setattr(statements, "_data_of", mistaken)
+    work: list[Callable[[], Any]] = [
+        lambda: add(producer),
+        lambda: producer.put("orders", {**KEY, "poison": True}),
+        lambda: producer.put("orders", {**KEY, "n": 0}, condition="n = :x", values={":x": 70}),
+        lambda: add(producer),
+    ]
+    with waiting_for(config, cluster, orders, work) as futures:
+        pass
+    errors = [type(future.exception()) for future in futures]
+    assert errors == [type(None), InternalError, ConditionFailed, type(None)]
+    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
+    assert counted == {"N": "3"}
+    assert damage(cluster, orders) == []
+
+
+def test_who_has_waited_long_enough_is_told_so(
+    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    add(producer)
+    (shard,) = cluster.shards.values()
+    shard.limit(0.5, None)
+    with ThreadPoolExecutor(5) as threads, held(config, a_row(orders, orders)):
+        futures = [threads.submit(add, producer) for _ in range(5)]
+        errors = {type(done.exception(60)) for done in futures}
+    assert errors == {ShardUnavailable}
+    assert len(group_commit.batcher_of(shard).waiting) == 0
+    add(producer)
+    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
+    assert counted == {"N": "2"}
+
+
+def test_tasks_wait_together_too(
+    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    """More of them than threads: a write of another item goes on meanwhile."""
+    add(producer)
+    (shard,) = cluster.shards.values()
+    waiting = group_commit.batcher_of(shard).waiting
+
+    async def main() -> None:
+        scheduler = Scheduler(asyncio.get_running_loop(), helpers=1)
+        with held(config, a_row(orders, orders)):
+            adds = [spawn(scheduler, lambda: add(producer)) for _ in range(WAITERS)]
+            while waiting.callers < WAITERS:
+                await asyncio.sleep(0.01)
+            cold = {"id": "cold", "at": "1"}
+            await spawn(scheduler, lambda: producer.put("orders", cold))
+            assert not any(done.done() for done in adds)
+        await asyncio.gather(*adds)
+        scheduler.close()
+
+    asyncio.run(main())
+    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
+    assert counted == {"N": str(WAITERS + 1)}
+    assert len(waiting) == 0
     assert damage(cluster, orders) == []
 
 
