@@ -69,7 +69,7 @@ MAX_BYTES = 8 * 1024 * 1024
 times as much (the items themselves, and escaped quotes), in one packet."""
 MENDS = (Contention, DuplicateKey, LostConnection)
 """Failures of a caller's own transaction that another attempt can mend."""
-PAUSES = (0.004, 0.008, 0.016)
+PAUSES = (0.005, 0.01, 0.015, 0.02, 0.025)
 """Seconds after which a batch asks again for what somebody holds. Another writer's transaction is
 over by then, unless it waits itself; and callers who leave a batch cost a transaction of theirs."""
 LARGE = 256 * 1024
