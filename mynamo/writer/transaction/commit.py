@@ -6,8 +6,7 @@ Two round trips, whatever the number of writes:
     `group_commit` and `runtime.mutexes`).  A crash here: nothing happened.
 1.  BEGIN; lock the definition guards shared; lock the rows, in key order.  A crash here: nothing
     happened.  Callers who all write the same rows wait for locks; other batches do not:
-    a.  A batch asks with NOWAIT. If somebody holds one of its rows or guards, it starts over, for
-        some milliseconds with the same, and then:
+    a.  A batch asks with NOWAIT. If somebody holds one of its rows or guards, it starts over:
     b.  It reads the keys without regard to commits, for what others are inserting (a hint only);
         it locks with SKIP LOCKED; it reads what is committed. A row that either read finds and
         that is not locked here is held by somebody else: whoever writes it leaves the batch, and
@@ -69,9 +68,6 @@ MAX_BYTES = 8 * 1024 * 1024
 times as much (the items themselves, and escaped quotes), in one packet."""
 MENDS = (Contention, DuplicateKey, LostConnection)
 """Failures of a caller's own transaction that another attempt can mend."""
-PAUSES = (0.005, 0.01, 0.015, 0.02, 0.025)
-"""Seconds after which a batch asks again for what somebody holds. Another writer's transaction is
-over by then, unless it waits itself; and callers who leave a batch cost a transaction of theirs."""
 LARGE = 256 * 1024
 """Bytes of items, as read and as put, that a task does not work on in the thread that it shares."""
 _NOTHING = Current(None, 0)
@@ -221,11 +217,6 @@ def commit_together(
             mends=(DuplicateKey,),
         )
 
-    for seconds in PAUSES:
-        try:
-            return attempt("NOWAIT")
-        except Contention:
-            in_thread(time.sleep)(seconds)
     try:
         return attempt("NOWAIT")
     except Contention:
