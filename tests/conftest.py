@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
@@ -44,6 +46,9 @@ BrokerKind = Literal["apache", "embedded"]
 ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
 BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
 RECORD = pytest.StashKey[Record]()
+MEMORY = Path("/dev/shm")  # noqa: S108 -- pytest makes a folder there that is the user's own
+ROOM = 12 * 1024**3
+"""Bytes of memory that make tests keep their servers' data there; they take a third of it."""
 
 # A slow or busy machine fails no test of Hypothesis's: neither how long an example takes is
 # looked at, nor how long it takes to make one.
@@ -79,6 +84,19 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Tests kill servers, never the machine: what servers write need not reach a disk.
+    if _room_in_memory() >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _room_in_memory() -> int:
+    """Bytes that files in memory may take."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        return min(1024 * available, shutil.disk_usage(MEMORY).free)
+    except (OSError, StopIteration):  # not Linux
+        return 0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -209,10 +227,12 @@ def config(cluster_servers: Servers, kafka_admin: KafkaAdminClient) -> Iterator[
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One `mynamo dev` for all tests of a file; each has a table of its own."""
-    made = Dev(tmp_path_factory.mktemp("dev"))
+    folder = tmp_path_factory.mktemp("dev")
+    made = Dev(folder)
     made.start()
     yield made
     made.end_if_running()
+    discard_data(folder)
 
 
 @pytest.fixture(scope="session")

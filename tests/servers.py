@@ -146,6 +146,7 @@ def log_in(where: DatabaseConfig) -> pymysql.Connection:
         user=where.user,
         password=where.password.get_secret_value(),
         ssl_ca=str(where.tls.ca) if where.tls else None,
+        ssl_disabled=where.tls is None,  # PyMySQL would read all of the system's authorities
         connect_timeout=10,
         autocommit=True,
     )

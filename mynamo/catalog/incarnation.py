@@ -12,10 +12,14 @@ A2. One transaction on the shard: look whether somebody was faster; give up the 
     take the numbers from changes that are not applied everywhere, so that they get new ones; set
     the sequence, what is applied and AUTO_INCREMENT to the base; record the incarnation.  A crash
     before the commit: nothing happened. After it: whoever relays does the next step.
-A3. Fence (`fence`): on every shard, raise the checkpoints of this shard's streams to the base.
+A3. Definitions (`roll_forward_shard`): tables and indexes that the catalog has and the shard lacks
+    are made, and its guards are raised to the catalog's versions. Until then writes that know a
+    newer definition are refused. A crash in it: the next relay does it again. What was missing is
+    empty, so it counts as lost.
+A4. Fence (`fence`): on every shard, raise the checkpoints of this shard's streams to the base.
     From then on events of older incarnations are dropped there. A checkpoint that is ahead of
     what this shard had kept says that changes were lost which indexes contain.
-A4. Mend (`mynamo.operations.mending`): verify and repair the indexes, then the state is `clean`.
+A5. Mend (`mynamo.operations.mending`): verify and repair the indexes, then the state is `clean`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ writer worker on its rounds) rolls it forward.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -47,30 +48,36 @@ def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
     return all(shard.run(read)[0].rows == ((table.version,),) for shard in cluster.shards.values())
 
 
+@in_thread
+def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> bool:
+    """Bring the definitions of a shard that went back in time up to the catalog's; safe to repeat.
+
+    Tables and indexes that it lacks are made, empty. What it has and the catalog has dropped stays
+    there unused.
+
+    Returns:
+        Whether it lacked any definition, so that its indexes are to be verified.
+
+    Raises:
+        ShardUnavailable: the shard or the catalog does not answer.
+    """
+    with cluster.catalog.lock():
+        tables = [t for t in cluster.refresh().tables.values() if t.status == "ACTIVE"]
+        known = dict(shard.run(("SELECT id, version FROM mynamo_fence", ()))[0].rows)
+        behind = [table for table in tables if known.get(table.id, 0) < table.version]
+        for table in behind:
+            _create_on(shard, table)
+            _raise_guard_on(shard, table, _INSERT_GUARD)
+    return bool(behind)
+
+
 def roll_forward_definition(cluster: Cluster, table: Table) -> None:
     """Take the remaining steps of a table's and its indexes' changes on all shards.
 
     Raises:
         ShardUnavailable: a shard does not answer.
     """
-    creating = [index for index in table.indexes if index.status == "CREATING"]
     dropping = [index for index in table.indexes if index.status == "DELETING"]
-
-    def create(shard: DynamoDBShard) -> None:
-        indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
-        shard.run((sql.create_main(table), ()), *indexes)
-
-    def raise_guard(shard: DynamoDBShard) -> None:
-        # This waits for the writes that know the old definition and are about to commit;
-        # later ones are refused. Rows that exist by now are what to backfill.
-        statement = _INSERT_GUARD if table.status == "CREATING" else _RAISE_GUARD
-        shard.run(
-            ("BEGIN", ()),
-            (statement, (table.version, table.id)),
-            *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
-               (i.id, table.id)) for i in creating),
-            ("COMMIT", ()),
-        )  # fmt: skip
 
     def drop(shard: DynamoDBShard) -> None:
         for index in dropping:
@@ -80,8 +87,9 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
             )
 
     if table.status == "CREATING":
-        on_every_shard(cluster, create)
-    on_every_shard(cluster, raise_guard)
+        on_every_shard(cluster, partial(_create_on, table=table))
+    guard = _INSERT_GUARD if table.status == "CREATING" else _RAISE_GUARD
+    on_every_shard(cluster, partial(_raise_guard_on, table=table, statement=guard))
     # Nobody writes to the dropped indexes any more, but for indexers that have not heard
     # of it, and they cope with a missing table.
     on_every_shard(cluster, drop)
@@ -89,6 +97,27 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
         cluster.catalog.forget_index(index.id)
     if table.status == "CREATING":
         cluster.catalog.activate_table(table.id)
+
+
+def _create_on(shard: DynamoDBShard, table: Table) -> None:
+    indexes = ((sql.create_index(index), ()) for index in table.live_indexes)
+    shard.run((sql.create_main(table), ()), *indexes)
+
+
+def _raise_guard_on(shard: DynamoDBShard, table: Table, statement: str) -> None:
+    """Refuse writes that know an older definition, and have new indexes backfilled.
+
+    This waits for the writes that know the old definition and are about to commit. Rows that exist
+    by then are what to backfill.
+    """
+    creating = [index for index in table.indexes if index.status == "CREATING"]
+    shard.run(
+        ("BEGIN", ()),
+        (statement, (table.version, table.id)),
+        *(("INSERT IGNORE INTO mynamo_backfill (index_id, table_id) VALUES (%s, %s)",
+           (i.id, table.id)) for i in creating),
+        ("COMMIT", ()),
+    )  # fmt: skip
 
 
 def _roll_forward_drop(cluster: Cluster, table: Table) -> None:

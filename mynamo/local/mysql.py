@@ -217,6 +217,8 @@ class LocalMySQL:
             database=database,
             charset="utf8mb4",
             connect_timeout=5,
+            # PyMySQL would read all of the system's authorities for each connection.
+            ssl_disabled="--require-secure-transport=ON" not in self._extra_args,
             autocommit=True,
         )
 
@@ -228,6 +230,7 @@ class LocalMySQL:
             password=self._passwords["root"],
             charset="utf8mb4",
             connect_timeout=5,
+            ssl_disabled=True,
             autocommit=True,
         )
 

@@ -1,4 +1,4 @@
-"""Mending indexes after a shard has lost changes: step A4 of `mynamo.catalog.incarnation`.
+"""Mending indexes after a shard has lost changes: step A5 of `mynamo.catalog.incarnation`.
 
 A writer process looks every few seconds for incarnations to mend. One process at a time mends those
 of a shard; it renews its claim as it goes, and if it dies another one begins again.
@@ -70,9 +70,9 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
     claim.renew()
     cluster.refresh()
     for table in cluster.snapshot.tables.values():
-        if table.status != "ACTIVE" or not table.global_indexes:
+        if table.status != "ACTIVE" or not table.live_indexes:
             continue
-        if any(index.status == "CREATING" for index in table.global_indexes):
+        if any(index.status == "CREATING" for index in table.live_indexes):
             return False  # a backfill is verified when it is done
         try:
             report = repair(cluster, table.name, on_progress=claim.keep)

@@ -16,7 +16,7 @@ from mynamo.errors import (
     ShardUnavailable,
     WriteOutcomeUnknown,
 )
-from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt, version_is
+from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put, Receipt, version_is
 from mynamo.reader import Reader
 from mynamo.schemas.commands import WriteCommand
 from mynamo.schemas.events import ConsistencyToken
@@ -29,6 +29,9 @@ PAYLOAD = "x" * 100
 _PATIENCE = 8.0
 """Seconds that a query waits for the writes it must see, in the library."""
 _PUBLISHINGS = 3
+
+BatchWrite = tuple[str, Key, dict[str, Any]]
+"""Kind, key and argument of one write of a batch."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def failure_of(error: Exception, kind: str) -> Failure:
             return Failure("refused", {"reason": NEVER, "error": str(error)})
         case ConsistencyTimeout() if kind == "query_index":
             return Failure("refused", {"reason": "late"})
+        case Unprocessed():
+            return Failure("refused", {"reason": NEVER})
         case NotConnected():
             return Failure("refused", {"reason": NEVER, "error": str(error)}, reopen=True)
         case BrokenConnection():
@@ -84,6 +89,10 @@ def failure_of(error: Exception, kind: str) -> Failure:
     if "Throttl" in type(error).__name__:
         return Failure("refused", {"reason": NEVER, "error": str(error)})
     return Failure("crash", {"error": f"{type(error).__name__}: {error}"})
+
+
+class Unprocessed(Exception):  # noqa: N818
+    """A part of a batch that the gateway has left undone, as it says."""
 
 
 class NotConnected(Exception):  # noqa: N818
@@ -187,6 +196,24 @@ class LibraryAccess:
         }[kind]
         return _answer(self._producer.put(TABLE, whole_item(key, argument), condition=condition))
 
+    def write_batch(self, writes: Sequence[BatchWrite]) -> list[Answer | Exception]:
+        """Put and delete several items in one call."""
+        batch = [
+            Delete(TABLE, key_item(key))
+            if kind == "batch_delete"
+            else Put(TABLE, whole_item(key, argument))
+            for kind, key, argument in writes
+        ]
+        return [
+            _answer(one) if isinstance(one, Receipt) else one
+            for one in self._producer.write_batch(batch)
+        ]
+
+    def get_batch(self, keys: Sequence[Key]) -> list[Answer | Exception]:
+        """Read several items in one call."""
+        items = self._reader.batch_get(TABLE, [key_item(key) for key in keys])
+        return [Answer({"item": seen(item)}) for item in items]
+
     def get(self, key: Key) -> Answer:
         """Read by key."""
         return Answer({"item": seen(self._reader.get(TABLE, key_item(key)))})
@@ -268,6 +295,33 @@ class GatewayAccess:
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         return self._answer(self._call("PutItem", request), "old")
 
+    def write_batch(self, writes: Sequence[BatchWrite]) -> list[Answer | Exception]:
+        """Put and delete several items in one request."""
+        requests = [
+            {"DeleteRequest": {"Key": to_stored(key_item(key))}}
+            if kind == "batch_delete"
+            else {"PutRequest": {"Item": to_stored(whole_item(key, argument))}}
+            for kind, key, argument in writes
+        ]
+        answer = self._call("BatchWriteItem", {"RequestItems": {TABLE: requests}})
+        left = answer["UnprocessedItems"].get(TABLE, [])
+        unprocessed = {_key_in(one) for one in left}
+        return [Unprocessed() if key in unprocessed else Answer() for _, key, _ in writes]
+
+    def get_batch(self, keys: Sequence[Key]) -> list[Answer | Exception]:
+        """Read several items consistently in one request."""
+        wanted = [to_stored(key_item(key)) for key in keys]
+        request = {"RequestItems": {TABLE: {"Keys": wanted, "ConsistentRead": True}}}
+        answer = self._call("BatchGetItem", request)
+        items = [_seen_stored(item) for item in answer["Responses"].get(TABLE, [])]
+        found = {(item["h"], item["n"]): item for item in items if item is not None}
+        left = answer["UnprocessedKeys"].get(TABLE, {}).get("Keys", [])
+        unprocessed = {_key_of(one) for one in left}
+        return [
+            Unprocessed() if key in unprocessed else Answer({"item": found.get(key)})
+            for key in keys
+        ]
+
     def get(self, key: Key) -> Answer:
         """Read consistently."""
         request = {"TableName": TABLE, "Key": to_stored(key_item(key)), "ConsistentRead": True}
@@ -327,6 +381,17 @@ class GatewayAccess:
 
 
 _OLD = {"ReturnValues": "ALL_OLD"}
+
+
+def _key_of(stored: Mapping[str, Any]) -> Key:
+    return stored["h"]["S"], int(stored["n"]["N"])
+
+
+def _key_in(request: Mapping[str, Any]) -> Key:
+    """The key in one request of a batch."""
+    if "DeleteRequest" in request:
+        return _key_of(request["DeleteRequest"]["Key"])
+    return _key_of(request["PutRequest"]["Item"])
 
 
 def _seen_stored(item: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from mynamo.operations.lag import lag
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
-from mynamo.schemas.items import load_item
+from mynamo.schemas.items import load_item, to_stored
 from tests.faults import indexes, linearizability, streams
 from tests.faults.history import Key, Operation, load
 from tests.faults.linearizability import Timeline
@@ -87,6 +87,7 @@ def check_all(
     *,
     events: Sequence[ChangeEvent] | None = None,
     wiped_at: int = 0,
+    restored_at: Mapping[str, int] | None = None,
 ) -> Report:
     """Check everything, on a cluster that is at rest (`wait_until_quiet`).
 
@@ -96,11 +97,62 @@ def check_all(
         events: all of the table, in their order; None: those in the topic.
         wiped_at: when the broker lost its queued writes for the last time, by
             `time.monotonic_ns`; 0: never.
+        restored_at: by shard, such as "shard-2", when it was there again without its last changes.
     """
     operations = load(histories)
     if events is None:
         events = streams.read_topic(config.kafka, TABLE)
-    return check_recorded(operations, events, final_of(config), wiped_at=wiped_at)
+    restored = Restored.of(config, operations, restored_at or {})
+    return check_recorded(
+        operations, events, final_of(config), wiped_at=wiped_at, restored=restored
+    )
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What cannot be checked, as shards have lost changes that they had acknowledged.
+
+    Attributes:
+        items: when the shard of an item was there again, by `time.monotonic_ns`. Who wrote the
+            item before may have written in vain, and who read it may have read what is lost.
+        values: indexes, and values of their hash keys, whose rows are on such a shard.
+    """
+
+    items: Mapping[Key, int] = field(default_factory=dict)
+    values: frozenset[tuple[str, Any]] = frozenset()
+
+    @classmethod
+    def of(
+        cls, config: ClusterConfig, operations: Sequence[Operation], restored_at: Mapping[str, int]
+    ) -> Restored:
+        """Look up which items and rows are on restored shards."""
+        if not restored_at:
+            return cls()
+        by_id = {int(name.rpartition("-")[2]): at for name, at in restored_at.items()}
+        with Cluster(config) as cluster:
+            table = cluster.table(TABLE)
+            items = {}
+            for key in {o.key for o in operations if not o.kind.startswith("query")}:
+                at = by_id.get(
+                    cluster.shard_of(table.key_of(to_stored({"h": key[0], "n": key[1]})).hash).id
+                )
+                if at is not None:
+                    items[key] = at
+            values = set()
+            for name, value in {
+                (o.argument["index"], o.argument["value"])
+                for o in operations
+                if o.kind == "query_index"
+            }:
+                row = {"grade": 0, INDEXES[name].hash_key: value}
+                place = table.index(name).key_of(to_stored(row))
+                if place is not None and cluster.shard_of(place.hash).id in by_id:
+                    values.add((name, value))
+        return cls(items, frozenset(values))
+
+    def is_settled(self, operation: Operation) -> bool:
+        """Whether what it wrote or saw is certain."""
+        return operation.start > self.items.get(operation.key, 0)
 
 
 def check_recorded(
@@ -110,6 +162,7 @@ def check_recorded(
     *,
     complete: bool = True,
     wiped_at: int = 0,
+    restored: Restored = Restored(),
 ) -> Report:
     """As `check_all`, on what has been gathered."""
     report = Report()
@@ -119,14 +172,20 @@ def check_recorded(
         [f"{o.kind} of {o.key} by client {o.client}: {o.result['error']}" for o in crashes],
     )  # fmt: skip
     table: Mapping[Key, tuple[int, Item]] = final.table
-    found = streams.check(events, table, _acknowledged(operations), complete)
+    settled = [o for o in operations if restored.is_settled(o)]
+    found = streams.check(events, table, _acknowledged(settled), complete)
     report.add("stream", found.checked, found.violations)
     versions = found.versions | _receipts(operations)
     _check_refused(operations, found, final, report)
-    _check_orders(operations, versions, found.timelines, complete, wiped_at, report)
-    compared, problems = indexes.never_back(indexes.sightings(operations, versions))
+    lasting = [o for o in operations if o.key not in restored.items]
+    _check_orders(lasting, versions, found.timelines, complete, wiped_at, report)
+    places = indexes.sightings(operations, versions)
+    for index, value, key in list(places):
+        if key in restored.items or (index, value) in restored.values:
+            del places[index, value, key]
+    compared, problems = indexes.never_back(places)
     report.add("index never back", compared, problems)
-    report.add("own writes seen", *indexes.own_writes_seen(operations, versions))
+    report.add("own writes seen", *indexes.own_writes_seen(lasting, versions))
     report.add("rows plausible", *indexes.plausible_rows(operations))
     _check_final(operations, final, report)
     return report

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import mynamo
 from mynamo.local import (
     ApacheKafka,
     Broker,
@@ -36,6 +35,7 @@ from mynamo.schemas.config import ClusterConfig, KafkaConfig, PoolConfig, ShardC
 from tests.faults.clocks import Clocks, make_clocks
 from tests.faults.journal import SERVER_OPTIONS
 from tests.faults.proxy import Link, Network
+from tests.faults.releases import ROOT, check_out
 
 SHARDS = 2
 SESSION_SECONDS = 6.0
@@ -45,7 +45,6 @@ DISK = 900
 """Megabytes of the disk that can be filled up."""
 _PARTITIONS = 4
 _STOP_SECONDS = 20.0
-_ROOT = Path(mynamo.__file__).parents[1]
 
 
 class Member:
@@ -54,15 +53,17 @@ class Member:
     Attributes:
         name: such as "writer-1".
         up: whether it is meant to run; one that has ended then did so by itself.
+        root: where the packages of its release are.
     """
 
     def __init__(
-        self, name: str, folder: Path, command: Sequence[str], env: Mapping[str, str]
+        self, name: str, folder: Path, command: Sequence[str], env: Mapping[str, str], root: Path
     ) -> None:
         self.name = name
         self.up = False
+        self.root = root
         self._command = [sys.executable, *command]
-        self._env = {"PYTHONPATH": str(_ROOT), **env}
+        self._env = dict(env)
         self._process = ServerProcess(name, folder)
 
     @property
@@ -84,7 +85,7 @@ class Member:
         """Start it, unless it runs."""
         self._process.start(
             self._command, ready=lambda: True, timeout=30,
-            env={**self._env, **(env or {})},
+            env={"PYTHONPATH": str(self.root), **self._env, **(env or {})},
         )  # fmt: skip
         self.up = True
 
@@ -117,6 +118,7 @@ class FaultCluster:
         disk: where the disk that can be filled up is; None: there is none.
         embedded: whether the broker is the embedded one, which keeps nothing when it ends.
         clocks: the wall clocks of shards and members; None: they cannot be moved.
+        earlier: where the packages of an earlier release are, which processes may run.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class FaultCluster:
         indexers: int = 2,
         mysql_options: Sequence[str] = (),
         launcher: Callable[[str], Sequence[str]] = lambda module: ("-m", module),
+        earlier: str | None = None,
     ) -> None:
         """Describe the cluster; nothing happens before it is entered.
 
@@ -137,6 +140,7 @@ class FaultCluster:
             embedded: with the embedded broker, of which there is one.
             mysql_options: of the shards' servers, on top of the usual ones.
             launcher: arguments of Python that run a module for a member.
+            earlier: the commit of the release that workers begin with; None: this one.
         """
         self.folder = folder
         self.engine = find_engine(engine)
@@ -145,6 +149,7 @@ class FaultCluster:
         self.disk: Path | None = None
         self.clocks: Clocks | None = None
         self.gateway_port = free_port()
+        self.earlier = check_out(folder / "earlier", earlier) if earlier else None
         self._launcher = launcher
         self._options = (*SERVER_OPTIONS, *mysql_options)
         self._workers = [f"writer-{n}" for n in range(1, writers + 1)]
@@ -197,9 +202,9 @@ class FaultCluster:
         return self.folder / f"{zone}.toml"
 
     def start_workers(self) -> None:
-        """Start writers, indexers and the gateway."""
+        """Start writers, indexers and the gateway; it is of this release in any case."""
         for name in self._workers:
-            self.add(name, name, "mynamo", name.partition("-")[0])
+            self.add(name, name, "mynamo", name.partition("-")[0], root=self.earlier)
         port = str(self.gateway_port)
         self.add(
             "gateway", "gateway", "mynamo", "serve", "--host", LOOPBACK, "--port", port, "--no-auth"
@@ -212,6 +217,7 @@ class FaultCluster:
         module: str,
         *arguments: str,
         env: Mapping[str, str] | None = None,
+        root: Path | None = None,
     ) -> Member:
         """Start a process.
 
@@ -220,9 +226,10 @@ class FaultCluster:
             module: Python module that it runs.
             arguments: of the module, after its configuration.
             env: environment variables on top of our own.
+            root: where the packages of its release are; None: this release.
         """
         command = (*self._launcher(module), "--config", str(self.config_file(zone)), *arguments)
-        member = Member(name, self.folder / name, command, self._clock(name))
+        member = Member(name, self.folder / name, command, self._clock(name), root or ROOT)
         member.start(env)
         self.members[name] = member
         return member
@@ -364,7 +371,10 @@ class FaultCluster:
         )
 
     def _write(self, zone: str, config: ClusterConfig) -> None:
-        pool = [f"{name} = {value}" for name, value in config.pool.model_dump().items()]
+        pool = [
+            f"{name} = {value}"
+            for name, value in config.pool.model_dump(exclude_unset=True).items()
+        ]
         self.config_file(zone).write_text("\n".join([config_toml(config), "[pool]", *pool, ""]))
 
     def _kill_members(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -18,7 +19,9 @@ from mynamo.local import Broker, LocalMySQL
 from mynamo.log import open_admin
 from mynamo.runtime.crash_points import VARIABLE
 from tests.faults.cluster import FaultCluster, Member, send
+from tests.faults.neighbours import GRACE, Neighbours
 from tests.faults.proxy import FAIR, Weather
+from tests.faults.releases import ROOT
 
 CRASH_SECONDS = 20.0
 """For which a process that was told to die at a point may take to get there."""
@@ -60,12 +63,16 @@ class Injector:
         heal: when it is set, every fault heals at once.
         start: starts a process again; a client's successor takes its name. Takes the name
             and environment variables.
-        on_loss: called before Kafka loses events.
+        on_loss: called before Kafka loses events, or a shard loses changes.
+        neighbours: clients of the shards that are not away; None: nobody looks.
 
     Attributes:
         done: how often each kind was injected.
         notes: what went otherwise than meant, for people.
         wiped_at: when the brokers last lost everything, by `time.monotonic_ns`; 0: never.
+        restored_at: by shard, when it was last there again after a restore, likewise.
+        measured: what clients of the other shards got while one was away, in words.
+        bounds: where that was not within the bounds.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Injector:
         heal: threading.Event,
         start: Callable[[str, dict[str, str]], None],
         on_loss: Callable[[], None] = lambda: None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._cluster = cluster
         self._heal = heal
@@ -86,7 +94,11 @@ class Injector:
         if cluster.embedded:
             self.notes.append("the embedded broker keeps nothing: its death counts as a wiped disk")
         self.wiped_at = 0
+        self.restored_at: dict[str, int] = {}
+        self.measured: list[str] = []
+        self.bounds: list[str] = []
         self._on_loss = on_loss
+        self._neighbours = neighbours
 
     def carry_out(self, fault: Fault) -> None:
         """Inject a fault, wait, and heal it."""
@@ -101,6 +113,9 @@ class Injector:
             "topic": self._topic,
             "disk": self._disk,
             "clock": self._clock,
+            "away": self._away,
+            "restore": self._restore,
+            "upgrade": self._upgrade,
         }[fault.kind]
         with self._locks[_place(fault.target)], injure(fault) as happened:
             if happened:
@@ -260,6 +275,70 @@ class Injector:
         finally:
             clocks.set(fault.target, 0)
 
+    @contextmanager
+    def _away(self, fault: Fault) -> Iterator[bool]:
+        """A shard is dead, or frozen, for long; the others' clients must hardly notice."""
+        began = time.monotonic()
+        server = self._cluster.shards[fault.target]
+        if fault.detail == "dead":
+            server.kill()
+        else:
+            send(server.pid, signal.SIGSTOP)
+        if self._neighbours is not None and not self._heal.wait(GRACE):
+            for number, name in enumerate(self._cluster.shards, 1):
+                if name != fault.target:
+                    left = began + fault.seconds - time.monotonic()
+                    self._measure(fault, name, number, left)
+        yield True
+        if fault.detail == "dead":
+            self._revive(fault.target)
+        else:
+            send(server.pid, signal.SIGCONT)
+
+    def _measure(self, fault: Fault, name: str, number: int, seconds: float) -> None:
+        assert self._neighbours is not None
+        measured = self._neighbours.watch(number, self._heal, seconds)
+        what = f"{name} while {fault.target} is {fault.detail}"
+        self.measured.append(f"{what}: {measured}")
+        if not self._heal.is_set():
+            self.bounds += measured.violations(what)
+
+    @contextmanager
+    def _restore(self, fault: Fault) -> Iterator[bool]:
+        """A shard loses what it committed after a backup.
+
+        "replica": the server that has the old data has an identity of its own, as a replica that
+        lags and is promoted; "backup": it is the same server.
+        """
+        server = self._cluster.shards[fault.target]
+        files, backup = server.data_dir / "data", self._cluster.folder / "backup"
+        shutil.rmtree(backup, ignore_errors=True)
+        server.kill()
+        shutil.copytree(files, backup)
+        self._revive(fault.target)
+        self._heal.wait(fault.seconds)
+        self._on_loss()
+        server.kill()
+        if fault.detail == "replica":
+            (backup / "auto.cnf").unlink(missing_ok=True)  # MySQL makes another identity
+        shutil.rmtree(files)
+        shutil.copytree(backup, files)
+        self._revive(fault.target)
+        self.restored_at[fault.target] = time.monotonic_ns()
+        self.done[name_of(fault)] += 1
+        yield False
+
+    @contextmanager
+    def _upgrade(self, fault: Fault) -> Iterator[bool]:
+        """End a process in good order, and start it again from the other release."""
+        member = self._cluster.members[fault.target]
+        assert self._cluster.earlier is not None
+        member.stop()
+        yield True
+        member = self._cluster.members[fault.target]
+        member.root = ROOT if member.root != ROOT else self._cluster.earlier
+        self._revive(fault.target)
+
     def _target(self, name: str) -> Member | LocalMySQL | Broker:
         return self._cluster.members.get(name) or self._cluster.servers[name]
 
@@ -299,6 +378,9 @@ def name_of(fault: Fault) -> str:
         "wipe": "broker's disk wiped",
         "topic": "topic deleted",
         "disk": "disk full",
+        "away": f"{role} {fault.detail} for long",
+        "restore": f"{role} restored: {fault.detail}",
+        "upgrade": f"other release: {role}",
         "clock": f"clock {'back' if fault.detail.startswith('-') else 'forward'}: {role}",
     }[fault.kind]
 

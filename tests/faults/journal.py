@@ -44,7 +44,8 @@ def changes(config: ClusterConfig, table: str) -> list[ChangeEvent]:
                 (f"SELECT {_COLUMNS} FROM kept_outbox UNION ALL"
                  f" SELECT {_COLUMNS} FROM mynamo_outbox ORDER BY id", ())
             )[0].rows  # fmt: skip
-            events += [_event(shard.id, row) for row in rows]
+            # A new incarnation takes an id, with a row that is no change.
+            events += [_event(shard.id, row) for row in rows if row[-1]]
     return [event for event in events if event.table == table]
 
 

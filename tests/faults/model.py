@@ -9,7 +9,8 @@
 | update_add, queued_add | adds to `counter`, which is 0 where there is none; sets `op` |
 | update_set | sets `op`, `status` and `grade`, or removes those two where they are None |
 | delete, queued_delete | removes it |
-| get | nothing |
+| batch_put, batch_delete | as put and delete, some of them in one request |
+| get, batch_get | nothing |
 
 Queries see many items, each of which counts as read alone (`reads_of_queries`).
 """
@@ -22,11 +23,11 @@ from typing import Any, NamedTuple
 
 from tests.faults.history import Key, Operation
 
-READS = frozenset({"get"})
+READS = frozenset({"get", "batch_get"})
 QUERIES = frozenset({"query_index", "query_local"})
-PUTS = frozenset({"put", "put_if_absent", "put_if_version", "put_if_op", "queued_put"})
+PUTS = frozenset({"put", "put_if_absent", "put_if_version", "put_if_op", "queued_put", "batch_put"})
 ADDS = frozenset({"update_add", "queued_add"})
-DELETES = frozenset({"delete", "queued_delete"})
+DELETES = frozenset({"delete", "queued_delete", "batch_delete"})
 QUEUED = frozenset({"queued_put", "queued_add", "queued_delete"})
 WRITES = PUTS | ADDS | DELETES | {"update_set"}
 
@@ -198,7 +199,7 @@ def _step_of(
         found = _sees(result, "item")
         return _looking(operation, lambda item: found(item) and not _holds(condition, item))
     if outcome == "ok" and kind not in QUEUED:
-        if kind == "delete" and operation.version == 0:
+        if kind in DELETES and operation.version == 0:
             return _looking(operation, lambda item: item is None)
         return _writing(operation, condition, result)
     change = change_of(operation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mynamo.runtime.crash_points import LABELS
@@ -23,6 +23,11 @@ _LONG = (SESSION_SECONDS + 1, SESSION_SECONDS + 7)
 
 _JUMPED = (0.5, 15.0)
 """Seconds from a clock's jump to its jump back."""
+AWAY = 120.0
+"""Seconds for which a shard is away."""
+_SHORTEST_AWAY = 25.0
+_AWAY_SHARE = 3
+"""A third of a run has a shard away, if that is long enough."""
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -35,6 +40,8 @@ class Cast:
         disk: whether a shard's disk can be filled up.
         clocks: whether clocks can be moved.
         keeping: whether a broker that dies has everything when it is started again.
+        restores: the shards that may be restored from a backup.
+        upgrades: the processes that change between this release and an earlier one.
     """
 
     workers: Sequence[str]
@@ -44,6 +51,8 @@ class Cast:
     disk: bool = True
     clocks: bool = True
     keeping: bool = True
+    restores: Sequence[str] = ()
+    upgrades: Sequence[str] = ()
 
     @property
     def zones(self) -> list[str]:
@@ -61,6 +70,9 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     """
     choice = random.Random(seed)
     cards = _deck(cast)
+    away = _away_times(choice, seconds, cast) if not only or "away" in only else []
+    if list(only) == ["away"]:
+        return away
     if only:
         cards = [_limited(card, only) for card in cards if _can_be(card, only)]
         if not cards:
@@ -71,6 +83,10 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     put_off: list[Card] = []
     now = 1.0
     while now < seconds:
+        if away and away[0].at <= now:  # and nothing else meanwhile
+            now = max([now, *(f.at + f.seconds + _RECOVERY for f in faults)])
+            faults.append(replace(away.pop(0), at=now))
+            now += faults[-1].seconds + _RECOVERY
         for card in [*put_off, next(deck)]:
             fault = card(choice, now, labels)
             if _fits(fault, faults):
@@ -121,12 +137,39 @@ def _deck(cast: Cast) -> list[Card]:
         cards += [_clock([*workers, "gateway", *cast.clients]), _clock(shards)]
     if cast.disk:
         cards.append(_simple("disk", shards[-1:], (1.0, 5.0)))
+    if cast.restores:
+        cards += [_restore(cast.restores, detail) for detail in ("backup", "replica")]
+    if cast.upgrades:
+        cards += [_simple("upgrade", cast.upgrades, short)] * 4
     return cards
 
 
 def _simple(kind: str, targets: Sequence[str], seconds: tuple[float, float]) -> Card:
     def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
         return Fault(now, kind, choice.choice(targets), choice.uniform(*seconds))
+
+    return card
+
+
+def _away_times(choice: random.Random, seconds: float, cast: Cast) -> list[Fault]:
+    """A shard is dead, or frozen, for long, at regular times."""
+    long = min(AWAY, seconds / _AWAY_SHARE)
+    if long < _SHORTEST_AWAY:
+        return []
+    count = max(1, round(seconds / _AWAY_SHARE / long))
+    details = itertools.cycle(choice.sample(["dead", "frozen"], 2))
+    return [
+        Fault(seconds * (2 * n + 1) / (2 * count) - long / 2, "away", choice.choice(cast.shards),
+              long, next(details))
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def _restore(targets: Sequence[str], detail: str) -> Card:
+    """A shard goes back to what it had so long ago."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        return Fault(now, "restore", choice.choice(targets), choice.uniform(3.0, 15.0), detail)
 
     return card
 

@@ -20,6 +20,7 @@ class Outcome:
         faults: injected, by kind.
         checks: made, by kind.
         violations: of what mynamo promises.
+        measured: what clients of the other shards got while one was away.
         notes: what went otherwise than the harness meant.
         folder: of histories and logs.
     """
@@ -29,6 +30,7 @@ class Outcome:
     checks: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    measured: list[str] = field(default_factory=list)
     folder: Path | None = None
 
     def text(self) -> str:
@@ -39,6 +41,9 @@ class Outcome:
         yield from self._operations()
         yield from _counted("faults injected", self.faults)
         yield from _counted("checks made", self.checks)
+        if self.measured:
+            yield "shards beside one that was away:"
+            yield from (f"  {line}" for line in self.measured)
         if self.notes:
             yield "notes:"
             for note, count in Counter(self.notes).items():

@@ -9,7 +9,9 @@ control: then it must find one, and the status is the other way round.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,19 +26,23 @@ from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
 from tests.faults import history, streams, workload
-from tests.faults.added_indexes import AddedIndexes
+from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
 from tests.faults.faults import Fault, Injector
 from tests.faults.journal import changes, keep_changes
 from tests.faults.model import TABLE, WRITES
+from tests.faults.neighbours import Neighbours
 from tests.faults.plan import Cast, draw
 from tests.faults.proxy import FAIR
+from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
 from tests.faults.streams import Follower
 
 MODES = ("library", "library", "gateway", "queue")
+_UPGRADED = ("library", "queue")
+"""Modes of the clients that begin with an earlier release, if there is one."""
 FIRST_SECONDS = 90.0
 """Within which every client must have written something, before anything is harmed."""
 AGAIN_SECONDS = 150.0
@@ -52,6 +58,10 @@ class Settings:
 
     Attributes:
         only: see `draw`.
+        restores: the last shard is restored from backups too; then less can be checked of its
+            items, as it may lose what it acknowledged.
+        earlier: the commit of the release that workers and some clients begin with, and are
+            upgraded from; None: all are of this release.
         without: the mechanism that is taken out; None: none.
         folder: of everything; deleted after a run without findings.
     """
@@ -63,6 +73,8 @@ class Settings:
     embedded: bool = False
     without: str | None = None
     only: tuple[str, ...] = ()
+    restores: bool = False
+    earlier: str | None = None
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
 
@@ -80,6 +92,7 @@ def run(settings: Settings) -> Outcome:
         embedded=settings.embedded,
         mysql_options=mechanism.mysql_options if mechanism else (),
         launcher=launcher(settings.without),
+        earlier=settings.earlier,
     ) as cluster:
         _Run(settings, cluster, outcome).go()
     if not outcome.violations:
@@ -97,9 +110,9 @@ class _Run:
         self._histories: list[Path] = []
         self._newest: dict[str, Path] = {}
         self._heal = threading.Event()
-        self._injector = Injector(cluster, self._heal, self._start, self._note_loss)
+        self._neighbours: Neighbours | None = None
         self._follower = Follower(cluster.config.kafka, TABLE)
-        self._indexes = AddedIndexes(cluster.config, settings.seconds)
+        self._definitions = ChangingDefinitions(cluster.config, settings.seconds)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
 
@@ -107,14 +120,21 @@ class _Run:
         """The whole run."""
         brokers = [broker.title for broker in self._cluster.brokers.values()]
         self._say(f"{self._cluster.engine.title}, {', '.join(brokers)}")
-        workload.ensure_table(self._cluster.config)
-        keep_changes(self._cluster.config)
-        with self._follower:
+        self._make_table()
+        if self._cluster.earlier:  # its workers run when this release first comes
             self._cluster.start_workers()
+        keep_changes(self._cluster.config)
+        self._neighbours = Neighbours(self._cluster.config)
+        self._injector = Injector(
+            self._cluster, self._heal, self._start, self._note_loss, self._neighbours
+        )
+        with self._follower:
+            if not self._cluster.earlier:
+                self._cluster.start_workers()
             for name in self._clients:
                 self._start(name, {})
             self._await_writes(FIRST_SECONDS, "before anything was harmed")
-            with self._indexes.being_added():
+            with self._definitions.changing():
                 self._harm()
             self._heal_all()
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
@@ -122,11 +142,26 @@ class _Run:
             self._cluster.stop(self._clients)
             self._say("waiting until nothing is under way")
             self._await_quiet()
-            self._await_indexes()
+            self._await_definitions()
             if not self._follower.catch_up():
                 self._outcome.notes.append("the topic was not read to its end in time")
             self._say("checking")
             self._check()
+
+    def _make_table(self) -> None:
+        earlier = self._cluster.earlier
+        if earlier is None:
+            workload.ensure_table(self._cluster.config)
+            return
+        making = (
+            "import sys; from mynamo.schemas.config import ClusterConfig;"
+            " from tests.faults.workload import ensure_table;"
+            " ensure_table(ClusterConfig.load(sys.argv[1]))"
+        )
+        subprocess.run(
+            [sys.executable, "-c", making, str(self._cluster.config_file("clients"))],
+            env={**os.environ, "PYTHONPATH": str(earlier)}, cwd=earlier, check=True, timeout=60,
+        )  # fmt: skip
 
     def _start(self, name: str, env: dict[str, str]) -> None:
         """Start a process (again); a client's successor has a number and a history of its own."""
@@ -135,6 +170,8 @@ class _Run:
             self._cluster.members[name].start(env)
             return
         number = next(self._numbers)
+        before = self._cluster.members.get(name)
+        begins = self._cluster.earlier if mode in _UPGRADED else None
         path = self._cluster.folder / f"history-{number}.jsonl"
         self._histories.append(path)
         self._newest[name] = path
@@ -144,19 +181,26 @@ class _Run:
         ]  # fmt: skip
         if mode == "gateway":
             arguments += ["--endpoint", self._cluster.endpoint]
-        self._cluster.add(name, "clients", "tests.faults.workload", *arguments, env=env)
+        self._cluster.add(
+            name, "clients", "tests.faults.workload", *arguments, env=env,
+            root=before.root if before else begins,
+        )  # fmt: skip
 
     def _harm(self) -> None:
         """Carry out the plan, and notice who ends without having been told to."""
         cluster, seconds = self._cluster, self._settings.seconds
+        workers = [n for n in cluster.members if n.startswith(("writer", "indexer"))]
+        upgraded = [*workers, *(n for n, mode in self._clients.items() if mode in _UPGRADED)]
         cast = Cast(
-            workers=[n for n in cluster.members if n.startswith(("writer", "indexer"))],
+            workers=workers,
             clients=list(self._clients),
             shards=list(cluster.shards),
             brokers=list(cluster.brokers),
             disk=cluster.disk is not None,
             clocks=cluster.clocks is not None,
             keeping=not cluster.embedded,
+            restores=list(cluster.shards)[-1:] if self._settings.restores else [],
+            upgrades=upgraded if cluster.earlier else [],
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
@@ -194,6 +238,10 @@ class _Run:
         for link in self._cluster.links.values():
             link.set(FAIR)
         self._cluster.start_servers()
+        for member in self._cluster.members.values():
+            if member.root != ROOT:  # and the upgrade comes to its end
+                member.stop()
+                member.root = ROOT
         for name, member in list(self._cluster.members.items()):
             if not member.running:
                 self._start(name, {})
@@ -227,11 +275,11 @@ class _Run:
         if waiting:
             self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
 
-    def _await_indexes(self) -> None:
-        unfinished = self._indexes.unfinished(QUIET_SECONDS)
-        self._outcome.checks["indexes that were added are filled"] += self._indexes.count
+    def _await_definitions(self) -> None:
+        unfinished = self._definitions.unfinished(QUIET_SECONDS)
+        self._outcome.checks["definitions that changed are as asked"] += self._definitions.changes
         if unfinished:
-            self._outcome.violations.append(f"not filled after {QUIET_SECONDS:g} s: {unfinished}")
+            self._outcome.violations.append(f"not done after {QUIET_SECONDS:g} s: {unfinished}")
 
     def _note_loss(self) -> None:
         """From the first loss on, the stream may begin anew anywhere."""
@@ -248,18 +296,26 @@ class _Run:
         workload.final_reads(config, last, workload.all_keys(written))
         paths = [*histories, last]
         committed = changes(config, TABLE)
-        report = check_all(paths, config, events=committed, wiped_at=injector.wiped_at)
+        report = check_all(
+            paths, config, events=committed, wiped_at=injector.wiped_at,
+            restored_at=injector.restored_at,
+        )  # fmt: skip
         delivered = self._follower.events if self._delivered is None else self._delivered
         stream = streams.check(delivered, None)
         report.add("what Kafka delivered", stream.checked, stream.violations)
         outcome.checks += report.checks
         outcome.violations += report.violations
         with Cluster(config) as cluster:
-            verdict = verify(cluster, TABLE)
-        outcome.checks["mynamo verify, rows"] += sum(index.rows for index in verdict.indexes)
-        if not verdict.ok:
-            outcome.violations.append(f"mynamo verify: {verdict}")
+            for name in (TABLE, *self._definitions.tables):
+                verdict = verify(cluster, name)
+                rows = sum(index.rows for index in verdict.indexes)
+                outcome.checks["mynamo verify, rows"] += rows
+                if not verdict.ok:
+                    outcome.violations.append(f"mynamo verify {name}: {verdict}")
         outcome.faults = injector.done
+        outcome.checks["shards beside one that is away"] += len(injector.measured)
+        outcome.violations += injector.bounds
+        outcome.measured = injector.measured
         outcome.notes += [*report.notes, *injector.notes]
 
     def _say(self, line: str) -> None:
@@ -276,6 +332,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--broker", choices=["apache", "embedded"], default="apache")
     parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
     parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
+    parser.add_argument("--restores", action="store_true", help="restore a shard's backups too")
+    parser.add_argument(
+        "--earlier", nargs="?", const=PREVIOUS, metavar="COMMIT",
+        help="begin with the release of a commit, and upgrade while everything runs",
+    )  # fmt: skip
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     began = time.monotonic()
@@ -285,7 +346,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     settings = Settings(
         given.seed, given.minutes * 60, given.engine, given.brokers,
-        given.broker == "embedded", given.without, tuple(given.only), given.folder, say,
+        given.broker == "embedded", given.without, tuple(given.only), given.restores,
+        given.earlier, given.folder, say,
     )  # fmt: skip
     try:
         outcome = run(settings)

@@ -26,12 +26,14 @@ from tests.faults import linearizability, workload
 from tests.faults.access import BrokenConnection, HttpError, NotConnected, failure_of
 from tests.faults.checking import (
     Final,
+    Restored,
     check_all,
     check_recorded,
     wait_until_quiet,
 )
 from tests.faults.history import Operation, Recorder, load
 from tests.faults.model import Item, State, Step, steps_of
+from tests.faults.neighbours import Measured
 from tests.faults.sabotage import MECHANISMS
 from tests.faults.simulation import FLAWS, Simulation
 from tests.gateway.conftest import served
@@ -251,6 +253,31 @@ def test_histories_alone_show_it_too(flaw: str) -> None:
         run = Simulation(seed, 200, flaw=flaw, queued=False)
         report = check_recorded(run.operations, [], run.final, complete=False)
         assert any("[linearizable]" in text for text in report.violations), (seed, str(report))
+
+
+def test_what_a_shard_lost_before_it_was_restored_is_no_violation() -> None:
+    run = Simulation(1, 1200, flaw="lost write")
+    keys = {operation.key for operation in run.operations}
+    late = Restored(dict.fromkeys(keys, run.operations[-1].start))
+    report = check_recorded(run.operations, run.events, run.final, restored=late)
+    assert run.flaws > 0
+    assert not report.violations, str(report)
+
+
+def test_what_it_acknowledged_afterwards_must_be_there() -> None:
+    run = Simulation(1, 1200, flaw="lost write")
+    early = Restored(dict.fromkeys({operation.key for operation in run.operations}, 0))
+    report = check_recorded(run.operations, run.events, run.final, restored=early)
+    assert any("[stream]" in text for text in report.violations), str(report)
+
+
+def test_bounds_of_a_shard_beside_one_that_is_away() -> None:
+    good = Measured([5.0] * 100, [50.0] * 100)
+    assert good.violations("it") == []
+    assert Measured([5.0] * 97 + [9_000.0] * 3, [50.0] * 100).violations("it")
+    assert Measured([5.0] * 100, [50.0] * 97 + [60_000.0] * 3).violations("it")
+    assert Measured([5.0] * 100, [50.0] * 100, ["no answer"]).violations("it")
+    assert Measured([5.0] * 3, [50.0] * 3).violations("it")
 
 
 def _without(events: list[ChangeEvent], at: int) -> None:

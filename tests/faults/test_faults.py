@@ -66,15 +66,30 @@ def test_a_plan_can_be_of_some_faults_only() -> None:
 
 
 def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
-    plan = draw(1, 6_000, CAST)
+    plan = draw(1, 12_000, replace(CAST, restores=["shard-2"], upgrades=CAST.workers))
     assert {fault.kind for fault in plan} == {
-        "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock",
+        "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock", "away",
+        "restore", "upgrade",
     }  # fmt: skip
     for kind in ("crash", "halt"):
         points = {fault.detail.partition(":")[0] for fault in plan if fault.kind == kind}
         assert points == set(LABELS), kind
     weathers = {fault.detail.partition(":")[0] for fault in plan if fault.kind == "link"}
     assert weathers == {"cut", "reset", "forgetful", "delay", "throttle", "late", "half-open"}
+
+
+def test_nothing_else_is_harmed_while_a_shard_is_away() -> None:
+    plan = draw(1, 3_000, CAST)
+    away = [fault for fault in plan if fault.kind == "away"]
+    assert {fault.detail for fault in away} == {"dead", "frozen"}
+    assert all(fault.seconds == 120 for fault in away)
+    for fault in away:
+        others = [other for other in plan if other is not fault]
+        assert all(
+            other.at + other.seconds <= fault.at or other.at >= fault.at + fault.seconds
+            for other in others
+        )
+    assert not any(fault.kind == "away" for fault in draw(1, 60, CAST))
 
 
 def test_clocks_jump_by_seconds_up_to_an_hour_where_they_can() -> None:

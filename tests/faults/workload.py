@@ -24,7 +24,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import create_table
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
-from tests.faults.access import Answer, Failure, GatewayAccess, LibraryAccess, failure_of
+from tests.faults.access import (
+    Answer,
+    BatchWrite,
+    Failure,
+    GatewayAccess,
+    LibraryAccess,
+    failure_of,
+)
 from tests.faults.history import Key, Operation, Recorder
 from tests.faults.model import INDEXES, PUTS, SCHEMA, TABLE
 
@@ -36,12 +43,13 @@ HOT = 0.35
 """Share of the operations that go to the hot keys."""
 STATUSES = ("new", "open", "done", "void")
 GRADES = 6
+MOST_IN_BATCH = 6
 _ENDING = 15.0
 """Seconds that operations under way at the end have; those that take longer stay open."""
 
 BY_LIBRARY = {
     "put": 16, "put_if_absent": 8, "put_if_version": 12, "update_add": 18, "update_set": 12,
-    "delete": 8, "get": 12, "query_index": 10, "query_local": 4,
+    "delete": 8, "get": 12, "query_index": 10, "query_local": 4, "batch_write": 4, "batch_get": 3,
 }  # fmt: skip
 BY_GATEWAY = {
     "put_if_op" if kind == "put_if_version" else kind: share for kind, share in BY_LIBRARY.items()
@@ -59,8 +67,14 @@ class Access(Protocol):
     def write(self, kind: str, key: Key, argument: dict[str, Any], twice: bool) -> Answer:
         """Write."""
 
+    def write_batch(self, writes: Sequence[BatchWrite]) -> list[Answer | Exception]:
+        """Put and delete several items at once; each has an answer of its own."""
+
     def get(self, key: Key) -> Answer:
         """Read consistently."""
+
+    def get_batch(self, keys: Sequence[Key]) -> list[Answer | Exception]:
+        """Read several items at once; each has an answer of its own."""
 
     def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
         """All rows of a value of a global index."""
@@ -133,6 +147,12 @@ class Worker:
             self._do(kind, (key[0], 0), {}, lambda access: access.query_local(key[0]))
         elif kind == "get":
             self._do(kind, key, {}, lambda access: access.get(key))
+        elif kind == "batch_get":
+            keys = self._keys()
+            self._do_batch([(kind, key, {}) for key in keys], lambda access: access.get_batch(keys))
+        elif kind == "batch_write":
+            writes = [self._batch_write(key) for key in self._keys()]
+            self._do_batch(writes, lambda access: access.write_batch(writes))
         else:
             self._write(kind, key)
 
@@ -142,9 +162,23 @@ class Worker:
         number = self._choice.randrange(COLD_HASHES)
         return f"cold-{number}", self._choice.randrange(COLD_SORTS)
 
-    def _write(self, kind: str, key: Key) -> None:
+    def _keys(self) -> list[Key]:
+        """The keys of a batch, each once."""
+        return list({self._key(): None for _ in range(self._choice.randint(2, MOST_IN_BATCH))})
+
+    def _batch_write(self, key: Key) -> BatchWrite:
+        argument = self._new_argument()
+        if self._choice.random() < 0.2:
+            return "batch_delete", key, argument
+        argument |= {"counter": self._choice.choice((0, 0, 100)), **self._index_values()}
+        return "batch_put", key, argument
+
+    def _new_argument(self) -> dict[str, Any]:
         self._count += 1
-        argument: dict[str, Any] = {"op": f"{self._client}.{self._run}-{self._count}"}
+        return {"op": f"{self._client}.{self._run}-{self._count}"}
+
+    def _write(self, kind: str, key: Key) -> None:
+        argument = self._new_argument()
         if kind in ("put_if_version", "put_if_op"):
             known = self._known.get(key)
             if known is None:
@@ -193,24 +227,42 @@ class Worker:
         self, kind: str, key: Key, argument: dict[str, Any], call: Callable[[Access], Answer]
     ) -> Answer | None:
         """Carry out and write down one operation; None if it did not succeed."""
+        answers = self._do_batch([(kind, key, argument)], lambda access: [call(access)])
+        return answers[0] if answers else None
+
+    def _do_batch(
+        self,
+        operations: Sequence[BatchWrite],
+        call: Callable[[Access], Sequence[Answer | Exception]],
+    ) -> list[Answer | None]:
+        """Carry out and write down operations of one call; None for those that did not succeed."""
         try:
             if self._access is None:
                 self._access = self._opening()
         except mynamo.errors.Unavailable:
             time.sleep(0.3)
-            return None
-        begun = self._recorder.begin(self._client, kind, TABLE, key, argument)
+            return []
+        begun = [self._recorder.begin(self._client, k, TABLE, key, a) for k, key, a in operations]
+        answers: Sequence[Answer | Exception]
         try:
-            answer = call(self._access)
+            answers = call(self._access)
         except Exception as error:
-            failure: Failure = failure_of(error, kind)
-            begun.end(failure.outcome, failure.result)
-            if failure.reopen:
-                self._access.close()
-                self._access = None
-            return None
-        begun.end("ok", answer.result, answer.version)
-        return answer
+            answers = [error] * len(operations)
+        good: list[Answer | None] = []
+        reopen = False
+        for (kind, _, _), one, answer in zip(operations, begun, answers, strict=True):
+            if isinstance(answer, Answer):
+                one.end("ok", answer.result, answer.version)
+                good.append(answer)
+                continue
+            failure: Failure = failure_of(answer, kind)
+            one.end(failure.outcome, failure.result)
+            reopen = reopen or failure.reopen
+            good.append(None)
+        if reopen:
+            self._access.close()
+            self._access = None
+        return good
 
 
 def ensure_table(config: ClusterConfig) -> None:

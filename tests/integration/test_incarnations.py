@@ -12,15 +12,17 @@ import pytest
 
 from mynamo.catalog import shard
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index
 from mynamo.catalog.incarnation import CLEAN, Incarnation, history, incarnation_of
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer import lost_events, run_indexer
 from mynamo.local import LocalCluster
 from mynamo.operations import mending, verify
 from mynamo.operations.pipeline import wait_until_applied
-from mynamo.producer import Producer
+from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
-from mynamo.writer.outbox import relay
+from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
+from mynamo.writer.outbox import fencing, relay
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -150,6 +152,65 @@ def test_a_restored_shard(
     assert incarnation_of(first) == newest(cluster, number).number
     receipt = producer.put("orders", new)
     assert receipt.version > 0
+
+
+def change_definitions(cluster: Cluster, producer: Producer) -> None:
+    """A table and two indexes, and items of theirs on both shards."""
+    add_index(cluster, "orders", GlobalIndexSchema(name="by_color", hash_key="color"))
+    add_index(cluster, "orders", LocalIndexSchema(name="by_color_too", sort_key="color"))
+    eventually(lambda: all(i.status == "ACTIVE" for i in cluster.refresh().names["orders"].indexes))
+    make_table(cluster, "younger")
+    for number in range(ITEMS):
+        producer.put("younger", {"id": f"i{number}", "at": "1", "name": "lost"})
+        producer.put("orders", {"id": f"c{number}", "at": "1", "color": "lost"})
+
+
+def test_definitions_that_are_younger_than_the_backup(
+    servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
+) -> None:
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        for number in range(ITEMS):
+            producer.put("orders", {"id": f"k{number}", "at": "1", "color": "kept"})
+        wait_until_applied(cluster, 60)
+        backup = Backup(servers, 2, tmp_path)
+        eventually(lambda: answers(cluster, 2))
+        change_definitions(cluster, producer)
+        wait_until_applied(cluster, 60)
+        backup.restore(same_server=False)
+        eventually(lambda: answers(cluster, 2))
+        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        for number in range(ITEMS):
+            producer.put("younger", {"id": f"n{number}", "at": "1", "name": "new", "price": 1})
+            producer.put("orders", {"id": f"n{number}", "at": "1", "color": "new"})
+        assert wait_until_applied(cluster, 60)
+        reader = Reader(cluster)
+        assert len([*reader.query_all("younger", "new", index="by_name")]) == ITEMS
+        for color in ("kept", "new"):
+            assert len([*reader.query_all("orders", color, index="by_color")]) == ITEMS
+        for number in range(ITEMS):  # of which the restored shard has about half
+            assert reader.query("orders", f"k{number}", index="by_color_too").items
+        assert verify(cluster, "orders").ok
+        assert verify(cluster, "younger").ok
+
+
+def test_control_without_their_definitions_a_restored_shard_refuses_writes(
+    servers: LocalCluster,
+    cluster: Cluster,
+    producer: Producer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fencing, "roll_forward_shard", lambda *_: False)
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        backup = Backup(servers, 2, tmp_path)
+        eventually(lambda: answers(cluster, 2))
+        change_definitions(cluster, producer)
+        wait_until_applied(cluster, 60)
+        backup.restore(same_server=False)
+        eventually(lambda: answers(cluster, 2))
+        puts = [Put("younger", {"id": f"n{number}", "at": "1"}) for number in range(ITEMS)]
+        receipts = producer.write_batch(puts)
+        assert {type(one) for one in receipts} == {Receipt, ShardUnavailable}
 
 
 def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(

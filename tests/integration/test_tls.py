@@ -13,7 +13,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from tests.certificates import Authority
-from tests.servers import why_no_engine
+from tests.servers import discard_data, why_no_engine
 
 CIPHER = ("SHOW SESSION STATUS LIKE 'Ssl_cipher'", ())
 IMPATIENT = PoolConfig(connect_timeout=5)
@@ -35,6 +35,7 @@ def server(
     ) as started:
         started.create_database("mynamo_tls")
         yield started
+    discard_data(folder)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@
  * Each of these takes a mechanism out, and must be found wrong:
  *     -DNO_ADOPT     the relay goes on with the numbers of the backup
  *     -DNO_RENUMBER  step A2 leaves unapplied changes with their numbers
- *     -DNO_FENCE     step A3 raises no checkpoint
- *     -DNO_LOST      step A3 does not look for lost changes
- *     -DLATE_NOTE    step A3 notes lost changes after it has raised the checkpoint
- *     -DNO_MEND      step A4 does nothing
+ *     -DNO_FENCE     step A4 raises no checkpoint
+ *     -DNO_LOST      step A4 does not look for lost changes
+ *     -DLATE_NOTE    step A4 notes lost changes after it has raised the checkpoint
+ *     -DNO_MEND      step A5 does nothing
  *     -DREACHED      nothing is taken out; asserts that the end is never reached
  *
  * Each write gives the item a new content. The index row shows one content; in the end it must be
@@ -173,7 +173,7 @@ end:
     od
 }
 
-/* A3, by the relay's process; it may end between any two steps, and another one begins again. */
+/* A4, by the relay's process; it may end between any two steps, and another one begins again. */
 active proctype Fencer() {
     byte mine;
 #ifdef LATE_NOTE
@@ -218,7 +218,7 @@ end:
     od
 }
 
-/* A4: verify and repair, which wait until the indexers have caught up. */
+/* A5: verify and repair, which wait until the indexers have caught up. */
 active proctype Mender() {
 end:
     do

@@ -1,4 +1,5 @@
-"""Fencing a shard's new incarnation (step A3 of `mynamo.catalog.incarnation`), before it relays.
+"""Fencing a shard's new incarnation (steps A3 and A4 of `mynamo.catalog.incarnation`), before it
+relays.
 
 Nothing with a number of the new incarnation is published before the fence stands. From then on, an
 event of an older incarnation that is still in Kafka changes no index.
@@ -23,6 +24,7 @@ from mynamo.catalog.incarnation import (
     incarnation_of,
     set_state,
 )
+from mynamo.catalog.roll_forward import roll_forward_shard
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import ShardUnavailable
 from mynamo.runtime import deadlines
@@ -54,7 +56,7 @@ def is_behind(cluster: Cluster, shard: DynamoDBShard, last_seq: int) -> int:
 
 
 def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
-    """Do step A3 for all incarnations of a shard that are not fenced yet; safe to repeat.
+    """Do steps A3 and A4 for all incarnations of a shard that are not fenced yet; safe to repeat.
 
     A target that does not answer is fenced later. Until then its indexes may take in lost changes,
     which are mended afterwards; what is new fences its own streams there.
@@ -63,19 +65,22 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
         Whether every target is fenced.
 
     Raises:
-        ShardUnavailable: the shard itself does not answer, or another one no longer does.
+        ShardUnavailable: the shard itself or the catalog does not answer, or another shard no
+            longer does.
     """
     with shard.session() as session:
         waiting = [each for each in history(session) if each.state == FENCING]
     if not waiting:
         return True
     number = waiting[-1].number
+    if roll_forward_shard(cluster, shard):  # A3
+        _note_lost(shard, number)
     kept: dict[int, int] = {}
     for each in waiting:
         for part, sequence in each.kept.items():
             kept[part] = min(sequence, kept.get(part, sequence))
     left = []
-    for target in cluster.shards.values():
+    for target in cluster.shards.values():  # A4
         try:
             _fence_on(target, shard, kept, number)
         except ShardUnavailable as failure:

@@ -1,0 +1,37 @@
+"""Earlier releases, as git has them, to run beside this one."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import mynamo
+
+ROOT = Path(mynamo.__file__).parents[1]
+PREVIOUS = "be07eba"
+"""The last commit before the shards' control tables had numbered migrations."""
+
+
+def why_no_release(reference: str = PREVIOUS) -> str | None:
+    """Why an earlier release cannot be had, or None if it can."""
+    asking = ["git", "-C", str(ROOT), "cat-file", "-e", f"{reference}^{{commit}}"]
+    try:
+        there = subprocess.run(asking, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return "git is not installed"
+    return None if there else f"the history has no commit {reference}: clone without --depth"
+
+
+def check_out(folder: Path, reference: str = PREVIOUS) -> Path:
+    """Put the files of an earlier release into a folder; returns where its packages are.
+
+    Raises:
+        subprocess.CalledProcessError: git does not have it.
+    """
+    folder.mkdir(parents=True)
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", reference, "mynamo", "tests"],
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+    return folder
