@@ -119,7 +119,7 @@ def commit_with_others(
         # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
         held = own.mutexes.held_keys
         if not (held and any((write.table.id, write.row) in held for write in writes)) and not (
-            own.contended and own.contended.has(tuple(places_of(writes)))
+            own.contended.until and own.contended.has(tuple(places_of(writes)))
         ):
             answer = own.batcher.submit(_Entry(request, len(writes), size))
             if answer is not None:
@@ -215,7 +215,11 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
 
 
 class _Contended:
-    """Sets of rows that were held by somebody else a moment ago. Safe to share between threads."""
+    """Sets of rows that were held by somebody else a moment ago. Safe to share between threads.
+
+    Attributes:
+        until: when each is forgotten (monotonic), in ascending order.
+    """
 
     def __init__(self) -> None:
         self.renew_after_fork()
@@ -224,29 +228,26 @@ class _Contended:
     def renew_after_fork(self) -> None:
         """Begin with none, and a lock of its own."""
         self._lock = threading.Lock()
-        self._until: dict[tuple[LockedRow, ...], float] = {}  # in ascending order of time
-
-    def __len__(self) -> int:
-        return len(self._until)
+        self.until: dict[tuple[LockedRow, ...], float] = {}
 
     def note(self, rows: tuple[LockedRow, ...]) -> None:
         """These are held by somebody else now."""
         with self._lock:
-            self._until.pop(rows, None)
-            self._until[rows] = time.monotonic() + CONTENDED_FOR
-            if len(self._until) > MAX_CONTENDED:
-                del self._until[next(iter(self._until))]
+            self.until.pop(rows, None)
+            self.until[rows] = time.monotonic() + CONTENDED_FOR
+            if len(self.until) > MAX_CONTENDED:
+                del self.until[next(iter(self.until))]
 
     def has(self, rows: tuple[LockedRow, ...]) -> bool:
         """Whether these were."""
         now = time.monotonic()
         with self._lock:
-            while self._until:
-                first = next(iter(self._until))
-                if self._until[first] > now:
+            while self.until:
+                first = next(iter(self.until))
+                if self.until[first] > now:
                     break
-                del self._until[first]
-            return rows in self._until
+                del self.until[first]
+            return rows in self.until
 
 
 class _OfShard:
