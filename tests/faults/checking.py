@@ -150,6 +150,15 @@ class Restored:
                     values.add((name, value))
         return cls(items, frozenset(values))
 
+    def lasting(self, operations: Sequence[Operation]) -> list[Operation]:
+        """Those that no restore has undone, and that waited for no other ones."""
+        undone = {o.op for o in operations if o.key in self.items and o.op is not None}
+        return [
+            o
+            for o in operations
+            if o.key not in self.items and undone.isdisjoint((o.argument or {}).get("after", ()))
+        ]
+
     def is_settled(self, operation: Operation) -> bool:
         """Whether what it wrote or saw is certain."""
         return operation.start > self.items.get(operation.key, 0)
@@ -177,7 +186,7 @@ def check_recorded(
     report.add("stream", found.checked, found.violations)
     versions = found.versions | _receipts(operations)
     _check_refused(operations, found, final, report)
-    lasting = [o for o in operations if o.key not in restored.items]
+    lasting = restored.lasting(operations)
     _check_orders(lasting, versions, found.timelines, complete, wiped_at, report)
     places = indexes.sightings(operations, versions)
     for index, value, key in list(places):

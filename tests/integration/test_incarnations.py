@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +22,10 @@ from mynamo.operations import mending, verify
 from mynamo.operations.pipeline import wait_until_applied
 from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
+from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
-from mynamo.writer.outbox import fencing, relay
+from mynamo.writer.outbox import fencing, lease, relay
+from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.worker import run_writer
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -211,6 +214,55 @@ def test_control_without_their_definitions_a_restored_shard_refuses_writes(
         puts = [Put("younger", {"id": f"n{number}", "at": "1"}) for number in range(ITEMS)]
         receipts = producer.write_batch(puts)
         assert {type(one) for one in receipts} == {Receipt, ShardUnavailable}
+
+
+def lose_index_rows(
+    servers: LocalCluster, cluster: Cluster, producer: Producer, folder: Path
+) -> None:
+    """Restore a shard in place that has changed nothing of its own since, but has taken in index
+    rows of the other shard's items."""
+    put_all(producer, "kept")
+    wait_until_applied(cluster, 60)
+    table = cluster.table("orders")
+    others = [
+        item
+        for item in ({"id": f"x{n}", "at": "1", "name": f"x-{n % 7}"} for n in range(200))
+        if cluster.shard_of(table.key_of(to_stored(item)).hash).id == 1
+    ]
+    backup = Backup(servers, 2, folder)
+    eventually(lambda: answers(cluster, 2))
+    for item in others:
+        producer.put("orders", item)
+    wait_until_applied(cluster, 60)
+    time.sleep(2 * TTL)  # the lease is renewed, as it is between any backup and its restore
+    backup.restore(same_server=True)
+    eventually(lambda: answers(cluster, 2))
+
+
+def test_restored_in_place_with_nothing_of_its_own_lost(
+    servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
+) -> None:
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        lose_index_rows(servers, cluster, producer, tmp_path)
+        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        assert wait_until_applied(cluster, 60)
+        assert verify(cluster, "orders").ok
+
+
+def test_control_who_does_not_look_at_the_lease_misses_it(
+    servers: LocalCluster,
+    cluster: Cluster,
+    producer: Producer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease.Lease, "compare", lambda *_: None)
+    with working(servers.config, run_writer, run_mending, run_indexer):
+        lose_index_rows(servers, cluster, producer, tmp_path)
+        time.sleep(2 * TTL)
+        assert wait_until_applied(cluster, 60)
+        assert newest(cluster, 2).number == 0
+        assert not verify(cluster, "orders").ok
 
 
 def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(

@@ -265,7 +265,7 @@ def test_a_relay_that_was_replaced_numbers_nothing(
 ) -> None:
     zombie, successor, recorder = replaced(cluster)
     zombie.shard.run(event_row(cluster, orders, zombie.shard))
-    wake_up(zombie, monkeypatch, RelayState(0, 0, waiting=True, restored=False))
+    wake_up(zombie, monkeypatch, RelayState(0, 0, waiting=True, restored=False, fencing=False))
     assert not zombie.holding
     assert select(zombie.shard, "SELECT seq FROM mynamo_outbox") == ((None,),)
     assert recorder.events == []
@@ -287,7 +287,7 @@ def test_a_relay_that_was_replaced_does_not_move_the_published_number(
     if not guarded:  # the control: as if the guard always matched
         current = select(shard, "SELECT owner, epoch FROM mynamo_relay")[0]
         monkeypatch.setattr(Lease, "guard", property(lambda _: current))
-    wake_up(zombie, monkeypatch, RelayState(1, 0, waiting=False, restored=False))
+    wake_up(zombie, monkeypatch, RelayState(1, 0, waiting=False, restored=False, fencing=False))
     assert select(shard, "SELECT published_seq FROM mynamo_relay")[0][0] == (0 if guarded else 1)
 
 

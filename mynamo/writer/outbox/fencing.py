@@ -55,14 +55,11 @@ def is_behind(cluster: Cluster, shard: DynamoDBShard, last_seq: int) -> int:
     return incarnation_of(seen) + 1 if seen > last_seq else 0
 
 
-def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
+def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
     """Do steps A3 and A4 for all incarnations of a shard that are not fenced yet; safe to repeat.
 
     A target that does not answer is fenced later. Until then its indexes may take in lost changes,
     which are mended afterwards; what is new fences its own streams there.
-
-    Returns:
-        Whether every target is fenced.
 
     Raises:
         ShardUnavailable: the shard itself or the catalog does not answer, or another shard no
@@ -71,7 +68,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
     with shard.session() as session:
         waiting = [each for each in history(session) if each.state == FENCING]
     if not waiting:
-        return True
+        return
     number = waiting[-1].number
     if roll_forward_shard(cluster, shard):  # A3
         _note_lost(shard, number)
@@ -89,7 +86,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
     if left:
         _note_lost(shard, number)
         log.warning("%s: not fenced on %s yet", shard.where, ", ".join(left))
-        return False
+        return
     for target in cluster.shards.values():
         _restart_backfills(cluster, target)
     with shard.session() as session:
@@ -102,7 +99,6 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> bool:
         "%s: incarnation %d is fenced; %s", shard.where, number,
         "its indexes are verified and repaired" if mend else "its indexes have lost nothing",
     )  # fmt: skip
-    return True
 
 
 def _seen(other: DynamoDBShard, shard_id: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mynamo.catalog import sql
+from mynamo.catalog.incarnation import FENCING
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Statement
@@ -21,6 +22,10 @@ class LeaseLost(MynamoError):  # noqa: N818
     """Another relay has taken over."""
 
 
+class WentBack(MynamoError):  # noqa: N818
+    """The lease is as it was some time ago, so the shard has gone back in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class RelayState:
     """What the holder of the lease sees.
@@ -30,12 +35,14 @@ class RelayState:
         published_seq: everything up to it is in Kafka.
         waiting: there are committed changes without a number.
         restored: an indexer or a person says that the shard has gone back in time.
+        fencing: the shard's incarnation is not fenced yet.
     """
 
     last_seq: int
     published_seq: int
     waiting: bool
     restored: bool
+    fencing: bool
 
 
 class Lease:
@@ -43,6 +50,10 @@ class Lease:
 
     The epoch grows each time another relay takes the lease. All that a relay writes is guarded
     by the epoch, so a relay that wakes up after it was replaced changes nothing.
+
+    A shard that was restored in place has the lease of its backup: an epoch that is over, or an end
+    of the lease before the one that was read last. Only the holder can tell the latter, since a
+    clock that is set back gives an earlier end, too, when the holder writes it.
 
     Args:
         owner: a name that no other relay has.
@@ -52,6 +63,8 @@ class Lease:
         self.shard = shard
         self.owner = owner.encode()[:64]
         self.epoch: int | None = None
+        self._last_epoch = 0
+        self._last_end: int | None = None  # as read; None: the holder has written it since
 
     @property
     def guard(self) -> tuple[bytes, int]:
@@ -72,11 +85,13 @@ class Lease:
 
         Raises:
             LeaseLost: it was held until now.
+            WentBack: the shard has gone back in time.
             ShardUnavailable: the server does not answer.
         """
         with self.shard.session() as session:
             rows = session.run(_LOOK)[0].rows
-        owner, epoch, left, last_seq, published_seq, waiting, restored = rows[0]
+        owner, epoch, end, left, last_seq, published_seq, waiting, restored, fencing = rows[0]
+        self.compare(epoch, end)
         if left > TTL * 1_000_000:  # the server's clock was set back
             left = 0
         if (owner, epoch) == (self.owner, self.epoch):
@@ -89,7 +104,27 @@ class Lease:
                 return None
         else:
             return None
-        return RelayState(last_seq, published_seq, bool(waiting), bool(restored))
+        return RelayState(last_seq, published_seq, bool(waiting), bool(restored), bool(fencing))
+
+    def compare(self, epoch: int, end: int) -> None:
+        """See that the lease is not as it was some time ago.
+
+        Args:
+            end: of the lease, by the server's clock.
+
+        Raises:
+            WentBack: it is.
+        """
+        before, self._last_epoch = self._last_epoch, epoch
+        last_end, self._last_end = self._last_end, end
+        held = self.epoch is not None and epoch == self.epoch
+        if epoch < before or (held and last_end is not None and end < last_end):
+            self.epoch = self._last_end = None
+            raise WentBack
+
+    def written(self) -> None:
+        """Note that the holder writes the end of the lease, whatever becomes of it."""
+        self._last_end = None
 
     def renew(self) -> None:
         """Hold it for another `TTL`.
@@ -97,13 +132,16 @@ class Lease:
         Raises:
             LeaseLost: another relay has it.
         """
+        self.written()
         with self.shard.session() as session:
-            done = session.run(
+            done, lease = session.run(
                 (f"UPDATE mynamo_relay SET expires = {EXPIRY} WHERE owner = %s AND epoch = %s",
-                 self.guard)
-            )[0]  # fmt: skip
+                 self.guard),
+                ("SELECT expires FROM mynamo_relay", ()),
+            )  # fmt: skip
         if not done.count:
             self.lost()
+        self._last_end = lease.rows[0][0]
 
     def lost(self) -> NoReturn:
         """Note that another relay has it.
@@ -137,6 +175,7 @@ class Lease:
         if rows[0][0] != self.owner:  # another one was faster
             return False
         self.epoch = rows[0][1]
+        self.written()
         log.info("%s: relaying, as epoch %d", self.shard.where, self.epoch)
         return True
 
@@ -144,9 +183,10 @@ class Lease:
 EXPIRY = f"{sql.NOW} + {round(TTL * 1_000_000):d}"
 
 _LOOK: Statement = (
-    f"SELECT owner, epoch, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"
+    f"SELECT owner, epoch, expires, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"
     " published_seq, EXISTS (SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
-    " WHERE seq IS NULL), (SELECT server = '' FROM mynamo_incarnation"
-    " ORDER BY incarnation DESC LIMIT 1) FROM mynamo_relay",
-    (),
+    " WHERE seq IS NULL), i.server = '', i.state = %s"
+    " FROM mynamo_relay LEFT JOIN (SELECT server, state FROM mynamo_incarnation"
+    " ORDER BY incarnation DESC LIMIT 1) i ON TRUE",
+    (FENCING,),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event
 from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.fencing import fence, is_behind
-from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState
+from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState, WentBack
 
 FENCE_EVERY = 5.0
 """Seconds after which a target that was away is fenced."""
@@ -128,6 +127,10 @@ class Relay:
             deleted = self._cleanup.step(busy=bool(numbered.count or published))
             crash_point("relay.5")
         except LeaseLost:
+            self._compared_epoch = None  # an epoch may come again in a shard that went back
+            return 0
+        except WentBack:
+            self._adopt(incarnation_of(self._highest) + 1)
             return 0
         self.more = self.more or numbered.count == BATCH_ROWS or deleted > 0
         return numbered.count + published + deleted
@@ -145,9 +148,9 @@ class Relay:
             if needed := is_behind(self._cluster, self.shard, state.last_seq):
                 self._begin_incarnation(needed)
             self._compared_epoch, self._fence_at = self.lease.epoch, 0.0
-        if time.monotonic() >= self._fence_at:
-            done = fence(self._cluster, self.shard)
-            self._fence_at = math.inf if done else time.monotonic() + FENCE_EVERY
+        if state.fencing and time.monotonic() >= self._fence_at:
+            fence(self._cluster, self.shard)
+            self._fence_at = time.monotonic() + FENCE_EVERY
         self._highest = state.last_seq
 
     def has_gone_back(self, last_seq: int, streams: Iterable[tuple[int, int, int]]) -> bool:
@@ -159,9 +162,13 @@ class Relay:
         return last_seq < self._highest or any(applied > last for _, last, applied in streams)
 
     def _begin_incarnation(self, at_least: int) -> NoReturn:
-        self.shard.adopt(at_least)
-        self._highest = 0
+        self._adopt(at_least)
         self.lease.lost()
+
+    def _adopt(self, at_least: int) -> None:
+        self.shard.adopt(at_least)
+        self._compared_epoch = None
+        self._highest = 0
 
     def release(self) -> None:
         """Give up the lease.
@@ -199,6 +206,7 @@ class Relay:
             published_seq = self._reached(published_seq)
             last_seq += len(numbers)
             crash_point("relay.2.open")
+            self.lease.written()
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
                 *([sql.raise_streams("last_seq", last_by_part)] if last_by_part else []),
@@ -277,6 +285,7 @@ class Relay:
         if self._watermark is None:
             return
         (before, after), self._watermark = self._watermark, None
+        self.lease.written()
         with self.shard.session() as session:
             moved, lease = session.run(
                 (f"UPDATE mynamo_relay SET published_seq = %s, expires = {EXPIRY}"
