@@ -5,12 +5,14 @@ Two round trips, whatever the number of writes:
 0.  Join a batch of several callers, or hold the mutexes of the rows within this process (see
     `group_commit` and `runtime.mutexes`).  A crash here: nothing happened.
 1.  BEGIN; lock the definition guards shared; lock the rows, in key order.  A crash here: nothing
-    happened.  Callers who all write the same rows wait for locks; other batches do not:
-    a.  A batch asks with NOWAIT. If somebody holds one of its rows or guards, it starts over:
-    b.  It reads the keys without regard to commits, for what others are inserting (a hint only);
-        it locks with SKIP LOCKED; it reads what is committed. A row that either read finds and
-        that is not locked here is held by somebody else: whoever writes it leaves the batch, and
-        waits for it with those who write the same. A row that neither finds is absent.
+    happened.
+    a.  A transaction waits for locks that somebody else holds, a batch of strangers too. If a wait
+        is long, the shard's batches go on with b, and do so for the next seconds (`LockWaits`):
+    b.  A careful batch does not wait. It reads the keys without regard to commits, for what others
+        are inserting (a hint only); it locks with SKIP LOCKED; it reads what is committed. A row
+        that either read finds and that is not locked here is held by somebody else: whoever writes
+        it leaves the batch, and waits for it with those who write the same. A row that neither
+        finds is absent.
 2.  Check the guards: a write that knows an outdated definition goes no further.
 3.  Evaluate each write on the item as the one before left it. One that is refused
     leaves the others alone.
@@ -70,6 +72,12 @@ MENDS = (Contention, DuplicateKey, LostConnection)
 """Failures of a caller's own transaction that another attempt can mend."""
 LARGE = 256 * 1024
 """Bytes of items, as read and as put, that a task does not work on in the thread that it shares."""
+LONG = 0.1
+"""Seconds: a transaction whose step 1 takes longer has waited for a lock that is held for long, or
+the server is slow."""
+CAREFUL_FOR = 5.0
+"""Seconds after such a wait for which a shard's batches wait for no locks. What is held for a
+moment only is cheaper to wait for: a careful batch makes more transactions."""
 _NOTHING = Current(None, 0)
 
 
@@ -80,6 +88,27 @@ def _mutexes(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
 
 row_mutexes_of = PerShard(_mutexes).of
 """The mutexes of a shard's rows, one set per process."""
+
+
+class LockWaits:
+    """Whether transactions of this process have waited long for a shard's locks a moment ago.
+
+    Safe to share between threads: a mistaken moment changes what a batch costs, not what it does.
+
+    Attributes:
+        careful_until: when batches may wait again (monotonic).
+    """
+
+    def __init__(self) -> None:
+        self.careful_until = 0.0
+
+    def note(self) -> None:
+        """A wait was long: be careful for `CAREFUL_FOR`."""
+        self.careful_until = time.monotonic() + CAREFUL_FOR
+
+
+lock_waits_of = PerShard(lambda _: LockWaits()).of
+"""Of each shard, one per process."""
 
 
 class StaleDefinition(MynamoError):  # noqa: N818
@@ -196,10 +225,13 @@ def commit_in_turn(
 
 
 def commit_together(
-    cluster: Cluster, shard: DynamoDBShard, callers: Sequence[Sequence[Write]]
+    cluster: Cluster, shard: DynamoDBShard, callers: Sequence[Sequence[Write]], careful: bool
 ) -> list[list[Outcome] | None]:
     """As `commit`, for writes of several callers: without patience, which one of them would
     have at the others' expense.
+
+    Args:
+        careful: wait for nobody's lock (step 1b), or not for longer than the server lets it.
 
     Returns:
         Per caller: one outcome per write; or None: somebody else's transaction holds what it
@@ -217,10 +249,12 @@ def commit_together(
             mends=(DuplicateKey,),
         )
 
-    try:
-        return attempt("NOWAIT")
-    except Contention:
-        return attempt("SKIP LOCKED")
+    if not careful:
+        try:
+            return attempt("")
+        except Contention:
+            lock_waits_of(shard).note()
+    return attempt("SKIP LOCKED")
 
 
 def places_of(writes: Sequence[Write]) -> list[LockedRow]:
@@ -236,7 +270,12 @@ def _attempt(
     join: Callable[[], Sequence[Sequence[Write]]] | None = None,
 ) -> list[list[Outcome] | None]:
     with shard.session() as session:
-        locked = _lock(session, callers, if_held)  # step 1
+        began = time.monotonic()
+        try:
+            locked = _lock(session, callers, if_held)  # step 1
+        finally:
+            if time.monotonic() - began > LONG:
+                lock_waits_of(shard).note()
         if join is not None:
             joined = join()
             callers = [*callers, *joined]

@@ -2,12 +2,11 @@
 
 A write takes one of these ways to `mynamo.writer.transaction.commit`:
 
-1.  It joins the shard's batch, which waits for nobody's lock. A crash here or later: as `commit`
-    says of the transaction; no step of this file is on disk.
-2.  If somebody else holds one of its rows, it leaves the batch and joins those of this process who
-    write the very same rows. Without step 1 so does one that finds a row's mutex held, or whose
-    rows were held by somebody else a moment ago. There is a batcher for each such set of rows while
-    somebody waits for it.
+1.  It joins the shard's batch, which waits for locks, or for none if a wait was long a moment ago.
+    A crash here or later: as `commit` says of the transaction; no step of this file is on disk.
+2.  If the batch does not wait, and somebody else holds one of its rows, it leaves the batch and
+    joins those of this process who write the very same rows. Without step 1 so does one that finds
+    a row's mutex held. There is a batcher for each such set of rows while somebody waits for it.
     a.  The batch's leader takes the rows' mutexes. A crash here: nothing happened.
     b.  It begins a transaction and waits for the rows' locks, but only once: if the server lets it
         wait no longer, nothing is written, and each caller who has patience left joins the next
@@ -25,22 +24,23 @@ See `mynamo.runtime.batching` for what a batch is.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, PerShard, pause, retry
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
-from mynamo.runtime import forks
 from mynamo.runtime.batching import Batcher, BatcherPerKey, Entry
 from mynamo.writer.transaction.commit import (
     MENDS,
+    LockWaits,
     commit,
     commit_in_turn,
     commit_together,
+    lock_waits_of,
     places_of,
     row_mutexes_of,
 )
@@ -56,12 +56,6 @@ MAX_BYTES = 2 * 1024 * 1024
 AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
-
-CONTENDED_FOR = 1.0
-"""Seconds for which writers of rows that somebody else held do not try to join a batch: in one that
-leaves them out they wait for all others' commit, and then for their rows."""
-MAX_CONTENDED = 1000
-"""Sets of rows of which that is remembered."""
 
 
 @dataclass(slots=True)
@@ -118,9 +112,7 @@ def commit_with_others(
             size += write.size
         # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
         held = own.mutexes.held_keys
-        if not (held and any((write.table.id, write.row) in held for write in writes)) and not (
-            own.contended.until and own.contended.has(tuple(places_of(writes)))
-        ):
+        if not held or not any((write.table.id, write.row) in held for write in writes):
             answer = own.batcher.submit(_Entry(request, len(writes), size))
             if answer is not None:
                 return answer
@@ -145,18 +137,16 @@ def _wait_with_others(
     )
 
 
-def _commit_batch(callers: Sequence[_Entry]) -> None:
+def _commit_batch(lock_waits: LockWaits, callers: Sequence[_Entry]) -> None:
     """Step 1."""
     cluster = callers[0].request.cluster
+    careful = time.monotonic() < lock_waits.careful_until
     callers = [caller for caller in callers if caller.request.cluster is cluster]
-    failure = _commit(callers, commit_together)
+    failure = _commit(
+        callers, lambda cluster, shard, writes: commit_together(cluster, shard, writes, careful)
+    )
     if failure is not None:
         log.debug("%d callers go on by themselves: %s", len(callers), failure)
-        return
-    for caller in callers:
-        if caller.answer is None:
-            request = caller.request
-            batcher_of(request.shard).contended.note(tuple(places_of(request.writes)))
 
 
 def _commit_waiting(callers: list[_Entry]) -> None:
@@ -214,42 +204,6 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
     return None
 
 
-class _Contended:
-    """Sets of rows that were held by somebody else a moment ago. Safe to share between threads.
-
-    Attributes:
-        until: when each is forgotten (monotonic), in ascending order.
-    """
-
-    def __init__(self) -> None:
-        self.renew_after_fork()
-        forks.note(self)
-
-    def renew_after_fork(self) -> None:
-        """Begin with none, and a lock of its own."""
-        self._lock = threading.Lock()
-        self.until: dict[tuple[LockedRow, ...], float] = {}
-
-    def note(self, rows: tuple[LockedRow, ...]) -> None:
-        """These are held by somebody else now."""
-        with self._lock:
-            self.until.pop(rows, None)
-            self.until[rows] = time.monotonic() + CONTENDED_FOR
-            if len(self.until) > MAX_CONTENDED:
-                del self.until[next(iter(self.until))]
-
-    def has(self, rows: tuple[LockedRow, ...]) -> bool:
-        """Whether these were."""
-        now = time.monotonic()
-        with self._lock:
-            while self.until:
-                first = next(iter(self.until))
-                if self.until[first] > now:
-                    break
-                del self.until[first]
-            return rows in self.until
-
-
 class _OfShard:
     """The batchers of a shard, one set per process, and the mutexes of its rows.
 
@@ -258,16 +212,14 @@ class _OfShard:
     Attributes:
         batcher: of step 1.
         waiting: of step 2, by the rows that their callers write.
-        contended: rows of callers that have left a batch of step 1 a moment ago.
         mutexes: of all rows.
     """
 
     def __init__(self, shard: DynamoDBShard) -> None:
-        self.batcher = _batcher(_commit_batch)
+        self.batcher = _batcher(partial(_commit_batch, lock_waits_of(shard)))
         self.waiting: BatcherPerKey[_Key, _Request, list[Outcome]] = BatcherPerKey(
             lambda: _batcher(_commit_waiting)
         )
-        self.contended = _Contended()
         self.mutexes = row_mutexes_of(shard)
 
 

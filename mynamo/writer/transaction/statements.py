@@ -50,8 +50,8 @@ def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[lis
     return statements, outbox_at
 
 
-IfHeld = Literal["", "NOWAIT", "SKIP LOCKED"]
-"""What is done about a row that somebody else holds: wait, raise Contention, or leave it out."""
+IfHeld = Literal["", "SKIP LOCKED"]
+"""What is done about a row that somebody else holds: wait for it, or leave it out."""
 
 
 def lock_statements(
