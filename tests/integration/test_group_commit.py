@@ -59,10 +59,10 @@ class Gate:
         self.open = threading.Event()
         together = commit.commit_together
 
-        def waiting(cluster: Cluster, shard: DynamoDBShard, callers: Callers) -> Any:
+        def waiting(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
             self.sizes.append(sum(map(len, callers)))
             self.open.wait(20)
-            return together(cluster, shard, callers)
+            return together(cluster, shard, callers, careful)
 
         self.together = waiting
         monkeypatch.setattr(group_commit, "commit_together", waiting)
@@ -223,8 +223,8 @@ def test_if_nobody_knows_all_are_told_so(
     gate = Gate(monkeypatch)
     together = gate.together
 
-    def unknown(cluster: Cluster, shard: DynamoDBShard, callers: Callers) -> Any:
-        outcomes = together(cluster, shard, callers)
+    def unknown(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
+        outcomes = together(cluster, shard, callers, careful)
         if len(callers) == 5:
             raise WriteOutcomeUnknown("the connection was lost during commit")
         return outcomes
@@ -249,8 +249,8 @@ def test_who_is_interrupted_leaves_nobody_waiting(
     gate = Gate(monkeypatch)
     together = gate.together
 
-    def interrupted(cluster: Cluster, shard: DynamoDBShard, callers: Callers) -> Any:
-        outcomes = together(cluster, shard, callers)
+    def interrupted(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
+        outcomes = together(cluster, shard, callers, careful)
         if len(callers) == 5:
             raise Interrupted
         return outcomes

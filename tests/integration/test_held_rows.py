@@ -20,6 +20,7 @@ from mynamo.errors import ConditionFailed, InternalError, ShardUnavailable
 from mynamo.mysql import pool
 from mynamo.mysql.pool import Statement
 from mynamo.producer import Producer
+from mynamo.runtime.batching import BatcherPerKey
 from mynamo.runtime.tasks import Scheduler
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item
@@ -81,6 +82,20 @@ def a_guard(_: Table, other: Table) -> list[Statement]:
 Holding = Callable[[Table, Table], list[Statement]]
 
 
+@pytest.fixture
+def careful(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> commit.LockWaits:
+    """Batches of this cluster are careful, as if somebody had waited long."""
+    monkeypatch.setattr(commit, "CAREFUL_FOR", 600.0)
+    return be_careful(cluster)
+
+
+def be_careful(cluster: Cluster) -> commit.LockWaits:
+    (shard,) = cluster.shards.values()
+    lock_waits = commit.lock_waits_of(shard)
+    lock_waits.note()
+    return lock_waits
+
+
 @contextmanager
 def held(config: ClusterConfig, statements: Sequence[Statement]) -> Iterator[None]:
     """Keep open what another process's transaction has done."""
@@ -125,6 +140,7 @@ def strangers_and_a_writer(
     assert gate.sizes[:2] == [1, STRANGERS + 1]
 
 
+@pytest.mark.usefixtures("careful")
 @pytest.mark.parametrize("holding", [a_row, a_deletion, an_insertion, a_guard])
 def test_strangers_commit_while_somebody_holds_a_row_of_their_batch(
     config: ClusterConfig,
@@ -156,6 +172,10 @@ def no_looks(rows: Any) -> tuple[list[Statement], list[Statement]]:
 @pytest.mark.parametrize(
     ("holding", "taken_out", "waiting_at"),
     [
+        (a_row, "careful", "SELECT hash, sort, version, item FROM t"),
+        (a_guard, "careful", "SELECT id, version FROM mynamo_fence"),
+        (an_insertion, "careful", "SELECT hash, sort, version, item FROM t"),
+        (a_deletion, "careful", "SELECT hash, sort, version, item FROM t"),
         (a_row, "SKIP LOCKED", "SELECT hash, sort, version, item FROM t"),
         (a_guard, "SKIP LOCKED", "SELECT id, version FROM mynamo_fence"),
         (an_insertion, "looks", "INSERT INTO t"),
@@ -167,11 +187,14 @@ def test_control_otherwise_they_wait_for_it(
     cluster: Cluster,
     orders: Table,
     monkeypatch: pytest.MonkeyPatch,
+    careful: commit.LockWaits,
     holding: Holding,
     taken_out: str,
     waiting_at: str,
 ) -> None:
-    if taken_out == "looks":
+    if taken_out == "careful":
+        careful.careful_until = 0.0
+    elif taken_out == "looks":
         monkeypatch.setattr(commit, "looks", no_looks)
     else:
         monkeypatch.setattr(commit, "lock_statements", waits(statements.lock_statements))
@@ -190,6 +213,124 @@ def sessions_at(shard: DynamoDBShard, beginning: str) -> int:
     return int(select(shard, words, f"{beginning}%")[0][0])
 
 
+@pytest.mark.parametrize("wait", ["long", "in vain"])
+def test_a_batch_that_has_waited_long_makes_the_next_ones_careful(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    wait: str,
+) -> None:
+    add(Producer(cluster))
+    careful_batches = noting_careful(monkeypatch)
+    wait_in_a_batch(config, cluster, orders, monkeypatch, wait)
+    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as (puts, write, let_go):
+        for put in puts:
+            put.result(60)
+        assert not write.done()
+        let_go()
+        write.result(60)
+    assert careful_batches[0] is False
+    assert careful_batches[-1] is True
+    assert damage(cluster, orders) == []
+
+
+@pytest.mark.parametrize("wait", ["long", "in vain"])
+def test_control_if_no_wait_made_them_careful_strangers_would_wait_again(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    wait: str,
+) -> None:
+    monkeypatch.setattr(commit.LockWaits, "note", lambda _: None)
+    add(Producer(cluster))
+    wait_in_a_batch(config, cluster, orders, monkeypatch, wait)
+    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as (puts, write, let_go):
+        (shard,) = cluster.shards.values()
+        eventually(lambda: sessions_at(shard, "SELECT hash, sort, version, item FROM t"))
+        assert not any(put.done() for put in puts)
+        let_go()
+        for done in (*puts, write):
+            done.result(60)
+
+
+def wait_in_a_batch(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    wait: str,
+) -> None:
+    """A batch waits for a row: until it gets it, or until the server ends the wait."""
+    monkeypatch.setattr(commit, "CAREFUL_FOR", 600.0)
+    if wait == "long":
+        monkeypatch.setattr(commit, "LONG", 0.0)
+    (shard,) = cluster.shards.values()
+    producer = Producer(cluster)
+    with monkeypatch.context() as only_here:
+        rewrite_session(only_here, "innodb_lock_wait_timeout = 2", 60 if wait == "long" else 1)
+        shard._pool.close_idle()
+        with ThreadPoolExecutor(1) as threads:
+            with held(config, a_row(orders, orders)):
+                added = threads.submit(add, producer)
+                if wait == "long":
+                    locking = "SELECT hash, sort, version, item FROM t"
+                    eventually(lambda: sessions_at(shard, locking))
+                else:
+                    waiting = group_commit.batcher_of(shard).waiting
+                    eventually(lambda: waiting.callers)
+            added.result(60)
+
+
+def noting_careful(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each batch is careful."""
+    found: list[bool] = []
+    together = commit.commit_together
+
+    def noting(
+        cluster: Cluster, shard: DynamoDBShard, callers: Sequence[Sequence[Write]], careful: bool
+    ) -> Any:
+        found.append(careful)
+        return together(cluster, shard, callers, careful)
+
+    monkeypatch.setattr(commit, "commit_together", noting)  # what `Gate` takes
+    monkeypatch.setattr(group_commit, "commit_together", noting)
+    return found
+
+
+def test_batches_are_careful_no_longer_than_somebody_waits(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    careful: commit.LockWaits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each wait in vain prolongs it; nothing else does."""
+    rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
+    add(producer)
+    (shard,) = cluster.shards.values()
+    shard._pool.close_idle()
+    careful_batches = noting_careful(monkeypatch)
+    waiting = group_commit.batcher_of(shard).waiting
+    with ThreadPoolExecutor(1) as threads:
+        with held(config, a_row(orders, orders)):
+            added = threads.submit(add, producer)
+            eventually(lambda: waiting.callers)
+            for _ in range(2):
+                careful.careful_until = 0.0
+                eventually(lambda: careful.careful_until)
+        added.result(60)
+    monkeypatch.setattr(commit, "LONG", 600.0)
+    producer.put("orders", {"id": "careful", "at": "1"})
+    careful.careful_until = 0.0
+    add(producer)
+    assert careful_batches == [True, True, False]
+    assert careful.careful_until == 0.0
+    assert damage(cluster, orders) == []
+
+
 def test_of_two_processes_that_share_a_hot_item_no_addition_is_lost(
     config: ClusterConfig, cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +344,10 @@ def test_of_two_processes_that_share_a_hot_item_no_addition_is_lost(
         return found
 
     monkeypatch.setattr(commit, "_left_out", noting)
+    monkeypatch.setattr(commit, "CAREFUL_FOR", 600.0)
     with Cluster(config) as other, ThreadPoolExecutor(40) as threads:
+        be_careful(cluster)
+        be_careful(other)
         producers = [Producer(cluster), Producer(other)]
         rounds, each = 0, 40
         work: list[Future[Any]] = []
@@ -235,6 +379,7 @@ def waiting_for(
 ) -> Iterator[list[Future[Any]]]:
     """Let all of it wait, in any order, for a row that somebody else holds until the block ends."""
     (shard,) = cluster.shards.values()
+    be_careful(cluster)
     waiting = group_commit.batcher_of(shard).waiting
     with ThreadPoolExecutor(len(work)) as threads:
         with held(config, a_row(orders, orders)):
@@ -247,14 +392,23 @@ def waiting_for(
     assert len(waiting) == 0
 
 
-@pytest.mark.parametrize("combined", [True, False])
+@pytest.mark.parametrize(
+    ("taken_out", "expected"), [("nothing", 1), ("late joining", 2), ("sharing", WAITERS)]
+)
 def test_who_waits_for_the_same_row_shares_a_transaction(
-    config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, *, combined: bool, orders: Table
+    config: ClusterConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    taken_out: str,
+    expected: int,
+    orders: Table,
 ) -> None:
-    """And without sharing each has its own."""
+    """Without late joining the first has its own; without sharing each."""
     rewrite_session(monkeypatch, f"wait_timeout = {pool.WAIT_TIMEOUT}", 120)
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 60)
-    if not combined:
+    monkeypatch.setattr(commit, "CAREFUL_FOR", 600.0)
+    if taken_out == "late joining":
+        monkeypatch.setattr(BatcherPerKey, "join", lambda *_: None)
+    if taken_out == "sharing":
         monkeypatch.setattr(group_commit, "MAX_WRITES", 1)
     with Cluster(config) as cluster:
         producer = Producer(cluster)
@@ -264,7 +418,7 @@ def test_who_waits_for_the_same_row_shares_a_transaction(
             assert not any(done.done() for done in adds)
         ids = "SELECT COUNT(DISTINCT write_id) FROM mynamo_outbox"
         transactions = everywhere(cluster, ids)[0][0] - 2
-        assert transactions == (1 if combined else WAITERS)
+        assert transactions == expected
         counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
         assert counted == {"N": str(WAITERS + 1)}
         assert damage(cluster, orders) == []
@@ -301,11 +455,14 @@ def test_who_waits_with_others_has_its_own_failure(
     assert damage(cluster, orders) == []
 
 
+@pytest.mark.parametrize("careful", [True, False])
 def test_who_has_waited_long_enough_is_told_so(
-    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
+    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer, *, careful: bool
 ) -> None:
     add(producer)
     (shard,) = cluster.shards.values()
+    if careful:
+        be_careful(cluster)
     shard.limit(0.5, None)
     with ThreadPoolExecutor(5) as threads, held(config, a_row(orders, orders)):
         futures = [threads.submit(add, producer) for _ in range(5)]
@@ -317,6 +474,7 @@ def test_who_has_waited_long_enough_is_told_so(
     assert counted == {"N": "2"}
 
 
+@pytest.mark.usefixtures("careful")
 def test_tasks_wait_together_too(
     config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
 ) -> None:

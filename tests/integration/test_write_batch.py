@@ -63,8 +63,10 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     commit = commit_module.commit_together
 
-    def noting(cluster: Cluster, shard: DynamoDBShard, callers: list[list[Write]]) -> Any:
-        outcomes = commit(cluster, shard, callers)
+    def noting(
+        cluster: Cluster, shard: DynamoDBShard, callers: list[list[Write]], careful: bool
+    ) -> Any:
+        outcomes = commit(cluster, shard, callers, careful)
         sizes.append(sum(map(len, callers)))
         return outcomes
 

@@ -7,6 +7,7 @@
  *
  * Each of these takes a mechanism out, and must be found wrong:
  *     -DNO_LOCK         step 1 reads and locks nothing
+ *     -DNO_LEAVING      step 1b: whoever writes what somebody else holds stays in the batch
  *     -DNO_COMMITTED    step 1b does not look at what is committed
  *     -DNO_UNCOMMITTED  step 1b does not look at what others are inserting
  *     -DNO_DUPLICATE    step 4 writes over a row that somebody else has inserted
@@ -43,23 +44,14 @@ proctype Writer(byte me; bool in_batch) {
 begin:
     /* 1. A transaction. */
     atomic { lives[me] = true; absent[me] = (committed == 0); looked_at = 0; locked = false }
-    if
-    :: !in_batch -> goto alone
-    :: else
-    fi;
 #ifdef NO_LOCK
     seen = committed;
     goto evaluate;
 #endif
-    /* 1a. NOWAIT. */
-    atomic {
-        if
-        :: owner != NOBODY -> goto look
-        :: owner == NOBODY && committed != 0 -> HOLD(me); locked = true; seen = committed
-        :: owner == NOBODY && committed == 0 -> seen = 0
-        fi
-    }
-    goto evaluate;
+    if
+    :: goto lock             /* a batch, too */
+    :: in_batch -> goto look /* careful: a wait was long a moment ago, maybe this one's */
+    fi;
 look:
     /* 1b. What others are inserting; what can be locked; what is committed. */
     atomic {
@@ -80,22 +72,24 @@ look:
     there = there || committed != 0;
 #endif
     if
+#ifndef NO_LEAVING
     :: !locked && there -> lives[me] = false;
 #ifdef REACHED
         assert(false);
 #endif
         goto wait
+#endif
     :: else -> goto evaluate
     fi;
 wait:
     atomic { lives[me] = true; absent[me] = (committed == 0); looked_at = 0 }
-alone:
-    /* Alone: wait for the lock. */
+lock:
+    /* 1a. Wait for the lock; the server ends a wait that is too long. */
     atomic {
-        owner == NOBODY ->
         if
-        :: committed != 0 -> HOLD(me); locked = true; seen = committed
-        :: else -> seen = 0
+        :: owner == NOBODY && committed != 0 -> HOLD(me); locked = true; seen = committed
+        :: owner == NOBODY && committed == 0 -> seen = 0
+        :: owner != NOBODY -> lives[me] = false; goto begin
         fi
     }
 evaluate:

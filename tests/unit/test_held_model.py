@@ -17,7 +17,8 @@ def test_no_write_is_lost_and_no_batch_waits_for_who_was_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "without", ["NO_LOCK", "NO_COMMITTED", "NO_UNCOMMITTED", "NO_DUPLICATE", "REACHED"]
+    "without",
+    ["NO_LOCK", "NO_LEAVING", "NO_COMMITTED", "NO_UNCOMMITTED", "NO_DUPLICATE", "REACHED"],
 )
 def test_control_the_model_needs_each_mechanism(tmp_path: Path, without: str) -> None:
     assert errors_of(MODEL, tmp_path, f"-D{without}") > 0

@@ -29,6 +29,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -250,10 +251,8 @@ def commit_together(
         )
 
     if not careful:
-        try:
+        with suppress(Contention):
             return attempt("")
-        except Contention:
-            lock_waits_of(shard).note()
     return attempt("SKIP LOCKED")
 
 
