@@ -98,14 +98,19 @@ class LockWaits:
 
     Attributes:
         careful_until: when batches may wait again (monotonic).
+        left: sets of rows of which a writer has left a batch since they were careful.
     """
 
     def __init__(self) -> None:
         self.careful_until = 0.0
+        self.left: set[tuple[LockedRow, ...]] = set()
 
     def note(self) -> None:
         """A wait was long: be careful for `CAREFUL_FOR`."""
-        self.careful_until = time.monotonic() + CAREFUL_FOR
+        now = time.monotonic()
+        if now >= self.careful_until:
+            self.left = set()
+        self.careful_until = now + CAREFUL_FOR
 
 
 lock_waits_of = PerShard(lambda _: LockWaits()).of

@@ -56,6 +56,8 @@ MAX_BYTES = 2 * 1024 * 1024
 AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
+MAX_LEFT = 1000
+"""Sets of rows that are remembered because their writers have left a batch."""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,11 @@ def commit_with_others(
             size += write.size
         # A write to an item whose mutex is held waits for that mutex, and must not hold up a batch.
         held = own.mutexes.held_keys
-        if not held or not any((write.table.id, write.row) in held for write in writes):
+        if not (held and any((write.table.id, write.row) in held for write in writes)) and not (
+            own.lock_waits.left
+            and time.monotonic() < own.lock_waits.careful_until
+            and tuple(places_of(writes)) in own.lock_waits.left
+        ):
             answer = own.batcher.submit(_Entry(request, len(writes), size))
             if answer is not None:
                 return answer
@@ -147,6 +153,10 @@ def _commit_batch(lock_waits: LockWaits, callers: Sequence[_Entry]) -> None:
     )
     if failure is not None:
         log.debug("%d callers go on by themselves: %s", len(callers), failure)
+        return
+    for caller in callers:
+        if caller.answer is None and len(lock_waits.left) < MAX_LEFT:
+            lock_waits.left.add(tuple(places_of(caller.request.writes)))
 
 
 def _commit_waiting(callers: list[_Entry]) -> None:
@@ -216,7 +226,8 @@ class _OfShard:
     """
 
     def __init__(self, shard: DynamoDBShard) -> None:
-        self.batcher = _batcher(partial(_commit_batch, lock_waits_of(shard)))
+        self.lock_waits = lock_waits_of(shard)
+        self.batcher = _batcher(partial(_commit_batch, self.lock_waits))
         self.waiting: BatcherPerKey[_Key, _Request, list[Outcome]] = BatcherPerKey(
             lambda: _batcher(_commit_waiting)
         )
