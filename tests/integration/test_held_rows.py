@@ -224,6 +224,7 @@ def test_a_batch_that_has_waited_long_makes_the_next_ones_careful(
     add(Producer(cluster))
     careful_batches = noting_careful(monkeypatch)
     wait_in_a_batch(config, cluster, orders, monkeypatch, wait)
+    commit.lock_waits_of(next(iter(cluster.shards.values()))).left.clear()
     with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as (puts, write, let_go):
         for put in puts:
             put.result(60)
@@ -323,10 +324,18 @@ def test_batches_are_careful_no_longer_than_somebody_waits(
                 eventually(lambda: careful.careful_until)
         added.result(60)
     monkeypatch.setattr(commit, "LONG", 600.0)
+    assert careful_batches == [True]
+    add(producer)  # by itself, since this row's writers have left a batch
+    assert careful_batches == [True]
     producer.put("orders", {"id": "careful", "at": "1"})
+    assert careful_batches == [True, True]
+    careful.forget_at = 0.0
+    careful.note()
+    add(producer)
+    assert careful_batches == [True, True, True]
     careful.careful_until = 0.0
     add(producer)
-    assert careful_batches == [True, True, False]
+    assert careful_batches == [True, True, True, False]
     assert careful.careful_until == 0.0
     assert damage(cluster, orders) == []
 

@@ -79,6 +79,8 @@ the server is slow."""
 CAREFUL_FOR = 5.0
 """Seconds after such a wait for which a shard's batches wait for no locks. What is held for a
 moment only is cheaper to wait for: a careful batch makes more transactions."""
+MAX_LEFT = 1000
+"""Sets of rows that are remembered because their writers have left a batch."""
 _NOTHING = Current(None, 0)
 
 
@@ -98,19 +100,27 @@ class LockWaits:
 
     Attributes:
         careful_until: when batches may wait again (monotonic).
-        left: sets of rows of which a writer has left a batch since they were careful.
+        left: sets of rows whose writers have left a careful batch of late: in another one they
+            would wait for all others' commit, and then for their rows.
+        forget_at: when these may be forgotten (monotonic).
     """
 
     def __init__(self) -> None:
-        self.careful_until = 0.0
+        self.careful_until = self.forget_at = 0.0
         self.left: set[tuple[LockedRow, ...]] = set()
 
     def note(self) -> None:
         """A wait was long: be careful for `CAREFUL_FOR`."""
         now = time.monotonic()
-        if now >= self.careful_until:
+        if now >= self.forget_at:
             self.left = set()
+            self.forget_at = now + CAREFUL_FOR
         self.careful_until = now + CAREFUL_FOR
+
+    def note_left(self, rows: tuple[LockedRow, ...]) -> None:
+        """A writer of these has left a careful batch."""
+        if len(self.left) < MAX_LEFT:
+            self.left.add(rows)
 
 
 lock_waits_of = PerShard(lambda _: LockWaits()).of

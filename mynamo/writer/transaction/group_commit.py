@@ -6,7 +6,8 @@ A write takes one of these ways to `mynamo.writer.transaction.commit`:
     A crash here or later: as `commit` says of the transaction; no step of this file is on disk.
 2.  If the batch does not wait, and somebody else holds one of its rows, it leaves the batch and
     joins those of this process who write the very same rows. Without step 1 so does one that finds
-    a row's mutex held. There is a batcher for each such set of rows while somebody waits for it.
+    a row's mutex held, or whose rows others left such a batch for a moment ago. There is a batcher
+    for each such set of rows while somebody waits for it.
     a.  The batch's leader takes the rows' mutexes. A crash here: nothing happened.
     b.  It begins a transaction and waits for the rows' locks, but only once: if the server lets it
         wait no longer, nothing is written, and each caller who has patience left joins the next
@@ -56,8 +57,6 @@ MAX_BYTES = 2 * 1024 * 1024
 AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
-MAX_LEFT = 1000
-"""Sets of rows that are remembered because their writers have left a batch."""
 
 
 @dataclass(slots=True)
@@ -155,8 +154,8 @@ def _commit_batch(lock_waits: LockWaits, callers: Sequence[_Entry]) -> None:
         log.debug("%d callers go on by themselves: %s", len(callers), failure)
         return
     for caller in callers:
-        if caller.answer is None and len(lock_waits.left) < MAX_LEFT:
-            lock_waits.left.add(tuple(places_of(caller.request.writes)))
+        if caller.answer is None:
+            lock_waits.note_left(tuple(places_of(caller.request.writes)))
 
 
 def _commit_waiting(callers: list[_Entry]) -> None:
@@ -220,6 +219,7 @@ class _OfShard:
     The batchers know their shard from their callers only, and so end with it.
 
     Attributes:
+        lock_waits: what decides whether batches of step 1 wait.
         batcher: of step 1.
         waiting: of step 2, by the rows that their callers write.
         mutexes: of all rows.
