@@ -116,7 +116,7 @@ def _damaged_events(cluster: Cluster, table: Table, items: Items) -> list[str]:
 
 
 def _without(text: str, words: str) -> str:
-    for more in (" NOWAIT", " SKIP LOCKED", ""):
+    for more in (" SKIP LOCKED", ""):
         text = text.replace(words + more, "")
     return text
 
