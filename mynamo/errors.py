@@ -23,6 +23,7 @@
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
     +-- LocalServerError          a server that mynamo runs on this machine did not start
     +-- CorruptData               stored bytes are not what mynamo wrote
+    +-- InternalError             a mistake in mynamo; nothing was written
 
 Each class's docstring is its message when it is raised without one.
 """
@@ -139,3 +140,7 @@ class LocalServerError(MynamoError):
 
 class CorruptData(MynamoError):  # noqa: N818
     """Stored bytes are not what mynamo wrote; run `mynamo verify`."""
+
+
+class InternalError(MynamoError):
+    """mynamo failed in a way that nobody foresaw; nothing was written; the log has the cause."""

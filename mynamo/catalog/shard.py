@@ -358,6 +358,7 @@ def retry(
     patience: float | None = None,
     mends: tuple[type[MynamoError], ...] = OUTAGES,
     since: float | None = None,
+    between: Callable[[int], object] | None = None,
 ) -> Answer:
     """Call until it succeeds, for failures that another attempt can mend.
 
@@ -365,6 +366,7 @@ def retry(
         patience: seconds; `PATIENCE` unless told. A call that has a deadline ends by then.
         mends: those failures; `PASSING` for requests.
         since: when patience began (monotonic); None: now.
+        between: called between attempts, with the number of those made; None: `pause`.
 
     Raises:
         ShardUnavailable: the last one, once patience is over.
@@ -384,7 +386,10 @@ def retry(
             if waited >= SAY_AFTER and not said:
                 said = True
                 log.warning("%s; trying for another %.0f s", failure, patience - waited)
-        pause(attempt)
+        if between is None:
+            pause(attempt)
+        else:
+            between(attempt + 1)
         attempt += 1
 
 

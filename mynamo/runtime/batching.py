@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -22,6 +22,7 @@ from mynamo.runtime.tasks import Task, current
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +72,7 @@ class Batcher(Generic[Request, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Entry[Request, Answer]]], None],
+        run: Callable[[list[Entry[Request, Answer]]], None],
         *,
         max_running: int,
         max_count: int,
@@ -138,13 +139,13 @@ class Batcher(Generic[Request, Answer]):
 
     def _run_batch(self, me: Entry[Request, Answer]) -> None:
         """Run this request and those that wait; then make the next one the leader."""
-        batch: list[Entry[Request, Answer]] = []
+        batch = [me]
         try:
-            batch = self._collect(me)
-            self._run_together([me, *batch])
+            self.join(batch)
+            self._run_together(batch)
         finally:
             self._hand_over_lead()
-            for entry in batch:
+            for entry in batch[1:]:
                 entry._resume()
 
     def _hand_over_lead(self) -> None:
@@ -157,17 +158,76 @@ class Batcher(Generic[Request, Answer]):
         if leader is not None:
             leader._resume()
 
-    def _collect(self, me: Entry[Request, Answer]) -> list[Entry[Request, Answer]]:
-        """The requests that wait and fit into the batch, in their order."""
-        found: list[Entry[Request, Answer]] = []
+    def join(self, batch: list[Entry[Request, Answer]]) -> None:
+        """Let requests that wait join a batch, in their order, as far as they fit.
+
+        What runs a batch may call this again, with the batch that it was given.
+        """
         if not self._waiting:
-            return found
-        count, size = me.count, me.size
+            return
+        count = sum([entry.count for entry in batch])
+        size = sum([entry.size for entry in batch])
         with self._lock:
             while self._waiting:
                 count += self._waiting[0].count
                 size += self._waiting[0].size
                 if count > self.max_count or size > self.max_size:
                     break
-                found.append(self._waiting.popleft())
-        return found
+                batch.append(self._waiting.popleft())
+
+
+class BatcherPerKey(Generic[Key, Request, Answer]):
+    """A batcher for each key, which exists while somebody uses it. Safe to share between threads.
+
+    Args:
+        make: makes a batcher.
+    """
+
+    def __init__(self, make: Callable[[], Batcher[Request, Answer]]) -> None:
+        self._make = make
+        self.renew_after_fork()
+        forks.note(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin with none: those who use one are the parent's."""
+        self._lock = threading.Lock()
+        self._used: dict[Key, _Used[Request, Answer]] = {}
+
+    def __len__(self) -> int:
+        """How many keys have a batcher."""
+        return len(self._used)
+
+    @property
+    def callers(self) -> int:
+        """How many callers run or wait, of all keys."""
+        with self._lock:
+            return sum(used.callers for used in self._used.values())
+
+    def join(self, key: Key, batch: list[Entry[Request, Answer]]) -> None:
+        """Let requests of a key join a batch of it that runs; see `Batcher.join`."""
+        used = self._used.get(key)
+        if used is not None:
+            used.batcher.join(batch)
+
+    def submit(self, key: Key, me: Entry[Request, Answer]) -> Answer | None:
+        """Run a request, alone or in a batch with others of the same key; see `Batcher.submit`."""
+        with self._lock:
+            used = self._used.get(key)
+            if used is None:
+                used = self._used[key] = _Used(self._make())
+            used.callers += 1
+        try:
+            return used.batcher.submit(me)
+        finally:
+            with self._lock:
+                used.callers -= 1
+                if not used.callers and self._used.get(key) is used:
+                    del self._used[key]
+
+
+@dataclass(slots=True)
+class _Used(Generic[Request, Answer]):
+    """A batcher, and how many callers are in its `submit`."""
+
+    batcher: Batcher[Request, Answer]
+    callers: int = 0

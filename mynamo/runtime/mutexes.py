@@ -22,6 +22,10 @@ from mynamo.runtime import deadlines, forks
 Key = TypeVar("Key", bound=Hashable)
 
 
+class MutexTimeout(ShardUnavailable):
+    """The server has answered nobody who holds the mutex, for as long as a caller waits."""
+
+
 @dataclass(slots=True)
 class _Queue:
     """Callers that wait for the mutex of a key, while another one holds it.
@@ -61,27 +65,28 @@ class KeyMutexes(Generic[Key]):
         self.held_keys = self._queues
 
     @contextmanager
-    def held(self, keys: Sequence[Key]) -> Iterator[float]:
+    def held(self, keys: Sequence[Key], since: float | None = None) -> Iterator[float]:
         """Hold the mutexes of all these keys.
 
         However many callers are before this one, it waits as long as the server answers them.
 
         Args:
             keys: in ascending order, so that no two callers wait for each other.
+            since: when this caller arrived (monotonic); None: now.
 
         Yields:
             Since when this caller's patience counts (monotonic): its arrival, or when the
             server last answered one before it.
 
         Raises:
-            ShardUnavailable: the server has answered nobody for `patience` seconds.
+            MutexTimeout: the server has answered nobody for `patience` seconds.
         """
-        since = time.monotonic()
+        since = time.monotonic() if since is None else since
         held: list[Key] = []
         answered = False
         try:
             for key in keys:
-                since = max(since, self._acquire(key))
+                since = max(since, self._acquire(key, since))
                 held.append(key)
             yield since
             answered = True
@@ -97,8 +102,7 @@ class KeyMutexes(Generic[Key]):
         queue = self._queues.get(key)
         return None if queue is None else len(queue.waiting)
 
-    def _acquire(self, key: Key) -> float:
-        arrived = time.monotonic()
+    def _acquire(self, key: Key, arrived: float) -> float:
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
@@ -110,7 +114,7 @@ class KeyMutexes(Generic[Key]):
         try:
             while not ready.acquire(timeout=max(0.0, self._left(arrived, queue))):
                 if self._left(arrived, queue) <= 0:
-                    raise ShardUnavailable(
+                    raise MutexTimeout(
                         f"{self._where}: writes to the same item have waited for it in vain "
                         f"for {deadlines.timeout() or self._patience():g} s (timeout)"
                     )

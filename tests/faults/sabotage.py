@@ -96,7 +96,7 @@ def _without_locks() -> None:
     lock = commit.lock_statements  # type: ignore[attr-defined]
 
     def read(*given: Any) -> list[Statement]:
-        return [(sql.removesuffix(" FOR UPDATE"), values) for sql, values in lock(*given)]
+        return [(sql.partition(" FOR UPDATE")[0], values) for sql, values in lock(*given)]
 
     _put(commit, "lock_statements", read)
 

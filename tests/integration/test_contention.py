@@ -275,7 +275,7 @@ def test_a_lock_that_is_held_for_longer_than_the_servers_patience(
 
 
 @contextmanager
-def no_mutexes(_: object) -> Iterator[float]:
+def no_mutexes(*_: object) -> Iterator[float]:
     yield float("inf")
 
 

@@ -291,11 +291,11 @@ def test_a_write_with_an_old_definition_is_refused_in_a_batch_with_a_new_one(
     new = prepared(other, {**item_of(other, shard), "at": "2"})
     for batch in ([old, new], [new, old]):
         with pytest.raises(StaleDefinition):
-            commit.commit_together(other, shard, batch)
+            commit.commit_together(other, shard, [[write] for write in batch], careful=False)
     # The control: looking at one of the two only lets the old one in.
     check = commit.check_guards
     monkeypatch.setattr(commit, "check_guards", lambda writes, found: check([new], found))
-    assert len(commit.commit_together(other, shard, [old, new])) == 2
+    assert len(commit.commit_together(other, shard, [[old], [new]], careful=False)) == 2
 
 
 def test_a_write_routed_by_an_old_slot_map_is_refused_after_a_refresh(
@@ -306,9 +306,9 @@ def test_a_write_routed_by_an_old_slot_map_is_refused_after_a_refresh(
     raise_epoch(cluster)
     other.refresh()
     with pytest.raises(StaleDefinition):
-        commit.commit_together(other, shard, [routed])
+        commit.commit_together(other, shard, [[routed]], careful=False)
     again = prepared(other, item_of(other, shard))
-    assert len(commit.commit_together(other, shard, [again])) == 1
+    assert len(commit.commit_together(other, shard, [[again]], careful=False)) == 1
     # The control: a write that is let in by the newest map of its process, not by its own.
     late = replace(routed, route=again.route)
-    assert len(commit.commit_together(other, shard, [late])) == 1
+    assert len(commit.commit_together(other, shard, [[late]], careful=False)) == 1

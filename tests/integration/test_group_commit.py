@@ -41,6 +41,10 @@ def config(engine_config: ClusterConfig) -> ClusterConfig:
     return engine_config.model_copy(update={"shards": engine_config.shards[:1]})
 
 
+Callers = Sequence[Sequence[Write]]
+"""The writes of each caller of a batch."""
+
+
 class Gate:
     """Holds up the first transaction of a batcher, and notes the size of every one.
 
@@ -55,10 +59,10 @@ class Gate:
         self.open = threading.Event()
         together = commit.commit_together
 
-        def waiting(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-            self.sizes.append(len(writes))
+        def waiting(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
+            self.sizes.append(sum(map(len, callers)))
             self.open.wait(20)
-            return together(cluster, shard, writes)
+            return together(cluster, shard, callers, careful)
 
         self.together = waiting
         monkeypatch.setattr(group_commit, "commit_together", waiting)
@@ -219,9 +223,9 @@ def test_if_nobody_knows_all_are_told_so(
     gate = Gate(monkeypatch)
     together = gate.together
 
-    def unknown(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = together(cluster, shard, writes)
-        if len(writes) == 5:
+    def unknown(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
+        outcomes = together(cluster, shard, callers, careful)
+        if len(callers) == 5:
             raise WriteOutcomeUnknown("the connection was lost during commit")
         return outcomes
 
@@ -245,9 +249,9 @@ def test_who_is_interrupted_leaves_nobody_waiting(
     gate = Gate(monkeypatch)
     together = gate.together
 
-    def interrupted(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> Any:
-        outcomes = together(cluster, shard, writes)
-        if len(writes) == 5:
+    def interrupted(cluster: Cluster, shard: DynamoDBShard, callers: Callers, careful: bool) -> Any:
+        outcomes = together(cluster, shard, callers, careful)
+        if len(callers) == 5:
             raise Interrupted
         return outcomes
 

@@ -18,22 +18,37 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
-from mynamo.errors import IndexNotFound, InvalidRequest, ShardUnavailable, Unavailable
+from mynamo.errors import (
+    IndexNotFound,
+    InternalError,
+    InvalidRequest,
+    ShardUnavailable,
+    Unavailable,
+)
 from mynamo.log import Publisher, ensure_topics, identity, open_admin, open_consumer
 from mynamo.log.clients import Message
 from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
+from mynamo.schemas.commands import load_command
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.table import TableSchema
+from mynamo.schemas.values import StoredItem
 from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
 from mynamo.writer.queue.commands_topic import DAY, command_message, command_request
 from mynamo.writer.queue.consumer import WriteQueue
-from mynamo.writer.transaction import commit, group_commit, routing, statements
+from mynamo.writer.transaction import commit, evaluation, group_commit, routing, statements
 from mynamo.writer.transaction.routing import apply_each
-from tests.rows import damage, everywhere, items_of, outbox_of
+from mynamo.writer.transaction.write_requests import (
+    Current,
+    Write,
+    WriteRequest,
+    apply_to,
+    prepare,
+)
+from tests.rows import damage, everywhere, items_of, make_table, outbox_of
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orders")]
@@ -281,6 +296,70 @@ def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
     assert [dead_letter.letter_id for dead_letter in dead_letters if dead_letter.offset == 0] == [
         f"{cluster.config.kafka.writes_topic}/0/0"
     ]
+
+
+def read_carelessly(value: bytes) -> WriteCommand:
+    command = load_command(value)
+    if command.table == "other":
+        raise RuntimeError("a mistake")
+    return command
+
+
+def prepare_carelessly(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
+    if table.name == "other":
+        raise RuntimeError("a mistake")
+    return prepare(cluster, request, table)
+
+
+def evaluate_carelessly(write: Write, current: Current) -> StoredItem | None:
+    if write.table.name == "other":
+        raise RuntimeError("a mistake")
+    return apply_to(write, current)
+
+
+CARELESS = [
+    (queue_module, "load_command", read_carelessly),
+    (routing, "prepare", prepare_carelessly),
+    (evaluation, "apply_to", evaluate_carelessly),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "careless"), CARELESS)
+def test_what_nobody_foresaw_becomes_a_dead_letter(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    name: str,
+    careless: Any,
+) -> None:
+    make_table(cluster, "other")
+    producer.publish(producer.queued_put("other", KEY))
+    producer.publish(producer.queued_put("orders", KEY))
+    monkeypatch.setattr(module, name, careless)
+    consume(cluster, publisher, 2)
+    assert [letter.reason for letter in read_dead_letters(cluster.config.kafka)] == [
+        str(InternalError())
+    ]
+    assert len(items_of(cluster, orders)) == 1
+
+
+def test_control_otherwise_the_queue_stops_at_it(
+    cluster: Cluster,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_table(cluster, "other")
+    producer.publish(producer.queued_put("other", KEY))
+    monkeypatch.setattr(routing, "prepare", prepare_carelessly)
+    known = tuple(kind for kind in queue_module._REFUSALS if kind is not InternalError)
+    monkeypatch.setattr(queue_module, "_REFUSALS", known)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            consume(cluster, publisher, 1)
 
 
 def test_dead_letters_that_come_again_are_listed_once(

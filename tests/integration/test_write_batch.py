@@ -63,9 +63,11 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     commit = commit_module.commit_together
 
-    def noting(cluster: Cluster, shard: DynamoDBShard, writes: list[Write]) -> Any:
-        outcomes = commit(cluster, shard, writes)
-        sizes.append(len(writes))
+    def noting(
+        cluster: Cluster, shard: DynamoDBShard, callers: list[list[Write]], careful: bool
+    ) -> Any:
+        outcomes = commit(cluster, shard, callers, careful)
+        sizes.append(sum(map(len, callers)))
         return outcomes
 
     monkeypatch.setattr(group_commit, "commit_together", noting)

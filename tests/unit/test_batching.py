@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.runtime.batching import Batcher, Entry
+from mynamo.runtime.batching import Batcher, BatcherPerKey, Entry
 from tests.waiting import eventually
 
 
@@ -157,3 +157,54 @@ def test_who_is_interrupted_while_waiting_is_not_waited_for(chosen: bool) -> Non
     assert late[0].result(20) == 4
     assert held.ask(3).result(20) == 6
     assert held.batches == [[0], [2], [3]]
+
+
+def test_keys_have_batchers_of_their_own_while_somebody_uses_them() -> None:
+    held = {"a": HeldBatches(), "b": HeldBatches()}
+    made = iter(held.values())
+    batchers: BatcherPerKey[str, int, int] = BatcherPerKey(lambda: next(made).batcher)
+    with ThreadPoolExecutor(4) as threads:
+
+        def ask(key: str, number: int) -> Future[int | None]:
+            before = batchers.callers
+            future = threads.submit(batchers.submit, key, Entry(number, 1, 1))
+            eventually(lambda: batchers.callers > before)
+            return future
+
+        first = ask("a", 1)
+        eventually(lambda: held["a"].batches)
+        others = [ask("a", 2), ask("a", 3)]
+        eventually(lambda: held["a"].batcher.waiting == 2)
+        stranger = ask("b", 9)
+        held["b"].go.release()
+        assert stranger.result(20) == 18
+        assert not first.done()
+        assert len(batchers) == 1
+        held["a"].go.release(2)
+        assert [future.result(20) for future in (first, *others)] == [2, 4, 6]
+    assert held["a"].batches == [[1], [2, 3]]
+    assert len(batchers) == 0
+
+
+def test_who_waits_may_join_a_batch_that_runs() -> None:
+    begun, go = threading.Event(), threading.Event()
+    batches: list[list[int]] = []
+
+    def run(entries: list[Entry[int, int]]) -> None:
+        begun.set()
+        assert go.wait(20)
+        batcher.join(entries)
+        batches.append([entry.request for entry in entries])
+        for entry in entries:
+            entry.answer = entry.request * 2
+
+    batcher: Batcher[int, int] = Batcher(run, max_running=1, max_count=3, max_size=100)
+    with ThreadPoolExecutor(4) as threads:
+        futures = [threads.submit(batcher.submit, Entry(0, 1, 1))]
+        assert begun.wait(20)
+        for number in (1, 2, 3):
+            futures.append(threads.submit(batcher.submit, Entry(number, 1, 1)))
+            eventually(lambda wanted=number: batcher.waiting == wanted)  # type: ignore[misc]
+        go.set()
+        assert [future.result(20) for future in futures] == [0, 2, 4, 6]
+    assert batches == [[0, 1, 2], [3]]

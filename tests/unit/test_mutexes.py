@@ -14,7 +14,8 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import InvalidItem, ShardUnavailable
 from mynamo.runtime.mutexes import KeyMutexes
-from mynamo.writer.transaction.commit import LockedRow, row_mutexes_of
+from mynamo.writer.transaction.commit import row_mutexes_of
+from mynamo.writer.transaction.statements import LockedRow
 from tests.waiting import eventually
 
 A: LockedRow = (1, RowKey(b"a" * 16, b""))

@@ -13,6 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
     CorruptData,
+    InternalError,
     InvalidExpression,
     InvalidItem,
     LogUnavailable,
@@ -44,7 +45,7 @@ from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.writer.queue.commands_topic import check_age, command_request
 from mynamo.writer.queue.refusals import record_refusals
-from mynamo.writer.transaction.evaluation import Outcome, Refused
+from mynamo.writer.transaction.evaluation import Outcome, Refused, unforeseen
 from mynamo.writer.transaction.routing import apply_each
 from mynamo.writer.transaction.write_requests import WriteRequest
 
@@ -57,7 +58,9 @@ BATCH_BYTES = 2 * 1024 * 1024
 _FETCH_MS = 500
 _COMMIT_MS = 10_000
 _CLOSE_MS = 3_000
-_REFUSALS = (ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptData)
+_REFUSALS = (
+    ConditionFailed, InvalidItem, InvalidExpression, NotFound, CorruptData, InternalError,
+)  # fmt: skip
 """Failures that are the command's own; any other one is the servers' or the configuration's."""
 
 Received = tuple[Any, WriteRequest]
@@ -255,7 +258,7 @@ class WriteQueue:
         for (record, request), (shard_id, outcome) in zip(tried, answers, strict=True):
             if isinstance(outcome, Refused) and not_held([record], held):
                 dead_letters.append(dead_letter(record, outcome.error, _id_of(request)))
-                if not shard_id or isinstance(outcome.error, CorruptData):
+                if not shard_id or isinstance(outcome.error, CorruptData | InternalError):
                     unrecorded.append(dead_letters[-1])
         done = self._record(unrecorded)
         # 3. Send dead letters for what cannot be applied. A crash after it: the same dead letter
@@ -356,6 +359,11 @@ def read(records: Sequence[Any]) -> tuple[list[Received], list[DeadLetter]]:
             received.append((record, command_request(command)))
         except (CorruptData, InvalidItem, InvalidExpression) as flaw:
             dead_letters.append(dead_letter(record, flaw, command_id))
+        except MynamoError:
+            raise
+        except Exception as error:  # to try again for ever would hold up all behind it
+            failure = unforeseen("reading a queued write", error)
+            dead_letters.append(dead_letter(record, failure, command_id))
     return received, dead_letters
 
 

@@ -5,12 +5,13 @@ Source: Amazon DynamoDB API Reference, PutItem, DeleteItem and UpdateItem, `Retu
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import ConditionFailed, CorruptData, InvalidRequest, MynamoError
+from mynamo.errors import ConditionFailed, CorruptData, InternalError, InvalidRequest, MynamoError
 from mynamo.schemas.events import outbox_payload
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.write_requests import (
@@ -20,6 +21,8 @@ from mynamo.writer.transaction.write_requests import (
     WriteRequest,
     apply_to,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,10 @@ def evaluate(
             outcome: Outcome = _evaluate_one(write, row, plan)
         except (ConditionFailed, InvalidRequest, CorruptData) as error:
             outcome = Refused(error)
+        except MynamoError:
+            raise
+        except Exception as error:
+            outcome = Refused(unforeseen(f"a write to table {write.table.name}", error))
         plan.outcomes.append(outcome)
         if write.request.command_id:
             refusal = str(outcome.error) if isinstance(outcome, Refused) else None
@@ -132,6 +139,18 @@ def evaluate(
             plan.commands.append((write.request.command_id, event, refusal))
             seen[write.request.command_id] = outcome
     return plan
+
+
+def unforeseen(what: str, error: Exception) -> InternalError:
+    """What the caller gets for an exception that is none of ours, which is logged.
+
+    Args:
+        what: failed.
+    """
+    log.error("%s failed in a way that nobody foresaw", what, exc_info=error)
+    failure = InternalError()
+    failure.__cause__ = error
+    return failure
 
 
 def _evaluate_one(write: Write, row: Row, plan: Plan) -> Done:

@@ -17,7 +17,7 @@ from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailabl
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.commit import StaleDefinition
-from mynamo.writer.transaction.evaluation import Outcome, Refused
+from mynamo.writer.transaction.evaluation import Outcome, Refused, unforeseen
 from mynamo.writer.transaction.group_commit import commit_with_others
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
 
@@ -208,6 +208,10 @@ def _by_shard(
             write = prepare(cluster, request, table)
         except MynamoError as error:
             answers[position] = (0, Refused(error))
+            continue
+        except Exception as error:
+            refusal = Refused(unforeseen(f"a write to table {table.name}", error))
+            answers[position] = (0, refusal)
             continue
         shard = write.route.shard
         behind = pressure.on(shard, table) if pressure else None

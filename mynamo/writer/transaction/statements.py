@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, groupby
-from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 from mynamo.catalog import sql
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.items import dump_item
 from mynamo.writer.transaction.evaluation import OutboxRow, Plan, Row
+
+LockedRow = tuple[int, RowKey]
+"""A table's id and a row of it."""
 
 
 def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
@@ -48,8 +50,15 @@ def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[lis
     return statements, outbox_at
 
 
+IfHeld = Literal["", "SKIP LOCKED"]
+"""What is done about a row that somebody else holds: wait for it, or leave it out."""
+
+
 def lock_statements(
-    table_ids: Collection[int], rows: Sequence[tuple[int, RowKey]], commands: Sequence[bytes]
+    table_ids: Collection[int],
+    rows: Sequence[LockedRow],
+    commands: Sequence[bytes],
+    if_held: IfHeld,
 ) -> list[Statement]:
     """Step 1: begin, lock the definition guards shared, then the rows, and read them.
 
@@ -57,24 +66,25 @@ def lock_statements(
 
     Args:
         table_ids: in ascending order.
-        rows: table ids and keys, in ascending order.
+        rows: in ascending order.
         commands: ids of queued writes, looked up after the locks, to see what whoever held them
             has committed.
 
     Returns:
         BEGIN, the guards, one statement for each table, and one for the commands, if any.
     """
-    guards = (0, *table_ids)
+    guards, by_table = (0, *table_ids), _by_table(rows)
+    shared = _SHARED.format(if_held) if if_held else "LOCK IN SHARE MODE"
     statements: list[Statement] = [
         ("BEGIN", ()),
         ("SELECT id, version FROM mynamo_fence FORCE INDEX (PRIMARY)"
-         f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id LOCK IN SHARE MODE", guards),
+         f" WHERE id IN ({sql.placeholders(guards)}) ORDER BY id {shared}", guards),
     ]  # fmt: skip
-    for table_id, of_table in groupby(rows, itemgetter(0)):
-        keys = list(map(itemgetter(1), of_table))
+    exclusive = f"FOR UPDATE {if_held}".rstrip()
+    for table_id, keys in by_table:
         statements.append((
             f"SELECT hash, sort, version, item FROM {sql.main_table(table_id)}"
-            f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)} FOR UPDATE",
+            f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)} {exclusive}",
             list(chain.from_iterable(keys)),
         ))  # fmt: skip
     if commands:
@@ -83,6 +93,43 @@ def lock_statements(
              f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
         )  # fmt: skip
     return statements
+
+
+_SHARED = "/*!80000 FOR SHARE {0} *//*M!100600 LOCK IN SHARE MODE {0} */"
+"""Each server has words of its own for a shared lock that does not wait, and skips the other's."""
+
+
+def looks(rows: Sequence[LockedRow]) -> tuple[list[Statement], list[Statement]]:
+    """Step 1b: which rows there are, locked or not: before and after `lock_statements`.
+
+    Those before see rows that others are inserting; those after, what is committed. An inserted
+    row that is not committed is invisible to the latter, a deleted one to the former.
+
+    Returns:
+        Statements whose rows, if they have any, are (table's id, hash, sort).
+    """
+    reads = [
+        (
+            f"SELECT {table_id:d}, hash, sort FROM {sql.main_table(table_id)}"
+            f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)}",
+            _flat(keys),
+        )
+        for table_id, keys in _by_table(rows)
+    ]
+    uncommitted: list[Statement] = [
+        ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED", ()),
+        ("BEGIN", ()),
+        *reads,
+        ("COMMIT", ()),
+    ]
+    return uncommitted, list(reads)
+
+
+def _by_table(rows: Sequence[LockedRow]) -> list[tuple[int, list[RowKey]]]:
+    found: dict[int, list[RowKey]] = {}
+    for table_id, key in rows:
+        found.setdefault(table_id, []).append(key)
+    return list(found.items())
 
 
 def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
