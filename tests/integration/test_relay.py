@@ -41,8 +41,8 @@ def drain(*relaying: Relay) -> None:
 
 
 def expire(shard: DynamoDBShard) -> None:
-    """End the lease, as if its holder had been silent for too long."""
-    shard.run(("UPDATE mynamo_relay SET expires = 0", ()))
+    """End the lease, as if another relay had taken it, and been silent for too long."""
+    shard.run(("UPDATE mynamo_relay SET owner = 'gone', epoch = epoch + 1, expires = 0", ()))
 
 
 def put(producer: Producer, number: int, **more: Any) -> None:

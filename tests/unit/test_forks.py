@@ -46,6 +46,7 @@ ALLOWED = {
     "reader/index_progress.py: Waiter",  # of one call
     "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/worker.py: run_writer",  # a process of its own
+    "catalog/away_shards.py: AwayShards.back",  # of a worker, likewise
     "mysql/pool.py: ConnectionPool.look",  # a thread that nobody waits for
 }
 
