@@ -313,7 +313,8 @@ class _Run:
                 if not verdict.ok:
                     outcome.violations.append(f"mynamo verify {name}: {verdict}")
         outcome.faults = injector.done
-        outcome.checks["shards beside one that is away"] += len(injector.measured)
+        if injector.measured:
+            outcome.checks["shards beside one that is away"] += len(injector.measured)
         outcome.violations += injector.bounds
         outcome.measured = injector.measured
         outcome.notes += [*report.notes, *injector.notes]

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import mynamo
+from mynamo.catalog import shard
 from mynamo.gsi_indexer import apply, arrivals, lost_events
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.writer.backfill import global_index
+from mynamo.writer.outbox import relay
 from mynamo.writer.outbox.lease import Lease, LeaseLost, RelayState
 from mynamo.writer.transaction import commit
 
@@ -158,6 +160,19 @@ def _without_fencing() -> None:
     _replace("published_seq FROM mynamo_relay FOR UPDATE", "published_seq FROM mynamo_relay")
 
 
+def _without_incarnations() -> None:
+    """A shard that went back in time goes on with numbers that it has given before."""
+    _put(shard.Identity, "check_incarnation", lambda *_: None)
+    _put(relay.Relay, "check_incarnation", lambda *_: None)
+    _put(relay.Relay, "has_gone_back", lambda *_: False)
+    _put(Lease, "compare", lambda *_: None)
+    _put(lost_events, "mark_restored", lambda *_: None)
+
+
+def _without_guards() -> None:
+    _put(commit, "check_guards", lambda *_: None)
+
+
 MECHANISMS = {
     "locks": Mechanism("rows are read without a lock", _without_locks),
     "fate": Mechanism("a commit whose answer was lost is repeated unasked", _without_fate),
@@ -174,6 +189,8 @@ MECHANISMS = {
     "comparison": Mechanism(
         "who fills an index does not look whether items have changed", _without_comparison
     ),
+    "incarnations": Mechanism("a shard that was restored goes on as before", _without_incarnations),
+    "guards": Mechanism("writes with outdated definitions are let in", _without_guards),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
