@@ -151,12 +151,18 @@ class Restored:
         return cls(items, frozenset(values))
 
     def lasting(self, operations: Sequence[Operation]) -> list[Operation]:
-        """Those that no restore has undone, and that waited for no other ones."""
+        """Those that no restore has undone, that waited for no such ones, and that read no index rows
+        which are missing until a restored shard is mended."""
         undone = {o.op for o in operations if o.key in self.items and o.op is not None}
         return [
             o
             for o in operations
-            if o.key not in self.items and undone.isdisjoint((o.argument or {}).get("after", ()))
+            if o.key not in self.items
+            and undone.isdisjoint((o.argument or {}).get("after", ()))
+            and (
+                o.kind != "query_index"
+                or (o.argument["index"], o.argument["value"]) not in self.values
+            )
         ]
 
     def is_settled(self, operation: Operation) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mynamo.catalog import incarnation
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind
@@ -48,6 +49,8 @@ FIRST_SECONDS = 90.0
 AGAIN_SECONDS = 150.0
 """Within which every client must write again, once everything is healed: MySQL looks once a
 minute whether a full disk has room again."""
+MENDED_SECONDS = 240.0
+"""Within which the indexes of a restored shard must be mended, once the clients have stopped."""
 QUIET_SECONDS = 180.0
 """Within which nothing may be under way any more, once the clients have stopped."""
 
@@ -140,6 +143,9 @@ class _Run:
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
             self._say("healed; the clients stop")
             self._cluster.stop(self._clients)
+            if self._injector.restored_at:
+                self._say("waiting until indexes are mended")
+                self._await_mended()
             self._say("waiting until nothing is under way")
             self._await_quiet()
             self._await_definitions()
@@ -275,6 +281,18 @@ class _Run:
         if waiting:
             self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
 
+    def _await_mended(self) -> None:
+        """Wait until what restored shards have lost is mended."""
+        deadline = time.monotonic() + MENDED_SECONDS
+        self._outcome.checks["restored shards are mended"] += len(self._injector.restored_at)
+        with Cluster(self._cluster.config) as cluster:
+            while waiting := _unmended(cluster):
+                if time.monotonic() > deadline:
+                    found = f"not mended after {MENDED_SECONDS:g} s: {waiting}"
+                    self._outcome.violations.append(found)
+                    return
+                time.sleep(0.5)
+
     def _await_definitions(self) -> None:
         unfinished = self._definitions.unfinished(QUIET_SECONDS)
         self._outcome.checks["definitions that changed are as asked"] += self._definitions.changes
@@ -321,6 +339,20 @@ class _Run:
 
     def _say(self, line: str) -> None:
         self._settings.say(line)
+
+
+def _unmended(cluster: Cluster) -> list[str]:
+    """The incarnations that are not clean."""
+    found = []
+    for shard in cluster.shards.values():
+        with shard.session() as session:
+            states = {each.number: each.state for each in incarnation.history(session)}
+        found += [
+            f"{shard.where}, {number}: {state}"
+            for number, state in states.items()
+            if state != incarnation.CLEAN
+        ]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
