@@ -151,8 +151,8 @@ class Restored:
         return cls(items, frozenset(values))
 
     def lasting(self, operations: Sequence[Operation]) -> list[Operation]:
-        """Those that no restore has undone, that waited for no such ones, and that read no index rows
-        which are missing until a restored shard is mended."""
+        """Those that no restore has undone, that waited for no such ones, and that read no index
+        rows which are missing until a restored shard is mended."""
         undone = {o.op for o in operations if o.key in self.items and o.op is not None}
         return [
             o
