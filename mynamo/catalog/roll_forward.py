@@ -7,10 +7,11 @@ writer worker on its rounds) rolls it forward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from mynamo.catalog import sql
+from mynamo.catalog.catalog import TABLE_NAMES
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import NOTE_LOST
 from mynamo.catalog.shard import DynamoDBShard
@@ -62,11 +63,18 @@ def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
     """
     with cluster.catalog.lock():
         tables = [t for t in cluster.refresh().tables.values() if t.status == "ACTIVE"]
+        names, guards, unfinished = shard.run(
+            TABLE_NAMES,
+            ("SELECT id, version FROM mynamo_fence", ()),
+            ("SELECT index_id FROM mynamo_backfill WHERE finished = 0", ()),
+        )
+        there = {name for (name,) in names.rows}
+        versions = dict(guards.rows)
         for table in tables:
-            _create_on(shard, table)
-            _raise_guard_on(shard, table, _INSERT_GUARD)
-        unfinished = ("SELECT index_id FROM mynamo_backfill WHERE finished = 0", ())
-        waiting = {index_id for (index_id,) in shard.run(unfinished)[0].rows}
+            _create_on(shard, table, there)
+            if versions.get(table.id, 0) < table.version:
+                _raise_guard_on(shard, table, _INSERT_GUARD)
+        waiting = {index_id for (index_id,) in unfinished.rows}
         active = {i.id for table in tables for i in table.live_indexes if i.status == "ACTIVE"}
         if waiting & active:
             shard.run(NOTE_LOST)
@@ -87,7 +95,7 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
                 ("DELETE FROM mynamo_backfill WHERE index_id = %s", (index.id,)),
             )
 
-    on_every_shard(cluster, partial(_create_on, table=table))
+    on_every_shard(cluster, lambda shard: _create_on(shard, table, _names_on(shard)))
     guard = _INSERT_GUARD if table.status == "CREATING" else _RAISE_GUARD
     on_every_shard(cluster, partial(_raise_guard_on, table=table, statement=guard))
     # Nobody writes to the dropped indexes any more, but for indexers that have not heard
@@ -99,17 +107,19 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
         cluster.catalog.activate_table(table.id)
 
 
-def _create_on(shard: DynamoDBShard, table: Table) -> None:
-    """Make what a shard lacks of a table. One that lacks what is not new has gone back in time."""
+def _names_on(shard: DynamoDBShard) -> set[str]:
+    return {name for (name,) in shard.run(TABLE_NAMES)[0].rows}
+
+
+def _create_on(shard: DynamoDBShard, table: Table, there: Collection[str]) -> None:
+    """Make what a shard lacks of a table. One that lacks what is not new has gone back in time.
+
+    Args:
+        there: names of the tables that it has.
+    """
     creating = {sql.main_table(table.id): sql.create_main(table)}
     creating |= {sql.index_table(index): sql.create_index(index) for index in table.live_indexes}
-    there = (
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
-        f" AND table_name IN ({sql.placeholders(creating)})",
-        [*creating],
-    )
-    found = {name for (name,) in shard.run(there)[0].rows}
-    missing = [(statement, ()) for name, statement in creating.items() if name not in found]
+    missing = [(statement, ()) for name, statement in creating.items() if name not in there]
     if missing:
         shard.run(*missing)
         if table.status != "CREATING":

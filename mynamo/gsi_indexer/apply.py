@@ -37,7 +37,7 @@ from mynamo.catalog.gsi_rows import (
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.catalog.tables import Index, Table
-from mynamo.errors import ShardUnavailable
+from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.events import ChangeEvent
@@ -192,31 +192,31 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
     """Make each shard's call, in parallel.
 
     Raises:
-        SlotsMoved: a shard does not own all that it was given.
         ShardsAway: when all have ended; whatever else failed is found by a repetition without
             these shards.
-        MynamoError: the first failure of another kind.
+        MynamoError: the first failure of another kind, SlotsMoved among them.
     """
-    if len(calls) == 1:
+    failures: dict[int, BaseException | None] = {}
+    if len(calls) == 1:  # without the pool
         ((shard_id, call),) = calls.items()
         try:
             call()
-        except SlotsMoved:
-            raise
-        except ShardUnavailable as failure:
-            raise ShardsAway({shard_id: failure}) from None
-        return
-    running = {shard_id: pool.submit(call) for shard_id, call in calls.items()}
-    wait(running.values())
-    failures = {shard_id: ended.exception() for shard_id, ended in running.items()}
-    for one in failures.values():
-        if isinstance(one, SlotsMoved):
-            raise one
-    away = {s: failure for s, failure in failures.items() if isinstance(failure, ShardUnavailable)}
+        except MynamoError as failure:
+            failures[shard_id] = failure
+    else:
+        running = {shard_id: pool.submit(call) for shard_id, call in calls.items()}
+        wait(running.values())
+        failures |= {shard_id: ended.exception() for shard_id, ended in running.items()}
+    failed = {shard_id: one for shard_id, one in failures.items() if one is not None}
+    away = {
+        shard_id: one
+        for shard_id, one in failed.items()
+        if isinstance(one, ShardUnavailable) and not isinstance(one, SlotsMoved)
+    }
     if away:
         raise ShardsAway(away)
-    for ended in running.values():
-        ended.result()
+    for one in failed.values():
+        raise one
 
 
 def _record(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,6 @@ class _Run:
         self._histories: list[Path] = []
         self._newest: dict[str, Path] = {}
         self._heal = threading.Event()
-        self._neighbours: Neighbours | None = None
         self._follower = Follower(cluster.config.kafka, TABLE)
         self._definitions = ChangingDefinitions(cluster.config, settings.seconds)
         self._delivered: list[ChangeEvent] | None = None
@@ -127,11 +127,10 @@ class _Run:
         if self._cluster.earlier:  # its workers run when this release first comes
             self._cluster.start_workers()
         keep_changes(self._cluster.config)
-        self._neighbours = Neighbours(self._cluster.config)
-        self._injector = Injector(
-            self._cluster, self._heal, self._start, self._note_loss, self._neighbours
-        )
-        with self._follower:
+        with self._follower, closing(Neighbours(self._cluster.config)) as neighbours:
+            self._injector = Injector(
+                self._cluster, self._heal, self._start, self._note_loss, neighbours
+            )
             if not self._cluster.earlier:
                 self._cluster.start_workers()
             for name in self._clients:
