@@ -234,11 +234,13 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
     return needed
 
 
-def set_state(session: Session, number: int, state: str) -> None:
-    """Record what is done for an incarnation."""
+def set_state(session: Session, number: int, before: str, state: str) -> None:
+    """Record what is done for an incarnation, unless its state is not as before: the shard may have
+    gone back in time again."""
     session.run(
-        ("UPDATE mynamo_incarnation SET state = %s WHERE incarnation = %s", (state, number))
-    )
+        ("UPDATE mynamo_incarnation SET state = %s WHERE incarnation = %s AND state = %s",
+         (state, number, before))
+    )  # fmt: skip
 
 
 def give_number(session: Session, shard_id: int, at_least: int) -> int:

@@ -32,7 +32,7 @@ from mynamo.catalog.slot_guard import (
 )
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.failures import Contention, DuplicateKey
-from mynamo.mysql.pool import Session, Statement
+from mynamo.mysql.pool import Session
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Location, expected_row, only, read_ghost, read_item
@@ -40,9 +40,6 @@ from mynamo.operations.findings import Finding
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.transaction.statements import delete_local, insert_local
-
-BEGIN: Statement = ("BEGIN", ())
-COMMIT: Statement = ("COMMIT", ())
 
 _deleting = threading.Lock()
 """Only one thread at a time holds connections to two shards, so that there is no deadlock."""
@@ -147,9 +144,9 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
                 session.run(delete)
             else:
                 with where.session() as other:
-                    guard = other.run(BEGIN, LOCK_EPOCH)[1]
+                    guard = other.run(("BEGIN", ()), LOCK_EPOCH)[1]
                     check_epoch(epoch_in(guard), epoch, where.where)
-                    other.run(delete, COMMIT)
+                    other.run(delete, ("COMMIT", ()))
         return DELETED
 
     with _deleting:
@@ -182,7 +179,9 @@ def lock_item_row(
     """
     shard, epoch = cluster.owner_of(row.hash)
     with shard.session() as session:
-        _, guard, rows = session.run(BEGIN, LOCK_EPOCH, comparison_statements.lock_item(table, row))
+        _, guard, rows = session.run(
+            ("BEGIN", ()), LOCK_EPOCH, comparison_statements.lock_item(table, row)
+        )
         check_epoch(epoch_in(guard), epoch, shard.where)
         found = rows.rows
         if found:
@@ -198,4 +197,4 @@ def lock_item_row(
         yield session, locked
         if not found:
             session.run(comparison_statements.delete_placeholder(table, row))
-        session.run(COMMIT)
+        session.run(("COMMIT", ()))

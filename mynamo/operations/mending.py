@@ -87,7 +87,7 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
         )  # fmt: skip
     with shard.session() as session:
         for number in waiting:
-            set_state(session, number, CLEAN)
+            set_state(session, number, MENDING, CLEAN)
     log.warning("%s: its indexes have nothing any more of the changes that it lost", shard.where)
     return True
 

@@ -14,7 +14,15 @@ import pytest
 from mynamo.catalog import shard
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
-from mynamo.catalog.incarnation import CLEAN, Incarnation, history, incarnation_of
+from mynamo.catalog.incarnation import (
+    CLEAN,
+    FENCING,
+    MENDING,
+    Incarnation,
+    history,
+    incarnation_of,
+    set_state,
+)
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer import lost_events, run_indexer
 from mynamo.local import LocalCluster
@@ -263,6 +271,19 @@ def test_control_who_does_not_look_at_the_lease_misses_it(
         assert wait_until_applied(cluster, 60)
         assert newest(cluster, 2).number == 0
         assert not verify(cluster, "orders").ok
+
+
+def test_a_state_that_went_back_meanwhile_is_left_alone(cluster: Cluster) -> None:
+    """Else a shard that is restored while it is mended would never be fenced."""
+    with cluster.shards[1].session() as session:
+        session.run(
+            ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, state)"
+             " VALUES (1, 'x', 0, '{}', %s)", (FENCING,))
+        )  # fmt: skip
+        set_state(session, 1, MENDING, CLEAN)
+        assert history(session)[-1].state == FENCING
+        set_state(session, 1, FENCING, MENDING)
+        assert history(session)[-1].state == MENDING
 
 
 def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(

@@ -94,7 +94,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
         # As a target, the shard may lack rows that others count as applied.
         mend = lost or (len(cluster.shards) > 1 and _has_global_indexes(cluster))
         for each in waiting:
-            set_state(session, each.number, MENDING if mend else CLEAN)
+            set_state(session, each.number, FENCING, MENDING if mend else CLEAN)
     log.warning(
         "%s: incarnation %d is fenced; %s", shard.where, number,
         "its indexes are verified and repaired" if mend else "its indexes have lost nothing",
