@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -23,7 +24,7 @@ from kafka import KafkaAdminClient
 from pydantic import SecretStr
 
 from mynamo.errors import LocalServerError
-from mynamo.local import EngineKind, LocalCluster, find_engine, free_port
+from mynamo.local import EngineKind, LocalCluster, LocalMySQL, find_engine, free_port
 from mynamo.local.broker import broker_answers
 from mynamo.local.cache import version_key
 from mynamo.local.kafka import find_java, find_kafka
@@ -150,6 +151,24 @@ def log_in(where: DatabaseConfig) -> pymysql.Connection:
         connect_timeout=10,
         autocommit=True,
     )
+
+
+@contextmanager
+def away(server: LocalMySQL, fault: str) -> Iterator[None]:
+    """Kill a server ("dead"), or freeze it, until the block ends."""
+    pid = server.pid
+    assert pid is not None
+    if fault == "dead":
+        server.kill()
+    else:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if fault == "dead":
+            server.start()
+        else:
+            os.kill(pid, signal.SIGCONT)
 
 
 def discard_data(folder: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from http.client import HTTPConnection
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -26,6 +24,7 @@ from mynamo.schemas.gateway_config import GatewayConfig, GatewayLimits
 from tests.gateway.asking import on_demand
 from tests.gateway.calling import Caller
 from tests.gateway.raw import running
+from tests.servers import away
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -54,23 +53,9 @@ class Served(NamedTuple):
         """Of the shard that will be away."""
         return self.cluster.shards[AWAY].breaker
 
-    @contextmanager
-    def away(self, fault: Fault) -> Iterator[None]:
+    def away(self, fault: Fault) -> AbstractContextManager[None]:
         """Freeze the server of one shard, or kill it, until the block ends."""
-        server = self.servers.shards[AWAY]
-        pid = server.pid
-        assert pid is not None
-        if fault == "dead":
-            server.kill()
-        else:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            if fault == "dead":
-                server.start()
-            else:
-                os.kill(pid, signal.SIGCONT)
+        return away(self.servers.shards[AWAY], fault)
 
 
 @pytest.fixture

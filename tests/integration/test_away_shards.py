@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from mynamo.writer.worker import run_writer
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import waiting_events
 from tests.rows import items_of
+from tests.servers import away
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -56,25 +55,6 @@ def working(config: ClusterConfig) -> Iterator[None]:
                 each.result(60)
 
 
-@contextmanager
-def away(servers: LocalCluster, fault: str) -> Iterator[None]:
-    """Freeze a shard's server, or kill it, until the block ends."""
-    server = servers.shards[AWAY]
-    pid = server.pid
-    assert pid is not None
-    if fault == "dead":
-        server.kill()
-    else:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        if fault == "dead":
-            server.start()
-        else:
-            os.kill(pid, signal.SIGCONT)
-
-
 def places(cluster: Cluster) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     """Names of items and of groups, by the shard that they are on."""
     table = cluster.table("things")
@@ -99,7 +79,7 @@ def test_all_else_goes_on(private_cluster: Callable[..., LocalCluster], fault: s
         for shard in cluster.shards:
             producer.put("things", {"id": items[shard][0], "group": groups[shard][0]})
         eventually(lambda: waiting_events(cluster) == 0, 60)
-        with away(servers, fault):
+        with away(servers.shards[AWAY], fault):
             for number in range(1, 20):
                 # Of shard 1 to the one that is away, and of shard 2 to shard 1: all partitions.
                 producer.put("things", {"id": items[1][number], "group": groups[AWAY][0]})
