@@ -169,11 +169,6 @@ def apply_effects(
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
-def targets_of(cluster: Cluster, effect: Effect) -> Iterator[int]:
-    """The shards that an event's rows go to, some more than once."""
-    return (cluster.shard_of(change.row.index_hash).id for change in effect.changes)
-
-
 def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Executor) -> None:
     """Record on the shards of the streams that every index has their events so far.
 

@@ -85,7 +85,8 @@ def is_gap(arrival: Arrival, position: int) -> bool:
 
 class Positions:
     """The last applied event of each stream of the assigned partitions, as far as this process
-    knows. It may know too little, never too much."""
+    knows. It may know too little, never too much. Targets that are away may miss some of what is
+    applied (`paused`)."""
 
     def __init__(self) -> None:
         self.applied: dict[Stream, int] = {}
@@ -94,6 +95,10 @@ class Positions:
         """Record what has been applied; what is known already stays."""
         for stream, sequence in reached.items():
             self.applied[stream] = max(sequence, self.applied.get(stream, 0))
+
+    def set_back(self, stream: Stream, sequence: int) -> None:
+        """What follows on a sequence is to come again."""
+        self.applied[stream] = min(sequence, self.applied[stream])
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Forget the streams of partitions that come or go."""

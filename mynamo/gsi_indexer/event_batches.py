@@ -10,6 +10,7 @@ from functools import partial
 
 from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardUnavailable
@@ -18,9 +19,9 @@ from mynamo.gsi_indexer.apply import (
     ShardsAway,
     apply_effects,
     changes_of,
-    targets_of,
 )
 from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
+from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.mysql.failures import MissingTable, StatementRefused
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -51,13 +52,10 @@ class Written:
         dead_letters: for what can never be applied. They must be sent before the batch's progress
             is recorded.
         noted: the progress that was recorded along with it.
-        blocked: per stream, its first event that was not applied, as it needs a shard that is
-            away; and that shard. None of what follows in the stream was applied either.
     """
 
     dead_letters: list[DeadLetter]
     noted: Mapping[Stream, int]
-    blocked: Mapping[Stream, tuple[int, int]]
 
 
 class BatchWriter:
@@ -66,17 +64,21 @@ class BatchWriter:
     Args:
         cluster: whose indexes it writes.
         away: shards that are left out; those that turn out to be away are added.
+        paused: learns what these miss.
         pool: shards are worked on side by side.
     """
 
-    def __init__(self, cluster: Cluster, away: AwayShards, pool: Executor) -> None:
+    def __init__(
+        self, cluster: Cluster, away: AwayShards, paused: PausedStreams, pool: Executor
+    ) -> None:
         self._away = away
         self._cluster = cluster
+        self._paused = paused
         self._pool = pool
         self._dropped: set[int] = set()
 
     def write(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
-        """Apply a batch; safe to repeat.
+        """Apply a batch, but for what shards that are away miss of it; safe to repeat.
 
         Args:
             batch: of each stream, what follows without a gap on what was applied before.
@@ -86,11 +88,9 @@ class BatchWriter:
             ShardUnavailable: the catalog does not answer, or an index's table is missing though
                 the catalog has it; some may have been done.
         """
-        blocked: dict[Stream, tuple[int, int]] = {}
         while True:
             try:
-                written = self._write(batch, due, blocked, whole=True)
-                return Written(written.dead_letters, written.noted, blocked)
+                return self._write(batch, due, whole=True)
             except ShardsAway as failure:  # the rest again: what is done of it is known
                 for shard_id, reason in failure.failures.items():
                     self._away.note(shard_id, reason)
@@ -99,43 +99,37 @@ class BatchWriter:
         self,
         batch: Sequence[Arrival],
         due: Mapping[Stream, int],
-        blocked: dict[Stream, tuple[int, int]],
         whole: bool,
     ) -> Written:
         for _ in range(2):
-            effects, dead_letters = self._effects(batch, blocked)
+            effects, dead_letters = self._effects(batch)
             own = {}
             if whole and not dead_letters:  # those are sent before progress passes their events
-                own = reached_by(batch, blocked)
+                own = self._paused.settled(reached_by(batch))
             apply = partial(apply_effects, self._cluster, effects, self._pool, due=due, own=own)
             try:
                 noted = by_newest_slots(self._cluster, apply)
-                return Written(dead_letters, noted, blocked)
+                return Written(dead_letters, noted)
             except MissingTable as failure:  # dropped in the meantime: the catalog says so
                 missing = failure
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
-                    return Written([_dead_letter(batch[0], str(refusal))], {}, blocked)
+                    return Written([_dead_letter(batch[0], str(refusal))], {})
                 # Find those that are refused; they must not block the others.
                 middle = len(batch) // 2
                 halves = [
-                    self._write(half, {}, blocked, whole=False)
-                    for half in (batch[:middle], batch[middle:])
+                    self._write(half, {}, whole=False) for half in (batch[:middle], batch[middle:])
                 ]
-                return Written([one for half in halves for one in half.dead_letters], {}, blocked)
+                return Written([one for half in halves for one in half.dead_letters], {})
         raise ShardUnavailable(f"an index is damaged: {missing}")
 
-    def _effects(
-        self, batch: Sequence[Arrival], blocked: dict[Stream, tuple[int, int]]
-    ) -> tuple[list[Effect], list[DeadLetter]]:
+    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
         tables = self._tables(batch)
         effects = []
         dead_letters = []
         for arrival in batch:
             event = arrival.event
-            if arrival.stream in blocked and arrival.sequence >= blocked[arrival.stream][0]:
-                continue
             if event is None:
                 dead_letters.append(_dead_letter(arrival, arrival.flaw))
                 continue
@@ -147,16 +141,20 @@ class BatchWriter:
             except (MynamoError, LookupError, TypeError, ValueError) as flaw:
                 dead_letters.append(_dead_letter(arrival, f"it cannot be applied: {flaw}"))
                 continue
-            effect = Effect(arrival.stream, arrival.sequence, changes)
-            missing = self._missing(effect) if self._away.ids else None
-            if missing:
-                blocked[arrival.stream] = (arrival.sequence, min(missing))
-            else:
-                effects.append(effect)
+            if self._away.ids or self._paused.missed:
+                changes = self._within_reach(arrival, changes)
+            effects.append(Effect(arrival.stream, arrival.sequence, changes))
         return effects, dead_letters
 
-    def _missing(self, effect: Effect) -> set[int]:
-        return self._away.ids.intersection(targets_of(self._cluster, effect))
+    def _within_reach(self, arrival: Arrival, changes: Sequence[RowChange]) -> list[RowChange]:
+        """The changes that are not passed over, as their target is away."""
+        return [
+            change
+            for change in changes
+            if not self._paused.passes_over(
+                arrival, self._cluster.shard_of(change.row.index_hash).id, self._away.ids
+            )
+        ]
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
         """The tables of events, as new as the events know them."""
@@ -177,15 +175,9 @@ class BatchWriter:
         return tables
 
 
-def reached_by(
-    batch: Sequence[Arrival], blocked: Mapping[Stream, tuple[int, int]]
-) -> dict[Stream, int]:
-    """Per stream of a batch, its last event before the one that is blocked."""
-    return {
-        arrival.stream: arrival.sequence
-        for arrival in batch
-        if arrival.stream not in blocked or arrival.sequence < blocked[arrival.stream][0]
-    }
+def reached_by(batch: Sequence[Arrival]) -> dict[Stream, int]:
+    """Per stream of a batch, its last event."""
+    return {arrival.stream: arrival.sequence for arrival in batch}
 
 
 def _dead_letter(arrival: Arrival, reason: str) -> DeadLetter:

@@ -5,15 +5,15 @@ Each batch takes these steps; a crash between any two loses and repeats nothing:
 1.  Poll. Kafka's committed offset only says where reading starts.
 2.  Classify: leave out streams that are paused (`paused`), drop events that are known, stop a
     stream before a gap (`arrivals`).
-3.  Apply to the shards that the rows go to, one transaction each (`apply`). Pause a stream whose
-    next event needs a shard that is away.
+3.  Apply to the shards that the rows go to, one transaction each (`apply`). A shard that is away
+    is passed over, and misses the stream's events from then on (`paused`).
 4.  Send what cannot be applied to the dead-letter topic.
 5.  Record the progress on the shards that the events come from; for one that is away it is kept.
 6.  Commit the offsets, as a hint for the next owner of the partitions; none of a partition in which
     anything waits.
 
-A shard that is away holds up its own events alone. The first attempt to reach it takes the whole
-batch some seconds at the most; from then on nobody waits for it (`AwayShards`).
+A shard that is away holds up its own rows and events alone. The first attempt to reach it takes the
+whole batch some seconds at the most; from then on nobody waits for it (`AwayShards`).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Indexer:
         except BaseException:
             self.close()
             raise
-        self._batches = BatchWriter(cluster, self._away, self._pool)
+        self._batches = BatchWriter(cluster, self._away, self._paused, self._pool)
         self._watch = Watch(cluster, self._consumer, self._positions, self._reading, self._away)
 
     def __enter__(self) -> Indexer:
@@ -281,12 +281,8 @@ class Indexer:
             crash_point("indexer.3")
             self._send_dead_letters(written.dead_letters)  # 4
             crash_point("indexer.4")
-            reached = reached_by(batch, written.blocked)
-            for arrival in batch:
-                sequence, shard_id = written.blocked.get(arrival.stream, (None, 0))
-                if arrival.sequence == sequence:
-                    self._paused.pause(arrival.stream, arrival.record.offset, shard_id)
-            due = self._due | reached
+            reached = reached_by(batch)
+            due = self._due | self._paused.settled(reached)
             self._due = {s: n for s, n in due.items() if written.noted.get(s) != n}
             if len(batch) < _DEFER_PROGRESS_FROM:
                 self._record()
@@ -312,7 +308,7 @@ class Indexer:
 
     def _resume(self) -> None:
         """Read again what waited for shards that are back."""
-        for partition, offset in self._paused.resume(self._away.back()).items():
+        for partition, offset in self._paused.resume(self._away.back(), self._positions).items():
             place = TopicPartition(self._kafka.changes_topic, partition)
             if place in self._consumer.assignment():
                 with suppress(KafkaError):  # it has just gone to another member

@@ -1,50 +1,69 @@
-"""Pausing streams whose next event needs a shard that is away, while all others go on.
+"""Going on beside a shard that is away: streams that are paused, and targets that miss events.
 
-Several streams share a partition of Kafka, which has one offset. So the events of a paused stream
-are passed over, and read again once the shard is back. What is kept in memory is an offset for each
-paused stream, however many events wait. These are the steps:
+A target is a shard that events have index rows for. Several streams share a partition of Kafka,
+which has one offset. So what waits is passed over, and read again once the shard is back. What is
+kept in memory is an offset for each stream and target, however many events wait. These are the
+steps:
 
-1.  Pause. The stream's next event has a row for a shard that is away, or the stream's own shard is
-    away and its progress is unknown: the event's offset is noted. A crash: see step 3.
-2.  Pass over. All of the stream from that offset on is left out, whatever shards it needs; so the
-    stream's positions and checkpoints never pass an event that waits.
-3.  Commit no offset of a partition that has a paused stream, or progress that its shard could not
-    record. A crash, or a rebalance: the next owner reads from an offset that is before every event
-    that waits, and finds by the recorded progress what of the others it may leave out.
-4.  Resume, when the shard answers again: forget all that waited for it, and seek to the least of
-    the partition's offsets. The other streams' events come a second time, and are known; those of
-    streams that wait for another shard are passed over again. A late message cannot do harm: it
-    follows without a gap on what was applied, or it does not (`arrivals`).
+1.  Note. An event has a row for a target that is away: the target misses the stream's events from
+    this one on. Or the stream's own shard is away and its progress is unknown: the stream is
+    paused from this event on. A crash: see step 3.
+2.  Pass over. A target that misses an event of a stream gets none of the later ones, since its
+    checkpoint must not pass it. The other targets do, and the stream's position moves on. Of a
+    stream that is paused, all is left out.
+3.  Record as progress no more than every target has, and commit no offset of a partition in which
+    anything waits. A crash, or a rebalance: the next owner reads from an offset that is before
+    every event that waits, and finds by the recorded progress and the checkpoints what is done.
+4.  Resume, when the shard answers again: forget that it misses anything, set the streams' positions
+    back to before what it has missed, and seek to the least of the partition's offsets. What other
+    targets have comes a second time, and their checkpoints say so. A late message cannot do harm:
+    it follows without a gap on what was applied, or it does not (`arrivals`).
 
-Between 1 and 4 an event that is not found is not lost: `lost_events` leaves paused streams alone.
-The model is tests/models/paused.pml.
+Between 1 and 4 an event of a paused stream that is not found is not lost: `lost_events` leaves
+paused streams alone. The model is tests/models/paused.pml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
-from mynamo.gsi_indexer.arrivals import Arrival, Stream
+from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The first event of a stream that a target misses.
+
+    Attributes:
+        offset: in its partition.
+        previous: sequence of the stream's event before it.
+    """
+
+    offset: int
+    previous: int
 
 
 class PausedStreams:
-    """The streams of one consumer that are paused. Use by its thread.
+    """What waits in the streams of one consumer. Use by its thread.
 
     Attributes:
-        waits_for: per stream, the shard that is away.
+        waits_for: per stream that is paused, its own shard, which is away.
+        missed: per stream, the targets that miss its events from one on.
     """
 
     def __init__(self) -> None:
         self.waits_for: dict[Stream, int] = {}
+        self.missed: dict[Stream, dict[int, Missed]] = {}
         self._offsets: dict[Stream, int] = {}
 
     @property
     def partitions(self) -> set[int]:
-        """Those that have a paused stream (step 3)."""
-        return {stream.partition for stream in self.waits_for}
+        """Those in which anything waits (step 3)."""
+        return {stream.partition for some in (self.waits_for, self.missed) for stream in some}
 
     def pause(self, stream: Stream, offset: int, shard_id: int) -> None:
-        """Step 1.
+        """Step 1, for a whole stream.
 
         Args:
             offset: of the stream's next event, in its partition.
@@ -54,7 +73,7 @@ class PausedStreams:
         self._offsets[stream] = min(offset, self._offsets.get(stream, offset))
 
     def others(self, arrivals: list[Arrival]) -> list[Arrival]:
-        """Step 2: the arrivals that do not wait."""
+        """Step 2: the arrivals of streams that are not paused."""
         if not self.waits_for:
             return arrivals
         return [
@@ -64,17 +83,58 @@ class PausedStreams:
             or arrival.record.offset < self._offsets[arrival.stream]
         ]
 
-    def resume(self, shard_ids: Collection[int]) -> dict[int, int]:
+    def passes_over(self, arrival: Arrival, target: int, away: Collection[int]) -> bool:
+        """Steps 1 and 2, for a target: whether it does not get an arrival now.
+
+        Args:
+            away: the shards that are away.
+        """
+        missed = self.missed.get(arrival.stream)
+        if missed is not None and target in missed:
+            return True  # or it has this one, which comes again for another target
+        if target not in away:
+            return False
+        first = Missed(arrival.record.offset, arrival.previous)
+        self.missed.setdefault(arrival.stream, {})[target] = first
+        return True
+
+    def settled(self, reached: Mapping[Stream, int]) -> dict[Stream, int]:
+        """Step 3: per stream, the last sequence that every target has.
+
+        Args:
+            reached: the last one that was applied to all targets but those that miss it.
+        """
+        if not self.missed:
+            return dict(reached)
+        return {
+            stream: min([sequence, *(m.previous for m in self.missed.get(stream, {}).values())])
+            for stream, sequence in reached.items()
+        }
+
+    def resume(self, shard_ids: Collection[int], positions: Positions) -> dict[int, int]:
         """Step 4, for shards that are back.
+
+        Args:
+            positions: which are set back.
 
         Returns:
             Per partition, the offset to read from.
         """
         offsets: dict[int, int] = {}
+
+        def read_from(stream: Stream, offset: int) -> None:
+            offsets[stream.partition] = min(offset, offsets.get(stream.partition, offset))
+
         for stream in [s for s, shard_id in self.waits_for.items() if shard_id in shard_ids]:
             del self.waits_for[stream]
-            offset = self._offsets.pop(stream)
-            offsets[stream.partition] = min(offset, offsets.get(stream.partition, offset))
+            read_from(stream, self._offsets.pop(stream))
+        for stream, missed in list(self.missed.items()):
+            for target in missed.keys() & set(shard_ids):
+                first = missed.pop(target)
+                positions.set_back(stream, first.previous)
+                read_from(stream, first.offset)
+            if not missed:
+                del self.missed[stream]
         return offsets
 
     def forget(self, partitions: Iterable[int]) -> None:
@@ -82,3 +142,5 @@ class PausedStreams:
         gone = set(partitions)
         for stream in [s for s in self.waits_for if s.partition in gone]:
             del self.waits_for[stream], self._offsets[stream]
+        for stream in [s for s in self.missed if s.partition in gone]:
+            del self.missed[stream]

@@ -26,8 +26,9 @@ INDEX = "by_place"
 GRACE = 12.0
 """Seconds from a shard's end after which the circuit breakers have opened."""
 PUT_MS = 1_500.0
-"""Bound for a put's 99th percentile. For the index there is none: its row waits where an earlier
-change in the same stream needs the shard that is away."""
+"""Bound for a put's 99th percentile."""
+LAG_MS = 2_000.0
+"""Bound for the 99th percentile of the time from a put's answer until the index has its row."""
 LEAST = 5
 """Puts that make a percentile worth looking at."""
 _LONGEST = 3.0
@@ -59,6 +60,9 @@ class Measured:
         p99 = percentile(self.puts, 0.99)
         if p99 > PUT_MS:
             found.append(f"{what}: p99 of a put is {p99:.0f} ms, the bound is {PUT_MS:.0f} ms")
+        lags = [*self.lags, *[1000 * _LONGEST] * self.late]
+        if lags and (lag := percentile(lags, 0.99)) > LAG_MS:
+            found.append(f"{what}: p99 of the lag is {lag:.0f} ms, the bound is {LAG_MS:.0f} ms")
         return found
 
     def __str__(self) -> str:

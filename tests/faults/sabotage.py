@@ -19,7 +19,7 @@ from typing import Any
 
 import mynamo
 from mynamo.catalog import shard
-from mynamo.gsi_indexer import apply, arrivals, lost_events
+from mynamo.gsi_indexer import apply, arrivals, lost_events, paused
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.writer.backfill import global_index
 from mynamo.writer.outbox import relay
@@ -169,6 +169,18 @@ def _without_incarnations() -> None:
     _put(lost_events, "mark_restored", lambda *_: None)
 
 
+def _without_targets() -> None:
+    """A stream waits as a whole once a shard that is away misses one of its events."""
+    others = paused.PausedStreams.others
+
+    def whole(self: paused.PausedStreams, found: list[arrivals.Arrival]) -> list[arrivals.Arrival]:
+        first = {s: min(m.offset for m in missed.values()) for s, missed in self.missed.items()}
+        free = [a for a in found if a.record.offset < first.get(a.stream, a.record.offset + 1)]
+        return others(self, free)
+
+    _put(paused.PausedStreams, "others", whole)
+
+
 def _without_guards() -> None:
     _put(commit, "check_guards", lambda *_: None)
 
@@ -190,6 +202,9 @@ MECHANISMS = {
         "who fills an index does not look whether items have changed", _without_comparison
     ),
     "incarnations": Mechanism("a shard that was restored goes on as before", _without_incarnations),
+    "targets": Mechanism(
+        "what needs a shard that is away holds up its whole stream", _without_targets
+    ),
     "guards": Mechanism("writes with outdated definitions are let in", _without_guards),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",

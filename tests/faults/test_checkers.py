@@ -275,6 +275,8 @@ def test_bounds_of_a_shard_beside_one_that_is_away() -> None:
     good = Measured([5.0] * 100, [50.0] * 100)
     assert good.violations("it") == []
     assert Measured([5.0] * 97 + [9_000.0] * 3, [50.0] * 100).violations("it")
+    assert Measured([5.0] * 100, [50.0] * 97 + [2_500.0] * 3).violations("it")
+    assert Measured([5.0] * 100, [50.0] * 97, late=3).violations("it")
     assert Measured([5.0] * 100, [50.0] * 100, errors=["no answer"]).violations("it")
     assert Measured([5.0] * 3, [50.0] * 3).violations("it")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
@@ -25,7 +25,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
-from mynamo.gsi_indexer.arrivals import Stream
+from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
 from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.schemas.config import ClusterConfig
@@ -330,50 +330,89 @@ def shown(bench: Bench) -> set[tuple[str, str]]:
     return {(item["id"]["S"], item.get("turn", {"N": "0"})["N"]) for item in items}
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_streams_that_need_no_shard_that_is_away_go_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, apart: bool
+def whole_batches(broken: pytest.MonkeyPatch) -> None:
+    """A shard that is away ends the batch."""
+    failing = apply._side_by_side
+
+    def whole(*arguments: Any) -> None:
+        try:
+            failing(*arguments)
+        except apply.ShardsAway as failure:
+            raise ShardUnavailable(str(failure)) from None
+
+    broken.setattr(apply, "_side_by_side", whole)
+
+
+def whole_streams(broken: pytest.MonkeyPatch) -> None:
+    """Once a target misses an event of a stream, all targets do."""
+    passes_over = PausedStreams.passes_over
+
+    def whole(paused: PausedStreams, arrival: Arrival, target: int, away: Collection[int]) -> bool:
+        waits = arrival.stream in paused.missed
+        return passes_over(paused, arrival, target, {target} if waits else away)
+
+    broken.setattr(PausedStreams, "passes_over", whole)
+
+
+@pytest.mark.parametrize("control", [None, whole_batches, whole_streams])
+def test_a_shard_that_is_away_holds_up_its_own_rows_alone(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    control: Callable[[pytest.MonkeyPatch], None] | None,
 ) -> None:
-    """Shard 2 is away. Shard 1's streams in half of the partitions have rows there; its others, and
-    shard 2's in all partitions, have rows on shard 1 alone. The control lets a failure end the
-    whole batch, as it once did."""
+    """Shard 2 is away. In each stream of shard 1 are changes for both shards, first one for shard
+    2; shard 2's have rows on shard 1 alone."""
     names, here, away = from_shard(bench), groups_on(bench, 1), groups_on(bench, 2)
-    table = bench.cluster.table("things")
-    paused: list[str] = []
-    others = list(names[2])
-    for name in names[1]:
-        part = bench.cluster.route(table.id, table.key_of(to_stored(thing(name))).hash).partition
-        (paused if part % 2 else others).append(name)
+    waiting, others = names[1][::2], names[1][1::2] + names[2]
     one = bench.indexer()
     steps(one, 1)
     with monkeypatch.context() as broken:
         die_before_shard_2(broken)
-        if not apart:
-            failing = apply._side_by_side
-
-            def whole(*arguments: Any) -> None:
-                try:
-                    failing(*arguments)
-                except apply.ShardsAway as failure:
-                    raise ShardUnavailable(str(failure)) from None
-
-            broken.setattr(apply, "_side_by_side", whole)
-        for turn in range(2):  # the second time there are paused streams
-            for name in paused:
+        if control is not None:
+            control(broken)
+        for turn in range(2):  # the second time it is known to be away
+            for name in waiting:
                 bench.producer.put("things", thing(name, group=away[turn]))
             for name in others:
                 bench.producer.put("things", thing(name, group=here[turn], turn=turn))
             bench.publish()
-            noted, known = progress_of_1(bench), sum(one._positions.applied.values())
+            known = sum(one._positions.applied.values())
             for _ in range(3):
                 with suppress(ShardUnavailable):
                     one.step(0)
-            assert (sum(one._positions.applied.values()) > known) is apart
-            if apart:
-                assert progress_of_1(bench) > noted
-                assert shown(bench) == {(name, str(turn)) for name in others}
-    catch_up(bench, one)
-    assert gsi_damage(bench.cluster, "things") == []
+        go_on = sum(one._positions.applied.values()) > known
+        assert (go_on and shown(bench) == {(name, "1") for name in others}) is (control is None)
+    if control is None:
+        catch_up(bench, one)
+        assert gsi_damage(bench.cluster, "things") == []
+
+
+@pytest.mark.parametrize("control", [None, "positions", "order"])
+def test_a_target_gets_what_it_missed_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, control: str | None
+) -> None:
+    """The controls leave the streams' positions where they are, or do not read again either."""
+    names, groups = from_shard(bench), groups_on(bench, 2)
+    if control is not None:
+        monkeypatch.setattr(Positions, "set_back", lambda *_: None)
+    if control == "order":
+        monkeypatch.setattr(PausedStreams, "resume", lossy(PausedStreams.resume))
+    one = bench.indexer()
+    steps(one, 1)
+    with monkeypatch.context() as broken:
+        die_before_shard_2(broken)
+        for group in groups[:2]:
+            for name in names[1]:
+                bench.producer.put("things", thing(name, group=group))
+            bench.publish()
+            steps(one, 2)
+    eventually(lambda: one.step(0) >= 0 and not one._away.ids, 60)
+    for name in names[1][::2]:
+        bench.producer.put("things", thing(name, group=groups[2]))
+    bench.publish()
+    steps(one, 6)
+    eventually(lambda: one.step(0) >= 0 and not one._away.ids, 60)
+    assert (gsi_damage(bench.cluster, "things") == []) is (control is None)
 
 
 def progress_of_1(bench: Bench) -> int:
@@ -652,7 +691,7 @@ def test_progress_does_not_pass_an_event_whose_dead_letter_is_not_sent(
     bench.log.append(partition, b"\xff", record.headers)
     if broken:  # as if a dead letter came after its batch
         written = event_batches.BatchWriter.write
-        lost = event_batches.Written([], {}, {})
+        lost = event_batches.Written([], {})
         monkeypatch.setattr(
             event_batches.BatchWriter,
             "write",

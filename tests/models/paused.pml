@@ -1,37 +1,47 @@
-/* Pausing streams whose target shard is away: two streams of one partition of Kafka, two targets.
+/* An indexer beside shards that are away: two streams of one partition of Kafka, two targets.
  *
  * The steps are those of mynamo/gsi_indexer/paused.py. Checked exhaustively by
  * tests/unit/test_paused_model.py. Each of these takes a mechanism out, and must be found wrong:
- *     -DNO_HOLD    step 2 passes over only what needs the shard that is away, and moves the position
+ *     -DNO_HOLD    step 2 lets a target that has missed an event have later ones
  *     -DNO_SEEK    step 4 does not read again
+ *     -DNO_LOWER   step 4 leaves the position where it is, so what comes again counts as known
+ *     -DFORWARD    step 4 raises the position where it is lower, as another target reads again
  *     -DLATEST     step 4 seeks to the last offset that was noted, not the least
  *     -DPASSING    step 3 commits all that was read
+ *     -DAHEAD      step 3 records the position, whatever a target misses
+ *     -DWHOLE      step 2 passes over all of a stream: others wait for a shard that is away
  *     -DREACHED    nothing is taken out; asserts that the end is never reached
  *
- * Stream 0 has the events at offsets 0, 2 and 4, which go to targets 0, 1 and 0; stream 1 those at
- * 1, 3 and 5, which go to targets 1, 0 and 1. Each target may be away for a time, and may go away
- * again; the indexer may die, or lose the partition, at any step, and begins at the committed
- * offset with the positions that the sources have. Nobody publishes again: whatever is passed
- * stays unread.
+ * Stream 0 has the events at offsets 0, 2 and 4, stream 1 those at 1 and 3. The rows of event 1 and
+ * 2 go to both targets, those of others to one. Each target may be away for a time, and may go away
+ * again. The indexer may die, or lose the partition, at any step, and begins at the committed offset
+ * with the positions that the sources have. Of two MEMBERS each may be frozen anywhere and wake up
+ * late, believing that the partition is its own. Nobody publishes again: whatever is passed stays
+ * unread.
  */
 
-#define N 6
-#define STREAM(o) ((o) % 2)
-#define TARGET(o) ((((o) / 2) + STREAM(o)) % 2)
+#define N 5
 #define NONE 9
+#define STREAM(o) ((o) % 2)
+/* 0: to target 0; 1: both; 2: both; 3: to target 0; 4: to target 1 */
+#define GOES(o, t) ((o) == 1 || (o) == 2 || ((t) == 0 && (o) != 4) || ((t) == 1 && (o) == 4))
+#define MIN(a, b) ((a) < (b) -> (a) : (b))
+#define MAX(a, b) ((a) > (b) -> (a) : (b))
+
+#ifndef MEMBERS
+#define MEMBERS 1
+#define OUTAGES 2
+#define DEATHS 2
+#endif
 
 bool away[2];
-byte outages = 2;
-byte deaths = 2;
-byte applied[2];      /* per stream, recorded: the offset behind its last applied event */
-byte place[2];        /* per target: how many events it has */
+byte outages = OUTAGES;
+byte deaths = DEATHS;
+byte applied[2];      /* per stream, on its source: all before this offset is applied everywhere */
+byte contained[4];    /* per stream and target, its checkpoint: the offset behind the last event */
+byte rows[2];         /* per target: events whose rows it has, one bit each */
 byte committed = 0;
-
-/* the indexer's memory */
-byte at = 0;          /* offset of the next message */
-byte known[2];        /* per stream: position, as `applied` */
-byte paused[2];       /* per stream: the target that it waits for; NONE */
-byte from[2];         /* per stream: the offset noted */
+byte ended = 0;
 
 active proctype Servers() {
     do
@@ -43,80 +53,128 @@ active proctype Servers() {
     od
 }
 
-inline begin() {
-    at = committed;
-    known[0] = applied[0]; known[1] = applied[1];
-    paused[0] = NONE; paused[1] = NONE; from[0] = 0; from[1] = 0
-}
-
+#define MISSES(t) missed[2 * s + (t)]
+#define WAITS (missed[0] != NONE || missed[1] != NONE || missed[2] != NONE || missed[3] != NONE)
+#ifdef AHEAD
+#define SETTLED(x) known[x]
+#else
+#define SETTLED(x) MIN(known[x], MIN(missed[2 * (x)], missed[2 * (x) + 1]))
+#endif
 #ifdef PASSING
 #define MAY_COMMIT true
 #else
-#define MAY_COMMIT (paused[0] == NONE && paused[1] == NONE)
+#define MAY_COMMIT !WAITS
 #endif
-#ifdef NO_HOLD
-#define FREE true
-#else
-#define FREE (paused[s] == NONE || at < from[s])
-#endif
-/* The previous event of a stream is two before; a gap is not applied. */
-#define NEXT(o) (known[STREAM(o)] == ((o) >= 2 -> (o) - 1 : 0))
 
-active proctype Indexer() {
-    byte s;
+inline begin() {
+    at = committed;
+    known[0] = applied[0]; known[1] = applied[1];
+    missed[0] = NONE; missed[1] = NONE; missed[2] = NONE; missed[3] = NONE;
+    s = 0; t = 0
+}
+
+inline resume_stream(x) {
+    if
+    :: missed[2 * x + t] != NONE ->
+#ifdef LATEST
+        from = missed[2 * x + t];
+#else
+        from = MIN(from, missed[2 * x + t]);
+#endif
+#ifdef FORWARD
+        known[x] = missed[2 * x + t];
+#else
+#ifndef NO_LOWER
+        known[x] = MIN(known[x], missed[2 * x + t]);
+#endif
+#endif
+        missed[2 * x + t] = NONE
+    :: else -> skip
+    fi
+}
+
+proctype Indexer() {
+    byte at;          /* offset of the next message */
+    byte known[2];    /* per stream: its position, as `applied` */
+    byte missed[4];   /* per stream and target: offset of the first event that it misses; NONE */
+    byte s, t, from;
+
     atomic { begin() }
     do
     :: atomic { deaths > 0 -> deaths--; begin() }
-    :: atomic { at < N -> /* one message: steps 1 and 2 */
-        s = STREAM(at);
-        if
-        :: at < known[s] -> skip                     /* known */
-        :: (at >= known[s] && !FREE) -> skip         /* passed over */
-        :: (at >= known[s] && FREE && away[TARGET(at)]) ->
+    :: at < N -> /* one message */
+        atomic {
+            s = STREAM(at); t = 0;
+            /* known, or a gap: the stream's previous event is two before */
             if
-            :: paused[s] == NONE -> paused[s] = TARGET(at); from[s] = at
+            :: at < known[s] || known[s] < (at >= 2 -> at - 1 : 0) -> t = 2
+#ifdef WHOLE
+            :: MISSES(0) != NONE || MISSES(1) != NONE -> t = 2
+#endif
             :: else -> skip
             fi
-#ifdef NO_HOLD
-        :: (at >= known[s] && !away[TARGET(at)]) ->
-            place[TARGET(at)]++; known[s] = at + 1; applied[s] = at + 1
-#else
-        :: (at >= known[s] && FREE && !away[TARGET(at)]) ->
-            if
-            :: NEXT(at) -> place[TARGET(at)]++; known[s] = at + 1; applied[s] = at + 1
-            :: else -> skip
-            fi
-#endif
-        fi;
-        at++ }
-    :: atomic { /* step 3 */
-        (MAY_COMMIT && committed < at) -> committed = at }
-    :: atomic { /* step 4 */ ((paused[0] != NONE && !away[paused[0]])
-            || (paused[1] != NONE && !away[paused[1]])) ->
-        s = N;
+        }
         if
-        :: paused[0] != NONE && !away[paused[0]] -> s = from[0]; paused[0] = NONE
-        :: else -> skip
-        fi;
-        if
-        :: paused[1] != NONE && !away[paused[1]] ->
-#ifdef LATEST
-            s = from[1];
+        :: t == 2 -> at++
+        :: else ->
+            do /* a transaction on each target: steps 1 and 2 */
+            :: atomic { t < 2 && !GOES(at, t) -> t++ }
+#ifndef NO_HOLD
+            :: atomic { t < 2 && GOES(at, t) && MISSES(t) != NONE -> t++ }
+            :: atomic { t < 2 && GOES(at, t) && MISSES(t) == NONE && away[t] ->
+                MISSES(t) = at; t++ }
+            :: atomic { t < 2 && GOES(at, t) && MISSES(t) == NONE && !away[t] ->
 #else
-            s = (from[1] < s -> from[1] : s);
+            :: atomic { t < 2 && GOES(at, t) && away[t] -> MISSES(t) = MIN(at, MISSES(t)); t++ }
+            :: atomic { t < 2 && GOES(at, t) && !away[t] ->
 #endif
-            paused[1] = NONE
-        :: else -> skip
+                if
+                :: at >= contained[2 * s + t] ->
+                    assert((rows[t] & (1 << at)) == 0);
+                    rows[t] = rows[t] | (1 << at);
+                    contained[2 * s + t] = at + 1
+                :: else -> skip /* this target has it */
+                fi;
+                t++ }
+            :: atomic { deaths > 0 -> deaths--; begin(); break }
+            :: atomic { t == 2 -> known[s] = at + 1; at++; break }
+            od
+        fi
+    :: atomic { /* step 3: progress */
+        applied[0] < SETTLED(0) || applied[1] < SETTLED(1) ->
+        applied[0] = MAX(applied[0], SETTLED(0)); applied[1] = MAX(applied[1], SETTLED(1)) }
+    :: atomic { /* step 3: offsets */
+        committed < at && MAY_COMMIT && applied[0] >= SETTLED(0) && applied[1] >= SETTLED(1) ->
+        committed = at }
+    :: atomic { /* step 4 */
+        WAITS ->
+        if
+        :: !away[0] && (missed[0] != NONE || missed[2] != NONE) -> t = 0
+        :: !away[1] && (missed[1] != NONE || missed[3] != NONE) -> t = 1
         fi;
-#ifdef NO_SEEK
-        s = N;
+        from = N;
+        resume_stream(0);
+        resume_stream(1);
+#ifndef NO_SEEK
+        at = MIN(at, from)
 #endif
-        at = (s < at -> s : at) }
-    :: (at == N && paused[0] == NONE && paused[1] == NONE && deaths == 0 && outages == 0
-            && !away[0] && !away[1]) -> break
+        }
+    :: atomic { at == N ->
+        /* All has been read: who is not waited for has all that is for it. */
+        assert(missed[0] != NONE || (rows[0] & 5) == 5);
+        assert(missed[1] != NONE || (rows[1] & 20) == 20);
+        assert(missed[2] != NONE || (rows[0] & 10) == 10);
+        assert(missed[3] != NONE || (rows[1] & 2) == 2);
+        (!WAITS && deaths == 0 && outages == 0 && !away[0] && !away[1]
+            && applied[0] >= known[0] && applied[1] >= known[1]) -> break }
     od;
-    assert(place[0] == 3 && place[1] == 3); /* each event once, none left out */
+    ended++;
 #ifdef REACHED
-    assert(false)
+    assert(ended < MEMBERS)
 #endif
 }
+
+init { atomic {
+    byte i;
+    for (i : 1 .. MEMBERS) { run Indexer() }
+} }
