@@ -623,6 +623,7 @@ def test_nothing_is_asked_for_while_the_log_is_being_read(
 def test_progress_goes_with_rows_or_is_recorded_when_no_more_come(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(indexer, "COMMIT_EVERY", 3600.0)  # which records progress, too
     one = bench.indexer()
     bench.producer.put("things", thing("a", group="x"))
     bench.publish()
