@@ -21,6 +21,7 @@
     |   +-- LogUnavailable        Kafka does not answer or refuses
     |   +-- IndexBehind           an index is beyond its lag limit; nothing was written
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
+    |   +-- NewerFormat           a newer version of mynamo wrote it; upgrade this one
     +-- LocalServerError          a server that mynamo runs on this machine did not start
     +-- CorruptData               stored bytes are not what mynamo wrote
     +-- InternalError             a mistake in mynamo; nothing was written
@@ -132,6 +133,10 @@ class IndexBehind(Unavailable):
 
 class WriteOutcomeUnknown(Unavailable):
     """The connection was lost during commit; read the item to see whether it was written."""
+
+
+class NewerFormat(Unavailable):
+    """A newer version of mynamo wrote this; upgrade this one."""
 
 
 class LocalServerError(MynamoError):

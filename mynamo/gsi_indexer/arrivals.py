@@ -15,7 +15,7 @@ from typing import Any
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import Stream as Stream
 from mynamo.catalog.shard import PASSING, retry
-from mynamo.errors import CorruptData, ShardUnavailable
+from mynamo.errors import CorruptData, NewerFormat, ShardUnavailable
 from mynamo.log.dead_letter_topic import dead_letter_of
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent, load_event
@@ -127,11 +127,14 @@ class Found:
         dead_letters: for messages that have no position.
         waiting: streams that cannot go on, by the offset of a damaged message that has to be looked
             up on the stream's own shard, which is away; and why.
+        newer: partitions that cannot go on, by the offset of a message that a newer version of
+            mynamo wrote; and what this one says of it. Nothing from there on is among the others.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     waiting: dict[Stream, tuple[int, ShardUnavailable]] = field(default_factory=dict)
+    newer: dict[int, tuple[int, NewerFormat]] = field(default_factory=dict)
 
 
 def read(cluster: Cluster, records: Collection[Any]) -> Found:
@@ -142,8 +145,12 @@ def read(cluster: Cluster, records: Collection[Any]) -> Found:
     """
     found = Found()
     for record in records:
+        if record.partition in found.newer:
+            continue
         try:
             found.arrivals.append(_arrival(cluster, record, load_event(record.value or b"")))
+        except NewerFormat as failure:
+            found.newer[record.partition] = record.offset, failure
         except CorruptData as flaw:
             _look_up(cluster, record, str(flaw), found)
     return found

@@ -32,7 +32,7 @@ from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import PASSING, retry
 from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.gsi_indexer.apply import ShardsAway, record_progress
-from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream, classify, read
+from mynamo.gsi_indexer.arrivals import Arrival, Found, Positions, Stream, classify, read
 from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches, reached_by
 from mynamo.gsi_indexer.lost_events import Watch
 from mynamo.gsi_indexer.paused import PausedStreams
@@ -233,6 +233,7 @@ class Indexer:
 
         Raises:
             Unavailable: Kafka or the catalog does not answer; the same messages will come again.
+            NewerFormat: so will a message that a newer version of mynamo wrote.
             Stalled: the consumer does not read on.
         """
         self._resume()
@@ -246,22 +247,26 @@ class Indexer:
         else:
             self._record()
         try:
-            gaps = self._work(records)
+            found = read(self._cluster, records)
+            gaps = self._work(found)
         except BaseException:
             self._rewind(polled)
             raise
+        for partition, (offset, _) in found.newer.items():
+            self._seek(partition, offset)
         self._watch.look(gaps, self._paused.waits_for)
         self._commit_now_and_then()
+        for _, failure in found.newer.values():  # all else is done
+            raise failure
         quiet = time.monotonic() - self._troubled_at > _QUIET
         if self._troubles and (records or quiet):
             log.info("the indexer goes on")
             self._troubles = 0
         return len(records)
 
-    def _work(self, records: Sequence[Any]) -> set[Stream]:
+    def _work(self, found: Found) -> set[Stream]:
         """Steps 2 to 5; returns the streams with gaps."""
         self._learn_positions()
-        found = read(self._cluster, records)
         self._send_dead_letters(found.dead_letters)
         for stream, (offset, failure) in found.waiting.items():
             self._away.note(stream.shard, failure)
@@ -309,10 +314,13 @@ class Indexer:
     def _resume(self) -> None:
         """Read again what waited for shards that are back."""
         for partition, offset in self._paused.resume(self._away.back(), self._positions).items():
-            place = TopicPartition(self._kafka.changes_topic, partition)
-            if place in self._consumer.assignment():
-                with suppress(KafkaError):  # it has just gone to another member
-                    self._consumer.seek(place, offset)
+            self._seek(partition, offset)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        place = TopicPartition(self._kafka.changes_topic, partition)
+        if place in self._consumer.assignment():
+            with suppress(KafkaError):  # it has just gone to another member
+                self._consumer.seek(place, offset)
 
     def _pause_unknown(self, arrivals: Sequence[Arrival]) -> None:
         """Pause the streams whose progress their shard, which is away, has yet to tell."""
@@ -365,11 +373,8 @@ class Indexer:
 
     def _rewind(self, polled: dict[Any, list[Any]]) -> None:
         """Read the messages again; those that were applied are known by then."""
-        assigned = self._consumer.assignment()
-        for partition, records in polled.items():
-            if partition in assigned:
-                with suppress(KafkaError):  # the partition has just gone to another member
-                    self._consumer.seek(partition, records[0].offset)
+        for place, records in polled.items():
+            self._seek(place.partition, records[0].offset)
 
     def _commit_now_and_then(self) -> None:
         if time.monotonic() - self._committed_at >= COMMIT_EVERY:

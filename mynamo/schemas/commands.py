@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mynamo.errors import InvalidRequest
 from mynamo.schemas.validation import load
 
+FORMAT = 1
+"""Raised whenever old writers could misread the commands, which then say it in `format`: they wait
+until they are upgraded. Commands of format 1 do not say it."""
+
 
 class Condition(BaseModel):
     """What must hold for a write to happen.
@@ -117,5 +121,6 @@ def load_command(message: bytes) -> WriteCommand:
 
     Raises:
         CorruptData: it is not one.
+        NewerFormat: it is of a format that this version does not know.
     """
-    return load(WriteCommand, message, "a write command")
+    return load(WriteCommand, message, "a write command", FORMAT, "command_id")

@@ -16,7 +16,7 @@ from mynamo.errors import InvalidToken
 from mynamo.schemas.validation import load
 
 FORMAT = 1
-"""Raised whenever old consumers could misread the events."""
+"""Raised whenever old consumers could misread the events: they wait until they are upgraded."""
 
 Operation = Literal["INSERT", "MODIFY", "REMOVE"]
 Origin = Literal["write", "backfill", "repair"]
@@ -124,9 +124,10 @@ def load_event(message: bytes) -> ChangeEvent:
     """Read an event from its message.
 
     Raises:
-        CorruptData: it is not one, or of a format that this version does not know.
+        CorruptData: it is not one.
+        NewerFormat: it is of a format that this version does not know.
     """
-    return load(ChangeEvent, message, "a change event")
+    return load(ChangeEvent, message, "a change event", FORMAT, "event_id")
 
 
 _TOKEN = struct.Struct(">BIHHQ")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from mynamo.errors import CorruptData
+from mynamo.errors import CorruptData, NewerFormat
 from mynamo.schemas.suggestions import suggestion
 
 if TYPE_CHECKING:
@@ -70,18 +70,34 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def load(model: type[Model], message: bytes, what: str) -> Model:
+def load(
+    model: type[Model], message: bytes, what: str, newest: int | None = None, identity: str = ""
+) -> Model:
     """Read a contract from a message.
 
     Args:
         what: the contract's name for people, such as "a write command".
+        newest: the highest `format` that this version knows; None: there is but one.
+        identity: a member that is in messages of all formats, and tells them from anything else.
 
     Raises:
         CorruptData: it is not one.
+        NewerFormat: it may be one, of a format that this version does not know.
     """
     try:
-        return model.model_validate(orjson.loads(message))
+        value = orjson.loads(message)
+        if newest is not None and isinstance(value, dict) and identity in value:
+            _check_format(value.get("format"), what, newest)
+        return model.model_validate(value)
     except orjson.JSONDecodeError as error:
         raise CorruptData(f"not {what}: {error}") from None
     except ValidationError as error:
         raise CorruptData(f"not {what}: {explain(error)}") from None
+
+
+def _check_format(number: Any, what: str, newest: int) -> None:
+    if isinstance(number, int) and number > newest:
+        raise NewerFormat(
+            f"there is {what} of format {number}, which a newer version of mynamo wrote; this one "
+            f"knows formats up to {newest}, and waits: upgrade it"
+        )

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -22,12 +23,13 @@ from mynamo.catalog.gsi_rows import (
     next_published,
 )
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.errors import ShardUnavailable, TableNotFound
+from mynamo.errors import NewerFormat, ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
 from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
+from mynamo.schemas import validation
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import load_event
 from mynamo.schemas.items import to_stored
@@ -571,6 +573,39 @@ def test_control_from_an_old_position_on_nearly_all_is_published_again(
     monkeypatch.setattr(lost_events, "publish_again", lambda shard, _: publish_again(shard, 0))
     again, shard = lose_one(bench)
     assert len(again[shard.id]) > 10
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_event_of_a_newer_format_waits_for_an_upgrade(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """An old indexer applies what comes before it and what is in other partitions, and makes no
+    dead letter of it; the control does."""
+    one = bench.indexer()
+    for number in range(20):
+        bench.producer.put("things", thing(f"n{number}", group="x"))
+    bench.publish()
+    records = max(bench.log.records.values(), key=len)
+    old, middle = b'"format":1', len(records) // 2
+    records[middle] = replace(
+        records[middle], value=records[middle].value.replace(old, b'"format":2')
+    )
+    if not waits:
+        monkeypatch.setattr(validation, "_check_format", lambda *_: None)
+        one.step(0)
+        assert len(bench.log.dead_letters) == 1
+        return
+    for _ in range(2):
+        with pytest.raises(NewerFormat, match=r"a change event of format 2.*upgrade"):
+            one.step(0)
+    index = bench.cluster.table("things").index("by_group")
+    assert len(gsi_rows(bench.cluster, index)) == 20 - (len(records) - middle)
+    monkeypatch.setattr(
+        arrivals, "load_event", lambda message: load_event(message.replace(b'"format":2', old))
+    )
+    bench.catch_up(one)
+    assert bench.log.dead_letters == []
+    assert gsi_damage(bench.cluster, "things") == []
 
 
 def test_later_events_wait_for_what_the_log_lost(bench: Bench) -> None:

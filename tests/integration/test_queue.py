@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import pytest
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
@@ -22,6 +23,7 @@ from mynamo.errors import (
     IndexNotFound,
     InternalError,
     InvalidRequest,
+    NewerFormat,
     ShardUnavailable,
     Unavailable,
 )
@@ -30,6 +32,7 @@ from mynamo.log.clients import Message
 from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
+from mynamo.schemas import validation
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.table import TableSchema
@@ -231,6 +234,51 @@ def test_a_message_with_a_bad_expression_becomes_a_dead_letter(
     assert dead_letter.letter_id == str(bad.command_id)
     assert "Invalid ConditionExpression: Syntax error" in dead_letter.reason
     assert len(items_of(cluster, orders)) == 1
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_command_of_a_newer_format_waits_for_an_upgrade(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: bool,
+) -> None:
+    """An old writer applies what comes before it, and makes no dead letter of it; the control
+    does."""
+    newer = on_partition_0(cluster, producer).model_copy(update={"command_id": uuid.uuid4()})
+    value = orjson.dumps({**orjson.loads(newer.dump()), "format": 2, "unknown": 1})
+    producer.publish(on_partition_0(cluster, producer))
+    publisher.send([raw(cluster, value)])
+    known = newer.model_copy(update={"item": {**(newer.item or {}), "id": {"S": "newer"}}})
+
+    def upgraded(message: bytes) -> WriteCommand:
+        return known if b'"format":2' in message else load_command(message)
+
+    if not waits:
+        monkeypatch.setattr(validation, "_check_format", lambda *_: None)
+        consume(cluster, publisher, 2)
+        assert len(read_dead_letters(cluster.config.kafka)) == 1
+        return
+    queue = WriteQueue(cluster, publisher)
+    try:
+        eventually(lambda: stops_at_newer(queue) and applied(cluster) == 1, 60)
+        assert stops_at_newer(queue)
+        monkeypatch.setattr(queue_module, "load_command", upgraded)
+        eventually(lambda: queue.step() >= 0 and applied(cluster) == 2, 60)
+    finally:
+        queue.close()
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+def stops_at_newer(queue: WriteQueue) -> bool:
+    """Take a step; whether it found a command of a newer format."""
+    try:
+        queue.step()
+    except NewerFormat:
+        return True
+    return False
 
 
 def test_a_refused_command_stays_refused(

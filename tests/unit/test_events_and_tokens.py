@@ -1,11 +1,14 @@
 """Change events, write commands and consistency tokens: round trips and refusals."""
 
+import uuid
+from collections.abc import Callable
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mynamo.errors import CorruptData, InvalidToken
+from mynamo.errors import CorruptData, InvalidToken, NewerFormat
 from mynamo.schemas.commands import MUST_EXIST, Condition, WriteCommand, load_command, version_is
 from mynamo.schemas.events import ConsistencyToken, complete_event, load_event, outbox_payload
 from mynamo.schemas.values import StoredItem
@@ -44,6 +47,13 @@ def test_an_event_is_what_was_put_into_it(item: StoredItem, sequence: int, feeds
 def test_what_is_no_event_is_refused(message: bytes) -> None:
     with pytest.raises(CorruptData, match="not a change event"):
         load_event(message)
+
+
+@pytest.mark.parametrize("load", [load_event, load_command])
+def test_what_a_newer_version_wrote_is_not_damaged(load: Callable[[bytes], object]) -> None:
+    message = {"event_id": "1-1", "command_id": str(uuid.uuid4()), "format": 2, "unknown": {}}
+    with pytest.raises(NewerFormat, match=r"of format 2, .*upgrade"):
+        load(orjson.dumps(message))
 
 
 def test_a_command_survives_the_topic() -> None:
