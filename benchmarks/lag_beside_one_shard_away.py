@@ -140,6 +140,17 @@ class Load:
             if tuple(self._cluster.shard_of(h).id for h in hashes) == (WELL, place_on):
                 return item
 
+    def settle(self) -> None:
+        """Wait until the workers have begun, and keep up."""
+        soon = 0
+        while soon < 20:
+            item = self._item(WELL)
+            self._producer.put("items", item)
+            answered = time.monotonic()
+            while not self._reader.query("items", item["place"], index="by_place").items:
+                time.sleep(0.02)
+            soon = soon + 1 if time.monotonic() - answered < 0.5 else 0
+
     def probe(self, name: str, seconds: float) -> str:
         """Measure for so long; a row of the table."""
         puts: list[float] = []
@@ -186,7 +197,7 @@ def measure(servers: LocalCluster, code: Path, seconds: float) -> None:
         load = Load(servers.config)
         try:
             print(f"| {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * (len(COLUMNS) - 1)}", flush=True)
-            load.probe("warming up", 8.0)
+            load.settle()
             print(load.probe("well", seconds), flush=True)
             shard.kill()
             time.sleep(GRACE)
@@ -197,7 +208,7 @@ def measure(servers: LocalCluster, code: Path, seconds: float) -> None:
             time.sleep(GRACE)
             print(load.probe("frozen", seconds), flush=True)
             os.kill(shard.pid or 0, signal.SIGCONT)
-            load.probe("back", seconds)
+            load.settle()
             relay.delay = DELAY
             time.sleep(GRACE)
             print(load.probe("slow", seconds), flush=True)
