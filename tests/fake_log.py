@@ -96,6 +96,16 @@ class FakeConsumer:
         self._offsets = dict.fromkeys(self._offsets, 0)
         self._listener.on_partitions_assigned(self.assignment())
 
+    def leave(self) -> None:
+        """Hear that the partitions go, some time before others come."""
+        self._listener.on_partitions_revoked(self.assignment())
+
+    def join(self, partitions: Iterable[int]) -> None:
+        """Be given these partitions in place of those before."""
+        (topic,) = {place.topic for place in self._offsets}
+        self._offsets = {TopicPartition(topic, number): 0 for number in partitions}
+        self._listener.on_partitions_assigned(self.assignment())
+
     def begin_at(self, offsets: dict[TopicPartition, int]) -> None:
         """Read from committed offsets, and elsewhere from the beginning."""
         self._offsets = dict.fromkeys(self._offsets, 0) | offsets

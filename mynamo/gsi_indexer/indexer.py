@@ -128,6 +128,7 @@ class Indexer:
         self._positions = Positions()
         self._paused = PausedStreams()
         self._away = AwayShards(cluster, "indexer")
+        self._partitions: set[int] = set()
         self._due: dict[Stream, int] = {}  # progress that is yet to be recorded
         self._publisher = Publisher(self._kafka)
         self._pool = ThreadPoolExecutor(min(_MAX_THREADS, len(cluster.shards)), "gsi-apply")
@@ -342,6 +343,10 @@ class Indexer:
     def _learn_positions(self) -> None:
         """Read the progress of streams that this member has just been given."""
         wanted = {p.partition for p in self._consumer.assignment()}
+        if wanted != self._partitions:
+            # Between a revocation and the next assignment those of before are learned again.
+            self._positions.forget(self._partitions - wanted)
+            self._partitions = wanted
         for shard_id in self._positions.unknown(wanted, self._cluster.shards) - self._away.ids:
             progress = self._progress_of(shard_id)
             self._positions.raise_to({s: n for s, n in progress.items() if s.partition in wanted})

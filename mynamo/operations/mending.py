@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 """Seconds between two looks for incarnations to mend."""
+LONGEST_PAUSE = 60.0
+"""Seconds from an attempt to mend a shard's indexes that failed, to the next one, at the most."""
 CLAIM_SECONDS = 60
 """For which a claim holds without being renewed."""
 _RENEW_EVERY = 10.0
@@ -37,35 +40,67 @@ class Claimed(MynamoError):  # noqa: N818
 def run_mending(cluster: Cluster, stop: threading.Event) -> None:
     """Mend what there is to mend, until told to stop, whatever servers come and go."""
     owner = f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    due: dict[int, float] = {}
+    pauses: dict[int, float] = {}
     while not stop.wait(LOOK_EVERY):
         for shard in cluster.shards.values():
-            try:
-                mend_indexes(cluster, shard, owner, stop)
-            except Claimed:
+            if time.monotonic() < due.get(shard.id, 0.0):
                 continue
-            except MynamoError as failure:
-                log.warning("%s: its indexes are not mended yet: %s", shard.where, failure)
-            except Exception:
-                log.exception("%s: its indexes are not mended yet", shard.where)
+            if _try(cluster, shard, owner, stop):
+                pauses.pop(shard.id, None)
+            else:
+                pauses[shard.id] = min(LONGEST_PAUSE, 2 * pauses.get(shard.id, LOOK_EVERY / 2))
+                due[shard.id] = time.monotonic() + pauses[shard.id]
 
 
-def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threading.Event) -> bool:
-    """Verify and repair all indexes, if this shard has incarnations to mend; safe to repeat.
+def _try(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threading.Event) -> bool:
+    """Whether nothing is left to do for this process now."""
+    try:
+        waiting = to_mend(shard)
+    except MynamoError as failure:  # others say that the shard is away
+        log.debug("%s: whether there is anything to mend is not known: %s", shard.where, failure)
+        return True
+    try:
+        return not waiting or mend_indexes(cluster, shard, waiting, owner, stop)
+    except Claimed:
+        return True
+    except MynamoError as failure:
+        log.warning("%s: its indexes are not mended yet: %s", shard.where, failure)
+    except Exception:
+        log.exception("%s: its indexes are not mended yet", shard.where)
+    return False
+
+
+def to_mend(shard: DynamoDBShard) -> list[int]:
+    """The numbers of the shard's incarnations that are to be mended.
+
+    Raises:
+        ShardUnavailable: it does not answer.
+    """
+    with shard.session() as session:
+        return [each.number for each in history(session) if each.state == MENDING]
+
+
+def mend_indexes(
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    incarnations: Sequence[int],
+    owner: str,
+    stop: threading.Event,
+) -> bool:
+    """Verify and repair all indexes after incarnations of a shard; safe to repeat.
 
     Args:
+        incarnations: that are to be mended, by `to_mend`.
         owner: a name that no other process has, up to 64 bytes.
 
     Returns:
-        Whether the shard's incarnations are all clean.
+        Whether all went well: they are clean, or wait for the backfill of an index.
 
     Raises:
         Claimed: another process is at it.
         ShardUnavailable: a shard does not answer.
     """
-    with shard.session() as session:
-        waiting = [each.number for each in history(session) if each.state == MENDING]
-    if not waiting:
-        return True
     claim = _Claim(shard, owner)
     claim.renew()
     cluster.refresh()
@@ -73,7 +108,7 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
         if table.status != "ACTIVE" or not table.live_indexes:
             continue
         if any(index.status == "CREATING" for index in table.live_indexes):
-            return False  # a backfill is verified when it is done
+            return True  # it is verified when it is done
         try:
             report = repair(cluster, table.name, on_progress=claim.keep)
         except TableNotFound:
@@ -86,7 +121,7 @@ def mend_indexes(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threa
             shard.where, table.name, report.verdict.findings,
         )  # fmt: skip
     with shard.session() as session:
-        for number in waiting:
+        for number in incarnations:
             set_state(session, number, MENDING, CLEAN)
     log.warning("%s: its indexes have nothing any more of the changes that it lost", shard.where)
     return True

@@ -291,6 +291,21 @@ def test_a_shard_that_does_not_answer_is_waited_for(
     assert gsi_damage(bench.cluster, "things") == []
 
 
+def test_partitions_are_changed_for_others_by_a_slow_rebalance(bench: Bench) -> None:
+    """It takes several polls, in which the old ones are still there."""
+    one, consumer = bench.indexer(), bench.consumers[-1]
+    for given in ([0, 1], [2, 3]):
+        consumer.leave()
+        one.step(0)
+        consumer.join(given)
+        moves(bench)
+        one.step(0)
+    assert {stream.partition for stream in one._positions.applied} == {2, 3}
+    consumer.join(range(4))
+    bench.catch_up(one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
 def catch_up(bench: Bench, one: Indexer) -> None:
     """As `Bench.catch_up`, when shards have yet to be found to be back."""
 
