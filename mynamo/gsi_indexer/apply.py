@@ -38,6 +38,7 @@ from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import MynamoError, ShardUnavailable
+from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.events import ChangeEvent
@@ -109,6 +110,18 @@ class ShardsAway(Exception):  # noqa: N818
         self.failures = failures
 
 
+class TablesMissing(Exception):  # noqa: N818
+    """Some shards lack an index's physical table; what the others were to do is done.
+
+    Attributes:
+        failures: of each of these, by its number.
+    """
+
+    def __init__(self, failures: Mapping[int, MissingTable]) -> None:
+        super().__init__(", ".join(map(str, failures.values())))
+        self.failures = failures
+
+
 PATIENCE = 3.0
 """Seconds for which one shard's transaction is tried again before the caller is told."""
 STATEMENT_BYTES = 4 * 1024 * 1024
@@ -151,7 +164,7 @@ def apply_effects(
 
     Raises:
         ShardsAway: some do not answer; the others are done.
-        MissingTable: an index or table was dropped; some may have been done.
+        TablesMissing: an index was dropped, or a shard is damaged; the others are done.
         StatementRefused: MySQL does not take a row; some may have been done.
         SlotsMoved: the slot map has changed; some may have been done.
     """
@@ -189,6 +202,7 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
     Raises:
         ShardsAway: when all have ended; whatever else failed is found by a repetition without
             these shards.
+        TablesMissing: when all have ended, likewise.
         MynamoError: the first failure of another kind, SlotsMoved among them.
     """
     failures: dict[int, BaseException | None] = {}
@@ -210,6 +224,9 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
     }
     if away:
         raise ShardsAway(away)
+    missing = {shard_id: one for shard_id, one in failed.items() if isinstance(one, MissingTable)}
+    if missing:
+        raise TablesMissing(missing)
     for one in failed.values():
         raise one
 

@@ -17,12 +17,13 @@ from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.gsi_indexer.apply import (
     Effect,
     ShardsAway,
+    TablesMissing,
     apply_effects,
     changes_of,
 )
 from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
 from mynamo.gsi_indexer.paused import PausedStreams
-from mynamo.mysql.failures import MissingTable, StatementRefused
+from mynamo.mysql.failures import StatementRefused
 from mynamo.schemas.dead_letters import DeadLetter
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -85,8 +86,7 @@ class BatchWriter:
             due: progress that is yet to be recorded.
 
         Raises:
-            ShardUnavailable: the catalog does not answer, or an index's table is missing though
-                the catalog has it; some may have been done.
+            ShardUnavailable: the catalog does not answer; some may have been done.
         """
         while True:
             try:
@@ -110,8 +110,8 @@ class BatchWriter:
             try:
                 noted = by_newest_slots(self._cluster, apply)
                 return Written(dead_letters, noted)
-            except MissingTable as failure:  # dropped in the meantime: the catalog says so
-                missing = failure
+            except TablesMissing as failure:  # dropped in the meantime: the catalog says so
+                missing = failure.failures
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
@@ -122,7 +122,9 @@ class BatchWriter:
                     self._write(half, {}, whole=False) for half in (batch[:middle], batch[middle:])
                 ]
                 return Written([one for half in halves for one in half.dead_letters], {})
-        raise ShardUnavailable(f"an index is damaged: {missing}")
+        raise ShardsAway(  # as if it were away, until it is mended
+            {id_: ShardUnavailable(f"an index is damaged: {one}") for id_, one in missing.items()}
+        )
 
     def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
         tables = self._tables(batch)

@@ -404,6 +404,24 @@ def test_a_shard_that_is_away_holds_up_its_own_rows_alone(
         assert gsi_damage(bench.cluster, "things") == []
 
 
+def test_a_shard_that_lacks_an_indexs_table_holds_up_its_own_rows_alone(bench: Bench) -> None:
+    """As one that was restored from a backup that is older than the index, until it is mended."""
+    names, here, there = from_shard(bench), groups_on(bench, 1), groups_on(bench, 2)
+    one = bench.indexer()
+    steps(one, 1)
+    table = sql.index_table(bench.cluster.table("things").index("by_group"))
+    shard = bench.cluster.shards[2]
+    shard.run((f"RENAME TABLE {table} TO away", ()))
+    for number, name in enumerate(names[1]):
+        bench.producer.put("things", thing(name, group=(here if number % 2 else there)[0]))
+    bench.publish()
+    steps(one, 3)
+    assert shown(bench) == {(name, "0") for name in names[1][1::2]}
+    shard.run((f"RENAME TABLE away TO {table}", ()))
+    catch_up(bench, one)
+    assert gsi_damage(bench.cluster, "things") == []
+
+
 @pytest.mark.parametrize("control", [None, "positions", "order"])
 def test_a_target_gets_what_it_missed_in_order(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, control: str | None
