@@ -21,6 +21,7 @@
     |   +-- LogUnavailable        Kafka does not answer or refuses
     |   +-- IndexBehind           an index is beyond its lag limit; nothing was written
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
+    |   +-- NewerFormat           a message in Kafka is of a format that this version does not know
     +-- LocalServerError          a server that mynamo runs on this machine did not start
     +-- CorruptData               stored bytes are not what mynamo wrote
     +-- InternalError             a mistake in mynamo; nothing was written
@@ -132,6 +133,10 @@ class IndexBehind(Unavailable):
 
 class WriteOutcomeUnknown(Unavailable):
     """The connection was lost during commit; read the item to see whether it was written."""
+
+
+class NewerFormat(Unavailable):
+    """A message is of a newer format than this version of mynamo knows; upgrade this process."""
 
 
 class LocalServerError(MynamoError):

@@ -191,6 +191,17 @@ def chosen_engine(pytestconfig: pytest.Config) -> EngineKind | None:
 
 
 @pytest.fixture(scope="session")
+def fault_engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
+    """The shards' server of the fault harness's clusters, which also have Apache Kafka."""
+    record.needed = True
+    record.missing = missing_servers()
+    engine = chosen_engine or "mysql"
+    if reason := why_no_engine(engine) or why_no_kafka():
+        pytest.skip(reason)
+    return engine
+
+
+@pytest.fixture(scope="session")
 def cluster_servers(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -232,7 +232,8 @@ class Indexer:
             How many messages there were.
 
         Raises:
-            Unavailable: Kafka or the catalog does not answer; the same messages will come again.
+            Unavailable: Kafka or the catalog does not answer, or a message is of a newer format;
+                the same messages will come again.
             Stalled: the consumer does not read on.
         """
         self._resume()

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mynamo.errors import InvalidRequest
 from mynamo.schemas.validation import load
 
+FORMAT = 1
+"""Raised whenever older writers could misread the commands. A command of a later format has its
+number as `format`; one of the first has none, as writers of that time know no such field."""
+
 
 class Condition(BaseModel):
     """What must hold for a write to happen.
@@ -117,5 +121,6 @@ def load_command(message: bytes) -> WriteCommand:
 
     Raises:
         CorruptData: it is not one.
+        NewerFormat: it is of a later format.
     """
-    return load(WriteCommand, message, "a write command")
+    return load(WriteCommand, message, "a write command", newest=FORMAT)

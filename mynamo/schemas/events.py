@@ -124,9 +124,10 @@ def load_event(message: bytes) -> ChangeEvent:
     """Read an event from its message.
 
     Raises:
-        CorruptData: it is not one, or of a format that this version does not know.
+        CorruptData: it is not one.
+        NewerFormat: it is of a later format.
     """
-    return load(ChangeEvent, message, "a change event")
+    return load(ChangeEvent, message, "a change event", newest=FORMAT)
 
 
 _TOKEN = struct.Struct(">BIHHQ")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from mynamo.errors import CorruptData
+from mynamo.errors import CorruptData, NewerFormat
 from mynamo.schemas.suggestions import suggestion
 
 if TYPE_CHECKING:
@@ -70,17 +70,27 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def load(model: type[Model], message: bytes, what: str) -> Model:
+def load(model: type[Model], message: bytes, what: str, newest: int | None = None) -> Model:
     """Read a contract from a message.
 
     Args:
         what: the contract's name for people, such as "a write command".
+        newest: the newest format of it that this version knows, where its formats have numbers.
 
     Raises:
         CorruptData: it is not one.
+        NewerFormat: it is of a later format.
     """
     try:
-        return model.model_validate(orjson.loads(message))
+        content = orjson.loads(message)
+        if newest is not None and isinstance(content, dict):
+            number = content.get("format")
+            if type(number) is int and number > newest:
+                raise NewerFormat(
+                    f"{what} is of format {number}, and this version of mynamo knows formats up to "
+                    f"{newest}; upgrade this process"
+                )
+        return model.model_validate(content)
     except orjson.JSONDecodeError as error:
         raise CorruptData(f"not {what}: {error}") from None
     except ValidationError as error:

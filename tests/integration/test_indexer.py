@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,16 +24,17 @@ from mynamo.catalog.gsi_rows import (
     next_published,
 )
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.errors import ShardUnavailable, TableNotFound
+from mynamo.errors import NewerFormat, ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Stream
 from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.events import load_event
+from mynamo.schemas.events import ChangeEvent, load_event
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.schemas.validation import load
 from mynamo.writer.backfill import re_emit
 from mynamo.writer.backfill.indexes import backfill_chunk
 from tests.comparing import gsi_damage, gsi_rows
@@ -688,7 +691,7 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     bench.publish()
     partition, records = next((p, r) for p, r in bench.log.records.items() if len(r) == 2)
     event = orjson.loads(records[0].value)
-    event |= {"format": {"format": 99}, "keys": {"keys": {}}, "shard": {"shard": 77}}.get(flaw, {})
+    event |= {"format": {"format": 0}, "keys": {"keys": {}}, "shard": {"shard": 77}}.get(flaw, {})
     value = b"\xff" if flaw == "json" else orjson.dumps(event)
     bench.log.wipe()
     bench.log.append(partition, value, records[0].headers)
@@ -698,6 +701,48 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     assert [dead_letter.message for dead_letter in bench.log.dead_letters] == [value]
     # Of "a" only its second event was applied, which states it whole.
     assert gsi_damage(bench.cluster, "things") == []
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["", "control"])
+def test_an_event_of_a_newer_format_is_left_to_a_newer_indexer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    """It is no dead letter, and nothing passes it."""
+
+    def publish_newer(key: str) -> None:
+        bench.producer.put("things", thing(key, group="x"))
+        bench.publish()
+        for partition, records in bench.log.records.items():
+            bench.log.records[partition] = [
+                replace(record, value=record.value.replace(b'"format":1', b'"format":2'))
+                for record in records
+            ]
+
+    old = bench.indexer()
+    publish_newer("a")
+    if not noticed:
+        careless = partial(load, ChangeEvent, what="a change event")
+        monkeypatch.setattr(arrivals, "load_event", careless)
+        old.step(0)
+        assert len(bench.log.dead_letters) == 1
+        return
+    for _ in range(3):
+        with pytest.raises(NewerFormat, match="upgrade"):
+            old.step(0)
+    publish_newer("b")
+    with pytest.raises(NewerFormat):
+        old.step(0)
+    old.close()  # what it commits for its successor is before the event
+    assert waiting_events(bench.cluster) == 2
+    monkeypatch.setattr(
+        arrivals, "load_event", lambda m: load_event(m.replace(b'"format":2', b'"format":1'))
+    )
+    new = bench.indexer()
+    bench.consumers[-1].begin_at(bench.consumers[0].committed)
+    bench.catch_up(new)
+    assert len(rows_of(bench, "by_group")) == 2
+    assert gsi_damage(bench.cluster, "things") == []
+    assert bench.log.dead_letters == []
 
 
 def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> None:

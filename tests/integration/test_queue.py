@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from mynamo.errors import (
     IndexNotFound,
     InternalError,
     InvalidRequest,
+    NewerFormat,
     ShardUnavailable,
     Unavailable,
 )
@@ -33,6 +35,7 @@ from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.table import TableSchema
+from mynamo.schemas.validation import load
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
@@ -296,6 +299,58 @@ def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
     assert [dead_letter.letter_id for dead_letter in dead_letters if dead_letter.offset == 0] == [
         f"{cluster.config.kafka.writes_topic}/0/0"
     ]
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["", "control"])
+def test_a_command_of_a_newer_format_is_left_to_a_newer_writer(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: bool,
+) -> None:
+    """What comes before it is applied, what comes behind it waits too; nothing is a dead letter."""
+    first = on_partition_0(cluster, producer)
+    assert first.item is not None
+    newer, last = (
+        first.model_copy(
+            update={"command_id": uuid.uuid4(), "item": {**first.item, "turn": {"N": turn}}}
+        )
+        for turn in "23"
+    )
+    future = b'{"format":2,' + newer.dump()[1:]
+    publisher.send([raw(cluster, value) for value in (first.dump(), future, last.dump())])
+    if not noticed:
+        careless = partial(load, WriteCommand, what="a write command")
+        monkeypatch.setattr(queue_module, "load_command", careless)
+        consume(cluster, publisher, 3)
+        assert len(read_dead_letters(cluster.config.kafka)) == 1
+        return
+    old = WriteQueue(cluster, publisher)
+    try:
+        eventually(lambda: step_told_to_upgrade(old) and applied(cluster), 60)
+        assert step_told_to_upgrade(old)
+    finally:
+        old.close()
+    assert applied(cluster) == 1
+    monkeypatch.setattr(
+        queue_module, "load_command", lambda m: load_command(m.replace(b'"format":2,', b""))
+    )
+    consume(cluster, publisher, 2)
+    (item,) = (item for _, item in items_of(cluster, orders).values())
+    assert item["turn"] == {"N": "3"}
+    assert applied(cluster) == 3
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+def step_told_to_upgrade(queue: WriteQueue) -> bool:
+    """Whether a step fails because of a newer format."""
+    try:
+        queue.step()
+    except NewerFormat:
+        return True
+    return False
 
 
 def read_carelessly(value: bytes) -> WriteCommand:

@@ -28,6 +28,7 @@ from tests.events import broken_promises, changes_topic
 from tests.rows import damage, everywhere, items_of, make_table, select
 from tests.waiting import eventually
 from tests.worker_process import worker_process
+from tests.workers import all_held
 
 pytestmark = pytest.mark.slow
 
@@ -60,12 +61,6 @@ def all_published(cluster: Cluster) -> bool:
             " WHERE seq IS NULL) FROM mynamo_relay",
         )
     )
-
-
-def all_held(cluster: Cluster, process: int) -> bool:
-    """Whether a process holds the leases of all shards."""
-    owners = everywhere(cluster, "SELECT owner, epoch FROM mynamo_relay")
-    return all(owner and owner.split(b"/")[1] == b"%d" % process for owner, _ in owners)
 
 
 class Load:

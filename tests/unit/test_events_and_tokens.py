@@ -1,11 +1,13 @@
 """Change events, write commands and consistency tokens: round trips and refusals."""
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mynamo.errors import CorruptData, InvalidToken
+from mynamo.errors import CorruptData, InvalidToken, NewerFormat
 from mynamo.schemas.commands import MUST_EXIST, Condition, WriteCommand, load_command, version_is
 from mynamo.schemas.events import ConsistencyToken, complete_event, load_event, outbox_payload
 from mynamo.schemas.values import StoredItem
@@ -40,10 +42,19 @@ def test_an_event_is_what_was_put_into_it(item: StoredItem, sequence: int, feeds
     assert (event.feeds, event.origin, event.index_id) == (feeds, "write", None)
 
 
-@pytest.mark.parametrize("message", [b"", b"[]", b"{", b'{"format": 2}', b"\xff", b"null"])
+@pytest.mark.parametrize("message", [b"", b"[]", b"{", b'{"format": 0}', b"\xff", b"null"])
 def test_what_is_no_event_is_refused(message: bytes) -> None:
     with pytest.raises(CorruptData, match="not a change event"):
         load_event(message)
+
+
+@pytest.mark.parametrize("load", [load_event, load_command])
+def test_a_later_format_is_told_apart_from_damage(load: Callable[[bytes], object]) -> None:
+    with pytest.raises(NewerFormat, match=r"is of format 2.* up to 1; upgrade"):
+        load(b'{"format": 2, "whatever": "that is"}')
+    for number in (b"0", b"-1", b"1.5", b'"2"', b"true", b"null"):
+        with pytest.raises(CorruptData):
+            load(b'{"format": %s}' % number)
 
 
 def test_a_command_survives_the_topic() -> None:
