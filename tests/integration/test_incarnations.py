@@ -23,6 +23,7 @@ from mynamo.catalog.incarnation import (
     incarnation_of,
     set_state,
 )
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer import lost_events, run_indexer
 from mynamo.local import LocalCluster
@@ -30,12 +31,14 @@ from mynamo.operations import mending, verify
 from mynamo.operations.pipeline import wait_until_applied
 from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
+from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.writer.outbox import fencing, lease, relay
 from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.worker import run_writer
-from tests.rows import make_table
+from tests.fake_log import Bench
+from tests.rows import make_table, select
 from tests.waiting import eventually
 from tests.workers import working
 
@@ -284,6 +287,109 @@ def test_a_state_that_went_back_meanwhile_is_left_alone(cluster: Cluster) -> Non
         assert history(session)[-1].state == FENCING
         set_state(session, 1, FENCING, MENDING)
         assert history(session)[-1].state == MENDING
+
+
+@pytest.fixture
+def bench(engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster whose relays move when the test says so, on each engine in turn."""
+    monkeypatch.setattr(relay, "FENCE_EVERY", 0.0)
+    bench = Bench(engine_config, monkeypatch)
+    make_table(bench.cluster)
+    yield bench
+    bench.close()
+
+
+class ControlTables:
+    """A copy of what a shard knows of itself, as a backup has it."""
+
+    def __init__(self, home: DynamoDBShard) -> None:
+        self._home = home
+        self._names = [name for (name,) in select(home, "SHOW TABLES LIKE 'mynamo%%'")]
+        for name in self._names:
+            home.run((f"CREATE TABLE copy_of_{name} AS SELECT * FROM {name}", ()))
+
+    def restore(self) -> None:
+        """In place, while the shard's processes go on."""
+        with self._home.session() as session:
+            session.run(
+                ("BEGIN", ()),
+                *((f"DELETE FROM {name}", ()) for name in self._names),
+                *((f"INSERT INTO {name} SELECT * FROM copy_of_{name}", ()) for name in self._names),
+                ("COMMIT", ()),
+            )
+
+
+def states(home: DynamoDBShard) -> list[str]:
+    """Of its incarnations after the first."""
+    with home.session() as session:
+        return [each.state for each in history(session)[1:]]
+
+
+def settle(bench: Bench) -> None:
+    """Let relays lose their leases, take them, and do all there is to do."""
+    for _ in range(4):
+        bench.publish()
+
+
+def restored_while_fencing(bench: Bench, lease_shows_it: bool) -> list[str]:
+    """Restore a shard in place from a backup of when its incarnation was not fenced yet.
+
+    Args:
+        lease_shows_it: the relay has read the end of its lease since it last wrote it.
+
+    Returns:
+        The states of its incarnations after the first, once its relay has had time.
+    """
+    home, relaying = bench.cluster.shards[1], bench.relays[0]
+    put_all(bench.producer, "kept")
+    with pytest.MonkeyPatch.context() as only_here:
+        only_here.setattr(relay, "fence", lambda *_: None)
+        settle(bench)
+        home.adopt(1)
+        settle(bench)
+        backup = ControlTables(home)
+    settle(bench)
+    assert states(home) == [MENDING]
+    relaying.lease.renew()  # as it is between any backup and its restore
+    settle(bench)
+    backup.restore()
+    assert states(home) == [FENCING]
+    if not lease_shows_it:
+        relaying.lease.written()
+    settle(bench)
+    return states(home)
+
+
+def test_a_shard_that_went_back_to_fencing_begins_another_incarnation(bench: Bench) -> None:
+    """The relay knows by its lease; both incarnations are fenced."""
+    assert restored_while_fencing(bench, lease_shows_it=True) == [MENDING, MENDING]
+
+
+@pytest.mark.parametrize("lease_shows_it", [False, True])
+def test_its_state_alone_makes_a_relay_fence_it_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lease_shows_it: bool
+) -> None:
+    """Where the lease does not show the restore; and where nobody looks at it, the control of
+    the test above."""
+    if lease_shows_it:
+        monkeypatch.setattr(lease.Lease, "compare", lambda *_: None)
+    assert restored_while_fencing(bench, lease_shows_it) == [MENDING]
+
+
+def test_control_a_relay_that_fences_once_leaves_it_fencing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it has the lease."""
+    fenced: set[tuple[int, int | None]] = set()
+
+    def once(cluster: Cluster, home: DynamoDBShard) -> None:
+        state = home.id, bench.relays[home.id - 1].lease.epoch
+        if state not in fenced:
+            fenced.add(state)
+            fencing.fence(cluster, home)
+
+    monkeypatch.setattr(relay, "fence", once)
+    assert restored_while_fencing(bench, lease_shows_it=False) == [FENCING]
 
 
 def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(
