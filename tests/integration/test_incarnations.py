@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -61,17 +61,32 @@ def servers(
     return private_cluster(shards=2, buffer_pool="64M", partitions=4)
 
 
+@pytest.fixture
+def cluster(servers: LocalCluster) -> Iterator[Cluster]:
+    with Cluster(servers.config) as opened:
+        make_table(opened)
+        yield opened
+
+
+def all_workers(servers: LocalCluster) -> AbstractContextManager[None]:
+    """A writer, one that mends, and an indexer."""
+    return working(servers.config, run_writer, run_mending, run_indexer)
+
+
 class Backup:
     """A copy of a shard's data, as a physical backup has it."""
 
-    def __init__(self, servers: LocalCluster, number: int, folder: Path) -> None:
+    def __init__(
+        self, servers: LocalCluster, cluster: Cluster, folder: Path, number: int = 2
+    ) -> None:
         self._servers = servers
+        self._cluster = cluster
         self._number = number
         self._files = servers.shards[number].data_dir / "data"
         self._copy = folder / "backup"
         servers.stop_shard(number)
         shutil.copytree(self._files, self._copy)
-        servers.start_shard(number)
+        self._start()
 
     def restore(self, same_server: bool) -> None:
         """End the server as a power failure would, and start it with the old data."""
@@ -81,14 +96,11 @@ class Backup:
             (self._copy / "auto.cnf").unlink()
         shutil.rmtree(self._files)
         shutil.copytree(self._copy, self._files)
+        self._start()
+
+    def _start(self) -> None:
         self._servers.start_shard(self._number)
-
-
-@pytest.fixture
-def cluster(servers: LocalCluster) -> Iterator[Cluster]:
-    with Cluster(servers.config) as opened:
-        make_table(opened)
-        yield opened
+        eventually(lambda: answers(self._cluster, self._number))
 
 
 def put_all(producer: Producer, name: str, count: int = ITEMS) -> None:
@@ -118,6 +130,12 @@ def newest(cluster: Cluster, number: int) -> Incarnation:
         return history(session)[-1]
 
 
+def await_mended(cluster: Cluster, number: int = 2) -> None:
+    """Wait until a shard has another incarnation than its first, and nothing is left to mend."""
+    eventually(lambda: newest(cluster, number).number > 0, 120)
+    eventually(lambda: newest(cluster, number).state == CLEAN, 120)
+
+
 def lose_the_tail(
     servers: LocalCluster,
     cluster: Cluster,
@@ -129,8 +147,7 @@ def lose_the_tail(
     """Restore a shard without its last changes, which the indexes have."""
     put_all(producer, "kept")
     wait_until_applied(cluster, 60)
-    backup = Backup(servers, number, folder)
-    eventually(lambda: answers(cluster, number))
+    backup = Backup(servers, cluster, folder, number)
     put_all(producer, "lost", ITEMS // 2)
     for each in range(ITEMS // 2, ITEMS * 3 // 4):
         producer.delete("orders", {"id": f"i{each}", "at": "1"})
@@ -150,14 +167,12 @@ def test_a_restored_shard(
     number: int,
     same_server: bool,
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_the_tail(servers, cluster, producer, tmp_path, number, same_server)
         new = {"id": "new", "at": "1", "name": "new-1"}
-        eventually(lambda: answers(cluster, number))
         for each in range(60):  # on both shards
             producer.put("orders", {**new, "id": f"new{each}"})
-        eventually(lambda: newest(cluster, number).number > 0, 60)
-        eventually(lambda: newest(cluster, number).state == CLEAN, 120)
+        await_mended(cluster, number)
         assert newest(cluster, number).lost
         wait_until_applied(cluster, 60)
         assert named(cluster, "new") == {f"new{each}" for each in range(60)}
@@ -182,17 +197,15 @@ def change_definitions(cluster: Cluster, producer: Producer) -> None:
 def test_definitions_that_are_younger_than_the_backup(
     servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         for number in range(ITEMS):
             producer.put("orders", {"id": f"k{number}", "at": "1", "color": "kept"})
         wait_until_applied(cluster, 60)
-        backup = Backup(servers, 2, tmp_path)
-        eventually(lambda: answers(cluster, 2))
+        backup = Backup(servers, cluster, tmp_path)
         change_definitions(cluster, producer)
         wait_until_applied(cluster, 60)
         backup.restore(same_server=False)
-        eventually(lambda: answers(cluster, 2))
-        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        await_mended(cluster)
         for number in range(ITEMS):
             producer.put("younger", {"id": f"n{number}", "at": "1", "name": "new", "price": 1})
             producer.put("orders", {"id": f"n{number}", "at": "1", "color": "new"})
@@ -215,13 +228,11 @@ def test_control_without_their_definitions_a_restored_shard_refuses_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fencing, "roll_forward_shard", lambda *_: False)
-    with working(servers.config, run_writer, run_mending, run_indexer):
-        backup = Backup(servers, 2, tmp_path)
-        eventually(lambda: answers(cluster, 2))
+    with all_workers(servers):
+        backup = Backup(servers, cluster, tmp_path)
         change_definitions(cluster, producer)
         wait_until_applied(cluster, 60)
         backup.restore(same_server=False)
-        eventually(lambda: answers(cluster, 2))
         puts = [Put("younger", {"id": f"n{number}", "at": "1"}) for number in range(ITEMS)]
         receipts = producer.write_batch(puts)
         assert {type(one) for one in receipts} == {Receipt, ShardUnavailable}
@@ -240,22 +251,20 @@ def lose_index_rows(
         for item in ({"id": f"x{n}", "at": "1", "name": f"x-{n % 7}"} for n in range(200))
         if cluster.shard_of(table.key_of(to_stored(item)).hash).id == 1
     ]
-    backup = Backup(servers, 2, folder)
-    eventually(lambda: answers(cluster, 2))
+    backup = Backup(servers, cluster, folder)
     for item in others:
         producer.put("orders", item)
     wait_until_applied(cluster, 60)
     time.sleep(2 * TTL)  # the lease is renewed, as it is between any backup and its restore
     backup.restore(same_server=True)
-    eventually(lambda: answers(cluster, 2))
 
 
 def test_restored_in_place_with_nothing_of_its_own_lost(
     servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_index_rows(servers, cluster, producer, tmp_path)
-        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        await_mended(cluster)
         assert wait_until_applied(cluster, 60)
         assert verify(cluster, "orders").ok
 
@@ -268,7 +277,7 @@ def test_control_who_does_not_look_at_the_lease_misses_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lease.Lease, "compare", lambda *_: None)
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_index_rows(servers, cluster, producer, tmp_path)
         time.sleep(2 * TTL)
         assert wait_until_applied(cluster, 60)
@@ -403,9 +412,8 @@ def test_control_without_incarnations_acknowledged_changes_never_reach_the_index
     monkeypatch.setattr(relay.Relay, "check_incarnation", lambda *_: None)
     monkeypatch.setattr(relay.Relay, "has_gone_back", lambda *_: False)
     monkeypatch.setattr(lost_events, "mark_restored", lambda *_: None)
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_the_tail(servers, cluster, producer, tmp_path, 2, same_server=False)
-        eventually(lambda: answers(cluster, 2))
         put_all(producer, "new", 20)
         assert not wait_until_applied(cluster, 10)
         assert named(cluster, "new") < {f"i{each}" for each in range(20)}
@@ -415,7 +423,7 @@ def test_a_planned_failover_loses_nothing(
     servers: LocalCluster, cluster: Cluster, producer: Producer
 ) -> None:
     """The same data on another server: a new incarnation, and nothing to mend."""
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         put_all(producer, "kept")
         servers.stop_shard(2)
         identity = servers.shards[2].data_dir / "data" / "auto.cnf"
