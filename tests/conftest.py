@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
@@ -46,6 +46,8 @@ BrokerKind = Literal["apache", "embedded"]
 ENGINES: tuple[EngineKind, ...] = ("mysql", "mariadb")
 BROKERS: tuple[BrokerKind, ...] = ("apache", "embedded")
 RECORD = pytest.StashKey[Record]()
+FAILED = pytest.StashKey[bool]()
+"""Whether a phase of a test has failed."""
 MEMORY = Path("/dev/shm")  # noqa: S108 -- pytest makes a folder there that is the user's own
 ROOM = 12 * 1024**3
 """Bytes of memory that make tests keep their servers' data there; they take a third of it."""
@@ -167,6 +169,31 @@ def _incomplete_in_ci(config: pytest.Config) -> bool:
     return bool(os.environ.get("CI") == "true" and record.needed and record.missing)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Delete a test's own folder once it is over; after a failure only the data of servers in it,
+    so that their logs can be read. pytest's own retention of failed tests' folders looks at the
+    test alone, and would delete the logs of a server that did not start in a fixture."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    folder: Path | None = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.when == "teardown" and folder is not None:
+        if item.stash[FAILED]:
+            discard_data(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_of_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Deletes, when all servers of this process have stopped, what data of theirs is left."""
+    yield
+    discard_data(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """A command that a test runs in this process may leave signals ignored, as if it ended it."""
@@ -188,6 +215,17 @@ def chosen_engine(pytestconfig: pytest.Config) -> EngineKind | None:
     """The engine that the command line asks for, or None."""
     asked = pytestconfig.option.engine
     return None if asked in (None, "all") else cast(EngineKind, asked)
+
+
+@pytest.fixture(scope="session")
+def fault_engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
+    """The shards' server of the fault harness's clusters, which also have Apache Kafka."""
+    record.needed = True
+    record.missing = missing_servers()
+    engine = chosen_engine or "mysql"
+    if reason := why_no_engine(engine) or why_no_kafka():
+        pytest.skip(reason)
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,7 @@ class Bench:
     """A cluster whose relays and indexers move when the test says so.
 
     Attributes:
+        relays: one for each shard.
         consumers: of its indexers, in the order in which they were made.
     """
 
@@ -176,7 +177,7 @@ class Bench:
         self.cluster = Cluster(config)
         self.producer = Producer(self.cluster)
         self.log = FakeLog(config.kafka)
-        self._relays = [
+        self.relays = [
             Relay(self.cluster, shard, f"bench-{shard.id}", self.log)  # type: ignore[arg-type]
             for shard in self.cluster.shards.values()
         ]
@@ -195,7 +196,7 @@ class Bench:
 
     def publish(self) -> None:
         """Let the relays publish all there is."""
-        while sum(relay.step() for relay in self._relays):
+        while sum(relay.step() for relay in self.relays):
             pass
 
     def _open_consumer(self, *_: Any, **__: Any) -> FakeConsumer:

@@ -171,10 +171,16 @@ def away(server: LocalMySQL, fault: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+_IN_DATA = ("ibdata1", "meta.properties")
+"""Files that the data folder of a MySQL or MariaDB server has, and of Apache Kafka."""
+
+
 def discard_data(folder: Path) -> None:
-    """Delete what stopped servers kept, which is large; their logs stay for who looks."""
-    for data in (*folder.glob("**/data"), *folder.glob("**/kafka/log")):
-        shutil.rmtree(data, ignore_errors=True)
+    """Delete the data folders of stopped servers, and copies of them, wherever they are in a
+    folder. They are large. The servers' logs, which lie beside them, stay."""
+    for name in _IN_DATA:
+        for found in list(folder.rglob(name)):
+            shutil.rmtree(found.parent, ignore_errors=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.gsi_indexer import run_indexer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.writer.worker import run_writer
+from tests.rows import everywhere
 
 Work = Callable[[Cluster, threading.Event], None]
 
@@ -32,6 +33,12 @@ def pipeline(config: ClusterConfig, indexers: int = 1) -> Iterator[None]:
     """Run a writer and indexers."""
     with working(config, run_writer, *[run_indexer] * indexers):
         yield
+
+
+def all_held(cluster: Cluster, process: int) -> bool:
+    """Whether a process holds the relays' leases on all shards."""
+    owners = everywhere(cluster, "SELECT owner FROM mynamo_relay")
+    return all(owner and owner.split(b"/")[1] == b"%d" % process for (owner,) in owners)
 
 
 @contextmanager

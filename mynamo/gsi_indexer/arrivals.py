@@ -142,6 +142,9 @@ def read(cluster: Cluster, records: Collection[Any]) -> Found:
 
     Args:
         records: as the consumer gave them, in the order of their partition.
+
+    Raises:
+        NewerFormat: one is of a later format. It is left to an indexer that knows it.
     """
     found = Found()
     for record in records:

@@ -218,6 +218,7 @@ class FaultCluster:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         root: Path | None = None,
+        launcher: Callable[[str], Sequence[str]] | None = None,
     ) -> Member:
         """Start a process.
 
@@ -227,8 +228,10 @@ class FaultCluster:
             arguments: of the module, after its configuration.
             env: environment variables on top of our own.
             root: where the packages of its release are; None: this release.
+            launcher: arguments of Python that run the module; None: the cluster's.
         """
-        command = (*self._launcher(module), "--config", str(self.config_file(zone)), *arguments)
+        launch = launcher or self._launcher
+        command = (*launch(module), "--config", str(self.config_file(zone)), *arguments)
         member = Member(name, self.folder / name, command, self._clock(name), root or ROOT)
         member.start(env)
         self.members[name] = member

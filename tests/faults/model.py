@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.faults.history import Key, Operation
+from tests.faults.history import Key, Operation, load
 
 READS = frozenset({"get", "batch_get"})
 QUERIES = frozenset({"query_index", "query_local"})
@@ -33,6 +34,14 @@ WRITES = PUTS | ADDS | DELETES | {"update_set"}
 
 NEVER = "unavailable"
 """`result["reason"]` of a refused write that failed before anything was written."""
+
+
+def has_written(history: Path, since: int) -> bool:
+    """Whether a client was told of a write that it began after a time, by `time.monotonic_ns`."""
+    return history.exists() and any(
+        operation.outcome == "ok" and operation.kind in WRITES and operation.start > since
+        for operation in load([history])
+    )
 
 
 class State(NamedTuple):

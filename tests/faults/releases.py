@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import mynamo
@@ -35,3 +37,23 @@ def check_out(folder: Path, reference: str = PREVIOUS) -> Path:
     ).stdout  # fmt: skip
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
     return folder
+
+
+def make_table(release: Path, config_file: Path) -> None:
+    """Let an earlier release set up a cluster, and make the workload's table.
+
+    Args:
+        release: where its packages are.
+
+    Raises:
+        subprocess.CalledProcessError: it could not.
+    """
+    making = (
+        "import sys; from mynamo.schemas.config import ClusterConfig;"
+        " from tests.faults.workload import ensure_table;"
+        " ensure_table(ClusterConfig.load(sys.argv[1]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", making, str(config_file)],
+        env={**os.environ, "PYTHONPATH": str(release)}, cwd=release, check=True, timeout=60,
+    )  # fmt: skip

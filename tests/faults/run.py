@@ -9,9 +9,7 @@ control: then it must find one, and the status is the other way round.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,13 +25,13 @@ from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
-from tests.faults import history, streams, workload
+from tests.faults import history, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
 from tests.faults.faults import Fault, Injector
 from tests.faults.journal import changes, keep_changes
-from tests.faults.model import TABLE, WRITES
+from tests.faults.model import TABLE, has_written
 from tests.faults.neighbours import Neighbours
 from tests.faults.plan import Cast, draw
 from tests.faults.proxy import FAIR
@@ -157,16 +155,8 @@ class _Run:
         earlier = self._cluster.earlier
         if earlier is None:
             workload.ensure_table(self._cluster.config)
-            return
-        making = (
-            "import sys; from mynamo.schemas.config import ClusterConfig;"
-            " from tests.faults.workload import ensure_table;"
-            " ensure_table(ClusterConfig.load(sys.argv[1]))"
-        )
-        subprocess.run(
-            [sys.executable, "-c", making, str(self._cluster.config_file("clients"))],
-            env={**os.environ, "PYTHONPATH": str(earlier)}, cwd=earlier, check=True, timeout=60,
-        )  # fmt: skip
+        else:
+            releases.make_table(earlier, self._cluster.config_file("clients"))
 
     def _start(self, name: str, env: dict[str, str]) -> None:
         """Start a process (again); a client's successor has a number and a history of its own."""
@@ -259,19 +249,12 @@ class _Run:
         while missing and time.monotonic() < deadline:
             self._look_for_the_dead()
             time.sleep(0.5)
-            missing = {n for n in missing if not self._has_written(n, now)}
+            missing = {n for n in missing if not has_written(self._newest[n], now)}
         self._outcome.checks["clients go on"] += len(self._clients)
         self._outcome.violations += [
             f"{name} ({self._clients[name]}) had nothing acknowledged for {seconds:g} s {when}"
             for name in sorted(missing)
         ]
-
-    def _has_written(self, name: str, since: int) -> bool:
-        path = self._newest[name]
-        return path.exists() and any(
-            operation.outcome == "ok" and operation.kind in WRITES and operation.start > since
-            for operation in history.load([path])
-        )
 
     def _await_quiet(self) -> None:
         waiting = wait_until_quiet(self._cluster.config, QUIET_SECONDS)

@@ -14,7 +14,6 @@ from mynamo.runtime.crash_points import LABELS
 from tests.faults.clocks import make_clocks
 from tests.faults.plan import Cast, draw
 from tests.faults.run import Settings, run
-from tests.servers import Record, missing_servers, why_no_engine, why_no_kafka
 
 pytestmark = pytest.mark.slow
 
@@ -27,30 +26,21 @@ CAST = Cast(
 )
 
 
-@pytest.fixture
-def engine(chosen_engine: EngineKind | None, record: Record) -> EngineKind:
-    """The shards' server."""
-    record.needed = True
-    record.missing = missing_servers()
-    engine = chosen_engine or "mysql"
-    if reason := why_no_engine(engine) or why_no_kafka():
-        pytest.skip(reason)
-    return engine
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_everything_holds_while_everything_fails(engine: EngineKind, tmp_path: Path) -> None:
-    outcome = run(Settings(seed=3768, seconds=30, engine=engine, folder=tmp_path / "run"))
+def test_everything_holds_while_everything_fails(fault_engine: EngineKind, tmp_path: Path) -> None:
+    outcome = run(Settings(seed=3768, seconds=30, engine=fault_engine, folder=tmp_path / "run"))
     assert outcome.violations == [], outcome.text()
     assert outcome.faults.total() >= 5, outcome.text()
     assert min(outcome.checks.values()) > 0, outcome.text()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_harness_sees_that_a_mechanism_is_missing(engine: EngineKind, tmp_path: Path) -> None:
+def test_the_harness_sees_that_a_mechanism_is_missing(
+    fault_engine: EngineKind, tmp_path: Path
+) -> None:
     """The control of controls; the others: `python -m tests.faults.run --without MECHANISM`."""
     settings = Settings(
-        seed=3, seconds=10, engine=engine, folder=tmp_path / "run", without="outbox"
+        seed=3, seconds=10, engine=fault_engine, folder=tmp_path / "run", without="outbox"
     )
     outcome = run(settings)
     assert any("[index equals table]" in found for found in outcome.violations), outcome.text()
@@ -105,12 +95,14 @@ def test_clocks_jump_by_seconds_up_to_an_hour_where_they_can() -> None:
     assert not any(fault.kind == "clock" for fault in fixed)
 
 
-def test_a_servers_clock_jumps_and_its_waits_do_not(engine: EngineKind, tmp_path: Path) -> None:
+def test_a_servers_clock_jumps_and_its_waits_do_not(
+    fault_engine: EngineKind, tmp_path: Path
+) -> None:
     clocks = make_clocks(tmp_path / "clocks")
     if clocks is None:
         pytest.skip("clocks that jump take Linux, glibc and a C compiler")
     server = LocalMySQL(
-        find_engine(engine), tmp_path / "server", free_port(), buffer_pool="64M",
+        find_engine(fault_engine), tmp_path / "server", free_port(), buffer_pool="64M",
         env=clocks.environment("server"),
     )  # fmt: skip
     with server, server.connect() as connection, connection.cursor() as cursor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -32,7 +33,6 @@ SECOND = TableSchema.parse(
 BY_SIZE = GlobalIndexSchema.model_validate({"name": "by_size", "hash_key": "size:N"})
 COMMITTED = b"version = version + 1;COMMIT"
 """Ends a change of the catalog."""
-FAULTS: list[Fault] = ["lose_request", "lose_answer"]
 
 
 @pytest.fixture
@@ -49,13 +49,26 @@ def changing(through: ClusterConfig, proxy: Proxy) -> Iterator[Cluster]:
         yield opened
 
 
+@pytest.fixture(params=["lose_request", "lose_answer"])
+def fault(request: pytest.FixtureRequest) -> Fault:
+    """Each way to lose a statement."""
+    return cast(Fault, request.param)
+
+
+@contextmanager
+def losing(proxy: Proxy, words: bytes, fault: Fault) -> Iterator[None]:
+    """Lose a statement, which there must be, and its connection."""
+    proxy.on(words, fault)
+    yield
+    assert proxy.struck.is_set()
+
+
 def known_everywhere(cluster: Cluster, table: Table) -> bool:
     """Whether every shard has the table's definition, and nothing is left to do."""
     versions = everywhere(cluster, "SELECT version FROM mynamo_fence WHERE id = %s", table.id)
     return is_complete(table) and versions == [(table.version,)] * len(cluster.shards)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     "lost",
     [
@@ -66,9 +79,8 @@ def known_everywhere(cluster: Cluster, table: Table) -> bool:
 def test_a_table_is_made_once_whatever_is_lost(
     cluster: Cluster, changing: Cluster, proxy: Proxy, lost: bytes, fault: Fault
 ) -> None:
-    proxy.on(lost, fault)
-    made = definitions.create_table(changing, SECOND)
-    assert proxy.struck.is_set()
+    with losing(proxy, lost, fault):
+        made = definitions.create_table(changing, SECOND)
     found = cluster.refresh().names["second"]
     assert found == made
     assert [index.name for index in found.indexes] == ["by_price", "by_name"]
@@ -121,7 +133,6 @@ def test_control_without_a_mark_the_second_attempt_takes_the_first_ones_table_fo
         definitions.create_table(changing, SECOND)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     "lost",
     [
@@ -132,9 +143,8 @@ def test_control_without_a_mark_the_second_attempt_takes_the_first_ones_table_fo
 def test_an_index_is_dropped_once_whatever_is_lost(
     cluster: Cluster, changing: Cluster, orders: Table, proxy: Proxy, lost: bytes, fault: Fault
 ) -> None:
-    proxy.on(lost, fault)
-    definitions.drop_index(changing, "orders", "by_name")
-    assert proxy.struck.is_set()
+    with losing(proxy, lost, fault):
+        definitions.drop_index(changing, "orders", "by_name")
     found = cluster.refresh().names["orders"]
     assert [index.name for index in found.indexes] == ["by_price"]
     assert found.version == orders.version + 1
@@ -155,16 +165,14 @@ def test_control_what_is_not_looked_at_again_is_dropped_twice(
     assert cluster.refresh().names["orders"].version == orders.version + 2
 
 
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     "lost", [b"'PLANNED'", COMMITTED, b"GET_LOCK", b"CREATE TABLE", b"UPDATE mynamo_fence"]
 )
 def test_an_index_is_added_once_whatever_is_lost(
     cluster: Cluster, changing: Cluster, orders: Table, proxy: Proxy, lost: bytes, fault: Fault
 ) -> None:
-    proxy.on(lost, fault)
-    index = definitions.add_index(changing, "orders", BY_SIZE)
-    assert proxy.struck.is_set()
+    with losing(proxy, lost, fault):
+        index = definitions.add_index(changing, "orders", BY_SIZE)
     found = cluster.refresh().names["orders"]
     assert found.index("by_size") == index
     assert (index.status, index.since) == ("CREATING", orders.version + 1)

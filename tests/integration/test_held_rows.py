@@ -35,6 +35,8 @@ from tests.waiting import eventually
 
 STORED_KEY = {name: {"S": value} for name, value in KEY.items()}
 STRANGERS = 50
+LOCKING = "SELECT hash, sort, version, item FROM t"
+"""How the statement begins that locks items."""
 
 
 @pytest.fixture
@@ -43,10 +45,10 @@ def config(engine_config: ClusterConfig) -> ClusterConfig:
     return engine_config.model_copy(update={"shards": engine_config.shards[:1]})
 
 
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        yield opened
+def shard_of(cluster: Cluster) -> DynamoDBShard:
+    """The only one."""
+    (shard,) = cluster.shards.values()
+    return shard
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ def orders(cluster: Cluster) -> Table:
 @pytest.fixture
 def producer(cluster: Cluster, orders: Table) -> Producer:
     return Producer(cluster)
+
+
+def additions(cluster: Cluster, orders: Table) -> int:
+    """How many `add` has made; the indexes and events fit."""
+    assert damage(cluster, orders) == []
+    return int(items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]["N"])
 
 
 def a_row(table: Table, _: Table) -> list[Statement]:
@@ -90,8 +98,7 @@ def careful(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> commit.LockWai
 
 
 def be_careful(cluster: Cluster) -> commit.LockWaits:
-    (shard,) = cluster.shards.values()
-    lock_waits = commit.lock_waits_of(shard)
+    lock_waits = commit.lock_waits_of(shard_of(cluster))
     lock_waits.note()
     return lock_waits
 
@@ -99,7 +106,7 @@ def be_careful(cluster: Cluster) -> commit.LockWaits:
 @contextmanager
 def held(config: ClusterConfig, statements: Sequence[Statement]) -> Iterator[None]:
     """Keep open what another process's transaction has done."""
-    with Cluster(config) as other, next(iter(other.shards.values())).session() as session:
+    with Cluster(config) as other, shard_of(other).session() as session:
         session.run(("BEGIN", ()), *statements)
         yield
         session.rollback()
@@ -117,12 +124,11 @@ def strangers_and_a_writer(
     # Neither the holder's session nor the wait for it ends by itself while a test looks.
     rewrite_session(monkeypatch, f"wait_timeout = {pool.WAIT_TIMEOUT}", 120)
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 60)
-    (shard,) = cluster.shards.values()
     orders, other = cluster.table("orders"), make_table(cluster, "other")
     producer = Producer(cluster)
     if holding is not an_insertion:
         add(producer)
-    shard._pool.close_idle()
+    shard_of(cluster)._pool.close_idle()
     work: list[Callable[[], Any]] = [
         lambda n=n: producer.put("orders", {"id": f"s{n}", "at": "1", "price": n})  # type: ignore[misc]
         for n in range(STRANGERS)
@@ -140,6 +146,32 @@ def strangers_and_a_writer(
     assert gate.sizes[:2] == [1, STRANGERS + 1]
 
 
+def only_the_writer_waits(
+    puts: Sequence[Future[Any]], write: Future[Any], let_go: Callable[[], None]
+) -> None:
+    """See that strangers' puts commit meanwhile, and the write in the end."""
+    for put in puts:
+        put.result(60)
+    assert not write.done()
+    let_go()
+    write.result(60)
+
+
+def all_wait(
+    cluster: Cluster,
+    waiting_at: str,
+    puts: Sequence[Future[Any]],
+    write: Future[Any],
+    let_go: Callable[[], None],
+) -> None:
+    """See that strangers' puts wait together with the write, at a statement that begins so."""
+    eventually(lambda: sessions_at(shard_of(cluster), waiting_at))
+    assert not any(put.done() for put in puts)
+    let_go()
+    for done in (*puts, write):
+        done.result(60)
+
+
 @pytest.mark.usefixtures("careful")
 @pytest.mark.parametrize("holding", [a_row, a_deletion, an_insertion, a_guard])
 def test_strangers_commit_while_somebody_holds_a_row_of_their_batch(
@@ -149,12 +181,8 @@ def test_strangers_commit_while_somebody_holds_a_row_of_their_batch(
     monkeypatch: pytest.MonkeyPatch,
     holding: Holding,
 ) -> None:
-    with strangers_and_a_writer(config, cluster, holding, monkeypatch) as (puts, write, let_go):
-        for put in puts:
-            put.result(60)
-        assert not write.done()
-        let_go()
-        write.result(60)
+    with strangers_and_a_writer(config, cluster, holding, monkeypatch) as under_way:
+        only_the_writer_waits(*under_way)
     found = items_of(cluster, orders)
     assert len(found) == STRANGERS + 2
     assert damage(cluster, orders) == []
@@ -172,11 +200,11 @@ def no_looks(rows: Any) -> tuple[list[Statement], list[Statement]]:
 @pytest.mark.parametrize(
     ("holding", "taken_out", "waiting_at"),
     [
-        (a_row, "careful", "SELECT hash, sort, version, item FROM t"),
+        (a_row, "careful", LOCKING),
         (a_guard, "careful", "SELECT id, version FROM mynamo_fence"),
-        (an_insertion, "careful", "SELECT hash, sort, version, item FROM t"),
-        (a_deletion, "careful", "SELECT hash, sort, version, item FROM t"),
-        (a_row, "SKIP LOCKED", "SELECT hash, sort, version, item FROM t"),
+        (an_insertion, "careful", LOCKING),
+        (a_deletion, "careful", LOCKING),
+        (a_row, "SKIP LOCKED", LOCKING),
         (a_guard, "SKIP LOCKED", "SELECT id, version FROM mynamo_fence"),
         (an_insertion, "looks", "INSERT INTO t"),
         (a_deletion, "looks", "INSERT INTO t"),
@@ -198,13 +226,8 @@ def test_control_otherwise_they_wait_for_it(
         monkeypatch.setattr(commit, "looks", no_looks)
     else:
         monkeypatch.setattr(commit, "lock_statements", waits(statements.lock_statements))
-    with strangers_and_a_writer(config, cluster, holding, monkeypatch) as (puts, write, let_go):
-        (shard,) = cluster.shards.values()
-        eventually(lambda: sessions_at(shard, waiting_at))
-        assert not any(put.done() for put in puts)
-        let_go()
-        for done in (*puts, write):
-            done.result(60)
+    with strangers_and_a_writer(config, cluster, holding, monkeypatch) as under_way:
+        all_wait(cluster, waiting_at, *under_way)
 
 
 def sessions_at(shard: DynamoDBShard, beginning: str) -> int:
@@ -224,13 +247,9 @@ def test_a_batch_that_has_waited_long_makes_the_next_ones_careful(
     add(Producer(cluster))
     careful_batches = noting_careful(monkeypatch)
     wait_in_a_batch(config, cluster, orders, monkeypatch, wait)
-    commit.lock_waits_of(next(iter(cluster.shards.values()))).left.clear()
-    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as (puts, write, let_go):
-        for put in puts:
-            put.result(60)
-        assert not write.done()
-        let_go()
-        write.result(60)
+    commit.lock_waits_of(shard_of(cluster)).left.clear()
+    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as under_way:
+        only_the_writer_waits(*under_way)
     assert careful_batches[0] is False
     assert careful_batches[-1] is True
     assert damage(cluster, orders) == []
@@ -247,13 +266,8 @@ def test_control_if_no_wait_made_them_careful_strangers_would_wait_again(
     monkeypatch.setattr(commit.LockWaits, "note", lambda _: None)
     add(Producer(cluster))
     wait_in_a_batch(config, cluster, orders, monkeypatch, wait)
-    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as (puts, write, let_go):
-        (shard,) = cluster.shards.values()
-        eventually(lambda: sessions_at(shard, "SELECT hash, sort, version, item FROM t"))
-        assert not any(put.done() for put in puts)
-        let_go()
-        for done in (*puts, write):
-            done.result(60)
+    with strangers_and_a_writer(config, cluster, a_row, monkeypatch) as under_way:
+        all_wait(cluster, LOCKING, *under_way)
 
 
 def wait_in_a_batch(
@@ -267,7 +281,7 @@ def wait_in_a_batch(
     monkeypatch.setattr(commit, "CAREFUL_FOR", 600.0)
     if wait == "long":
         monkeypatch.setattr(commit, "LONG", 0.0)
-    (shard,) = cluster.shards.values()
+    shard = shard_of(cluster)
     producer = Producer(cluster)
     with monkeypatch.context() as only_here:
         rewrite_session(only_here, "innodb_lock_wait_timeout = 2", 60 if wait == "long" else 1)
@@ -276,10 +290,9 @@ def wait_in_a_batch(
             with held(config, a_row(orders, orders)):
                 added = threads.submit(add, producer)
                 if wait == "long":
-                    locking = "SELECT hash, sort, version, item FROM t"
-                    eventually(lambda: sessions_at(shard, locking))
+                    eventually(lambda: sessions_at(shard, LOCKING))
                 else:
-                    waiting = group_commit.batcher_of(shard).waiting
+                    waiting = group_commit.batcher_of(shard_of(cluster)).waiting
                     eventually(lambda: waiting.callers)
             added.result(60)
 
@@ -311,10 +324,10 @@ def test_batches_are_careful_no_longer_than_somebody_waits(
     """Each wait in vain prolongs it; nothing else does."""
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     add(producer)
-    (shard,) = cluster.shards.values()
+    shard = shard_of(cluster)
     shard._pool.close_idle()
     careful_batches = noting_careful(monkeypatch)
-    waiting = group_commit.batcher_of(shard).waiting
+    waiting = group_commit.batcher_of(shard_of(cluster)).waiting
     with ThreadPoolExecutor(1) as threads:
         with held(config, a_row(orders, orders)):
             added = threads.submit(add, producer)
@@ -387,14 +400,14 @@ def waiting_for(
     config: ClusterConfig, cluster: Cluster, orders: Table, work: Sequence[Callable[[], Any]]
 ) -> Iterator[list[Future[Any]]]:
     """Let all of it wait, in any order, for a row that somebody else holds until the block ends."""
-    (shard,) = cluster.shards.values()
+    shard = shard_of(cluster)
     be_careful(cluster)
-    waiting = group_commit.batcher_of(shard).waiting
+    waiting = group_commit.batcher_of(shard_of(cluster)).waiting
     with ThreadPoolExecutor(len(work)) as threads:
         with held(config, a_row(orders, orders)):
             futures = [threads.submit(each) for each in work]
             eventually(lambda: waiting.callers == len(work))
-            eventually(lambda: sessions_at(shard, "SELECT hash, sort, version, item FROM t"))
+            eventually(lambda: sessions_at(shard, LOCKING))
             yield futures
         for done in futures:
             done.exception(60)
@@ -428,9 +441,7 @@ def test_who_waits_for_the_same_row_shares_a_transaction(
         ids = "SELECT COUNT(DISTINCT write_id) FROM mynamo_outbox"
         transactions = everywhere(cluster, ids)[0][0] - 2
         assert transactions == expected
-        counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
-        assert counted == {"N": str(WAITERS + 1)}
-        assert damage(cluster, orders) == []
+        assert additions(cluster, orders) == WAITERS + 1
 
 
 def test_who_waits_with_others_has_its_own_failure(
@@ -459,9 +470,7 @@ def test_who_waits_with_others_has_its_own_failure(
         pass
     errors = [type(future.exception()) for future in futures]
     assert errors == [type(None), InternalError, ConditionFailed, type(None)]
-    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
-    assert counted == {"N": "3"}
-    assert damage(cluster, orders) == []
+    assert additions(cluster, orders) == 3
 
 
 @pytest.mark.parametrize("careful", [True, False])
@@ -469,7 +478,7 @@ def test_who_has_waited_long_enough_is_told_so(
     config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer, *, careful: bool
 ) -> None:
     add(producer)
-    (shard,) = cluster.shards.values()
+    shard = shard_of(cluster)
     if careful:
         be_careful(cluster)
     shard.limit(0.5, None)
@@ -477,10 +486,9 @@ def test_who_has_waited_long_enough_is_told_so(
         futures = [threads.submit(add, producer) for _ in range(5)]
         errors = {type(done.exception(60)) for done in futures}
     assert errors == {ShardUnavailable}
-    assert len(group_commit.batcher_of(shard).waiting) == 0
+    assert len(group_commit.batcher_of(shard_of(cluster)).waiting) == 0
     add(producer)
-    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
-    assert counted == {"N": "2"}
+    assert additions(cluster, orders) == 2
 
 
 @pytest.mark.usefixtures("careful")
@@ -489,8 +497,7 @@ def test_tasks_wait_together_too(
 ) -> None:
     """More of them than threads: a write of another item goes on meanwhile."""
     add(producer)
-    (shard,) = cluster.shards.values()
-    waiting = group_commit.batcher_of(shard).waiting
+    waiting = group_commit.batcher_of(shard_of(cluster)).waiting
 
     async def main() -> None:
         scheduler = Scheduler(asyncio.get_running_loop(), helpers=1)
@@ -505,10 +512,8 @@ def test_tasks_wait_together_too(
         scheduler.close()
 
     asyncio.run(main())
-    counted = items_of(cluster, orders)[orders.key_of(STORED_KEY)][1]["n"]
-    assert counted == {"N": str(WAITERS + 1)}
+    assert additions(cluster, orders) == WAITERS + 1
     assert len(waiting) == 0
-    assert damage(cluster, orders) == []
 
 
 # -- what nobody foresaw --------------------------------------------------------------

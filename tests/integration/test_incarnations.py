@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from mynamo.catalog.incarnation import (
     incarnation_of,
     set_state,
 )
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable
 from mynamo.gsi_indexer import lost_events, run_indexer
 from mynamo.local import LocalCluster
@@ -30,12 +31,14 @@ from mynamo.operations import mending, verify
 from mynamo.operations.pipeline import wait_until_applied
 from mynamo.producer import Producer, Put, Receipt
 from mynamo.reader import Reader
+from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.writer.outbox import fencing, lease, relay
 from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.worker import run_writer
-from tests.rows import make_table
+from tests.fake_log import Bench
+from tests.rows import make_table, select
 from tests.waiting import eventually
 from tests.workers import working
 
@@ -58,17 +61,32 @@ def servers(
     return private_cluster(shards=2, buffer_pool="64M", partitions=4)
 
 
+@pytest.fixture
+def cluster(servers: LocalCluster) -> Iterator[Cluster]:
+    with Cluster(servers.config) as opened:
+        make_table(opened)
+        yield opened
+
+
+def all_workers(servers: LocalCluster) -> AbstractContextManager[None]:
+    """A writer, one that mends, and an indexer."""
+    return working(servers.config, run_writer, run_mending, run_indexer)
+
+
 class Backup:
     """A copy of a shard's data, as a physical backup has it."""
 
-    def __init__(self, servers: LocalCluster, number: int, folder: Path) -> None:
+    def __init__(
+        self, servers: LocalCluster, cluster: Cluster, folder: Path, number: int = 2
+    ) -> None:
         self._servers = servers
+        self._cluster = cluster
         self._number = number
         self._files = servers.shards[number].data_dir / "data"
         self._copy = folder / "backup"
         servers.stop_shard(number)
         shutil.copytree(self._files, self._copy)
-        servers.start_shard(number)
+        self._start()
 
     def restore(self, same_server: bool) -> None:
         """End the server as a power failure would, and start it with the old data."""
@@ -78,14 +96,11 @@ class Backup:
             (self._copy / "auto.cnf").unlink()
         shutil.rmtree(self._files)
         shutil.copytree(self._copy, self._files)
+        self._start()
+
+    def _start(self) -> None:
         self._servers.start_shard(self._number)
-
-
-@pytest.fixture
-def cluster(servers: LocalCluster) -> Iterator[Cluster]:
-    with Cluster(servers.config) as opened:
-        make_table(opened)
-        yield opened
+        eventually(lambda: answers(self._cluster, self._number))
 
 
 def put_all(producer: Producer, name: str, count: int = ITEMS) -> None:
@@ -115,6 +130,12 @@ def newest(cluster: Cluster, number: int) -> Incarnation:
         return history(session)[-1]
 
 
+def await_mended(cluster: Cluster, number: int = 2) -> None:
+    """Wait until a shard has another incarnation than its first, and nothing is left to mend."""
+    eventually(lambda: newest(cluster, number).number > 0, 120)
+    eventually(lambda: newest(cluster, number).state == CLEAN, 120)
+
+
 def lose_the_tail(
     servers: LocalCluster,
     cluster: Cluster,
@@ -126,8 +147,7 @@ def lose_the_tail(
     """Restore a shard without its last changes, which the indexes have."""
     put_all(producer, "kept")
     wait_until_applied(cluster, 60)
-    backup = Backup(servers, number, folder)
-    eventually(lambda: answers(cluster, number))
+    backup = Backup(servers, cluster, folder, number)
     put_all(producer, "lost", ITEMS // 2)
     for each in range(ITEMS // 2, ITEMS * 3 // 4):
         producer.delete("orders", {"id": f"i{each}", "at": "1"})
@@ -147,14 +167,12 @@ def test_a_restored_shard(
     number: int,
     same_server: bool,
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_the_tail(servers, cluster, producer, tmp_path, number, same_server)
         new = {"id": "new", "at": "1", "name": "new-1"}
-        eventually(lambda: answers(cluster, number))
         for each in range(60):  # on both shards
             producer.put("orders", {**new, "id": f"new{each}"})
-        eventually(lambda: newest(cluster, number).number > 0, 60)
-        eventually(lambda: newest(cluster, number).state == CLEAN, 120)
+        await_mended(cluster, number)
         assert newest(cluster, number).lost
         wait_until_applied(cluster, 60)
         assert named(cluster, "new") == {f"new{each}" for each in range(60)}
@@ -179,17 +197,15 @@ def change_definitions(cluster: Cluster, producer: Producer) -> None:
 def test_definitions_that_are_younger_than_the_backup(
     servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         for number in range(ITEMS):
             producer.put("orders", {"id": f"k{number}", "at": "1", "color": "kept"})
         wait_until_applied(cluster, 60)
-        backup = Backup(servers, 2, tmp_path)
-        eventually(lambda: answers(cluster, 2))
+        backup = Backup(servers, cluster, tmp_path)
         change_definitions(cluster, producer)
         wait_until_applied(cluster, 60)
         backup.restore(same_server=False)
-        eventually(lambda: answers(cluster, 2))
-        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        await_mended(cluster)
         for number in range(ITEMS):
             producer.put("younger", {"id": f"n{number}", "at": "1", "name": "new", "price": 1})
             producer.put("orders", {"id": f"n{number}", "at": "1", "color": "new"})
@@ -212,13 +228,11 @@ def test_control_without_their_definitions_a_restored_shard_refuses_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fencing, "roll_forward_shard", lambda *_: False)
-    with working(servers.config, run_writer, run_mending, run_indexer):
-        backup = Backup(servers, 2, tmp_path)
-        eventually(lambda: answers(cluster, 2))
+    with all_workers(servers):
+        backup = Backup(servers, cluster, tmp_path)
         change_definitions(cluster, producer)
         wait_until_applied(cluster, 60)
         backup.restore(same_server=False)
-        eventually(lambda: answers(cluster, 2))
         puts = [Put("younger", {"id": f"n{number}", "at": "1"}) for number in range(ITEMS)]
         receipts = producer.write_batch(puts)
         assert {type(one) for one in receipts} == {Receipt, ShardUnavailable}
@@ -237,22 +251,20 @@ def lose_index_rows(
         for item in ({"id": f"x{n}", "at": "1", "name": f"x-{n % 7}"} for n in range(200))
         if cluster.shard_of(table.key_of(to_stored(item)).hash).id == 1
     ]
-    backup = Backup(servers, 2, folder)
-    eventually(lambda: answers(cluster, 2))
+    backup = Backup(servers, cluster, folder)
     for item in others:
         producer.put("orders", item)
     wait_until_applied(cluster, 60)
     time.sleep(2 * TTL)  # the lease is renewed, as it is between any backup and its restore
     backup.restore(same_server=True)
-    eventually(lambda: answers(cluster, 2))
 
 
 def test_restored_in_place_with_nothing_of_its_own_lost(
     servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
 ) -> None:
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_index_rows(servers, cluster, producer, tmp_path)
-        eventually(lambda: newest(cluster, 2).number > 0 and newest(cluster, 2).state == CLEAN, 120)
+        await_mended(cluster)
         assert wait_until_applied(cluster, 60)
         assert verify(cluster, "orders").ok
 
@@ -265,7 +277,7 @@ def test_control_who_does_not_look_at_the_lease_misses_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lease.Lease, "compare", lambda *_: None)
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_index_rows(servers, cluster, producer, tmp_path)
         time.sleep(2 * TTL)
         assert wait_until_applied(cluster, 60)
@@ -286,6 +298,109 @@ def test_a_state_that_went_back_meanwhile_is_left_alone(cluster: Cluster) -> Non
         assert history(session)[-1].state == MENDING
 
 
+@pytest.fixture
+def bench(engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A cluster whose relays move when the test says so, on each engine in turn."""
+    monkeypatch.setattr(relay, "FENCE_EVERY", 0.0)
+    bench = Bench(engine_config, monkeypatch)
+    make_table(bench.cluster)
+    yield bench
+    bench.close()
+
+
+class ControlTables:
+    """A copy of what a shard knows of itself, as a backup has it."""
+
+    def __init__(self, home: DynamoDBShard) -> None:
+        self._home = home
+        self._names = [name for (name,) in select(home, "SHOW TABLES LIKE 'mynamo%%'")]
+        for name in self._names:
+            home.run((f"CREATE TABLE copy_of_{name} AS SELECT * FROM {name}", ()))
+
+    def restore(self) -> None:
+        """In place, while the shard's processes go on."""
+        with self._home.session() as session:
+            session.run(
+                ("BEGIN", ()),
+                *((f"DELETE FROM {name}", ()) for name in self._names),
+                *((f"INSERT INTO {name} SELECT * FROM copy_of_{name}", ()) for name in self._names),
+                ("COMMIT", ()),
+            )
+
+
+def states(home: DynamoDBShard) -> list[str]:
+    """Of its incarnations after the first."""
+    with home.session() as session:
+        return [each.state for each in history(session)[1:]]
+
+
+def settle(bench: Bench) -> None:
+    """Let relays lose their leases, take them, and do all there is to do."""
+    for _ in range(4):
+        bench.publish()
+
+
+def restored_while_fencing(bench: Bench, lease_shows_it: bool) -> list[str]:
+    """Restore a shard in place from a backup of when its incarnation was not fenced yet.
+
+    Args:
+        lease_shows_it: the relay has read the end of its lease since it last wrote it.
+
+    Returns:
+        The states of its incarnations after the first, once its relay has had time.
+    """
+    home, relaying = bench.cluster.shards[1], bench.relays[0]
+    put_all(bench.producer, "kept")
+    with pytest.MonkeyPatch.context() as only_here:
+        only_here.setattr(relay, "fence", lambda *_: None)
+        settle(bench)
+        home.adopt(1)
+        settle(bench)
+        backup = ControlTables(home)
+    settle(bench)
+    assert states(home) == [MENDING]
+    relaying.lease.renew()  # as it is between any backup and its restore
+    settle(bench)
+    backup.restore()
+    assert states(home) == [FENCING]
+    if not lease_shows_it:
+        relaying.lease.written()
+    settle(bench)
+    return states(home)
+
+
+def test_a_shard_that_went_back_to_fencing_begins_another_incarnation(bench: Bench) -> None:
+    """The relay knows by its lease; both incarnations are fenced."""
+    assert restored_while_fencing(bench, lease_shows_it=True) == [MENDING, MENDING]
+
+
+@pytest.mark.parametrize("lease_shows_it", [False, True])
+def test_its_state_alone_makes_a_relay_fence_it_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lease_shows_it: bool
+) -> None:
+    """Where the lease does not show the restore; and where nobody looks at it, the control of
+    the test above."""
+    if lease_shows_it:
+        monkeypatch.setattr(lease.Lease, "compare", lambda *_: None)
+    assert restored_while_fencing(bench, lease_shows_it) == [MENDING]
+
+
+def test_control_a_relay_that_fences_once_leaves_it_fencing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it has the lease."""
+    fenced: set[tuple[int, int | None]] = set()
+
+    def once(cluster: Cluster, home: DynamoDBShard) -> None:
+        state = home.id, bench.relays[home.id - 1].lease.epoch
+        if state not in fenced:
+            fenced.add(state)
+            fencing.fence(cluster, home)
+
+    monkeypatch.setattr(relay, "fence", once)
+    assert restored_while_fencing(bench, lease_shows_it=False) == [FENCING]
+
+
 def test_control_without_incarnations_acknowledged_changes_never_reach_the_index(
     servers: LocalCluster,
     cluster: Cluster,
@@ -297,9 +412,8 @@ def test_control_without_incarnations_acknowledged_changes_never_reach_the_index
     monkeypatch.setattr(relay.Relay, "check_incarnation", lambda *_: None)
     monkeypatch.setattr(relay.Relay, "has_gone_back", lambda *_: False)
     monkeypatch.setattr(lost_events, "mark_restored", lambda *_: None)
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         lose_the_tail(servers, cluster, producer, tmp_path, 2, same_server=False)
-        eventually(lambda: answers(cluster, 2))
         put_all(producer, "new", 20)
         assert not wait_until_applied(cluster, 10)
         assert named(cluster, "new") < {f"i{each}" for each in range(20)}
@@ -309,7 +423,7 @@ def test_a_planned_failover_loses_nothing(
     servers: LocalCluster, cluster: Cluster, producer: Producer
 ) -> None:
     """The same data on another server: a new incarnation, and nothing to mend."""
-    with working(servers.config, run_writer, run_mending, run_indexer):
+    with all_workers(servers):
         put_all(producer, "kept")
         servers.stop_shard(2)
         identity = servers.shards[2].data_dir / "data" / "auto.cnf"

@@ -7,9 +7,9 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import orjson
 import pytest
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
@@ -32,10 +32,10 @@ from mynamo.log.clients import Message
 from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
-from mynamo.schemas import validation
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.table import TableSchema
+from mynamo.schemas.validation import load
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
@@ -236,51 +236,6 @@ def test_a_message_with_a_bad_expression_becomes_a_dead_letter(
     assert len(items_of(cluster, orders)) == 1
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_command_of_a_newer_format_waits_for_an_upgrade(
-    cluster: Cluster,
-    orders: Table,
-    producer: Producer,
-    publisher: Publisher,
-    monkeypatch: pytest.MonkeyPatch,
-    waits: bool,
-) -> None:
-    """An old writer applies what comes before it, and makes no dead letter of it; the control
-    does."""
-    newer = on_partition_0(cluster, producer).model_copy(update={"command_id": uuid.uuid4()})
-    value = orjson.dumps({**orjson.loads(newer.dump()), "format": 2, "unknown": 1})
-    producer.publish(on_partition_0(cluster, producer))
-    publisher.send([raw(cluster, value)])
-    known = newer.model_copy(update={"item": {**(newer.item or {}), "id": {"S": "newer"}}})
-
-    def upgraded(message: bytes) -> WriteCommand:
-        return known if b'"format":2' in message else load_command(message)
-
-    if not waits:
-        monkeypatch.setattr(validation, "_check_format", lambda *_: None)
-        consume(cluster, publisher, 2)
-        assert len(read_dead_letters(cluster.config.kafka)) == 1
-        return
-    queue = WriteQueue(cluster, publisher)
-    try:
-        eventually(lambda: stops_at_newer(queue) and applied(cluster) == 1, 60)
-        assert stops_at_newer(queue)
-        monkeypatch.setattr(queue_module, "load_command", upgraded)
-        eventually(lambda: queue.step() >= 0 and applied(cluster) == 2, 60)
-    finally:
-        queue.close()
-    assert read_dead_letters(cluster.config.kafka) == []
-
-
-def stops_at_newer(queue: WriteQueue) -> bool:
-    """Take a step; whether it found a command of a newer format."""
-    try:
-        queue.step()
-    except NewerFormat:
-        return True
-    return False
-
-
 def test_a_refused_command_stays_refused(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:
@@ -344,6 +299,58 @@ def test_messages_that_cannot_be_applied_do_not_stop_the_queue(
     assert [dead_letter.letter_id for dead_letter in dead_letters if dead_letter.offset == 0] == [
         f"{cluster.config.kafka.writes_topic}/0/0"
     ]
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["", "control"])
+def test_a_command_of_a_newer_format_is_left_to_a_newer_writer(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: bool,
+) -> None:
+    """What comes before it is applied, what comes behind it waits too; nothing is a dead letter."""
+    first = on_partition_0(cluster, producer)
+    assert first.item is not None
+    newer, last = (
+        first.model_copy(
+            update={"command_id": uuid.uuid4(), "item": {**first.item, "turn": {"N": turn}}}
+        )
+        for turn in "23"
+    )
+    future = b'{"format":2,' + newer.dump()[1:]
+    publisher.send([raw(cluster, value) for value in (first.dump(), future, last.dump())])
+    if not noticed:
+        careless = partial(load, WriteCommand, what="a write command")
+        monkeypatch.setattr(queue_module, "load_command", careless)
+        consume(cluster, publisher, 3)
+        assert len(read_dead_letters(cluster.config.kafka)) == 1
+        return
+    old = WriteQueue(cluster, publisher)
+    try:
+        eventually(lambda: step_told_to_upgrade(old) and applied(cluster), 60)
+        assert step_told_to_upgrade(old)
+    finally:
+        old.close()
+    assert applied(cluster) == 1
+    monkeypatch.setattr(
+        queue_module, "load_command", lambda m: load_command(m.replace(b'"format":2,', b""))
+    )
+    consume(cluster, publisher, 2)
+    (item,) = (item for _, item in items_of(cluster, orders).values())
+    assert item["turn"] == {"N": "3"}
+    assert applied(cluster) == 3
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+def step_told_to_upgrade(queue: WriteQueue) -> bool:
+    """Whether a step fails because of a newer format."""
+    try:
+        queue.step()
+    except NewerFormat:
+        return True
+    return False
 
 
 def read_carelessly(value: bytes) -> WriteCommand:

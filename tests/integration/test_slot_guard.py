@@ -48,6 +48,12 @@ def stale(config: ClusterConfig, cluster: Cluster, orders: Table) -> Iterator[Cl
         yield opened
 
 
+@pytest.fixture
+def move(cluster: Cluster, orders: Table) -> Move:
+    """Of the slots of some items and index rows of `orders`."""
+    return Move(cluster)
+
+
 def moving(table: Table, move: Move) -> str:
     """The hash key of an item that moves."""
     names = (f"i{number}" for number in range(10_000))
@@ -82,48 +88,51 @@ READS: dict[str, Callable[[Reader, str, str], list[Any]]] = {
 }
 
 
+@pytest.fixture
 def read_after_move(
-    cluster: Cluster, stale: Cluster, orders: Table, read: Callable[..., list[Any]]
-) -> list[Any]:
+    cluster: Cluster, stale: Cluster, orders: Table, producer: Producer, move: Move, kind: str
+) -> Callable[[], list[Any]]:
     """What a process with the old map reads of an item that was moved and then changed."""
-    move = Move(cluster)
     key, name = moving(orders, move), moving_value(move)
-    with Producer(cluster) as producer:
-        producer.put("orders", {"id": key, "at": "1", "price": 1, "name": name, "state": "old"})
+    item = {"id": key, "at": "1", "price": 1, "name": name, "state": "old"}
+    producer.put("orders", item)
     index = orders.index("by_name")
     row = orders.key_of(stored(key))
-    item = {"id": key, "at": "1", "price": 1, "name": name, "state": "old"}
     cluster.shards[1].run(
         (f"INSERT INTO {sql.index_table(index)} VALUES (%s, '', %s, %s, 1, %s)",
          (hash_of_parts([name.encode()]), row.hash, row.sort, dump_item(to_stored(item))))
     )  # fmt: skip
-    reader = Reader(stale)
+    read, reader = READS[kind], Reader(stale)
     assert [found["state"] for found in read(reader, key, name)] == ["old"]
     move.do()
     change_on_target(cluster, sql.main_table(orders.id))
     change_on_target(cluster, sql.index_table(index))
-    return [found["state"] for found in read(reader, key, name)]
+    return lambda: [found["state"] for found in read(reader, key, name)]
 
 
 @pytest.mark.parametrize("kind", READS)
 def test_a_read_by_an_old_slot_map_goes_to_the_new_owner(
-    cluster: Cluster, stale: Cluster, orders: Table, kind: str
+    read_after_move: Callable[[], list[Any]],
 ) -> None:
-    assert read_after_move(cluster, stale, orders, READS[kind]) == ["new"]
+    assert read_after_move() == ["new"]
 
 
 @pytest.mark.parametrize("kind", READS)
 def test_control_without_the_guard_a_read_finds_what_was_there_before_the_move(
-    cluster: Cluster, stale: Cluster, orders: Table, kind: str, monkeypatch: pytest.MonkeyPatch
+    read_after_move: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (batch_gets, fetching):
         monkeypatch.setattr(module, "check_epoch", lambda *_: None)
-    assert read_after_move(cluster, stale, orders, READS[kind]) == ["old"]
+    assert read_after_move() == ["old"]
 
 
 @pytest.mark.parametrize("kind", READS)
 def test_the_guard_costs_a_read_no_round_trip(
-    cluster: Cluster, orders: Table, kind: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trips: list[int] = []
     execute = Session._execute
@@ -132,8 +141,7 @@ def test_the_guard_costs_a_read_no_round_trip(
         trips.append(len(statements))
         return execute(self, statements, read)
 
-    with Producer(cluster) as producer:
-        producer.put("orders", {"id": "a", "at": "1", "price": 1})
+    producer.put("orders", {"id": "a", "at": "1", "price": 1})
     reader = Reader(cluster)
     READS[kind](reader, "a", NAME)  # connections are open then
     monkeypatch.setattr(Session, "_execute", counting)
@@ -144,15 +152,13 @@ def test_the_guard_costs_a_read_no_round_trip(
 
 @pytest.mark.parametrize("kind", ["get", "query", "scan"])
 def test_what_is_absent_is_absent_on_its_owner_only(
-    cluster: Cluster, stale: Cluster, orders: Table, kind: str
+    cluster: Cluster, stale: Cluster, orders: Table, producer: Producer, move: Move, kind: str
 ) -> None:
     """A reading that finds nothing looks at the guard all the same."""
-    move, read = Move(cluster), READS[kind]
-    key = moving(orders, move)
+    read, key = READS[kind], moving(orders, move)
     assert read(Reader(stale), key, NAME) in ([], [None])
     move.do()
-    with Producer(cluster) as producer:
-        producer.put("orders", {"id": key, "at": "1"})
+    producer.put("orders", {"id": key, "at": "1"})
     assert cluster.shard_of(orders.key_of(stored(key)).hash).id == 2
     assert read(Reader(stale), key, NAME) == [{"id": key, "at": "1"}]
 
@@ -169,12 +175,10 @@ def test_in_one_batch_each_caller_is_judged_by_the_map_that_it_was_routed_by(
 
 
 def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
-    cluster: Cluster, stale: Cluster, orders: Table
+    stale: Cluster, orders: Table, producer: Producer, move: Move
 ) -> None:
-    move = Move(cluster)
     key = moving(orders, move)
-    with Producer(cluster) as producer:
-        producer.put("orders", {"id": key, "at": "1"})
+    producer.put("orders", {"id": key, "at": "1"})
     move.record()
     stale.refresh()
     with ThreadPoolExecutor(1) as pool:
@@ -189,18 +193,17 @@ def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
 
 
 def test_a_move_that_takes_too_long_is_an_outage_for_readers(
-    cluster: Cluster, stale: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+    stale: Cluster, orders: Table, move: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot_guard, "_ATTEMPTS", 2)
-    move = Move(cluster)
     move.record()
     stale.refresh()
     with pytest.raises(SlotsMoved, match="slots"):
         Reader(stale).get("orders", {"id": moving(orders, move), "at": "1"})
 
 
-def test_a_move_waits_for_whoever_holds_the_guard(cluster: Cluster, orders: Table) -> None:
-    move, shard = Move(cluster), cluster.shards[1]
+def test_a_move_waits_for_whoever_holds_the_guard(cluster: Cluster, move: Move) -> None:
+    shard = cluster.shards[1]
     with ThreadPoolExecutor(1) as pool, shard.session() as session:
         session.run(("BEGIN", ()), LOCK_EPOCH)
         raising = pool.submit(move.raise_guard, 1)
@@ -307,8 +310,7 @@ def test_an_item_is_re_emitted_where_it_is(
     assert b'"repair"' in payload
 
 
-def test_repair_locks_an_item_where_it_is(cluster: Cluster, stale: Cluster, orders: Table) -> None:
-    move = Move(cluster)
+def test_repair_locks_an_item_where_it_is(stale: Cluster, orders: Table, move: Move) -> None:
     row = orders.key_of(stored(moving(orders, move)))
     move.do()
     with pytest.raises(SlotsMoved), lock_item_row(stale, orders, row):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.catalog import definitions
+from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.local import LocalCluster
@@ -22,12 +22,15 @@ from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
 from mynamo.writer.maintenance import Maintenance
+from mynamo.writer.outbox import lease
+from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.outbox.relay import Relay
 from mynamo.writer.worker import run_writer
 from tests.events import broken_promises, changes_topic
 from tests.rows import damage, everywhere, items_of, make_table, select
 from tests.waiting import eventually
 from tests.worker_process import worker_process
+from tests.workers import all_held
 
 pytestmark = pytest.mark.slow
 
@@ -60,12 +63,6 @@ def all_published(cluster: Cluster) -> bool:
             " WHERE seq IS NULL) FROM mynamo_relay",
         )
     )
-
-
-def all_held(cluster: Cluster, process: int) -> bool:
-    """Whether a process holds the leases of all shards."""
-    owners = everywhere(cluster, "SELECT owner, epoch FROM mynamo_relay")
-    return all(owner and owner.split(b"/")[1] == b"%d" % process for owner, _ in owners)
 
 
 class Load:
@@ -138,6 +135,73 @@ def test_a_killed_relay_is_replaced(
         # The last worker gave its leases up, so this one need not wait.
         with running(config, queue=False):
             nothing_lost(cluster, load)
+
+
+def epochs(cluster: Cluster) -> list[int]:
+    """Of the leases, by shard."""
+    return [epoch for (epoch,) in everywhere(cluster, "SELECT epoch FROM mynamo_relay")]
+
+
+def early_take_overs(cluster: Cluster, before: list[int]) -> list[str]:
+    """Wait until all leases have been taken over; where that was before their end.
+
+    All times are the shards' own.
+
+    Args:
+        before: epochs of the leases.
+    """
+    ends: dict[int, int] = {}
+    early = []
+
+    def all_taken() -> bool:
+        rows = everywhere(cluster, f"SELECT epoch, expires, {sql.NOW} FROM mynamo_relay")
+        for number, (epoch, end, now) in enumerate(rows):
+            if epoch == before[number]:
+                assert end - now <= TTL * 1_000_000, "a lease is longer than it may be"
+                ends[number] = end
+            elif now < ends.get(number, 0):
+                early.append(f"shard {number + 1}: {(ends[number] - now) / 1e6:.1f} s")
+        return all(row[0] > epoch for row, epoch in zip(rows, before, strict=True))
+
+    eventually(all_taken, 60)
+    return early
+
+
+def test_a_killed_workers_relays_are_taken_over_by_the_worker_beside_it(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path
+) -> None:
+    """Once its leases have ended, and not before; how long that takes is measured by
+    benchmarks/relay_failover.py."""
+    make_table(cluster)
+    producer = Producer(cluster)
+    with worker_process(config, tmp_path, "relay") as first:
+        eventually(lambda: all_held(cluster, first.pid), 60)
+        with worker_process(config, tmp_path, "relay") as second, Load(producer) as load:
+            load.wait_for(30)
+            before = epochs(cluster)
+            first.kill()
+            assert early_take_overs(cluster, before) == []
+            assert all_held(cluster, second.pid)
+            assert epochs(cluster) == [epoch + 1 for epoch in before]
+            load.wait_for(30)
+            second.kill()
+        with running(config, queue=False):
+            nothing_lost(cluster, load)
+
+
+def test_control_who_does_not_wait_for_a_leases_end_is_found(
+    cluster: Cluster, config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_table(cluster)
+    monkeypatch.setattr(lease, "LONGEST_TTL", 0.0)
+    monkeypatch.setattr(lease, "_LATEST", "0")
+    with worker_process(config, tmp_path, "relay") as first:
+        eventually(lambda: all_held(cluster, first.pid), 60)
+        before = epochs(cluster)
+        with ThreadPoolExecutor(1) as watching:
+            early = watching.submit(early_take_overs, cluster, before)
+            with running(config, queue=False):
+                assert early.result(60)
 
 
 def test_a_frozen_relay_that_wakes_up_does_no_harm(

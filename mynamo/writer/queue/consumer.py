@@ -348,7 +348,11 @@ class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def read(records: Sequence[Any]) -> tuple[list[Received], list[DeadLetter]]:
-    """Turn Kafka records into requests; those that cannot be read become dead letters."""
+    """Turn Kafka records into requests; those that cannot be read become dead letters.
+
+    Raises:
+        NewerFormat: one is of a later format. It is left to a writer that knows it.
+    """
     received, dead_letters = [], []
     for record in records:
         command_id = None
