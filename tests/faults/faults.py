@@ -14,7 +14,9 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from mynamo.errors import LocalServerError, LogUnavailable
+from mynamo.catalog import incarnation
+from mynamo.catalog.cluster import Cluster
+from mynamo.errors import LocalServerError, LogUnavailable, MynamoError
 from mynamo.local import Broker, LocalMySQL
 from mynamo.log import open_admin
 from mynamo.runtime.crash_points import VARIABLE
@@ -26,6 +28,8 @@ from tests.faults.releases import ROOT
 CRASH_SECONDS = 20.0
 """For which a process that was told to die at a point may take to get there."""
 _STARTS = 3
+_MENDED_SECONDS = 60.0
+"""For which a fault waits for restored shards to be mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +282,7 @@ class Injector:
     @contextmanager
     def _away(self, fault: Fault) -> Iterator[bool]:
         """A shard is dead, or frozen, for long; the others' clients must hardly notice."""
+        self._await_mended()
         began = time.monotonic()
         server = self._cluster.shards[fault.target]
         if fault.detail == "dead":
@@ -294,6 +299,15 @@ class Injector:
             self._revive(fault.target)
         else:
             send(server.pid, signal.SIGCONT)
+
+    def _await_mended(self) -> None:
+        """Wait, but not for ever, until the other shards are well: of one that was restored, index
+        rows are missing until then."""
+        deadline = time.monotonic() + _MENDED_SECONDS
+        while self.restored_at and time.monotonic() < deadline and not self._heal.wait(0.5):
+            with suppress(MynamoError), Cluster(self._cluster.config) as cluster:
+                if not unmended(cluster):
+                    return
 
     def _measure(self, fault: Fault, name: str, number: int, seconds: float) -> None:
         assert self._neighbours is not None
@@ -420,3 +434,17 @@ def _fill(backfiller: Path) -> None:
 def _place(target: str) -> str:
     """What is harmed by one fault at a time: brokers count as one."""
     return "brokers" if target.startswith("broker") else target
+
+
+def unmended(cluster: Cluster) -> list[str]:
+    """The incarnations that are not clean."""
+    found = []
+    for shard in cluster.shards.values():
+        with shard.session() as session:
+            states = {each.number: each.state for each in incarnation.history(session)}
+        found += [
+            f"{shard.where}, {number}: {state}"
+            for number, state in states.items()
+            if state != incarnation.CLEAN
+        ]
+    return found

@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from mynamo.catalog import incarnation
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind
@@ -29,7 +28,7 @@ from tests.faults import history, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import FaultCluster
-from tests.faults.faults import Fault, Injector
+from tests.faults.faults import Fault, Injector, unmended
 from tests.faults.journal import changes, keep_changes
 from tests.faults.model import TABLE, has_written
 from tests.faults.neighbours import Neighbours
@@ -268,7 +267,7 @@ class _Run:
         deadline = time.monotonic() + MENDED_SECONDS
         self._outcome.checks["restored shards are mended"] += len(self._injector.restored_at)
         with Cluster(self._cluster.config) as cluster:
-            while waiting := _unmended(cluster):
+            while waiting := unmended(cluster):
                 if time.monotonic() > deadline:
                     found = f"not mended after {MENDED_SECONDS:g} s: {waiting}"
                     self._outcome.violations.append(found)
@@ -321,20 +320,6 @@ class _Run:
 
     def _say(self, line: str) -> None:
         self._settings.say(line)
-
-
-def _unmended(cluster: Cluster) -> list[str]:
-    """The incarnations that are not clean."""
-    found = []
-    for shard in cluster.shards.values():
-        with shard.session() as session:
-            states = {each.number: each.state for each in incarnation.history(session)}
-        found += [
-            f"{shard.where}, {number}: {state}"
-            for number, state in states.items()
-            if state != incarnation.CLEAN
-        ]
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
