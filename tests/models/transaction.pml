@@ -7,6 +7,7 @@
  *
  * Each of these takes a mechanism out, and must be found wrong:
  *     -DNO_UNIQUE       T4 writes COMMITTED over ABORTED
+ *     -DONE_PACKET      a T3 that is sent as one packet may come twice, however late
  *     -DIGNORED         plain writers do not look at intents
  *     -DKEPT            T5 deletes the intent in a transaction of its own, behind the row's
  *     -DNO_PLACEHOLDER  T3 leaves an intent on an absent item without a row in the table
@@ -56,6 +57,7 @@
 #define ABORTED 2
 
 #define DECIDER(t) (t - 1)
+#define ELSEWHERE(t) (2 - t)  /* a shard that is not its deciding one */
 #if defined(CHECK)
 #define CHECKS(t, i) (t == 2 && i == 0)
 #elif defined(OWN_CHECK)
@@ -169,23 +171,17 @@ proctype Coordinator(byte t) {
     byte i, left;
     bool aborting;
     /* T2. The generation, with the look for the request's token. */
-    mine[t] = generation[t];
+    atomic { mine[t] = generation[t]; left = ((1 << SHARDS) - 1) & ~(1 << DECIDER(t)) };
     /* T3. Prepare, in any order, but for the deciding shard. */
-    for (i : 0 .. SHARDS - 1) {
-        if
-        :: i != DECIDER(t) -> left = left | (1 << i)
-        :: else
-        fi
-    }
     do
-    :: left != 0 ->
+    :: atomic { left != 0 ->
         if
         :: (left & 1) -> i = 0
         :: (left & 2) -> i = 1
 #if SHARDS > 2
         :: (left & 4) -> i = 2
 #endif
-        fi;
+        fi };
 prepare:
         if
         :: goto dead
@@ -211,9 +207,8 @@ prepare:
                 :: else  /* the key is there: start over */
                 fi }
         fi
-    :: left == 0 -> break
+    :: atomic { left == 0 -> i = DECIDER(t); break }
     od;
-    i = DECIDER(t);
 #ifdef EARLY
     apply_all();
     i = DECIDER(t);
@@ -280,13 +275,21 @@ applying:
     for (i : 0 .. SHARDS - 1) {
         if
         :: goto dead
-        :: true ->
-            if
-            :: aborting -> release(t, i)
-            :: else -> apply(t, i)
-            fi
+        :: aborting -> release(t, i)
+        :: !aborting -> apply(t, i)
         fi
     }
+    /* A T3 that it does not wait for any longer may still place its intent. */
+#ifdef ONE_PACKET
+#define LATE true
+#else
+#define LATE (aborting && left != 0)
+#endif
+    if
+    :: atomic { LATE && row[ELSEWHERE(t)] == ITEM && intent[ELSEWHERE(t)] == 0 ->
+        intent[ELSEWHERE(t)] = t; image[(t - 1) * SHARDS + ELSEWHERE(t)] = value[ELSEWHERE(t)] + 1 }
+    :: true
+    fi;
 #ifndef SOON
     if
     :: !aborting -> answer()

@@ -37,6 +37,7 @@ def test_transactions_happen_once_and_whole(tmp_path: Path, options: list[str]) 
     "options",
     [
         ["-DNO_UNIQUE"],
+        ["-DONE_PACKET"],
         ["-DIGNORED"],
         ["-DKEPT"],
         ["-DNO_PLACEHOLDER"],
