@@ -28,8 +28,9 @@
  * CHECK, the second transaction only checks the item of the first one's deciding shard, and with
  * OWN_CHECK the one of its own. Whoever stands still at a step for as long as it likes is a process
  * that is frozen, or whose message is late. `lost` answers: the step is done or not, and its sender
- * does not know. With RESTORE, the deciding shard of the only transaction goes back once to what it
- * was at some moment; then a transaction whose decision is there in the end must be whole.
+ * does not know. With DELETES, the second transaction deletes its items, and the plain writer may.
+ * With RESTORE, the deciding shard of the only transaction goes back once to what it was at some
+ * moment; then a transaction whose decision is there in the end must be whole.
  */
 
 #ifndef SHARDS
@@ -57,6 +58,11 @@
 #define ABORTED 2
 
 #define DECIDER(t) (t - 1)
+#ifdef DELETES
+#define RESULT(t, i) (t == 2 -> 0 : value[i] + 1)
+#else
+#define RESULT(t, i) (value[i] + 1)
+#endif
 #define ELSEWHERE(t) (2 - t)  /* a shard that is not its deciding one */
 #if defined(CHECK)
 #define CHECKS(t, i) (t == 2 && i == 0)
@@ -76,8 +82,7 @@ byte image[6];           /* by transaction and item: what shall be */
 
 /* What happened, for the assertions alone. */
 byte events[6];          /* by transaction and item: rows of the outbox */
-byte plain[SHARDS];
-byte first[SHARDS];
+byte due[SHARDS];        /* the item, by what was decided and written so far */
 bool decided[3];
 bool ended[3];
 #define EVENT(t, i) events[(t - 1) * SHARDS + i]
@@ -97,7 +102,8 @@ inline apply(t, i) {
         if
         :: intent[i] == t && CHECKS(t, i) -> let_go(i)
         :: intent[i] == t && !CHECKS(t, i) ->
-            value[i] = image[(t - 1) * SHARDS + i]; row[i] = ITEM; EVENT(t, i)++;
+            value[i] = image[(t - 1) * SHARDS + i]; EVENT(t, i)++;
+            row[i] = (value[i] == 0 -> NOTHING : ITEM);
 #ifndef KEPT
             intent[i] = 0
 #endif
@@ -123,8 +129,14 @@ inline release(t, i) {
     }
 }
 
-#define FITS(i) (i == DECIDER(t) || (intent[i] == t && \
-    (CHECKS(t, i) || value[i] + 1 == image[(t - 1) * SHARDS + i])))
+/* A write reads all that was decided before. */
+#ifdef RESTORE
+#define IS_READ(i) skip
+#else
+#define IS_READ(i) assert(value[i] == due[i])
+#endif
+#define FITS(i) (i == DECIDER(t) || \
+    (intent[i] == t && value[i] == due[i] && RESULT(t, i) == image[(t - 1) * SHARDS + i]))
 #ifdef NO_GENERATION
 #define IN_TIME true
 #else
@@ -136,13 +148,12 @@ inline release(t, i) {
 #define MAY_DECIDE (IN_TIME && decision[t] == UNDECIDED)
 #endif
 
+#define IS_DUE(j) due[j] = (j == DECIDER(t) -> value[j] : \
+    (CHECKS(t, j) -> due[j] : image[(t - 1) * SHARDS + j]))
+
 inline decide_it() {
     decision[t] = COMMITTED; decided[t] = true;
     /* At this moment, all that the transaction has read is as it was read. */
-    assert(!CHECKS(t, DECIDER(t)) || intent[DECIDER(t)] == 0);
-#ifdef OWN_CHECK
-    assert(t != 2 || row[i] != NOTHING || value[i] == 0);
-#endif
 #if !defined(EARLY) && !defined(RESTORE)
     assert(FITS(0) && FITS(1));
 #if SHARDS > 2
@@ -151,8 +162,14 @@ inline decide_it() {
 #endif
     if
     :: CHECKS(t, i)
-    :: else -> value[i]++; row[i] = ITEM; EVENT(t, i)++
-    fi
+    :: else ->
+        value[i] = RESULT(t, i); EVENT(t, i)++;
+        row[i] = (value[i] == 0 -> NOTHING : ITEM)
+    fi;
+    IS_DUE(0); IS_DUE(1);
+#if SHARDS > 2
+    IS_DUE(2)
+#endif
 }
 
 /* Whoever begins to read from now on sees all of it. */
@@ -188,7 +205,7 @@ prepare:
         :: goto give_up  /* a condition does not hold, or it has met an intent for too long */
         :: atomic { intent[i] == t -> left = left & ~(1 << i) }  /* its answer was lost */
         :: atomic { row[i] == ITEM && intent[i] == 0 ->
-            intent[i] = t; image[(t - 1) * SHARDS + i] = value[i] + 1;
+            intent[i] = t; image[(t - 1) * SHARDS + i] = RESULT(t, i);
             if
             :: left = left & ~(1 << i)
             :: true  /* the answer is lost */
@@ -202,7 +219,7 @@ prepare:
                 :: row[i] == NOTHING ->
                     row[i] = PLACEHOLDER;
 #endif
-                    intent[i] = t; image[(t - 1) * SHARDS + i] = 1;
+                    intent[i] = t; image[(t - 1) * SHARDS + i] = RESULT(t, i);
                     left = left & ~(1 << i)
                 :: else  /* the key is there: start over */
                 fi }
@@ -227,6 +244,9 @@ decide:
                 || CHECKS(t, i)
 #endif
                 ) ->
+#ifndef RESTORE
+                assert(due[i] == 0);
+#endif
                 decide_it();
                 if
                 :: goto applying
@@ -238,6 +258,7 @@ decide:
     :: atomic { row[i] == ITEM && intent[i] == 0 ->
             if
             :: MAY_DECIDE ->
+                IS_READ(i);
                 decide_it();
                 if
                 :: goto applying
@@ -287,7 +308,7 @@ applying:
 #endif
     if
     :: atomic { LATE && row[ELSEWHERE(t)] == ITEM && intent[ELSEWHERE(t)] == 0 ->
-        intent[ELSEWHERE(t)] = t; image[(t - 1) * SHARDS + ELSEWHERE(t)] = value[ELSEWHERE(t)] + 1 }
+        intent[ELSEWHERE(t)] = t; image[(t - 1) * SHARDS + ELSEWHERE(t)] = RESULT(t, ELSEWHERE(t)) }
     :: true
     fi;
 #ifndef SOON
@@ -337,7 +358,11 @@ end:
 }
 #endif
 
-/* PutItem, UpdateItem, and so on. */
+inline add(i) {
+    IS_READ(i); value[i]++; due[i] = value[i]
+}
+
+/* PutItem, UpdateItem, DeleteItem. */
 #if WRITES > 0
 proctype Writer() {
     byte i, n;
@@ -354,14 +379,18 @@ proctype Writer() {
 again:
         if
 #ifdef IGNORED
-        :: atomic { row[i] == ITEM -> value[i]++; plain[i]++ }
+        :: atomic { row[i] == ITEM -> add(i) }
 #else
-        :: atomic { row[i] == ITEM && intent[i] == 0 -> value[i]++; plain[i]++ }
+        :: atomic { row[i] == ITEM && intent[i] == 0 -> add(i) }
+#endif
+#ifdef DELETES
+        :: atomic { row[i] == ITEM && intent[i] == 0 ->
+            IS_READ(i); row[i] = NOTHING; value[i] = 0; due[i] = 0 }
 #endif
         :: row[i] == NOTHING ->
             atomic {
                 if
-                :: row[i] == NOTHING -> row[i] = ITEM; value[i] = 1; plain[i]++
+                :: row[i] == NOTHING -> row[i] = ITEM; add(i)
                 :: else -> goto again
                 fi }
         :: goto stop
@@ -440,7 +469,7 @@ proctype Disaster() {
 #else
 #define WHOLE(t, i) (CHECKS(t, i) || EVENT(t, i) == (decided[t] -> 1 : 0))
 #define RIGHT(i) (WHOLE(1, i) && WHOLE(2, i) && \
-    value[i] == first[i] + plain[i] + EVENT(1, i) + EVENT(2, i))
+    value[i] == due[i] && (row[i] == ITEM) == (value[i] > 0))
 #endif
 
 proctype Judge() {
@@ -462,7 +491,7 @@ init {
     atomic {
         for (i : 0 .. SHARDS - 1) {
             if
-            :: row[i] = ITEM; value[i] = 1; first[i] = 1
+            :: row[i] = ITEM; value[i] = 1; due[i] = 1
             :: true
             fi
         }

@@ -20,6 +20,7 @@ pytestmark = needs_spin
     "options",
     [
         pytest.param([], id="two shards"),
+        pytest.param(["-DDELETES"], id="deletions"),
         pytest.param(["-DCHECK"], id="a check on another shard"),
         pytest.param(["-DOWN_CHECK"], id="a check on the deciding shard"),
         pytest.param(["-DRESOLVERS=2", "-DWRITES=0"], id="late resolvers"),
