@@ -1,0 +1,243 @@
+/* TransactGetItems beside transactions, plain writes, resolvers and the clean-up of decisions.
+ *
+ * The steps G1 to G3 are those of docs/design/transactions.md. Checked exhaustively by
+ * tests/unit/test_transaction_model.py:
+ *
+ *     spin -a transact_get.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan -E
+ *
+ * Each of these takes a mechanism out, and must be found wrong:
+ *     -DONE_LOOK       no step G3
+ *     -DNO_DECISION    no step G2: what is read beside an intent is believed
+ *     -DLATE_DECISION  step G2 comes after G3
+ *     -DEARLY_CLEAN    COMMITTED is deleted while intents are there
+ *     -DREACHED        nothing is taken out; asserts that no reader sees both transactions
+ *
+ * Item i lies on shard i, and both transactions write all items. Transaction t decides on shard
+ * t - 1. What matters of an item is which transactions have written it, and its version. A reader
+ * reads all items or one. It must see each transaction whole, and every transaction that was
+ * answered, or seen by a reader, before it began.
+ */
+
+#ifndef SHARDS
+#define SHARDS 2
+#endif
+#ifndef WRITES
+#define WRITES 1   /* of the plain writer */
+#endif
+#ifndef READS
+#define READS 2
+#endif
+
+#define UNDECIDED 0
+#define COMMITTED 1
+#define ABORTED 2
+#define DECIDER(t) (t - 1)
+#define BIT(t) (1 << (t - 1))
+#define ALL ((1 << SHARDS) - 1)
+
+byte written[SHARDS];   /* by which transactions */
+byte version[SHARDS];
+byte intent[SHARDS];
+byte decision[3];
+byte answered;          /* transactions that were answered, or seen */
+
+inline apply(t, i) {
+    atomic {
+        if
+        :: intent[i] == t -> written[i] = written[i] | BIT(t); version[i]++; intent[i] = 0
+        :: else
+        fi
+    }
+}
+
+proctype Coordinator(byte t) {
+    byte i;
+    i = 0;
+    do
+    :: i == SHARDS -> break
+    :: i == DECIDER(t) -> i++
+    :: i < SHARDS && i != DECIDER(t) ->
+        if
+        :: goto dead
+        :: atomic { intent[i] == 0 -> intent[i] = t; i++ }
+        fi
+    od;
+    i = DECIDER(t);
+    if
+    :: goto dead
+    :: atomic { intent[i] == 0 && decision[t] == UNDECIDED ->
+        decision[t] = COMMITTED; written[i] = written[i] | BIT(t); version[i]++ }
+    :: atomic { decision[t] == ABORTED -> goto dead }
+    fi;
+    i = 0;
+    do
+    :: i < SHARDS ->
+        if
+        :: goto dead
+        :: true -> apply(t, i); i++
+        fi
+    :: i == SHARDS -> break
+    od;
+    answered = answered | BIT(t);
+dead:
+    i = 0
+}
+
+proctype Resolver() {
+    byte i, t;
+    bool committed;
+end:
+    do
+    :: atomic {
+        if
+        :: intent[0] != 0 -> i = 0
+        :: intent[1] != 0 -> i = 1
+#if SHARDS > 2
+        :: intent[2] != 0 -> i = 2
+#endif
+        fi;
+        t = intent[i] };
+        atomic {
+            if
+            :: decision[t] == UNDECIDED -> decision[t] = ABORTED
+            :: else
+            fi;
+            committed = (decision[t] == COMMITTED) }
+        if
+        :: committed -> apply(t, i)
+        :: else -> atomic {
+            if
+            :: intent[i] == t -> intent[i] = 0
+            :: else
+            fi }
+        fi;
+        atomic { i = 0; t = 0; committed = false }
+    od
+}
+
+#if SHARDS > 2
+#define LEFT(t) (intent[0] == t || intent[1] == t || intent[2] == t)
+#else
+#define LEFT(t) (intent[0] == t || intent[1] == t)
+#endif
+#ifdef EARLY_CLEAN
+#define MAY_GO(t) (decision[t] == COMMITTED)
+#else
+#define MAY_GO(t) (decision[t] == COMMITTED && !LEFT(t))
+#endif
+
+/* Only COMMITTED: what fences ABORTED is in transaction.pml. An intent may not come back. */
+proctype Cleaner() {
+end:
+    do
+    :: atomic { MAY_GO(1) -> decision[1] = UNDECIDED }
+    :: atomic { MAY_GO(2) -> decision[2] = UNDECIDED }
+    od
+}
+
+proctype Writer() {
+    byte i, n;
+    do
+    :: n < WRITES ->
+        n++;
+        if
+        :: i = 0
+        :: i = 1
+        fi;
+        if
+        :: atomic { intent[i] == 0 -> version[i]++ }
+        :: break
+        fi
+    :: n == WRITES -> break
+    od
+}
+
+/* G2. The decision about each intent: it must not be COMMITTED. */
+inline decisions() {
+    i = 0;
+#ifndef NO_DECISION
+    do
+    :: i < SHARDS ->
+        if
+        :: atomic { seen_intent[i] != 0 && decision[seen_intent[i]] == COMMITTED ->
+            forget(); goto look }
+        :: atomic { seen_intent[i] == 0 || decision[seen_intent[i]] != COMMITTED -> i++ }
+        fi
+    :: i == SHARDS -> break
+    od
+#endif
+}
+
+inline forget() {
+    for (i : 0 .. SHARDS - 1) { seen[i] = 0; seen_version[i] = 0; seen_intent[i] = 0 };
+    i = 0
+}
+
+proctype Reader() {
+    byte i, n, which, before, now;
+    byte seen[SHARDS], seen_version[SHARDS], seen_intent[SHARDS];
+    do
+    :: n < READS ->
+        atomic {
+            n++;
+            before = answered;
+            if
+            :: which = ALL
+            :: which = 1
+            :: which = 2
+            fi };
+look:
+        /* G1. Items, versions and intents. */
+        for (i : 0 .. SHARDS - 1) {
+            atomic {
+                if
+                :: which & (1 << i) ->
+                    seen[i] = written[i]; seen_version[i] = version[i]; seen_intent[i] = intent[i]
+                :: else
+                fi }
+        };
+#ifndef LATE_DECISION
+        decisions();
+#endif
+        /* G3. Versions and intents again. */
+#ifndef ONE_LOOK
+        for (i : 0 .. SHARDS - 1) {
+            if
+            :: atomic { (which & (1 << i)) &&
+                    (seen_version[i] != version[i] || seen_intent[i] != intent[i]) ->
+                forget(); goto look }
+            :: atomic { !((which & (1 << i)) &&
+                    (seen_version[i] != version[i] || seen_intent[i] != intent[i])) }
+            fi
+        };
+#endif
+#ifdef LATE_DECISION
+        decisions();
+#endif
+        atomic {
+            now = seen[(which == 2 -> 1 : 0)];
+            for (i : 0 .. SHARDS - 1) {
+                assert(!(which & (1 << i)) || seen[i] == now)
+            }
+            assert((now & before) == before);
+            answered = answered | now;
+#ifdef REACHED
+            assert(which != ALL || now != 3);
+#endif
+            forget(); which = 0; before = 0; now = 0 }
+    :: n == READS -> break
+    od
+}
+
+init {
+    atomic {
+#if WRITES > 0
+        run Writer();
+#endif
+        run Reader();
+        run Cleaner();
+        run Resolver();
+        run Coordinator(1);
+        run Coordinator(2)
+    }
+}

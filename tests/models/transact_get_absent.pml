@@ -1,0 +1,92 @@
+/* TransactGetItems of items that do not exist: an insert and a delete between the two looks.
+ *
+ * The steps G1 and G3 are those of docs/design/transactions.md. Checked exhaustively by
+ * tests/unit/test_transaction_model.py:
+ *
+ *     spin -a transact_get_absent.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan -E
+ *
+ * Each of these takes a mechanism out, and must be found wrong:
+ *     -DNO_DELETES  step G3 does not look for deletes
+ *     -DREACHED     nothing is taken out; asserts that nobody sees an absent item
+ *
+ * Two items on two shards, of which one is there at every moment: a writer inserts the one before it
+ * deletes the other. Another writer of each shard takes an id of the outbox and commits it at any
+ * time, so that ids do not commit in order. A reader must not see both items absent.
+ */
+
+#ifndef MOVES
+#define MOVES 4
+#endif
+
+bool there[2];
+byte next_id[2] = 1;   /* of the outbox's AUTO_INCREMENT */
+byte highest[2];       /* visible id */
+byte last_delete[2];   /* id of the item's last visible delete */
+
+inline commit(s, id) {
+    if
+    :: id > highest[s] -> highest[s] = id
+    :: else
+    fi
+}
+
+active proctype Mover() {
+    byte n, to, id;
+    atomic { there[0] = true; to = 1 }
+    do
+    :: n < MOVES ->
+        atomic { id = next_id[to]; next_id[to]++ };
+        atomic { there[to] = true; commit(to, id); to = 1 - to };
+        /* The row is locked, and then its event gets an id. */
+        atomic { id = next_id[to]; next_id[to]++ };
+        atomic { there[to] = false; last_delete[to] = id; commit(to, id); n++ }
+    :: n == MOVES -> break
+    od
+}
+
+active [2] proctype Other() {
+    byte id, s;
+    atomic { s = _pid & 1; id = next_id[s]; next_id[s]++ };
+    commit(s, id)
+}
+
+active proctype Reader() {
+    byte s;
+    byte from[2];
+    bool found[2], again;
+    there[0] || there[1];
+    do
+    :: true ->
+        again = false;
+        /* G1. */
+        s = 0;
+        do
+        :: s < 2 ->
+            from[s] = highest[s];
+            found[s] = there[s];
+            s++
+        :: s == 2 -> break
+        od;
+        /* G3. */
+        s = 0;
+        do
+        :: s < 2 ->
+            atomic {
+                again = again || there[s] != found[s];
+#ifndef NO_DELETES
+                again = again || (!found[s] && last_delete[s] > from[s]);
+#endif
+                s++ }
+        :: s == 2 -> break
+        od;
+        if
+        :: !again -> break
+        :: again
+        fi
+    od;
+#ifdef REACHED
+    assert(found[0] && found[1])
+#else
+    assert(found[0] || found[1])
+#endif
+}

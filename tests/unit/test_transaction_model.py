@@ -1,0 +1,81 @@
+"""The models of transactions across shards, checked exhaustively by Spin where it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.spin import MODELS, errors_of, needs_spin
+
+WRITING = MODELS / "transaction.pml"
+READING = MODELS / "transact_get.pml"
+READING_ABSENT = MODELS / "transact_get_absent.pml"
+CLEANED = ["-DTRANSACTIONS=1", "-DRESOLVERS=2", "-DRAISES=1"]
+RESTORED = ["-DTRANSACTIONS=1", "-DRESOLVERS=2", "-DRESTORE"]
+pytestmark = needs_spin
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="two shards"),
+        pytest.param(["-DDELETES"], id="deletions"),
+        pytest.param(["-DCHECK"], id="a check on another shard"),
+        pytest.param(["-DOWN_CHECK"], id="a check on the deciding shard"),
+        pytest.param(["-DRESOLVERS=2", "-DWRITES=0"], id="late resolvers"),
+        pytest.param(["-DSHARDS=3", "-DWRITES=0"], id="three shards"),
+        pytest.param(CLEANED, id="decisions cleaned up"),
+        pytest.param(["-DRAISES=1", "-DWRITES=0"], id="two of them, cleaned up"),
+        pytest.param(RESTORED, id="the deciding shard restored"),
+    ],
+)
+def test_transactions_happen_once_and_whole(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(WRITING, tmp_path, *options) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-DNO_UNIQUE"],
+        ["-DONE_PACKET"],
+        ["-DIGNORED"],
+        ["-DKEPT"],
+        ["-DNO_PLACEHOLDER"],
+        ["-DOWN_CHECK", "-DNO_OWN"],
+        ["-DEARLY"],
+        ["-DNO_ABORTED"],
+        ["-DLOOSE"],
+        ["-DNO_RESOLVER"],
+        ["-DSOON"],
+        ["-DREACHED"],
+        [*CLEANED, "-DNO_GENERATION"],
+        [*CLEANED, "-DANY_GENERATION"],
+        [*CLEANED, "-DEARLY_CLEAN"],
+        [*RESTORED, "-DNO_JUMP"],
+    ],
+    ids=" ".join,
+)
+def test_control_writing_needs_each_mechanism(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(WRITING, tmp_path, *options) > 0
+
+
+@pytest.mark.parametrize("options", [[], ["-DSHARDS=3", "-DREADS=1", "-DWRITES=0"]], ids=" ".join)
+def test_reads_of_several_items_see_one_moment(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(READING, tmp_path, *options) == 0
+
+
+@pytest.mark.parametrize(
+    "without", ["ONE_LOOK", "NO_DECISION", "LATE_DECISION", "EARLY_CLEAN", "REACHED"]
+)
+def test_control_reading_needs_each_mechanism(tmp_path: Path, without: str) -> None:
+    assert errors_of(READING, tmp_path, f"-D{without}") > 0
+
+
+def test_reads_of_absent_items_see_one_moment(tmp_path: Path) -> None:
+    assert errors_of(READING_ABSENT, tmp_path) == 0
+
+
+@pytest.mark.parametrize("without", ["NO_DELETES", "REACHED"])
+def test_control_reading_absent_items_needs_deletes(tmp_path: Path, without: str) -> None:
+    assert errors_of(READING_ABSENT, tmp_path, f"-D{without}") > 0
