@@ -224,7 +224,10 @@ class _Run:
         for name, member in list(self._cluster.members.items()):
             if member.up and not member.running:
                 member.up = False
-                self._outcome.violations.append(f"{name} ended by itself: {member.log}")
+                if _could_not_start(member.log):
+                    self._outcome.notes.append(f"{name} did not find the catalog and ended")
+                else:
+                    self._outcome.violations.append(f"{name} ended by itself: {member.log}")
                 self._start(name, {})
 
     def _heal_all(self) -> None:
@@ -320,6 +323,13 @@ class _Run:
 
     def _say(self, line: str) -> None:
         self._settings.say(line)
+
+
+def _could_not_start(log: Path) -> bool:
+    """Whether a process ended as commands do that do not reach the catalog for 30 seconds when
+    they begin: who supervises them starts them again."""
+    lines = log.read_text().splitlines()
+    return bool(lines) and lines[-1].startswith("Error: catalog ") and "given up" in lines[-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

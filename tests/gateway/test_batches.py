@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import permutations, product
 from typing import Any
@@ -11,11 +11,16 @@ from unittest import mock
 import orjson
 import pytest
 
-from mynamo.errors import ShardUnavailable
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
 from mynamo.gateway.operations import batch_operations
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.service import Answer, Service
 from mynamo.mysql.pool import Session
+from mynamo.writer import Outcome
+from mynamo.writer.transaction import group_commit, routing
+from mynamo.writer.transaction.write_requests import Write
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
 
@@ -199,6 +204,28 @@ def test_writing_to_half_of_the_shards(table: Orders) -> None:
     assert [table.get(k["h"]["S"]) for k in one + two] == [None] * 3 + two
     assert ask(table.service, "BatchWriteItem", left) == {"UnprocessedItems": {}}
     assert [table.get(k["h"]["S"]) for k in one] == one
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(WriteOutcomeUnknown(), 500), (ShardUnavailable(), 200)]
+)
+def test_what_may_have_happened_is_not_unprocessed(
+    table: Orders, monkeypatch: pytest.MonkeyPatch, failure: MynamoError, status: int
+) -> None:
+    """Of a shard that surely did nothing it is."""
+    one, two = by_shard(table, 1).values()
+    commit = group_commit.commit_with_others
+
+    def half(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> list[Outcome]:
+        if shard.id == 1:
+            raise failure
+        return commit(cluster, shard, writes)
+
+    monkeypatch.setattr(routing, "commit_with_others", half)
+    answer = call(table.service, "BatchWriteItem", {table.name: [put(k) for k in one + two]})
+    assert answer.status == status
+    if status == 500:
+        assert error_of(answer)[0] == "InternalServerError"
 
 
 def test_no_shard_answers(table: Orders) -> None:
