@@ -93,13 +93,19 @@ def hold_checkpoints(
     return found | dict.fromkeys(missing, 0)
 
 
-def lock_checkpoints(streams: Sequence[Stream]) -> Statement:
-    """Lock the checkpoints of streams, in their order, and no others."""
+def read_checkpoints(streams: Sequence[Stream]) -> Statement:
+    """The checkpoints of streams, in their order."""
     return (
         "SELECT shard, part, seq FROM mynamo_checkpoint FORCE INDEX (PRIMARY)"
-        f" WHERE {sql.any_pair('shard', 'part', streams)} ORDER BY shard, part FOR UPDATE",
+        f" WHERE {sql.any_pair('shard', 'part', streams)} ORDER BY shard, part",
         [value for stream in streams for value in stream],
     )
+
+
+def lock_checkpoints(streams: Sequence[Stream]) -> Statement:
+    """Lock the checkpoints of streams, in their order, and no others."""
+    statement, values = read_checkpoints(streams)
+    return f"{statement} FOR UPDATE", values
 
 
 def move_checkpoints(reached: Mapping[Stream, int]) -> Statement:

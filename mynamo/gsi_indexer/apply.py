@@ -182,6 +182,32 @@ def apply_effects(
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
+def tell_targets(
+    cluster: Cluster, reached: Mapping[int, Mapping[Stream, int]], pool: Executor
+) -> None:
+    """Note in the checkpoints of targets that they have all of streams up to some number, also
+    where the last events had no rows for them.
+
+    Args:
+        reached: by target.
+
+    Raises:
+        ShardsAway: some do not answer; the others have noted it.
+    """
+    calls = {id_: partial(_tell, cluster.shards[id_], some) for id_, some in reached.items()}
+    _side_by_side(pool, calls)
+
+
+def _tell(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
+    def once() -> None:
+        with shard.session() as session:
+            contained = hold_checkpoints(session, sorted(reached), ("BEGIN", ()))
+            raised = {stream: max(n, contained[stream]) for stream, n in reached.items()}
+            session.run(move_checkpoints(raised), ("COMMIT", ()))
+
+    retry(once, PATIENCE, PASSING)
+
+
 def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Executor) -> None:
     """Record on the shards of the streams that every index has their events so far.
 

@@ -20,6 +20,7 @@ from mynamo.gsi_indexer.apply import (
     TablesMissing,
     apply_effects,
     changes_of,
+    tell_targets,
 )
 from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
 from mynamo.gsi_indexer.paused import PausedStreams
@@ -90,7 +91,12 @@ class BatchWriter:
         """
         while True:
             try:
-                return self._write(batch, due, whole=True)
+                written = self._write(batch, due, whole=True)
+                if self._paused.missed:
+                    there = self._cluster.shards.keys() - self._away.ids
+                    told = self._paused.targets(reached_by(batch), there)
+                    tell_targets(self._cluster, told, self._pool)
+                return written
             except ShardsAway as failure:  # the rest again: what is done of it is known
                 for shard_id, reason in failure.failures.items():
                     self._away.note(shard_id, reason)

@@ -9,8 +9,9 @@ steps:
     this one on. Or the stream's own shard is away and its progress is unknown: the stream is
     paused from this event on. A crash: see step 3.
 2.  Pass over. A target that misses an event of a stream gets none of the later ones, since its
-    checkpoint must not pass it. The other targets do, and the stream's position moves on. Of a
-    stream that is paused, all is left out.
+    checkpoint must not pass it. The other targets do, and the stream's position moves on. Their
+    checkpoints do, too, where an event has no row for them: readers see by them what a target
+    has. Of a stream that is paused, all is left out.
 3.  Record as progress no more than every target has, and commit no offset of a partition in which
     anything waits. A crash, or a rebalance: the next owner reads from an offset that is before
     every event that waits, and finds by the recorded progress and the checkpoints what is done.
@@ -97,6 +98,26 @@ class PausedStreams:
         first = Missed(arrival.record.offset, arrival.previous)
         self.missed.setdefault(arrival.stream, {})[target] = first
         return True
+
+    def targets(
+        self, reached: Mapping[Stream, int], shard_ids: Collection[int]
+    ) -> dict[int, dict[Stream, int]]:
+        """Step 2, for readers that wait for one target while the progress of the whole stream
+        stands still: by target, what it has of the streams of which others miss something.
+
+        Args:
+            reached: as in `settled`.
+            shard_ids: of all shards that are not away.
+        """
+        told = {
+            target: {
+                stream: sequence
+                for stream, sequence in reached.items()
+                if stream in self.missed and target not in self.missed[stream]
+            }
+            for target in shard_ids
+        }
+        return {target: some for target, some in told.items() if some}
 
     def settled(self, reached: Mapping[Stream, int]) -> dict[Stream, int]:
         """Step 3: per stream, the last sequence that every target has.

@@ -134,7 +134,8 @@ def _wait(cluster: Cluster, request: Query | Scan, resolved: Resolved) -> None:
     deadlines.check_timeout("timeout", request.timeout, least=0.0)
     index = resolved.access.index
     if index is not None and index.kind == "GSI":
-        wait_until_applied(cluster, index, tokens, request.timeout)
+        targets = {each.owner.shard for each in resolved.shard_ranges}
+        wait_until_applied(cluster, index, tokens, request.timeout, targets)
         if tokens:
             deadlines.start_anew()
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import Stream, read_checkpoints
+from mynamo.catalog.incarnation import incarnation_of
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index
 from mynamo.errors import ConsistencyTimeout, InvalidToken, ShardUnavailable
 from mynamo.mysql.pool import Statement
@@ -65,6 +68,9 @@ class OwnWrites:
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.05
 _IDS_PER_STATEMENT = 500
+_ASK_TARGETS_AFTER = 0.3
+"""Seconds of waiting, after which the shards to be read are asked themselves: most writes are
+applied everywhere by then."""
 
 
 class Written(Protocol):
@@ -115,30 +121,45 @@ def token_texts(after: After) -> list[str]:
 
 
 def wait_until_applied(
-    cluster: Cluster, index: Index, tokens: Sequence[ConsistencyToken], timeout: float
+    cluster: Cluster,
+    index: Index,
+    tokens: Sequence[ConsistencyToken],
+    timeout: float,
+    targets: Collection[DynamoDBShard],
 ) -> None:
-    """Wait until every index has applied these writes.
+    """Wait until these writes are applied on the shards that are to be read.
 
     Args:
         index: for the message.
         timeout: seconds.
+        targets: these shards.
 
     Raises:
-        ConsistencyTimeout: it has not, in that time.
+        ConsistencyTimeout: they are not, in that time.
         ShardUnavailable: a shard that has one of the writes does not answer.
     """
     waiting = _by_shard(tokens)
     if waiting:
-        _wait(cluster, index, waiting, timeout)
+        _wait(cluster, index, waiting, timeout, targets)
 
 
 @in_thread
-def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
+def _wait(
+    cluster: Cluster,
+    index: Index,
+    waiting: dict[int, list[int]],
+    timeout: float,
+    targets: Collection[DynamoDBShard],
+) -> None:
+    began = time.monotonic()
+    deadline = began + timeout
     pause = FIRST_PAUSE
     while True:
         try:
-            waiting = {shard: ids for shard, ids in _pending(cluster, waiting) if ids}
+            pending = _pending(cluster, waiting)
+            if pending and time.monotonic() - began > _ASK_TARGETS_AFTER:
+                pending = _missing(pending, targets)
+            waiting = {shard: [each.id for each in some] for shard, some in pending.items()}
         except ShardUnavailable:
             if time.monotonic() < deadline:
                 raise  # else the time was up before it said whether they are applied
@@ -146,7 +167,7 @@ def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            count = sum(len(ids) for ids in waiting.values())
+            count = sum(map(len, waiting.values()))
             shards = ", ".join(str(shard) for shard in sorted(waiting))
             raise ConsistencyTimeout(
                 f"index {index.name} has not applied {count} of the writes to wait for (committed "
@@ -158,13 +179,26 @@ def _wait(cluster: Cluster, index: Index, waiting: dict[int, list[int]], timeout
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
+class Pending(NamedTuple):
+    """A write that some index has not applied yet.
+
+    Attributes:
+        id: of its outbox row.
+        sequence: in its stream; None: it has none yet.
+    """
+
+    id: int
+    sequence: int | None
+    partition: int
+
+
 def pending_statement(ids: Sequence[int]) -> Statement:
-    """Those of these outbox rows of a shard that some index has not applied yet.
+    """Those of these outbox rows of a shard that some index has not applied yet: `Pending`.
 
     A row that is gone was published and applied, or no index waits for it.
     """
     return (
-        "SELECT o.id FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
+        "SELECT o.id, o.seq, o.part FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
         f" WHERE o.id IN ({sql.placeholders(ids)}) AND o.feeds = 1"
         " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
@@ -180,11 +214,47 @@ def _by_shard(tokens: Sequence[ConsistencyToken]) -> dict[int, list[int]]:
     return waiting
 
 
-def _pending(cluster: Cluster, waiting: dict[int, list[int]]) -> Iterable[tuple[int, list[int]]]:
+def _pending(cluster: Cluster, waiting: Mapping[int, Sequence[int]]) -> dict[int, list[Pending]]:
+    """By the shard of the writes, those that some index has not applied."""
+    pending: dict[int, list[Pending]] = {}
     for shard, ids in waiting.items():
-        pending: list[int] = []
         for start in range(0, len(ids), _IDS_PER_STATEMENT):
             some = ids[start : start + _IDS_PER_STATEMENT]
-            found = cluster.shards[shard].ask(pending_statement(some))[0].rows
-            pending += [row[0] for row in found]
-        yield shard, pending
+            if found := cluster.shards[shard].ask(pending_statement(some))[0].rows:
+                pending.setdefault(shard, []).extend(Pending(*row) for row in found)
+    return pending
+
+
+def _missing(
+    pending: Mapping[int, Sequence[Pending]], targets: Collection[DynamoDBShard]
+) -> dict[int, list[Pending]]:
+    """Those of these writes that one of the targets does not have, by its own checkpoints.
+
+    The progress of a stream stands still while any shard is away that its changes have rows on.
+    """
+    streams = {Stream(shard, each.partition) for shard, some in pending.items() for each in some}
+    asked = read_checkpoints(sorted(streams))
+    reached = [
+        {Stream(*stream): sequence for *stream, sequence in target.ask(asked)[0].rows}
+        for target in targets
+    ]
+    missing = {
+        shard: [
+            each
+            for each in some
+            if not all(_has(each, there.get(Stream(shard, each.partition))) for there in reached)
+        ]
+        for shard, some in pending.items()
+    }
+    return {shard: some for shard, some in missing.items() if some}
+
+
+def _has(write: Pending, reached: int | None) -> bool:
+    """Whether a target has a write. A new incarnation of the write's shard moves checkpoints on,
+    and gives what waits other numbers."""
+    return (
+        write.sequence is not None
+        and reached is not None
+        and reached >= write.sequence
+        and incarnation_of(reached) == incarnation_of(write.sequence)
+    )

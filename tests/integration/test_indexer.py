@@ -23,12 +23,13 @@ from mynamo.catalog.gsi_rows import (
     next_published,
 )
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.errors import NewerFormat, ShardUnavailable, TableNotFound
+from mynamo.errors import ConsistencyTimeout, NewerFormat, ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
 from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
+from mynamo.reader import Reader, waiting
 from mynamo.schemas import validation
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import load_event
@@ -402,6 +403,38 @@ def test_a_shard_that_is_away_holds_up_its_own_rows_alone(
     if control is None:
         catch_up(bench, one)
         assert gsi_damage(bench.cluster, "things") == []
+
+
+@pytest.mark.parametrize("control", [None, "checkpoints", "readers"])
+def test_a_query_with_a_token_does_not_wait_for_a_shard_that_it_does_not_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, control: str | None
+) -> None:
+    """Nor does it for a write without a row in the index. The controls leave out what an indexer
+    tells the other targets, and that readers ask them."""
+    names, here, away = from_shard(bench), groups_on(bench, 1), groups_on(bench, 2)
+    one, reader = bench.indexer(), Reader(bench.cluster)
+    steps(one, 1)
+    if control == "checkpoints":
+        monkeypatch.setattr(event_batches, "tell_targets", lambda *_: None)
+    elif control == "readers":
+        monkeypatch.setattr(waiting, "_missing", lambda pending, _: pending)
+    die_before_shard_2(monkeypatch)
+    for name in names[1][:8]:  # in each stream
+        bench.producer.put("things", thing(name, group=away[0]))
+    receipts = [bench.producer.put("things", thing(n, group=here[0])) for n in names[1][8:12]]
+    receipts += [bench.producer.put("things", thing(n)) for n in names[1][12:16]]
+    bench.publish()
+    steps(one, 2)
+    if control is None:
+        found = reader.query("things", here[0], index="by_group", after=receipts, timeout=20).items
+        assert {item["id"] for item in found} == set(names[1][8:12])
+    else:
+        with pytest.raises(ConsistencyTimeout):
+            reader.query("things", here[0], index="by_group", after=receipts, timeout=1)
+    with pytest.raises(ConsistencyTimeout):
+        reader.query("things", away[0], index="by_group", after=receipts, timeout=1)
+    with pytest.raises(ConsistencyTimeout):
+        reader.scan("things", index="by_group", after=receipts, timeout=1)
 
 
 def test_a_shard_that_lacks_an_indexs_table_holds_up_its_own_rows_alone(bench: Bench) -> None:

@@ -9,6 +9,7 @@
  *     -DLATEST     step 4 seeks to the last offset that was noted, not the least
  *     -DPASSING    step 3 commits all that was read
  *     -DAHEAD      step 3 records the position, whatever a target misses
+ *     -DTOLD       step 2 moves the checkpoint of a target that misses something
  *     -DWHOLE      step 2 passes over all of a stream: others wait for a shard that is away
  *     -DREACHED    nothing is taken out; asserts that the end is never reached
  *
@@ -59,6 +60,11 @@ active proctype Servers() {
 #define SETTLED(x) known[x]
 #else
 #define SETTLED(x) MIN(known[x], MIN(missed[2 * (x)], missed[2 * (x) + 1]))
+#endif
+#ifdef TOLD
+#define MAY_TELL(t) true
+#else
+#define MAY_TELL(t) (MISSES(t) == NONE)
 #endif
 #ifdef PASSING
 #define MAY_COMMIT true
@@ -115,7 +121,7 @@ proctype Indexer() {
             fi
         }
         if
-        :: t == 2 -> at++
+        :: atomic { t == 2 -> at++; s = 0; t = 0 }
         :: else ->
             do /* a transaction on each target: steps 1 and 2 */
             :: atomic { t < 2 && !GOES(at, t) -> t++ }
@@ -137,9 +143,23 @@ proctype Indexer() {
                 fi;
                 t++ }
             :: atomic { deaths > 0 -> deaths--; begin(); break }
-            :: atomic { t == 2 -> known[s] = at + 1; at++; break }
+            :: atomic { t == 2 -> known[s] = at + 1; at++; s = 0; t = 0; break }
             od
         fi
+    :: atomic { /* step 2: checkpoints, for readers that wait for one target */
+        WAITS ->
+        if
+        :: s = 0; t = 0
+        :: s = 0; t = 1
+        :: s = 1; t = 0
+        :: s = 1; t = 1
+        fi;
+        if
+        :: !away[t] && MAY_TELL(t) && contained[2 * s + t] < known[s] ->
+            contained[2 * s + t] = known[s]
+        :: else -> skip
+        fi;
+        s = 0; t = 0 }
     :: atomic { /* step 3: progress */
         applied[0] < SETTLED(0) || applied[1] < SETTLED(1) ->
         applied[0] = MAX(applied[0], SETTLED(0)); applied[1] = MAX(applied[1], SETTLED(1)) }
@@ -156,8 +176,9 @@ proctype Indexer() {
         resume_stream(0);
         resume_stream(1);
 #ifndef NO_SEEK
-        at = MIN(at, from)
+        at = MIN(at, from);
 #endif
+        s = 0; t = 0; from = 0
         }
     :: atomic { at == N ->
         /* All has been read: who is not waited for has all that is for it. */

@@ -31,6 +31,7 @@ def test_a_member_that_wakes_up_late_does_no_harm(tmp_path: Path) -> None:
         "LATEST",
         "PASSING",
         "AHEAD",
+        "TOLD",
         "WHOLE",
         "REACHED",
     ],
