@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-nightly test-clients test-faults test-readme check clean fetch engine clients lock
+.PHONY: help install demo test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -71,6 +71,9 @@ test-nightly: ## as `make test`, with ten times as many random tries
 
 test-clients: engine clients ## run the tests with AWS's SDKs and tools against `mynamo dev`
 	@$(BIN)/python -m pytest tests/clients
+
+check-models: install ## check the models of protocols exhaustively, the large ones too (needs spin and gcc)
+	@MYNAMO_ALL_MODELS=1 $(BIN)/python -m pytest tests/unit/test_*_model.py --numprocesses $(PROCESSES)
 
 test-readme: ## follow the README to the letter in a fresh clone with an empty cache
 	@$(PYTHON) -m tests.first_minutes  # needs port 8000, and downloads some 300 MB

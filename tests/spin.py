@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,11 @@ MODELS = Path(__file__).parent / "models"
 needs_spin = pytest.mark.skipif(
     not (shutil.which("spin") and shutil.which("gcc")),
     reason="the models of tests/models are checked where `spin` and gcc are",
+)
+
+large = pytest.mark.skipif(
+    "MYNAMO_ALL_MODELS" not in os.environ,
+    reason="takes up to a minute: `make check-models` runs it",
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.spin import MODELS, errors_of, needs_spin
+from tests.spin import MODELS, errors_of, large, needs_spin
 
 MODEL = MODELS / "paused.pml"
 pytestmark = needs_spin
@@ -16,7 +16,7 @@ def test_every_event_is_applied_once_whatever_is_away_when(tmp_path: Path) -> No
     assert errors_of(MODEL, tmp_path) == 0
 
 
-@pytest.mark.slow
+@large
 def test_a_member_that_wakes_up_late_does_no_harm(tmp_path: Path) -> None:
     assert errors_of(MODEL, tmp_path, "-DMEMBERS=2", "-DOUTAGES=1", "-DDEATHS=0") == 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.spin import MODELS, errors_of, needs_spin
+from tests.spin import MODELS, errors_of, large, needs_spin
 
 WRITING = MODELS / "transaction.pml"
 READING = MODELS / "transact_get.pml"
@@ -24,9 +24,9 @@ pytestmark = needs_spin
         pytest.param(["-DCHECK"], id="a check on another shard"),
         pytest.param(["-DOWN_CHECK"], id="a check on the deciding shard"),
         pytest.param(["-DRESOLVERS=2", "-DWRITES=0"], id="late resolvers"),
-        pytest.param(["-DSHARDS=3", "-DWRITES=0"], id="three shards"),
+        pytest.param(["-DSHARDS=3", "-DWRITES=0"], id="three shards", marks=large),
         pytest.param(CLEANED, id="decisions cleaned up"),
-        pytest.param(["-DRAISES=1", "-DWRITES=0"], id="two of them, cleaned up"),
+        pytest.param(["-DRAISES=1", "-DWRITES=0"], id="two of them, cleaned up", marks=large),
         pytest.param(RESTORED, id="the deciding shard restored"),
     ],
 )
@@ -60,6 +60,7 @@ def test_control_writing_needs_each_mechanism(tmp_path: Path, options: list[str]
     assert errors_of(WRITING, tmp_path, *options) > 0
 
 
+@large
 @pytest.mark.parametrize("options", [[], ["-DSHARDS=3", "-DREADS=1", "-DWRITES=0"]], ids=" ".join)
 def test_reads_of_several_items_see_one_moment(tmp_path: Path, options: list[str]) -> None:
     assert errors_of(READING, tmp_path, *options) == 0
