@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
@@ -58,6 +59,11 @@ class AwayShards:
         self._cluster = cluster
         self._what = what
         self._absences: dict[int, _Absence] = {}
+
+    def note_all(self, failures: Mapping[int, MynamoError]) -> None:
+        """`note`, for several shards by their numbers."""
+        for shard_id, failure in failures.items():
+            self.note(shard_id, failure)
 
     def note(self, shard_id: int, failure: MynamoError) -> None:
         """A shard has not answered, or not done what it should do."""

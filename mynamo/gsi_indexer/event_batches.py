@@ -3,7 +3,7 @@ are found and left out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -68,14 +68,21 @@ class BatchWriter:
         away: shards that are left out; those that turn out to be away are added.
         paused: learns what these miss.
         pool: shards are worked on side by side.
+        send: puts dead letters into their topic.
     """
 
     def __init__(
-        self, cluster: Cluster, away: AwayShards, paused: PausedStreams, pool: Executor
+        self,
+        cluster: Cluster,
+        away: AwayShards,
+        paused: PausedStreams,
+        pool: Executor,
+        send: Callable[[list[DeadLetter]], None],
     ) -> None:
         self._away = away
         self._cluster = cluster
         self._paused = paused
+        self._send = send
         self._pool = pool
         self._dropped: set[int] = set()
 
@@ -88,6 +95,7 @@ class BatchWriter:
 
         Raises:
             ShardUnavailable: the catalog does not answer; some may have been done.
+            LogUnavailable: a dead letter could not be sent; likewise.
         """
         while True:
             try:
@@ -98,8 +106,7 @@ class BatchWriter:
                     tell_targets(self._cluster, told, self._pool)
                 return written
             except ShardsAway as failure:  # the rest again: what is done of it is known
-                for shard_id, reason in failure.failures.items():
-                    self._away.note(shard_id, reason)
+                self._away.note_all(failure.failures)
 
     def _write(
         self,
@@ -121,7 +128,10 @@ class BatchWriter:
                 self._cluster.refresh()
             except StatementRefused as refusal:
                 if len(batch) == 1:
-                    return Written([_dead_letter(batch[0], str(refusal))], {})
+                    # At once: the shard's checkpoint passes this event with the next one that is
+                    # applied, and then nobody finds it again.
+                    self._send([_dead_letter(batch[0], str(refusal))])
+                    return Written([], {})
                 # Find those that are refused; they must not block the others.
                 middle = len(batch) // 2
                 halves = [

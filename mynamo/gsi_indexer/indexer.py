@@ -7,7 +7,7 @@ Each batch takes these steps; a crash between any two loses and repeats nothing:
     stream before a gap (`arrivals`).
 3.  Apply to the shards that the rows go to, one transaction each (`apply`). A shard that is away
     is passed over, and misses the stream's events from then on (`paused`).
-4.  Send what cannot be applied to the dead-letter topic.
+4.  Send what cannot be applied to the dead-letter topic; what MySQL refuses in step 3 already.
 5.  Record the progress on the shards that the events come from; for one that is away it is kept.
 6.  Commit the offsets, as a hint for the next owner of the partitions; none of a partition in which
     anything waits.
@@ -159,7 +159,9 @@ class Indexer:
         except BaseException:
             self.close()
             raise
-        self._batches = BatchWriter(cluster, self._away, self._paused, self._pool)
+        self._batches = BatchWriter(
+            cluster, self._away, self._paused, self._pool, self._send_dead_letters
+        )
         self._watch = Watch(cluster, self._consumer, self._positions, self._reading, self._away)
 
     def __enter__(self) -> Indexer:
@@ -301,8 +303,7 @@ class Indexer:
             try:
                 record_progress(self._cluster, due, self._pool)  # 5
             except ShardsAway as failure:
-                for shard_id, reason in failure.failures.items():
-                    self._away.note(shard_id, reason)
+                self._away.note_all(failure.failures)
             self._due = {s: n for s, n in self._due.items() if s.shard in self._away.ids}
             crash_point("indexer.5")
 
@@ -346,6 +347,7 @@ class Indexer:
         if wanted != self._partitions:
             # Between a revocation and the next assignment those of before are learned again.
             self._positions.forget(self._partitions - wanted)
+            self._paused.forget(self._partitions - wanted)
             self._partitions = wanted
         for shard_id in self._positions.unknown(wanted, self._cluster.shards) - self._away.ids:
             progress = self._progress_of(shard_id)

@@ -841,13 +841,18 @@ def test_a_poisonous_event_does_not_stop_its_stream(bench: Bench, flaw: str) -> 
     assert gsi_damage(bench.cluster, "things") == []
 
 
-def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> None:
+def refuse_poison(bench: Bench) -> None:
+    """Have MySQL refuse some rows."""
     index = bench.cluster.table("things").index("by_group")
     for shard in bench.cluster.shards.values():
         shard.run(
             (f"ALTER TABLE {sql.index_table(index)} ADD CONSTRAINT no_poison"
              " CHECK (item NOT LIKE '%%poison%%')", ("",)[:0])
         )  # fmt: skip
+
+
+def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> None:
+    refuse_poison(bench)
     keys = [f"a{number}" for number in range(20)]
     for key in keys:
         bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
@@ -857,6 +862,34 @@ def test_an_event_that_mysql_refuses_is_found_and_put_aside(bench: Bench) -> Non
     assert "no_poison" in dead_letter.reason
     assert len(rows_of(bench, "by_group")) == len(keys) - 1
     assert len(gsi_damage(bench.cluster, "things")) == 1
+
+
+@pytest.mark.parametrize("soon", [True, False])
+def test_no_later_event_hides_one_that_mysql_refuses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, soon: bool
+) -> None:
+    """Its dead letter cannot be sent at first. The control sends it behind the batch, when the
+    checkpoint has passed it."""
+    refuse_poison(bench)
+    one = bench.indexer()
+    steps(one, 1)
+    keys = [f"a{number}" for number in range(20)]
+    for key in keys:
+        bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
+    bench.publish()
+    with monkeypatch.context() as broken:
+        if soon:
+            broken.setattr(bench.log, "send", _unavailable)
+        else:
+            broken.setattr(one._batches, "_send", lambda _: None)
+            broken.setattr(apply, "progress_at_home", lambda *_: {})  # it dies before that
+        with suppress(ShardUnavailable):
+            one.step(0)
+    bench.consumers[-1].rebalance()
+    one._due.clear()
+    catch_up(bench, one)
+    assert len(bench.log.dead_letters) == soon
+    assert len(rows_of(bench, "by_group")) == len(keys) - 1
 
 
 def test_events_of_a_dropped_table_hold_nothing_up(bench: Bench) -> None:
