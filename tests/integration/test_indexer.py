@@ -873,9 +873,9 @@ def test_no_later_event_hides_one_that_mysql_refuses(
     refuse_poison(bench)
     one = bench.indexer()
     steps(one, 1)
-    keys = [f"a{number}" for number in range(20)]
+    keys = [f"a{number}" for number in range(40)]
     for key in keys:
-        bench.producer.put("things", thing(key, group="poison" if key == "a7" else "x"))
+        bench.producer.put("things", thing(key, group="x", text="poison" if key == "a7" else ""))
     bench.publish()
     with monkeypatch.context() as broken:
         if soon:
