@@ -68,9 +68,10 @@ def list_(as_json: bool) -> None:
 def begin(shard_id: int) -> None:
     """Begin a new incarnation of a shard whose database was restored.
 
-    mynamo finds most restores by itself: the server is another one, or indexes have changes
-    that the shard does not know of. It cannot know of a logical backup that was loaded into the
-    server on which the shard is. It does no harm to begin one without need.
+    mynamo finds a failover by itself, as the server is another one, and many restores, as
+    indexes have changes that the shard does not know of. Where a backup, physical or logical, was
+    restored into the server on which the shard was, begin one by hand. It does no harm to begin
+    one without need.
 
     \b
     Example:

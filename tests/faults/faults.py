@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,6 +20,7 @@ from mynamo.catalog import incarnation
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError, LogUnavailable, MynamoError
 from mynamo.local import Broker, LocalMySQL
+from mynamo.local.state import config_toml
 from mynamo.log import open_admin
 from mynamo.runtime.crash_points import VARIABLE
 from tests.faults.cluster import FaultCluster, Member, send
@@ -294,11 +297,25 @@ class Injector:
                 if name != fault.target:
                     left = began + fault.seconds - time.monotonic()
                     self._measure(fault, name, number, left)
-        yield True
+        self._heal.wait(max(0.0, began + fault.seconds - time.monotonic()))
+        self.done[name_of(fault)] += 1
+        yield False
         if fault.detail == "dead":
             self._revive(fault.target)
         else:
             send(server.pid, signal.SIGCONT)
+
+    def _begin_incarnation(self, name: str) -> None:
+        """As `mynamo incarnation begin` does."""
+        number = list(self._cluster.shards).index(name) + 1
+        config = self._cluster.folder / "begin.toml"
+        config.write_text(config_toml(self._cluster.config))
+        command = [sys.executable, "-m", "mynamo", "--config", str(config), "incarnation", "begin"]
+        for _ in range(_STARTS):
+            done = subprocess.run([*command, str(number)], check=False, capture_output=True)
+            if done.returncode == 0:
+                return
+        self.notes.append(f"no incarnation of {name}: {done.stderr.decode()[-300:]}")
 
     def _await_mended(self) -> None:
         """Wait, but not for ever, until the other shards are well: of one that was restored, index
@@ -322,7 +339,8 @@ class Injector:
         """A shard loses what it committed after a backup.
 
         "replica": the server that has the old data has an identity of its own, as a replica that
-        lags and is promoted; "backup": it is the same server.
+        lags and is promoted; "backup": it is the same server, as with MariaDB always, and then
+        somebody tells mynamo of it, as docs/operations.md says.
         """
         server = self._cluster.shards[fault.target]
         files, backup = server.data_dir / "data", self._cluster.folder / "backup"
@@ -338,6 +356,8 @@ class Injector:
         shutil.rmtree(files)
         shutil.copytree(backup, files)
         self._revive(fault.target)
+        if fault.detail != "replica" or self._cluster.engine.kind == "mariadb":
+            self._begin_incarnation(fault.target)
         self.restored_at[fault.target] = time.monotonic_ns()
         self.done[name_of(fault)] += 1
         yield False
