@@ -146,14 +146,24 @@ class _Claim:
         Raises:
             Claimed: another process has it.
         """
-        _, found = self._shard.run(
-            ("UPDATE mynamo_incarnation SET mender = %s,"
-             f" mender_until = {sql.NOW} + {CLAIM_SECONDS * 1_000_000:d}"
-             " WHERE state = %s AND (mender IS NULL OR mender = %s OR"
-             f" mender_until < {sql.NOW})", (self._owner, MENDING, self._owner)),
-            ("SELECT COUNT(*) FROM mynamo_incarnation WHERE state = %s AND mender <> %s",
-             (MENDING, self._owner)),
-        )  # fmt: skip
-        if found.rows[0][0]:
-            raise Claimed(f"{self._shard.where}: another process mends its indexes")
+        with self._shard.session() as session:
+            rows = session.run(
+                ("BEGIN", ()),
+                (f"SELECT mender, mender_until < {sql.NOW} FROM mynamo_incarnation"
+                 " WHERE state = %s FOR UPDATE", (MENDING,)),
+            )[1].rows  # fmt: skip
+            claimed = any(mender not in (None, self._owner) and not over for mender, over in rows)
+            if claimed:  # keep none, or two that have some would wait for each other
+                session.run(
+                    ("UPDATE mynamo_incarnation SET mender = NULL WHERE mender = %s",
+                     (self._owner,)),
+                    ("COMMIT", ()),
+                )  # fmt: skip
+                raise Claimed(f"{self._shard.where}: another process mends its indexes")
+            session.run(
+                ("UPDATE mynamo_incarnation SET mender = %s,"
+                 f" mender_until = {sql.NOW} + {CLAIM_SECONDS * 1_000_000:d} WHERE state = %s",
+                 (self._owner, MENDING)),
+                ("COMMIT", ()),
+            )  # fmt: skip
         self._renewed_at = time.monotonic()

@@ -125,8 +125,9 @@ class _Run:
             self._cluster.start_workers()
         keep_changes(self._cluster.config)
         with self._follower, closing(Neighbours(self._cluster.config)) as neighbours:
+            watched = None if self._cluster.earlier else neighbours  # which promises no bounds
             self._injector = Injector(
-                self._cluster, self._heal, self._start, self._note_loss, neighbours
+                self._cluster, self._heal, self._start, self._note_loss, watched
             )
             if not self._cluster.earlier:
                 self._cluster.start_workers()

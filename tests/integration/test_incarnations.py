@@ -437,3 +437,23 @@ def test_a_planned_failover_loses_nothing(
         assert wait_until_applied(cluster, 60)
         assert len(named(cluster, "new")) == ITEMS
         assert verify(cluster, "orders").ok
+
+
+def test_two_who_claim_parts_of_the_mending_do_not_wait_for_each_other(
+    engine_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a restored backup may have it: one claimed an incarnation, another one the next."""
+    bench = Bench(engine_config, monkeypatch)
+    of_1 = bench.cluster.shards[1]
+    for number, mender in ((1, "one"), (2, "two")):
+        of_1.run(
+            ("INSERT INTO mynamo_incarnation SELECT %s, server, adopted_at, kept, 1, %s, %s,"
+             " adopted_at + 3600000000 FROM mynamo_incarnation WHERE incarnation = 0",
+             (number, MENDING, mender))
+        )  # fmt: skip
+    waiting, never = mending.to_mend(of_1), threading.Event()
+    assert waiting == [1, 2]
+    with pytest.raises(mending.Claimed):
+        mending.mend_indexes(bench.cluster, of_1, waiting, "one", never)
+    assert mending.mend_indexes(bench.cluster, of_1, waiting, "two", never)
+    assert mending.to_mend(of_1) == []
