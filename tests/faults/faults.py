@@ -33,6 +33,8 @@ CRASH_SECONDS = 20.0
 _STARTS = 3
 _MENDED_SECONDS = 60.0
 """For which a fault waits for restored shards to be mended."""
+_LEAST_MEASURED = 5.0
+"""Seconds, with a shard away, in which clients of another one can be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +287,8 @@ class Injector:
     @contextmanager
     def _away(self, fault: Fault) -> Iterator[bool]:
         """A shard is dead, or frozen, for long; the others' clients must hardly notice."""
+        ends = time.monotonic() + fault.seconds  # after which other faults come
         self._await_mended()
-        began = time.monotonic()
         server = self._cluster.shards[fault.target]
         if fault.detail == "dead":
             server.kill()
@@ -295,9 +297,8 @@ class Injector:
         if self._neighbours is not None and not self._heal.wait(GRACE):
             for number, name in enumerate(self._cluster.shards, 1):
                 if name != fault.target:
-                    left = began + fault.seconds - time.monotonic()
-                    self._measure(fault, name, number, left)
-        self._heal.wait(max(0.0, began + fault.seconds - time.monotonic()))
+                    self._measure(fault, name, number, ends - time.monotonic())
+        self._heal.wait(max(0.0, ends - time.monotonic()))
         self.done[name_of(fault)] += 1
         yield False
         if fault.detail == "dead":
@@ -328,6 +329,8 @@ class Injector:
 
     def _measure(self, fault: Fault, name: str, number: int, seconds: float) -> None:
         assert self._neighbours is not None
+        if seconds < _LEAST_MEASURED:
+            return
         measured = self._neighbours.watch(number, self._heal, seconds)
         what = f"{name} while {fault.target} is {fault.detail}"
         self.measured.append(f"{what}: {measured}")
