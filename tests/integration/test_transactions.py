@@ -18,6 +18,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConditionFailed,
+    ConsistencyTimeout,
     IdempotentParameterMismatch,
     InvalidItem,
     InvalidRequest,
@@ -36,6 +37,8 @@ from mynamo.producer import (
     TransactionReceipt,
     Update,
 )
+from mynamo.reader import Reader
+from mynamo.reader.waiting import After
 from mynamo.schemas.config import ClusterConfig
 from mynamo.writer import RequestToken, WriteRequest, transact
 from mynamo.writer.maintenance import Maintenance
@@ -47,9 +50,11 @@ from mynamo.writer.transaction import (
 )
 from mynamo.writer.transaction import transact as transact_module
 from mynamo.writer.transaction.write_requests import AllOrNothing, prepare
+from tests.comparing import gsi_damage
+from tests.fake_log import Bench
 from tests.meeting import together
 from tests.proxy import Proxy
-from tests.rows import damage, everywhere, items_of, make_table, select
+from tests.rows import damage, damaged_local_indexes, everywhere, items_of, make_table, select
 
 COMMIT = b";COMMIT"
 ADD = "ADD n :one"
@@ -249,6 +254,40 @@ def test_a_batch_with_plain_puts_of_the_same_item_beside(cluster: Cluster, order
     assert damage(cluster, orders) == []
 
 
+def test_indexes_follow_and_one_token_covers_all_items(
+    config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(config, monkeypatch)
+    try:
+        orders, other = make_table(bench.cluster), make_table(bench.cluster, "other")
+        for at in range(20):
+            bench.producer.put("orders", {**key(at), "name": "old", "price": at})
+        indexer = bench.indexer()
+        bench.catch_up(indexer)
+        writes: list[Any] = [
+            Update("orders", key(at), set={"name": "new", "price": -at}) for at in range(10)
+        ]
+        writes += [Delete("orders", key(at)) for at in range(10, 20)]
+        writes.append(Put("other", {**key(1), "name": "new"}))
+        receipt = bench.producer.transact(writes)
+        reader = Reader(bench.cluster)
+        for table in ("orders", "other"):
+            with pytest.raises(ConsistencyTimeout):
+                reader.query(table, "new", index="by_name", after=receipt, timeout=0.1)
+        bench.catch_up(indexer)
+        several: list[After] = [receipt, receipt.token, [receipt.receipts[0], receipt]]
+        for after in several:
+            found = reader.query("orders", "new", index="by_name", after=after)
+            assert sorted(item["at"] for item in found.items) == sorted(map(str, range(10)))
+        assert len(reader.query("other", "new", index="by_name", after=receipt).items) == 1
+        assert reader.query("orders", "old", index="by_name").items == []
+        for each in (orders, other):
+            assert gsi_damage(bench.cluster, each.name) == []
+            assert damaged_local_indexes(bench.cluster, each, items_of(bench.cluster, each)) == []
+    finally:
+        bench.close()
+
+
 @pytest.mark.parametrize("size", [1_000, 40_000])
 def test_a_large_transaction_is_never_divided(
     cluster: Cluster,
@@ -413,6 +452,36 @@ def _events_in_order(cluster: Cluster, table: Table) -> list[dict[str, Any]]:
     return [image for image in images if image]
 
 
+def test_a_careful_batch_leaves_out_transactions_whose_rows_are_held(
+    cluster: Cluster, orders: Table, other: Cluster
+) -> None:
+    """As a whole; and those with a token, where somebody counts the generation up."""
+    shard = shard_of(cluster, orders)
+
+    def own(at: int, token: bytes | None = None) -> AllOrNothing:
+        requests = [WriteRequest("orders", "PUT", stored(n)) for n in (at, at + 10)]
+        writes = [prepare(cluster, request, orders) for request in requests]
+        return AllOrNothing(writes, RequestToken(token * 16, b"r" * 16) if token else None)
+
+    def answered(statement: Statement, *callers: AllOrNothing) -> list[bool]:
+        with other.shards[shard.id].session() as holder:
+            holder.run(("BEGIN", ()), statement)
+            answers = commit.commit_together(cluster, shard, callers, careful=True)
+            holder.rollback()
+        return [answer is not None for answer in answers]
+
+    Producer(cluster).put("orders", key(11))
+    row = orders.key_of(stored(11))
+    lock_row = f"SELECT 1 FROM t{orders.id} WHERE hash = %s AND sort = %s FOR UPDATE"
+    assert answered((lock_row, row), own(1), own(2)) == [False, True]
+    lock_generation = "SELECT 1 FROM mynamo_fence WHERE id = %s FOR UPDATE"
+    callers = own(3, b"a"), own(4), own(5, b"b")
+    assert answered((lock_generation, (GENERATION_ROW,)), *callers) == [False, True, False]
+    assert sorted(by_place(cluster, orders)) == ["11", "12", "14", "2", "4"]
+    assert tokens(cluster) == 0
+    assert damage(cluster, orders) == []
+
+
 # -- tokens -----------------------------------------------------------------------------------
 
 
@@ -523,6 +592,23 @@ def test_tokens_go_two_generations_later(
     generation_after(1)
     assert tokens(cluster) == 1
     assert by_place(cluster, orders)["1"]["n"] == {"N": "3"}
+
+
+def test_a_shard_of_the_previous_release_gets_the_tables(
+    config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    """Connections that were open before go on."""
+    shard = shard_of(cluster, orders)
+    shard.run(
+        *((f"DROP TABLE mynamo_{name}", ()) for name in ("intent", "transaction", "token")),
+        ("DELETE FROM mynamo_fence WHERE id = %s", (GENERATION_ROW,)),
+        ("UPDATE mynamo_format SET number = 1 WHERE kind = 'shard'", ()),
+    )
+    producer.put("orders", {**key(1), "n": 1})
+    with Cluster(config) as opened:
+        Producer(opened).transact([add(1)], request_token="t")
+    assert producer.transact([add(1)], request_token="t").repeated
+    assert by_place(cluster, orders)["1"]["n"] == {"N": "2"}
 
 
 # -- connections that are lost -------------------------------------------------------------------
