@@ -14,8 +14,6 @@ from typing import Any
 
 import botocore.session
 
-from tests.gateway.built import TRANSACTIONS
-
 TABLE = "fuzz"
 VICTIM = "fuzz-victim"
 """The table that requests may drop or change."""
@@ -24,7 +22,7 @@ OPERATIONS = (
     "GetItem", "UpdateItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem",
     "TagResource", "UntagResource", "ListTagsOfResource", "DescribeLimits", "DescribeEndpoints",
     "DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups", "TransactGetItems",
-    *(("TransactWriteItems",) if TRANSACTIONS else ()),
+    "TransactWriteItems",
 )  # fmt: skip
 CHANGES_TABLES = frozenset({"CreateTable", "UpdateTable", "DeleteTable", "UpdateTimeToLive"})
 DEPTH = 6

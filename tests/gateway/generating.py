@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.gateway.built import TRANSACTIONS
 from tests.gateway.generating_keys import Own
 from tests.gateway.generating_reads import Reads
 from tests.gateway.generating_transactions import Transactions
@@ -38,9 +37,9 @@ class Generator:
             reads.query: 14,
             reads.index_query: 6,
             reads.scan: 3,
+            transactions.write: 12,
+            transactions.get: 6,
         }
-        if TRANSACTIONS:
-            self.weights |= {transactions.write: 12, transactions.get: 6}
 
     def operation(self) -> Operation:
         (make,) = self.random.choices([*self.weights], [*self.weights.values()])

@@ -23,15 +23,9 @@ from mynamo.gateway.service import Answer, Service
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
-from mynamo.writer import Done, WriteRequest, apply
-from mynamo.writer.transaction.transact import RequestToken, Transacted
+from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
 from tests.gateway.asking import error_of
-from tests.gateway.built import TRANSACTIONS
 from tests.gateway.orders import Orders, key, orders
-
-needs_writer = pytest.mark.skipif(
-    not TRANSACTIONS, reason="mynamo.writer.transaction.transact is not built yet"
-)
 
 INVALID = "One or more parameter values were invalid: "
 NO_KEY = "The provided key element does not match the schema"
@@ -142,8 +136,9 @@ class Writer:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        outcomes = [outcome for _, outcome in apply(cluster, requests)]
-        return Transacted([outcome for outcome in outcomes if isinstance(outcome, Done)])
+        answers = apply(cluster, requests)
+        done = [outcome for _, outcome in answers if isinstance(outcome, Done)]
+        return Transacted(done, shard=answers[0][0])
 
 
 @pytest.fixture
@@ -444,7 +439,7 @@ def test_own_writes_are_counted_by_stream(
         service = Service(cluster, GatewayConfig(index_reads="own-writes"))
         table = orders(service)
         done = [Done(0), *([Done(0)] * 3 if repeated else [Done(7), Done(8), Done(0)])]
-        writer.answer = Transacted(done, repeated=repeated)
+        writer.answer = Transacted(done, repeated=repeated, shard=1)
         write(
             table,
             check(table, key("c")),
@@ -454,10 +449,10 @@ def test_own_writes_are_counted_by_stream(
         )
         definition = cluster.table(table.name)
         changed = [key("p"), key("q"), *([key("none")] if repeated else [])]
-        routes = [cluster.route(definition.id, definition.key_of(k).hash) for k in changed]
         expected = {shard: [0] * cluster.partitions for shard in cluster.shards}
-        for route in routes:
-            expected[route.shard.id][route.partition] += 1
+        for each in changed:
+            route = cluster.route(definition.id, definition.key_of(each).hash)
+            expected[1][route.partition] += 1
         assert service.context.own_writes is not None
         counts = service.context.own_writes._answered.by_stream(definition.id)
         assert counts == expected
@@ -609,7 +604,6 @@ def test_reads_see_all_of_a_transaction_or_nothing(
 # --- end to end ---------------------------------------------------------------------------
 
 
-@needs_writer
 def test_all_or_nothing(table: Orders, other: Orders) -> None:
     table.put(a={"N": "1"})
     table.put(r={"N": "2"}, b={"S": "y"})
@@ -629,7 +623,6 @@ def test_all_or_nothing(table: Orders, other: Orders) -> None:
     assert table.get() == key() | {"a": {"N": "2"}}
 
 
-@needs_writer
 def test_every_condition_that_failed_is_a_reason(table: Orders) -> None:
     table.put(a={"S": "x"})
     asks = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -647,7 +640,6 @@ def test_every_condition_that_failed_is_a_reason(table: Orders) -> None:
     assert table.get(r=2) is None
 
 
-@needs_writer
 @pytest.mark.parametrize(
     ("expression", "value", "message"),
     [
@@ -676,7 +668,6 @@ def test_an_update_that_does_not_fit_the_item_cancels(
     assert message in reasons[1]["Message"]
 
 
-@needs_writer
 def test_a_request_that_is_sent_again_happens_once(table: Orders) -> None:
     one = {":one": {"N": "1"}}
     add = update(table, key(), "ADD a :one", ExpressionAttributeValues=one)
@@ -697,7 +688,6 @@ def test_a_request_that_is_sent_again_happens_once(table: Orders) -> None:
     assert table.get() == key() | {"a": {"N": "2"}}
 
 
-@needs_writer
 def test_a_request_that_was_cancelled_may_be_sent_again(table: Orders) -> None:
     entries = [check(table, key()), put(table, key("p", 2))]
     again = {"ClientRequestToken": "again"}
@@ -707,7 +697,6 @@ def test_a_request_that_was_cancelled_may_be_sent_again(table: Orders) -> None:
     assert table.get(r=2) == key("p", 2)
 
 
-@needs_writer
 def test_a_hundred_items(table: Orders) -> None:
     write(table, *(put(table, key("p", n)) for n in range(100)))
     answer = read(table, *(get(table, key("p", n)) for n in range(100)))
@@ -716,7 +705,6 @@ def test_a_hundred_items(table: Orders) -> None:
     assert table.ask("Scan", Select="COUNT")["Count"] == 0
 
 
-@needs_writer
 @pytest.mark.usefixtures("shared_url")  # whose indexer fills GSIs
 def test_the_token_of_the_answer_shows_all_items_in_an_index(table: Orders) -> None:
     answer = call(table, "TransactWriteItems", [put(table, key("p", n) | G) for n in range(5)])
@@ -740,7 +728,6 @@ def test_a_client_reads_in_transactions(shared_dynamodb: Any, table: Orders) -> 
     assert caught.value.response["CancellationReasons"] == [not_valid(NO_KEY)]
 
 
-@needs_writer
 def test_a_client_writes_in_transactions(shared_dynamodb: Any, table: Orders) -> None:
     """Clients send a token of their own with each request."""
     entries = [put(table, key()), check(table, key("p", 2), "attribute_not_exists(h)")]
@@ -753,7 +740,6 @@ def test_a_client_writes_in_transactions(shared_dynamodb: Any, table: Orders) ->
     assert caught.value.response["Error"]["Message"].endswith("[ConditionalCheckFailed]")
 
 
-@needs_writer
 def test_transfers_keep_the_sum(table: Orders) -> None:
     """Many at once, over accounts that they share, each by a condition on what is there."""
     accounts = 4

@@ -567,9 +567,9 @@ def test_a_task_evaluates_large_items_in_a_thread(
     evaluated_by: dict[int, int] = {}
     evaluate = evaluation.evaluate
 
-    def noting(writes: Sequence[Write], *rest: Any) -> Any:
+    def noting(*arguments: Any) -> Any:
         evaluated_by[len(evaluated_by)] = threading.get_ident()
-        return evaluate(writes, *rest)
+        return evaluate(*arguments)
 
     monkeypatch.setattr(commit, "evaluate", noting)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from orjson import Fragment
@@ -38,8 +38,15 @@ from mynamo.gateway.operations.request_expressions import (
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, item_size, normalise
-from mynamo.writer import Done, Operation, WriteRequest, prepare
-from mynamo.writer.transaction.transact import RequestToken, Transacted, transact
+from mynamo.writer import (
+    Done,
+    Operation,
+    RequestToken,
+    Transacted,
+    WriteRequest,
+    prepare,
+    transact,
+)
 
 MAX_SIZE = 4 * 1024 * 1024
 """Bytes of what a request asks to write, or of the items that it reads."""
@@ -63,15 +70,11 @@ class _Action:
     subject: str
 
 
-_WRITING: frozenset[Operation] = frozenset({"PUT", "UPDATE", "DELETE"})
 _ACTIONS = {
-    name: _Action(cast(Operation, operation), alone, subject)
-    for name, operation, alone, subject in (
-        ("ConditionCheck", "CHECK", "DeleteItem", "Key"),
-        ("Put", "PUT", "PutItem", "Item"),
-        ("Delete", "DELETE", "DeleteItem", "Key"),
-        ("Update", "UPDATE", "UpdateItem", "Key"),
-    )
+    "ConditionCheck": _Action("CHECK", "DeleteItem", "Key"),
+    "Put": _Action("PUT", "PutItem", "Item"),
+    "Delete": _Action("DELETE", "DeleteItem", "Key"),
+    "Update": _Action("UPDATE", "UpdateItem", "Key"),
 }
 
 
@@ -216,18 +219,18 @@ def _note_writes(
     What became of a repeated request's first attempt nobody here may have counted, and where its
     versions are not known it has no tokens.
     """
-    done: list[tuple[Table, int, Done]] = []
+    done: list[tuple[int, Done]] = []
     streams: list[tuple[Table, int, int]] = []
     for write, place, outcome in zip(writes, places, transacted.done, strict=True):
-        if write.operation not in _WRITING:
+        if write.operation == "CHECK":
             continue
-        route = context.cluster.route(place.table.id, place.row.hash)
         if outcome.version or not transacted.repeated:
-            done.append((place.table, route.shard.id, outcome))
+            done.append((transacted.shard, outcome))
         if outcome.version or transacted.repeated:
-            streams.append((place.table, route.shard.id, route.partition))
+            partition = context.cluster.route(place.table.id, place.row.hash).partition
+            streams.append((place.table, transacted.shard, partition))
     count_streams(context, streams)
-    answer_tokens(context.cluster, call, ((shard, outcome) for _, shard, outcome in done))
+    answer_tokens(context.cluster, call, done)
 
 
 def _capacity(
@@ -262,7 +265,7 @@ def _metrics(writes: Sequence[WriteRequest], places: Sequence[_Place]) -> dict[s
     found = {
         name: collection_metrics(
             table,
-            (w.item for w in writes if w.table == name and w.operation in _WRITING),
+            (w.item for w in writes if w.table == name and w.operation != "CHECK"),
         )
         for name, table in tables.items()
     }
