@@ -497,7 +497,7 @@ def test_the_same_request_happens_once(cluster: Cluster, orders: Table, producer
     assert by_place(cluster, orders)["1"]["n"] == {"N": "1"}
     with pytest.raises(IdempotentParameterMismatch):
         producer.transact([add(1)], request_token="t")
-    producer.transact([add(1)], request_token="u")
+    producer.transact([add(1)], request_token="u", timeout=20, outcome_timeout=20)
     assert by_place(cluster, orders)["1"]["n"] == {"N": "2"}
     assert tokens(cluster) == 2
     for wrong in ("", "x" * 37, 7):

@@ -405,9 +405,8 @@ def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld)
         places = places_of(writes)
     size = sum([len(row[-1]) for found in rows.values() for row in found])
     size += sum([write.size for write in writes])
-    looked_up = results[first + 2 + len(table_ids) : first + len(statements)]
-    remembered = looked_up[0] if commands else None
-    kept = looked_up[-1] if tokens else None
+    remembered = results[first + 2 + len(table_ids)] if commands else None
+    kept = results[first + len(statements) - 1] if tokens else None
     return _Locked(callers, writes, places, left_out, guards, rows, remembered, kept, size)
 
 
