@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.gateway.model import Model
 
 FAILED = "The conditional request failed"
-_NONE: Reason = ("None", None, None)
+NONE: Reason = ("None", None, None)
 
 
 def transact(model: Model, transaction: Transact) -> None:
@@ -49,11 +49,11 @@ def transact(model: Model, transaction: Transact) -> None:
     news = [_made(model, write, old) for write, old in zip(writes, olds, strict=True)]
     for n, new in enumerate(news):
         if isinstance(new, Refused):
-            if reasons[n] != _NONE:
+            if reasons[n] != NONE:
                 raise Unsure("which comes first, the condition or the update")
             raise _cancelled_by(n, len(writes), new)
-    if any(reason != _NONE for reason in reasons):
-        raise _cancelled(reasons)
+    if any(reason != NONE for reason in reasons):
+        raise cancelled(reasons)
     model.consumed = {}
     for write, key, old, new in zip(writes, keys, olds, news, strict=True):
         assert not isinstance(new, Refused)
@@ -132,7 +132,7 @@ def _key(table: Table, entry: Write | Get) -> Key:
 
 def _reason(write: Write, old: Item | None) -> Reason:
     if write.condition is None or holds(write.condition, old or {}):
-        return _NONE
+        return NONE
     return "ConditionalCheckFailed", FAILED, old if write.show_old else None
 
 
@@ -147,12 +147,13 @@ def _made(model: Model, write: Write, old: Item | None) -> Item | Refused | None
 
 def _cancelled_by(position: int, count: int, error: Refused) -> Refused:
     """By the first entry that is not valid; nothing is said of the others."""
-    reasons = [_NONE] * count
+    reasons = [NONE] * count
     reasons[position] = ("ValidationError", error.message, None)
-    return _cancelled(reasons)
+    return cancelled(reasons)
 
 
-def _cancelled(reasons: list[Reason]) -> Refused:
+def cancelled(reasons: list[Reason]) -> Refused:
+    """A transaction's error, with a reason for each entry."""
     codes = ", ".join(code for code, _, _ in reasons)
     message = (
         f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
