@@ -5,6 +5,7 @@
     |   +-- InvalidItem           an item, key or attribute value breaks DynamoDB's rules
     |   +-- InvalidExpression     an expression or its placeholders break them
     |   +-- InvalidSchema         a table or index definition breaks them
+    |   +-- IdempotentParameterMismatch  a request token was used for another request before
     |   +-- InvalidToken          a page or consistency token is damaged or belongs elsewhere
     |   +-- ConfigError           the configuration is incomplete or contradicts itself
     +-- NotFound
@@ -15,6 +16,9 @@
     +-- TableProtected            the table's deletion protection is on; it was not deleted
     +-- IndexNotReady             the index is still being backfilled
     +-- ConditionFailed           the write's condition did not hold; nothing was written
+    +-- TransactionCanceled       some of a transaction's writes were refused; nothing was written
+    +-- TransactionConflict       another transaction has the item; nothing was written, try again
+    +-- TransactionInProgress     an earlier attempt of the same request is under way
     +-- ConsistencyTimeout        the index did not apply the awaited write in time
     +-- Unavailable               try again later
     |   +-- ShardUnavailable      a MySQL server does not answer or refuses
@@ -31,6 +35,7 @@ Each class's docstring is its message when it is raised without one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -63,6 +68,10 @@ class InvalidToken(InvalidRequest):
 
 class ConfigError(InvalidRequest):
     """The configuration is incomplete; see docs/operations.md."""
+
+
+class IdempotentParameterMismatch(InvalidRequest):
+    """The request token was used for another request before; nothing was written."""
 
 
 class NotFound(MynamoError, LookupError):  # noqa: N818
@@ -103,6 +112,25 @@ class ConditionFailed(MynamoError):  # noqa: N818
         form where `Producer` raises it."""
         super().__init__(message)
         self.item = item
+
+
+class TransactionCanceled(MynamoError):  # noqa: N818
+    """The transaction was cancelled; nothing was written."""
+
+    def __init__(
+        self, message: str | None = None, *, reasons: Sequence[MynamoError | None] = ()
+    ) -> None:
+        """Args: reasons: per write of the transaction, why it was refused; None: it was not."""
+        super().__init__(message)
+        self.reasons = tuple(reasons)
+
+
+class TransactionConflict(MynamoError):  # noqa: N818
+    """Another transaction has the item; nothing was written, try again."""
+
+
+class TransactionInProgress(MynamoError):  # noqa: N818
+    """An earlier attempt of the same request is under way; try again later."""
 
 
 class ConsistencyTimeout(MynamoError, TimeoutError):  # noqa: N818

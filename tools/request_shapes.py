@@ -30,6 +30,8 @@ ITEM_OPERATIONS = (
     "PutItem",
     "Query",
     "Scan",
+    "TransactGetItems",
+    "TransactWriteItems",
     "UpdateItem",
 )
 """The data plane."""

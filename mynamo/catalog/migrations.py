@@ -54,6 +54,10 @@ class Migrations:
     steps: tuple[Migration, ...]
 
 
+GENERATION_ROW = 2**63
+"""In a shard's `mynamo_fence`, where ids of tables are smaller: the generation of its request
+tokens and decisions, by which they go in time."""
+
 _SHARD = (
     Migration(
         1,
@@ -72,9 +76,54 @@ CREATE TABLE IF NOT EXISTS mynamo_incarnation (
 """,
         ),
     ),
+    Migration(
+        2,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_intent (
+    table_id BIGINT UNSIGNED NOT NULL,
+    hash BINARY(16) NOT NULL,
+    sort VARBINARY(1024) NOT NULL,
+    transaction_id BINARY(16) NOT NULL,
+    decider SMALLINT UNSIGNED NOT NULL,
+    generation BIGINT UNSIGNED NOT NULL,
+    action TINYINT NOT NULL,
+    item LONGBLOB NULL,
+    token BINARY(16) NULL,
+    placed_at BIGINT UNSIGNED NOT NULL,
+    PRIMARY KEY (table_id, hash, sort, transaction_id),
+    KEY by_transaction (transaction_id)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_transaction (
+    id BINARY(16) PRIMARY KEY,
+    decision TINYINT NOT NULL,
+    generation BIGINT UNSIGNED NOT NULL,
+    decided_at BIGINT UNSIGNED NOT NULL,
+    KEY by_generation (generation)
+) ENGINE=InnoDB
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_token (
+    token BINARY(16) PRIMARY KEY,
+    generation BIGINT UNSIGNED NOT NULL,
+    slot SMALLINT UNSIGNED NOT NULL,
+    request BINARY(16) NOT NULL,
+    transaction_id BINARY(16) NULL,
+    shards VARBINARY(8192) NULL,
+    first_id BIGINT UNSIGNED NULL,
+    changed VARBINARY(100) NULL,
+    answer BLOB NULL,
+    KEY by_generation (generation)
+) ENGINE=InnoDB
+""",
+            f"INSERT IGNORE INTO mynamo_fence VALUES ({GENERATION_ROW}, 1)",
+        ),
+    ),
 )
 SHARD = Migrations("shard", _SHARD)
-"""1: incarnations."""
+"""1: incarnations. 2: transactions: intents, decisions, request tokens, generations."""
 _CATALOG = (
     Migration(
         1,

@@ -26,6 +26,10 @@ Status = Literal["CREATING", "ACTIVE", "DELETING"]
 Attributes = Mapping[str, Mapping[str, Any]]
 
 
+class EmptyKey(InvalidItem):
+    """A key attribute of a table or an index is empty, which no item may have."""
+
+
 class RowKey(NamedTuple):
     """Where an item lies in a main table: its key, as bytes."""
 
@@ -108,7 +112,7 @@ class Index:
         data = encode_key(key.type, value)
         if data:
             return data
-        raise InvalidItem(
+        raise EmptyKey(
             "One or more parameter values are not valid. A value specified for a secondary index "
             f"key is not supported. {_empty(key)} IndexName: {self.name}, IndexKey: {key.name}"
         )
@@ -249,9 +253,7 @@ class Table:
         data = encode_key(key.type, value)
         if data:
             return data
-        raise InvalidItem(
-            f"One or more parameter values are not valid. {_empty(key)} Key: {key.name}"
-        )
+        raise EmptyKey(f"One or more parameter values are not valid. {_empty(key)} Key: {key.name}")
 
     def key_only(self, key: Attributes) -> RowKey:
         """Like `key_of`, for a key that must have no further attributes.

@@ -38,6 +38,10 @@ def replace_arns(context: Context, operation: str, request: dict[str, Any]) -> N
     tables = request.get("RequestItems")
     if tables is not None:
         request["RequestItems"] = _by_name(context, operation, tables)
+    for entry in request.get("TransactItems", ()):
+        for action in entry.values():
+            if ":" in action["TableName"]:
+                action["TableName"] = table_of_arn(context, operation, action["TableName"])
 
 
 def table_of_arn(context: Context, operation: str, arn: str) -> str:

@@ -20,6 +20,7 @@ from mynamo.gateway.operations import (
     setting_operations,
     table_operations,
     table_updates,
+    transact_operations,
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
@@ -122,6 +123,8 @@ OPERATIONS: dict[str, Handler] = {
     "Query": query_operations.query,
     "Scan": query_operations.scan,
     "TagResource": setting_operations.tag_resource,
+    "TransactGetItems": transact_operations.transact_get_items,
+    "TransactWriteItems": transact_operations.transact_write_items,
     "UntagResource": setting_operations.untag_resource,
     "UpdateContinuousBackups": setting_operations.update_continuous_backups,
     "UpdateItem": item_operations.update_item,

@@ -11,6 +11,7 @@ from mynamo.errors import (
     ConditionFailed,
     ConfigError,
     ConsistencyTimeout,
+    IdempotentParameterMismatch,
     IndexBehind,
     IndexNotFound,
     IndexNotReady,
@@ -18,6 +19,9 @@ from mynamo.errors import (
     MynamoError,
     NotFound,
     TableProtected,
+    TransactionCanceled,
+    TransactionConflict,
+    TransactionInProgress,
     Unavailable,
     WriteOutcomeUnknown,
 )
@@ -38,6 +42,8 @@ _NAMESPACES = {
     "UnknownOperationException": _CORAL,
     "UnrecognizedClientException": _CORAL,
 }
+_CAPITAL = frozenset({"SerializationException", "TransactionCanceledException"})
+"""Where AWS spells the member `Message` differently from all other errors."""
 
 
 class ServiceError(Exception):
@@ -63,8 +69,7 @@ class ServiceError(Exception):
         """The answer's JSON object."""
         named = {"__type": _NAMESPACES.get(self.kind, _DYNAMODB) + self.kind}
         if self.message is not None:
-            # The serialization layer of AWS spells the member differently from DynamoDB itself.
-            named["Message" if self.kind == "SerializationException" else "message"] = self.message
+            named["Message" if self.kind in _CAPITAL else "message"] = self.message
         return {**named, **self.members}
 
 
@@ -83,6 +88,15 @@ _INDEX_BEHIND = (
 )
 
 
+_CONDITION_FAILED = "The conditional request failed"
+_CONFLICT = "Transaction is ongoing for the item"
+_IN_PROGRESS = "Transaction from previous request is still in progress"
+_OTHER_REQUEST = (
+    "DynamoDB rejected the request because you retried a request with a different payload but "
+    "with an idempotent token that was already used."
+)
+
+
 def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceError:
     """What DynamoDB would answer.
 
@@ -95,6 +109,14 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
     match failure:
         case ConditionFailed():
             return _condition_failed(failure, request)
+        case TransactionCanceled():
+            return _cancelled(failure, request)
+        case TransactionConflict():
+            return ServiceError("TransactionConflictException", _CONFLICT)
+        case TransactionInProgress():
+            return ServiceError("TransactionInProgressException", _IN_PROGRESS)
+        case IdempotentParameterMismatch():
+            return ServiceError("IdempotentParameterMismatchException", _OTHER_REQUEST)
         case IndexNotFound():
             name = request.get("IndexName")
             return invalid(f"The table does not have the specified index: {name}")
@@ -140,8 +162,55 @@ def log_failure(operation: str, failure: Exception) -> None:
 
 
 def _condition_failed(failure: ConditionFailed, request: Mapping[str, Any]) -> ServiceError:
-    asked = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-    error = ServiceError("ConditionalCheckFailedException", "The conditional request failed")
-    if asked and failure.item is not None:
-        error.members["Item"] = failure.item
-    return error
+    members = _item_asked_for(failure, request)
+    return ServiceError("ConditionalCheckFailedException", _CONDITION_FAILED, **members)
+
+
+def _item_asked_for(failure: ConditionFailed, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The member that shows the item, if the write asks for it and there was one."""
+    asked = given.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+    return {"Item": failure.item} if asked and failure.item is not None else {}
+
+
+def _cancelled(failure: TransactionCanceled, request: Mapping[str, Any]) -> ServiceError:
+    """TransactionCanceledException with a reason per entry of the request.
+
+    Of entries that are not valid DynamoDB names the first one, and then nothing else: it looks at
+    no conditions. What is nobody's reason, such as a damaged item, fails the request as it would
+    fail a write by itself.
+    """
+    found = list(failure.reasons)
+    for reason in found:
+        if reason is not None and not isinstance(reason, _REASONS):
+            return service_error(reason, request)
+    first = next((n for n, reason in enumerate(found) if isinstance(reason, InvalidRequest)), None)
+    if first is not None:
+        found = [reason if n == first else None for n, reason in enumerate(found)]
+    entries = request.get("TransactItems", [{}] * len(found))
+    reasons = [_reason(*each) for each in zip(found, entries, strict=True)]
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    return ServiceError(
+        "TransactionCanceledException",
+        f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]",
+        CancellationReasons=reasons,
+    )
+
+
+_REASONS = (ConditionFailed, IndexBehind, InvalidRequest, TransactionConflict)
+
+
+def _reason(failure: MynamoError | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    match failure:
+        case None:
+            return {"Code": "None"}
+        case ConditionFailed():
+            (given,) = entry.values()
+            members = _item_asked_for(failure, given)
+            return {"Code": "ConditionalCheckFailed", "Message": _CONDITION_FAILED, **members}
+        case TransactionConflict():
+            return {"Code": "TransactionConflict", "Message": _CONFLICT}
+        case IndexBehind():
+            message = f"{_INDEX_BEHIND} ({failure})"
+            return {"Code": "ProvisionedThroughputExceeded", "Message": message}
+        case _:
+            return {"Code": "ValidationError", "Message": str(failure)}

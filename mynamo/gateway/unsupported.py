@@ -37,8 +37,6 @@ UNSUPPORTED = frozenset(
         "RestoreTableToPointInTime",
         "SearchVectors",
         "StartBulkPutItems",
-        "TransactGetItems",
-        "TransactWriteItems",
         "UpdateContributorInsights",
         "UpdateGlobalTable",
         "UpdateGlobalTableSettings",

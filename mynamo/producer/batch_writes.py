@@ -8,11 +8,11 @@ from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import InvalidRequest, MynamoError
-from mynamo.producer.receipt import Receipt, receipt_of
-from mynamo.producer.requests import check_table_name
-from mynamo.schemas.items import to_stored
-from mynamo.writer import Refused, WriteRequest, apply_each
+from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
+from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
+from mynamo.producer.requests import ask
+from mynamo.schemas.commands import Condition
+from mynamo.writer import Operation, Refused, WriteRequest, apply_each
 
 DUPLICATES = "Provided list of item keys contains duplicates"
 
@@ -24,10 +24,14 @@ class Put:
     Attributes:
         table: the table's name.
         item: all its attributes.
+        condition, names, values: as `Producer.put` takes them.
     """
 
     table: str
     item: Mapping[str, Any]
+    condition: Condition | str | None = None
+    names: Mapping[str, str] | None = None
+    values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,14 @@ class Delete:
     Attributes:
         table: the table's name.
         key: the key attributes, and no others.
+        condition, names, values: as `Producer.delete` takes them.
     """
 
     table: str
     key: Mapping[str, Any]
+    condition: Condition | str | None = None
+    names: Mapping[str, str] | None = None
+    values: Mapping[str, Any] | None = None
 
 
 def write_batch(cluster: Cluster, writes: Sequence[Put | Delete]) -> list[Receipt | MynamoError]:
@@ -65,7 +73,10 @@ def write_batch(cluster: Cluster, writes: Sequence[Put | Delete]) -> list[Receip
     answers = apply_each(cluster, list(requests.values()))
     for (position, request), (shard_id, outcome) in zip(requests.items(), answers, strict=True):
         if isinstance(outcome, Refused):
-            outcomes[position] = outcome.error
+            failure = outcome.error
+            if isinstance(failure, ConditionFailed):
+                failure = in_python_form(failure)
+            outcomes[position] = failure
         else:
             outcomes[position] = receipt_of(cluster, request, shard_id, outcome)
     return [outcomes[position] for position in range(len(writes))]
@@ -102,7 +113,9 @@ def check_batch(writes: object) -> None:
 
 
 def _request(write: Put | Delete) -> WriteRequest:
-    check_table_name(write.table)
-    if isinstance(write, Put):
-        return WriteRequest(write.table, "PUT", to_stored(write.item))
-    return WriteRequest(write.table, "DELETE", to_stored(write.key))
+    operation: Operation = "PUT" if isinstance(write, Put) else "DELETE"
+    item = write.item if isinstance(write, Put) else write.key
+    return ask(
+        write.table, operation, item,
+        condition=write.condition, names=write.names, values=write.values,
+    ).request()  # fmt: skip

@@ -9,8 +9,9 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import Publisher
 from mynamo.producer.batch_writes import Delete, Put, write_batch
-from mynamo.producer.receipt import Receipt, in_python_form, receipt_of
+from mynamo.producer.receipt import Receipt, TransactionReceipt, in_python_form, receipt_of
 from mynamo.producer.requests import Asked, ask
+from mynamo.producer.transactions import Check, Update, transact_writes
 from mynamo.runtime import forks
 from mynamo.runtime.deadlines import within
 from mynamo.schemas.commands import Condition, WriteCommand
@@ -166,7 +167,8 @@ class Producer:
         the whole is not one transaction. One that fails leaves the others alone.
 
         Args:
-            writes: `Put(table, item)` and `Delete(table, key)`, at most one for each item.
+            writes: `Put(table, item)` and `Delete(table, key)`, at most one for each item, with
+                conditions if need be.
             timeout, outcome_timeout: of the whole batch; see `Producer`.
 
         Returns:
@@ -178,6 +180,41 @@ class Producer:
                 not a list of writes.
         """
         return within(timeout, outcome_timeout, lambda: write_batch(self._cluster, writes))
+
+    def transact(
+        self,
+        writes: Sequence[Put | Update | Delete | Check],
+        *,
+        request_token: str | None = None,
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
+    ) -> TransactionReceipt:
+        """Do all of several writes, or none.
+
+        All items must be on one shard: those of one hash key always are.
+
+        Args:
+            writes: up to 100 of `Put(table, item)`, `Update(table, key)`, `Delete(table, key)` and
+                `Check(table, key, condition)`, of any tables, at most one for each item.
+            request_token: up to 36 characters: the same request, sent again with the same token
+                within ten minutes, happens once.
+            timeout, outcome_timeout: see `Producer`.
+
+        Raises:
+            TransactionCanceled: nothing was written; its `reasons` say for each write why it was
+                refused, or None.
+            IdempotentParameterMismatch: nothing was written; another request had this token.
+            InvalidRequest: nothing was written: there are two writes for one item, or too many, or
+                the items are on several shards.
+            TableNotFound: there is no such table.
+            ShardUnavailable: nothing was written; try again.
+            WriteOutcomeUnknown: try again with the same token, or read the items.
+        """
+        return within(
+            timeout,
+            outcome_timeout,
+            lambda: transact_writes(self._cluster, writes, request_token),
+        )
 
     def publish(self, *commands: WriteCommand, timeout: float | None = None) -> None:
         """Queue writes in Kafka, for the writer workers to apply.

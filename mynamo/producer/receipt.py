@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed
-from mynamo.schemas.events import ConsistencyToken
+from mynamo.schemas.events import SEPARATOR, ConsistencyToken
 from mynamo.schemas.items import from_stored
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import Done, ReturnValues, WriteRequest, returned
@@ -36,6 +37,22 @@ class Receipt:
     attributes: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionReceipt:
+    """A committed transaction.
+
+    Attributes:
+        receipts: of each of its writes, in order. That of a check has version 0 and the item as it
+            was found. If `repeated`, they have no items.
+        token: give it to an index query as `after` to read all of its writes.
+        repeated: the request had happened before, as its token says.
+    """
+
+    receipts: tuple[Receipt, ...]
+    token: str
+    repeated: bool
+
+
 def receipt_of(
     cluster: Cluster,
     request: WriteRequest,
@@ -51,6 +68,22 @@ def receipt_of(
         token=str(ConsistencyToken(cluster.fingerprint, shard_id, done.partition, done.version)),
         old=_python(done.old),
         attributes=_python(returned(return_values, request, done)),
+    )
+
+
+def token_of_all(cluster: Cluster, writes: Iterable[tuple[int, Done]]) -> str:
+    """One token for several writes.
+
+    Args:
+        writes: the number of each one's shard, and its outcome.
+    """
+    newest: dict[tuple[int, int], int] = {}
+    for shard_id, done in writes:
+        stream = shard_id, done.partition
+        newest[stream] = max(newest.get(stream, 0), done.version)
+    return SEPARATOR.join(
+        str(ConsistencyToken(cluster.fingerprint, *stream, version))
+        for stream, version in newest.items()
     )
 
 

@@ -16,14 +16,14 @@ from mynamo.mysql.pool import Result, Statement
 from mynamo.reader.read_requests import Get, Got
 from mynamo.runtime.batching import Batcher, Entry
 
-_TableRow = tuple[int, RowKey]
+TableRow = tuple[int, RowKey]
 """A table's id, and the key of one of its rows."""
-_Wanted = dict[int, list[RowKey]]
+Wanted = dict[int, list[RowKey]]
 """Keys of items on one shard, by their table's id."""
-_Items = dict[_TableRow, bytes]
+Items = dict[TableRow, bytes]
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What a round trip gave.
 
     Attributes:
@@ -31,7 +31,7 @@ class _Found(NamedTuple):
         epoch: what the slot guard said afterwards.
     """
 
-    items: _Items
+    items: Items
     epoch: int | None
 
 
@@ -54,14 +54,30 @@ def get_each(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
         SlotsMoved: that of the slots is.
         ShardUnavailable: a shard does not answer.
     """
-    rows: list[_TableRow] = []
+    rows = rows_of(cluster, gets)
+    found: Items = {}
+    for owner, wanted in by_owner(cluster, rows).items():
+        with owner.shard.admission:
+            found.update(batcher_of(owner.shard).read(owner, wanted))
+    return got(gets, rows, found)
+
+
+def rows_of(cluster: Cluster, gets: Sequence[Get]) -> list[TableRow]:
+    """Where the items lie.
+
+    Raises:
+        TableNotFound: there is no such table.
+        InvalidItem: a key is not one of its table.
+    """
+    rows: list[TableRow] = []
     for get in gets:
         table = cluster.table(get.table)
         rows.append((table.id, table.key_only(get.key)))
-    found: _Items = {}
-    for owner, wanted in _by_owner(cluster, rows).items():
-        with owner.shard.admission:
-            found.update(batcher_of(owner.shard).read(owner, wanted))
+    return rows
+
+
+def got(gets: Sequence[Get], rows: Sequence[TableRow], found: Items) -> list[Got]:
+    """What was there, in the order of `gets`, whose rows these are."""
     return [Got(found.get(row), get.projection) for get, row in zip(gets, rows, strict=True)]
 
 
@@ -73,11 +89,11 @@ class GetBatcher:
     """
 
     def __init__(self) -> None:
-        self.batcher: Batcher[tuple[DynamoDBShard, _Wanted], _Found] = Batcher(
+        self.batcher: Batcher[tuple[DynamoDBShard, Wanted], Found] = Batcher(
             _run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
         )
 
-    def read(self, owner: Owner, wanted: _Wanted) -> _Items:
+    def read(self, owner: Owner, wanted: Wanted) -> Items:
         """The items with these keys that are there, and perhaps others.
 
         Raises:
@@ -88,12 +104,12 @@ class GetBatcher:
         if count < MAX_TOGETHER:
             found = self.batcher.submit(Entry((shard, wanted), count, 0))
         if found is None:
-            found = _found(wanted, shard.ask(*_statements(wanted)))
+            found = found_in(wanted, shard.ask(*statements_for(wanted)))
         check_epoch(found.epoch, owner.epoch, shard.where)
         return found.items
 
 
-def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) -> None:
+def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, Wanted], Found]]) -> None:
     together: dict[int, dict[RowKey, None]] = {}
     for caller in callers:
         for table_id, keys in caller.request[1].items():
@@ -101,7 +117,7 @@ def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, _Wanted], _Found]]) 
     wanted = {table_id: list(keys) for table_id, keys in together.items()}
     try:
         with callers[0].request[0].session() as session:
-            found = _found(wanted, session.run(*_statements(wanted)))
+            found = found_in(wanted, session.run(*statements_for(wanted)))
     except MynamoError:  # patience, and a table that is gone, are each caller's own
         return
     for caller in callers:
@@ -112,14 +128,17 @@ batcher_of = PerShard(lambda _: GetBatcher()).of
 """The batcher of a shard's reads by key, one per process."""
 
 
-def _statements(wanted: _Wanted) -> list[Statement]:
-    """The last one has the slot guard too: if that has an epoch still, the shard owned the slots
+def statements_for(wanted: Wanted) -> list[Statement]:
+    """Statements that read items, one for each table.
+
+    The last one has the slot guard too: if that has an epoch still, the shard owned the slots
     when the statements before it read."""
     *others, (table_id, keys) = wanted.items()
     return [*(item_statement(*each) for each in others), guarded_statement(table_id, keys)]
 
 
-def _found(wanted: _Wanted, results: Sequence[Result]) -> _Found:
+def found_in(wanted: Wanted, results: Sequence[Result]) -> Found:
+    """What `statements_for` the same gave."""
     *others, last = results
     epoch = last.rows[0][3] if last.rows else None
     items = {
@@ -131,7 +150,7 @@ def _found(wanted: _Wanted, results: Sequence[Result]) -> _Found:
     for h, s, data, _ in last.rows:
         if h is not None:
             items[table_id, RowKey(h, s)] = data
-    return _Found(items, epoch)
+    return Found(items, epoch)
 
 
 def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
@@ -156,8 +175,9 @@ def guarded_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
     return statement, [part for key in keys for part in key]
 
 
-def _by_owner(cluster: Cluster, rows: Iterable[_TableRow]) -> dict[Owner, _Wanted]:
-    wanted: dict[Owner, _Wanted] = {}
+def by_owner(cluster: Cluster, rows: Iterable[TableRow]) -> dict[Owner, Wanted]:
+    """The rows by the shards that own them, each once."""
+    wanted: dict[Owner, Wanted] = {}
     for table, key in dict.fromkeys(rows):
         wanted.setdefault(cluster.owner_of(key.hash), {}).setdefault(table, []).append(key)
     return wanted

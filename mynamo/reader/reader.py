@@ -140,6 +140,36 @@ class Reader:
         items = {name: list(islice(found, len(some))) for name, some in tables.items()}
         return items[table] if isinstance(table, str) else items
 
+    def transact_get(
+        self,
+        items: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        projection: Projected = None,
+        names: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> list[dict[str, Any] | None]:
+        """Read items of one table or several by their keys, all as of one moment: of a transaction
+        it sees all or nothing.
+
+        The items must be on one shard, as those of one hash key are.
+
+        Args:
+            items: for each the table's name and the key, none twice.
+            projection, names: as for `get`, of all items.
+            timeout: see `Reader`.
+
+        Returns:
+            For each the item, or None if there is none.
+
+        Raises:
+            InvalidRequest: the items are on several shards, or one is named twice.
+            MynamoError: see `get`.
+        """
+        wanted = Arguments(projection=projection, names=names).projection
+        gets = [Get(name, to_stored(key), wanted) for name, key in items]
+        found = within(timeout, None, lambda: self._stored.transact_get(gets))
+        return [None if got.item is None else from_stored(got.item) for got in found]
+
     def query(
         self,
         table: str,

@@ -16,6 +16,7 @@ from mynamo.mysql.failures import MissingTable
 from mynamo.reader.batch_gets import get_each
 from mynamo.reader.read_page import read_by_key
 from mynamo.reader.read_requests import Get, Got, Query, Scan, StoredPage
+from mynamo.reader.transact_gets import transact_get
 from mynamo.schemas.values import StoredItem
 
 Answer = TypeVar("Answer")
@@ -92,6 +93,19 @@ class StoredReader:
         """
         tables = [get.table for get in gets]
         return by_newest_catalog(self._cluster, tables, lambda: get_each(self._cluster, gets))
+
+    def transact_get(self, gets: Sequence[Get]) -> list[Got]:
+        """Read items by key, of any tables, all as of one moment.
+
+        Returns:
+            What was there, with its size, in the order of `gets`.
+
+        Raises:
+            InvalidRequest: they are on several shards.
+            MynamoError: see `get`.
+        """
+        tables = [get.table for get in gets]
+        return by_newest_catalog(self._cluster, tables, lambda: transact_get(self._cluster, gets))
 
     def query(self, query: Query) -> StoredPage:
         """Read items of one hash key, in the order of the sort key, from one shard.

@@ -17,7 +17,7 @@ from mynamo.errors import ConsistencyTimeout, InvalidToken, ShardUnavailable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime import forks
 from mynamo.runtime.tasks import in_thread
-from mynamo.schemas.events import ConsistencyToken
+from mynamo.schemas.events import SEPARATOR, ConsistencyToken
 
 PendingTokens = frozenset[ConsistencyToken]
 
@@ -111,13 +111,13 @@ def token_texts(after: After) -> list[str]:
     if after is None:
         return []
     if isinstance(after, str):
-        return [after]
+        return after.split(SEPARATOR)
     if isinstance(after, Iterable):
         return [text for each in after for text in token_texts(each)]
     token = getattr(after, "token", None)
     if not isinstance(token, str):
         raise InvalidToken(f"after takes a receipt or its token, not {after!r}")
-    return [token]
+    return token.split(SEPARATOR)
 
 
 def wait_until_applied(

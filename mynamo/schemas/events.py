@@ -134,6 +134,10 @@ _TOKEN = struct.Struct(">BIHHQ")
 _TOKEN_KIND = 1
 
 
+SEPARATOR = ","
+"""Between consistency tokens, where one text has several."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsistencyToken:
     """Names one committed write, so that an index query can wait for it.

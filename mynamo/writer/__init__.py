@@ -10,7 +10,9 @@ from mynamo.writer.transaction.evaluation import (
     returned,
 )
 from mynamo.writer.transaction.expression_texts import parse_texts
+from mynamo.writer.transaction.request_tokens import RequestToken
 from mynamo.writer.transaction.routing import apply, apply_each
+from mynamo.writer.transaction.transact import Transacted, transact
 from mynamo.writer.transaction.write_requests import Operation, WriteRequest, prepare
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "Operation",
     "Outcome",
     "Refused",
+    "RequestToken",
     "ReturnValues",
+    "Transacted",
     "WriteRequest",
     "apply",
     "apply_each",
@@ -28,4 +32,5 @@ __all__ = [
     "parse_texts",
     "prepare",
     "returned",
+    "transact",
 ]

@@ -1,9 +1,10 @@
-"""The rounds of a writer worker: unfinished definitions, new indexes, old command ids."""
+"""The rounds of a writer worker: unfinished definitions, new indexes, old commands and tokens."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,10 +14,12 @@ from mynamo.catalog.roll_forward import is_complete, roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import ShardUnavailable
+from mynamo.mysql.pool import Statement
 from mynamo.runtime.batch_sizes import BatchSize
 from mynamo.writer.backfill.backfiller import Backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled
 from mynamo.writer.queue.commands_topic import REMEMBERED
+from mynamo.writer.transaction.request_tokens import Generations, forget_tokens
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +31,10 @@ _MOST_THREADS = 16
 _PURGE_EVERY = 60.0
 _LEAST_PURGED = 500
 _MOST_PURGED = 20_000
-"""Commands that one transaction forgets."""
+"""Commands, or tokens, that one transaction forgets."""
 _PURGE_BATCH_SECONDS = 0.1
 _PURGE_SECONDS = 0.3
-"""For which one round forgets commands on one shard."""
+"""For which one round forgets commands, or tokens, on one shard."""
 
 
 class Maintenance:
@@ -46,7 +49,8 @@ class Maintenance:
         self._unfinished: dict[tuple[int, int], float] = {}
         self._backfillers: dict[tuple[int, int], Backfiller] = {}
         self._purge_at = 0.0
-        self._purged: dict[int, BatchSize] = {}
+        self._purged: dict[tuple[int, str], BatchSize] = {}
+        self._generations = Generations()
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -112,31 +116,49 @@ class Maintenance:
         return any(more)
 
     def _purge(self) -> bool:
-        """Forget commands that cannot come again; returns whether there may be more."""
+        """Forget commands and tokens that cannot come again; returns whether there may be more."""
         more = [self._purge_on(shard) for shard in self._cluster.shards.values()]
         return any(more)
 
     def _purge_on(self, shard: DynamoDBShard) -> bool:
-        """Forget commands on one shard, in transactions of a bounded size, for a bounded time."""
+        try:
+            more = self._forget(shard, "commands", _forget_commands)
+            generation = self._generations.of(shard)
+            return (
+                self._forget(shard, "tokens", lambda limit: forget_tokens(generation, limit))
+                or more
+            )
+        except ShardUnavailable as failure:  # the others' are forgotten nevertheless
+            log.debug("commands and tokens are not forgotten yet: %s", failure)
+            return False
+
+    def _forget(self, shard: DynamoDBShard, what: str, delete: Callable[[int], Statement]) -> bool:
+        """Forget on one shard, in transactions of a bounded size, for a bounded time.
+
+        Args:
+            what: is forgotten.
+            delete: from a number of rows to the statement that deletes so many at the most.
+        """
         size = self._purged.setdefault(
-            shard.id, BatchSize(_LEAST_PURGED, _MOST_PURGED, _PURGE_BATCH_SECONDS)
+            (shard.id, what), BatchSize(_LEAST_PURGED, _MOST_PURGED, _PURGE_BATCH_SECONDS)
         )
         ends_at = time.monotonic() + _PURGE_SECONDS
         while True:
             began_at, limit = time.monotonic(), size.rows
-            try:
-                done = shard.run(
-                    (f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
-                     f" ORDER BY done_at LIMIT {limit:d}", (round(REMEMBERED * 1_000_000),))
-                )[0]  # fmt: skip
-            except ShardUnavailable as failure:  # the others' are forgotten nevertheless
-                log.debug("commands are not forgotten yet: %s", failure)
-                return False
+            done = shard.run(delete(limit))[0]
             size.note(done.count, time.monotonic() - began_at)
             if done.count < limit:
                 return False
             if time.monotonic() >= ends_at:
                 return True
+
+
+def _forget_commands(limit: int) -> Statement:
+    return (
+        f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
+        f" ORDER BY done_at LIMIT {limit:d}",
+        (round(REMEMBERED * 1_000_000),),
+    )
 
 
 def _creating(table: Table) -> list[Index]:

@@ -14,14 +14,25 @@ from tests.gateway.model import Model
 from tests.gateway.model_capacity import reported
 from tests.gateway.model_expressions import Unsure
 from tests.gateway.model_indexes import sort_value
-from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Operation, Read, Table, Write
+from tests.gateway.model_operations import (
+    BatchGet,
+    BatchWrite,
+    Get,
+    Operation,
+    Read,
+    Table,
+    Transact,
+    TransactGet,
+    Write,
+)
 from tests.gateway.model_reads import Found, find
 from tests.gateway.model_requests import Refused
+from tests.gateway.model_transactions import reading, transact, transact_get
 from tests.gateway.model_values import Item, item_from_wire
 from tests.gateway.requesting import Request, request_of
 
 _PAUSE = 0.02
-_MOST_TOKENS = 60
+_MOST_TOKENS = 400
 """What fits into a header."""
 
 
@@ -101,6 +112,10 @@ class Comparison:
                     return self.model.batch_get(operation)
                 case BatchWrite():
                     return self.model.batch_write(operation)
+                case Transact():
+                    return transact(self.model, operation)
+                case TransactGet():
+                    return transact_get(self.model, operation)
             return find(self.model, operation)
         except Refused as refused:
             return refused
@@ -128,13 +143,37 @@ class Comparison:
             case BatchWrite():
                 same("UnprocessedItems", answer["UnprocessedItems"], {})
                 self._compare_consumed([table for table, _, _ in operation.writes], kind, consumed)
+            case Transact():
+                tables = [write.table for write in operation.writes]
+                self._compare_consumed(tables, kind, consumed, "WriteCapacityUnits")
+                self._send_again(operation, request)
+            case TransactGet():
+                items = [_item(each.get("Item")) for each in answer["Responses"]]
+                same("Responses", items, expected)
+                tables = [get.table for get in operation.gets]
+                self._compare_consumed(tables, kind, consumed, "ReadCapacityUnits")
         return None
 
-    def _compare_consumed(self, tables: list[Table], kind: str, got: Any) -> None:
-        """A batch's: one entry for each table."""
+    def _send_again(self, transaction: Transact, request: Request) -> None:
+        """With the same token it does not happen again, and costs what reading costs."""
+        status, answer = self.call("TransactWriteItems", request)
+        same("status of the repeated request", (status, answer.get("__type")), (200, None))
+        places = [(write.table, write.item) for write in transaction.writes]
+        self.model.consumed = reading(self.model, places)
+        kind = request["ReturnConsumedCapacity"]
+        self._compare_consumed(
+            [table for table, _ in places], kind, answer.get("ConsumedCapacity"),
+            "ReadCapacityUnits",
+        )  # fmt: skip
+
+    def _compare_consumed(
+        self, tables: list[Table], kind: str, got: Any, also: str | None = None
+    ) -> None:
+        """A batch's or a transaction's: one entry for each table."""
         by_name = {table.name: table for table in tables}
         expected = [
-            reported(table, self.model.consumed[name], kind) for name, table in by_name.items()
+            reported(table, self.model.consumed[name], kind, also)
+            for name, table in by_name.items()
         ]
         if kind == "NONE":
             return same("ConsumedCapacity", got, None)
@@ -146,7 +185,7 @@ class Comparison:
         index = read.index if read.index and not read.index.is_local else None
         tokens: list[str] = []
         if index:
-            tokens = self.call.tokens[self.shown.get(index.name, 0) :]
+            tokens = [*dict.fromkeys(self.call.tokens[self.shown.get(index.name, 0) :])]
             if len(tokens) > _MOST_TOKENS or self.done % 2:
                 tokens = []
         deadline = time.monotonic() + (self.wait if index else 0)
@@ -212,8 +251,17 @@ def compare_error(status: int, answer: dict[str, Any], expected: Any) -> None:
         "status and error", (status, answer.get("__type", "").split("#")[-1]), (400, expected.code)
     )
     if expected.message is not None:
-        same("message", answer.get("message"), expected.message)
+        same("message", answer.get("message", answer.get("Message")), expected.message)
     same("Item", _item(answer.get("Item")), expected.item)
+    reasons = answer.get("CancellationReasons")
+    if expected.reasons is None or reasons is None:
+        return same("reasons", reasons, expected.reasons)
+    same("codes", [each["Code"] for each in reasons], [code for code, _, _ in expected.reasons])
+    for got, (_, message, item) in zip(reasons, expected.reasons, strict=True):
+        if message is not None:
+            same("message of a reason", got.get("Message"), message)
+        same("item of a reason", _item(got.get("Item")), item)
+    return None
 
 
 def _check_page(read: Read, page: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ OPERATIONS = (
     "CreateTable", "UpdateTable", "DeleteTable", "DescribeTable", "ListTables", "PutItem",
     "GetItem", "UpdateItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem",
     "TagResource", "UntagResource", "ListTagsOfResource", "DescribeLimits", "DescribeEndpoints",
-    "DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups",
+    "DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups", "TransactGetItems",
+    "TransactWriteItems",
 )  # fmt: skip
 CHANGES_TABLES = frozenset({"CreateTable", "UpdateTable", "DeleteTable", "UpdateTimeToLive"})
 DEPTH = 6

@@ -7,6 +7,7 @@ from random import Random
 
 from tests.gateway.generating_keys import Own
 from tests.gateway.generating_reads import Reads
+from tests.gateway.generating_transactions import Transactions
 from tests.gateway.generating_writes import Writes
 from tests.gateway.model_operations import Operation, Table
 from tests.gateway.model_values import Item
@@ -25,6 +26,7 @@ class Generator:
         self.random = Random(f"{seed}/{client}")
         own = Own(self.random, client, peek)
         writes, reads = Writes(own), Reads(own)
+        transactions = Transactions(own, writes, reads)
         self.weights: dict[Callable[[], Operation], int] = {
             writes.put: 18,
             writes.update: 30,
@@ -35,6 +37,8 @@ class Generator:
             reads.query: 14,
             reads.index_query: 6,
             reads.scan: 3,
+            transactions.write: 12,
+            transactions.get: 6,
         }
 
     def operation(self) -> Operation:

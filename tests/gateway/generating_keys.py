@@ -38,6 +38,9 @@ class Own:
         client: its number; the hash keys of its items, and those they have in indexes,
             belong to no other client.
         peek: the client's item of a table and key, or None, so that what is made often fits.
+
+    Attributes:
+        only: of the hash keys, the one that is made; None: any.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Own:
         self.client = client
         self.peek = peek
         self.prefix = f"client{client:03}"
+        self.only: int | None = None
 
     def chance(self, probability: float) -> bool:
         return self.random.random() < probability
@@ -63,7 +67,8 @@ class Own:
         return ("S", self.prefix) if is_text else ("B", self.prefix.encode())
 
     def hash_key(self, table: Table) -> Value:
-        text = f"{self.prefix}/{self.random.randrange(3)}"
+        number = self.random.randrange(3) if self.only is None else self.only
+        text = f"{self.prefix}/{number}"
         return ("S", text) if table.types[table.hash] == "S" else ("B", text.encode())
 
     def key(self, table: Table) -> Item:

@@ -70,11 +70,11 @@ class Model:
             raise Refused(
                 "ConditionalCheckFailedException", FAILED, old if write.show_old else None
             )
-        new = self._written(write, old)
-        self.consumed = {write.table.name: self._store(write.table, key, new)}
+        new = self.written(write, old)
+        self.consumed = {write.table.name: self.store(write.table, key, new)}
         return _returned(write, old, new)
 
-    def _store(self, table: Table, key: Key, new: Item | None) -> Units:
+    def store(self, table: Table, key: Key, new: Item | None) -> Units:
         rows = self.rows(table)
         units = write_units(table, rows.get(key), new)
         if new is None:
@@ -83,7 +83,7 @@ class Model:
             rows[key] = new
         return units
 
-    def _written(self, write: Write, old: Item | None) -> Item | None:
+    def written(self, write: Write, old: Item | None) -> Item | None:
         if write.kind == "DeleteItem":
             return None
         if write.kind == "PutItem":
@@ -126,7 +126,7 @@ class Model:
         _check_batch([(table, item, kind == "Put") for table, kind, item in batch.writes])
         self.consumed = {}
         for table, kind, item in batch.writes:
-            units = self._store(
+            units = self.store(
                 table, checked_key(table, item, kind == "Put"), item if kind == "Put" else None
             )
             self.consumed[table.name] = together(self.consumed.get(table.name, {}), units)

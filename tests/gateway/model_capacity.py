@@ -57,17 +57,24 @@ def _begun(amount: int, unit: int) -> float:
     return float(-(-amount // unit))
 
 
-def reported(table: Table, units: Units, kind: str) -> dict[str, Any] | None:
+def reported(
+    table: Table, units: Units, kind: str, also: str | None = None
+) -> dict[str, Any] | None:
     """The answer's ConsumedCapacity.
 
     Args:
         kind: NONE, TOTAL or INDEXES.
+        also: a second name for the units of all and of the table, in transactions.
     """
     if kind == "NONE":
         return None
     report: dict[str, Any] = {"TableName": table.name, "CapacityUnits": sum(units.values())}
+    if also is not None:
+        report[also] = report["CapacityUnits"]
     if kind == "INDEXES":
         report["Table"] = {"CapacityUnits": units.get("", 0.0)}
+        if also is not None:
+            report["Table"][also] = units.get("", 0.0)
         for index in table.indexes:
             if index.name in units:
                 part = "LocalSecondaryIndexes" if index.is_local else "GlobalSecondaryIndexes"

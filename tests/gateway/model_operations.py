@@ -50,7 +50,7 @@ class Table:
 
 @dataclass
 class Write:
-    """PutItem, UpdateItem or DeleteItem.
+    """PutItem, UpdateItem or DeleteItem; or, in a transaction, ConditionCheck.
 
     Attributes:
         item: the whole item for PutItem, else the key.
@@ -59,7 +59,7 @@ class Write:
         old_style: it is asked without expressions; `condition` is what `expected` means.
     """
 
-    kind: Literal["PutItem", "UpdateItem", "DeleteItem"]
+    kind: Literal["PutItem", "UpdateItem", "DeleteItem", "ConditionCheck"]
     table: Table
     item: Item
     condition: Tree | None = None
@@ -94,6 +94,20 @@ class BatchWrite:
 
 
 @dataclass
+class Transact:
+    """TransactWriteItems."""
+
+    writes: list[Write]
+
+
+@dataclass
+class TransactGet:
+    """TransactGetItems."""
+
+    gets: list[Get]
+
+
+@dataclass
 class Read:
     """Query or Scan, of all pages.
 
@@ -120,4 +134,4 @@ class Read:
     old_filter: OldCondition | None = None
 
 
-Operation: TypeAlias = Write | Get | BatchGet | BatchWrite | Read
+Operation: TypeAlias = Write | Get | BatchGet | BatchWrite | Transact | TransactGet | Read

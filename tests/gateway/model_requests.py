@@ -10,6 +10,9 @@ from tests.gateway.model_operations import Read, Table
 from tests.gateway.model_values import Item, Value, order, size_of
 
 Key: TypeAlias = tuple[Any, ...]
+Reason: TypeAlias = tuple[str, str | None, Item | None]
+"""Why an entry cancels a transaction: code, message (None where the model is not sure of the words,
+or there is none), item."""
 
 INVALID = "One or more parameter values were invalid: "
 
@@ -20,10 +23,18 @@ class Refused(Exception):  # noqa: N818
     Args:
         message: None where the model is not sure of the words.
         item: that a failed condition shows.
+        reasons: of a transaction that is cancelled.
     """
 
-    def __init__(self, code: str, message: str | None = None, item: Item | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str | None = None,
+        item: Item | None = None,
+        reasons: list[Reason] | None = None,
+    ) -> None:
         super().__init__(code, message)
+        self.reasons = reasons
         self.code = code
         self.message = message
         self.item = item

@@ -10,7 +10,16 @@ from tests.gateway.legacy_requests import (
     attributes_to_get,
     key_conditions,
 )
-from tests.gateway.model_operations import BatchGet, BatchWrite, Get, Operation, Read, Write
+from tests.gateway.model_operations import (
+    BatchGet,
+    BatchWrite,
+    Get,
+    Operation,
+    Read,
+    Transact,
+    TransactGet,
+    Write,
+)
 from tests.gateway.model_values import item_to_wire
 from tests.gateway.rendering import Rendering
 
@@ -34,6 +43,10 @@ def request_of(operation: Operation, choices: Random) -> tuple[str, Request]:
             return "BatchGetItem", _batch_get(operation, choices)
         case BatchWrite():
             return "BatchWriteItem", _batch_write(operation)
+        case Transact():
+            return "TransactWriteItems", _transact(operation, choices)
+        case TransactGet():
+            return "TransactGetItems", _transact_get(operation, choices)
     name = "Query" if operation.conditions is not None else "Scan"
     return name, _read(operation, Rendering(choices))
 
@@ -94,6 +107,27 @@ def _batch_write(batch: BatchWrite) -> Request:
         inside = {"Item" if kind == "Put" else "Key": item_to_wire(item)}
         items.setdefault(table.name, []).append({f"{kind}Request": inside})
     return {"RequestItems": items}
+
+
+_ENTRIES = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete"}
+
+
+def _transact(transaction: Transact, choices: Random) -> Request:
+    entries = []
+    for write in transaction.writes:
+        inside = _write(write, Rendering(choices))
+        del inside["ReturnValues"]
+        entries.append({_ENTRIES.get(write.kind, write.kind): inside})
+    return {"TransactItems": entries, "ClientRequestToken": f"{choices.getrandbits(128):032x}"}
+
+
+def _transact_get(transaction: TransactGet, choices: Random) -> Request:
+    entries = []
+    for get in transaction.gets:
+        inside = _get(get, Rendering(choices))
+        del inside["ConsistentRead"]
+        entries.append({"Get": inside})
+    return {"TransactItems": entries}
 
 
 def _read(read: Read, rendering: Rendering) -> Request:

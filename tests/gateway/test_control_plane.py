@@ -742,7 +742,7 @@ def test_what_the_service_says_of_itself(shared_service: Service, name: str) -> 
     ("operation", "message"),
     [
         ("Nonsense", ""),
-        ("TransactWriteItems", "mynamo does not support TransactWriteItems yet"),
+        ("ExecuteTransaction", "mynamo does not support ExecuteTransaction yet"),
         ("ListStreams", "mynamo does not support ListStreams yet"),
     ],
 )

@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from tests.amounts import amount
-from tests.gateway import model_expressions, model_indexes, model_reads, model_updates
+from tests.gateway import (
+    model_expressions,
+    model_indexes,
+    model_reads,
+    model_transactions,
+    model_updates,
+)
 from tests.gateway.calling import Caller
 from tests.gateway.differential import Comparison, Difference
 from tests.gateway.generating_keys import TABLES
 from tests.gateway.model_operations import Index, Table
+from tests.gateway.model_requests import Reason, Refused
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +147,21 @@ def global_index_stays_empty(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def transactions_cost_as_single_writes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(model_transactions, "twice", lambda units: units)
+
+
+def first_failed_condition_is_the_only_reason(patch: pytest.MonkeyPatch) -> None:
+    real = model_transactions.cancelled
+
+    def cancelled(reasons: list[Reason]) -> Refused:
+        first = next(n for n, reason in enumerate(reasons) if reason != model_transactions.NONE)
+        others = [model_transactions.NONE] * len(reasons)
+        return real([*others[:first], reasons[first], *others[first + 1 :]])
+
+    patch.setattr(model_transactions, "cancelled", cancelled)
+
+
 RULES = (
     begins_with_anywhere,
     delete_keeps_empty_sets,
@@ -147,6 +169,8 @@ RULES = (
     local_index_in_order_of_the_table,
     index_holds_everything,
     global_index_stays_empty,
+    transactions_cost_as_single_writes,
+    first_failed_condition_is_the_only_reason,
 )
 
 

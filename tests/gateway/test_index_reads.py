@@ -116,6 +116,10 @@ def misses(url: str, name: str) -> int:
         )
         page = client_of(url).scan(TableName="orders", IndexName="by_status")
         found += sum(each["status"]["S"] == status for each in page["Items"]) != 3
+        alone = f"{status}-alone"
+        put = {"Put": {"TableName": "orders", "Item": item(alone, alone)}}
+        client.transact_write_items(TransactItems=[put])
+        found += client_of(url).query(**query(alone))["Count"] != 1
         client.delete_item(TableName="orders", Key={"id": {"S": status}})
         found += client_of(url).query(**query(other))["Count"] != 0
     return found

@@ -16,9 +16,10 @@ from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConfigError, ShardUnavailable
 from mynamo.local import LocalMySQL
-from mynamo.producer import Producer
+from mynamo.producer import Producer, Put
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
+from mynamo.writer.maintenance import Maintenance
 
 USERS_SCRIPT = Path(__file__).parents[2] / "deploy" / "init" / "users.sh"
 ROLES = ("admin", "writer", "indexer", "reader")
@@ -79,6 +80,8 @@ def test_each_user_can_do_its_own_work(users: LocalMySQL) -> None:
         definitions.create_table(cluster, SCHEMA)
     with Cluster(config_of(users, "writer")) as cluster:
         Producer(cluster).put("orders", {"id": "1", "a": "x"})
+        Producer(cluster).transact([Put("orders", {"id": "1"})], request_token="t")
+        Maintenance(cluster).round()
         index = GlobalIndexSchema(name="by_b", hash_key=KeyAttribute(name="b"))
         definitions.add_index(cluster, "orders", index)
     with Cluster(config_of(users, "indexer")) as cluster:

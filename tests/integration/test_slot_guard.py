@@ -18,7 +18,7 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.mysql.pool import Session
 from mynamo.operations.mend import lock_item_row
 from mynamo.producer import Producer
-from mynamo.reader import Reader, batch_gets, fetching
+from mynamo.reader import Reader, batch_gets, fetching, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, load_item, to_stored
 from mynamo.schemas.keys import hash_of_parts
@@ -81,6 +81,10 @@ def change_on_target(cluster: Cluster, name: str) -> None:
 READS: dict[str, Callable[[Reader, str, str], list[Any]]] = {
     "get": lambda read, key, _: [read.get("orders", {"id": key, "at": "1"})],
     "batch get": lambda read, key, _: read.batch_get("orders", [{"id": key, "at": "1"}]),
+    "transact get": lambda read, key, _: read.transact_get([("orders", {"id": key, "at": "1"})]),
+    "transact get of two tables": lambda read, key, _: read.transact_get(
+        [(name, {"id": key, "at": "1"}) for name in ("orders", "others")]
+    )[:1],
     "query": lambda read, key, _: read.query("orders", key).items,
     "local index": lambda read, key, _: read.query("orders", key, index="by_price").items,
     "global index": lambda read, _, name: read.query("orders", name, index="by_name").items,
@@ -93,6 +97,7 @@ def read_after_move(
     cluster: Cluster, stale: Cluster, orders: Table, producer: Producer, move: Move, kind: str
 ) -> Callable[[], list[Any]]:
     """What a process with the old map reads of an item that was moved and then changed."""
+    make_table(cluster, "others")
     key, name = moving(orders, move), moving_value(move)
     item = {"id": key, "at": "1", "price": 1, "name": name, "state": "old"}
     producer.put("orders", item)
@@ -121,7 +126,7 @@ def test_a_read_by_an_old_slot_map_goes_to_the_new_owner(
 def test_control_without_the_guard_a_read_finds_what_was_there_before_the_move(
     read_after_move: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (batch_gets, fetching):
+    for module in (batch_gets, fetching, transact_gets):
         monkeypatch.setattr(module, "check_epoch", lambda *_: None)
     assert read_after_move() == ["old"]
 
@@ -141,13 +146,20 @@ def test_the_guard_costs_a_read_no_round_trip(
         trips.append(len(statements))
         return execute(self, statements, read)
 
+    make_table(cluster, "others")
     producer.put("orders", {"id": "a", "at": "1", "price": 1})
     reader = Reader(cluster)
     READS[kind](reader, "a", NAME)  # connections are open then
     monkeypatch.setattr(Session, "_execute", counting)
     READS[kind](reader, "a", NAME)
     # Of a scan, the shard that has nothing is asked for its guard.
-    assert trips == {"scan": [1] * 3, "local index": [2], "global index": [2]}.get(kind, [1])
+    # Of a transaction over two tables, the snapshot begins and ends in the same round trip.
+    assert trips == {
+        "scan": [1] * 3,
+        "local index": [2],
+        "global index": [2],
+        "transact get of two tables": [5],
+    }.get(kind, [1])
 
 
 @pytest.mark.parametrize("kind", ["get", "query", "scan"])

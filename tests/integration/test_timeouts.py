@@ -40,6 +40,7 @@ WRITES: dict[str, Call] = {
 READS: dict[str, Call] = {
     "get": lambda m: m.reader.get("orders", KEY, timeout=SHORT),
     "batch_get": lambda m: m.reader.batch_get({"orders": [KEY]}, timeout=SHORT),
+    "transact_get": lambda m: m.reader.transact_get([("orders", KEY)], timeout=SHORT),
     "query": lambda m: m.reader.query("orders", "a", timeout=SHORT),
     "scan": lambda m: m.reader.scan("orders", timeout=SHORT),
     "query_all": lambda m: list(m.reader.query_all("orders", "a", timeout=SHORT)),

@@ -24,6 +24,13 @@ CASES: list[tuple[errors.MynamoError, str, int, str | None]] = [
      "Table already exists: t"),
     (errors.ConditionFailed(), "ConditionalCheckFailedException", 400,
      "The conditional request failed"),
+    (errors.TransactionConflict("any"), "TransactionConflictException", 400,
+     "Transaction is ongoing for the item"),
+    (errors.TransactionInProgress("any"), "TransactionInProgressException", 400,
+     "Transaction from previous request is still in progress"),
+    (errors.IdempotentParameterMismatch("any"), "IdempotentParameterMismatchException", 400,
+     "DynamoDB rejected the request because you retried a request with a different payload but "
+     "with an idempotent token that was already used."),
     (errors.ShardUnavailable("s"), "ServiceUnavailableException", 503, "s"),
     (errors.LogUnavailable("s"), "ServiceUnavailableException", 503, "s"),
     (errors.ConsistencyTimeout("s"), "ServiceUnavailableException", 503, "s"),
@@ -68,6 +75,65 @@ def test_a_failed_condition_shows_the_item_to_those_who_ask(
 ) -> None:
     request = {"ReturnValuesOnConditionCheckFailure": asked} if asked else {}
     assert service_error(errors.ConditionFailed(item=found), request).members == members
+
+
+PUT: dict[str, Any] = {"Put": {}}
+SHOWN = {"Update": {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}}
+ITEM = {"a": {"S": "x"}}
+FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+NONE = {"Code": "None"}
+CONFLICT = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "entries", "shown", "codes"),
+    [
+        ([errors.ConditionFailed(item=ITEM), None], [SHOWN, PUT], [FAILED | {"Item": ITEM}, NONE],
+         "ConditionalCheckFailed, None"),
+        ([None, errors.ConditionFailed(item=ITEM)], [SHOWN, PUT], [NONE, FAILED],
+         "None, ConditionalCheckFailed"),
+        ([errors.ConditionFailed()], [SHOWN], [FAILED], "ConditionalCheckFailed"),
+        ([errors.TransactionConflict(), errors.ConditionFailed()], [PUT, PUT], [CONFLICT, FAILED],
+         "TransactionConflict, ConditionalCheckFailed"),
+        # Who looks for what is not valid looks at no conditions, and stops at the first one.
+        ([errors.ConditionFailed(), errors.InvalidItem("a"), errors.InvalidItem("b")],
+         [PUT, PUT, PUT], [NONE, {"Code": "ValidationError", "Message": "a"}, NONE],
+         "None, ValidationError, None"),
+    ],
+)  # fmt: skip
+def test_a_cancelled_transaction_has_a_reason_for_each_entry(
+    reasons: list[errors.MynamoError | None], entries: list[Any], shown: list[Any], codes: str
+) -> None:
+    failure = errors.TransactionCanceled(reasons=reasons)
+    assert service_error(failure, {"TransactItems": entries}).body() == {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons "
+        f"[{codes}]",
+        "CancellationReasons": shown,
+    }
+
+
+def test_an_index_that_is_behind_is_a_reason() -> None:
+    failure = errors.TransactionCanceled(reasons=[errors.IndexBehind("10 s")])
+    (reason,) = service_error(failure, {"TransactItems": [PUT]}).members["CancellationReasons"]
+    assert reason["Code"] == "ProvisionedThroughputExceeded"
+    assert reason["Message"].endswith("(10 s)")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (errors.CorruptData(), "InternalServerError"),
+        (errors.InternalError(), "InternalServerError"),
+        (errors.TableNotFound(), "ResourceNotFoundException"),
+        (errors.ShardUnavailable(), "ServiceUnavailableException"),
+    ],
+)
+def test_what_is_no_reason_of_dynamodbs_fails_the_request(
+    reason: errors.MynamoError, kind: str
+) -> None:
+    failure = errors.TransactionCanceled(reasons=[errors.ConditionFailed(), reason])
+    assert service_error(failure, {"TransactItems": [PUT, PUT]}).kind == kind
 
 
 @pytest.mark.parametrize(

@@ -122,12 +122,12 @@ def test_negative_control_another_model_makes_another_file() -> None:
 def test_a_new_operation_needs_only_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "TransactWriteItems" not in REQUESTS
-    monkeypatch.setitem(request_shapes.REQUESTS, "MORE", ("TransactWriteItems",))
+    assert "ExecuteTransaction" not in REQUESTS
+    monkeypatch.setitem(request_shapes.REQUESTS, "MORE", ("ExecuteTransaction",))
     file = tmp_path / "shapes.py"
     file.write_text(written(MODEL))
-    request = runpy.run_path(str(file))["MORE"]["TransactWriteItems"]
-    assert differences("", request, "TransactWriteItemsInput") == []
+    request = runpy.run_path(str(file))["MORE"]["ExecuteTransaction"]
+    assert differences("", request, "ExecuteTransactionInput") == []
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_new_operation_needs_only_its_name(
     [
         ("ListTablesInputLimit", {"max": 100}, "repeats the model"),
         ("ListTablesInput.Limit", {"shape": "ListTablesInputLimit"}, "repeats the model"),
-        ("TransactWriteItemList", {"max": 25}, "no request"),
+        ("ParameterizedStatements", {"max": 25}, "no request"),
     ],
 )
 def test_an_override_that_changes_nothing_is_refused(

@@ -92,6 +92,20 @@ def test_errors_stand_in_the_order_of_the_model_not_of_the_request() -> None:
          "or equal to 1]"),
         ("BatchWriteItem", {"RequestItems": {"abc": [{"DeleteRequest": {}}]}},
          f"Value null at 'requestItems.abc.member.1.member.deleteRequest.key' {NULL}"),
+        ("TransactWriteItems", {"TransactItems": []},
+         f"Value '[]' at 'transactItems' {FAILED}Member must have length greater than or equal to "
+         "1"),
+        ("TransactWriteItems", {"TransactItems": [{"ConditionCheck": {"TableName": "abc",
+                                                                      "Key": {}}}]},
+         f"Value null at 'transactItems.1.member.conditionCheck.conditionExpression' {NULL}"),
+        ("TransactWriteItems", {"TransactItems": [{}], "ClientRequestToken": "x" * 37},
+         f"Value '{'x' * 37}' at 'clientRequestToken' {FAILED}Member must have length less than or "
+         "equal to 36"),
+        ("TransactWriteItems", {"TransactItems": [{}], "ClientRequestToken": ""},
+         f"Value '' at 'clientRequestToken' {FAILED}Member must have length greater than or equal "
+         "to 1"),
+        ("TransactGetItems", {"TransactItems": [{}]},
+         f"Value null at 'transactItems.1.member.get' {NULL}"),
         ("UntagResource", {"ResourceArn": "x", "TagKeys": ["", "b"]},
          f"Value '[, b]' at 'tagKeys' {FAILED}Member must satisfy constraint: "
          "[Member must have length less than or equal to 128, Member must have length greater than "
@@ -117,6 +131,18 @@ def test_structures_are_shown_as_java_shows_them() -> None:
 
 def test_a_long_value_is_not_repeated_at_length() -> None:
     assert len(message_of("DescribeTable", TableName="?" * 1_000_000)) < 10_000
+
+
+@pytest.mark.parametrize("operation", ["TransactGetItems", "TransactWriteItems"])
+def test_a_transaction_has_a_hundred_entries_at_most(operation: str) -> None:
+    get = {"Get": {"TableName": "abc", "Key": {}}}
+    entries = [get if operation == "TransactGetItems" else {}] * 101
+    said = message_of(operation, TransactItems=entries)
+    assert said.startswith(f"1 validation error detected: Value '[{operation[:-1]}(")
+    assert said.endswith(
+        f"at 'transactItems' {FAILED}Member must have length less than or equal to 100"
+    )
+    assert check(operation, {"TransactItems": entries[1:]})["TransactItems"] == entries[1:]
 
 
 def test_at_most_ten_errors() -> None:

@@ -25,7 +25,16 @@ HEALTH_QUEUE = 64
 """Health checks that wait: one answer is for all that ask within a second."""
 RUN_AS_TASKS = frozenset(
     f"DynamoDB_20120810.{operation}"
-    for operation in ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+    for operation in (
+        "BatchWriteItem",
+        "DeleteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "TransactGetItems",
+        "TransactWriteItems",
+        "UpdateItem",
+    )
 )
 """Targets of the requests that run as tasks."""
 

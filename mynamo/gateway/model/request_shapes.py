@@ -92,6 +92,64 @@ KEY_CONDITIONS = MapOf(CONDITION, key=ATTRIBUTE_NAME)
 FILTER_CONDITION_MAP = MapOf(CONDITION, key=ATTRIBUTE_NAME)
 SCAN_TOTAL_SEGMENTS = Whole(least=1, most=1000000)
 SCAN_SEGMENT = Whole(least=0, most=999999)
+GET = structure(
+    "Get",
+    Key_=KEY,
+    TableName_=TABLE_ARN,
+    ProjectionExpression=TEXT,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+)
+TRANSACT_GET_ITEM = structure(
+    "TransactGetItem",
+    Get_=GET,
+)
+TRANSACT_GET_ITEM_LIST = ListOf(TRANSACT_GET_ITEM, least=1, most=100)
+CONDITION_CHECK = structure(
+    "ConditionCheck",
+    Key_=KEY,
+    TableName_=TABLE_ARN,
+    ConditionExpression_=TEXT,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+    ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+)
+PUT = structure(
+    "Put",
+    Item_=PUT_ITEM_INPUT_ATTRIBUTE_MAP,
+    TableName_=TABLE_ARN,
+    ConditionExpression=TEXT,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+    ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+)
+DELETE = structure(
+    "Delete",
+    Key_=KEY,
+    TableName_=TABLE_ARN,
+    ConditionExpression=TEXT,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+    ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+)
+UPDATE = structure(
+    "Update",
+    Key_=KEY,
+    UpdateExpression_=TEXT,
+    TableName_=TABLE_ARN,
+    ConditionExpression=TEXT,
+    ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
+    ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
+    ReturnValuesOnConditionCheckFailure=RETURN_VALUES_ON_CONDITION_CHECK_FAILURE,
+)
+TRANSACT_WRITE_ITEM = structure(
+    "TransactWriteItem",
+    ConditionCheck=CONDITION_CHECK,
+    Put=PUT,
+    Delete=DELETE,
+    Update=UPDATE,
+)
+TRANSACT_WRITE_ITEM_LIST = ListOf(TRANSACT_WRITE_ITEM, least=1, most=100)
+CLIENT_REQUEST_TOKEN = Text(least=1, most=36)
 ATTRIBUTE_ACTION = one_of("ADD", "DELETE", "PUT")
 ATTRIBUTE_VALUE_UPDATE = structure(
     "AttributeValueUpdate",
@@ -421,6 +479,18 @@ ITEM_REQUESTS: dict[str, Structure] = {
         ExpressionAttributeNames=EXPRESSION_ATTRIBUTE_NAME_MAP,
         ExpressionAttributeValues=EXPRESSION_ATTRIBUTE_VALUE_MAP,
         ConsistentRead=FLAG,
+    ),
+    "TransactGetItems": structure(
+        "TransactGetItemsInput",
+        TransactItems_=TRANSACT_GET_ITEM_LIST,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+    ),
+    "TransactWriteItems": structure(
+        "TransactWriteItemsInput",
+        TransactItems_=TRANSACT_WRITE_ITEM_LIST,
+        ReturnConsumedCapacity=RETURN_CONSUMED_CAPACITY,
+        ReturnItemCollectionMetrics=RETURN_ITEM_COLLECTION_METRICS,
+        ClientRequestToken=CLIENT_REQUEST_TOKEN,
     ),
     "UpdateItem": structure(
         "UpdateItemInput",

@@ -48,16 +48,18 @@ class Consumed:
         """All of it."""
         return self.table + sum(self.local.values()) + sum(self.overall.values())
 
-    def report(self, table_name: str, kind: str) -> dict[str, Any]:
+    def report(self, table_name: str, kind: str, also: str | None = None) -> dict[str, Any]:
         """The answer's ConsumedCapacity.
 
         Args:
             table_name: as the request names it.
             kind: TOTAL or INDEXES.
+            also: a second name for the units of all and of the table, which transactions have.
         """
-        answer: dict[str, Any] = {"TableName": table_name, "CapacityUnits": self.total()}
+        names = ("CapacityUnits",) if also is None else ("CapacityUnits", also)
+        answer: dict[str, Any] = {"TableName": table_name} | dict.fromkeys(names, self.total())
         if kind == "INDEXES":
-            answer["Table"] = {"CapacityUnits": self.table}
+            answer["Table"] = dict.fromkeys(names, self.table)
             for member, units_of in (
                 ("LocalSecondaryIndexes", self.local),
                 ("GlobalSecondaryIndexes", self.overall),
@@ -75,12 +77,18 @@ def reported(request: Mapping[str, Any], consumed: Consumed) -> dict[str, Any]:
     return {"ConsumedCapacity": consumed.report(request["TableName"], kind)}
 
 
-def reported_all(request: Mapping[str, Any], consumed: Mapping[str, Consumed]) -> dict[str, Any]:
-    """The same of a batch's answer: one entry per table."""
+def reported_all(
+    request: Mapping[str, Any], consumed: Mapping[str, Consumed], also: str | None = None
+) -> dict[str, Any]:
+    """The same of the answer of a batch or a transaction: one entry per table.
+
+    Args:
+        also: see `Consumed.report`.
+    """
     if request.get("ReturnConsumedCapacity") not in ASKING:
         return {}
     kind = request["ReturnConsumedCapacity"]
-    return {"ConsumedCapacity": [each.report(name, kind) for name, each in consumed.items()]}
+    return {"ConsumedCapacity": [each.report(name, kind, also) for name, each in consumed.items()]}
 
 
 def read_units(size: int, consistent: bool) -> float:
@@ -90,11 +98,25 @@ def read_units(size: int, consistent: bool) -> float:
     return float(units) if consistent else units / 2
 
 
+IN_TRANSACTION = 2
+"""So many times as much do reads and writes of a table cost in a transaction; its indexes cost the
+same."""
+
+
 def charge_write(
-    consumed: Consumed, table: Table, old: StoredItem | None, new: StoredItem | None
+    consumed: Consumed,
+    table: Table,
+    old: StoredItem | None,
+    new: StoredItem | None,
+    times: int = 1,
 ) -> None:
-    """Add what a write costs that made `new` of `old` (None: there is no item)."""
-    consumed.charge(None, float(max(1, max(map(_write_units, _present(old, new)), default=1))))
+    """Add what a write costs that made `new` of `old` (None: there is no item).
+
+    Args:
+        times: that the table's units count.
+    """
+    units = max(1, max(map(_write_units, _present(old, new)), default=1))
+    consumed.charge(None, float(times * units))
     for index in (*table.local_indexes, *table.global_indexes):
         units = _index_units(index, old, new)
         if units:

@@ -42,10 +42,19 @@ def count_writes(context: Context, done: Iterable[tuple[Table, int, Done]]) -> N
     Args:
         done: per write its table, the number of its shard, and the outcome.
     """
+    changed = ((table, shard, each.partition) for table, shard, each in done if each.version)
+    count_streams(context, changed)
+
+
+def count_streams(context: Context, streams: Iterable[tuple[Table, int, int]]) -> None:
+    """The same, where all that is known of a write is the stream of its event.
+
+    Args:
+        streams: per write its table, the number of its shard, and the partition.
+    """
     if context.own_writes is not None:
-        for table, shard_id, outcome in done:
-            if outcome.version:
-                context.own_writes.count(table.id, shard_id, outcome.partition)
+        for table, shard_id, partition in streams:
+            context.own_writes.count(table.id, shard_id, partition)
 
 
 def asked_tokens(call: Call) -> tuple[str, ...]:

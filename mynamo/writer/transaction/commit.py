@@ -15,11 +15,12 @@ Two round trips, whatever the number of writes:
         finds is absent.
 2.  Check the guards: a write that knows an outdated definition goes no further.
 3.  Evaluate each write on the item as the one before left it. One that is refused
-    leaves the others alone.
+    leaves the others alone, but for those of an `AllOrNothing`.
 4.  Insert new rows (a duplicate: somebody was faster, start again), then the outbox rows
     (their ids become the versions: the row's lock is held, so ids order the changes of an
-    item), then update main and LSI rows; COMMIT.  A crash before the commit: nothing
-    happened; after it: all of it is on disk, and the relay finds the outbox rows.
+    item), then update main and LSI rows; keep tokens (a duplicate likewise); COMMIT.  A crash
+    before the commit: nothing happened; after it: all of it is on disk, and the relay finds the
+    outbox rows. An `AllOrNothing` alone that is too large for one packet takes several.
 
 If much was read or is to be written, a task does steps 2 to 4 in a thread.
 """
@@ -36,6 +37,7 @@ from typing import Any, cast
 
 from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
 from mynamo.catalog.tables import RowKey
 from mynamo.errors import ConditionFailed, MynamoError
@@ -57,6 +59,8 @@ from mynamo.writer.transaction.evaluation import (
     unforeseen,
     with_versions,
 )
+from mynamo.writer.transaction.large_commit import run_in_packets
+from mynamo.writer.transaction.request_tokens import kept_tokens
 from mynamo.writer.transaction.statements import (
     IfHeld,
     LockedRow,
@@ -64,7 +68,7 @@ from mynamo.writer.transaction.statements import (
     looks,
     statements_of,
 )
-from mynamo.writer.transaction.write_requests import Current, Write
+from mynamo.writer.transaction.write_requests import AllOrNothing, Current, Write
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
@@ -144,21 +148,25 @@ class _Locked:
     """What step 1 found.
 
     Attributes:
-        writes: those whose rows and guards are locked here.
+        callers: those whose rows and guards are locked here.
+        writes: of all of them.
         places: their rows, in ascending order.
         left_out: positions of callers that have to wait for somebody else's lock.
         guards: versions by table id; that of 0 is the epoch of the slots.
         rows: hash, sort, version and item, by table id.
         remembered: commands that are done already; see `lock_statements`.
+        kept: likewise, tokens.
         size: bytes of the rows' items and of the items to put.
     """
 
+    callers: Sequence[Sequence[Write]]
     writes: Sequence[Write]
     places: Sequence[LockedRow]
     left_out: frozenset[int]
     guards: Mapping[int, int]
     rows: Mapping[int, Sequence[Any]]
     remembered: Result | None
+    kept: Result | None
     size: int
 
 
@@ -225,7 +233,8 @@ def commit_in_turn(
 
     Args:
         since: when the patience of the first of them began (monotonic).
-        join: called when the rows are locked: writes of those who came meanwhile, without commands.
+        join: called when the rows are locked: writes of those who came meanwhile, without commands
+            and tokens.
 
     Returns:
         One outcome per write of each caller; then of those who joined.
@@ -297,7 +306,12 @@ def _attempt(
             callers = [*callers, *joined]
             more = [write for own in joined for write in own]
             size = locked.size + sum(write.size for write in more)
-            locked = replace(locked, writes=[*locked.writes, *more], size=size)
+            locked = replace(
+                locked,
+                callers=[*locked.callers, *joined],
+                writes=[*locked.writes, *more],
+                size=size,
+            )
         identity = session.identity
         write = in_thread(_write) if locked.size > LARGE else _write
         sent = write(cluster, shard, session, locked)  # steps 2 to 4
@@ -323,29 +337,42 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
         rows = _rows(locked)
         crash_point("writer.1")
         remembered = remembered_outcomes(locked.remembered) if locked.remembered else {}
-        plan = evaluate(locked.writes, rows, remembered)  # step 3
-        if not plan.events and not plan.commands:
+        kept = kept_tokens(locked.kept) if locked.kept else {}
+        plan = evaluate(locked.callers, rows, remembered, kept)  # step 3
+        if not (plan.events or plan.commands or plan.tokens or plan.holds):
             session.rollback()
             return _Sent(plan)
-        if plan.size > MAX_BYTES and len(locked.writes) > 1:
+        is_large = plan.size > MAX_BYTES and len(locked.writes) > 1
+        if is_large and not _is_one_entry(locked.callers):
             raise TooMuch
-        statements, outbox_at = statements_of(list(rows.values()), plan, write_id)
+        generation = locked.guards[GENERATION_ROW] if plan.tokens else 0
+        changed = list(rows.values())
+        if not is_large:
+            statements, outbox_at = statements_of(changed, plan, write_id, generation)
     except MynamoError:
         raise
     except Exception as error:
         raise unforeseen(f"{shard.where}: {len(locked.writes)} writes", error) from error
     after, sent_at = session.highest_id, time.monotonic()
     crash_point("writer.3")
-    try:
-        results = session.run(*statements)  # step 4
+    try:  # step 4
+        if is_large:
+            first_id = run_in_packets(session, changed, plan, write_id, generation, MAX_BYTES)
+        else:
+            results = session.run(*statements)
+            first_id = results[outbox_at].insert_id if plan.events else 0
     except LostConnection as failure:
         return _Sent(plan, lost=failure, write_id=write_id, after=after, sent_at=sent_at)
     crash_point("writer.4")
     wake_up(cluster.id, relay_wake_ups(shard.id))
-    first_id = results[outbox_at].insert_id if plan.events else 0
     if first_id:
         session.note_id(first_id)
     return _Sent(plan, first_id)
+
+
+def _is_one_entry(callers: Sequence[Sequence[Write]]) -> bool:
+    """Whether the writes are those of one `AllOrNothing`, which is never divided."""
+    return len(callers) == 1 and isinstance(callers[0], AllOrNothing)
 
 
 def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld) -> _Locked:
@@ -353,7 +380,8 @@ def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld)
     places = places_of(writes)
     table_ids = sorted({write.table.id for write in writes})
     commands = [write.request.command_id for write in writes if write.request.command_id]
-    statements = lock_statements(table_ids, places, commands, if_held)
+    tokens = [w.token.token for w in callers if isinstance(w, AllOrNothing) and w.token]
+    statements = lock_statements(table_ids, places, commands, tokens, if_held)
     before, after = looks(places) if if_held == "SKIP LOCKED" else ((), ())
     ask = [HIGHEST_ID] if time.monotonic() - session.highest_id_at > IDS_KEEP else []
     try:
@@ -369,12 +397,33 @@ def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld)
     if before:
         seen_rows = (*results[:first], *results[first + len(statements) :])
         left_out = _left_out(callers, guards, rows, seen_rows)
-        writes = [w for at, own in enumerate(callers) if at not in left_out for w in own]
+    if tokens:
+        left_out |= _left_out_by_token(callers, is_locked=GENERATION_ROW in guards or not before)
+    if left_out:
+        callers = [own for at, own in enumerate(callers) if at not in left_out]
+        writes = [write for own in callers for write in own]
         places = places_of(writes)
     size = sum([len(row[-1]) for found in rows.values() for row in found])
     size += sum([write.size for write in writes])
-    remembered = results[first + len(statements) - 1] if commands else None
-    return _Locked(writes, places, left_out, guards, rows, remembered, size)
+    remembered = results[first + 2 + len(table_ids)] if commands else None
+    kept = results[first + len(statements) - 1] if tokens else None
+    return _Locked(callers, writes, places, left_out, guards, rows, remembered, kept, size)
+
+
+def _left_out_by_token(callers: Sequence[Sequence[Write]], is_locked: bool) -> frozenset[int]:
+    """Positions of the callers whose token another one of this batch has, or all that have one.
+
+    Args:
+        is_locked: the shard's generation is.
+    """
+    seen: set[bytes] = set()
+    found = set()
+    for position, own in enumerate(callers):
+        if isinstance(own, AllOrNothing) and own.token is not None:
+            if own.token.token in seen or not is_locked:
+                found.add(position)
+            seen.add(own.token.token)
+    return frozenset(found)
 
 
 def _left_out(

@@ -6,15 +6,25 @@ Source: Amazon DynamoDB API Reference, PutItem, DeleteItem and UpdateItem, `Retu
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import ConditionFailed, CorruptData, InternalError, InvalidRequest, MynamoError
+from mynamo.errors import (
+    ConditionFailed,
+    CorruptData,
+    IdempotentParameterMismatch,
+    InternalError,
+    InvalidRequest,
+    MynamoError,
+)
 from mynamo.schemas.events import outbox_payload
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
+from mynamo.writer.transaction.request_tokens import KeptToken
 from mynamo.writer.transaction.write_requests import (
+    AllOrNothing,
     Current,
     Operation,
     Write,
@@ -33,8 +43,10 @@ class Done:
         version: of the change, which is the id of its outbox row; 0 if nothing changed.
         old: the item before.
         new: the item after.
-        repeated: it is a queued write that had been applied before.
+        repeated: it is a queued write, or one of a transaction with a token, that had been applied
+            before.
         partition: of its event.
+        answer: of a repeated transaction: what its caller wanted to be kept.
     """
 
     version: int
@@ -42,6 +54,7 @@ class Done:
     new: StoredItem | None = None
     repeated: bool = False
     partition: int = 0
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +94,21 @@ class OutboxRow:
 
 @dataclass(slots=True)
 class Row:
-    """A main row in the course of the transaction."""
+    """A main row in the course of the transaction.
+
+    Attributes:
+        events: how many changes it has.
+        held: an item was absent here before and after an `AllOrNothing`, and must stay so until
+            the commit. An absent row has no lock, so one is inserted and deleted again: whoever
+            inserts it meanwhile waits, and an `AllOrNothing` that has seen it absent starts over.
+    """
 
     table: Table
     key: RowKey
     before: Current
     now: Current
     events: int = 0
+    held: bool = False
 
 
 @dataclass(slots=True)
@@ -95,50 +116,112 @@ class Plan:
     """What step 3 found out.
 
     Attributes:
+        tokens: of `AllOrNothing` that were applied, to be kept.
+        holds: whether a row is held; see `Row`.
         size: bytes of its events, which hold every item before and after.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[OutboxRow] = field(default_factory=list)
     commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
+    tokens: list[tuple[bytes, KeptToken]] = field(default_factory=list)
+    holds: bool = False
     size: int = 0
 
 
 def evaluate(
-    writes: Sequence[Write],
+    callers: Sequence[Sequence[Write]],
     rows: dict[tuple[int, RowKey], Row],
     seen: dict[bytes, Outcome],
+    kept: Mapping[bytes, KeptToken],
 ) -> Plan:
     """Evaluate writes one after another, each on what the one before it left.
 
     Args:
+        callers: the writes of each; those of an `AllOrNothing` all happen, or none.
         rows: of all the writes, by table id and key; they are brought up to date.
         seen: outcomes of queued writes that are done already.
+        kept: tokens of transactions that are done already.
 
     Returns:
         The outcomes, with numbers of events in place of versions.
     """
     plan = Plan()
-    for write in writes:
-        if write.request.command_id in seen:
-            plan.outcomes.append(seen[write.request.command_id])
+    for writes in callers:
+        if isinstance(writes, AllOrNothing):
+            plan.outcomes += _evaluate_all(writes, rows, kept, plan)
             continue
-        row = rows[write.table.id, write.row]
-        try:
-            outcome: Outcome = _evaluate_one(write, row, plan)
-        except (ConditionFailed, InvalidRequest, CorruptData) as error:
-            outcome = Refused(error)
-        except MynamoError:
-            raise
-        except Exception as error:
-            outcome = Refused(unforeseen(f"a write to table {write.table.name}", error))
-        plan.outcomes.append(outcome)
-        if write.request.command_id:
-            refusal = str(outcome.error) if isinstance(outcome, Refused) else None
-            event = len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
-            plan.commands.append((write.request.command_id, event, refusal))
-            seen[write.request.command_id] = outcome
+        for write in writes:
+            if write.request.command_id in seen:
+                plan.outcomes.append(seen[write.request.command_id])
+                continue
+            outcome = _outcome_of(write, rows[write.table.id, write.row], plan)
+            plan.outcomes.append(outcome)
+            if write.request.command_id:
+                refusal = str(outcome.error) if isinstance(outcome, Refused) else None
+                event = (
+                    len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
+                )
+                plan.commands.append((write.request.command_id, event, refusal))
+                seen[write.request.command_id] = outcome
     return plan
+
+
+def _evaluate_all(
+    writes: AllOrNothing,
+    rows: dict[tuple[int, RowKey], Row],
+    kept: Mapping[bytes, KeptToken],
+    plan: Plan,
+) -> list[Outcome]:
+    """The outcomes of writes that all happen, or none.
+
+    All are evaluated, so that each reason is known. If one is refused, what the others came to is
+    taken out of the plan, and they have outcomes without a version.
+    """
+    token = writes.token
+    known = kept.get(token.token) if token is not None else None
+    if token is not None and known is not None:
+        return _repeated(writes, known, token.request)
+    events, size = len(plan.events), plan.size
+    own = [rows[write.table.id, write.row] for write in writes]
+    before = [(row.now, row.events) for row in own]
+    outcomes = [_outcome_of(write, row, plan) for write, row in zip(writes, own, strict=True)]
+    if any(isinstance(outcome, Refused) for outcome in outcomes):
+        for row, (now, count) in zip(own, before, strict=True):
+            row.now, row.events = now, count
+        del plan.events[events:]
+        plan.size = size
+        return [o if isinstance(o, Refused) else Done(0) for o in outcomes]
+    for row in own:
+        if row.before.item is None and row.now.item is None:
+            row.held = plan.holds = True
+    if token is not None:
+        changed = bytes(isinstance(o, Done) and o.version > 0 for o in outcomes)
+        first = events if len(plan.events) > events else None
+        slot = slot_of(writes[0].row.hash)
+        answer = KeptToken(token.request, slot, first, changed, writes.answer)
+        plan.tokens.append((token.token, answer))
+    return outcomes
+
+
+def _repeated(writes: AllOrNothing, known: KeptToken, request: bytes) -> list[Outcome]:
+    if known.request != request:
+        return [Refused(IdempotentParameterMismatch()) for _ in writes]
+    return [
+        Done(version, repeated=True, partition=write.route.partition, answer=known.answer)
+        for write, version in zip(writes, known.versions(), strict=True)
+    ]
+
+
+def _outcome_of(write: Write, row: Row, plan: Plan) -> Outcome:
+    try:
+        return _evaluate_one(write, row, plan)
+    except (ConditionFailed, InvalidRequest, CorruptData) as error:
+        return Refused(error)
+    except MynamoError:
+        raise
+    except Exception as error:
+        return Refused(unforeseen(f"a write to table {write.table.name}", error))
 
 
 def unforeseen(what: str, error: Exception) -> InternalError:
@@ -161,8 +244,8 @@ def _evaluate_one(write: Write, row: Row, plan: Plan) -> Done:
             f"{write.key} and {write.table.key_attributes(old)}"
         )
     new = _changed(write, row.now)
-    if new is None and old is None:
-        return Done(0)
+    if (new is None and old is None) or write.request.operation == "CHECK":
+        return Done(0, old, new)
     event = _event(write, old, new)
     plan.events.append(event)
     plan.size += len(event.payload)

@@ -47,7 +47,7 @@ from mynamo.writer.transaction.commit import (
 )
 from mynamo.writer.transaction.evaluation import Outcome
 from mynamo.writer.transaction.statements import LockedRow
-from mynamo.writer.transaction.write_requests import Write
+from mynamo.writer.transaction.write_requests import AllOrNothing, Write
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +80,21 @@ class _Key(NamedTuple):
 
     Attributes:
         cluster: identity of the object.
-        commands: whether they are queued writes.
+        looked_up: whether something of theirs is looked up with the locks: they are queued writes,
+            or have a request token.
     """
 
     cluster: int
-    commands: bool
+    looked_up: bool
     rows: tuple[LockedRow, ...]
 
 
 def _key_of(request: _Request) -> _Key:
-    commands = any(write.request.command_id for write in request.writes)
-    return _Key(id(request.cluster), commands, tuple(places_of(request.writes)))
+    writes = request.writes
+    looked_up = any(write.request.command_id for write in writes) or (
+        isinstance(writes, AllOrNothing) and writes.token is not None
+    )
+    return _Key(id(request.cluster), looked_up, tuple(places_of(writes)))
 
 
 _Entry = Entry[_Request, list[Outcome]]
@@ -166,7 +170,7 @@ def _commit_waiting(callers: list[_Entry]) -> None:
 
     def join() -> list[Sequence[Write]]:
         begun = len(callers)
-        if not key.commands:  # which must be looked up with the locks
+        if not key.looked_up:
             waiting.join(key, callers)
         return [caller.request.writes for caller in callers[begun:]]
 

@@ -27,8 +27,8 @@ PART_WRITES = 200
 PART_BYTES = 2 * 1024 * 1024
 """Of items in one transaction, by DynamoDB's count, unless one alone is larger."""
 
-_PATIENT_ATTEMPTS = 12
-_UNFINISHED = (
+PATIENT_ATTEMPTS = 12
+UNFINISHED = (
     "the table's definition keeps changing; a change of it may have stopped half-way: "
     "`mynamo writer` finishes it once all shards answer"
 )
@@ -66,7 +66,7 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
     """
     answers: list[Answer | None] = [None] * len(requests)
     waiting: Sequence[int] = range(len(requests))
-    for attempt in range(_PATIENT_ATTEMPTS):
+    for attempt in range(PATIENT_ATTEMPTS):
         groups = _by_shard(cluster, requests, waiting, answers)
         stale: list[int] = []
         table_ids: set[int] = set()
@@ -79,11 +79,11 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
             return cast(list[Answer], answers)
         waiting = sorted(stale)
         try:
-            _catch_up(cluster, table_ids, attempt)
+            catch_up(cluster, table_ids, attempt)
         except (Unavailable, ConfigError) as failure:
             return _refused(answers, failure)
         pause(attempt)
-    return _refused(answers, ShardUnavailable(_UNFINISHED))
+    return _refused(answers, ShardUnavailable(UNFINISHED))
 
 
 def _refused(answers: Sequence[Answer | None], error: MynamoError) -> list[Answer]:
@@ -229,7 +229,7 @@ def _table(cluster: Cluster, name: str) -> Table | MynamoError:
         return error
 
 
-def _catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
+def catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
     """Learn the newest definitions; where the shard is behind the catalog, bring it up."""
     before = {i: cluster.snapshot.tables.get(i) for i in table_ids}
     snapshot = cluster.refresh()

@@ -12,42 +12,71 @@ from itertools import chain, groupby
 from typing import Any, Literal
 
 from mynamo.catalog import sql
+from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.items import dump_item
 from mynamo.writer.transaction.evaluation import OutboxRow, Plan, Row
+from mynamo.writer.transaction.request_tokens import insert_tokens, look_up
 
 LockedRow = tuple[int, RowKey]
 """A table's id and a row of it."""
 
 
-def statements_of(rows: Sequence[Row], plan: Plan, write_id: bytes) -> tuple[list[Statement], int]:
+def statements_of(
+    rows: Sequence[Row], plan: Plan, write_id: bytes, generation: int
+) -> tuple[list[Statement], int]:
     """Step 4, and the position of the insert into the outbox among its statements.
 
     Args:
         rows: those of one table side by side.
+        generation: the shard's, if there are tokens to keep.
     """
-    tables = [
-        (sql.main_table(table_id), list(changed))
-        for table_id, changed in groupby(
-            (row for row in rows if row.events), lambda row: row.table.id
-        )
-    ]
-    statements: list[Statement] = []
-    for table, changed in tables:
-        statements += _insert_new(table, [row for row in changed if row.before.item is None])
+    changed = changed_by_table(rows)
+    statements = new_rows(changed)
     outbox_at = len(statements)
     if plan.events:
         statements.append(insert_outbox(plan.events, write_id))
+    statements += final_rows(changed)
+    if plan.commands:
+        statements.append(insert_commands(plan.commands))
+    if plan.tokens:
+        statements.append(insert_tokens(plan.tokens, generation))
+    statements.append(("COMMIT", ()))
+    return statements, outbox_at
+
+
+Changed = Sequence[tuple[str, Sequence[Row]]]
+"""Rows to write, by the name of their table."""
+
+
+def changed_by_table(rows: Iterable[Row]) -> Changed:
+    """Those that changed, or are held."""
+    return [
+        (sql.main_table(table_id), list(changed))
+        for table_id, changed in groupby(
+            (row for row in rows if row.events or row.held), lambda row: row.table.id
+        )
+    ]
+
+
+def new_rows(tables: Changed) -> list[Statement]:
+    """Insert rows that were absent, before the outbox gives their versions."""
+    statements: list[Statement] = []
+    for table, changed in tables:
+        statements += _insert_new(table, [row for row in changed if row.before.item is None])
+    return statements
+
+
+def final_rows(tables: Changed) -> list[Statement]:
+    """Bring main and LSI rows to their final state, behind the insert into the outbox."""
+    statements: list[Statement] = []
     for table, changed in tables:
         statements += _finish_new(table, [row for row in changed if row.before.item is None])
         statements += _update(table, [row for row in changed if row.before.item is not None])
         for index in changed[0].table.local_indexes:
             statements += _update_local(index, changed)
-    if plan.commands:
-        statements.append(insert_commands(plan.commands))
-    statements.append(("COMMIT", ()))
-    return statements, outbox_at
+    return statements
 
 
 IfHeld = Literal["", "SKIP LOCKED"]
@@ -58,6 +87,7 @@ def lock_statements(
     table_ids: Collection[int],
     rows: Sequence[LockedRow],
     commands: Sequence[bytes],
+    tokens: Sequence[bytes],
     if_held: IfHeld,
 ) -> list[Statement]:
     """Step 1: begin, lock the definition guards shared, then the rows, and read them.
@@ -69,11 +99,16 @@ def lock_statements(
         rows: in ascending order.
         commands: ids of queued writes, looked up after the locks, to see what whoever held them
             has committed.
+        tokens: of transactions, looked up likewise. The shard's generation is locked with the
+            guards then.
 
     Returns:
-        BEGIN, the guards, one statement for each table, and one for the commands, if any.
+        BEGIN, the guards, one statement for each table, one for the commands, and one for the
+        tokens, if there are any.
     """
     guards, by_table = (0, *table_ids), _by_table(rows)
+    if tokens:
+        guards = (*guards, GENERATION_ROW)
     shared = _SHARED.format(if_held) if if_held else "LOCK IN SHARE MODE"
     statements: list[Statement] = [
         ("BEGIN", ()),
@@ -92,6 +127,8 @@ def lock_statements(
             ("SELECT command_id, version, refused FROM mynamo_command"
              f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
         )  # fmt: skip
+    if tokens:
+        statements.append(look_up(tokens))
     return statements
 
 
@@ -138,7 +175,7 @@ def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:
         return []
     values: list[Any] = []
     for row in rows:
-        values += (*row.key, _event_of(row), _data_of(row))
+        values += (*row.key, _event_of(row) if row.events else 0, _data_of(row))
     return [
         (f"INSERT INTO {table} (hash, sort, version, item) VALUES {_tuples(4, len(rows))}", values)
     ]

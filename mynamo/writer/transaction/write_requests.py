@@ -5,17 +5,19 @@ Conditions and updates are evaluated on the item as it is under its row's lock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from mynamo import expressions
 from mynamo.catalog.cluster import Cluster, Route
 from mynamo.catalog.tables import Index, RowKey, Table
-from mynamo.errors import ConditionFailed, InvalidItem
+from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.schemas.commands import Condition
 from mynamo.schemas.items import check_size
 from mynamo.schemas.values import StoredItem
+from mynamo.writer.transaction.request_tokens import RequestToken
 
 FAILED = "The conditional request failed"
 """DynamoDB's message of a ConditionalCheckFailedException."""
@@ -157,7 +159,7 @@ def _check_key_value(value: dict[str, object]) -> None:
         raise InvalidItem(_EMPTY_KEY.format(_KEY_TYPES[kind]))
 
 
-Operation = Literal["PUT", "DELETE", "UPDATE"]
+Operation = Literal["PUT", "DELETE", "UPDATE", "CHECK"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ class WriteRequest:
     Attributes:
         table: the table's name.
         operation: PUT replaces the item by `item`; DELETE removes that of `item`'s key;
-            UPDATE changes it, creating it if need be and if it does not only remove.
+            UPDATE changes it, creating it if need be and if it does not only remove;
+            CHECK demands its condition, and makes no event and no version.
         item: the whole item for PUT, the key alone otherwise.
         update: for UPDATE: the change; None: it only makes sure that there is an item.
         condition: what must hold.
@@ -199,12 +202,34 @@ class Write:
     size: int
 
 
+class AllOrNothing(tuple[Write, ...]):
+    """Writes of one caller, each of another item, that all happen, or none.
+
+    Attributes:
+        token: by which a repetition is known.
+        answer: kept with the token.
+    """
+
+    token: RequestToken | None
+    answer: bytes
+
+    def __new__(
+        cls, writes: Iterable[Write], token: RequestToken | None = None, answer: bytes = b""
+    ) -> Self:
+        """Args: writes, token, answer: see the class."""
+        self = super().__new__(cls, writes)
+        self.token = token
+        self.answer = answer
+        return self
+
+
 def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
     """Check what of a request can be checked without the item that is there.
 
     Raises:
         InvalidItem: it could never be applied: its item is too large, its key is not one of
             this table, an index could not take it, or it would change a key.
+        InvalidRequest: a check without a condition.
     """
     size = 0
     key = {name: request.item[name] for name in table.key_names if name in request.item}
@@ -214,6 +239,8 @@ def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
         table.check(request.item)
     else:
         row = table.key_only(request.item)
+        if request.operation == "CHECK" and request.condition is None:
+            raise InvalidRequest("a check needs a condition")
     if request.update is not None:
         if request.operation != "UPDATE":
             raise InvalidItem(f"an update belongs to UPDATE, not to {request.operation}")
@@ -234,4 +261,6 @@ def apply_to(write: Write, current: Current) -> StoredItem | None:
         return request.item
     if request.operation == "DELETE":
         return None
+    if request.operation == "CHECK":
+        return current.item
     return updated(write.table, request.update, current.item, request.item)
