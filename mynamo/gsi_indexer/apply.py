@@ -41,6 +41,7 @@ from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.parts import parts_of
 from mynamo.schemas.events import ChangeEvent
 from mynamo.schemas.items import dump_item
 
@@ -98,28 +99,24 @@ def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
     return [index for index in table.global_indexes if index.since <= event.schema_version]
 
 
-class ShardsAway(Exception):  # noqa: N818
-    """Some shards do not answer; what the others were to do is done.
+class ShardsFailed(Exception):  # noqa: N818
+    """Some shards failed; what the others were to do is done.
 
     Attributes:
         failures: of each of these, by its number.
     """
 
-    def __init__(self, failures: Mapping[int, ShardUnavailable]) -> None:
+    def __init__(self, failures: Mapping[int, MynamoError]) -> None:
         super().__init__(", ".join(map(str, failures.values())))
         self.failures = failures
 
 
-class TablesMissing(Exception):  # noqa: N818
-    """Some shards lack an index's physical table; what the others were to do is done.
+class ShardsAway(ShardsFailed):
+    """They do not answer."""
 
-    Attributes:
-        failures: of each of these, by its number.
-    """
 
-    def __init__(self, failures: Mapping[int, MissingTable]) -> None:
-        super().__init__(", ".join(map(str, failures.values())))
-        self.failures = failures
+class TablesMissing(ShardsFailed):
+    """They lack an index's physical table."""
 
 
 PATIENCE = 3.0
@@ -338,16 +335,8 @@ def _move_checkpoints(reached: Mapping[Stream, int]) -> list[Statement]:
 def _round_trips(changes: list[RowChange]) -> Iterator[list[Statement]]:
     """Statements for rows, in the order of their primary keys, as many as fit in each trip."""
     changes.sort(key=lambda change: (change.index.id, change.row))
-    batch: list[Statement] = []
-    size = 0
-    for statement, weight in _statements(changes):
-        if batch and size + weight > STATEMENT_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(statement)
-        size += weight
-    if batch:
-        yield batch
+    for trip in parts_of(_statements(changes), lambda each: each[1], STATEMENT_BYTES):
+        yield [statement for statement, _ in trip]
 
 
 def _statements(changes: Sequence[RowChange]) -> Iterator[tuple[Statement, int]]:

@@ -25,6 +25,7 @@ from mynamo.gsi_indexer.apply import (
 from mynamo.gsi_indexer.arrivals import Arrival, Stream, dead_letter
 from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.mysql.failures import StatementRefused
+from mynamo.runtime.parts import parts_of
 from mynamo.schemas.dead_letters import DeadLetter
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -33,17 +34,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 def cut_batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
     """Cut arrivals into batches of about `BATCH_BYTES`, in order."""
-    batch: list[Arrival] = []
-    size = 0
-    for arrival in arrivals:
-        weight = len(arrival.record.value or b"")
-        if batch and size + weight > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(arrival)
-        size += weight
-    if batch:
-        yield batch
+    return parts_of(arrivals, lambda arrival: len(arrival.record.value or b""), BATCH_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

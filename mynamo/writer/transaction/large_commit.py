@@ -8,10 +8,11 @@ last packet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mynamo.mysql.pool import Session, Statement
+from mynamo.runtime.parts import parts_of
 from mynamo.schemas.items import dump_item
 from mynamo.writer.transaction.evaluation import Plan, Row
 from mynamo.writer.transaction.request_tokens import insert_tokens
@@ -43,7 +44,7 @@ def run_in_packets(
     Raises:
         See `Session.run`. Nothing was written unless the connection was lost.
     """
-    parts = list(_parts(rows, most))
+    parts = list(parts_of(rows, _size_of_item, most))
     _run(session, [each for part in parts for each in new_rows(changed_by_table(part))], most)
     empty = [replace(event, payload=b"") for event in plan.events]
     first_id = session.run(insert_outbox(empty, write_id))[0].insert_id
@@ -60,31 +61,15 @@ def run_in_packets(
     return first_id
 
 
-def _parts(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
-    """The rows in their order, in parts whose items have a bounded size."""
-    part: list[Row] = []
-    total = 0
-    for row in rows:
-        size = len(dump_item(row.now.item)) if row.now.item is not None else 0
-        if part and total + size > most:
-            yield part
-            part, total = [], 0
-        part.append(row)
-        total += size
-    if part:
-        yield part
+def _size_of_item(row: Row) -> int:
+    return len(dump_item(row.now.item)) if row.now.item is not None else 0
+
+
+def _size_of_values(statement: Statement) -> int:
+    return sum(len(value) for value in statement[1] if isinstance(value, bytes))
 
 
 def _run(session: Session, statements: Sequence[Statement], most: int) -> None:
     """Run statements in packets of a bounded size."""
-    packet: list[Statement] = []
-    total = 0
-    for statement in statements:
-        size = sum(len(value) for value in statement[1] if isinstance(value, bytes))
-        if packet and total + size > most:
-            session.run(*packet)
-            packet, total = [], 0
-        packet.append(statement)
-        total += size
-    if packet:
+    for packet in parts_of(statements, _size_of_values, most):
         session.run(*packet)
