@@ -1,0 +1,180 @@
+"""Intents: what a transaction over several shards is about to do to an item, until it is decided.
+
+An item with an intent has a mark in its version; an absent one has a placeholder row. So whoever
+locks the row sees the intent, with no statement more. Plain reads see the item as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import chain
+from typing import Any
+
+from mynamo.catalog import sql
+from mynamo.catalog.migrations import GENERATION_ROW
+from mynamo.catalog.tables import RowKey
+from mynamo.mysql.pool import Result, Statement
+
+MARK = 2**62
+"""Added to the version of an item with an intent. Versions themselves are below 2^53."""
+
+
+def unmarked(version: int) -> int:
+    """An item's own version, whether or not it has an intent; 0 of a placeholder."""
+    return version & (MARK - 1)
+
+
+def is_free(version: int) -> bool:
+    """Whether a row of the main table has no intent: it is neither marked nor a placeholder."""
+    return 0 < version < MARK
+
+
+class Action(IntEnum):
+    """What an intent does to its item once its transaction is committed."""
+
+    PUT = 1
+    DELETE = 2
+    CHECK = 3
+
+
+class Decision(IntEnum):
+    """What became of a transaction over several shards."""
+
+    COMMITTED = 1
+    ABORTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One row of `mynamo_intent`.
+
+    Attributes:
+        table_id, row: of the item.
+        transaction_id: 16 bytes, a UUID of version 7; a smaller one is older.
+        decider: number of the shard with the transaction's decision.
+        generation: of that shard, when the transaction began.
+        action: what shall be done.
+        item: of a PUT: the item as it shall be, as `dump_item` gives it.
+        token: of its request token; None: it has none.
+    """
+
+    table_id: int
+    row: RowKey
+    transaction_id: bytes
+    decider: int
+    generation: int
+    action: Action
+    item: bytes | None = None
+    token: bytes | None = None
+
+
+_COLUMNS = "table_id, hash, sort, transaction_id, decider, generation, action, item, token"
+
+
+def read_intents(
+    places: Collection[tuple[int, RowKey]], transaction_id: bytes | None = None, lock: bool = False
+) -> Statement:
+    """The intents on rows, by primary key; see `intents_in`.
+
+    Args:
+        places: table's id and row of each.
+        transaction_id: of this transaction only.
+        lock: the rows, for whoever has locked their main rows.
+    """
+    of_one = "" if transaction_id is None else " AND transaction_id = %s"
+    place = f"(table_id = %s AND hash = %s AND sort = %s{of_one})"
+    last = () if transaction_id is None else (transaction_id,)
+    return (
+        f"SELECT {_COLUMNS} FROM mynamo_intent FORCE INDEX (PRIMARY)"
+        f" WHERE {' OR '.join([place] * len(places))}{' FOR UPDATE' if lock else ''}",
+        list(chain.from_iterable((table_id, *row, *last) for table_id, row in places)),
+    )
+
+
+def read_transaction_intents(transaction_id: bytes) -> Statement:
+    """All intents of a transaction on a shard, without a lock; see `intents_in`."""
+    return (
+        f"SELECT {_COLUMNS} FROM mynamo_intent FORCE INDEX (by_transaction)"
+        " WHERE transaction_id = %s ORDER BY table_id, hash, sort",
+        (transaction_id,),
+    )
+
+
+def intents_in(found: Result) -> list[Intent]:
+    """What `read_intents` and `read_transaction_intents` gave."""
+    return [
+        Intent(table_id, RowKey(hash_, sort), transaction_id, decider, generation,
+               Action(action), item, token)
+        for table_id, hash_, sort, transaction_id, decider, generation, action, item, token
+        in found.rows
+    ]  # fmt: skip
+
+
+def insert_intents(intents: Sequence[Intent]) -> Statement:
+    """Keep intents, behind their marks and placeholders."""
+    values: list[Any] = []
+    for each in intents:
+        values += (
+            each.table_id, *each.row, each.transaction_id, each.decider, each.generation,
+            int(each.action), each.item, each.token,
+        )  # fmt: skip
+    row_values = f"({', '.join(['%s'] * 9)}, {sql.NOW})"
+    return (
+        f"INSERT INTO mynamo_intent ({_COLUMNS}, placed_at) VALUES "
+        + ", ".join([row_values] * len(intents)),
+        values,
+    )
+
+
+def delete_intents(intents: Sequence[Intent]) -> Statement:
+    """Take intents away, together with their marks and placeholders."""
+    place = "(table_id = %s AND hash = %s AND sort = %s AND transaction_id = %s)"
+    return (
+        f"DELETE FROM mynamo_intent WHERE {' OR '.join([place] * len(intents))}",
+        list(chain.from_iterable((i.table_id, *i.row, i.transaction_id) for i in intents)),
+    )
+
+
+READ_GENERATION: Statement = (
+    "SELECT version FROM mynamo_fence FORCE INDEX (PRIMARY) WHERE id = %s",
+    (GENERATION_ROW,),
+)
+"""Of a deciding shard. One whose row is missing has none: it is of an older format."""
+
+
+def read_decision(transaction_id: bytes) -> Statement:
+    """The decision of a transaction, on its deciding shard; no row: there is none."""
+    return (
+        "SELECT decision FROM mynamo_transaction FORCE INDEX (PRIMARY) WHERE id = %s",
+        (transaction_id,),
+    )
+
+
+def insert_committed(transaction_id: bytes, generation: int) -> Statement:
+    """T4's decision; a duplicate says that somebody has aborted the transaction.
+
+    Args:
+        generation: that the intents have. The shard's own is locked shared, and is this or the
+            next one.
+    """
+    return (
+        "INSERT INTO mynamo_transaction (id, decision, generation, decided_at)"
+        f" VALUES (%s, %s, %s, {sql.NOW})",
+        (transaction_id, int(Decision.COMMITTED), generation),
+    )
+
+
+def insert_aborted(transaction_id: bytes, generation: int) -> Statement:
+    """T6's decision, which waits for a T4 that is under way. It inserts nothing beside another
+    decision, nor if the shard's generation is not the transaction's or the next one."""
+    return (
+        "INSERT IGNORE INTO mynamo_transaction (id, decision, generation, decided_at)"
+        f" SELECT %s, %s, %s, {sql.NOW} FROM mynamo_fence FORCE INDEX (PRIMARY)"
+        " WHERE id = %s AND version BETWEEN %s AND %s LOCK IN SHARE MODE",
+        (
+            transaction_id, int(Decision.ABORTED), generation,
+            GENERATION_ROW, generation, generation + 1,
+        ),
+    )  # fmt: skip
