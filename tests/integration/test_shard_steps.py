@@ -34,6 +34,7 @@ from mynamo.errors import (
     TransactionCanceled,
     TransactionConflict,
 )
+from mynamo.mysql.failures import LostConnection
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, Put
 from mynamo.reader.choosing import explain_statement
@@ -716,6 +717,28 @@ def test_a_new_incarnation_ends_all_generations_before(
 Step = Callable[[Cluster, DynamoDBShard], object]
 
 
+def lose_commit(fault: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lose the next packet that commits, or its answer.
+
+    The proxy ends a connection with the first result, and then the server may not get to the last
+    statement; so the answer is lost here once it has come.
+    """
+    if fault == "lose_request":
+        proxy.on(COMMIT, "lose_request")
+        return
+    run, lost = Session.run, proxy.struck
+
+    def losing(self: Session, *given: Statement) -> list[Result]:
+        results = run(self, *given)
+        if given[-1][0] == "COMMIT" and not lost.is_set():
+            lost.set()
+            self.broken = True
+            raise LostConnection("the answer is lost")
+        return results
+
+    monkeypatch.setattr(Session, "run", losing)
+
+
 def _prepare(cluster: Cluster, shard: DynamoDBShard) -> object:
     return prepare_all(cluster, shard, *ALL_KINDS)
 
@@ -767,10 +790,11 @@ def test_whose_commit_is_lost_does_not_know(
     shard: DynamoDBShard,
     proxy: Proxy,
     lost: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
     step: Step,
-    fault: Any,
+    fault: str,
 ) -> None:
-    proxy.on(COMMIT, fault)
+    lose_commit(fault, proxy, monkeypatch)
     with pytest.raises(AnswerLost):
         step(lost, lost.shards[shard.id])
     happened = fault == "lose_answer"
@@ -789,12 +813,13 @@ def test_what_may_be_repeated_is_repeated(
     shard: DynamoDBShard,
     proxy: Proxy,
     lost: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
     step: Step,
-    fault: Any,
+    fault: str,
 ) -> None:
     _prepare(cluster, shard)
     count = events(cluster)
-    proxy.on(COMMIT, fault)
+    lose_commit(fault, proxy, monkeypatch)
     answer = step(lost, lost.shards[shard.id])
     assert proxy.struck.is_set()
     assert placed(shard) == []
