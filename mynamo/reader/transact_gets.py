@@ -25,7 +25,7 @@ from mynamo.reader.batch_gets import (
     statements_for,
 )
 from mynamo.reader.read_requests import Get, Got
-from mynamo.schemas.transactions import SAME_ITEM
+from mynamo.schemas.transaction_limits import SAME_ITEM
 
 _BEGIN: tuple[Statement, ...] = (
     ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),  # of the next transaction only

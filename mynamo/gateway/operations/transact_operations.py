@@ -38,7 +38,7 @@ from mynamo.gateway.operations.request_expressions import (
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, item_size, normalise
-from mynamo.schemas.transactions import MAX_SIZE, SAME_ITEM
+from mynamo.schemas.transaction_limits import MAX_SIZE, SAME_ITEM
 from mynamo.writer import (
     Done,
     Operation,

@@ -18,7 +18,7 @@ from mynamo.errors import (
     TransactionCanceled,
     TransactionConflict,
 )
-from mynamo.schemas.transactions import MAX_ITEMS, MAX_SIZE, SAME_ITEM
+from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
 from mynamo.writer.transaction.commit import StaleDefinition
