@@ -8,6 +8,7 @@ from typing import cast
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, pause
+from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.errors import (
     ConditionFailed,
     IdempotentParameterMismatch,
@@ -15,18 +16,16 @@ from mynamo.errors import (
     MynamoError,
     ShardUnavailable,
     TransactionCanceled,
+    TransactionConflict,
 )
+from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
+from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Done, Outcome, Refused, unforeseen
 from mynamo.writer.transaction.group_commit import commit_with_others
-from mynamo.writer.transaction.request_tokens import RequestToken
-from mynamo.writer.transaction.routing import PATIENT_ATTEMPTS, UNFINISHED, catch_up
+from mynamo.writer.transaction.request_tokens import RequestToken, generation_of
 from mynamo.writer.transaction.write_requests import AllOrNothing, Write, WriteRequest, prepare
-
-MAX_ITEMS = 100
-MAX_BYTES = 4 * 1024 * 1024
-"""Of the items that are put, by DynamoDB's count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,11 @@ class Transacted:
         done: per request; of a check, version 0 and the item as it was found; of a repeated
             request, without items.
         repeated: it had happened before, as its token says.
-        answer: what the first attempt's caller wanted to be kept for repetitions.
         shard: number of the shard that has it on disk.
     """
 
     done: list[Done]
     repeated: bool = False
-    answer: bytes = b""
     shard: int = 0
 
 
@@ -51,7 +48,6 @@ def transact(
     cluster: Cluster,
     requests: Sequence[WriteRequest],
     token: RequestToken | None = None,
-    answer: bytes = b"",
 ) -> Transacted:
     """Do all writes of a request, or none.
 
@@ -60,7 +56,6 @@ def transact(
     Args:
         requests: of up to 100 items, none twice; those of operation CHECK change nothing.
         token: a repetition of the request with the same token happens once.
-        answer: kept with the token.
 
     Raises:
         TransactionCanceled: with a reason per request; nothing was written.
@@ -70,13 +65,19 @@ def transact(
         TransactionInProgress: an earlier attempt with the token is under way.
         TableNotFound: nothing was written.
         ShardUnavailable, IndexBehind: nothing was written.
-        WriteOutcomeUnknown: it may have happened.
+        WriteOutcomeUnknown: it may have happened, or a repetition of it.
     """
     if not 0 < len(requests) <= MAX_ITEMS:
         raise InvalidRequest(f"a transaction has 1 to {MAX_ITEMS} items, not {len(requests)}")
+    began: tuple[DynamoDBShard, int] | None = None
     for attempt in range(PATIENT_ATTEMPTS):
-        writes = AllOrNothing(_prepared(cluster, requests), token, answer)
-        shard = _shard_of(writes)
+        prepared = _prepared(cluster, requests)
+        shard = _shard_of(prepared)
+        if began is None:
+            began = shard, generation_of(shard) if token is not None else 0
+        elif began[0] is not shard:
+            raise SlotsMoved(f"{shard.where}: the items have moved there; try again")
+        writes = AllOrNothing(prepared, token, began[1])
         _wait_for_indexes(cluster, shard, writes)
         try:
             outcomes = commit_with_others(cluster, shard, writes)
@@ -84,7 +85,7 @@ def transact(
             catch_up(cluster, failure.table_ids, attempt)
             pause(attempt)
             continue
-        return _transacted(outcomes, shard, answer)
+        return _transacted(outcomes, shard)
     raise ShardUnavailable(UNFINISHED)
 
 
@@ -106,8 +107,8 @@ def _prepared(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Write]
     if any(reasons):
         raise TransactionCanceled(reasons=reasons)
     if len({(write.table.id, write.row) for write in writes}) < len(writes):
-        raise InvalidRequest("Transaction request cannot include multiple operations on one item")
-    if sum(write.size for write in writes) > MAX_BYTES:
+        raise InvalidRequest(SAME_ITEM)
+    if sum(write.size for write in writes) > MAX_SIZE:
         raise InvalidRequest("the items of a transaction have 4 MB together at the most")
     return writes
 
@@ -134,17 +135,15 @@ def _wait_for_indexes(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[W
             raise behind
 
 
-def _transacted(outcomes: Sequence[Outcome], shard: DynamoDBShard, answer: bytes) -> Transacted:
+def _transacted(outcomes: Sequence[Outcome], shard: DynamoDBShard) -> Transacted:
     reasons = [o.error if isinstance(o, Refused) else None for o in outcomes]
     for reason in reasons:
         # The token's, or a failure that is none of the request's.
         if isinstance(reason, IdempotentParameterMismatch) or not isinstance(
-            reason, ConditionFailed | InvalidRequest | None
+            reason, ConditionFailed | InvalidRequest | TransactionConflict | None
         ):
             raise reason
     if any(reason is not None for reason in reasons):
         raise TransactionCanceled(reasons=reasons)
     done = cast(list[Done], list(outcomes))
-    if done[0].repeated:
-        return Transacted(done, repeated=True, answer=done[0].answer, shard=shard.id)
-    return Transacted(done, answer=answer, shard=shard.id)
+    return Transacted(done, repeated=done[0].repeated, shard=shard.id)
