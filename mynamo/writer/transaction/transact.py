@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import check_enabled
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.errors import (
     ConditionFailed,
@@ -76,7 +77,7 @@ def transact(
         raise InvalidRequest(f"a transaction has 1 to {MAX_ITEMS} items, not {len(requests)}")
     for attempt in range(PATIENT_ATTEMPTS):
         writes = AllOrNothing(_prepared(cluster, requests), token, answer)
-        shard = _shard_of(writes)
+        shard = _shard_of(cluster, writes)
         _wait_for_indexes(cluster, shard, writes)
         try:
             outcomes = commit_with_others(cluster, shard, writes)
@@ -112,9 +113,10 @@ def _prepared(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Write]
     return writes
 
 
-def _shard_of(writes: Sequence[Write]) -> DynamoDBShard:
+def _shard_of(cluster: Cluster, writes: Sequence[Write]) -> DynamoDBShard:
     shard, *others = {write.route.shard for write in writes}
     if others:
+        check_enabled(cluster)
         raise InvalidRequest(
             "the items of this transaction are on several shards; this version of mynamo has "
             "transactions of items on one shard only"
