@@ -10,6 +10,7 @@ from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import is_enabled, raise_slot_guard
 from mynamo.catalog.roll_forward import is_complete, roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
@@ -51,6 +52,7 @@ class Maintenance:
         self._purge_at = 0.0
         self._purged: dict[tuple[int, str], BatchSize] = {}
         self._generations = Generations()
+        self._enabled: set[int] = set()  # shards on which nothing is left to enable
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -62,11 +64,27 @@ class Maintenance:
             ShardUnavailable: some of it was not done; call again.
         """
         self._cluster.refresh()
+        self._finish_enabling()
         self._roll_forward()
         more = self._backfill()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
         return more
+
+    def _finish_enabling(self) -> None:
+        """Do what is left of `mynamo transaction enable`."""
+        if not is_enabled(self._cluster):
+            return
+        for number, shard in self._cluster.shards.items():
+            if number in self._enabled:
+                continue
+            try:
+                if raise_slot_guard(self._cluster, shard):
+                    log.info("%s: its slot guard is raised", shard.where)
+            except ShardUnavailable as failure:  # in the next round; the others go on
+                log.debug("the slot guard is not raised yet: %s", failure)
+            else:
+                self._enabled.add(number)
 
     def _roll_forward(self) -> None:
         found = {}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import check_enabled
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.errors import (
@@ -44,7 +45,8 @@ def transact(
 
     Raises:
         TransactionCanceled: with a reason per request; nothing was written.
-        InvalidRequest: it is no transaction; nothing was written.
+        InvalidRequest: it is no transaction, or it is one over several shards in a cluster that
+            does not allow them yet; nothing was written.
         IdempotentParameterMismatch: the token was used for another request.
         TransactionInProgress: another attempt with the token is under way.
         TableNotFound: nothing was written.
@@ -135,6 +137,7 @@ def _attempt(
 ) -> Transacted:
     shards = [write.route.shard for write in writes]
     if len(set(shards)) > 1:
+        check_enabled(cluster)
         generation = call.generation_on(shards[0])
         return transact_across(cluster, writes, token, generation, call.caller.age)
     generation = 0 if token is None else call.generation_on(shards[0])
