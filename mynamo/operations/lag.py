@@ -69,7 +69,10 @@ class ShardLag:
         """What to say of intents; empty: there are none."""
         if not self.intents:
             return ""
-        return f", {self.intents:,} intents of transactions (the oldest {self.intents_seconds:.1f} s old)"
+        return (
+            f", {self.intents:,} intents of transactions (the oldest "
+            f"{self.intents_seconds:.1f} s old)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,4 @@ def _in_threads(
 ) -> list[Answer]:
     with ThreadPoolExecutor(len(things), what) as threads:
         contexts = [copy_context() for _ in things]  # which have the call's deadline
-        return list(
-            threads.map(lambda context, each: context.run(work, each), contexts, things)
-        )
+        return list(threads.map(lambda context, each: context.run(work, each), contexts, things))

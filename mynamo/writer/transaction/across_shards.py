@@ -65,7 +65,7 @@ from mynamo.writer.transaction.shard_steps import (
     release_on,
 )
 from mynamo.writer.transaction.statements import LockedRow
-from mynamo.writer.transaction.transacted import Met, Transacted, all_done
+from mynamo.writer.transaction.transacted import Transacted, all_done
 from mynamo.writer.transaction.transaction_ids import new_id
 from mynamo.writer.transaction.write_requests import AllOrNothing, Deciding, Write
 
@@ -189,9 +189,7 @@ def _prepare_all(attempt: _Attempt) -> dict[DynamoDBShard, Prepared]:
 def _prepare(attempt: _Attempt, shard: DynamoDBShard) -> Prepared:
     try:
         with shard.admission:
-            found = prepare_on(
-                attempt.cluster, shard, attempt.on(shard), attempt.transaction
-            )
+            found = prepare_on(attempt.cluster, shard, attempt.on(shard), attempt.transaction)
     except MynamoError as failure:
         return failure
     crash_point("transact.3")
@@ -396,7 +394,5 @@ def _versions(
         raise waits_for_shard(failure) from None
     return [
         replace(each, followed_by=behind.get((write.route.shard.id, each.partition), 0))
-        if not each.version and _changes(write, each)
-        else each
         for write, each in zip(writes, done, strict=True)
     ]

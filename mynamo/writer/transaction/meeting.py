@@ -134,9 +134,7 @@ _meetings_of = PerShard(lambda _: _Meetings()).of
 
 
 @in_thread
-def wait_for(
-    cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: Caller
-) -> None:
+def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: Caller) -> None:
     """Wait until a transaction no longer has an item. To try again may meet another one.
 
     Args:
@@ -205,9 +203,7 @@ def _is_gone(
     return False
 
 
-def _resolve(
-    cluster: Cluster, shard: DynamoDBShard, intent: Intent, caller: Caller
-) -> None:
+def _resolve(cluster: Cluster, shard: DynamoDBShard, intent: Intent, caller: Caller) -> None:
     """Step 3."""
     try:
         deadlines.until(

@@ -29,6 +29,7 @@ from mynamo.writer.transaction.shard_steps import apply_on, release_on
 
 log = logging.getLogger(__name__)
 
+
 class WentBack(ShardUnavailable):
     """A deciding shard has not reached the generation of a transaction that it once began, so it
     went back in time, and cannot say what became of it; a writer worker sees to it."""

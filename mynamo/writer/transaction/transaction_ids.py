@@ -1,4 +1,4 @@
-"""Ids of transactions over several shards: UUIDs of version 7, of which no two attempts have the same.
+"""Ids of transactions over several shards: UUIDs of version 7; no two attempts have the same.
 
 They begin with the time of the request's first attempt, by its coordinator's clock. It decides who
 of two that meet goes on first, and nothing else.
