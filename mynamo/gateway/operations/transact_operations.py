@@ -219,14 +219,15 @@ def _note_writes(
     """
     done: list[tuple[int, Done]] = []
     streams: list[tuple[Table, int, int]] = []
-    for write, place, outcome in zip(writes, places, transacted.done, strict=True):
+    each = zip(writes, places, transacted.shards, transacted.done, strict=True)
+    for write, place, shard_id, outcome in each:
         if write.operation == "CHECK":
             continue
-        if outcome.version or not transacted.repeated:
-            done.append((transacted.shard, outcome))
-        if outcome.version or transacted.repeated:
+        if outcome.waits_for or not transacted.repeated:
+            done.append((shard_id, outcome))
+        if outcome.waits_for or transacted.repeated:
             partition = context.cluster.route(place.table.id, place.row.hash).partition
-            streams.append((place.table, transacted.shard, partition))
+            streams.append((place.table, shard_id, partition))
     count_streams(context, streams)
     answer_tokens(context.cluster, call, done)
 
