@@ -91,7 +91,8 @@ class Dev:
         with self._log.open("wb") as log:
             self._process = start(
                 "dev", "--data", str(self.config.parent), "--port", str(self.port),
-                *words, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                *words,
+                cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         eventually(self._is_ready, START_SECONDS)
 

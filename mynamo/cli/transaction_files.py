@@ -108,7 +108,8 @@ def _entry(number: int, given: Any) -> Entry:
         raise InvalidRequest(f"{where}: an entry has one member; {_SHAPE}")
     ((kind, members),) = given.items()
     if kind not in _MEMBERS:
-        raise InvalidRequest(f"{where}: {kind!r} is no entry{suggestion(kind, _MEMBERS)}; {_SHAPE}")
+        likely = suggestion(kind, _MEMBERS) or f"; {_SHAPE}"
+        raise InvalidRequest(f"{where}: {kind!r} is no entry{likely}")
     if not isinstance(members, dict):
         raise InvalidRequest(f"{where}: {kind} is an object")
     where += f" ({kind})"
