@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from itertools import count
+from random import Random
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 
@@ -37,6 +41,7 @@ from mynamo.errors import (
 from mynamo.mysql.failures import LostConnection
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, Put
+from mynamo.producer.requests import ask
 from mynamo.reader.choosing import explain_statement
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item
@@ -68,6 +73,8 @@ from tests.proxy import Proxy
 from tests.rows import damage, everywhere, items_of, make_table, select
 
 COMMIT = b";COMMIT"
+ADD = "ADD n :one"
+ONE = {":one": 1}
 TOKEN = RequestToken(b"t" * 16, b"r" * 16)
 
 
@@ -827,6 +834,84 @@ def test_what_may_be_repeated_is_repeated(
         assert len(answer) == (0 if fault == "lose_answer" else 6)  # type: ignore[arg-type]
     assert events(cluster) == count + (3 if step is _apply else 0)
     assert damage(cluster, orders) == []
+
+
+# -- many at once -----------------------------------------------------------------------------
+
+
+def count_up(at: int) -> WriteRequest:
+    return ask("orders", "UPDATE", key(at), expression=ADD, values=ONE).request()
+
+
+def counted_at_once(cluster: Cluster, shard: DynamoDBShard, other: Cluster) -> Counter[str]:
+    """Let transactions and plain writes in two processes count up the same few items.
+
+    Returns:
+        How far they say that they have counted, by the items' sort keys.
+    """
+    counted: Counter[str] = Counter()
+    numbers = count(1)
+
+    def plain(seed: int) -> None:
+        choice, producer = Random(seed), Producer(other)
+        for _ in range(25):
+            at = choice.randrange(5)
+            with suppress(TransactionConflict):
+                producer.update("orders", key(at), expression=ADD, values=ONE)
+                counted[str(at)] += 1
+
+    def transactions(seed: int) -> None:
+        choice = Random(seed)
+        for _ in range(25):
+            number, own = next(numbers), choice.sample(range(5), 2)
+            outcomes = prepare_all(cluster, shard, *map(count_up, own), number=number)
+            if any(isinstance(outcome, Refused) for outcome in outcomes):
+                continue
+            if choice.random() < 0.3:
+                release_on(cluster, shard, transaction(number).id)
+                continue
+            steps = [partial(apply_on, each, each.shards[shard.id], transaction(number).id)
+                     for each in (cluster, other)]  # fmt: skip
+            assert sum(len(step()) for step in choice.sample(steps, 2)) == 2
+            counted.update(map(str, own))
+
+    with ThreadPoolExecutor(6) as pool:
+        working = [pool.submit([plain, transactions][seed % 2], seed) for seed in range(6)]
+        for each in working:
+            each.result()
+    return counted
+
+
+def test_nothing_that_was_counted_is_lost_and_no_intent_stays(
+    cluster: Cluster, orders: Table, shard: DynamoDBShard, other: Cluster
+) -> None:
+    counted = counted_at_once(cluster, shard, other)
+    assert all(0 < version < MARK for version, _ in raw(shard, orders).values())
+    assert everywhere(cluster, "SELECT table_id FROM mynamo_intent") == []
+    items = {at: load_item(data) for at, (_, data) in raw(shard, orders).items()}
+    assert {at: int(item["n"]["N"]) for at, item in items.items()} == counted
+    assert damage(cluster, orders) == []
+
+
+def test_control_where_marks_are_not_seen_some_is_lost(
+    cluster: Cluster,
+    orders: Table,
+    shard: DynamoDBShard,
+    other: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current_of = write_requests.current_of
+    monkeypatch.setattr(
+        evaluation,
+        "current_of",
+        lambda version, data: replace(current_of(version, data), in_transaction=False),
+    )
+    producer = Producer(cluster)
+    for at in range(5):
+        producer.put("orders", {**key(at), "n": 0})
+    counted = counted_at_once(cluster, shard, other)
+    items = {at: load_item(data) for at, (_, data) in raw(shard, orders).items()}
+    assert sum(int(item["n"]["N"]) for item in items.values()) < counted.total()
 
 
 # -- statements -------------------------------------------------------------------------------

@@ -652,6 +652,53 @@ def test_tokens_go_once_a_later_generation_has_lasted(
     assert by_place(cluster, orders)["1"]["n"] == {"N": "3"}
 
 
+def test_a_new_incarnation_does_not_forget_fresh_tokens(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its generation is far above the tokens'; they stay as long as ever."""
+    now = [1000.0]
+    monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("mynamo.writer.maintenance._PURGE_EVERY", 0.0)
+    worker, shard = Maintenance(cluster), shard_of(cluster, orders)
+    worker.round()
+    producer.transact([add(1)], request_token="t")
+    now[0] += 700  # the generation lasts, and its successor begins
+    worker.round()
+    assert shard.adopt(1) is not None
+    for _ in range(3):
+        now[0] += 190
+        worker.round()
+        assert tokens(cluster) == 1
+    assert producer.transact([add(1)], request_token="t").repeated
+    now[0] += 600
+    for _ in range(2):
+        worker.round()
+    assert tokens(cluster) == 0
+    assert by_place(cluster, orders)["1"]["n"] == {"N": "1"}
+
+
+def test_a_generation_that_goes_back_has_not_lasted(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker, shard = request_tokens.Generations(), shard_of(cluster, orders)
+
+    def seen(generation: int, after: float) -> tuple[int, int]:
+        now[0] += after
+        set_to = "UPDATE mynamo_fence SET version = %s WHERE id = %s"
+        shard.run((set_to, (generation, GENERATION_ROW)))
+        found = worker.of(shard)
+        return found.lasting, found.forgotten
+
+    assert seen(50, 0) == (0, -1)
+    assert seen(50, 600) == (50, 48)
+    assert seen(52, 1) == (50, 49)
+    assert seen(40, 1) == (0, -1)  # tokens of generation 40 are made again
+    assert seen(41, 599) == (0, -1)
+    assert seen(41, 600) == (41, 39)
+
+
 def test_a_shard_of_the_previous_release_gets_the_tables(
     config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer
 ) -> None:
