@@ -72,7 +72,7 @@ from mynamo.writer.transaction.write_requests import prepare
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.proxy import Fault, Proxy
-from tests.rows import damage, everywhere, items_of, make_table, select
+from tests.rows import damage, everywhere, items_of, make_table
 
 ADD = "ADD n :one"
 ONE = {":one": 1}

@@ -213,10 +213,10 @@ def _decide(
     """
     placed = [shard for shard, each in prepared.items() if _may_have_intents(each)]
     try:
-        _check(attempt, prepared.values())
-        refused = len(placed) < len(prepared)
-        decided = _ask_decider(attempt, prepared, refused)
-        outcomes = _all_outcomes(attempt, prepared, decided)
+        answered = _answered(attempt, prepared)
+        refused = len(placed) < len(answered)
+        decided = _ask_decider(attempt, answered, refused)
+        outcomes = _all_outcomes(attempt, answered, decided)
         if decided.known is None:
             done = all_done(attempt.writes, outcomes)
             crash_point("transact.4")
@@ -230,9 +230,11 @@ def _decide(
     return [], answer_again(attempt.cluster, attempt.writes, decided.known)
 
 
-def _check(attempt: _Attempt, prepared: Collection[Prepared]) -> None:
-    """Raise the failure for which T4 cannot be sent."""
-    failures = [each for each in prepared if isinstance(each, MynamoError)]
+def _answered(
+    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared]
+) -> dict[DynamoDBShard, Sequence[Outcome]]:
+    """What T3 came to, or the failure for which T4 cannot be sent."""
+    failures = [each for each in prepared.values() if isinstance(each, MynamoError)]
     outdated = [each for each in failures if isinstance(each, StaleDefinition)]
     if outdated:
         raise StaleDefinition({table_id for each in outdated for table_id in each.table_ids})
@@ -240,10 +242,11 @@ def _check(attempt: _Attempt, prepared: Collection[Prepared]) -> None:
         if isinstance(failure, AnswerLost):
             raise AttemptOver(attempt, failure)
         raise failure
+    return {shard: each for shard, each in prepared.items() if not isinstance(each, MynamoError)}
 
 
 def _ask_decider(
-    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared], refused: bool
+    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]], refused: bool
 ) -> Decided:
     """Send T4, or, if a write is refused elsewhere, have the others evaluated."""
     writes = AllOrNothing(
@@ -265,7 +268,7 @@ def _ask_decider(
         raise too_late() from None
 
 
-def _deciding(attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared]) -> Deciding:
+def _deciding(attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]]) -> Deciding:
     elsewhere: list[bool | None] = [None] * len(attempt.writes)
     for shard, found in prepared.items():
         for position, outcome in zip(attempt.parts[shard], found, strict=True):
@@ -321,7 +324,7 @@ def _what_became_of(attempt: _Attempt, lost: AnswerLost) -> Decided:
 
 
 def _all_outcomes(
-    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared], decided: Decided
+    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]], decided: Decided
 ) -> list[Outcome]:
     """Of all writes, in the order of the request."""
     found: dict[int, Outcome] = {}
@@ -333,7 +336,7 @@ def _all_outcomes(
 def _apply_all(attempt: _Attempt) -> dict[LockedRow, int]:
     """T5. Returns the versions of the items that were applied here, by their places."""
     found = side_by_side([partial(_apply, attempt, each) for each in attempt.others])
-    versions = {}
+    versions: dict[LockedRow, int] = {}
     for each in found:
         if isinstance(each, MynamoError):
             raise waits_for_shard(each)

@@ -326,7 +326,8 @@ def _decide(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide
         if decisions.rows:
             if decisions.rows[0][0] == Decision.ABORTED:
                 raise TransactionAborted
-            raise AnswerLost(f"{shard.where}: the transaction is committed already")
+            found = [Done(0, new=each.key, partition=each.route.partition) for each in writes]
+            raise AnswerLost(f"{shard.where}: the transaction is committed already", found)
         if token is not None and (known := kept_tokens(found_tokens[0]).get(token.token)):
             session.rollback()
             if known.request != token.request:
@@ -347,7 +348,7 @@ def _decide(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide
         try:
             first_id = _send(cluster, shard, session, rows, plan, generation, [committed])
         except LostConnection as failure:
-            raise AnswerLost(str(failure)) from None
+            raise AnswerLost(str(failure), plan.outcomes) from None
     return Decided(with_versions(plan.outcomes, first_id))
 
 
