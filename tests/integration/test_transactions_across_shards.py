@@ -202,14 +202,22 @@ def test_all_kinds_of_writes_over_shards(
         writes += [
             Update("orders", key(update), "SET price = :p ADD n :one", values={":p": 9, ":one": 1}),
             Delete("orders", key(delete), "price = :p", values={":p": 3}),
-            check(checked, "n = :one") if False else Check("orders", key(checked), "n = :one", values=ONE),
+            check(checked, "n = :one")
+            if False
+            else Check("orders", key(checked), "n = :one", values=ONE),
             put(new[number], price=7, name="y"),
             Delete("orders", key(gone[number])),
         ]
     done = producer.transact(writes)
     assert not done.repeated
     assert [receipt.shard for receipt in done.receipts] == [1] * 5 + [2] * 5
-    assert [receipt.version > 0 for receipt in done.receipts] == [True, True, False, True, False] * 2
+    assert [receipt.version > 0 for receipt in done.receipts] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ] * 2
     assert done.receipts[7].old == {**key(there[5]), "price": 3, "n": 1, "name": "x"}
     items = by_name(cluster, orders)
     assert set(items) == {there[0], there[2], there[3], there[5], *new}
@@ -933,9 +941,7 @@ def test_operators_see_and_finish_them(
     assert 0 <= report.shards[1].intents_seconds < 600
     assert "2 intents of transactions" in str(report)
     assert finish(cluster, [none]) == {left.id: Decision.ABORTED}
-    assert finish(cluster, open_transactions(cluster).found) == {
-        committed.id: Decision.COMMITTED
-    }
+    assert finish(cluster, open_transactions(cluster).found) == {committed.id: Decision.COMMITTED}
     assert n_of(cluster, orders, a, b, third) == [1, 1, 0]
     check_all_is_well(cluster, orders)
 
