@@ -47,6 +47,23 @@ class Decision(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Transaction:
+    """One attempt of a transaction over several shards, as its intents name it.
+
+    Attributes:
+        id: 16 bytes, a UUID of version 7; a smaller one is older. No two attempts have the same.
+        decider: number of the shard with its decision.
+        generation: of that shard, when the attempt began.
+        token: of its request token; None: it has none.
+    """
+
+    id: bytes
+    decider: int
+    generation: int
+    token: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """One row of `mynamo_intent`.
 

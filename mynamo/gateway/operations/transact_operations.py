@@ -38,6 +38,7 @@ from mynamo.gateway.operations.request_expressions import (
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, item_size, normalise
+from mynamo.schemas.transaction_limits import MAX_SIZE, SAME_ITEM
 from mynamo.writer import (
     Done,
     Operation,
@@ -48,11 +49,8 @@ from mynamo.writer import (
     transact,
 )
 
-MAX_SIZE = 4 * 1024 * 1024
-"""Bytes of what a request asks to write, or of the items that it reads."""
 _TOO_LARGE = "Transaction request size cannot exceed 4 MB"
 _NOT_ONE_ACTION = "TransactItems can only contain one of Check, Put, Update or Delete"
-_TWICE = "Transaction request cannot include multiple operations on one item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +187,7 @@ def _places(
     if any(reasons):
         raise TransactionCanceled(reasons=reasons)
     if len({(place.table.id, place.row) for place in places}) < len(places):
-        raise invalid(_TWICE)
+        raise invalid(SAME_ITEM)
     return places
 
 

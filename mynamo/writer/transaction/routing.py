@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,28 +9,20 @@ from contextvars import copy_context
 from typing import cast
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.catalog.tables import Table
 from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.outbox.back_pressure import BackPressure
+from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Outcome, Refused, unforeseen
 from mynamo.writer.transaction.group_commit import commit_with_others
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
 
-log = logging.getLogger(__name__)
-
 PART_WRITES = 200
 PART_BYTES = 2 * 1024 * 1024
 """Of items in one transaction, by DynamoDB's count, unless one alone is larger."""
-
-PATIENT_ATTEMPTS = 12
-UNFINISHED = (
-    "the table's definition keeps changing; a change of it may have stopped half-way: "
-    "`mynamo writer` finishes it once all shards answer"
-)
 
 Answer = tuple[int, Outcome]
 """The shard's number (0 if the write could not be routed), and the outcome."""
@@ -227,16 +218,3 @@ def _table(cluster: Cluster, name: str) -> Table | MynamoError:
         return cluster.table(name)
     except MynamoError as error:
         return error
-
-
-def catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
-    """Learn the newest definitions; where the shard is behind the catalog, bring it up."""
-    before = {i: cluster.snapshot.tables.get(i) for i in table_ids}
-    snapshot = cluster.refresh()
-    for table_id in table_ids:
-        table = snapshot.tables.get(table_id)
-        if table is not None and table == before[table_id] and attempt > 0:
-            try:
-                roll_forward(cluster, table_id)
-            except ShardUnavailable as failure:  # what matters is the shard of this write
-                log.debug("a change of table %s is not finished: %s", table.name, failure)

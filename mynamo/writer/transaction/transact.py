@@ -17,7 +17,7 @@ from mynamo.errors import (
     TransactionConflict,
 )
 from mynamo.runtime import deadlines
-from mynamo.schemas.transactions import MAX_ITEMS, MAX_SIZE, SAME_ITEM
+from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.across_shards import AttemptOver, transact_across
 from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
