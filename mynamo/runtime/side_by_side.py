@@ -1,39 +1,62 @@
-"""The same work for several things at once: one that takes long delays no other."""
+"""Making several calls at the same time, such as one to each shard.
+
+A task makes them as tasks of its own thread (see `mynamo.runtime.tasks`), an ordinary thread in
+threads. Each call has the deadline of the one that makes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
 
-from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tasks import Task, current
 
-Each = TypeVar("Each")
 Answer = TypeVar("Answer")
 
 
-def side_by_side(
-    what: str, work: Callable[[Each], Answer], things: Collection[Each]
-) -> list[Answer]:
-    """Do some work for each thing, in a thread of its own if there are several.
-
-    Args:
-        what: the threads' name.
-        work: has the call's deadline.
+def side_by_side(calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    """Make calls, and wait until all have ended.
 
     Returns:
-        The answers, in the order of the things.
+        Their answers, in their order.
+
+    Raises:
+        Exception: of the first call, in their order, that has failed.
     """
-    if len(things) < 2:
-        return [work(each) for each in things]
-    return _in_threads(what, work, things)
+    if len(calls) < 2:
+        return [call() for call in calls]
+    contextual = [partial(copy_context().run, call) for call in calls]
+    me = current()
+    return _in_threads(contextual) if me is None else _as_tasks(me, contextual)
 
 
-@in_thread
-def _in_threads(
-    what: str, work: Callable[[Each], Answer], things: Collection[Each]
-) -> list[Answer]:
-    with ThreadPoolExecutor(len(things), what) as threads:
-        contexts = [copy_context() for _ in things]  # which have the call's deadline
-        return list(threads.map(lambda context, each: context.run(work, each), contexts, things))
+def _in_threads(calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    own, *others = calls
+    with ThreadPoolExecutor(len(others), "mynamo-side") as threads:
+        running = [threads.submit(call) for call in others]
+        return [own(), *(each.result() for each in running)]
+
+
+def _as_tasks(me: Task, calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    # All of them run in one thread, so that nothing here needs a lock.
+    ended: list[Future[Answer]] = [Future() for _ in calls]
+    waiting = False
+
+    def make(call: Callable[[], Answer], end: Future[Answer]) -> None:
+        try:
+            end.set_result(call())
+        except BaseException as failure:
+            end.set_exception(failure)
+        if waiting and all(each.done() for each in ended):
+            me.scheduler.wake(me)
+
+    for call, end in list(zip(calls, ended, strict=True))[1:]:
+        me.scheduler.spawn(partial(make, call, end))
+    make(calls[0], ended[0])
+    if not all(each.done() for each in ended):
+        waiting = True
+        me.wait()
+    return [each.result() for each in ended]

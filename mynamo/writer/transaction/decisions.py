@@ -70,7 +70,7 @@ def _needed(cluster: Cluster, ids: list[bytes]) -> set[bytes] | None:
     epochs = cluster.snapshot.epochs
     needed: set[bytes] = set()
     for shard in cluster.shards.values():
-        intents, guard = shard.run(which_have_intents(ids), READ_EPOCH)
+        intents, guard = shard.ask(which_have_intents(ids), READ_EPOCH)
         if epoch_in(guard) != epochs.get(shard.id):
             return None
         needed |= {transaction_id for (transaction_id,) in intents.rows}

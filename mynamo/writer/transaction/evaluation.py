@@ -50,6 +50,8 @@ class Done:
         repeated: it is a queued write, or one of a transaction with a token, that had been applied
             before.
         partition: of its event.
+        followed_by: of a write of which the version is not known: the id of a later outbox row of
+            its stream; 0: there is none left.
     """
 
     version: int
@@ -57,6 +59,12 @@ class Done:
     new: StoredItem | None = None
     repeated: bool = False
     partition: int = 0
+    followed_by: int = 0
+
+    @property
+    def waits_for(self) -> int:
+        """The outbox row for which a read of this write waits; 0: for none."""
+        return self.followed_by or self.version
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,7 @@ def _apply_everywhere(
         WriteOutcomeUnknown: a shard does not answer.
     """
     try:
-        side_by_side(
-            "mynamo-apply", partial(apply_on, cluster, transaction_id=transaction_id), shards
-        )
+        side_by_side([partial(apply_on, cluster, shard, transaction_id) for shard in shards])
     except MynamoError as failure:
         raise waits_for_shard(failure) from None
 
@@ -137,7 +135,7 @@ def ids_behind(writes: Sequence[Write]) -> Mapping[tuple[int, int], int]:
     parts: dict[DynamoDBShard, set[int]] = {}
     for write in writes:
         parts.setdefault(write.route.shard, set()).add(write.route.partition)
-    found = {}
+    found: dict[tuple[int, int], int] = {}
     for shard, some in parts.items():
         # In this order: what is numbered between the two is not above the last number.
         waiting, numbered = shard.ask(_last_unnumbered(sorted(some)), _last_numbered(sorted(some)))

@@ -94,7 +94,15 @@ Answer = TypeVar("Answer")
 
 
 class AnswerLost(MynamoError):  # noqa: N818
-    """The connection was lost during the commit of T3 or T4; it may happen yet."""
+    """The connection was lost during the commit of T3 or T4; it may happen yet.
+
+    Attributes:
+        outcomes: of T4: as they are if it was committed, but for versions.
+    """
+
+    def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = outcomes
 
 
 class TransactionAborted(MynamoError):  # noqa: N818
@@ -339,7 +347,7 @@ def _decide(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide
         try:
             first_id = _send(cluster, shard, session, rows, plan, generation, [committed])
         except LostConnection as failure:
-            raise AnswerLost(str(failure)) from None
+            raise AnswerLost(str(failure), plan.outcomes) from None
     return Decided(with_versions(plan.outcomes, first_id))
 
 
