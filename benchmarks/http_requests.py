@@ -11,10 +11,13 @@ from __future__ import annotations
 import http.client
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
+
+from mynamo.schemas.keys import SLOTS, hash_of, slot_of
 
 LOADED = 10_000
 GROUP = 10
@@ -22,6 +25,9 @@ PUTS = 30_000
 OTHERS = 10_000
 BATCHES = 1_000
 BATCH = 25
+SHARDS = 4
+"""Of the cluster for transactions over several shards, which have equal parts of the slots."""
+HOT = 4
 ZIPF_EXPONENT = 0.99
 NOTE_BYTES = 232
 """What makes an item 300 bytes long."""
@@ -123,7 +129,7 @@ class Requests:
 
     def of(self, operation: str) -> list[Request]:
         """Prebuilt requests of an operation, enough that few are sent twice."""
-        return OPERATIONS[operation](self)
+        return {**OPERATIONS, **TRANSACTIONS}[operation](self)
 
     def puts(self) -> list[Request]:
         """PutItem of new items."""
@@ -196,6 +202,42 @@ class Requests:
         body = {"RequestItems": {self._table: puts}}
         return self._request("BatchWriteItem", body, _nothing_left, numbers[-1])
 
+    def transactions(self, items: int, shards: int) -> list[Request]:
+        """TransactWriteItems that put new items, over so many shards."""
+        count = max(200, PUTS // items)
+        keys = [_keys_on(shard, f"{self._first}-") for shard in range(shards)]
+
+        def transaction(number: int) -> Request:
+            puts = []
+            customers = [next(of) for of in keys]
+            for position in range(items):
+                item = order(self._first + number * items + position)
+                item["customer"] = {"S": customers[position % shards]}
+                puts.append({"Put": {"TableName": self._table, "Item": item}})
+            body = {"TransactItems": puts}
+            return self._request("TransactWriteItems", body, _empty)
+
+        return [transaction(number) for number in range(count)]
+
+    def hot_transactions(self) -> list[Request]:
+        """TransactWriteItems that add 1 to two of few items, in any order, on any shards."""
+
+        def add(number: int) -> Body:
+            return {
+                "Update": {
+                    "TableName": self._table,
+                    "Key": key(number * GROUP),
+                    "UpdateExpression": "ADD visits :one",
+                    "ExpressionAttributeValues": {":one": {"N": "1"}},
+                }
+            }
+
+        def transaction() -> Request:
+            body = {"TransactItems": [add(each) for each in self._random.sample(range(HOT), 2)]}
+            return self._request("TransactWriteItems", body, _empty)
+
+        return [transaction() for _ in range(OTHERS)]
+
     def mixed(self, reads: float) -> list[Request]:
         """GetItem, and UpdateItem without a condition, of items of which few are popular."""
         weights = (1 / rank**ZIPF_EXPONENT for rank in range(1, LOADED + 1))
@@ -229,7 +271,7 @@ class Requests:
     def _request(
         self, target: str, body: Body, right: Callable[[Any], bool], written: int | None = None
     ) -> Request:
-        if target != "BatchWriteItem":
+        if target not in ("BatchWriteItem", "TransactWriteItems"):
             body = {"TableName": self._table, **body}
         content = orjson.dumps(body)
         head = {
@@ -279,6 +321,14 @@ def call(port: int, target: str, body: Body) -> Body:
     return answer
 
 
+def _keys_on(shard: int, prefix: str) -> Iterator[str]:
+    """Hash keys that one of `SHARDS` shards has."""
+    for number in itertools.count():
+        customer = f"{prefix}{number}"
+        if slot_of(hash_of(customer.encode())) * SHARDS // SLOTS == shard:
+            yield customer
+
+
 def _keys(hash_key: str, sort_key: str) -> list[dict[str, str]]:
     return [
         {"AttributeName": hash_key, "KeyType": "HASH"},
@@ -312,3 +362,17 @@ def _ten_of(name: str, wanted: dict[str, str]) -> Callable[[Any], bool]:
         )
 
     return right
+
+
+TRANSACTIONS: Mapping[str, Callable[[Requests], list[Request]]] = {
+    **{
+        f"{items} items, {shards} shard{'s' if shards > 1 else ''}": partial(
+            Requests.transactions, items=items, shards=shards
+        )
+        for items in (2, 10, 100)
+        for shards in (1, 2, SHARDS)
+        if shards <= items
+    },
+    "2 hot items": Requests.hot_transactions,
+}
+"""By name: transactions that put new items, and ones that update two of `HOT` items."""

@@ -1,7 +1,8 @@
 """Servers of DynamoDB's API on this machine: mynamo's gateway, and others to compare it with.
 
-DynamoDB Local comes from its Maven artifact, dynalite from npm; both are pinned, checked by their
-checksums, and kept in the cache folder (`$MYNAMO_CACHE`). It reads CPU times from /proc (Linux).
+DynamoDB Local comes from its Maven artifact, dynalite from npm, dynoxide from crates.io (compiled
+here); they are pinned, checked by their checksums, and kept in the cache folder (`$MYNAMO_CACHE`).
+It reads CPU times from /proc (Linux).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mynamo.operations import wait_until_applied
 
 DYNAMODB_LOCAL = "2.6.1"
 DYNALITE = "4.0.0"
+DYNOXIDE = "3.2.0"
 DYNALITE_FILES = Path(__file__).with_name("dynalite")
 SHARDS = 1
 START_SECONDS = 60.0
@@ -99,12 +101,15 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def contenders(names: Iterable[str], folder: Path) -> Iterator[list[Contender]]:
+def contenders(
+    names: Iterable[str], folder: Path, shards: int = SHARDS
+) -> Iterator[list[Contender]]:
     """Run contenders side by side until the block ends.
 
     Args:
         names: some of `NAMES`.
         folder: of their data.
+        shards: of mynamo's cluster.
 
     Raises:
         LocalServerError: one could not be fetched, or does not start.
@@ -114,7 +119,7 @@ def contenders(names: Iterable[str], folder: Path) -> Iterator[list[Contender]]:
         found: dict[str, Contender] = {}
         gateways = [name for name in wanted if name in GATEWAYS]
         if gateways:
-            for one in stack.enter_context(_mynamo(gateways, folder / "mynamo")):
+            for one in stack.enter_context(_mynamo(gateways, folder / "mynamo", shards)):
                 found[one.name] = one
         for name in wanted:
             if name in PEERS:
@@ -125,10 +130,10 @@ def contenders(names: Iterable[str], folder: Path) -> Iterator[list[Contender]]:
 
 
 @contextmanager
-def _mynamo(names: list[str], folder: Path) -> Iterator[list[Contender]]:
+def _mynamo(names: list[str], folder: Path, shards: int) -> Iterator[list[Contender]]:
     """One cluster, and a gateway for each name."""
     with ExitStack() as stack:
-        local = stack.enter_context(LocalCluster(folder, SHARDS).start(say))
+        local = stack.enter_context(LocalCluster(folder, shards).start(say))
         assert local.broker
         ensure_topics(local.config.kafka)
         cluster = stack.enter_context(Cluster(local.config))  # the first to open it sets it up
@@ -155,7 +160,7 @@ def _mynamo(names: list[str], folder: Path) -> Iterator[list[Contender]]:
                     name,
                     f"mynamo, {count} gateway process{'es' if count > 1 else ''}, "
                     f"{'own writes in GSIs, ' if name == OWN_WRITES else ''}"
-                    f"{SHARDS} x {local.engine.title}, {local.broker.title}",
+                    f"{shards} x {local.engine.title}, {local.broker.title}",
                     "synced to disk by each commit, in the table's and in the binary log",
                     port,
                     [*shared, gateway],
@@ -206,6 +211,19 @@ def _dynalite(name: str, folder: Path) -> Iterator[Contender]:
 
 
 @contextmanager
+def _dynoxide(name: str, folder: Path) -> Iterator[Contender]:
+    program = _store("dynoxide", DYNOXIDE, _fetch_dynoxide) / "bin" / "dynoxide"
+    port = free_port()
+    database = str(folder / "data.db")
+    command = [
+        str(program), "serve", "--host", LOOPBACK, "--port", str(port), "--db-path", database,
+    ]  # fmt: skip
+    with _running(name, folder, command, port) as process:
+        keeps = "what SQLite's journal has"
+        yield Contender(name, f"dynoxide {DYNOXIDE}, on disk", keeps, port, [process])
+
+
+@contextmanager
 def _fixed(name: str, folder: Path) -> Iterator[Contender]:
     port = free_port()
     command = [sys.executable, http_load.__file__, "fixed", str(port)]
@@ -221,6 +239,7 @@ PEERS = {
     "ddb-disk": _dynamodb_local,
     "ddb-memory": _dynamodb_local,
     "dynalite": _dynalite,
+    "dynoxide": _dynoxide,
     "fixed": _fixed,
 }
 NAMES = (*GATEWAYS, *PEERS)
@@ -254,6 +273,14 @@ def _fetch_dynalite(folder: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(DYNALITE_FILES / name, folder)
     _fetch([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+
+
+def _fetch_dynoxide(folder: Path) -> None:
+    say(f"compiling dynoxide {DYNOXIDE} with cargo; takes minutes")
+    features = "native-sqlite,http-server,cli"
+    options = ["--no-default-features", "--features", features, "--locked", "--root", str(folder)]
+    command = ["install", "dynoxide-rs", "--version", DYNOXIDE, *options]
+    _fetch([_program("cargo"), *command], folder)
 
 
 def _fetch(command: list[str], folder: Path) -> None:

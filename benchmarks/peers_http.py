@@ -1,4 +1,4 @@
-"""Compare mynamo's gateway with DynamoDB Local and dynalite: the same requests over HTTP.
+"""Compare mynamo's gateway with DynamoDB Local, dynalite and dynoxide: the same requests over HTTP.
 
     python benchmarks/peers_http.py                   # everything; takes an hour
     python benchmarks/peers_http.py --seconds 1 --rounds 1 --connections 16 --rate 200
@@ -10,8 +10,8 @@ It needs Java, Maven, Node and npm. Downloads are kept in `$MYNAMO_CACHE`; `make
 Contenders: `mynamo` and `mynamo-2` (the gateway with one process and with two), and `mynamo-own`
 (one process with `index_reads = "own-writes"`), all before one cluster: one MySQL shard
 whose commits are synced to disk, a writer and an indexer; `ddb-disk` and `ddb-memory` (DynamoDB
-Local), `dynalite` (on disk), and `fixed`, a server that does nothing and shows what the load
-generator can do at most. All run side by side all the time and are measured by turns, in
+Local), `dynalite` and `dynoxide` (on disk), and `fixed`, a server that does nothing and shows what
+the load generator can do at most. All run side by side all the time and are measured by turns, in
 interleaved rounds; figures are medians of the rounds. Before the next one is measured, mynamo's GSI
 must have caught up, and the CPU time for that is counted as well.
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import Decision
 from mynamo.errors import (
     ConditionFailed,
     IdempotentParameterMismatch,
@@ -23,9 +24,12 @@ from mynamo.gateway.service import Answer, Service
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
+from mynamo.schemas.items import from_stored
 from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
+from tests import intents
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
+from tests.intents import decide, place
 
 INVALID = "One or more parameter values were invalid: "
 NO_KEY = "The provided key element does not match the schema"
@@ -138,7 +142,7 @@ class Writer:
             return self.answer
         answers = apply(cluster, requests)
         done = [outcome for _, outcome in answers if isinstance(outcome, Done)]
-        return Transacted(done, shard=answers[0][0])
+        return Transacted(done, [shard for shard, _ in answers])
 
 
 @pytest.fixture
@@ -284,7 +288,7 @@ def test_four_megabytes_of_request(table: Orders, writer: Writer) -> None:
 
 
 def test_what_the_writer_is_asked(table: Orders, other: Orders, writer: Writer) -> None:
-    writer.answer = Transacted([Done(0)] * 4)
+    writer.answer = Transacted([Done(0)] * 4, [1] * 4)
     values = {"ExpressionAttributeValues": {":a": {"N": "01"}}}
     write(
         table,
@@ -307,7 +311,7 @@ def test_what_the_writer_is_asked(table: Orders, other: Orders, writer: Writer) 
 
 def test_request_tokens(table: Orders, writer: Writer) -> None:
     """Equal requests have equal tokens, however their JSON is arranged; others have not."""
-    writer.answer = Transacted([Done(0)])
+    writer.answer = Transacted([Done(0)], [1])
     entry = put(table, key() | {"a": {"N": "1"}, "b": {"S": "x"}})
     turned = {"Put": dict(reversed(entry["Put"].items()))}
     turned["Put"]["Item"] = dict(reversed(entry["Put"]["Item"].items()))
@@ -376,7 +380,8 @@ def test_capacity_counts_twice_for_tables_and_once_for_indexes(
             Done(1, None, key("p", 2) | G),
             Done(2, key("p", 3) | {"a": KB}, None),
             Done(3, None, key()),
-        ]
+        ],
+        [1] * 4,
     )
     entries = [
         check(table, key()),
@@ -397,7 +402,7 @@ def test_capacity_counts_twice_for_tables_and_once_for_indexes(
 
 def test_a_repeated_request_costs_reads(table: Orders, writer: Writer) -> None:
     table.put(a={"S": "x" * 5000})
-    writer.answer = Transacted([Done(0), Done(0)], repeated=True)
+    writer.answer = Transacted([Done(0), Done(0)], [1, 1], repeated=True)
     entries = [put(table, key() | G), delete(table, key("p", 2))]
     answer = write(table, *entries, ReturnConsumedCapacity="INDEXES")
     units = {"CapacityUnits": 6.0, "ReadCapacityUnits": 6.0}
@@ -408,7 +413,7 @@ def test_a_repeated_request_costs_reads(table: Orders, writer: Writer) -> None:
 def test_collection_metrics_are_of_what_is_written(
     table: Orders, other: Orders, writer: Writer
 ) -> None:
-    writer.answer = Transacted([Done(0)] * 4)
+    writer.answer = Transacted([Done(0)] * 4, [1] * 4)
     answer = write(
         table,
         check(table, key("c")),
@@ -425,7 +430,7 @@ def test_tokens_of_all_that_was_written(table: Orders, other: Orders, writer: Wr
     entries = [put(table, key() | G), put(other, key() | G), delete(table, key("none"))]
     answer = call(table, "TransactWriteItems", entries)
     assert len(answer.headers[TOKEN_HEADER].split(",")) == 3
-    writer.answer = Transacted([Done(0)] * 3, repeated=True)
+    writer.answer = Transacted([Done(0)] * 3, [1] * 3, repeated=True)
     assert TOKEN_HEADER not in call(table, "TransactWriteItems", entries).headers
 
 
@@ -439,7 +444,7 @@ def test_own_writes_are_counted_by_stream(
         service = Service(cluster, GatewayConfig(index_reads="own-writes"))
         table = orders(service)
         done = [Done(0), *([Done(0)] * 3 if repeated else [Done(7), Done(8), Done(0)])]
-        writer.answer = Transacted(done, repeated=repeated, shard=1)
+        writer.answer = Transacted(done, [1] * len(done), repeated=repeated)
         write(
             table,
             check(table, key("c")),
@@ -531,11 +536,34 @@ def on_shards(table: Orders) -> list[dict[str, Any]]:
     return [*found.values()]
 
 
-def test_several_shards_are_not_read_in_one_transaction_yet(table: Orders) -> None:
+def test_items_of_several_shards(table: Orders, other: Orders) -> None:
     one, two, *_ = on_shards(table)
-    assert "on several shards" in refusal(
-        table, "TransactGetItems", get(table, one), get(table, two)
-    )
+    write(table, put(table, one | G))
+    write(table, put(table, two | G))
+    entries = [get(table, two), get(other, one), get(table, one, "g")]
+    answer = read(table, *entries, ReturnConsumedCapacity="TOTAL")
+    assert answer["Responses"] == [{"Item": two | G}, {}, {"Item": G}]
+    consumed = {each["TableName"]: each["CapacityUnits"] for each in answer["ConsumedCapacity"]}
+    assert consumed == {table.name: 4.0, other.name: 2.0}
+
+
+def test_a_transaction_that_is_not_applied_is_a_conflict(
+    table: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.1)
+    cluster = table.service.context.cluster
+    one, two, *_ = on_shards(table)
+    definition = cluster.table(table.name)
+    decider = cluster.shard_of(definition.key_of(one).hash)
+    intent = place(cluster, definition, from_stored(two), decider=decider.id)
+    entries = [get(table, one), get(table, two)]
+    assert read(table, *entries)["Responses"] == [{}, {}]
+    decide(decider, intent.transaction_id, Decision.COMMITTED)
+    conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+    assert cancelled(table, "TransactGetItems", *entries) == [NONE, conflict]
+    assert cancelled(table, "TransactGetItems", entries[1]) == [conflict]
+    intents.apply(cluster, definition, intent)
+    assert read(table, *entries)["Responses"] == [{}, {"Item": two}]
 
 
 def test_a_hundred_items_of_two_tables(table: Orders, other: Orders) -> None:

@@ -6,8 +6,10 @@
  *     spin -a transact_get_absent.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan -E
  *
  * Each of these takes a mechanism out, and must be found wrong:
- *     -DNO_DELETES  step G3 does not look for deletes
- *     -DREACHED     nothing is taken out; asserts that nobody sees an absent item
+ *     -DNO_DELETES    step G3 does not look for deletes
+ *     -DOUTBOX_FIRST  step G3 looks for deletes before it reads the rows again
+ *     -DID_LATER      step G1 reads the outbox's highest id after the rows
+ *     -DREACHED       nothing is taken out; asserts that nobody sees an absent item
  *
  * Two items on two shards, of which one is there at every moment: a writer inserts the one before it
  * deletes the other. Another writer of each shard takes an id of the outbox and commits it at any
@@ -50,6 +52,15 @@ active [2] proctype Other() {
     commit(s, id)
 }
 
+inline deletes() {
+#ifdef NO_DELETES
+    skip
+#else
+    atomic { again = again || (!found[s] && last_delete[s] > from[s]) }
+#endif
+}
+
+/* Each statement is a step of its own. */
 active proctype Reader() {
     byte s;
     byte from[2];
@@ -62,8 +73,13 @@ active proctype Reader() {
         s = 0;
         do
         :: s < 2 ->
+#ifndef ID_LATER
             from[s] = highest[s];
+#endif
             found[s] = there[s];
+#ifdef ID_LATER
+            from[s] = highest[s];
+#endif
             s++
         :: s == 2 -> break
         od;
@@ -71,12 +87,14 @@ active proctype Reader() {
         s = 0;
         do
         :: s < 2 ->
-            atomic {
-                again = again || there[s] != found[s];
-#ifndef NO_DELETES
-                again = again || (!found[s] && last_delete[s] > from[s]);
+#ifdef OUTBOX_FIRST
+            deletes();
 #endif
-                s++ }
+            atomic { again = again || there[s] != found[s] };
+#ifndef OUTBOX_FIRST
+            deletes();
+#endif
+            s++
         :: s == 2 -> break
         od;
         if
