@@ -9,13 +9,19 @@
  *     -DONE_LOOK       no step G3
  *     -DNO_DECISION    no step G2: what is read beside an intent is believed
  *     -DLATE_DECISION  step G2 comes after G3
+ *     -DMASKED         step G3 compares versions without marks, and the intents that G1 found
+ *     -DNO_GUARD       with MOVE: the slot guard is compared in G1 only
  *     -DEARLY_CLEAN    COMMITTED is deleted while intents are there
  *     -DREACHED        nothing is taken out; asserts that no reader sees both transactions
  *
  * Item i lies on shard i, and both transactions write all items. Transaction t decides on shard
  * t - 1. What matters of an item is which transactions have written it, and its version. A reader
  * reads all items or one. It must see each transaction whole, and every transaction that was
- * answered, or seen by a reader, before it began.
+ * answered, or seen by a reader, before it began. With MOVE, the slot of item 0 moves once, with
+ * its intents; then the rows that the old shard has stay as they are.
+ *
+ * Every statement of a reader is a step of its own: items with versions and marks; intents, of marked
+ * rows alone; guards.
  */
 
 #ifndef SHARDS
@@ -40,6 +46,8 @@ byte version[SHARDS];
 byte intent[SHARDS];
 byte decision[3];
 byte answered;          /* transactions that were answered, or seen */
+bool moved;             /* item 0; what its old shard has of it: */
+byte old_written, old_version, old_intent;
 
 inline apply(t, i) {
     atomic {
@@ -152,6 +160,34 @@ proctype Writer() {
     od
 }
 
+#ifdef MOVE
+proctype Mover() {
+    atomic {
+        old_written = written[0]; old_version = version[0]; old_intent = intent[0];
+        moved = true }
+}
+#endif
+
+/* What a reader reads: it may not know that item 0 has moved. */
+#define IS_OLD(i) (i == 0 && moved && !knows)
+#define ROW(i) (IS_OLD(i) -> old_written : written[i])
+#define VERSION(i) (IS_OLD(i) -> old_version : version[i])
+#define INTENT(i) (IS_OLD(i) -> old_intent : intent[i])
+#define IS_READ(i) (which & (1 << i))
+#define MARKED(i) (INTENT(i) != 0)
+#ifdef MASKED
+#define IS_SAME(i) (seen_version[i] == VERSION(i))
+#else
+#define IS_SAME(i) (seen_version[i] == VERSION(i) && marked[i] == MARKED(i))
+#endif
+
+inline forget() {
+    for (i : 0 .. SHARDS - 1) {
+        seen[i] = 0; seen_version[i] = 0; seen_intent[i] = 0; marked[i] = false
+    };
+    i = 0
+}
+
 /* G2. The decision about each intent: it must not be COMMITTED. */
 inline decisions() {
     i = 0;
@@ -168,14 +204,17 @@ inline decisions() {
 #endif
 }
 
-inline forget() {
-    for (i : 0 .. SHARDS - 1) { seen[i] = 0; seen_version[i] = 0; seen_intent[i] = 0 };
-    i = 0
+inline guard() {
+    if
+    :: atomic { IS_READ(0) && knows != moved -> knows = moved; forget(); goto look }
+    :: atomic { !(IS_READ(0) && knows != moved) }
+    fi
 }
 
 proctype Reader() {
     byte i, n, which, before, now;
     byte seen[SHARDS], seen_version[SHARDS], seen_intent[SHARDS];
+    bool marked[SHARDS], knows;
     do
     :: n < READS ->
         atomic {
@@ -187,29 +226,41 @@ proctype Reader() {
             :: which = 2
             fi };
 look:
-        /* G1. Items, versions and intents. */
-        for (i : 0 .. SHARDS - 1) {
-            atomic {
-                if
-                :: which & (1 << i) ->
-                    seen[i] = written[i]; seen_version[i] = version[i]; seen_intent[i] = intent[i]
-                :: else
-                fi }
-        };
+        /* G1. Items, versions and marks; then intents. */
+        i = 0;
+        do
+        :: atomic { i < SHARDS && !IS_READ(i) -> i++ }
+        :: atomic { i < SHARDS && IS_READ(i) ->
+            seen[i] = ROW(i); seen_version[i] = VERSION(i); marked[i] = MARKED(i) };
+            if
+            :: atomic { marked[i] -> seen_intent[i] = INTENT(i); i++ }
+            :: atomic { !marked[i] -> i++ }
+            fi
+        :: i == SHARDS -> break
+        od;
+#ifdef NO_GUARD
+        guard();
+#endif
 #ifndef LATE_DECISION
         decisions();
 #endif
-        /* G3. Versions and intents again. */
+        /* G3. Versions and marks again; then intents; then the guard. */
 #ifndef ONE_LOOK
-        for (i : 0 .. SHARDS - 1) {
+        i = 0;
+        do
+        :: atomic { i < SHARDS && !IS_READ(i) -> i++ }
+        :: atomic { i < SHARDS && IS_READ(i) && !IS_SAME(i) -> forget(); goto look }
+        :: atomic { i < SHARDS && IS_READ(i) && IS_SAME(i) };
             if
-            :: atomic { (which & (1 << i)) &&
-                    (seen_version[i] != version[i] || seen_intent[i] != intent[i]) ->
-                forget(); goto look }
-            :: atomic { !((which & (1 << i)) &&
-                    (seen_version[i] != version[i] || seen_intent[i] != intent[i])) }
+            :: atomic { marked[i] && seen_intent[i] != INTENT(i) -> forget(); goto look }
+            :: atomic { marked[i] && seen_intent[i] == INTENT(i) -> i++ }
+            :: atomic { !marked[i] -> i++ }
             fi
-        };
+        :: i == SHARDS -> break
+        od;
+#endif
+#ifndef NO_GUARD
+        guard();
 #endif
 #ifdef LATE_DECISION
         decisions();
@@ -217,7 +268,7 @@ look:
         atomic {
             now = seen[(which == 2 -> 1 : 0)];
             for (i : 0 .. SHARDS - 1) {
-                assert(!(which & (1 << i)) || seen[i] == now)
+                assert(!IS_READ(i) || seen[i] == now)
             }
             assert((now & before) == before);
             answered = answered | now;
@@ -235,6 +286,9 @@ init {
         run Writer();
 #endif
         run Reader();
+#ifdef MOVE
+        run Mover();
+#endif
         run Cleaner();
         run Resolver();
         run Coordinator(1);

@@ -6,8 +6,10 @@
  *     spin -a transact_get_absent.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan -E
  *
  * Each of these takes a mechanism out, and must be found wrong:
- *     -DNO_DELETES  step G3 does not look for deletes
- *     -DREACHED     nothing is taken out; asserts that nobody sees an absent item
+ *     -DNO_DELETES    step G3 does not look for deletes
+ *     -DOUTBOX_FIRST  step G3 looks for deletes before it reads the rows again
+ *     -DID_LATER      step G1 reads the outbox's highest id after the rows
+ *     -DREACHED       nothing is taken out; asserts that nobody sees an absent item
  *
  * Two items on two shards, of which one is there at every moment: a writer inserts the one before it
  * deletes the other. Another writer of each shard takes an id of the outbox and commits it at any
@@ -15,7 +17,7 @@
  */
 
 #ifndef MOVES
-#define MOVES 4
+#define MOVES 3
 #endif
 
 bool there[2];
@@ -30,16 +32,25 @@ inline commit(s, id) {
     fi
 }
 
+#define TAKE(s, i) i = next_id[s]; next_id[s]++
+
 active proctype Mover() {
-    byte n, to, id;
+    byte n, to, id, gone;
     atomic { there[0] = true; to = 1 }
     do
     :: n < MOVES ->
-        atomic { id = next_id[to]; next_id[to]++ };
+        /* The delete has locked its row, and its event gets an id before the insert or after it. */
+        if
+        :: atomic { TAKE(1 - to, gone) }
+        :: true
+        fi;
+        atomic { TAKE(to, id) };
         atomic { there[to] = true; commit(to, id); to = 1 - to };
-        /* The row is locked, and then its event gets an id. */
-        atomic { id = next_id[to]; next_id[to]++ };
-        atomic { there[to] = false; last_delete[to] = id; commit(to, id); n++ }
+        if
+        :: atomic { gone == 0 -> TAKE(to, gone) }
+        :: gone != 0
+        fi;
+        atomic { there[to] = false; last_delete[to] = gone; commit(to, gone); gone = 0; n++ }
     :: n == MOVES -> break
     od
 }
@@ -50,8 +61,17 @@ active [2] proctype Other() {
     commit(s, id)
 }
 
+inline deletes() {
+#ifdef NO_DELETES
+    skip
+#else
+    atomic { again = again || (!found[s] && last_delete[s] > from[s]) }
+#endif
+}
+
+/* Each statement is a step of its own. */
 active proctype Reader() {
-    byte s;
+    byte s, n;
     byte from[2];
     bool found[2], again;
     there[0] || there[1];
@@ -62,22 +82,33 @@ active proctype Reader() {
         s = 0;
         do
         :: s < 2 ->
+#ifndef ID_LATER
             from[s] = highest[s];
+#endif
             found[s] = there[s];
+#ifdef ID_LATER
+            from[s] = highest[s];
+#endif
             s++
         :: s == 2 -> break
         od;
-        /* G3. */
-        s = 0;
+        /* G3, side by side. */
+        n = 0;
+        if
+        :: s = 0
+        :: s = 1
+        fi;
         do
-        :: s < 2 ->
-            atomic {
-                again = again || there[s] != found[s];
-#ifndef NO_DELETES
-                again = again || (!found[s] && last_delete[s] > from[s]);
+        :: n < 2 ->
+#ifdef OUTBOX_FIRST
+            deletes();
 #endif
-                s++ }
-        :: s == 2 -> break
+            atomic { again = again || there[s] != found[s] };
+#ifndef OUTBOX_FIRST
+            deletes();
+#endif
+            atomic { n++; s = 1 - s }
+        :: n == 2 -> break
         od;
         if
         :: !again -> break

@@ -7,7 +7,7 @@
  *
  * Each of these takes a mechanism out, and must be found wrong:
  *     -DNO_UNIQUE       T4 writes COMMITTED over ABORTED
- *     -DONE_PACKET      a T3 that is sent as one packet may come twice, however late
+ *     -DREPEATED        T3 is done again when its answer is lost
  *     -DIGNORED         plain writers do not look at intents
  *     -DKEPT            T5 deletes the intent in a transaction of its own, behind the row's
  *     -DNO_PLACEHOLDER  T3 leaves an intent on an absent item without a row in the table
@@ -15,22 +15,37 @@
  *     -DEARLY           the coordinator applies before it decides
  *     -DNO_ABORTED      a resolver takes an undecided intent away without inserting ABORTED
  *     -DNO_GENERATION   T4 does not compare the generation
+ *     -DNEWER           T4 compares a generation that was read after T3
  *     -DANY_GENERATION  T6 inserts ABORTED without comparing the generation
+ *     -DYOUNG           T7 deletes decisions one generation too early
  *     -DEARLY_CLEAN     T7 deletes COMMITTED without looking for intents
  *     -DLOOSE           a coordinator that lost the answer to T4 believes that it failed
- *     -DNO_JUMP         with RESTORE: the new incarnation has the generation of the backup
  *     -DNO_RESOLVER     nobody resolves what is left
  *     -DSOON            the coordinator answers when it has decided
  *     -DREACHED         nothing is taken out; asserts that both transactions never commit
+ * With RESTORE:
+ *     -DNO_JUMP         the new incarnation has the generation of the backup
+ *     -DSMALL_JUMP      and UNNOTICED: it has two more, though the shard had given higher ones
+ *     -DNO_LOWER        and UNNOTICED: T4 and T6 do not mind a generation below the transaction's
+ *     -DIMPATIENT       and UNNOTICED: T6 takes a generation below the transaction's for over
+ *     -DDECISION_FIRST  and UNNOTICED: T6 reads the decision before the generation
  *
  * Item i lies on shard i. Every write adds 1 to its item, as it was read under the lock; an item
  * that is 0 is absent. Transaction t decides on shard t - 1 and has a part on every shard. With
  * CHECK, the second transaction only checks the item of the first one's deciding shard, and with
- * OWN_CHECK the one of its own. Whoever stands still at a step for as long as it likes is a process
- * that is frozen, or whose message is late. `lost` answers: the step is done or not, and its sender
- * does not know. With DELETES, the second transaction deletes its items, and the plain writer may.
+ * OWN_CHECK the one of its own. With DELETES, the second transaction deletes its items, and the
+ * plain writer may. With RETRY, the second one is another attempt of the first one's request, once
+ * that one has given up.
+ *
+ * Whoever stands still at a step for as long as it likes is a process that is frozen. The second
+ * packets of T3 and T4 may arrive late (`pending`): their sender does not know, has given up or is
+ * dead. That the first packet's locks are held until then is the same as if it came late, too.
+ *
  * With RESTORE, the deciding shard of the only transaction goes back once to what it was at some
- * moment; then a transaction whose decision is there in the end must be whole.
+ * moment; then a transaction whose decision is there in the end must be whole. Its new incarnation
+ * begins with that; or, with UNNOTICED, later: the server is the same. Then its generation has been
+ * raised since the backup and before the transaction, and the backup may be the wrong one: the
+ * shard comes back as it was before.
  */
 
 #ifndef SHARDS
@@ -57,13 +72,16 @@
 #define COMMITTED 1
 #define ABORTED 2
 
+#ifdef RETRY
+#define DECIDER(t) 0
+#else
 #define DECIDER(t) (t - 1)
+#endif
 #ifdef DELETES
 #define RESULT(t, i) (t == 2 -> 0 : value[i] + 1)
 #else
 #define RESULT(t, i) (value[i] + 1)
 #endif
-#define ELSEWHERE(t) (2 - t)  /* a shard that is not its deciding one */
 #if defined(CHECK)
 #define CHECKS(t, i) (t == 2 && i == 0)
 #elif defined(OWN_CHECK)
@@ -77,8 +95,9 @@ byte value[SHARDS];
 byte intent[SHARDS];     /* which transaction's is on the item; 0: none */
 byte decision[3];        /* on the transaction's deciding shard; 0: no row */
 byte generation[3];      /* of the transaction's deciding shard */
-byte mine[3];            /* generation that the transaction began in */
+byte mine[3];            /* generation that the transaction began in; in its intents, too */
 byte image[6];           /* by transaction and item: what shall be */
+byte pending[3];         /* a second packet of the transaction is under way to this shard; + 1 */
 
 /* What happened, for the assertions alone. */
 byte events[6];          /* by transaction and item: rows of the outbox */
@@ -94,6 +113,11 @@ inline let_go(i) {
     :: row[i] == PLACEHOLDER -> row[i] = NOTHING
     :: else
     fi
+}
+
+/* T3's second packet. */
+inline place(t, i) {
+    intent[i] = t; image[(t - 1) * SHARDS + i] = RESULT(t, i)
 }
 
 /* T5, one local transaction: row, event, and the intent. Nothing if the intent is gone. */
@@ -137,21 +161,40 @@ inline release(t, i) {
 #endif
 #define FITS(i) (i == DECIDER(t) || \
     (intent[i] == t && value[i] == due[i] && RESULT(t, i) == image[(t - 1) * SHARDS + i]))
-#ifdef NO_GENERATION
-#define IN_TIME true
+
+/* Its generation is the shard's, or the one before. */
+#define IS_OVER(t) (generation[t] > mine[t] + 1)
+#ifdef NO_LOWER
+#define IS_LOWER(t) false
 #else
-#define IN_TIME (mine[t] == generation[t])
+#define IS_LOWER(t) (generation[t] < mine[t])
+#endif
+#define IN_TIME(t) (!IS_OVER(t) && !IS_LOWER(t))
+#if defined(NO_GENERATION)
+#define MAY_COMMIT(t) true
+#elif defined(NEWER)
+#define MAY_COMMIT(t) (compared == generation[t] || compared + 1 == generation[t])
+#else
+#define MAY_COMMIT(t) IN_TIME(t)
 #endif
 #ifdef NO_UNIQUE
-#define MAY_DECIDE IN_TIME
+#define MAY_DECIDE(t) MAY_COMMIT(t)
 #else
-#define MAY_DECIDE (IN_TIME && decision[t] == UNDECIDED)
+#define MAY_DECIDE(t) (MAY_COMMIT(t) && decision[t] == UNDECIDED)
+#endif
+#ifdef ANY_GENERATION
+#define MAY_ABORT(t) (decision[t] == UNDECIDED)
+#else
+#define MAY_ABORT(t) (decision[t] == UNDECIDED && IN_TIME(t))
+#endif
+#if RAISES > 0 || defined(RESTORE)
+#define GENERATIONS
 #endif
 
 #define IS_DUE(j) due[j] = (j == DECIDER(t) -> value[j] : \
     (CHECKS(t, j) -> due[j] : image[(t - 1) * SHARDS + j]))
 
-inline decide_it() {
+inline decide_it(t, i) {
     decision[t] = COMMITTED; decided[t] = true;
     /* At this moment, all that the transaction has read is as it was read. */
 #if !defined(EARLY) && !defined(RESTORE)
@@ -184,9 +227,40 @@ inline apply_all() {
     for (i : 0 .. SHARDS - 1) { apply(t, i) }
 }
 
+/* T6: insert ABORTED; read the generation; read the decision: in this order, each by itself. */
+inline ask(t) {
+#ifndef NO_ABORTED
+    atomic {
+        if
+        :: MAY_ABORT(t) -> decision[t] = ABORTED
+        :: else
+        fi };
+#endif
+#ifdef DECISION_FIRST
+    found = decision[t];
+#endif
+#ifdef GENERATIONS
+    now = generation[t];
+#endif
+#ifndef DECISION_FIRST
+    found = decision[t]
+#endif
+}
+#ifdef IMPATIENT
+#define SEEN_OVER(t) (now > mine[t] + 1 || now < mine[t])
+#else
+#define SEEN_OVER(t) (now > mine[t] + 1)
+#endif
+
 proctype Coordinator(byte t) {
-    byte i, left;
+    byte i, left, found;
     bool aborting;
+#ifdef GENERATIONS
+    byte now;
+#endif
+#ifdef NEWER
+    byte compared;
+#endif
     /* T2. The generation, with the look for the request's token. */
     atomic { mine[t] = generation[t]; left = ((1 << SHARDS) - 1) & ~(1 << DECIDER(t)) };
     /* T3. Prepare, in any order, but for the deciding shard. */
@@ -201,15 +275,17 @@ proctype Coordinator(byte t) {
         fi };
 prepare:
         if
+        /* A condition does not hold elsewhere, or it has met an intent for too long. Or the answer
+           is lost: it is not done again. The packet may still arrive. */
+        :: goto give_up
+        :: atomic { pending[t] = i + 1; goto give_up }
         :: goto dead
-        :: goto give_up  /* a condition does not hold, or it has met an intent for too long */
-        :: atomic { intent[i] == t -> left = left & ~(1 << i) }  /* its answer was lost */
-        :: atomic { row[i] == ITEM && intent[i] == 0 ->
-            intent[i] = t; image[(t - 1) * SHARDS + i] = RESULT(t, i);
-            if
-            :: left = left & ~(1 << i)
-            :: true  /* the answer is lost */
-            fi }
+        :: atomic { pending[t] = i + 1; goto dead }
+#ifdef REPEATED
+        :: atomic { pending[t] == 0 -> pending[t] = i + 1 }
+        :: atomic { intent[i] == t -> left = left & ~(1 << i) }
+#endif
+        :: atomic { row[i] == ITEM && intent[i] == 0 -> place(t, i); left = left & ~(1 << i) }
         :: row[i] == NOTHING && intent[i] == 0 ->  /* read without a lock: there is no row */
             atomic {
                 if
@@ -219,8 +295,7 @@ prepare:
                 :: row[i] == NOTHING ->
                     row[i] = PLACEHOLDER;
 #endif
-                    intent[i] = t; image[(t - 1) * SHARDS + i] = RESULT(t, i);
-                    left = left & ~(1 << i)
+                    place(t, i); left = left & ~(1 << i)
                 :: else  /* the key is there: start over */
                 fi }
         fi
@@ -230,16 +305,20 @@ prepare:
     apply_all();
     i = DECIDER(t);
 #endif
+#ifdef NEWER
+    compared = generation[t];
+#endif
     /* T4. Decide, in the transaction that writes the shard's own items. */
 decide:
     if
     :: goto dead
     :: goto give_up
-    :: goto unknown  /* it is not done, and the coordinator does not know */
+    :: atomic { pending[t] = i + 1; goto dead }
+    :: atomic { pending[t] = i + 1; goto unknown }  /* not done yet, if ever; it does not know */
     :: row[i] == NOTHING ->
         atomic {
             if
-            :: MAY_DECIDE && (row[i] == NOTHING
+            :: MAY_DECIDE(t) && (row[i] == NOTHING
 #ifdef NO_OWN
                 || CHECKS(t, i)
 #endif
@@ -247,19 +326,19 @@ decide:
 #ifndef RESTORE
                 assert(due[i] == 0);
 #endif
-                decide_it();
+                decide_it(t, i);
                 if
                 :: goto applying
                 :: goto unknown
                 fi
-            :: !MAY_DECIDE -> goto give_up
+            :: !MAY_DECIDE(t) -> goto give_up
             :: else -> goto decide
             fi }
     :: atomic { row[i] == ITEM && intent[i] == 0 ->
             if
-            :: MAY_DECIDE ->
+            :: MAY_DECIDE(t) ->
                 IS_READ(i);
-                decide_it();
+                decide_it(t, i);
                 if
                 :: goto applying
                 :: goto unknown
@@ -268,20 +347,26 @@ decide:
             fi }
     fi;
 unknown:
-    /* The row of the decision says what became of it; without one the transaction is aborted. */
+    /* The row of the decision says what became of it. */
 #ifndef LOOSE
     if
     :: goto dead
-    :: atomic { decision[t] == COMMITTED -> goto applying }
-    :: atomic { decision[t] == ABORTED }
-    :: atomic { decision[t] == UNDECIDED && mine[t] == generation[t] -> decision[t] = ABORTED }
-    :: atomic { decision[t] == UNDECIDED && mine[t] != generation[t] -> goto dead }  /* it says so */
+    :: true
+    fi;
+    ask(t);
+    if
+    :: atomic { found == COMMITTED -> goto applying }
+    :: atomic { found == ABORTED }
+#ifdef GENERATIONS
+    :: atomic { found == UNDECIDED && !SEEN_OVER(t) -> goto unknown }
+    :: atomic { found == UNDECIDED && SEEN_OVER(t) -> goto dead }  /* it says so */
+#endif
     fi;
 #endif
 give_up:
     /* T6. It has not decided and will not, so it needs no row of a decision. */
     aborting = true;
-#ifndef RESTORE
+#if !defined(RESTORE)
     assert(!decided[t]);  /* it is answered that nothing happened */
 #endif
 applying:
@@ -300,32 +385,69 @@ applying:
         :: !aborting -> apply(t, i)
         fi
     }
-    /* A T3 that it does not wait for any longer may still place its intent. */
-#ifdef ONE_PACKET
-#define LATE true
-#else
-#define LATE (aborting && left != 0)
-#endif
-    if
-    :: atomic { LATE && row[ELSEWHERE(t)] == ITEM && intent[ELSEWHERE(t)] == 0 ->
-        intent[ELSEWHERE(t)] = t; image[(t - 1) * SHARDS + ELSEWHERE(t)] = RESULT(t, ELSEWHERE(t)) }
-    :: true
-    fi;
 #ifndef SOON
     if
     :: !aborting -> answer()
     :: else
     fi;
 #endif
+#ifdef RETRY
+    if
+    :: atomic { aborting && t == 1 -> run Coordinator(2) }
+    :: atomic { !aborting && t == 1 -> ended[2] = true }
+    :: t == 2
+    fi;
+    goto over;
+#endif
 dead:
-    atomic { ended[t] = true; i = 0; left = 0; aborting = false }
+    skip;
+#ifdef RETRY
+    if
+    :: t == 1 -> ended[2] = true
+    :: else
+    fi;
+over:
+#endif
+    atomic { ended[t] = true; i = 0; left = 0; aborting = false; found = 0 }
+}
+
+/* Second packets that nobody waits for any longer: they do their work at any time, or never do. */
+proctype Network() {
+    byte t, i;
+#ifdef NEWER
+    byte compared = 255;
+#endif
+end:
+    do
+    :: atomic {
+        if
+        :: pending[1] != 0 -> t = 1
+        :: pending[2] != 0 -> t = 2
+        fi;
+        i = pending[t] - 1;
+        pending[t] = 0;
+        if
+        :: true
+        :: i != DECIDER(t) && row[i] == ITEM && intent[i] == 0 -> place(t, i)
+        :: i != DECIDER(t) && row[i] == NOTHING && intent[i] == 0 ->
+#ifndef NO_PLACEHOLDER
+            row[i] = PLACEHOLDER;
+#endif
+            place(t, i)
+        :: i == DECIDER(t) && intent[i] == 0 && row[i] != PLACEHOLDER && MAY_DECIDE(t) ->
+            IS_READ(i); decide_it(t, i)
+        fi;
+        t = 0; i = 0 }
+    od
 }
 
 /* Who meets an intent: at any time, on any shard. */
 #ifndef NO_RESOLVER
 proctype Resolver() {
-    byte i, t;
-    bool committed;
+    byte i, t, found;
+#ifdef GENERATIONS
+    byte now;
+#endif
 end:
     do
     :: atomic {
@@ -336,24 +458,27 @@ end:
         :: intent[2] != 0 -> i = 2
 #endif
         fi;
-        t = intent[i] }
-        atomic {
-#ifndef NO_ABORTED
-            if
-#ifdef ANY_GENERATION
-            :: decision[t] == UNDECIDED -> decision[t] = ABORTED
-#else
-            :: decision[t] == UNDECIDED && mine[t] == generation[t] -> decision[t] = ABORTED
-#endif
-            :: else
-            fi;
-#endif
-            committed = (decision[t] == COMMITTED) }
+        t = intent[i] };
+        ask(t);
         if
-        :: committed -> apply(t, i)
-        :: else -> release(t, i)
+        :: found == COMMITTED -> apply(t, i)
+        :: found == ABORTED -> release(t, i)
+#ifdef NO_ABORTED
+        :: found == UNDECIDED -> release(t, i)
+#endif
+#ifdef GENERATIONS
+        :: found == UNDECIDED && SEEN_OVER(t) -> release(t, i)
+        :: found == UNDECIDED && !SEEN_OVER(t) && now < mine[t] ->
+            !IS_LOWER(t)  /* the shard went back; wait until that is noticed */
+        :: found == UNDECIDED && !SEEN_OVER(t) && now >= mine[t]  /* ask again */
+#endif
         fi;
-        atomic { i = 0; t = 0; committed = false }
+        atomic {
+            i = 0; t = 0; found = 0
+#ifdef GENERATIONS
+            ; now = 0
+#endif
+        }
     od
 }
 #endif
@@ -402,23 +527,26 @@ stop:
 }
 #endif
 
-/* T7. */
+/* T7. Decisions go in time; what fences tokens is in transact_token.pml. */
+#ifdef YOUNG
+#define MAY_GO(t) (decision[t] != UNDECIDED && generation[t] > mine[t])
+#else
+#define MAY_GO(t) (decision[t] != UNDECIDED && IS_OVER(t))
+#endif
 #if RAISES > 0
 proctype Cleaner() {
-    byte t, i, raised;
+    byte t, i;
     bool found;
 end:
     do
-    :: atomic { raised < 2 * RAISES ->
-        if
-        :: generation[1] < RAISES -> generation[1]++
-        :: generation[2] < RAISES -> generation[2]++
-        fi;
-        raised++ }
+    :: atomic { generation[1] < RAISES -> generation[1]++ }
+#if TRANSACTIONS > 1
+    :: atomic { generation[2] < RAISES -> generation[2]++ }
+#endif
     :: atomic {
         if
-        :: decision[1] != UNDECIDED && mine[1] < generation[1] -> t = 1
-        :: decision[2] != UNDECIDED && mine[2] < generation[2] -> t = 2
+        :: MAY_GO(1) -> t = 1
+        :: MAY_GO(2) -> t = 2
         fi };
         if
         :: atomic { decision[t] == ABORTED -> decision[t] = UNDECIDED }
@@ -453,15 +581,47 @@ end:
 #define CLEAR(i) (intent[i] == 0 && row[i] != PLACEHOLDER)
 
 #ifdef RESTORE
-proctype Disaster() {
-    byte old_row, old_value, old_decision;
-    atomic { old_row = row[0]; old_value = value[0]; old_decision = decision[1] }
-    atomic {
-        row[0] = old_row; value[0] = old_value; decision[1] = old_decision;
-#ifndef NO_JUMP
-        generation[1]++
+#define BASE 9  /* of the new incarnation: above all generations of the ones before */
+inline begin_incarnation() {
+#if defined(NO_JUMP)
+    skip
+#elif defined(SMALL_JUMP)
+    generation[1] = generation[1] + 2
+#else
+    generation[1] = BASE
 #endif
-    }
+}
+proctype Disaster() {
+    byte old_row, old_value, old_decision, old_generation;
+#ifdef UNNOTICED
+    byte new_row, new_value, new_decision, new_generation;
+#endif
+    atomic {
+        old_row = row[0]; old_value = value[0];
+        old_decision = decision[1]; old_generation = generation[1] };
+#ifdef UNNOTICED
+    atomic { mine[1] == 0 && intent[1] == 0 -> generation[1]++ };
+    atomic { mine[1] == generation[1] ->
+        new_row = row[0]; new_value = value[0];
+        new_decision = decision[1]; new_generation = generation[1];
+        row[0] = old_row; value[0] = old_value;
+        decision[1] = old_decision; generation[1] = old_generation };
+    if
+    :: true
+    :: atomic { true ->
+        row[0] = new_row; value[0] = new_value;
+        decision[1] = new_decision; generation[1] = new_generation;
+        begin_incarnation(); goto over }
+    fi;
+    atomic { begin_incarnation() }
+over:
+    skip
+#else
+    atomic {
+        row[0] = old_row; value[0] = old_value;
+        decision[1] = old_decision; generation[1] = old_generation;
+        begin_incarnation() }
+#endif
 }
 #define WHOLE(t, i) (i == 0 || \
     (EVENT(t, i) <= decided[t] && (decision[t] != COMMITTED || EVENT(t, i) == 1)))
@@ -497,6 +657,7 @@ init {
         }
         i = 0;
         run Judge();
+        run Network();
 #if WRITES > 0
         run Writer();
 #endif
@@ -513,9 +674,9 @@ init {
 #endif
 #endif
         run Coordinator(1);
-#if TRANSACTIONS > 1
+#if TRANSACTIONS > 1 && !defined(RETRY)
         run Coordinator(2)
-#else
+#elif TRANSACTIONS == 1
         ended[2] = true
 #endif
     }
