@@ -100,7 +100,10 @@ def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(
         assert guards(opened) == [1, 1]
         assert not is_known(opened)
         enable(cluster, say_nothing)
-        check_enabled(opened)  # though it has not heard of it yet
+        writes = over_several_shards(opened, orders)
+        producer.transact(writes)  # though it has not heard of it yet
+        items = [dict(put.item) for put in writes]
+        assert Reader(opened).transact_get([("orders", item) for item in items]) == items
         enabled(opened)
 
 
