@@ -28,6 +28,10 @@ AWAY = 120.0
 _SHORTEST_AWAY = 25.0
 _AWAY_SHARE = 3
 """A third of a run has a shard away, if that is long enough."""
+RESOLVING, SWEEPING = "transact.6", "transact.7"
+"""The steps that not only coordinators get to, and that they do not get to."""
+BETWEEN = ("transact.3", "transact.4", "transact.5")
+"""Steps behind which a transaction is left half done: prepared, decided, applied on one shard."""
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -42,6 +46,7 @@ class Cast:
         keeping: whether a broker that dies has everything when it is started again.
         restores: the shards that may be restored from a backup.
         upgrades: the processes that change between this release and an earlier one.
+        coordinators: the processes that make transactions over several shards.
     """
 
     workers: Sequence[str]
@@ -53,6 +58,7 @@ class Cast:
     keeping: bool = True
     restores: Sequence[str] = ()
     upgrades: Sequence[str] = ()
+    coordinators: Sequence[str] = ()
 
     @property
     def zones(self) -> list[str]:
@@ -78,7 +84,8 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
         if not cards:
             raise ValueError(f"no fault is like {only}")
     deck = _forever(choice, cards)
-    labels = _forever(choice, LABELS)
+    own = [n for n in LABELS if cast.coordinators or not n.startswith("transact")]
+    labels = _forever(choice, own)
     faults: list[Fault] = []
     put_off: list[Card] = []
     now = 1.0
@@ -128,6 +135,8 @@ def _deck(cast: Cast) -> list[Card]:
         _simple("topic", ["changes"], (0.0, 0.0)),
         _simple("wipe", ["brokers"], (0.0, 3.0)),
     ]
+    if cast.coordinators:
+        cards += [_strand(cast)] * 3
     if cast.clients:
         cards += [
             _simple("kill", cast.clients, (0.0, 0.0)),
@@ -192,9 +201,30 @@ def _at_point(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
         targets = [name for name in cast.workers if name.startswith(role)]
         if part == "writer":  # whoever writes is a writer
             targets += ["gateway", *cast.clients]
+        elif part == "transact":
+            targets = _at_step(cast, label, targets)
         times = 1 if label == "indexer.6" else choice.randint(1, 4)  # that one is once a second
         target = choice.choice(targets)
         return Fault(now, kind, target, choice.uniform(*seconds), f"{label}:{times}")
+
+    return card
+
+
+def _at_step(cast: Cast, label: str, writers: Sequence[str]) -> list[str]:
+    """Who gets to a step of a transaction over several shards."""
+    if label == SWEEPING:
+        return [*writers]
+    return [*cast.coordinators, *(writers if label == RESOLVING else ())]
+
+
+def _strand(cast: Cast) -> Card:
+    """A coordinator freezes between two steps, and a shard dies meanwhile."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        point = f"{choice.choice(BETWEEN)}:{choice.randint(1, 3)}"
+        target = choice.choice(cast.coordinators)
+        detail = f"{point}@{choice.choice(cast.shards)}"
+        return Fault(now, "strand", target, choice.uniform(*_LONG), detail)
 
     return card
 
