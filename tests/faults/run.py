@@ -27,7 +27,7 @@ from mynamo.schemas.events import ChangeEvent
 from tests.faults import history, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
-from tests.faults.cluster import FaultCluster
+from tests.faults.cluster import SHARDS, FaultCluster
 from tests.faults.faults import Fault, Injector, unmended
 from tests.faults.journal import changes, keep_changes
 from tests.faults.leftovers import wait_until_none
@@ -74,6 +74,7 @@ class Settings:
     seed: int
     seconds: float
     engine: EngineKind
+    shards: int = SHARDS
     brokers: int = 1
     embedded: bool = False
     without: str | None = None
@@ -93,6 +94,7 @@ def run(settings: Settings) -> Outcome:
     with FaultCluster(
         folder,
         settings.engine,
+        shards=settings.shards,
         brokers=settings.brokers,
         embedded=settings.embedded,
         mysql_options=mechanism.mysql_options if mechanism else (),
@@ -369,6 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--engine", choices=["mysql", "mariadb"], default="mysql")
+    parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--broker", choices=["apache", "embedded"], default="apache")
     parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
@@ -386,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {line}\n")
 
     settings = Settings(
-        given.seed, given.minutes * 60, given.engine, given.brokers,
+        given.seed, given.minutes * 60, given.engine, given.shards, given.brokers,
         given.broker == "embedded", given.without, tuple(given.only), given.restores,
         given.earlier, given.folder, say,
     )  # fmt: skip
