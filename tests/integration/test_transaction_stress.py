@@ -14,7 +14,7 @@ import pytest
 from mynamo.catalog.cluster import Cluster
 from mynamo.schemas.config import ClusterConfig
 from tests.amounts import amount
-from tests.faults import transactions, workload
+from tests.faults import sabotage, transactions, workload
 from tests.faults.access import LibraryAccess
 from tests.faults.history import Key, Operation, Recorder, load
 from tests.faults.leftovers import leftovers
@@ -26,6 +26,8 @@ THREADS = 3
 STEPS = 120
 """Of each thread."""
 
+TRIES = 5
+"""Of a control, each of other random transactions."""
 ON_ACCOUNTS = {"move": 5, "sum": 5, "note": 2}
 ON_LISTS = {"append_all": 6, "get_all": 4, "append": 2, "get_one": 2}
 
@@ -66,18 +68,23 @@ def run(config: ClusterConfig, folder: Path, mix: Mapping[str, int], seed: int) 
     last = folder / "last.jsonl"
     places = {(ACCOUNTS, key) for key in ACCOUNT_KEYS}
     workload.final_reads(config, last, places | workload.all_keys(load([path])))
-    operations = load([path, last])
-    assert [o for o in operations if o.outcome in ("crash", "unknown")] == []
-    with Cluster(config) as cluster:
-        assert leftovers(cluster) == []
-    return operations
+    return load([path, last])
 
 
 Checker = Callable[[Sequence[Operation]], tuple[int, list[str]]]
 
 
-def checked(operations: Sequence[Operation], table: str, checker: Checker, least: int) -> None:
-    """Assert that a checker finds nothing, nor is wrong with tokens, and that there was enough."""
+def checked(
+    config: ClusterConfig,
+    operations: Sequence[Operation],
+    table: str,
+    checker: Checker,
+    least: int,
+) -> None:
+    """Assert that nothing is wrong or left behind, and that enough was done."""
+    assert [o for o in operations if o.outcome in ("crash", "unknown")] == []
+    with Cluster(config) as cluster:
+        assert leftovers(cluster) == []
     own = [o for o in operations if o.table == table]
     done = {(o.kind, o.outcome) for o in own}
     assert {("transact_write", "ok"), ("transact_get", "ok")} <= done, done
@@ -90,11 +97,32 @@ def checked(operations: Sequence[Operation], table: str, checker: Checker, least
 
 def test_the_sum_of_accounts_never_changes(config: ClusterConfig, tmp_path: Path) -> None:
     operations = run(config, tmp_path, ON_ACCOUNTS, seed=1)
-    checked(operations, ACCOUNTS, transactions.check_accounts, least=20)
+    checked(config, operations, ACCOUNTS, transactions.check_accounts, least=20)
 
 
 def test_lists_look_as_if_one_transaction_came_after_the_other(
     config: ClusterConfig, tmp_path: Path
 ) -> None:
     operations = run(config, tmp_path, ON_LISTS, seed=2)
-    checked(operations, LISTS, transactions.check_lists, least=100)
+    checked(config, operations, LISTS, transactions.check_lists, least=100)
+
+
+CONTROLS = ("intents", "deletion", "second-look")
+"""Of the harness's mechanisms those that are missed without faults too."""
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_they_find_that_a_mechanism_is_missing(
+    engine_config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(sabotage, "_put", monkeypatch.setattr)
+    take_out = sabotage.MECHANISMS[name].take_out
+    assert take_out is not None
+    take_out()
+    for seed in range(TRIES):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        operations = run(engine_config, folder, ON_LISTS, seed)
+        if transactions.check_lists([o for o in operations if o.table == LISTS])[1]:
+            return
+    pytest.fail(f"nothing was wrong in {TRIES} runs")
