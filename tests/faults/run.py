@@ -68,7 +68,7 @@ class Settings:
         earlier: the commit of the release that workers and some clients begin with, and are
             upgraded from; None: all are of this release.
         without: the mechanism that is taken out; None: none.
-        folder: of everything; deleted after a run without findings.
+        folder: of everything; deleted after a run without findings, unless it is to `keep`.
     """
 
     seed: int
@@ -82,6 +82,7 @@ class Settings:
     restores: bool = False
     earlier: str | None = None
     folder: Path | None = None
+    keep: bool = False
     say: Callable[[str], None] = lambda line: None
 
 
@@ -102,7 +103,7 @@ def run(settings: Settings) -> Outcome:
         earlier=settings.earlier,
     ) as cluster:
         _Run(settings, cluster, outcome).go()
-    if not outcome.violations:
+    if not outcome.violations and not settings.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome
 
@@ -382,6 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="begin with the release of a commit, and upgrade while everything runs",
     )  # fmt: skip
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--keep", action="store_true", help="the folder, whatever was found")
     given = parser.parse_args(arguments)
     began = time.monotonic()
 
@@ -391,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         given.seed, given.minutes * 60, given.engine, given.shards, given.brokers,
         given.broker == "embedded", given.without, tuple(given.only), given.restores,
-        given.earlier, given.folder, say,
+        given.earlier, given.folder, given.keep, say,
     )  # fmt: skip
     try:
         outcome = run(settings)
