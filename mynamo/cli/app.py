@@ -61,6 +61,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
+        "transaction": Entry(
+            "transaction_commands",
+            "transaction",
+            "Enable, show and finish transactions over shards.",
+        ),
         "incarnation": Entry(
             "incarnation_commands", "incarnation", "Show what became of shards that were restored."
         ),

@@ -25,13 +25,13 @@ from mynamo.reader.batch_gets import (
     statements_for,
 )
 from mynamo.reader.read_requests import Get, Got
+from mynamo.schemas.transaction_limits import SAME_ITEM
 
 _BEGIN: tuple[Statement, ...] = (
     ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),  # of the next transaction only
     ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
 )
 _END: Statement = ("COMMIT", ())
-_TWICE = "Transaction request cannot include multiple operations on one item"
 _SEVERAL_SHARDS = (
     "the items of this request are on several shards, and mynamo does not read those in one "
     "transaction yet; read items of one hash key together, or use BatchGetItem"
@@ -54,7 +54,7 @@ def transact_get(cluster: Cluster, gets: Sequence[Get]) -> list[Got]:
     """
     rows = rows_of(cluster, gets)
     if len({*rows}) < len(rows):
-        raise InvalidRequest(_TWICE)
+        raise InvalidRequest(SAME_ITEM)
     owners = by_owner(cluster, rows)
     if len(owners) > 1:
         raise InvalidRequest(_SEVERAL_SHARDS)
