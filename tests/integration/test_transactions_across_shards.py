@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.proxy import Fault, Proxy
 from tests.rows import damage, everywhere, items_of, make_table
+from tests.waiting import eventually
 
 ADD = "ADD n :one"
 ONE = {":one": 1}
@@ -743,8 +745,13 @@ def test_a_deciding_shard_that_is_away(
         sweep(behind, monkeypatch)
         assert intents(cluster) == 1
         proxy.accept()
-        monkeypatch.setattr(meeting, "PATIENCE", 20.0)
-        producer.put("orders", key(b))
+
+        def is_written() -> bool:
+            with suppress(TransactionConflict):  # until the circuit breaker has noticed
+                return producer.put("orders", key(b)).version > 0
+            return False
+
+        eventually(is_written)
     check_all_is_well(cluster, orders)
 
 
