@@ -47,6 +47,7 @@ class Cast:
         restores: the shards that may be restored from a backup.
         upgrades: the processes that change between this release and an earlier one.
         coordinators: the processes that make transactions over several shards.
+        cleaning: whether decisions of transactions are deleted within a run.
     """
 
     workers: Sequence[str]
@@ -59,6 +60,7 @@ class Cast:
     restores: Sequence[str] = ()
     upgrades: Sequence[str] = ()
     coordinators: Sequence[str] = ()
+    cleaning: bool = False
 
     @property
     def zones(self) -> list[str]:
@@ -80,12 +82,11 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     if list(only) == ["away"]:
         return away
     if only:
-        cards = [_limited(card, only) for card in cards if _can_be(card, only)]
+        cards = [_limited(card, only) for card in cards if _can_be(card, only, _labels(cast))]
         if not cards:
             raise ValueError(f"no fault is like {only}")
     deck = _forever(choice, cards)
-    own = [n for n in LABELS if cast.coordinators or not n.startswith("transact")]
-    labels = _forever(choice, own)
+    labels = _forever(choice, _labels(cast))
     faults: list[Fault] = []
     put_off: list[Card] = []
     now = 1.0
@@ -104,6 +105,16 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
                 put_off.append(card)
         now += choice.uniform(*_GAP)
     return faults
+
+
+def _labels(cast: Cast) -> list[str]:
+    """The points that somebody gets to."""
+    return [
+        label
+        for label in LABELS
+        if not label.startswith("transact")
+        or (cast.cleaning if label == SWEEPING else bool(cast.coordinators))
+    ]
 
 
 Drawn = TypeVar("Drawn")
@@ -255,9 +266,9 @@ def _forever(choice: random.Random, cards: Sequence[Drawn]) -> Iterator[Drawn]:
         yield from choice.sample(cards, len(cards))
 
 
-def _can_be(card: Card, only: Sequence[str]) -> bool:
+def _can_be(card: Card, only: Sequence[str], points: Sequence[str]) -> bool:
     choice = random.Random(0)
-    labels = itertools.cycle(LABELS)
+    labels = itertools.cycle(points)
     drawn = (card(choice, 0.0, labels) for _ in range(100))
     return any(fault.what.startswith(tuple(only)) for fault in drawn)
 

@@ -38,6 +38,7 @@ from tests.faults.proxy import FAIR
 from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
+from tests.faults.short_generations import shortened
 from tests.faults.streams import Follower
 from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, LISTS
 
@@ -65,6 +66,7 @@ class Settings:
         only: see `draw`.
         restores: the last shard is restored from backups too; then less can be checked of its
             items, as it may lose what it acknowledged.
+        short_generations: see `tests.faults.short_generations`.
         earlier: the commit of the release that workers and some clients begin with, and are
             upgraded from; None: all are of this release.
         without: the mechanism that is taken out; None: none.
@@ -80,6 +82,7 @@ class Settings:
     without: str | None = None
     only: tuple[str, ...] = ()
     restores: bool = False
+    short_generations: bool = False
     earlier: str | None = None
     folder: Path | None = None
     keep: bool = False
@@ -92,6 +95,7 @@ def run(settings: Settings) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     mechanism = MECHANISMS[settings.without] if settings.without else None
     outcome = Outcome(folder=folder)
+    launch = launcher(settings.without)
     with FaultCluster(
         folder,
         settings.engine,
@@ -99,7 +103,7 @@ def run(settings: Settings) -> Outcome:
         brokers=settings.brokers,
         embedded=settings.embedded,
         mysql_options=mechanism.mysql_options if mechanism else (),
-        launcher=launcher(settings.without),
+        launcher=shortened(launch) if settings.short_generations else launch,
         earlier=settings.earlier,
     ) as cluster:
         _Run(settings, cluster, outcome).go()
@@ -194,7 +198,9 @@ class _Run:
             arguments += ["--endpoint", self._cluster.endpoint]
         if self._transactions:
             arguments.append("--transactions")
-            if replaced is not None:
+            if self._settings.short_generations:
+                arguments.append("--once")
+            elif replaced is not None:
                 arguments += ["--before", str(replaced)]
         self._cluster.add(
             name, "clients", "tests.faults.workload", *arguments, env=env,
@@ -218,6 +224,7 @@ class _Run:
             restores=list(cluster.shards)[-1:] if self._settings.restores else [],
             upgrades=upgraded if cluster.earlier else [],
             coordinators=coordinators if self._transactions else [],
+            cleaning=self._settings.short_generations,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
@@ -379,6 +386,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
     parser.add_argument("--restores", action="store_true", help="restore a shard's backups too")
     parser.add_argument(
+        "--short-generations", action="store_true",
+        help="let decisions of transactions and tokens go within seconds",
+    )  # fmt: skip
+    parser.add_argument(
         "--earlier", nargs="?", const=PREVIOUS, metavar="COMMIT",
         help="begin with the release of a commit, and upgrade while everything runs",
     )  # fmt: skip
@@ -393,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         given.seed, given.minutes * 60, given.engine, given.shards, given.brokers,
         given.broker == "embedded", given.without, tuple(given.only), given.restores,
-        given.earlier, given.folder, given.keep, say,
+        given.short_generations, given.earlier, given.folder, given.keep, say,
     )  # fmt: skip
     try:
         outcome = run(settings)

@@ -24,6 +24,7 @@ CAST = Cast(
     shards=["shard-1", "shard-2"],
     brokers=["broker-1"],
     coordinators=["gateway", "client-1"],
+    cleaning=True,
 )
 
 

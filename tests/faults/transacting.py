@@ -91,6 +91,7 @@ class Transactor:
         draw_key: gives a key of the common table.
         draw_values: gives what the indexes of the common table are about.
         known: of the common table, shared by the process's threads.
+        once: send nothing again.
     """
 
     def __init__(
@@ -101,7 +102,9 @@ class Transactor:
         draw_key: Callable[[], Key],
         draw_values: Callable[[], dict[str, Any]],
         known: MutableMapping[Key, Known],
+        once: bool = False,
     ) -> None:
+        self._once = once
         self._do = do
         self._choice = choice
         self._new_op = new_op
@@ -155,13 +158,15 @@ class Transactor:
                 unsettled = unsettled or answer.outcome == "unknown"
                 if answer.outcome == "crash" or answer.result.get("reason") == "cancelled":
                     return None
-            if not unsettled:
+            if self._once or not unsettled:
                 return None
             time.sleep(self._choice.random() * _PAUSE)
         return None
 
     def _use_again(self, table: str, parts: Sequence[Part], name: str, number: int) -> None:
         """Now and then, send what has happened again, or something else with its token."""
+        if self._once:
+            return
         if self._choice.random() < _SENT_AGAIN:
             self._attempt("transact_write", table, parts, name, number + 1)
         if self._choice.random() < _MISUSED and parts[0]["kind"] in _WITH_OP:

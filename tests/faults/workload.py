@@ -105,6 +105,7 @@ class Worker:
         access: made when needed, and anew after a failure that says so.
         known: shared by the process's threads.
         pause: seconds between operations, on average.
+        once: send no transaction again.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Worker:
         known: dict[Key, Known],
         pause: float,
         seed: int,
+        once: bool = False,
     ) -> None:
         self._client = client
         self._recorder = recorder
@@ -130,7 +132,7 @@ class Worker:
         self._kinds = list(mix)
         self._transactor = Transactor(
             self._do, self._choice, lambda: self._new_argument()["op"], self._key,
-            self._index_values, known,
+            self._index_values, known, once,
         )  # fmt: skip
 
     def run(self, stop: threading.Event, again: Sequence[Operation] = ()) -> None:
@@ -335,6 +337,7 @@ def run_clients(
     endpoint: str = "",
     transactions: bool = False,
     before: Path | None = None,
+    once: bool = False,
 ) -> None:
     """Work with several threads until told to stop.
 
@@ -344,6 +347,7 @@ def run_clients(
         endpoint: of the gateway.
         transactions: whether to make some too, with the tables of `ensure_transactions`.
         before: the history of the client whose place this one takes.
+        once: send no transaction again.
     """
     recorder = Recorder(history)
     known: dict[Key, Known] = {}
@@ -362,7 +366,7 @@ def run_clients(
     if transactions:
         mix = mix | MIX
     workers = [
-        Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed)
+        Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed, once)
         for n in range(threads)
     ]
     again = load([before]) if transactions and before is not None and before.exists() else []
@@ -406,6 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--endpoint", default="")
     parser.add_argument("--transactions", action="store_true")
     parser.add_argument("--before", type=Path)
+    parser.add_argument("--once", action="store_true")
     given = parser.parse_args(arguments)
     stop = threading.Event()
     for kind in (signal.SIGTERM, signal.SIGINT):
@@ -418,6 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ClusterConfig.load(given.config), given.history, client=given.client, mode=given.mode,
         seed=given.seed, threads=given.threads, rate=given.rate, stop=stop,
         endpoint=given.endpoint, transactions=given.transactions, before=given.before,
+        once=given.once,
     )  # fmt: skip
 
 
