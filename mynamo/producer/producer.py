@@ -191,7 +191,7 @@ class Producer:
     ) -> TransactionReceipt:
         """Do all of several writes, or none.
 
-        All items must be on one shard: those of one hash key always are.
+        Items of one shard, as those of one hash key are, take one commit; others three.
 
         Args:
             writes: up to 100 of `Put(table, item)`, `Update(table, key)`, `Delete(table, key)` and
@@ -205,7 +205,8 @@ class Producer:
                 refused, or None.
             IdempotentParameterMismatch: nothing was written; another request had this token.
             InvalidRequest: nothing was written: there are two writes for one item, or too many, or
-                the items are on several shards.
+                the items are on several shards, which this cluster does not allow yet.
+            TransactionInProgress: an earlier attempt with the token is under way.
             TableNotFound: there is no such table.
             ShardUnavailable: nothing was written; try again.
             WriteOutcomeUnknown: try again with the same token, or read the items.
