@@ -539,7 +539,7 @@ def test_items_of_several_shards(table: Orders, other: Orders) -> None:
     one, two, *_ = on_shards(table)
     write(table, put(table, one | G))
     write(table, put(table, two | G))
-    entries = [get(table, two), get(other, one), get(table, one, "g")]
+    entries = [get(table, two), get(other, one), get(table, one, "g, s")]
     answer = read(table, *entries, ReturnConsumedCapacity="TOTAL")
     assert answer["Responses"] == [{"Item": two | G}, {}, {"Item": G}]
     consumed = {each["TableName"]: each["CapacityUnits"] for each in answer["ConsumedCapacity"]}
