@@ -319,6 +319,19 @@ def test_a_resolver_that_fails_is_asked_again(
     assert asked(cluster, near, far, resolve=resolve) == [4, 3]
 
 
+def test_a_mark_without_an_intent_is_a_conflict(
+    cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It may be of another transaction by the time somebody looks for its intent."""
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.1)
+    place(cluster, orders, {**far, "n": 3})
+    cluster.shards[AWAY].run(("DELETE FROM mynamo_intent", ()))
+    with pytest.raises(TransactionCanceled) as raised:
+        asked(cluster, near, far)
+    assert [type(reason) for reason in raised.value.reasons] == [type(None), TransactionConflict]
+
+
 def test_a_call_with_a_deadline_of_its_own_ends_by_then(
     cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]
 ) -> None:
