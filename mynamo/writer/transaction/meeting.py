@@ -48,7 +48,7 @@ FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.05
 _NO_INTENT = (
     "the item is marked as if a transaction had it, but no transaction has; nothing was written; "
-    "run `mynamo verify`"
+    "other programs' SQL may have left it so"
 )
 
 
@@ -182,6 +182,31 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
     finally:
         if asks:
             meetings.end(intent.transaction_id, meeting)
+
+
+def finish_transaction(cluster: Cluster, intent: Intent) -> None:
+    """Step 3 for whoever reads: finish the transaction of an intent on the intent's shard, at once.
+    Of several callers in one process one does, and the others wait for it.
+
+    Raises:
+        ShardUnavailable: this shard or the deciding one does not answer.
+    """
+    _finish(cluster, intent, time.monotonic() + deadlines.left(PATIENCE))
+
+
+@in_thread
+def _finish(cluster: Cluster, intent: Intent, ends_at: float) -> None:
+    shard = cluster.shard_of(intent.row.hash)
+    meetings = _meetings_of(shard)
+    meeting, _ = meetings.join(intent.transaction_id)
+    if not meetings.may_resolve(meeting):
+        meeting.over.wait(max(0.0, ends_at - time.monotonic()))
+        return
+    one = (intent.decider, intent.transaction_id, intent.generation)
+    try:
+        deadlines.until(ends_at, lambda: resolve(cluster, shard, *one))
+    finally:
+        meetings.end(intent.transaction_id, meeting)
 
 
 def _pause_before(cluster: Cluster, intent: Intent, caller: Caller) -> float:
