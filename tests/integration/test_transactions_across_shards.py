@@ -56,6 +56,7 @@ from mynamo.producer import (
 from mynamo.reader import Reader
 from mynamo.runtime.crash_points import VARIABLE
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import load_item
 from mynamo.writer import WriteRequest, apply_each
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.transaction import (
@@ -68,7 +69,7 @@ from mynamo.writer.transaction import (
 )
 from mynamo.writer.transaction.shard_steps import prepare_on
 from mynamo.writer.transaction.transaction_ids import new_age, new_id
-from mynamo.writer.transaction.write_requests import prepare
+from mynamo.writer.transaction.write_requests import Current, prepare
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.proxy import Fault, Proxy
@@ -116,7 +117,7 @@ def b(cluster: Cluster, orders: Table) -> str:
     return next(on_shard(cluster, 2, "b"))
 
 
-def put(name: str, **more: Any) -> Put:
+def put(name: str, /, **more: Any) -> Put:
     return Put("orders", {**key(name), **more})
 
 
@@ -202,9 +203,7 @@ def test_all_kinds_of_writes_over_shards(
         writes += [
             Update("orders", key(update), "SET price = :p ADD n :one", values={":p": 9, ":one": 1}),
             Delete("orders", key(delete), "price = :p", values={":p": 3}),
-            check(checked, "n = :one")
-            if False
-            else Check("orders", key(checked), "n = :one", values=ONE),
+            Check("orders", key(checked), "n = :one", values=ONE),
             put(new[number], price=7, name="y"),
             Delete("orders", key(gone[number])),
         ]
@@ -501,7 +500,11 @@ def test_a_failed_condition_beside_an_item_of_another_transaction_is_told_at_onc
     cluster: Cluster, orders: Table, producer: Producer, a: str, b: str
 ) -> None:
     left_alone(cluster, b)
-    for writes in ([check(a, MUST_EXIST), add(b)], [add(b), check(a, MUST_EXIST)]):
+    refused: tuple[list[Any], ...] = (
+        [check(a, MUST_EXIST), add(b)],
+        [add(b), check(a, MUST_EXIST)],
+    )
+    for writes in refused:
         with pytest.raises(TransactionCanceled) as raised:
             producer.transact(writes)
         assert {type(reason) for reason in raised.value.reasons} == {
@@ -609,8 +612,6 @@ def test_a_coordinator_that_dies(
     sweep(cluster, monkeypatch)
     assert n_of(cluster, orders, a, b) == [happened, happened]
     check_all_is_well(cluster, orders)
-    again = producer.transact([add(a), add(b)], request_token="t") if False else None
-    assert again is None
     dying(step, "u", a, b)  # and whoever sends it again does not wait for the worker
     monkeypatch.setattr(meeting, "BEFORE_OTHERS", 0.1)
     producer.transact([add(a), add(b)])
@@ -688,7 +689,7 @@ def test_t3_is_not_sent_again_under_the_same_id(
 ) -> None:  # fmt: skip
     """A first packet of T3 that arrives late would place its intents again."""
     ids: list[bytes] = []
-    prepare_there = across_shards.prepare_on
+    prepare_there = shard_steps.prepare_on
 
     def noting(*args: Any) -> Any:
         ids.append(args[3].id)
@@ -759,7 +760,7 @@ def test_another_shard_that_is_away_when_it_is_committed(
 ) -> None:  # fmt: skip
     """It is not said to be cancelled, whoever asks."""
     with Cluster(half) as behind, Producer(behind) as producer:
-        commit_decision = across_shards.commit_decision
+        commit_decision = shard_steps.commit_decision
 
         def and_then_away(*args: Any) -> Any:
             decided = commit_decision(*args)
@@ -820,7 +821,7 @@ def test_the_sweeper_passes_over_what_it_cannot_finish(
     for number in range(10):
         left_alone(cluster, next(names), age=bytes([number]) * 6)
     stuck = {bytes([number]) * 6 for number in range(4)}
-    resolve = sweeper.resolve
+    resolve = resolver.resolve
 
     def partly(*args: Any) -> Any:
         if args[3][:6] in stuck:
@@ -965,7 +966,7 @@ def test_control_without_a_unique_decision_half_of_it_happens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Somebody aborts it between T3 and T4, which does not look."""
-    commit_decision = across_shards.commit_decision
+    commit_decision = shard_steps.commit_decision
 
     def aborted_before(cluster: Cluster, shard: DynamoDBShard, writes: Any) -> Any:
         cluster.shards[1].run(
@@ -994,7 +995,7 @@ def test_control_plain_writes_that_do_not_see_intents_are_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A plain write between T3 and T5 is overwritten by the image in the intent."""
-    commit_decision = across_shards.commit_decision
+    commit_decision = shard_steps.commit_decision
 
     def written_before(*args: Any) -> Any:
         update = partial(producer.update, "orders", key(b), expression=ADD, values=ONE)
@@ -1011,7 +1012,6 @@ def test_control_plain_writes_that_do_not_see_intents_are_lost(
     waiting.pop().join()
     assert n_of(cluster, orders, a, b) == [1, 2]
     current_of = "mynamo.writer.transaction.evaluation.current_of"
-    from mynamo.writer.transaction.write_requests import Current, load_item
 
     def blind(version: int, data: bytes) -> Current:
         return Current(load_item(data) if data else None, version & (MARK - 1))

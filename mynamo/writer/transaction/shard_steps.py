@@ -344,7 +344,7 @@ def _decide(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide
         if _refused(plan.outcomes) or not decide:
             session.rollback()
             return Decided(plan.outcomes)
-        committed = insert_committed(decision.transaction_id, decision.generation)
+        committed = insert_committed(decision.transaction_id, generation)
         try:
             first_id = _send(cluster, shard, session, rows, plan, generation, [committed])
         except LostConnection as failure:
