@@ -179,7 +179,7 @@ def insert_committed(transaction_id: bytes, generation: int) -> Statement:
     """T4's decision; a duplicate says that somebody has aborted the transaction.
 
     Args:
-        generation: the shard's, locked shared: that of the intents or the next one.
+        generation: the shard's, locked shared: that of the transaction, or the next one.
     """
     return (
         "INSERT INTO mynamo_transaction (id, decision, generation, decided_at)"

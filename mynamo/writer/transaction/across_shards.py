@@ -44,11 +44,10 @@ from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.side_by_side import side_by_side
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.commit import StaleDefinition
-from mynamo.writer.transaction.evaluation import Done, Outcome, Refused
+from mynamo.writer.transaction.evaluation import Done, Outcome, Refused, not_current
 from mynamo.writer.transaction.repeated_requests import (
     answer_again,
     ids_behind,
-    too_late,
     waits_for_shard,
 )
 from mynamo.writer.transaction.request_tokens import RequestToken, note_generation
@@ -216,18 +215,20 @@ def _decide(
     try:
         found = _evaluated(attempt, prepared)
         decided = _ask_decider(attempt, found, refused=len(placed) < len(found))
-        outcomes = _all_outcomes(attempt, found, decided)
-        if decided.known is None:
-            done = all_done(attempt.writes, outcomes)
-            crash_point("transact.4")
-            return done, None
     except WriteOutcomeUnknown:
         raise  # the intents may have to be applied yet
     except MynamoError:  # after any other exception nobody knows whether it was committed
         _release_all(attempt, placed)
         raise
+    # From here on it is known, and a committed transaction's intents are never released.
+    outcomes = _all_outcomes(attempt, found, decided)
+    if decided.known is None and not any(isinstance(each, Refused) for each in outcomes):
+        crash_point("transact.4")
+        return all_done(attempt.writes, outcomes), None
     _release_all(attempt, placed)
-    return [], answer_again(attempt.cluster, attempt.writes, decided.known)
+    if decided.known is not None:
+        return [], answer_again(attempt.cluster, attempt.writes, decided.known)
+    return all_done(attempt.writes, outcomes), None  # which raises
 
 
 Found = Mapping[DynamoDBShard, Sequence[Outcome]]
@@ -248,7 +249,12 @@ def _evaluated(attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared]) ->
 
 
 def _ask_decider(attempt: _Attempt, found: Found, refused: bool) -> Decided:
-    """Send T4, or, if a write is refused elsewhere, have the others evaluated."""
+    """Send T4, or, if a write is refused elsewhere, have the others evaluated.
+
+    Raises:
+        WriteOutcomeUnknown: it may have been committed.
+        MynamoError: it was not, and never will be.
+    """
     writes = AllOrNothing(
         attempt.on(attempt.decider), attempt.token, decision=_deciding(attempt, found)
     )
@@ -268,8 +274,8 @@ def _ask_decider(attempt: _Attempt, found: Found, refused: bool) -> Decided:
             ) from None
         if attempt.token is None:
             raise AttemptOver(attempt, failure) from None
-        _release_all(attempt, attempt.others)
-        raise too_late() from None
+        reason = not_current(attempt.transaction.generation, failure.found)
+        return Decided([Refused(reason) for _ in writes])
 
 
 def _deciding(attempt: _Attempt, found: Found) -> Deciding:
@@ -292,7 +298,12 @@ def _changes(write: Write, outcome: Outcome) -> bool:
 
 @in_thread
 def _what_became_of(attempt: _Attempt, lost: AnswerLost) -> Decided:
-    """T6, by the coordinator itself."""
+    """T6, by the coordinator itself.
+
+    Raises:
+        AttemptOver: it was aborted.
+        WriteOutcomeUnknown: nobody can say.
+    """
     decider, transaction = attempt.decider, attempt.transaction
     seconds = deadlines.outcome_timeout(decider.outcome_timeout)
     try:
@@ -306,7 +317,7 @@ def _what_became_of(attempt: _Attempt, lost: AnswerLost) -> Decided:
                 mends=(ShardUnavailable,),
             ),
         )
-    except ShardUnavailable as failure:
+    except MynamoError as failure:
         raise WriteOutcomeUnknown(
             f"{decider.where}: the connection was lost during the commit of a transaction, and the "
             f"server did not say within the outcome_timeout of {seconds:g} s what became of it; "

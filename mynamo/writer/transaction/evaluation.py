@@ -248,7 +248,7 @@ def _evaluate_all(
     if token is not None and known is not None:
         return _repeated(writes, known, token.request)
     if token is not None and not is_current(writes.generation, generation):
-        return [Refused(_too_late(writes.generation, generation)) for _ in writes]
+        return [Refused(not_current(writes.generation, generation)) for _ in writes]
     events, size = len(plan.events), plan.size
     own = [rows[write.table.id, write.row] for write in writes]
     before = [(row.now, row.events) for row in own]
@@ -287,7 +287,8 @@ def is_current(generation: int, found: int) -> bool:
     return generation <= found <= generation + 1
 
 
-def _too_late(generation: int, found: int) -> MynamoError:
+def not_current(generation: int, found: int) -> MynamoError:
+    """What a request with a token hears that began in a generation which is not current."""
     if found < generation:
         return ShardUnavailable("the shard went back in time; nothing was written, try again")
     return WriteOutcomeUnknown(

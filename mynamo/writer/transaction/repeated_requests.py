@@ -14,10 +14,15 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.slot_guard import READ_EPOCH, check_epoch, epoch_in
-from mynamo.errors import IdempotentParameterMismatch, MynamoError, WriteOutcomeUnknown
+from mynamo.errors import (
+    IdempotentParameterMismatch,
+    MynamoError,
+    ShardUnavailable,
+    WriteOutcomeUnknown,
+)
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.side_by_side import side_by_side
-from mynamo.writer.transaction.evaluation import Done, is_current
+from mynamo.writer.transaction.evaluation import Done, is_current, not_current
 from mynamo.writer.transaction.request_tokens import (
     CHANGED_ELSEWHERE,
     KeptToken,
@@ -46,7 +51,7 @@ def repeated(
 
     Raises:
         IdempotentParameterMismatch: the token was used for another request.
-        ShardUnavailable: the shard of the token does not answer.
+        ShardUnavailable: the shard of the token does not answer, or has gone back in time.
         WriteOutcomeUnknown: it has happened, and a part of it waits for a shard; or it has begun so
             long ago that it may have happened and be forgotten.
     """
@@ -56,8 +61,9 @@ def repeated(
     check_epoch(epoch_in(epoch), route.epoch, route.shard.where)
     known = kept_tokens(found).get(token.token)
     if known is None:
-        if not now.rows or not is_current(generation, now.rows[0][0]):
-            raise too_late()
+        at = int(now.rows[0][0]) if now.rows else 0
+        if not is_current(generation, at):
+            raise not_current(generation, at)
         return None
     if known.request != token.request:
         raise IdempotentParameterMismatch
@@ -69,6 +75,9 @@ def answer_again(cluster: Cluster, writes: Sequence[Write], known: KeptToken) ->
 
     Args:
         known: what is kept with its token.
+
+    Raises:
+        WriteOutcomeUnknown: a part of it waits for a shard.
     """
     if known.transaction_id is not None:
         others = {w.route.shard for w in writes} - {writes[0].route.shard}
@@ -77,7 +86,10 @@ def answer_again(cluster: Cluster, writes: Sequence[Write], known: KeptToken) ->
         write for write, made in zip(writes, known.changed, strict=True)
         if made == CHANGED_ELSEWHERE
     ]  # fmt: skip
-    behind = ids_behind(elsewhere)
+    try:
+        behind = ids_behind(elsewhere)
+    except ShardUnavailable as failure:
+        raise waits_for_shard(failure) from None
     done = [
         Done(
             version,
@@ -102,14 +114,6 @@ def _apply_everywhere(
         side_by_side([partial(apply_on, cluster, shard, transaction_id) for shard in shards])
     except MynamoError as failure:
         raise waits_for_shard(failure) from None
-
-
-def too_late() -> WriteOutcomeUnknown:
-    """What is said where a request's token may have come and gone since it began."""
-    return WriteOutcomeUnknown(
-        "the request has taken so long that a repetition of it may have happened and be forgotten "
-        "by now; this attempt wrote nothing; read the items to see"
-    )
 
 
 def waits_for_shard(failure: MynamoError) -> WriteOutcomeUnknown:

@@ -14,7 +14,6 @@ from mynamo.errors import (
     ConfigError,
     MynamoError,
     ShardUnavailable,
-    TransactionConflict,
     Unavailable,
 )
 from mynamo.runtime.side_by_side import side_by_side
@@ -112,8 +111,8 @@ def _wait_for_transactions(
         try:
             wait_for(cluster, shard, row, caller)
             again += positions
-        except (TransactionConflict, ShardUnavailable) as failure:
-            refused = Refused(failure, whole=isinstance(failure, ShardUnavailable))
+        except MynamoError as failure:  # a TransactionConflict, or what the shard cannot do
+            refused = Refused(failure, whole=isinstance(failure, Unavailable | ConfigError))
             for position in positions:
                 answers[position] = (shard.id, refused)
     return again
