@@ -27,7 +27,8 @@ def gsi_damage(cluster: Cluster, table_name: str) -> list[str]:
     items = [
         (hash16, sort, version, load_item(data))
         for _, (hash16, sort, version, data) in _everywhere(
-            cluster, f"SELECT hash, sort, version, item FROM t{table.id}"
+            cluster,
+            f"SELECT hash, sort, version % {1 << 62}, item FROM t{table.id} WHERE version > 0",
         )
     ]
     return [

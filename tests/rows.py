@@ -10,6 +10,7 @@ import pytest
 
 from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import MARK
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import ConnectionPool, Session, Statement
@@ -62,8 +63,12 @@ def as_format_2(cluster: Cluster) -> None:
 
 
 def items_of(cluster: Cluster, table: Table) -> Items:
-    """Every item of a table."""
-    rows = everywhere(cluster, f"SELECT hash, sort, version, item FROM {sql.main_table(table.id)}")
+    """Every item of a table, as it is without intents."""
+    rows = everywhere(
+        cluster,
+        f"SELECT hash, sort, version & {MARK - 1:d}, item FROM {sql.main_table(table.id)}"
+        " WHERE version > 0",
+    )
     return {RowKey(h, s): (version, load_item(data)) for h, s, version, data in rows}
 
 

@@ -31,6 +31,12 @@ def is_free(version: int) -> bool:
     return 0 < version < MARK
 
 
+OWN_VERSION = f"version & {MARK - 1:d}"
+"""`unmarked`, in SQL, of a row of the main table."""
+IS_ITEM = "version > 0"
+"""In SQL: a row of the main table is an item, and no placeholder."""
+
+
 class Action(IntEnum):
     """What an intent does to its item once its transaction is committed."""
 

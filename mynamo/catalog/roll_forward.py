@@ -154,6 +154,7 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
         shard.run(
             (_INSERT_GUARD, (_CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
+            ("DELETE FROM mynamo_intent WHERE table_id = %s", (table.id,)),
         )
 
     def drop(shard: DynamoDBShard) -> None:

@@ -273,7 +273,8 @@ class Admission:
     Without a share for each shard, requests for one that does not answer would soon hold all of
     them. This is a context manager, which a request enters while it waits for its shard.
 
-    It is safe to share between threads. Requests for several shards enter one after another.
+    It is safe to share between threads. A request for several shards enters each of them, one after
+    another or side by side.
 
     Args:
         where: the shard is, for messages.

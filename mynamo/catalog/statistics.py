@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import IS_ITEM
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -171,11 +172,12 @@ def estimates(table: Table) -> Statement:
 
 
 def count_rows(name: str, table: Table) -> Statement:
-    """The rows and bytes of a physical table, of which no more are read than the bound."""
+    """The rows and bytes of a physical table, of which no more are counted than the bound."""
     local = {sql.index_table(i) for i in table.indexes if i.kind == "LSI"}
     size = "LENGTH(hash) + LENGTH(index_sort) + LENGTH(sort)" if name in local else "LENGTH(item)"
+    where = f" WHERE {IS_ITEM}" if name == sql.main_table(table.id) else ""
     return (
         "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM"
-        f" (SELECT {size} AS size FROM {name} LIMIT {EXACT_ROWS + 1:d}) AS counted",
+        f" (SELECT {size} AS size FROM {name}{where} LIMIT {EXACT_ROWS + 1:d}) AS counted",
         (),
     )

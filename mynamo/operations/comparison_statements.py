@@ -2,6 +2,8 @@
 
 Scans go along a primary key from the last row seen to the end of a span; look-ups name whole
 primary keys. A chunk of either is bounded in rows and in bytes: items of 400 KB exist.
+
+Items with an intent are seen as they are without it, and placeholders of intents are not seen.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mynamo.catalog import sql
+from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
 from mynamo.catalog.tables import Index, IndexKey, RowKey, Table
 from mynamo.mysql.pool import Statement
 from mynamo.operations.checksums import digest_columns
@@ -76,18 +79,18 @@ class Span(NamedTuple):
 
 def item_bytes(table: Table, span: Span) -> Statement:
     """How many the next items are, and their bytes: whether they make one chunk."""
-    name, values = _scan("LENGTH(item) AS size", sql.main_table(table.id), ITEM_ORDER, span)
+    name, values = _scan_items("LENGTH(item) AS size", table, span)
     return f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM ({name}) chunk", values
 
 
 def item_sizes(table: Table, span: Span) -> Statement:
     """The next items' sizes: how many of them fit into a chunk."""
-    return _scan("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, span)
+    return _scan_items("hash, sort, LENGTH(item)", table, span)
 
 
 def items(table: Table, span: Span, rows: int) -> Statement:
     """The next items."""
-    return _scan("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, span, rows)
+    return _scan_items(f"hash, sort, {OWN_VERSION}, item", table, span, rows)
 
 
 def index_digests(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
@@ -121,17 +124,17 @@ def global_rows(index: Index, span: Span) -> Statement:
 
 def item_sizes_of(table: Table, keys: Iterable[Values]) -> Statement:
     """The sizes of certain items."""
-    return _look_up("hash, sort, LENGTH(item)", sql.main_table(table.id), ITEM_ORDER, keys)
+    return _look_up_items("hash, sort, LENGTH(item)", table, keys)
 
 
 def items_of(table: Table, keys: Iterable[Values]) -> Statement:
     """Certain items."""
-    return _look_up("hash, sort, version, item", sql.main_table(table.id), ITEM_ORDER, keys)
+    return _look_up_items(f"hash, sort, {OWN_VERSION}, item", table, keys)
 
 
 def versions_of(table: Table, keys: Iterable[Values]) -> Statement:
     """The versions of certain items."""
-    return _look_up("hash, sort, version", sql.main_table(table.id), ITEM_ORDER, keys)
+    return _look_up_items(f"hash, sort, {OWN_VERSION}", table, keys)
 
 
 def local_rows_of(index: Index, keys: Iterable[Values]) -> Statement:
@@ -177,9 +180,13 @@ def last_event(table: Table, keys: bytes, partition: int, first: int, last: int)
 
 
 def lock_item(table: Table, row: RowKey) -> Statement:
-    """An item, and nobody may change it until the transaction ends."""
-    main = sql.main_table(table.id)
-    return f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row
+    """An item, or the placeholder of an intent, whose version is 0; nobody may change it until the
+    transaction ends."""
+    return (
+        f"SELECT {OWN_VERSION}, item FROM {sql.main_table(table.id)}"
+        " WHERE hash = %s AND sort = %s FOR UPDATE",
+        row,
+    )
 
 
 def insert_placeholder(table: Table, row: RowKey) -> Statement:
@@ -223,12 +230,24 @@ def groups(sizes: Sequence[tuple[RowKey, int]]) -> Iterator[list[RowKey]]:
 
 def _beside_items(index: Index) -> tuple[str, tuple[str, ...]]:
     main = sql.main_table(index.table_id)
-    source = f"{sql.index_table(index)} l LEFT JOIN {main} m ON m.hash = l.hash AND m.sort = l.sort"
+    source = (
+        f"{sql.index_table(index)} l LEFT JOIN {main} m"
+        f" ON m.hash = l.hash AND m.sort = l.sort AND m.{IS_ITEM}"
+    )
     return source, tuple(f"l.{column}" for column in LOCAL_ORDER)
 
 
+def _scan_items(columns: str, table: Table, span: Span, rows: int | None = None) -> Statement:
+    return _scan(columns, sql.main_table(table.id), ITEM_ORDER, span, rows, IS_ITEM)
+
+
 def _scan(
-    columns: str, source: str, order: tuple[str, ...], span: Span, rows: int | None = None
+    columns: str,
+    source: str,
+    order: tuple[str, ...],
+    span: Span,
+    rows: int | None = None,
+    *conditions: str,
 ) -> Statement:
     where: list[str] = []
     values: list[Any] = []
@@ -241,6 +260,7 @@ def _scan(
     if span.high is not None:
         where.append(f"{order[0]} < %s")
         values.append(span.high)
+    where += conditions
     condition = f" WHERE {' AND '.join(where)}" if where else ""
     limit = CHUNK_ROWS if rows is None else rows
     return (
@@ -257,6 +277,11 @@ def _above(order: tuple[str, ...], after: Values) -> tuple[str, list[Any]]:
         ranges.append(" AND ".join([*(f"{c} = %s" for c in order[:position]), f"{column} > %s"]))
         values += after[: position + 1]
     return "((" + ") OR (".join(ranges) + "))", values
+
+
+def _look_up_items(columns: str, table: Table, keys: Iterable[Values]) -> Statement:
+    text, values = _look_up(columns, sql.main_table(table.id), ITEM_ORDER, keys)
+    return f"{text} AND {IS_ITEM}", values
 
 
 def _look_up(

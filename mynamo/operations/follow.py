@@ -20,6 +20,7 @@ from mynamo.mysql.pool import Statement
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Expected, Stored, expected_row
+from mynamo.schemas.events import keys_in_payload
 
 
 def follow(
@@ -42,7 +43,7 @@ def follow(
     if not known:
         return None  # forgotten: it is not written that often
     first, partition, payload = known[0]
-    keys = b'"keys":' + orjson.dumps(orjson.loads(payload)["keys"]) + b","
+    keys = keys_in_payload(orjson.loads(payload)["keys"])
     said = _said(cluster, table, index, row, payload, version)
     if said is None:
         return None

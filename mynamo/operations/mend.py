@@ -184,12 +184,12 @@ def lock_item_row(
         )
         check_epoch(epoch_in(guard), epoch, shard.where)
         found = rows.rows
-        if found:
+        locked = LockedItem(True, None, 0)
+        if found and found[0][0]:
             version, data = found[0]
             item = read_item(table, row, data)
             locked = LockedItem(item is not None, item, version)
-        else:
-            locked = LockedItem(True, None, 0)
+        elif not found:  # the placeholder of an intent, if there is one, has a lock already
             try:
                 session.run(comparison_statements.insert_placeholder(table, row))
             except DuplicateKey as faster:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 from mynamo.catalog import sql
+from mynamo.catalog.intents import IS_ITEM
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidItem, InvalidRequest
 from mynamo.expressions import KeyCondition
@@ -186,6 +187,7 @@ class Access:
         source: what stands after FROM.
         columns: the primary key that is read in order; the first is a hash.
         item: the column with the item.
+        condition: what holds for every row that is read, in SQL; "": nothing.
     """
 
     table: Table
@@ -193,13 +195,15 @@ class Access:
     source: str
     columns: tuple[str, ...]
     item: str
+    condition: str = ""
 
 
 def access_to(table: Table, index: Index | None) -> Access:
     """How to read a table, or it by way of one of its indexes."""
     main = sql.main_table(table.id)
     if index is None:
-        return Access(table, None, f"{main} FORCE INDEX (PRIMARY)", ("hash", "sort"), "item")
+        source = f"{main} FORCE INDEX (PRIMARY)"
+        return Access(table, None, source, ("hash", "sort"), "item", f"{main}.{IS_ITEM}")
     name = sql.index_table(index)
     if index.kind == "LSI":
         # One statement, hence one view of both: the LSI row and its item belong together.
@@ -241,6 +245,8 @@ def select(
         rest = [(c, p) for c, p in zip(access.columns, after, strict=True) if c not in fixed]
         # Where every column is given there is one row, and nothing behind it.
         conditions.append(beyond(rest, descending) if rest else ("FALSE", []))
+    if access.condition:
+        conditions.append((access.condition, []))
     direction = " DESC" if descending else ""
     order = ", ".join(f"{column}{direction}" for column in access.columns)
     epoch, guard = ("f.version, ", f" JOIN {GUARD}") if guarded else ("", "")

@@ -3,8 +3,9 @@ one process that read at the same time share round trips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster, Owner
@@ -21,17 +22,19 @@ TableRow = tuple[int, RowKey]
 Wanted = dict[int, list[RowKey]]
 """Keys of items on one shard, by their table's id."""
 Items = dict[TableRow, bytes]
+Kept = TypeVar("Kept")
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Kept]):
     """What a round trip gave.
 
     Attributes:
-        items: that are there.
+        rows: those that are there, and what was read of each.
         epoch: what the slot guard said afterwards.
     """
 
-    items: Items
+    rows: dict[TableRow, Kept]
     epoch: int | None
 
 
@@ -77,24 +80,37 @@ def rows_of(cluster: Cluster, gets: Sequence[Get]) -> list[TableRow]:
 
 
 def got(gets: Sequence[Get], rows: Sequence[TableRow], found: Items) -> list[Got]:
-    """What was there, in the order of `gets`, whose rows these are."""
-    return [Got(found.get(row), get.projection) for get, row in zip(gets, rows, strict=True)]
+    """What was there, in the order of `gets`, whose rows these are. An empty item is the
+    placeholder of an intent, which is no item."""
+    return [
+        Got(found.get(row) or None, get.projection) for get, row in zip(gets, rows, strict=True)
+    ]
 
 
-class GetBatcher:
+class GetBatcher(Generic[Kept]):
     """Batches the reads by key from one shard (see `mynamo.runtime.batching`).
 
     A request joins a batch before its statements are sent, so it sees every write that had
     returned when it began. The batcher has no reference to its shard, so that it ends with it.
+
+    Args:
+        statements_for: gives the statements that read rows, one for each table.
+        found_in: reads what these gave.
     """
 
-    def __init__(self) -> None:
-        self.batcher: Batcher[tuple[DynamoDBShard, Wanted], Found] = Batcher(
-            _run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
+    def __init__(
+        self,
+        statements_for: Callable[[Wanted], list[Statement]],
+        found_in: Callable[[Wanted, Sequence[Result]], Found[Kept]],
+    ) -> None:
+        self._statements_for = statements_for
+        self._found_in = found_in
+        self.batcher: Batcher[tuple[DynamoDBShard, Wanted], Found[Kept]] = Batcher(
+            self._run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
         )
 
-    def read(self, owner: Owner, wanted: Wanted) -> Items:
-        """The items with these keys that are there, and perhaps others.
+    def read(self, owner: Owner, wanted: Wanted) -> dict[TableRow, Kept]:
+        """The rows with these keys that are there, and perhaps others.
 
         Raises:
             MissingTable, SlotsMoved, ShardUnavailable: see `get_each`.
@@ -104,40 +120,40 @@ class GetBatcher:
         if count < MAX_TOGETHER:
             found = self.batcher.submit(Entry((shard, wanted), count, 0))
         if found is None:
-            found = found_in(wanted, shard.ask(*statements_for(wanted)))
+            found = self._found_in(wanted, shard.ask(*self._statements_for(wanted)))
         check_epoch(found.epoch, owner.epoch, shard.where)
-        return found.items
+        return found.rows
+
+    def _run_batch(
+        self, callers: Sequence[Entry[tuple[DynamoDBShard, Wanted], Found[Kept]]]
+    ) -> None:
+        together: dict[int, dict[RowKey, None]] = {}
+        for caller in callers:
+            for table_id, keys in caller.request[1].items():
+                together.setdefault(table_id, {}).update(dict.fromkeys(keys))
+        wanted = {table_id: list(keys) for table_id, keys in together.items()}
+        try:
+            with callers[0].request[0].session() as session:
+                found = self._found_in(wanted, session.run(*self._statements_for(wanted)))
+        except MynamoError:  # patience, and a table that is gone, are each caller's own
+            return
+        for caller in callers:
+            caller.answer = found
 
 
-def _run_batch(callers: Sequence[Entry[tuple[DynamoDBShard, Wanted], Found]]) -> None:
-    together: dict[int, dict[RowKey, None]] = {}
-    for caller in callers:
-        for table_id, keys in caller.request[1].items():
-            together.setdefault(table_id, {}).update(dict.fromkeys(keys))
-    wanted = {table_id: list(keys) for table_id, keys in together.items()}
-    try:
-        with callers[0].request[0].session() as session:
-            found = found_in(wanted, session.run(*statements_for(wanted)))
-    except MynamoError:  # patience, and a table that is gone, are each caller's own
-        return
-    for caller in callers:
-        caller.answer = found
-
-
-batcher_of = PerShard(lambda _: GetBatcher()).of
-"""The batcher of a shard's reads by key, one per process."""
-
-
-def statements_for(wanted: Wanted) -> list[Statement]:
-    """Statements that read items, one for each table.
+def statements_for(wanted: Wanted, columns: Sequence[str] = ("item",)) -> list[Statement]:
+    """Statements that read columns of rows, one for each table.
 
     The last one has the slot guard too: if that has an epoch still, the shard owned the slots
     when the statements before it read."""
     *others, (table_id, keys) = wanted.items()
-    return [*(item_statement(*each) for each in others), guarded_statement(table_id, keys)]
+    return [
+        *(item_statement(*each, columns) for each in others),
+        guarded_statement(table_id, keys, columns),
+    ]
 
 
-def found_in(wanted: Wanted, results: Sequence[Result]) -> Found:
+def found_in(wanted: Wanted, results: Sequence[Result]) -> Found[bytes]:
     """What `statements_for` the same gave."""
     *others, last = results
     epoch = last.rows[0][3] if last.rows else None
@@ -153,22 +169,31 @@ def found_in(wanted: Wanted, results: Sequence[Result]) -> Found:
     return Found(items, epoch)
 
 
-def item_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
+batcher_of = PerShard(lambda _: GetBatcher(statements_for, found_in)).of
+"""The batcher of a shard's reads by key, one per process."""
+
+
+def item_statement(
+    table_id: int, keys: Iterable[RowKey], columns: Sequence[str] = ("item",)
+) -> Statement:
     """The items with these keys; ORs of ANDs, which both servers make ranges of."""
     keys = list(keys)
     statement = (
-        f"SELECT hash, sort, item FROM {sql.main_table(table_id)} FORCE INDEX (PRIMARY)"
-        f" WHERE {sql.any_row(keys)}"
+        f"SELECT hash, sort, {', '.join(columns)} FROM {sql.main_table(table_id)}"
+        f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)}"
     )
     return statement, [part for key in keys for part in key]
 
 
-def guarded_statement(table_id: int, keys: Iterable[RowKey]) -> Statement:
+def guarded_statement(
+    table_id: int, keys: Iterable[RowKey], columns: Sequence[str] = ("item",)
+) -> Statement:
     """As `item_statement`, with the slot guard's epoch beside each item, or beside NULL if there is
     none of them. A statement of its own for the guard would make a read a tenth dearer."""
     keys = list(keys)
+    shown = ", ".join([f"t.{column}" for column in columns])
     statement = (
-        "SELECT t.hash, t.sort, t.item, f.version FROM mynamo_fence f FORCE INDEX (PRIMARY)"
+        f"SELECT t.hash, t.sort, {shown}, f.version FROM mynamo_fence f FORCE INDEX (PRIMARY)"
         f" LEFT JOIN {sql.main_table(table_id)} t FORCE INDEX (PRIMARY) ON {sql.any_row(keys)}"
         " WHERE f.id = 0"
     )

@@ -28,6 +28,7 @@ from mynamo.reader.read_requests import (
 )
 from mynamo.reader.sort_conditions import Sort
 from mynamo.reader.stored import StoredReader, by_newest_catalog
+from mynamo.reader.transact_gets import Resolve
 from mynamo.reader.waiting import After
 from mynamo.runtime import forks
 from mynamo.runtime.deadlines import check_timeout, within
@@ -51,11 +52,13 @@ class Reader:
 
     Args:
         cluster: where from.
+        resolve: finishes transactions that `transact_get` meets, where this process may write;
+            None: others do.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, resolve: Resolve | None = None) -> None:
         self._cluster = cluster
-        self._stored = StoredReader(cluster)
+        self._stored = StoredReader(cluster, resolve)
 
     __reduce__ = forks.not_picklable
 
@@ -151,7 +154,8 @@ class Reader:
         """Read items of one table or several by their keys, all as of one moment: of a transaction
         it sees all or nothing.
 
-        The items must be on one shard, as those of one hash key are.
+        Items of one shard, as those of one hash key are, take one round trip; others take two or
+        more to each of their shards.
 
         Args:
             items: for each the table's name and the key, none twice.
@@ -162,7 +166,9 @@ class Reader:
             For each the item, or None if there is none.
 
         Raises:
-            InvalidRequest: the items are on several shards, or one is named twice.
+            InvalidRequest: an item is named twice.
+            TransactionCanceled: items on several shards changed so often, or a transaction
+                took so long, that they could not be read as of one moment in five seconds.
             MynamoError: see `get`.
         """
         wanted = Arguments(projection=projection, names=names).projection

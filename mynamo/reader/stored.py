@@ -16,7 +16,7 @@ from mynamo.mysql.failures import MissingTable
 from mynamo.reader.batch_gets import get_each
 from mynamo.reader.read_page import read_by_key
 from mynamo.reader.read_requests import Get, Got, Query, Scan, StoredPage
-from mynamo.reader.transact_gets import transact_get
+from mynamo.reader.transact_gets import Resolve, transact_get
 from mynamo.schemas.values import StoredItem
 
 Answer = TypeVar("Answer")
@@ -56,10 +56,12 @@ class StoredReader:
 
     Args:
         cluster: where from.
+        resolve: finishes transactions that `transact_get` meets; None: others do.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, resolve: Resolve | None = None) -> None:
         self._cluster = cluster
+        self._resolve = resolve
 
     def get(
         self, table: str, key: StoredItem, projection: Projection | None = None
@@ -95,17 +97,20 @@ class StoredReader:
         return by_newest_catalog(self._cluster, tables, lambda: get_each(self._cluster, gets))
 
     def transact_get(self, gets: Sequence[Get]) -> list[Got]:
-        """Read items by key, of any tables, all as of one moment.
+        """Read items by key, of any tables and from any shards, all as of one moment.
 
         Returns:
             What was there, with its size, in the order of `gets`.
 
         Raises:
-            InvalidRequest: they are on several shards.
+            InvalidRequest: one is named twice.
+            TransactionCanceled: they kept changing; see `transact_gets.transact_get`.
             MynamoError: see `get`.
         """
         tables = [get.table for get in gets]
-        return by_newest_catalog(self._cluster, tables, lambda: transact_get(self._cluster, gets))
+        return by_newest_catalog(
+            self._cluster, tables, lambda: transact_get(self._cluster, gets, self._resolve)
+        )
 
     def query(self, query: Query) -> StoredPage:
         """Read items of one hash key, in the order of the sort key, from one shard.

@@ -99,6 +99,16 @@ def outbox_payload(
     )
 
 
+def keys_in_payload(keys: StoredImage) -> bytes:
+    """What every payload of an item's events contains, and of no other item's, unless an attribute
+    of its images looks the same.
+
+    Args:
+        keys: of the item, canonical, in the order in which its table names them.
+    """
+    return b'"keys":' + orjson.dumps(keys) + b","
+
+
 def complete_event(
     payload: bytes,
     *,

@@ -237,7 +237,7 @@ def _without_deletion() -> None:
 
 
 def _without_second_look() -> None:
-    reading: Any = transact_gets._Reading  # type: ignore[attr-defined]
+    reading: Any = transact_gets._Reading
     _put(reading, "_moving", lambda *_: set())
 
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import Decision
 from mynamo.errors import (
     ConditionFailed,
     IdempotentParameterMismatch,
@@ -23,9 +24,12 @@ from mynamo.gateway.service import Answer, Service
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
+from mynamo.schemas.items import from_stored
 from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
+from tests import intents
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
+from tests.intents import decide, place
 
 INVALID = "One or more parameter values were invalid: "
 NO_KEY = "The provided key element does not match the schema"
@@ -532,11 +536,34 @@ def on_shards(table: Orders) -> list[dict[str, Any]]:
     return [*found.values()]
 
 
-def test_several_shards_are_not_read_in_one_transaction_yet(table: Orders) -> None:
+def test_items_of_several_shards(table: Orders, other: Orders) -> None:
     one, two, *_ = on_shards(table)
-    assert "on several shards" in refusal(
-        table, "TransactGetItems", get(table, one), get(table, two)
-    )
+    write(table, put(table, one | G))
+    write(table, put(table, two | G))
+    entries = [get(table, two), get(other, one), get(table, one, "g, s")]
+    answer = read(table, *entries, ReturnConsumedCapacity="TOTAL")
+    assert answer["Responses"] == [{"Item": two | G}, {}, {"Item": G}]
+    consumed = {each["TableName"]: each["CapacityUnits"] for each in answer["ConsumedCapacity"]}
+    assert consumed == {table.name: 4.0, other.name: 2.0}
+
+
+def test_a_transaction_that_is_not_applied_is_a_conflict(
+    table: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.1)
+    cluster = table.service.context.cluster
+    one, two, *_ = on_shards(table)
+    definition = cluster.table(table.name)
+    decider = cluster.shard_of(definition.key_of(one).hash)
+    intent = place(cluster, definition, from_stored(two), decider=decider.id)
+    entries = [get(table, one), get(table, two)]
+    assert read(table, *entries)["Responses"] == [{}, {}]
+    decide(decider, intent.transaction_id, Decision.COMMITTED)
+    conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+    assert cancelled(table, "TransactGetItems", *entries) == [NONE, conflict]
+    assert cancelled(table, "TransactGetItems", entries[1]) == [conflict]
+    intents.apply(cluster, definition, intent)
+    assert read(table, *entries)["Responses"] == [{}, {"Item": two}]
 
 
 def test_a_hundred_items_of_two_tables(table: Orders, other: Orders) -> None:

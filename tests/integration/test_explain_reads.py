@@ -14,12 +14,21 @@ import pytest
 
 from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import (
+    Action,
+    Intent,
+    insert_committed,
+    insert_intents,
+    read_decision,
+    read_intents,
+)
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.expressions import KeyCondition
 from mynamo.mysql.pool import Statement
 from mynamo.reader import Query, Reader, StoredReader, begins_with, between, greater, less
 from mynamo.reader import access_paths as access_module
 from mynamo.reader.batch_gets import guarded_statement, item_statement
+from mynamo.reader.transact_gets import event_above
 from mynamo.reader.waiting import pending_statement
 from mynamo.runtime.batching import Batcher
 from mynamo.schemas.config import ClusterConfig
@@ -297,6 +306,28 @@ def test_waiting_goes_by_the_primary_key(cluster: Cluster) -> None:
     for shard in cluster.shards.values():
         for ids in ([ROWS], [1, 17, ROWS + 100], list(range(1, 200))):
             assert check([(shard, pending_statement(ids))]) == {}
+
+
+def test_looks_of_transactions_go_by_the_primary_key(cluster: Cluster) -> None:
+    table = cluster.table("orders")
+    keys = [table.key_of(to_stored(item)) for item in items()]
+    intents = [
+        Intent(table.id, key, b"%016d" % n, 1, 1, Action.CHECK) for n, key in enumerate(keys)
+    ]
+    for shard in cluster.shards.values():
+        for start in range(0, ROWS, 1000):
+            shard.run(insert_intents(intents[start : start + 1000]))
+        shard.run(*(insert_committed(b"%016d" % n, 1) for n in range(100)))
+        shard.run(("ANALYZE TABLE mynamo_intent, mynamo_transaction", ()))
+        looks = [
+            read_decision(b"%016d" % 7),
+            event_above(ROWS - SPARE, table.id, 1, b"keys"),
+            *(read_intents([(table.id, key) for key in keys[:n]]) for n in (1, 2, 100)),
+            *(item_statement(table.id, keys[:n], ("version",)) for n in (2, 100)),
+        ]
+        assert check([(shard, look) for look in looks]) == {}
+        spoiled = (looks[1][0].replace("id > %s", "id + 0 > %s"), looks[1][1])
+        assert check([(shard, spoiled)]) != {}
 
 
 def test_a_table_that_has_just_grown_is_read_no_worse(

@@ -1,4 +1,7 @@
-"""Reading a table's items in the order of their keys, a chunk at a time, for a new index."""
+"""Reading a table's items in the order of their keys, a chunk at a time, for a new index.
+
+An item with an intent is read as it is: if the intent's transaction happens, it makes an event.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mynamo.catalog import sql
+from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 
@@ -68,9 +72,9 @@ def next_rows(table: Table, start: Position, rows: int, lock: bool) -> Statement
     """The next rows with the lengths of their items, and the small ones of these."""
     where, values = _after(start)
     return (
-        "SELECT hash, sort, version, OCTET_LENGTH(item),"
+        f"SELECT hash, sort, {OWN_VERSION}, OCTET_LENGTH(item),"
         f" IF(OCTET_LENGTH(item) <= {_SMALL:d}, item, NULL)"
-        f" FROM {sql.main_table(table.id)}{' WHERE ' if where else ''}{where}"
+        f" FROM {sql.main_table(table.id)} WHERE {where}{IS_ITEM}"
         f" ORDER BY hash, sort LIMIT {rows:d}{' LOCK IN SHARE MODE' if lock else ''}",
         values,
     )
@@ -80,23 +84,25 @@ def versions_of(table: Table, chunk: Chunk) -> Statement:
     """The keys and versions of what is now where a chunk was read."""
     where, values = _after(chunk.start)
     return (
-        f"SELECT hash, sort, version FROM {sql.main_table(table.id)} FORCE INDEX (PRIMARY)"
-        f" WHERE {f'({where}) AND ' if where else ''}((hash = %s AND sort <= %s) OR hash < %s)",
+        f"SELECT hash, sort, {OWN_VERSION} FROM {sql.main_table(table.id)} FORCE INDEX (PRIMARY)"
+        f" WHERE {where}((hash = %s AND sort <= %s) OR hash < %s) AND {IS_ITEM}",
         [*values, *chunk.end, chunk.end[0]],
     )
 
 
 def _after(start: Position) -> tuple[str, list[Any]]:
+    """What holds for the rows behind a position, for other conditions to follow."""
     if start[0] is None:
         return "", []
-    return "(hash = %s AND sort > %s) OR hash > %s", [*start, start[0]]
+    return "((hash = %s AND sort > %s) OR hash > %s) AND ", [*start, start[0]]
 
 
 def _read_large(session: Session, table: Table, keys: list[RowKey]) -> dict[RowKey, MainRow]:
     """Items by their keys, as they are by now."""
     rows = session.run(
-        (f"SELECT hash, sort, version, item FROM {sql.main_table(table.id)} FORCE INDEX (PRIMARY)"
-         f" WHERE {sql.any_row(keys)}", [part for key in keys for part in key])
+        (f"SELECT hash, sort, {OWN_VERSION}, item FROM {sql.main_table(table.id)}"
+         f" FORCE INDEX (PRIMARY) WHERE ({sql.any_row(keys)}) AND {IS_ITEM}",
+         [part for key in keys for part in key])
     )[0].rows  # fmt: skip
     return {RowKey(h, s): MainRow(RowKey(h, s), version, item) for h, s, version, item in rows}
 

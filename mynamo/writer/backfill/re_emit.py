@@ -10,6 +10,7 @@ import uuid
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster, Owner
+from mynamo.catalog.intents import OWN_VERSION
 from mynamo.catalog.shard import retry
 from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
 from mynamo.catalog.tables import Index, RowKey, Table
@@ -97,21 +98,24 @@ def _re_emit(
     ghost: StoredItem | None,
 ) -> int:
     main = sql.main_table(table.id)
-    locked = (f"SELECT version, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE", row)
+    locked = (
+        f"SELECT {OWN_VERSION}, item FROM {main} WHERE hash = %s AND sort = %s FOR UPDATE",
+        row,
+    )
     _, guard, rows = session.run(("BEGIN", ()), LOCK_EPOCH, locked)
     check_epoch(epoch_in(guard), owner.epoch, owner.shard.where)
     found = rows.rows
+    version, data = found[0] if found else (0, b"")
+    if not version and ghost is None:
+        session.rollback()
+        return 0
     if not found:
-        if ghost is None:
-            session.rollback()
-            return 0
-        try:  # a row of its own is the only lock that keeps an absent item absent
+        try:  # only a row, this one or the placeholder of an intent, keeps an absent item absent
             session.run((f"INSERT INTO {main} VALUES (%s, %s, 0, '')", row))
         except DuplicateKey:
             session.rollback()
             return _re_emit(cluster, session, owner, table, index, row, ghost)
-    item = load_item(found[0][1]) if found else None
-    version = found[0][0] if found else 0
+    item = load_item(data) if version else None
     event = re_emitted_event(cluster, table, row, item, ghost, version, "repair", index)
     done = session.run(insert_outbox([event], uuid.uuid4().bytes))
     if not found:

@@ -1,0 +1,67 @@
+"""`verify` and `repair` beside intents: they find and mend the same as without them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import Intent
+from mynamo.operations import comparison_statements, repair, verify
+from mynamo.schemas.config import ClusterConfig
+from tests.comparing import gsi_damage
+from tests.damages import FIRST, ITEMS, do_all_damage, locations
+from tests.intents import place, placed
+from tests.operations import Damage, order
+from tests.small_chunks import small_chunks
+from tests.workers import pipeline
+
+pytestmark = pytest.mark.slow
+
+ABSENT = [order(90), order(93, order_id=FIRST), order(94), order(96)]
+"""Of whom `do_all_damage` makes rows in indexes."""
+
+
+@pytest.fixture
+def intents(damage: Damage) -> list[Intent]:
+    """On all items, and on some that are absent."""
+    return [place(damage.cluster, damage.table, item) for item in (*ITEMS, *ABSENT)]
+
+
+@pytest.mark.parametrize(("rows", "size"), [(500, 4 << 20), (3, 4 << 20), (500, 400)])
+def test_every_kind_of_damage_is_found_and_mended(
+    config: ClusterConfig,
+    cluster: Cluster,
+    damage: Damage,
+    intents: list[Intent],
+    rows: int,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small_chunks(monkeypatch.setattr, rows, size)
+    verdict = verify(cluster, "orders")
+    assert verdict.ok, str(verdict)
+    assert verdict.items == len(ITEMS)
+    expected = do_all_damage(damage)
+    gone = damage.home(ITEMS[12])[1]  # its row is deleted, with its mark
+    assert locations(verify(cluster, "orders")) == expected
+    with pipeline(config):
+        report = repair(cluster, "orders")
+    assert report.ok, str(report)
+    assert verify(cluster, "orders").ok
+    assert gsi_damage(cluster, "orders") == []
+    assert placed(cluster, [intent for intent in intents if intent.row != gone])
+
+
+@pytest.mark.usefixtures("intents")
+def test_control_marks_are_taken_for_versions(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison_statements, "OWN_VERSION", "version")
+    verdict = verify(cluster, "orders")
+    assert [index.stale for index in verdict.indexes if index.kind == "GSI"] == [44, 35]
+
+
+@pytest.mark.usefixtures("intents")
+def test_control_placeholders_are_read(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison_statements, "IS_ITEM", "version >= 0")
+    assert verify(cluster, "orders").unreadable == len(ABSENT)
