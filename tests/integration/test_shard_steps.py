@@ -50,6 +50,7 @@ from mynamo.writer import Done, RequestToken, WriteRequest, apply_each
 from mynamo.writer.transaction import (
     commit,
     evaluation,
+    meeting,
     shard_steps,
     statements,
     write_requests,
@@ -76,6 +77,12 @@ COMMIT = b";COMMIT"
 ADD = "ADD n :one"
 ONE = {":one": 1}
 TOKEN = RequestToken(b"t" * 16, b"r" * 16)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who meets an intent does not wait."""
+    monkeypatch.setattr(meeting, "PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -484,11 +491,8 @@ def test_the_others_of_a_batch_go_on_and_commands_are_not_remembered(
     answers = apply_each(cluster, [*commands, *commands[:1]])
     met = [o.error if isinstance(o, Refused) else None for _, o in answers]
     assert [type(error) for error in met] == [
-        ItemInTransaction, type(None), ItemInTransaction, type(None), ItemInTransaction,
+        TransactionConflict, type(None), TransactionConflict, type(None), TransactionConflict,
     ]  # fmt: skip
-    first = met[0]
-    assert isinstance(first, ItemInTransaction)
-    assert (first.table_id, first.row) == (orders.id, orders.key_of(stored(1)))
     remembered = everywhere(cluster, "SELECT command_id FROM mynamo_command")
     assert {row[0] for row in remembered} == {b"2" * 16, b"9" * 16}
     apply_on(cluster, shard, transaction().id)
@@ -506,7 +510,7 @@ def test_other_transactions_do_not_pass_an_intent(
     before = raw(shard, orders)
     with pytest.raises(TransactionCanceled) as raised:
         producer.transact([Put("orders", key(1)), Put("orders", key(9)), Put("orders", key(8))])
-    kinds = [type(None), ItemInTransaction]
+    kinds = [type(None), TransactionConflict]
     assert [type(reason) for reason in raised.value.reasons] == [kinds[1], kinds[0], kinds[1]]
     requests = request("PUT", 2), request("CHECK", 1, MUST_EXIST), request("PUT", 7, MUST_EXIST)
     writes = writes_of(cluster, *requests)
