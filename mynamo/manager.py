@@ -7,7 +7,7 @@ properties; its own calls are the short ones, and choose by themselves how to re
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,19 @@ from mynamo.errors import (
     InvalidItem,
     InvalidSchema,
 )
-from mynamo.producer import MUST_NOT_EXIST, Producer, Receipt
+from mynamo.producer import (
+    MUST_NOT_EXIST,
+    Check,
+    Delete,
+    Producer,
+    Put,
+    Receipt,
+    TransactionReceipt,
+    Update,
+)
 from mynamo.reader import ALL_ATTRIBUTES, Reader
 from mynamo.reader.choosing import SCAN, Choice, choose
-from mynamo.reader.waiting import OwnWrites
+from mynamo.reader.waiting import OwnWrites, tokens_of
 from mynamo.runtime import forks
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 from mynamo.schemas.events import ConsistencyToken
@@ -294,6 +303,54 @@ class HashBasedShardManager:
             ) from None
         self._own.end(table, mark, ConsistencyToken.parse(receipt.token))
         return receipt
+
+    def transact(
+        self,
+        writes: Sequence[Put | Update | Delete | Check],
+        *,
+        request_token: str | None = None,
+        timeout: float | None = None,
+        outcome_timeout: float | None = None,
+    ) -> TransactionReceipt:
+        """Do all of several writes, or none; they are on disk when this returns, and `get` sees
+        them.
+
+        Args:
+            writes, request_token: as `Producer.transact` takes them.
+            timeout, outcome_timeout: see `Producer`.
+
+        Raises:
+            TransactionCanceled: nothing was written; its `reasons` say for each write why it was
+                refused, or None.
+            MynamoError: see `Producer.transact`.
+        """
+        marks = self._own.begin_all()
+        receipt = self._producer.transact(
+            writes, request_token=request_token, timeout=timeout, outcome_timeout=outcome_timeout
+        )
+        tokens = tokens_of(receipt, self._cluster)
+        for table in {each.table for each in receipt.receipts}:
+            for token in tokens:
+                self._own.end(table, marks.get(table, frozenset()), token)
+        return receipt
+
+    def transact_get(
+        self, items: Iterable[tuple[str, Mapping[str, Any]]], *, timeout: float | None = None
+    ) -> list[Item | None]:
+        """Read items of one table or several by their keys, all as of one moment: of a transaction
+        it sees all or nothing.
+
+        Args:
+            items: for each the table's name and the key, none twice.
+            timeout: see `Reader`.
+
+        Returns:
+            For each the item, or None if there is none.
+
+        Raises:
+            MynamoError: see `Reader.transact_get`.
+        """
+        return self._reader.transact_get(items, timeout=timeout)
 
     def get(
         self,

@@ -54,6 +54,14 @@ def in_catalog(config: ClusterConfig, *statements: str) -> tuple[tuple[Any, ...]
         pool.close()
 
 
+def as_format_2(cluster: Cluster) -> None:
+    """Make a new cluster one that an earlier release has set up, which allows transactions of
+    items on one shard only."""
+    in_catalog(cluster.config, "UPDATE mynamo_cluster SET format = 2, version = version + 1")
+    everywhere(cluster, "UPDATE mynamo_format SET oldest = 0")
+    cluster.refresh()
+
+
 def items_of(cluster: Cluster, table: Table) -> Items:
     """Every item of a table, as it is without intents."""
     rows = everywhere(

@@ -36,8 +36,13 @@ from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.table_settings import IndexSettings, TableSettings
 
-FORMAT = 2
-"""Of the catalog. 1 had no settings of tables, and one attribute in each key of an index."""
+FORMAT = 3
+"""Of a new catalog, and the newest that this process knows. 1 had no settings of tables, and one
+attribute in each key of an index. From 3 on transactions over several shards are allowed, so that
+processes which do not know of intents refuse to work (`mynamo.catalog.enabling`)."""
+OLDEST = 2
+"""A catalog of an older format is brought up to this one by whoever opens it. Only `enabling` goes
+further."""
 LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
 CHANGE_SECONDS = 300
@@ -124,13 +129,13 @@ class Catalog:
         with self._pool.session() as session:
             migrate(session, CATALOG, self.where)
         written_as = self._run(("SELECT format FROM mynamo_cluster", ()))[0].rows[0][0]
-        if written_as >= FORMAT:
+        if written_as >= OLDEST:
             return
         try:
             self._run(
                 *((sql, ()) for sql in TABLES),
                 ("UPDATE mynamo_cluster SET format = %s, version = version + 1"
-                 " WHERE format < %s", (FORMAT, FORMAT)),
+                 " WHERE format < %s", (OLDEST, OLDEST)),
             )  # fmt: skip
         except ShardUnavailable as failure:
             raise ConfigError(
@@ -138,6 +143,34 @@ class Catalog:
                 f"up to date; run `mynamo table list` once as a user who may create tables there "
                 f"({failure})"
             ) from None
+
+    def allow_transactions(self) -> bool:
+        """Raise the format to 3, and with it the epoch of every shard's slots; safe to repeat.
+
+        Returns:
+            Whether that was still to do.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+
+        def once() -> bool:
+            with self._pool.session() as session:
+                _, found = session.run(
+                    ("BEGIN", ()), ("SELECT format FROM mynamo_cluster FOR UPDATE", ())
+                )
+                if found.rows[0][0] >= FORMAT:
+                    session.rollback()
+                    return False
+                session.run(
+                    ("UPDATE mynamo_slots SET epoch = epoch + 1", ()),
+                    ("UPDATE mynamo_cluster SET format = %s", (FORMAT,)),
+                    COUNT_UP,
+                    ("COMMIT", ()),
+                )
+            return True
+
+        return retry(once, self._timeout)
 
     def give_incarnation(self, shard_id: int, at_least: int) -> int:
         """A number for a shard's next incarnation, which it never had.
@@ -259,20 +292,21 @@ class Catalog:
             cluster_id=header[0],
             partitions=header[1],
             version=header[2],
+            format=header[3],
             slots=_ranges(slots),
             tables=by_id,
             names={table.name: table for table in by_id.values()},
         )
 
-    def _header(self, result: Result) -> tuple[bytes, int, int]:
-        """The cluster's id, its number of partitions, and the catalog's version."""
+    def _header(self, result: Result) -> tuple[bytes, int, int, int]:
+        """The cluster's id, its number of partitions, and the catalog's version and format."""
         cluster_id, written_as, partitions, version = result.rows[0]
         if written_as > FORMAT:
             raise ConfigError(
                 f"{self.where}: it is of format {written_as}, which this version of mynamo "
                 f"(format {FORMAT}) does not know; upgrade"
             )
-        return cluster_id, partitions, version
+        return cluster_id, partitions, version, written_as
 
     def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
         """Record a new table as CREATING.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES, Catalog
+from mynamo.catalog.migrations import REQUIRE_INTENTS, SHARD, migrate
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
@@ -223,6 +224,8 @@ class Cluster:
     def _set_up_shard(self, shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
         refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
         shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
+        with shard.session() as session:
+            migrate(session, SHARD, shard.where)
         shard.run(
             ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
              " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
@@ -231,6 +234,7 @@ class Cluster:
             ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
             *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
               for part in range(partitions)),
+            REQUIRE_INTENTS,
         )  # fmt: skip
 
     def _check_shards(self) -> None:

@@ -10,8 +10,10 @@ The first process that connects to another server than the one that the shard wa
 A1. The catalog counts up the shard's incarnation.  A crash here: a number is left out.
 A2. One transaction on the shard: look whether somebody was faster; give up the lease of the relay;
     take the numbers from changes that are not applied everywhere, so that they get new ones; set
-    the sequence, what is applied and AUTO_INCREMENT to the base; record the incarnation.  A crash
-    before the commit: nothing happened. After it: whoever relays does the next step.
+    the sequence, what is applied and AUTO_INCREMENT to the base, and the generation above all that
+    the shard may have had: transactions that began before, some of which it may have forgotten, are
+    not decided any more; record the incarnation.  A crash before the commit: nothing happened.
+    After it: whoever relays does the next step.
 A3. Definitions (`roll_forward_shard`): tables and indexes that the catalog has and the shard lacks
     are made, and its guards are raised to the catalog's versions. Until then writes that know a
     newer definition are refused. A crash in it: the next relay does it again. What was missing is
@@ -33,6 +35,7 @@ from typing import Any
 import orjson
 
 from mynamo.catalog import sql
+from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Session, Statement
 
@@ -196,13 +199,15 @@ def _adopt(
 
 def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
     """A2, which does nothing if the number is too low. Returns the least that it must be."""
-    _, found, relay, streams, ids = session.run(
+    _, _, found, relay, streams, ids = session.run(
         ("BEGIN", ()),
+        ("SELECT version FROM mynamo_fence FORCE INDEX (PRIMARY) WHERE id = %s FOR UPDATE",
+         (GENERATION_ROW,)),
         (NEWEST[0] + " FOR UPDATE", ()),
         ("SELECT last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
         ("SELECT part, last_seq, applied_seq FROM mynamo_stream ORDER BY part FOR UPDATE", ()),
         ("SELECT MAX(id) FROM mynamo_outbox", ()),
-    )
+    )  # fmt: skip
     before = found.rows[0][0] if found.rows else 0
     last_seq, published_seq = relay.rows[0]
     kept = {str(part): last for part, last, _ in streams.rows}
@@ -226,6 +231,8 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
         ("INSERT INTO mynamo_outbox (id, part, feeds, table_id, write_id, created, payload)"
          f" VALUES (%s, 0, 0, 0, %s, {sql.NOW}, '')", (start, bytes(16))),
         ("DELETE FROM mynamo_outbox WHERE id = %s", (start,)),
+        ("UPDATE mynamo_fence SET version = GREATEST(version + 2, %s) WHERE id = %s",
+         (start, GENERATION_ROW)),
         ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, lost, state)"
          f" VALUES (%s, %s, {sql.NOW}, %s, %s, %s)",
          (number, server, orjson.dumps(kept), lost, FENCING)),

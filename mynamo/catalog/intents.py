@@ -53,6 +53,23 @@ class Decision(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Transaction:
+    """One attempt of a transaction over several shards, as its intents name it.
+
+    Attributes:
+        id: 16 bytes, a UUID of version 7; a smaller one is older. No two attempts have the same.
+        decider: number of the shard with its decision.
+        generation: of that shard, when the attempt began.
+        token: of its request token; None: it has none.
+    """
+
+    id: bytes
+    decider: int
+    generation: int
+    token: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """One row of `mynamo_intent`.
 
@@ -184,3 +201,60 @@ def insert_aborted(transaction_id: bytes, generation: int) -> Statement:
             GENERATION_ROW, generation, generation + 1,
         ),
     )  # fmt: skip
+
+
+def read_open(after: bytes, most: int) -> Statement:
+    """Transactions with intents on a shard, in the order of their ids: id, number of the deciding
+    shard, generation, table's id.
+
+    Args:
+        after: this id.
+        most: intents; a transaction with several comes several times.
+    """
+    return (
+        "SELECT transaction_id, decider, generation, table_id FROM mynamo_intent"
+        f" FORCE INDEX (by_transaction) WHERE transaction_id > %s ORDER BY transaction_id"
+        f" LIMIT {most:d}",
+        (after,),
+    )
+
+
+def delete_intents_of(table_id: int) -> Statement:
+    """Delete the intents on a table that is gone, and its marks and placeholders with it."""
+    return "DELETE FROM mynamo_intent WHERE table_id = %s", (table_id,)
+
+
+def which_have_intents(transaction_ids: Sequence[bytes]) -> Statement:
+    """Those of these transactions that have intents on a shard: their ids."""
+    return (
+        "SELECT DISTINCT transaction_id FROM mynamo_intent FORCE INDEX (by_transaction)"
+        f" WHERE transaction_id IN ({sql.placeholders(transaction_ids)})",
+        transaction_ids,
+    )
+
+
+def forget_aborted(generation: int, most: int) -> Statement:
+    """Delete ABORTED of a generation or earlier ones."""
+    return (
+        "DELETE FROM mynamo_transaction WHERE generation <= %s AND decision = %s"
+        f" ORDER BY generation LIMIT {most:d}",
+        (generation, int(Decision.ABORTED)),
+    )
+
+
+def read_committed(generation: int, most: int) -> Statement:
+    """The ids of transactions that were committed in a generation or earlier ones."""
+    return (
+        "SELECT id FROM mynamo_transaction FORCE INDEX (by_generation)"
+        f" WHERE generation <= %s AND decision = %s ORDER BY generation LIMIT {most:d}",
+        (generation, int(Decision.COMMITTED)),
+    )
+
+
+def forget_committed(transaction_ids: Sequence[bytes]) -> Statement:
+    """Delete decisions of these transactions, of which no shard has intents."""
+    return (
+        "DELETE FROM mynamo_transaction WHERE decision = %s"
+        f" AND id IN ({sql.placeholders(transaction_ids)})",
+        (int(Decision.COMMITTED), *transaction_ids),
+    )

@@ -124,6 +124,13 @@ CREATE TABLE IF NOT EXISTS mynamo_token (
 )
 SHARD = Migrations("shard", _SHARD)
 """1: incarnations. 2: transactions: intents, decisions, request tokens, generations."""
+INTENTS = 2
+"""The format of shards that has intents. Where there may be some, `oldest` is at least this."""
+REQUIRE_INTENTS = (
+    "UPDATE mynamo_format SET oldest = GREATEST(oldest, %s) WHERE kind = %s",
+    (INTENTS, SHARD.kind),
+)
+"""Processes that do not know of intents must not work on this shard."""
 _CATALOG = (
     Migration(
         1,

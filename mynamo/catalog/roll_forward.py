@@ -13,7 +13,9 @@ from functools import partial
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import raise_slot_guard
 from mynamo.catalog.incarnation import NOTE_LOST
+from mynamo.catalog.intents import delete_intents_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -56,7 +58,8 @@ def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
 
     Tables and indexes that it lacks are made, empty, and it is recorded that it has lost changes;
     also if an index is ACTIVE whose backfill has not ended here. What it has and the catalog has
-    dropped stays there unused.
+    dropped stays there unused. If it went back to before transactions over several shards were
+    enabled, that is done again here.
 
     Raises:
         ShardUnavailable: the shard or the catalog does not answer.
@@ -78,6 +81,7 @@ def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
         active = {i.id for table in tables for i in table.live_indexes if i.status == "ACTIVE"}
         if waiting & active:
             shard.run(NOTE_LOST)
+    raise_slot_guard(cluster, shard)
 
 
 def roll_forward_definition(cluster: Cluster, table: Table) -> None:
@@ -151,7 +155,7 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
         shard.run(
             (_INSERT_GUARD, (_CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
-            ("DELETE FROM mynamo_intent WHERE table_id = %s", (table.id,)),
+            delete_intents_of(table.id),
         )
 
     def drop(shard: DynamoDBShard) -> None:

@@ -33,19 +33,24 @@ class SlotRange:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The whole catalog at one moment."""
+    """The whole catalog at one moment.
+
+    Attributes:
+        format: of the catalog; from 3 on transactions over several shards are allowed.
+    """
 
     cluster_id: bytes
     partitions: int
     version: int
+    format: int
     slots: tuple[SlotRange, ...]
     tables: dict[int, Table]
     names: dict[str, Table]
 
     @property
-    def header(self) -> tuple[bytes, int, int]:
-        """The cluster's id, its number of partitions, and the catalog's version."""
-        return self.cluster_id, self.partitions, self.version
+    def header(self) -> tuple[bytes, int, int, int]:
+        """The cluster's id, its number of partitions, and the catalog's version and format."""
+        return self.cluster_id, self.partitions, self.version, self.format
 
     @cached_property
     def epochs(self) -> dict[int, int]:

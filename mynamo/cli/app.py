@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "scan": Entry("reads", "scan", "Read all items of a table or an index."),
         "update": Entry("writes", "update", "Set and remove attributes of an item."),
         "delete": Entry("writes", "delete", "Delete an item."),
+        "transact": Entry("transact", "transact", "Do several writes, all or none."),
         "load": Entry("load", "load", "Write the items of files: JSON, CSV, exports of DynamoDB."),
     },
     "Operations": {
@@ -61,6 +62,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
+        "transaction": Entry(
+            "transaction_commands",
+            "transaction",
+            "Enable, show and finish transactions over shards.",
+        ),
         "incarnation": Entry(
             "incarnation_commands", "incarnation", "Show what became of shards that were restored."
         ),

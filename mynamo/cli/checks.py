@@ -271,6 +271,12 @@ def _print_lag(report: LagReport) -> None:
              for i in report.indexes],
             right=["from shard", "events", "behind"],
         )  # fmt: skip
+    for s in report.shards:
+        if s.intents:
+            click.echo(
+                f"transactions have {s.intents:,} items of shard {s.shard}, one for "
+                f"{s.intents_seconds:.1f} s: `mynamo transaction list` shows them"
+            )
     if report.indexer_missing:
         click.echo("no indexer is at work: run `mynamo indexer`")
     elif report.indexers is not None:

@@ -42,6 +42,8 @@ class ShardLag:
         relay: the name of the worker that relays the shard's changes; None: nobody does.
         relay_seconds: for which its lease still holds; negative: it has expired, so the
             worker has died and another one takes over.
+        intents: items that a transaction over several shards has at the moment.
+        intents_seconds: age of the oldest of these intents, by the shard's clock; 0 if none.
     """
 
     shard: int
@@ -54,11 +56,23 @@ class ShardLag:
     relay: str | None
     relay_seconds: float
     oldest_seconds: float = 0.0
+    intents: int = 0
+    intents_seconds: float = 0.0
 
     @property
     def relay_alive(self) -> bool:
         """Whether a worker relays this shard's changes."""
         return self.relay is not None and self.relay_seconds > 0
+
+    @property
+    def open_intents(self) -> str:
+        """What to say of intents; empty: there are none."""
+        if not self.intents:
+            return ""
+        return (
+            f", {self.intents:,} intents of transactions (the oldest "
+            f"{self.intents_seconds:.1f} s old)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +159,7 @@ class LagReport:
                 f"shard {s.shard}: outbox {s.rows:,} rows ({s.payload_bytes:,} bytes, the oldest "
                 f"{s.oldest_seconds:.0f} s old), "
                 f"{s.unpublished:,} unpublished, {s.unapplied:,} unapplied "
-                f"({s.unapplied_seconds:.1f} s), {relay}"
+                f"({s.unapplied_seconds:.1f} s), {relay}{s.open_intents}"
             )
         for i in self.indexes:
             lines.append(
@@ -221,9 +235,9 @@ def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, flo
 
     def look() -> list[Result]:
         with shard.session() as session:
-            return session.run(RELAY_STATE, ROWS, UNSEQUENCED, UNSEQUENCED_FEEDING)
+            return session.run(RELAY_STATE, ROWS, UNSEQUENCED, INTENTS, UNSEQUENCED_FEEDING)
 
-    relay, counted, unsequenced, waiting_first = retry(look, _PATIENCE)
+    relay, counted, unsequenced, intents, waiting_first = retry(look, _PATIENCE)
     owner, left, published, lowest, now = relay.rows[0]
     count, first, last, oldest = counted.rows[0]
     sequenced, waiting_next, size = shard.run(
@@ -234,6 +248,7 @@ def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, flo
         before, seconds = by_table.get(table_id, (0, 0.0))
         age = max(seconds, (now - oldest) / 1e6, 0.0)
         by_table[table_id] = (before + events, age)
+    open_intents, placed = intents.rows[0]
     entry = ShardLag(
         shard=shard.id,
         rows=count,
@@ -245,6 +260,8 @@ def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, flo
         relay=owner.decode("utf-8", "replace") if owner is not None else None,
         relay_seconds=left / 1e6 if owner is not None else 0.0,
         oldest_seconds=0.0 if oldest is None else max(0.0, (now - oldest) / 1e6),
+        intents=open_intents,
+        intents_seconds=0.0 if placed is None else max(0.0, (now - placed) / 1e6),
     )
     return entry, by_table
 
@@ -268,6 +285,8 @@ UNSEQUENCED: Statement = (
     "SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL",
     (),
 )
+
+INTENTS: Statement = ("SELECT COUNT(*), MIN(placed_at) FROM mynamo_intent", ())
 
 UNSEQUENCED_FEEDING: Statement = (
     "SELECT table_id, COUNT(*), MIN(created) FROM mynamo_outbox FORCE INDEX (by_sequence)"

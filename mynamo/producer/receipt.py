@@ -65,7 +65,7 @@ def receipt_of(
         table=request.table,
         shard=shard_id,
         version=done.version,
-        token=str(ConsistencyToken(cluster.fingerprint, shard_id, done.partition, done.version)),
+        token=str(ConsistencyToken(cluster.fingerprint, shard_id, done.partition, done.waits_for)),
         old=_python(done.old),
         attributes=_python(returned(return_values, request, done)),
     )
@@ -80,7 +80,7 @@ def token_of_all(cluster: Cluster, writes: Iterable[tuple[int, Done]]) -> str:
     newest: dict[tuple[int, int], int] = {}
     for shard_id, done in writes:
         stream = shard_id, done.partition
-        newest[stream] = max(newest.get(stream, 0), done.version)
+        newest[stream] = max(newest.get(stream, 0), done.waits_for)
     return SEPARATOR.join(
         str(ConsistencyToken(cluster.fingerprint, *stream, version))
         for stream, version in newest.items()

@@ -79,10 +79,12 @@ def transact_writes(
     except TransactionCanceled as failure:
         raise _in_python_form(failure, asked) from None
     receipts: list[Receipt] = [
-        receipt_of(cluster, request, transacted.shard, done)
-        for request, done in zip(requests, transacted.done, strict=True)
+        receipt_of(cluster, request, shard_id, done)
+        for request, shard_id, done in zip(
+            requests, transacted.shards, transacted.done, strict=True
+        )
     ]
-    token_of = token_of_all(cluster, [(transacted.shard, done) for done in transacted.done])
+    token_of = token_of_all(cluster, zip(transacted.shards, transacted.done, strict=True))
     return TransactionReceipt(tuple(receipts), token_of, transacted.repeated)
 
 

@@ -81,6 +81,7 @@ from mynamo.runtime import deadlines
 from mynamo.runtime.side_by_side import side_by_side
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.events import keys_in_payload
+from mynamo.schemas.transaction_limits import SAME_ITEM
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,6 @@ _BEGIN: tuple[Statement, ...] = (
 _END: Statement = ("COMMIT", ())
 _NEWEST_EVENT: Statement = ("SELECT MAX(id) FROM mynamo_outbox", ())
 _COLUMNS = ("version", "item")
-_TWICE = "Transaction request cannot include multiple operations on one item"
 _MOVING = (
     "other writes changed the items while they were read, or a transaction that has happened is "
     "not applied to them yet; nothing was read, try again"
@@ -135,7 +135,7 @@ def transact_get(
     """
     rows = rows_of(cluster, gets)
     if len({*rows}) < len(rows):
-        raise InvalidRequest(_TWICE)
+        raise InvalidRequest(SAME_ITEM)
     owners = by_owner(cluster, rows)
     found = _read_one_shard(*next(iter(owners.items()))) if len(owners) == 1 else None
     if found is None:

@@ -45,6 +45,11 @@ class OwnWrites:
         with self._lock:
             return frozenset(self._tokens.get(table, ()))
 
+    def begin_all(self) -> dict[str, PendingTokens]:
+        """As `begin`, for writes of several tables: those of each."""
+        with self._lock:
+            return {table: frozenset(tokens) for table, tokens in self._tokens.items()}
+
     def end(self, table: str, pending: PendingTokens, token: ConsistencyToken) -> None:
         """The write has returned."""
         if not token.version:

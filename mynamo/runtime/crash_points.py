@@ -26,9 +26,11 @@ LABELS = (
     "indexer.1", "indexer.2", "indexer.3", "indexer.4", "indexer.5", "indexer.6",
     "apply.1", "apply.3", "apply.4",
     "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
+    "transact.1", "transact.2", "transact.3", "transact.4", "transact.5", "transact.6",
+    "transact.7",
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, and the backfill of a new index."""
+one shard, the backfill of a new index, and transactions over several shards."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)

@@ -12,7 +12,8 @@ from mynamo.writer.transaction.evaluation import (
 from mynamo.writer.transaction.expression_texts import parse_texts
 from mynamo.writer.transaction.request_tokens import RequestToken
 from mynamo.writer.transaction.routing import apply, apply_each
-from mynamo.writer.transaction.transact import Transacted, transact
+from mynamo.writer.transaction.transact import transact
+from mynamo.writer.transaction.transacted import Transacted
 from mynamo.writer.transaction.write_requests import Operation, WriteRequest, prepare
 
 __all__ = [

@@ -10,6 +10,7 @@ from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import is_enabled, raise_slot_guard
 from mynamo.catalog.roll_forward import is_complete, roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
@@ -19,7 +20,9 @@ from mynamo.runtime.batch_sizes import BatchSize
 from mynamo.writer.backfill.backfiller import Backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled
 from mynamo.writer.queue.commands_topic import REMEMBERED
-from mynamo.writer.transaction.request_tokens import Generations, forget_tokens
+from mynamo.writer.transaction.decisions import forget_old_aborted, forget_old_committed
+from mynamo.writer.transaction.request_tokens import Generation, Generations, forget_tokens
+from mynamo.writer.transaction.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +34,10 @@ _MOST_THREADS = 16
 _PURGE_EVERY = 60.0
 _LEAST_PURGED = 500
 _MOST_PURGED = 20_000
-"""Commands, or tokens, that one transaction forgets."""
+"""Commands, tokens or decisions that one transaction forgets."""
 _PURGE_BATCH_SECONDS = 0.1
 _PURGE_SECONDS = 0.3
-"""For which one round forgets commands, or tokens, on one shard."""
+"""For which one round forgets commands, tokens or decisions on one shard."""
 
 
 class Maintenance:
@@ -51,6 +54,8 @@ class Maintenance:
         self._purge_at = 0.0
         self._purged: dict[tuple[int, str], BatchSize] = {}
         self._generations = Generations()
+        self._sweeper = Sweeper(cluster)
+        self._enabled: set[int] = set()  # shards where nothing was left to enable lately
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -62,11 +67,29 @@ class Maintenance:
             ShardUnavailable: some of it was not done; call again.
         """
         self._cluster.refresh()
+        self._finish_enabling()
+        self._sweeper.round()
         self._roll_forward()
         more = self._backfill()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
+            self._enabled.clear()  # a shard may have been restored
         return more
+
+    def _finish_enabling(self) -> None:
+        """Do what is left of `mynamo transaction enable`."""
+        if not is_enabled(self._cluster):
+            return
+        for number, shard in self._cluster.shards.items():
+            if number in self._enabled:
+                continue
+            try:
+                if raise_slot_guard(self._cluster, shard):
+                    log.info("%s: its slot guard is raised", shard.where)
+            except ShardUnavailable as failure:  # in the next round; the others go on
+                log.debug("the slot guard is not raised yet: %s", failure)
+            else:
+                self._enabled.add(number)
 
     def _roll_forward(self) -> None:
         found = {}
@@ -116,7 +139,8 @@ class Maintenance:
         return any(more)
 
     def _purge(self) -> bool:
-        """Forget commands and tokens that cannot come again; returns whether there may be more."""
+        """Forget commands, tokens and decisions that cannot come again; returns whether there may
+        be more."""
         more = [self._purge_on(shard) for shard in self._cluster.shards.values()]
         return any(more)
 
@@ -124,13 +148,21 @@ class Maintenance:
         try:
             more = self._forget(shard, "commands", _forget_commands)
             generation = self._generations.of(shard)
-            return (
-                self._forget(shard, "tokens", lambda limit: forget_tokens(generation, limit))
-                or more
-            )
+            for what, delete in (("tokens", forget_tokens), ("aborted", forget_old_aborted)):
+                more |= self._forget(shard, what, partial(delete, generation))
+            return self._forget_committed(shard, generation) or more
         except ShardUnavailable as failure:  # the others' are forgotten nevertheless
-            log.debug("commands and tokens are not forgotten yet: %s", failure)
+            log.debug("commands, tokens and decisions are not forgotten yet: %s", failure)
             return False
+
+    def _forget_committed(self, shard: DynamoDBShard, generation: Generation) -> bool:
+        """Forget what was committed on one shard, for a bounded time; returns whether there may be
+        more."""
+        ends_at = time.monotonic() + _PURGE_SECONDS
+        more = True
+        while more and time.monotonic() < ends_at:
+            more = forget_old_committed(self._cluster, shard, generation)
+        return more
 
     def _forget(self, shard: DynamoDBShard, what: str, delete: Callable[[int], Statement]) -> bool:
         """Forget on one shard, in transactions of a bounded size, for a bounded time.

@@ -61,6 +61,36 @@ assert.equal((await Cat.query('breed').eq('odd').where('id').between(3, 7).count
 const scanned = await Cat.scan('breed').beginsWith('ev').and().filter('lives').in([9]).all().exec()
 assert.equal(scanned.length, 13)
 assert.equal((await Cat.scan().parallel(3).count().exec()).count, 26)
+
+// Transactions, of items of several hash keys.
+const owners = ['cid', 'dan', 'eve', 'fay'].map((owner) => ({ owner, id: 1 }))
+await dynamoose.transaction([
+  ...owners.map((key) => Cat.transaction.create({ ...key, breed: 'persian' })),
+  Cat.transaction.update({ owner: 'bob', id: 4 }, { $ADD: { lives: -1 } }),
+  Cat.transaction.condition({ owner: 'bob', id: 5 }, new dynamoose.Condition().where('lives').eq(9)),
+])
+assert.equal((await Cat.get({ owner: 'bob', id: 4 })).lives, 8)
+const refused = await dynamoose.transaction([
+  Cat.transaction.delete(owners[0]),
+  Cat.transaction.create({ ...owners[1], breed: 'stray' }),
+  Cat.transaction.condition(owners[2], new dynamoose.Condition().where('lives').lt(9)),
+]).then(() => assert.fail('it was accepted'), (error) => error)
+assert.equal(refused.name, 'TransactionCanceledException')
+assert.deepEqual(refused.CancellationReasons.map((reason) => reason.Code),
+  ['None', 'ConditionalCheckFailed', 'ConditionalCheckFailed'])
+const together = await dynamoose.transaction(owners.map((key) => Cat.transaction.get(key)))
+assert.deepEqual(together.map((cat) => [cat.owner, cat.breed]),
+  owners.map(({ owner }) => [owner, 'persian']))
+// Dynamoose has no option for a token; what the SDK sends twice is a request with one.
+const request = await dynamoose.transaction([
+  Cat.transaction.update(owners[0], { $ADD: { lives: -1 } }),
+  Cat.transaction.update(owners[1], { $ADD: { lives: -1 } }),
+], { return: 'request' })
+for (const _ of [1, 2]) {
+  await dynamoose.aws.ddb().transactWriteItems({ ...request, ClientRequestToken: name })
+}
+assert.deepEqual((await Cat.batchGet(owners.slice(0, 2))).map((cat) => cat.lives), [8, 8])
+
 await Cat.batchDelete(keys)
 await found.delete()
 assert.equal(await Cat.get({ owner: 'ann', id: 1 }), undefined)

@@ -125,6 +125,43 @@ const open = await Task.query.assigned({ person: 'bob', state: 'open' })
 assert.equal(open.data.length, 5)
 const scanned = await Task.scan.where(({ state }, { eq }) => eq(state, 'open')).go({ pages: 'all' })
 assert.equal(scanned.data.length, 20)
+
+// Transactions, of items of several hash keys.
+const members = [['eve', 'shed'], ['fay', 'barn']].map(([person, project]) => ({ person, project }))
+const hired = await work.transaction.write(({ Task, Person }) => [
+  ...members.map((member) => Person.create(member).commit()),
+  Task.create({ project: 'shed', number: 1, person: 'eve' }).commit(),
+  Task.patch({ project: 'wall', number: 1 }).add({ points: 2 }).commit(),
+  Task.delete({ project: 'wall', number: 2 }).commit(),
+  Person.check({ person: 'bob', project: 'wall' }).where(({ person }, { exists }) => exists(person)).commit(),
+]).go()
+assert.equal(hired.canceled, false)
+const fired = await work.transaction.write(({ Task, Person }) => [
+  Person.remove(members[0]).commit(),
+  Task.create({ project: 'shed', number: 1, person: 'fay' }).commit({ response: 'all_old' }),
+  Person.check({ person: 'nobody', project: 'wall' }).where(({ person }, { exists }) => exists(person)).commit(),
+]).go()
+assert.equal(fired.canceled, true)
+assert.deepEqual(fired.data.map(({ rejected, code }) => [rejected, code]),
+  [[false, 'None'], [true, 'ConditionalCheckFailed'], [true, 'ConditionalCheckFailed']])
+assert.equal(fired.data[1].item.person, 'eve')
+const token = randomUUID()
+for (const _ of [1, 2]) {
+  await work.transaction.write(({ Task }) => [
+    Task.patch({ project: 'shed', number: 1 }).add({ points: 1 }).set({ changed: 1 }).commit(),
+    Task.patch({ project: 'wall', number: 1 }).add({ points: 1 }).set({ changed: 1 }).commit(),
+  ]).go({ token })
+}
+const { data: seen } = await work.transaction.get(({ Task, Person }) => [
+  Task.get({ project: 'shed', number: 1 }).commit(),
+  Task.get({ project: 'wall', number: 1 }).commit(),
+  Task.get({ project: 'wall', number: 2 }).commit(),
+  ...members.map((member) => Person.get(member).commit()),
+]).go()
+assert.deepEqual(seen.map(({ item }) => item?.points ?? item?.person ?? null), [1, 3, null, 'eve', 'fay'])
+
+await Person.remove(members).go().catch(() => Promise.all(members.map((m) => Person.remove(m).go())))
+await Task.remove({ project: 'shed', number: 1 }).go()
 await Task.delete(tasks.map(({ project, number }) => ({ project, number }))).go()
 await Task.remove(key).go()
 assert.equal((await Task.scan.go()).data.length, 0)

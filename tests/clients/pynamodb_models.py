@@ -15,9 +15,11 @@ from pynamodb.attributes import (
     UTCDateTimeAttribute,
     VersionAttribute,
 )
-from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError, UpdateError
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, LocalSecondaryIndex
 from pynamodb.models import Model
+from pynamodb.transactions import TransactGet, TransactWrite
 
 
 class ByStatus(GlobalSecondaryIndex):
@@ -80,6 +82,7 @@ def main() -> None:
     assert len(list(Order.scan(page_size=10))) == 61
     assert len(list(Order.batch_get([("ann", n) for n in range(1, 62)]))) == 61
     waits_for_the_index()
+    has_transactions()
     again.refresh()
     again.delete()
     try:
@@ -112,6 +115,50 @@ def refuses_a_second_one() -> None:
     else:
         refused = None
     assert refused == "ConditionalCheckFailedException", refused
+
+
+def has_transactions() -> None:
+    """Of items of several hash keys."""
+    connection = Connection(host=Order.Meta.host, region=Order.Meta.region)
+    orders = [Order(f"customer {n}", n, price=n, status="kept") for n in range(8)]
+    with TransactWrite(connection=connection) as transaction:
+        for each in orders:
+            transaction.save(each, condition=Order.customer.does_not_exist())
+        transaction.condition_check(Order, "ann", 2, condition=Order.status == "open")
+    assert [each.version for each in orders] == [1] * 8
+    try:
+        with TransactWrite(connection=connection) as transaction:
+            transaction.condition_check(Order, "nobody", 1, condition=Order.status.exists())
+            transaction.delete(orders[7])
+            transaction.save(
+                Order("customer 0", 0), Order.customer.does_not_exist(), return_values="ALL_OLD"
+            )
+    except TransactWriteError as error:
+        refused, reasons = error.cause_response_code, error.cancellation_reasons
+    else:
+        refused, reasons = None, []
+    assert refused == "TransactionCanceledException", refused
+    codes = [reason and reason.code for reason in reasons]
+    assert codes == ["ConditionalCheckFailed", None, "ConditionalCheckFailed"], codes
+    assert reasons[2].raw_item["status"] == {"S": "kept"}, reasons[2]
+    token = uuid.uuid4().hex
+    for _ in range(2):  # one request, sent twice
+        with TransactWrite(connection=connection, client_request_token=token) as transaction:
+            for number in (1, 2):
+                transaction.update(
+                    Order(f"customer {number}", number), [Order.price.add(10)],
+                    add_version_condition=False,
+                )  # fmt: skip
+    with TransactGet(connection=connection) as transaction:
+        found = [transaction.get(Order, each.customer, each.number) for each in orders]
+        nothing = transaction.get(Order, "nobody", 1)
+    assert [future.get().price for future in found] == [0, 11, 12, 3, 4, 5, 6, 7]
+    try:
+        nothing.get()
+    except DoesNotExist:
+        pass
+    else:
+        raise AssertionError("an item that does not exist was found")
 
 
 def waits_for_the_index() -> None:

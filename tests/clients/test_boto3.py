@@ -248,3 +248,107 @@ def test_the_resource_layer(session: Any, endpoint: str) -> None:
     assert sorted(i["n"] for i in answer["Responses"][table.name]) == [1, 2]
     table.delete()
     table.wait_until_not_exists()
+
+
+def test_transactions_of_items_of_several_hash_keys(client: Any, orders: str) -> None:
+    def key(customer: str) -> dict[str, Any]:
+        return {"customer": {"S": customer}, "at": {"N": "1"}}
+
+    def put(customer: str, **more: Any) -> dict[str, Any]:
+        item = {**key(customer), "price": {"N": "10"}, "status": {"S": "moved"}}
+        return {"Put": {"TableName": orders, "Item": item, **more}}
+
+    def add(customer: str, amount: int) -> dict[str, Any]:
+        return {
+            "Update": {
+                "TableName": orders, "Key": key(customer),
+                "UpdateExpression": "SET price = price + :n",
+                "ConditionExpression": "price >= :least",
+                "ExpressionAttributeValues": {":n": {"N": str(amount)},
+                                              ":least": {"N": str(-amount)}},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }  # fmt: skip
+
+    def prices() -> list[str | None]:
+        gets = [{"Get": {"TableName": orders, "Key": key(name), "ProjectionExpression": "price"}}
+                for name in names]  # fmt: skip
+        found = client.transact_get_items(TransactItems=gets)["Responses"]
+        return [one.get("Item", {}).get("price", {}).get("N") for one in found]
+
+    names = [f"customer {number}" for number in range(8)]
+    assert prices() == [None] * 8
+    absent = {"ConditionExpression": "attribute_not_exists(customer)"}
+    client.transact_write_items(TransactItems=[put(name, **absent) for name in names])
+    check = {"TableName": orders, "Key": key(names[7]),
+             "ConditionExpression": "attribute_exists(price)"}  # fmt: skip
+    client.transact_write_items(
+        TransactItems=[add(names[0], -4), add(names[1], 4), {"ConditionCheck": check},
+                       {"Delete": {"TableName": orders, "Key": key(names[2])}}]
+    )  # fmt: skip
+    assert prices() == ["6", "14", None, *["10"] * 5]
+
+    with pytest.raises(client.exceptions.TransactionCanceledException) as failure:
+        client.transact_write_items(
+            TransactItems=[add(names[3], 1), add(names[4], -11), put(names[5], **absent),
+                           {"Delete": {"TableName": orders, "Key": key(names[6])}}]
+        )  # fmt: skip
+    code, message = error_of(failure)
+    assert code == "TransactionCanceledException"
+    assert message.endswith("[None, ConditionalCheckFailed, ConditionalCheckFailed, None]")
+    reasons = failure.value.response["CancellationReasons"]
+    assert reasons[1]["Item"]["price"] == {"N": "10"}
+    assert reasons[2] == {
+        "Code": "ConditionalCheckFailed", "Message": "The conditional request failed",
+    }  # fmt: skip
+    assert prices() == ["6", "14", None, *["10"] * 5]
+
+    token = uuid.uuid4().hex
+    for _ in range(3):
+        client.transact_write_items(
+            TransactItems=[add(names[5], -1), add(names[6], 1)], ClientRequestToken=token
+        )
+    with pytest.raises(client.exceptions.IdempotentParameterMismatchException):
+        client.transact_write_items(
+            TransactItems=[add(names[5], -1), add(names[6], 2)], ClientRequestToken=token
+        )
+    assert prices() == ["6", "14", None, "10", "10", "9", "11", "10"]
+
+    def moved() -> list[dict[str, Any]]:
+        found = client.query(
+            TableName=orders, IndexName="by_status", KeyConditionExpression="#s = :moved",
+            ExpressionAttributeNames={"#s": "status"},
+            ExpressionAttributeValues={":moved": {"S": "moved"}},
+        )  # fmt: skip
+        return list(found["Items"])
+
+    eventually(
+        lambda: sorted(int(one["price"]["N"]) for one in moved()) == [6, 9, 10, 10, 10, 11, 14],
+        INDEX_SECONDS,
+    )
+
+
+def test_transactions_of_the_resource_layer(session: Any, endpoint: str, orders: str) -> None:
+    """Its client takes and gives values in Python's form."""
+    resource = session.resource("dynamodb", endpoint_url=endpoint)
+    plain = resource.meta.client
+    items = [{"customer": f"customer {n}", "at": n, "price": Decimal("2.5")} for n in range(5)]
+    plain.transact_write_items(
+        TransactItems=[{"Put": {"TableName": orders, "Item": item}} for item in items]
+    )
+    keys = [{"customer": item["customer"], "at": item["at"]} for item in items]
+    gets = [{"Get": {"TableName": orders, "Key": key}} for key in keys]
+    found = plain.transact_get_items(TransactItems=gets)["Responses"]
+    assert [one["Item"] for one in found] == items
+    update = {
+        "TableName": orders, "Key": keys[0], "UpdateExpression": "ADD price :one",
+        "ConditionExpression": "price = :one", "ExpressionAttributeValues": {":one": 1},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }  # fmt: skip
+    with pytest.raises(plain.exceptions.TransactionCanceledException) as failure:
+        plain.transact_write_items(
+            TransactItems=[{"Update": update}, {"Delete": {"TableName": orders, "Key": keys[1]}}]
+        )
+    codes = [reason["Code"] for reason in failure.value.response["CancellationReasons"]]
+    assert codes == ["ConditionalCheckFailed", "None"]
+    assert resource.Table(orders).get_item(Key=keys[1])["Item"] == items[1]

@@ -12,7 +12,10 @@ from tests.clients.conftest import WORKS, missing
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("library", ["document_client", "dynamoose", "toolbox", "electrodb"])
+LIBRARIES = ["document_client", "transactions", "dynamoose", "toolbox", "electrodb"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_program_that_uses(library: str, node: Callable[..., str]) -> None:
     assert node(f"{library}.mjs").splitlines()[-1] == WORKS
 

@@ -12,6 +12,9 @@ import mynamo
 ROOT = Path(mynamo.__file__).parents[1]
 PREVIOUS = "be07eba"
 """The last commit before the shards' control tables had numbered migrations."""
+FORMAT_2 = "62624e1"
+"""The last commit that knows catalogs up to format 2. Its reads look at the slot guard; those of
+`PREVIOUS` do not."""
 
 
 def why_no_release(reference: str = PREVIOUS) -> str | None:

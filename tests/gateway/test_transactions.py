@@ -142,7 +142,7 @@ class Writer:
             return self.answer
         answers = apply(cluster, requests)
         done = [outcome for _, outcome in answers if isinstance(outcome, Done)]
-        return Transacted(done, shard=answers[0][0])
+        return Transacted(done, [shard_id for shard_id, _ in answers])
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_four_megabytes_of_request(table: Orders, writer: Writer) -> None:
 
 
 def test_what_the_writer_is_asked(table: Orders, other: Orders, writer: Writer) -> None:
-    writer.answer = Transacted([Done(0)] * 4)
+    writer.answer = Transacted([Done(0)] * 4, [1] * 4)
     values = {"ExpressionAttributeValues": {":a": {"N": "01"}}}
     write(
         table,
@@ -311,7 +311,7 @@ def test_what_the_writer_is_asked(table: Orders, other: Orders, writer: Writer) 
 
 def test_request_tokens(table: Orders, writer: Writer) -> None:
     """Equal requests have equal tokens, however their JSON is arranged; others have not."""
-    writer.answer = Transacted([Done(0)])
+    writer.answer = Transacted([Done(0)], [1])
     entry = put(table, key() | {"a": {"N": "1"}, "b": {"S": "x"}})
     turned = {"Put": dict(reversed(entry["Put"].items()))}
     turned["Put"]["Item"] = dict(reversed(entry["Put"]["Item"].items()))
@@ -380,7 +380,8 @@ def test_capacity_counts_twice_for_tables_and_once_for_indexes(
             Done(1, None, key("p", 2) | G),
             Done(2, key("p", 3) | {"a": KB}, None),
             Done(3, None, key()),
-        ]
+        ],
+        [1] * 4,
     )
     entries = [
         check(table, key()),
@@ -401,7 +402,7 @@ def test_capacity_counts_twice_for_tables_and_once_for_indexes(
 
 def test_a_repeated_request_costs_reads(table: Orders, writer: Writer) -> None:
     table.put(a={"S": "x" * 5000})
-    writer.answer = Transacted([Done(0), Done(0)], repeated=True)
+    writer.answer = Transacted([Done(0), Done(0)], [1, 1], repeated=True)
     entries = [put(table, key() | G), delete(table, key("p", 2))]
     answer = write(table, *entries, ReturnConsumedCapacity="INDEXES")
     units = {"CapacityUnits": 6.0, "ReadCapacityUnits": 6.0}
@@ -412,7 +413,7 @@ def test_a_repeated_request_costs_reads(table: Orders, writer: Writer) -> None:
 def test_collection_metrics_are_of_what_is_written(
     table: Orders, other: Orders, writer: Writer
 ) -> None:
-    writer.answer = Transacted([Done(0)] * 4)
+    writer.answer = Transacted([Done(0)] * 4, [1] * 4)
     answer = write(
         table,
         check(table, key("c")),
@@ -429,7 +430,7 @@ def test_tokens_of_all_that_was_written(table: Orders, other: Orders, writer: Wr
     entries = [put(table, key() | G), put(other, key() | G), delete(table, key("none"))]
     answer = call(table, "TransactWriteItems", entries)
     assert len(answer.headers[TOKEN_HEADER].split(",")) == 3
-    writer.answer = Transacted([Done(0)] * 3, repeated=True)
+    writer.answer = Transacted([Done(0)] * 3, [1] * 3, repeated=True)
     assert TOKEN_HEADER not in call(table, "TransactWriteItems", entries).headers
 
 
@@ -443,7 +444,7 @@ def test_own_writes_are_counted_by_stream(
         service = Service(cluster, GatewayConfig(index_reads="own-writes"))
         table = orders(service)
         done = [Done(0), *([Done(0)] * 3 if repeated else [Done(7), Done(8), Done(0)])]
-        writer.answer = Transacted(done, repeated=repeated, shard=1)
+        writer.answer = Transacted(done, [1] * len(done), repeated=repeated)
         write(
             table,
             check(table, key("c")),

@@ -449,3 +449,104 @@ def test_a_defect_is_one_line_too(orders: Mynamo, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("mynamo.cli.writes.parse_item", lambda *_: 1 / 0)
     result = orders("put", "orders", "{}", status=1)
     assert result.stderr.startswith("Error: ZeroDivisionError: division by zero (this is a defect")
+
+
+# -- transactions --------------------------------------------------------------------------------
+
+
+def key_of(at: int) -> dict[str, Any]:
+    return {"customer": {"S": "ann"}, "at": {"N": str(at)}}
+
+
+def put_of(at: int, **more: Any) -> dict[str, Any]:
+    return {"Put": {"TableName": "orders", "Item": {**key_of(at), "price": {"N": "9"}}, **more}}
+
+
+def check_of(at: int, condition: str) -> dict[str, Any]:
+    return {
+        "ConditionCheck": {
+            "TableName": "orders", "Key": key_of(at), "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }  # fmt: skip
+
+
+def test_a_transaction_from_a_file(orders: Mynamo, tmp_path: Path) -> None:
+    put(orders, '{"customer": "ann", "at": 2, "price": 5}')
+    put(orders, '{"customer": "ann", "at": 3}')
+    update = {
+        "TableName": "orders", "Key": key_of(2), "UpdateExpression": "SET #p = #p + :n",
+        "ConditionExpression": "#p = :five", "ExpressionAttributeNames": {"#p": "price"},
+        "ExpressionAttributeValues": {":n": {"N": "1"}, ":five": {"N": "5"}},
+    }  # fmt: skip
+    entries = [
+        put_of(1), {"Update": update}, {"Delete": {"TableName": "orders", "Key": key_of(3)}},
+        check_of(4, "attribute_not_exists(at)"),
+    ]  # fmt: skip
+    file = tmp_path / "transaction.json"
+    file.write_text(json.dumps({"TransactItems": entries, "ClientRequestToken": "t"}))
+    shown = orders("transact", str(file)).stdout
+    assert all(word in shown for word in ("Put", "Update", "Delete", "ConditionCheck", '"at":4'))
+    assert "committed; --after " in shown
+    assert json.loads(orders("get", "orders", "customer=ann", "at=2", "--json").stdout) == {
+        "customer": "ann", "at": 2, "price": 6,
+    }  # fmt: skip
+    assert "happened before, and not again" in orders("transact", str(file)).stdout
+    done = json.loads(
+        orders("transact", str(file), "--request-token", "u", "--json", status=1).stdout
+    )
+    assert [reason["code"] for reason in done["reasons"]] == [
+        "None", "ConditionalCheckFailed", "None", "None",
+    ]  # fmt: skip
+    assert done["reasons"][1]["item"]["price"] == {"N": "6"}
+    again = json.dumps([put_of(7)])  # the list alone
+    done = json.loads(orders("transact", "-", "--json", input=again).stdout)
+    (write,) = done["writes"]
+    assert (done["committed"], done["repeated"], write["action"]) == (True, False, "Put")
+    assert write["key"] == key_of(7)
+
+
+def test_a_transaction_that_is_cancelled(orders: Mynamo) -> None:
+    put(orders, '{"customer": "ann", "at": 2, "price": 5}')
+    entries = [put_of(1), check_of(2, "attribute_not_exists(at)"), check_of(3, "price > at")]
+    result = orders("transact", "-", input=json.dumps(entries), status=1)
+    assert "Error: the transaction was cancelled; nothing was written" in result.stderr
+    assert result.stdout.count("ConditionalCheckFailed") == 2
+    assert '"price":5' in result.stdout
+    assert "has no item" in orders("get", "orders", "customer=ann", "at=1", status=1).stderr
+
+
+def test_reads_as_of_one_moment(orders: Mynamo) -> None:
+    put(orders, '{"customer": "ann", "at": 1, "price": 5, "tags": {"SS": ["x"]}}')
+    gets = [
+        {"Get": {"TableName": "orders", "Key": key_of(1), "ProjectionExpression": "#p",
+                 "ExpressionAttributeNames": {"#p": "price"}}},
+        {"Get": {"TableName": "orders", "Key": key_of(2)}},
+    ]  # fmt: skip
+    found = json.loads(orders("transact", "-", "--json", input=json.dumps(gets)).stdout)
+    assert found == {"items": [{"price": {"N": "5"}}, None]}
+    shown = orders("transact", "-", input=json.dumps({"TransactItems": gets})).stdout
+    assert '{"price":5}' in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("{", "not valid JSON"),
+        ("{}", 'a transaction is {"TransactItems": [...]}'),
+        ("[]", "it has no entries"),
+        ('{"TransactItems": [], "Token": "t"}', "the request has no member 'Token'"),
+        ('[{"Putt": {}}]', "number 1: 'Putt' is no entry; did you mean Put?"),
+        ('[{"Put": {"TableNam": "orders"}}]',
+         "number 1 (Put) has no member 'TableNam'; did you mean TableName?"),
+        ('[{"Put": {"TableName": "orders"}}]', "number 1 (Put): Item is missing"),
+        ('[{"Put": {"TableName": "orders", "Item": {"customer": "ann"}}}]', "in number 1 (Put)"),
+        ('[{"Update": {"TableName": "orders", "Key": {}}}]', "UpdateExpression is missing"),
+        ('[{"Get": {"TableName": "orders", "Key": {}}}, {"Delete": {"TableName": "orders",'
+         ' "Key": {}}}]', "a transaction reads or writes"),
+        ('[{"Delete": {"TableName": "order", "Key": {}}}]', "did you mean orders?"),
+        ('[{"Delete": {"TableName": "orders", "Key": {}}}]', "Missing the key customer"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_transaction_is_named(orders: Mynamo, text: str, answer: str) -> None:
+    assert answer in orders("transact", "-", input=text, status=1).output

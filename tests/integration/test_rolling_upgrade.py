@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import enable
 from mynamo.local import EngineKind
 from mynamo.operations import verify
 from mynamo.schemas.config import ClusterConfig
@@ -18,7 +19,7 @@ from tests.faults.cluster import FaultCluster
 from tests.faults.history import load
 from tests.faults.journal import changes, keep_changes
 from tests.faults.model import TABLE, has_written
-from tests.faults.releases import PREVIOUS, make_table, why_no_release
+from tests.faults.releases import FORMAT_2, PREVIOUS, make_table, why_no_release
 from tests.rows import everywhere
 from tests.waiting import eventually
 from tests.workers import all_held
@@ -92,12 +93,16 @@ class Releases:
             rows = everywhere(cluster, "SELECT SUM(applied_seq) FROM mynamo_stream")
         return sum(int(applied or 0) for (applied,) in rows)
 
-    def go_on(self) -> None:
-        """See that every client's writes succeed, and indexes take changes in, from now on."""
+    def go_on(self, *clients: int) -> None:
+        """See that clients' writes succeed, and indexes take changes in, from now on.
+
+        Args:
+            clients: their numbers; none: all.
+        """
         now, before = time.monotonic_ns(), self.applied()
         eventually(
             lambda: (
-                all(has_written(path, now) for path in self.histories.values())
+                all(has_written(self.histories[n], now) for n in clients or self.histories)
                 and self.applied() > before
             ),
             60,
@@ -105,10 +110,14 @@ class Releases:
 
 
 @pytest.fixture
-def releases(fault_engine: EngineKind, tmp_path: Path) -> Iterator[Releases]:
-    if reason := why_no_release():
+def releases(
+    request: pytest.FixtureRequest, fault_engine: EngineKind, tmp_path: Path
+) -> Iterator[Releases]:
+    """Those of `PREVIOUS` and this one, unless a test names another earlier one."""
+    earlier: str = getattr(request, "param", PREVIOUS)
+    if reason := why_no_release(earlier):
         pytest.skip(f"the release before this one comes from git: {reason}")
-    with FaultCluster(tmp_path / "cluster", fault_engine, earlier=PREVIOUS) as servers:
+    with FaultCluster(tmp_path / "cluster", fault_engine, earlier=earlier) as servers:
         yield Releases(servers)
 
 
@@ -151,6 +160,40 @@ def test_workers_are_upgraded_one_by_one_and_back(releases: Releases, tmp_path: 
     workload.final_reads(releases.config, histories[-1], workload.all_keys(load(histories[:-1])))
     report = check_all(histories, releases.config, events=changes(releases.config, TABLE))
     assert report.violations == [], str(report)
+
+
+@pytest.mark.parametrize("releases", [FORMAT_2], indirect=True)
+def test_transactions_over_several_shards_are_enabled_under_load(
+    releases: Releases, tmp_path: Path
+) -> None:
+    """A client of the earlier release that nobody has stopped does nothing any more."""
+    releases.start(OLD, *PARTS)
+    releases.load(OLD, "library")
+    keep_changes(releases.config)
+    releases.start(NEW, *PARTS)
+    releases.load(NEW, "library", "queue")
+    releases.go_on()
+    releases.stop(OLD, *PARTS)
+    eventually(lambda: releases.relayed_by(NEW))
+    with Cluster(releases.config) as cluster:
+        assert cluster.snapshot.format == 2
+        enable(cluster, lambda line: None)
+    enabled_at = time.monotonic_ns()
+    old, *new = releases.histories
+    releases.go_on(*new)
+    releases.stop_load()
+    later = [each for each in load([releases.histories[old]]) if each.start > enabled_at]
+    assert [each for each in later if each.outcome == "ok"] == []
+    told = [each for each in later if each.outcome == "crash"]
+    assert told
+    assert all("of format 3, which this version" in each.result["error"] for each in told)
+    wait_until_at_rest(releases.config)
+    assert damage(releases.config) == []
+    histories = [*releases.histories.values(), tmp_path / "last.jsonl"]
+    workload.final_reads(releases.config, histories[-1], workload.all_keys(load(histories[:-1])))
+    report = check_all(histories, releases.config, events=changes(releases.config, TABLE))
+    found = [each for each in report.violations if "of format 3, which this version" not in each]
+    assert found == [], str(report)
 
 
 def test_control_what_the_old_release_cannot_read_is_found(releases: Releases) -> None:

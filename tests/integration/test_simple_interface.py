@@ -20,11 +20,14 @@ from mynamo.errors import (
     ConditionFailed,
     ConfigError,
     InvalidItem,
+    InvalidRequest,
     InvalidSchema,
     ShardUnavailable,
     TableNotFound,
+    TransactionCanceled,
 )
 from mynamo.manager import HashBasedShardManager
+from mynamo.producer import MUST_EXIST, Delete, Put
 from mynamo.reader.waiting import OwnWrites
 from mynamo.schemas.config import ClusterConfig, ShardConfig
 from mynamo.writer.backfill import indexes
@@ -276,14 +279,61 @@ def test_a_program_sees_its_own_rows(
     assert len(choices.records) == 3  # no scan this time
 
 
+@pytest.fixture
+def in_transactions(manager: HashBasedShardManager) -> list[Put]:
+    """Two puts of a table that has a global index, with items of one hash key."""
+    manager.create_table(ORDERS)
+    manager.create_global_secondary_index(PRICE)
+    return [Put("order_table", {**order(2), "create_date": date}) for date in ("1", "2")]
+
+
+def test_a_transaction_happens_as_a_whole_or_not_at_all(
+    manager: HashBasedShardManager, in_transactions: list[Put]
+) -> None:
+    items = [dict(put.item) for put in in_transactions]
+    keys = [("order_table", {n: item[n] for n in ("order_id", "create_date")}) for item in items]
+    with pytest.raises(TransactionCanceled) as raised:
+        manager.transact([in_transactions[0], Delete(*keys[1], condition=MUST_EXIST)])
+    assert raised.value.reasons[0] is None
+    assert isinstance(raised.value.reasons[1], ConditionFailed)
+    assert manager.transact_get(keys) == [None, None]
+    done = manager.transact(in_transactions, request_token="t")
+    assert [each.version > 0 for each in done.receipts] == [True, True]
+    assert manager.transact(in_transactions, request_token="t").repeated
+    assert manager.transact_get(keys) == items
+    for mistake in (in_transactions[0], "ab", [1], iter(in_transactions)):
+        with pytest.raises(InvalidRequest, match="a transaction is a list of Put"):
+            manager.transact(mistake)  # type: ignore[arg-type]
+
+
+def test_a_program_sees_its_own_transactions(
+    manager: HashBasedShardManager,
+    in_transactions: list[Put],
+    choices: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manager.transact(in_transactions)
+    monkeypatch.setattr(manager_module, "OWN_WRITES_TIMEOUT", 0.1)
+    items = [put.item for put in in_transactions]
+    assert manager.get("order_table", {"price": "20"}) == items
+    assert "has not applied 1 of the writes" in choices.records[-1].getMessage()
+    catch_up(manager.cluster, "order_table")
+    assert manager.get("order_table", {"price": "20"}) == items
+    assert "global index price_gsi" in choices.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("how", ["insert", "transact"])
 def test_without_waiting_it_would_not(
-    manager: HashBasedShardManager, monkeypatch: pytest.MonkeyPatch
+    manager: HashBasedShardManager, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Negative control."""
     manager.create_table(ORDERS)
     manager.create_global_secondary_index(PRICE)
     monkeypatch.setattr(OwnWrites, "waiting", lambda self, table: frozenset())
-    manager.insert("order_table", order(2))
+    if how == "insert":
+        manager.insert("order_table", order(2))
+    else:
+        manager.transact([Put("order_table", order(2))])
     assert manager.get("order_table", {"price": "20"}) == []
 
 

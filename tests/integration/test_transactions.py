@@ -22,6 +22,7 @@ from mynamo.errors import (
     IdempotentParameterMismatch,
     InvalidItem,
     InvalidRequest,
+    ShardUnavailable,
     TableNotFound,
     TransactionCanceled,
     WriteOutcomeUnknown,
@@ -200,7 +201,7 @@ def test_a_transaction_is_one_commit_and_puts_ask_nothing_more(
         asked.append([text for text, _ in statements])
         return run(self, *statements)
 
-    producer.put("orders", key(0))
+    producer.transact([put(0)], request_token="the generation is known")
     monkeypatch.setattr(Session, "run", noting)
     monkeypatch.setattr(commit, "IDS_KEEP", 60.0)
 
@@ -506,16 +507,6 @@ def test_the_same_request_happens_once(cluster: Cluster, orders: Table, producer
     assert damage(cluster, orders) == []
 
 
-def test_the_answer_is_kept(cluster: Cluster, orders: Table) -> None:
-    token = RequestToken(b"t" * 16, b"r" * 16)
-    request = WriteRequest("orders", "PUT", stored(1))
-    first = transact(cluster, [request], token, b"sizes")
-    again = transact(cluster, [request], token, b"other")
-    assert (first.repeated, first.answer) == (False, b"sizes")
-    assert (again.repeated, again.answer) == (True, b"sizes")
-    assert again.done[0].version == first.done[0].version
-
-
 @pytest.mark.parametrize("kind", ["new", "there", "absent"])
 def test_concurrent_repetitions_happen_once(
     cluster: Cluster, orders: Table, other: Cluster, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -558,7 +549,74 @@ def test_control_without_the_tokens_row_it_happens_twice(
     assert by_place(cluster, orders)["1"]["n"] == {"N": "2"}
 
 
-def test_tokens_go_two_generations_later(
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [
+        (4, ShardUnavailable),
+        (5, None),
+        (6, None),
+        (7, WriteOutcomeUnknown),
+        (99, WriteOutcomeUnknown),
+    ],
+)
+def test_an_attempt_that_slept_for_two_generations_does_nothing(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+    found: int,
+    error: type[Exception] | None,
+) -> None:
+    """It began in generation 5. A repetition may have happened since, and be forgotten."""
+    shard = shard_of(cluster, orders)
+    count_to = ("UPDATE mynamo_fence SET version = %s WHERE id = %s", (found, GENERATION_ROW))
+    monkeypatch.setattr(transact_module, "generation_of", lambda _: shard.run(count_to) and 5)
+    if error is None:
+        producer.transact([add(1)], request_token="t")
+    else:
+        with pytest.raises(error):
+            producer.transact([add(1)], request_token="t")
+    assert len(items_of(cluster, orders)) == tokens(cluster) == (error is None)
+    producer.transact([add(2)])  # one without a token has no generation
+    assert damage(cluster, orders) == []
+
+
+def test_it_is_refused_alone_in_its_batch(cluster: Cluster, orders: Table) -> None:
+    shard = shard_of(cluster, orders)
+    shard.run(("UPDATE mynamo_fence SET version = 7 WHERE id = %s", (GENERATION_ROW,)))
+
+    def own(at: int, generation: int) -> AllOrNothing:
+        writes = [prepare(cluster, WriteRequest("orders", "PUT", stored(at)), orders)]
+        return AllOrNothing(writes, RequestToken(bytes([at]) * 16, b"r" * 16), generation)
+
+    callers = own(1, 6), own(2, 5), own(3, 7)
+    answers = commit.commit_together(cluster, shard, callers, careful=False)
+    refused = [isinstance(answer[0], evaluation.Refused) for answer in answers if answer]
+    assert refused == [False, True, False]
+    assert sorted(by_place(cluster, orders)) == ["1", "3"]
+
+
+def test_a_generation_is_asked_for_once_a_minute(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    shard = shard_of(cluster, orders)
+    count_up = ("UPDATE mynamo_fence SET version = version + 1 WHERE id = %s", (GENERATION_ROW,))
+    start = request_tokens.generation_of(shard)
+    shard.run(count_up)
+    now[0] += 59
+    assert request_tokens.generation_of(shard) == start
+    now[0] += 2
+    assert request_tokens.generation_of(shard) == start + 1
+    shard.run(count_up)
+    now[0] += 59
+    Producer(cluster).transact([add(1)], request_token="t")  # which hears of it
+    now[0] += 59
+    assert request_tokens.generation_of(shard) == start + 2
+
+
+def test_tokens_go_once_a_later_generation_has_lasted(
     cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker counts a generation up once it has seen it for long enough, and not before."""
@@ -592,6 +650,53 @@ def test_tokens_go_two_generations_later(
     generation_after(1)
     assert tokens(cluster) == 1
     assert by_place(cluster, orders)["1"]["n"] == {"N": "3"}
+
+
+def test_a_new_incarnation_does_not_forget_fresh_tokens(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its generation is far above the tokens'; they stay as long as ever."""
+    now = [1000.0]
+    monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("mynamo.writer.maintenance._PURGE_EVERY", 0.0)
+    worker, shard = Maintenance(cluster), shard_of(cluster, orders)
+    worker.round()
+    producer.transact([add(1)], request_token="t")
+    now[0] += 700  # the generation lasts, and its successor begins
+    worker.round()
+    assert shard.adopt(1) is not None
+    for _ in range(3):
+        now[0] += 190
+        worker.round()
+        assert tokens(cluster) == 1
+    assert producer.transact([add(1)], request_token="t").repeated
+    now[0] += 600
+    for _ in range(2):
+        worker.round()
+    assert tokens(cluster) == 0
+    assert by_place(cluster, orders)["1"]["n"] == {"N": "1"}
+
+
+def test_a_generation_that_goes_back_has_not_lasted(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker, shard = request_tokens.Generations(), shard_of(cluster, orders)
+
+    def seen(generation: int, after: float) -> tuple[int, int]:
+        now[0] += after
+        set_to = "UPDATE mynamo_fence SET version = %s WHERE id = %s"
+        shard.run((set_to, (generation, GENERATION_ROW)))
+        found = worker.of(shard)
+        return found.lasting, found.forgotten
+
+    assert seen(50, 0) == (0, -1)
+    assert seen(50, 600) == (50, 48)
+    assert seen(52, 1) == (50, 49)
+    assert seen(40, 1) == (0, -1)  # tokens of generation 40 are made again
+    assert seen(41, 599) == (0, -1)
+    assert seen(41, 600) == (41, 39)
 
 
 def test_a_shard_of_the_previous_release_gets_the_tables(

@@ -30,7 +30,9 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
     """
     tokens: dict[str, None] = {}
     for shard_id, outcome in done:
-        token = ConsistencyToken(cluster.fingerprint, shard_id, outcome.partition, outcome.version)
+        token = ConsistencyToken(
+            cluster.fingerprint, shard_id, outcome.partition, outcome.waits_for
+        )
         tokens[str(token)] = None
     if tokens:
         call.answer_headers[TOKEN_HEADER] = _SEPARATOR.join(tokens)

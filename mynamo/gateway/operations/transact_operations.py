@@ -38,6 +38,7 @@ from mynamo.gateway.operations.request_expressions import (
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, item_size, normalise
+from mynamo.schemas.transaction_limits import MAX_SIZE, SAME_ITEM
 from mynamo.writer import (
     Done,
     Operation,
@@ -48,11 +49,8 @@ from mynamo.writer import (
     transact,
 )
 
-MAX_SIZE = 4 * 1024 * 1024
-"""Bytes of what a request asks to write, or of the items that it reads."""
 _TOO_LARGE = "Transaction request size cannot exceed 4 MB"
 _NOT_ONE_ACTION = "TransactItems can only contain one of Check, Put, Update or Delete"
-_TWICE = "Transaction request cannot include multiple operations on one item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +187,7 @@ def _places(
     if any(reasons):
         raise TransactionCanceled(reasons=reasons)
     if len({(place.table.id, place.row) for place in places}) < len(places):
-        raise invalid(_TWICE)
+        raise invalid(SAME_ITEM)
     return places
 
 
@@ -221,14 +219,15 @@ def _note_writes(
     """
     done: list[tuple[int, Done]] = []
     streams: list[tuple[Table, int, int]] = []
-    for write, place, outcome in zip(writes, places, transacted.done, strict=True):
+    each = zip(writes, places, transacted.shards, transacted.done, strict=True)
+    for write, place, shard_id, outcome in each:
         if write.operation == "CHECK":
             continue
-        if outcome.version or not transacted.repeated:
-            done.append((transacted.shard, outcome))
-        if outcome.version or transacted.repeated:
+        if outcome.waits_for or not transacted.repeated:
+            done.append((shard_id, outcome))
+        if outcome.waits_for or transacted.repeated:
             partition = context.cluster.route(place.table.id, place.row.hash).partition
-            streams.append((place.table, transacted.shard, partition))
+            streams.append((place.table, shard_id, partition))
     count_streams(context, streams)
     answer_tokens(context.cluster, call, done)
 

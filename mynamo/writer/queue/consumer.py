@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,7 @@ from mynamo.errors import (
     MynamoError,
     NotFound,
     TableNotReady,
+    TransactionConflict,
     Unavailable,
 )
 from mynamo.log import (
@@ -67,7 +69,10 @@ Received = tuple[Any, WriteRequest]
 """A Kafka record and the request in it."""
 
 Held = dict[TopicPartition, tuple[int, int]]
-"""Per partition that waits, the offset of its next command, and the shard that is away."""
+"""Per partition that waits, the offset of its next command, and the shard that is away; 0: it waits
+for a transaction that has the item."""
+_CONFLICT_PAUSE = 0.5
+"""Seconds until a command is tried again that has waited for a transaction in vain."""
 
 Origins = dict[TopicPartition, str]
 """Per partition, the id of the topic that the consumer's offset in it is of."""
@@ -90,7 +95,8 @@ class WriteQueue:
     same item, but no other partition. Reading goes on and passes over what waits; when the shard
     is back, the partition is read again from its first command that waits. Nothing at or behind
     that one is committed, so after a crash it comes again. Commands of the same batch that follow
-    it and were applied on other shards are recognised by their ids.
+    it and were applied on other shards are recognised by their ids. A command whose item a
+    transaction over several shards has for long holds up its partition in the same way.
 
     Args:
         cluster: where the writes go.
@@ -108,6 +114,7 @@ class WriteQueue:
         self._limit = BATCH_WRITES
         self._away = AwayShards(cluster, "queue of writes")
         self._held: Held = {}
+        self._conflicts_until = 0.0  # monotonic
 
     def step(self, wait: float = 0.5) -> int:
         """Apply the next writes, if there are any.
@@ -234,6 +241,8 @@ class WriteQueue:
     def _resume(self) -> None:
         """Read again what waited for shards that are back."""
         back = self._away.back()
+        if time.monotonic() >= self._conflicts_until:
+            back.add(0)
         for place in [place for place, (_, shard_id) in self._held.items() if shard_id in back]:
             offset, _ = self._held.pop(place)
             with suppress(ValueError):  # no longer ours: its new owner reads it
@@ -249,9 +258,14 @@ class WriteQueue:
         answers = self._apply([request for _, request in tried])
         crash_point("queue.2")
         for (record, _), (shard_id, outcome) in zip(tried, answers, strict=True):
-            if isinstance(outcome, Refused) and outcome.whole:
+            if not isinstance(outcome, Refused):
+                continue
+            if outcome.whole:
                 self._away.note(shard_id, outcome.error)
                 held.setdefault(_place(record), (record.offset, shard_id))
+            elif isinstance(outcome.error, TransactionConflict):
+                self._conflicts_until = time.monotonic() + _CONFLICT_PAUSE
+                held.setdefault(_place(record), (record.offset, 0))
         if held:
             _, dead_letters = read(not_held(records, held))
         unrecorded = list(dead_letters)
@@ -307,7 +321,7 @@ class WriteQueue:
                 continue
             if isinstance(outcome.error, TableNotReady):  # it waits, as for a server
                 raise Unavailable(str(outcome.error))
-            if isinstance(outcome.error, _REFUSALS):
+            if isinstance(outcome.error, (*_REFUSALS, TransactionConflict)):
                 continue
             if not (outcome.whole and shard_id and isinstance(outcome.error, Unavailable)):
                 raise outcome.error

@@ -39,7 +39,6 @@ from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
-from mynamo.catalog.tables import RowKey
 from mynamo.errors import ConditionFailed, MynamoError
 from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.mysql.pool import Result, Session
@@ -47,7 +46,6 @@ from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
 from mynamo.runtime.mutexes import KeyMutexes, MutexTimeout
 from mynamo.runtime.tasks import in_thread
-from mynamo.schemas.items import load_item
 from mynamo.writer.transaction.commit_outcome import HIGHEST_ID, IDS_KEEP, outcome_of_commit
 from mynamo.writer.transaction.evaluation import (
     Done,
@@ -56,11 +54,12 @@ from mynamo.writer.transaction.evaluation import (
     Refused,
     Row,
     evaluate,
+    rows_of,
     unforeseen,
     with_versions,
 )
 from mynamo.writer.transaction.large_commit import run_in_packets
-from mynamo.writer.transaction.request_tokens import kept_tokens
+from mynamo.writer.transaction.request_tokens import kept_tokens, note_generation
 from mynamo.writer.transaction.statements import (
     IfHeld,
     LockedRow,
@@ -68,7 +67,7 @@ from mynamo.writer.transaction.statements import (
     looks,
     statements_of,
 )
-from mynamo.writer.transaction.write_requests import AllOrNothing, Current, Write
+from mynamo.writer.transaction.write_requests import AllOrNothing, Write
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of events in one transaction, unless one alone is larger. What is sent is up to four
@@ -85,7 +84,6 @@ CAREFUL_FOR = 5.0
 moment only is cheaper to wait for: a careful batch makes more transactions."""
 MAX_LEFT = 1000
 """Sets of rows that are remembered because their writers have left a batch."""
-_NOTHING = Current(None, 0)
 
 
 def _mutexes(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
@@ -338,14 +336,16 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
         crash_point("writer.1")
         remembered = remembered_outcomes(locked.remembered) if locked.remembered else {}
         kept = kept_tokens(locked.kept) if locked.kept else {}
-        plan = evaluate(locked.callers, rows, remembered, kept)  # step 3
+        generation = locked.guards.get(GENERATION_ROW, 0)
+        if generation:
+            note_generation(shard, generation)
+        plan = evaluate(locked.callers, rows, remembered, kept, generation)  # step 3
         if not (plan.events or plan.commands or plan.tokens or plan.holds):
             session.rollback()
             return _Sent(plan)
         is_large = plan.size > MAX_BYTES and len(locked.writes) > 1
         if is_large and not _is_one_entry(locked.callers):
             raise TooMuch
-        generation = locked.guards[GENERATION_ROW] if plan.tokens else 0
         changed = list(rows.values())
         if not is_large:
             statements, outbox_at = statements_of(changed, plan, write_id, generation)
@@ -357,7 +357,7 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
     crash_point("writer.3")
     try:  # step 4
         if is_large:
-            first_id = run_in_packets(session, changed, plan, write_id, generation, MAX_BYTES)
+            first_id = run_in_packets(session, changed, plan, write_id, generation, (), MAX_BYTES)
         else:
             results = session.run(*statements)
             first_id = results[outbox_at].insert_id if plan.events else 0
@@ -452,16 +452,7 @@ def _left_out(
 
 def _rows(locked: _Locked) -> dict[LockedRow, Row]:
     tables = {write.table.id: write.table for write in locked.writes}
-    found = {
-        (table_id, RowKey(*key)): Current(load_item(data), version)
-        for table_id, rows in locked.rows.items()
-        for *key, version, data in rows
-    }
-    rows = {}
-    for place in locked.places:
-        current = found.get(place, _NOTHING)
-        rows[place] = Row(tables[place[0]], place[1], current, current)
-    return rows
+    return rows_of(tables, locked.places, locked.rows)
 
 
 def check_guards(writes: Sequence[Write], found: Mapping[int, int]) -> None:

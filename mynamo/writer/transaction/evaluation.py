@@ -6,9 +6,9 @@ Source: Amazon DynamoDB API Reference, PutItem, DeleteItem and UpdateItem, `Retu
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import (
@@ -18,11 +18,14 @@ from mynamo.errors import (
     InternalError,
     InvalidRequest,
     MynamoError,
+    ShardUnavailable,
+    TransactionConflict,
+    WriteOutcomeUnknown,
 )
 from mynamo.schemas.events import outbox_payload
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
-from mynamo.writer.transaction.request_tokens import KeptToken
+from mynamo.writer.transaction.request_tokens import CHANGED, CHANGED_ELSEWHERE, KeptToken
 from mynamo.writer.transaction.write_requests import (
     AllOrNothing,
     Current,
@@ -30,6 +33,7 @@ from mynamo.writer.transaction.write_requests import (
     Write,
     WriteRequest,
     apply_to,
+    current_of,
 )
 
 log = logging.getLogger(__name__)
@@ -46,7 +50,8 @@ class Done:
         repeated: it is a queued write, or one of a transaction with a token, that had been applied
             before.
         partition: of its event.
-        answer: of a repeated transaction: what its caller wanted to be kept.
+        followed_by: of a write of which the version is not known: the id of a later outbox row of
+            its stream; 0: there is none left.
     """
 
     version: int
@@ -54,7 +59,12 @@ class Done:
     new: StoredItem | None = None
     repeated: bool = False
     partition: int = 0
-    answer: bytes = b""
+    followed_by: int = 0
+
+    @property
+    def waits_for(self) -> int:
+        """The outbox row for which a read of this write waits; 0: for none."""
+        return self.followed_by or self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,20 @@ class Refused:
 
 
 Outcome = Done | Refused
+
+
+class ItemInTransaction(TransactionConflict):
+    """A transaction over several shards has an intent on the item. Whoever may wait resolves it
+    and tries again; to others it is a conflict.
+
+    Attributes:
+        table_id, row: the item's place, on the shard that was written to.
+    """
+
+    def __init__(self, table_id: int, row: RowKey) -> None:
+        super().__init__(TransactionConflict.__doc__)
+        self.table_id = table_id
+        self.row = row
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +125,7 @@ class Row:
         held: an item was absent here before and after an `AllOrNothing`, and must stay so until
             the commit. An absent row has no lock, so one is inserted and deleted again: whoever
             inserts it meanwhile waits, and an `AllOrNothing` that has seen it absent starts over.
+        placeholder: there was no item before, but a row that an intent has here.
     """
 
     table: Table
@@ -109,6 +134,39 @@ class Row:
     now: Current
     events: int = 0
     held: bool = False
+    placeholder: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it must be inserted."""
+        return self.before.item is None and not self.placeholder
+
+
+_NOTHING = Current(None, 0)
+
+
+def rows_of(
+    tables: Mapping[int, Table],
+    places: Iterable[tuple[int, RowKey]],
+    found: Mapping[int, Sequence[Any]],
+) -> dict[tuple[int, RowKey], Row]:
+    """Rows that are locked, as they were found.
+
+    Args:
+        tables: by id.
+        places: table's id and key of each.
+        found: hash, sort, version and item of those that are there, by table id.
+    """
+    items = {
+        (table_id, RowKey(*key)): current_of(version, data)
+        for table_id, rows in found.items()
+        for *key, version, data in rows
+    }
+    rows = {}
+    for place in places:
+        current = items.get(place, _NOTHING)
+        rows[place] = Row(tables[place[0]], place[1], current, current)
+    return rows
 
 
 @dataclass(slots=True)
@@ -134,6 +192,7 @@ def evaluate(
     rows: dict[tuple[int, RowKey], Row],
     seen: dict[bytes, Outcome],
     kept: Mapping[bytes, KeptToken],
+    generation: int = 0,
 ) -> Plan:
     """Evaluate writes one after another, each on what the one before it left.
 
@@ -142,6 +201,7 @@ def evaluate(
         rows: of all the writes, by table id and key; they are brought up to date.
         seen: outcomes of queued writes that are done already.
         kept: tokens of transactions that are done already.
+        generation: the shard's, if there are transactions with a token.
 
     Returns:
         The outcomes, with numbers of events in place of versions.
@@ -149,7 +209,7 @@ def evaluate(
     plan = Plan()
     for writes in callers:
         if isinstance(writes, AllOrNothing):
-            plan.outcomes += _evaluate_all(writes, rows, kept, plan)
+            plan.outcomes += _evaluate_all(writes, rows, kept, generation, plan)
             continue
         for write in writes:
             if write.request.command_id in seen:
@@ -157,7 +217,7 @@ def evaluate(
                 continue
             outcome = _outcome_of(write, rows[write.table.id, write.row], plan)
             plan.outcomes.append(outcome)
-            if write.request.command_id:
+            if write.request.command_id and not _met_intent(outcome):
                 refusal = str(outcome.error) if isinstance(outcome, Refused) else None
                 event = (
                     len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
@@ -167,10 +227,15 @@ def evaluate(
     return plan
 
 
+def _met_intent(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refused) and isinstance(outcome.error, ItemInTransaction)
+
+
 def _evaluate_all(
     writes: AllOrNothing,
     rows: dict[tuple[int, RowKey], Row],
     kept: Mapping[bytes, KeptToken],
+    generation: int,
     plan: Plan,
 ) -> list[Outcome]:
     """The outcomes of writes that all happen, or none.
@@ -182,6 +247,8 @@ def _evaluate_all(
     known = kept.get(token.token) if token is not None else None
     if token is not None and known is not None:
         return _repeated(writes, known, token.request)
+    if token is not None and not is_current(writes.generation, generation):
+        return [Refused(_too_late(writes.generation, generation)) for _ in writes]
     events, size = len(plan.events), plan.size
     own = [rows[write.table.id, write.row] for write in writes]
     before = [(row.now, row.events) for row in own]
@@ -196,19 +263,44 @@ def _evaluate_all(
         if row.before.item is None and row.now.item is None:
             row.held = plan.holds = True
     if token is not None:
-        changed = bytes(isinstance(o, Done) and o.version > 0 for o in outcomes)
         first = events if len(plan.events) > events else None
         slot = slot_of(writes[0].row.hash)
-        answer = KeptToken(token.request, slot, first, changed, writes.answer)
-        plan.tokens.append((token.token, answer))
+        changed = _changed_of(writes, outcomes)
+        decision = writes.decision.transaction_id if writes.decision else None
+        plan.tokens.append((token.token, KeptToken(token.request, slot, first, changed, decision)))
     return outcomes
+
+
+def _changed_of(writes: AllOrNothing, outcomes: Sequence[Outcome]) -> bytes:
+    """What a token keeps of each write of its request; see `KeptToken`."""
+    own = (CHANGED if isinstance(o, Done) and o.version else 0 for o in outcomes)
+    if writes.decision is None:
+        return bytes(own)
+    return bytes(
+        next(own) if made is None else CHANGED_ELSEWHERE if made else 0
+        for made in writes.decision.elsewhere
+    )
+
+
+def is_current(generation: int, found: int) -> bool:
+    """Whether something that began in a generation of a shard may still be decided there."""
+    return generation <= found <= generation + 1
+
+
+def _too_late(generation: int, found: int) -> MynamoError:
+    if found < generation:
+        return ShardUnavailable("the shard went back in time; nothing was written, try again")
+    return WriteOutcomeUnknown(
+        "the request has taken so long that a repetition of it may have happened and be forgotten "
+        "by now; this attempt wrote nothing; read the items to see"
+    )
 
 
 def _repeated(writes: AllOrNothing, known: KeptToken, request: bytes) -> list[Outcome]:
     if known.request != request:
         return [Refused(IdempotentParameterMismatch()) for _ in writes]
     return [
-        Done(version, repeated=True, partition=write.route.partition, answer=known.answer)
+        Done(version, repeated=True, partition=write.route.partition)
         for write, version in zip(writes, known.versions(), strict=True)
     ]
 
@@ -216,7 +308,7 @@ def _repeated(writes: AllOrNothing, known: KeptToken, request: bytes) -> list[Ou
 def _outcome_of(write: Write, row: Row, plan: Plan) -> Outcome:
     try:
         return _evaluate_one(write, row, plan)
-    except (ConditionFailed, InvalidRequest, CorruptData) as error:
+    except (ConditionFailed, InvalidRequest, CorruptData, ItemInTransaction) as error:
         return Refused(error)
     except MynamoError:
         raise
@@ -237,6 +329,8 @@ def unforeseen(what: str, error: Exception) -> InternalError:
 
 
 def _evaluate_one(write: Write, row: Row, plan: Plan) -> Done:
+    if row.now.in_transaction:
+        raise ItemInTransaction(write.table.id, write.row)
     old = row.now.item
     if old is not None and any(old.get(name) != value for name, value in write.key.items()):
         raise CorruptData(

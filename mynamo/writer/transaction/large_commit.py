@@ -30,12 +30,14 @@ def run_in_packets(
     plan: Plan,
     write_id: bytes,
     generation: int,
+    besides: Sequence[Statement],
     most: int,
 ) -> int:
     """Run what `statements_of` makes, and commit.
 
     Args:
         rows: those of one table side by side.
+        besides: what else belongs into the transaction.
         most: bytes of values in one packet, unless one row alone has more.
 
     Returns:
@@ -45,7 +47,8 @@ def run_in_packets(
         See `Session.run`. Nothing was written unless the connection was lost.
     """
     parts = list(parts_of(rows, _size_of_item, most))
-    _run(session, [each for part in parts for each in new_rows(changed_by_table(part))], most)
+    new = [each for part in parts for each in new_rows(changed_by_table(part))]
+    run_bounded(session, new, most)
     empty = [replace(event, payload=b"") for event in plan.events]
     first_id = session.run(insert_outbox(empty, write_id))[0].insert_id
     statements: list[Statement] = [
@@ -55,9 +58,10 @@ def run_in_packets(
     ]  # fmt: skip
     for part in parts:
         statements += final_rows(changed_by_table(part))
+    statements += besides
     if plan.tokens:
         statements.append(insert_tokens(plan.tokens, generation))
-    _run(session, [*statements, ("COMMIT", ())], most)
+    run_bounded(session, [*statements, ("COMMIT", ())], most)
     return first_id
 
 
@@ -69,7 +73,11 @@ def _size_of_values(statement: Statement) -> int:
     return sum(len(value) for value in statement[1] if isinstance(value, bytes))
 
 
-def _run(session: Session, statements: Sequence[Statement], most: int) -> None:
-    """Run statements in packets of a bounded size."""
+def run_bounded(session: Session, statements: Sequence[Statement], most: int) -> None:
+    """Run statements in packets of a bounded size; if they fit, in one.
+
+    Args:
+        most: bytes of values in one packet, unless one statement alone has more.
+    """
     for packet in parts_of(statements, _size_of_values, most):
         session.run(*packet)

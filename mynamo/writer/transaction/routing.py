@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import cast
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.catalog.tables import Table
-from mynamo.errors import ConfigError, MynamoError, ShardUnavailable, Unavailable
-from mynamo.runtime.tasks import in_thread
+from mynamo.errors import (
+    ConfigError,
+    MynamoError,
+    ShardUnavailable,
+    TransactionConflict,
+    Unavailable,
+)
+from mynamo.runtime.side_by_side import side_by_side
 from mynamo.writer.outbox.back_pressure import BackPressure
+from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
 from mynamo.writer.transaction.commit import StaleDefinition
-from mynamo.writer.transaction.evaluation import Outcome, Refused, unforeseen
+from mynamo.writer.transaction.evaluation import (
+    ItemInTransaction,
+    Outcome,
+    Refused,
+    unforeseen,
+)
 from mynamo.writer.transaction.group_commit import commit_with_others
+from mynamo.writer.transaction.meeting import Caller, wait_for
+from mynamo.writer.transaction.statements import LockedRow
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
-
-log = logging.getLogger(__name__)
 
 PART_WRITES = 200
 PART_BYTES = 2 * 1024 * 1024
 """Of items in one transaction, by DynamoDB's count, unless one alone is larger."""
-
-PATIENT_ATTEMPTS = 12
-UNFINISHED = (
-    "the table's definition keeps changing; a change of it may have stopped half-way: "
-    "`mynamo writer` finishes it once all shards answer"
-)
 
 Answer = tuple[int, Outcome]
 """The shard's number (0 if the write could not be routed), and the outcome."""
@@ -59,31 +62,61 @@ def apply(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answer]:
 def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answer]:
     """Like `apply`, but what a shard fails to do is refused to those who asked for it.
 
+    Writes of items that a transaction over several shards has wait for it, and the others go on.
+
     Returns:
         As `apply`; besides, writes whose transaction failed are `Refused` with its error.
         After a ShardUnavailable or an IndexBehind such a write did not happen; after a
-        WriteOutcomeUnknown it may have happened.
+        WriteOutcomeUnknown it may have happened. A TransactionConflict is one that waited in vain.
     """
     answers: list[Answer | None] = [None] * len(requests)
     waiting: Sequence[int] = range(len(requests))
-    for attempt in range(PATIENT_ATTEMPTS):
+    caller, attempt = Caller(), 0
+    while attempt < PATIENT_ATTEMPTS:
         groups = _by_shard(cluster, requests, waiting, answers)
         stale: list[int] = []
         table_ids: set[int] = set()
+        met: list[Member] = []
         for part in _commit_groups(cluster, groups):
             for position, answer in part.answers:
                 answers[position] = answer
             stale += part.stale
             table_ids |= part.table_ids
+            met += part.met
+        if met:
+            stale += _wait_for_transactions(cluster, met, caller, answers)
         if not stale:
             return cast(list[Answer], answers)
         waiting = sorted(stale)
+        if not table_ids and met:
+            continue
         try:
             catch_up(cluster, table_ids, attempt)
         except (Unavailable, ConfigError) as failure:
             return _refused(answers, failure)
         pause(attempt)
+        attempt += 1
     return _refused(answers, ShardUnavailable(UNFINISHED))
+
+
+def _wait_for_transactions(
+    cluster: Cluster, met: Sequence[Member], caller: Caller, answers: list[Answer | None]
+) -> list[int]:
+    """Wait until items have no intents any more; returns the positions of those to try again."""
+    again: list[int] = []
+    by_place: dict[tuple[DynamoDBShard, LockedRow], list[int]] = {}
+    for position, write in met:
+        place = write.route.shard, (write.table.id, write.row)
+        by_place.setdefault(place, []).append(position)
+    for (shard, row), positions in by_place.items():
+        try:
+            wait_for(cluster, shard, row, caller)
+            again += positions
+        except (TransactionConflict, ShardUnavailable) as failure:
+            refused = Refused(failure, whole=isinstance(failure, ShardUnavailable))
+            for position in positions:
+                answers[position] = (shard.id, refused)
+    return again
 
 
 def _refused(answers: Sequence[Answer | None], error: MynamoError) -> list[Answer]:
@@ -96,9 +129,11 @@ class _Progress:
     Attributes:
         answers: by the request's position.
         stale: positions of those that wait for newer definitions, of these tables.
+        met: those whose items a transaction over several shards has.
     """
 
     def __init__(self) -> None:
+        self.met: list[Member] = []
         self.answers: list[tuple[int, Answer]] = []
         self.stale: list[int] = []
         self.table_ids: set[int] = set()
@@ -106,24 +141,9 @@ class _Progress:
 
 def _commit_groups(cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]) -> list[_Progress]:
     """Commit on all shards at once: one that does not answer delays no other."""
-    if len(groups) < 2:
+    if len(groups) < 2:  # as mostly: without another file
         return [_commit_group(cluster, shard, group) for shard, group in groups.items()]
-    return _commit_side_by_side(cluster, groups)
-
-
-@in_thread
-def _commit_side_by_side(
-    cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]
-) -> list[_Progress]:
-    with ThreadPoolExecutor(len(groups), "mynamo-apply") as threads:
-        contexts = [copy_context() for _ in groups]  # which have the call's deadline
-        return list(
-            threads.map(
-                lambda context, each: context.run(_commit_group, cluster, *each),
-                contexts,
-                groups.items(),
-            )
-        )
+    return side_by_side([partial(_commit_group, cluster, *each) for each in groups.items()])
 
 
 def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -> _Progress:
@@ -151,9 +171,27 @@ def _commit_group(cluster: Cluster, shard: DynamoDBShard, group: list[Member]) -
             else:
                 _refuse(progress, shard, part, failure)
             continue
-        for (position, _), outcome in zip(part, outcomes, strict=True):
-            progress.answers.append((position, (shard.id, outcome)))
+        for member, outcome in zip(part, outcomes, strict=True):
+            if isinstance(outcome, Refused) and isinstance(outcome.error, ItemInTransaction):
+                progress.met.append(member)
+            else:
+                progress.answers.append((member[0], (shard.id, outcome)))
+        if progress.met and parts:
+            parts = _without_met(progress, parts)
     return progress
+
+
+def _without_met(progress: _Progress, parts: Iterable[list[Member]]) -> deque[list[Member]]:
+    """Take writes out whose item an earlier one has found in a transaction, so that they keep their
+    order."""
+    rows = {(write.table.id, write.row) for _, write in progress.met}
+    left: deque[list[Member]] = deque()
+    for part in parts:
+        free = [member for member in part if (member[1].table.id, member[1].row) not in rows]
+        progress.met += [m for m in part if (m[1].table.id, m[1].row) in rows]
+        if free:
+            left.append(free)
+    return left
 
 
 def _refuse(
@@ -227,16 +265,3 @@ def _table(cluster: Cluster, name: str) -> Table | MynamoError:
         return cluster.table(name)
     except MynamoError as error:
         return error
-
-
-def catch_up(cluster: Cluster, table_ids: set[int], attempt: int) -> None:
-    """Learn the newest definitions; where the shard is behind the catalog, bring it up."""
-    before = {i: cluster.snapshot.tables.get(i) for i in table_ids}
-    snapshot = cluster.refresh()
-    for table_id in table_ids:
-        table = snapshot.tables.get(table_id)
-        if table is not None and table == before[table_id] and attempt > 0:
-            try:
-                roll_forward(cluster, table_id)
-            except ShardUnavailable as failure:  # what matters is the shard of this write
-                log.debug("a change of table %s is not finished: %s", table.name, failure)

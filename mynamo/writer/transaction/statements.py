@@ -12,6 +12,7 @@ from itertools import chain, groupby
 from typing import Any, Literal
 
 from mynamo.catalog import sql
+from mynamo.catalog.intents import MARK, read_decision
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
@@ -24,13 +25,18 @@ LockedRow = tuple[int, RowKey]
 
 
 def statements_of(
-    rows: Sequence[Row], plan: Plan, write_id: bytes, generation: int
+    rows: Sequence[Row],
+    plan: Plan,
+    write_id: bytes,
+    generation: int,
+    besides: Sequence[Statement] = (),
 ) -> tuple[list[Statement], int]:
     """Step 4, and the position of the insert into the outbox among its statements.
 
     Args:
         rows: those of one table side by side.
         generation: the shard's, if there are tokens to keep.
+        besides: what else belongs into the transaction.
     """
     changed = changed_by_table(rows)
     statements = new_rows(changed)
@@ -40,6 +46,7 @@ def statements_of(
     statements += final_rows(changed)
     if plan.commands:
         statements.append(insert_commands(plan.commands))
+    statements += besides
     if plan.tokens:
         statements.append(insert_tokens(plan.tokens, generation))
     statements.append(("COMMIT", ()))
@@ -64,7 +71,7 @@ def new_rows(tables: Changed) -> list[Statement]:
     """Insert rows that were absent, before the outbox gives their versions."""
     statements: list[Statement] = []
     for table, changed in tables:
-        statements += _insert_new(table, [row for row in changed if row.before.item is None])
+        statements += _insert_new(table, [row for row in changed if row.is_new])
     return statements
 
 
@@ -72,8 +79,8 @@ def final_rows(tables: Changed) -> list[Statement]:
     """Bring main and LSI rows to their final state, behind the insert into the outbox."""
     statements: list[Statement] = []
     for table, changed in tables:
-        statements += _finish_new(table, [row for row in changed if row.before.item is None])
-        statements += _update(table, [row for row in changed if row.before.item is not None])
+        statements += _finish_new(table, [row for row in changed if row.is_new])
+        statements += _update(table, [row for row in changed if not row.is_new])
         for index in changed[0].table.local_indexes:
             statements += _update_local(index, changed)
     return statements
@@ -89,6 +96,7 @@ def lock_statements(
     commands: Sequence[bytes],
     tokens: Sequence[bytes],
     if_held: IfHeld,
+    decision: bytes | None = None,
 ) -> list[Statement]:
     """Step 1: begin, lock the definition guards shared, then the rows, and read them.
 
@@ -101,13 +109,14 @@ def lock_statements(
             has committed.
         tokens: of transactions, looked up likewise. The shard's generation is locked with the
             guards then.
+        decision: that of a transaction with this id, likewise.
 
     Returns:
-        BEGIN, the guards, one statement for each table, one for the commands, and one for the
-        tokens, if there are any.
+        BEGIN, the guards, one statement for each table, one for the commands, one for the decision
+        and one for the tokens, if there are any.
     """
-    guards, by_table = (0, *table_ids), _by_table(rows)
-    if tokens:
+    guards, by_table = (0, *table_ids), by_table_of(rows)
+    if tokens or decision is not None:
         guards = (*guards, GENERATION_ROW)
     shared = _SHARED.format(if_held) if if_held else "LOCK IN SHARE MODE"
     statements: list[Statement] = [
@@ -127,6 +136,8 @@ def lock_statements(
             ("SELECT command_id, version, refused FROM mynamo_command"
              f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
         )  # fmt: skip
+    if decision is not None:
+        statements.append(read_decision(decision))
     if tokens:
         statements.append(look_up(tokens))
     return statements
@@ -151,7 +162,7 @@ def looks(rows: Sequence[LockedRow]) -> tuple[list[Statement], list[Statement]]:
             f" FORCE INDEX (PRIMARY) WHERE {sql.any_row(keys)}",
             _flat(keys),
         )
-        for table_id, keys in _by_table(rows)
+        for table_id, keys in by_table_of(rows)
     ]
     uncommitted: list[Statement] = [
         ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED", ()),
@@ -162,11 +173,48 @@ def looks(rows: Sequence[LockedRow]) -> tuple[list[Statement], list[Statement]]:
     return uncommitted, list(reads)
 
 
-def _by_table(rows: Sequence[LockedRow]) -> list[tuple[int, list[RowKey]]]:
+def by_table_of(rows: Iterable[LockedRow]) -> list[tuple[int, list[RowKey]]]:
+    """Keys of rows by their table's id, in their order."""
     found: dict[int, list[RowKey]] = {}
     for table_id, key in rows:
         found.setdefault(table_id, []).append(key)
     return list(found.items())
+
+
+def mark(rows: Iterable[LockedRow]) -> list[Statement]:
+    """Mark items that get an intent; their rows are locked."""
+    return _set_versions(rows, f"version | {MARK:d}")
+
+
+def unmark(rows: Iterable[LockedRow]) -> list[Statement]:
+    """Leave items as they are, without an intent."""
+    return _set_versions(rows, f"version & {MARK - 1:d}")
+
+
+def _set_versions(rows: Iterable[LockedRow], version: str) -> list[Statement]:
+    return [
+        (f"UPDATE {sql.main_table(table_id)} FORCE INDEX (PRIMARY) SET version = {version}"
+         f" WHERE {sql.any_row(keys)}", _flat(keys))
+        for table_id, keys in by_table_of(rows)
+    ]  # fmt: skip
+
+
+def insert_placeholders(rows: Iterable[LockedRow]) -> list[Statement]:
+    """Rows for items that are absent and get an intent; a duplicate says that one is there."""
+    return [
+        (f"INSERT INTO {sql.main_table(table_id)} (hash, sort, version, item) VALUES "
+         + ", ".join(["(%s, %s, 0, '')"] * len(keys)), _flat(keys))
+        for table_id, keys in by_table_of(rows)
+    ]  # fmt: skip
+
+
+def delete_rows(rows: Iterable[LockedRow]) -> list[Statement]:
+    """Delete rows, of items or of placeholders."""
+    return [
+        statement
+        for table_id, keys in by_table_of(rows)
+        for statement in _delete(sql.main_table(table_id), keys)
+    ]
 
 
 def _insert_new(table: str, rows: Sequence[Row]) -> list[Statement]:

@@ -2,90 +2,154 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import check_enabled
 from mynamo.catalog.shard import DynamoDBShard, pause
+from mynamo.catalog.slot_guard import SlotsMoved
 from mynamo.errors import (
-    ConditionFailed,
-    IdempotentParameterMismatch,
     InvalidRequest,
     MynamoError,
     ShardUnavailable,
     TransactionCanceled,
+    TransactionConflict,
 )
+from mynamo.runtime import deadlines
+from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
+from mynamo.writer.transaction.across_shards import AttemptOver, transact_across
+from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
 from mynamo.writer.transaction.commit import StaleDefinition
-from mynamo.writer.transaction.evaluation import Done, Outcome, Refused, unforeseen
+from mynamo.writer.transaction.evaluation import unforeseen
 from mynamo.writer.transaction.group_commit import commit_with_others
-from mynamo.writer.transaction.request_tokens import RequestToken
-from mynamo.writer.transaction.routing import PATIENT_ATTEMPTS, UNFINISHED, catch_up
+from mynamo.writer.transaction.meeting import Caller, wait_for
+from mynamo.writer.transaction.repeated_requests import repeated
+from mynamo.writer.transaction.request_tokens import RequestToken, generation_of
+from mynamo.writer.transaction.transacted import Met, Transacted, all_done
+from mynamo.writer.transaction.transaction_ids import new_age
 from mynamo.writer.transaction.write_requests import AllOrNothing, Write, WriteRequest, prepare
-
-MAX_ITEMS = 100
-MAX_BYTES = 4 * 1024 * 1024
-"""Of the items that are put, by DynamoDB's count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transacted:
-    """A transaction that happened.
-
-    Attributes:
-        done: per request; of a check, version 0 and the item as it was found; of a repeated
-            request, without items.
-        repeated: it had happened before, as its token says.
-        answer: what the first attempt's caller wanted to be kept for repetitions.
-        shard: number of the shard that has it on disk.
-    """
-
-    done: list[Done]
-    repeated: bool = False
-    answer: bytes = b""
-    shard: int = 0
 
 
 def transact(
-    cluster: Cluster,
-    requests: Sequence[WriteRequest],
-    token: RequestToken | None = None,
-    answer: bytes = b"",
+    cluster: Cluster, requests: Sequence[WriteRequest], token: RequestToken | None = None
 ) -> Transacted:
     """Do all writes of a request, or none.
 
-    All items must be on one shard.
+    Where its items are on one shard, it is one local transaction; see `across_shards` for several.
 
     Args:
         requests: of up to 100 items, none twice; those of operation CHECK change nothing.
         token: a repetition of the request with the same token happens once.
-        answer: kept with the token.
 
     Raises:
         TransactionCanceled: with a reason per request; nothing was written.
-        InvalidRequest: it is no transaction, or its items are on several shards; nothing was
-            written.
+        InvalidRequest: it is no transaction, or it is one over several shards in a cluster that
+            does not allow them yet; nothing was written.
         IdempotentParameterMismatch: the token was used for another request.
-        TransactionInProgress: an earlier attempt with the token is under way.
+        TransactionInProgress: another attempt with the token is under way.
         TableNotFound: nothing was written.
         ShardUnavailable, IndexBehind: nothing was written.
-        WriteOutcomeUnknown: it may have happened.
+        WriteOutcomeUnknown: it may have happened, or a repetition of it; or it has, and a part of
+            it waits for a shard.
     """
     if not 0 < len(requests) <= MAX_ITEMS:
         raise InvalidRequest(f"a transaction has 1 to {MAX_ITEMS} items, not {len(requests)}")
-    for attempt in range(PATIENT_ATTEMPTS):
-        writes = AllOrNothing(_prepared(cluster, requests), token, answer)
-        shard = _shard_of(writes)
-        _wait_for_indexes(cluster, shard, writes)
+    call = _Call(cluster, token)
+    while True:
+        writes = _prepared(cluster, requests)
+        _wait_for_indexes(cluster, writes)
         try:
-            outcomes = commit_with_others(cluster, shard, writes)
+            return _attempt(cluster, writes, token, call)
         except StaleDefinition as failure:
-            catch_up(cluster, failure.table_ids, attempt)
-            pause(attempt)
-            continue
-        return _transacted(outcomes, shard, answer)
-    raise ShardUnavailable(UNFINISHED)
+            call.catch_up(failure)
+        except (Met, AttemptOver) as failure:
+            try:
+                call.wait(failure)
+            except TransactionConflict:
+                known = None if token is None else _repeated(cluster, writes, token, call)
+                if known is not None:
+                    return known
+                raise failure.cancelled from None
+
+
+class _Call:
+    """What one call of `transact` remembers from one attempt to the next.
+
+    Attributes:
+        caller: the call, where it meets intents.
+    """
+
+    def __init__(self, cluster: Cluster, token: RequestToken | None) -> None:
+        self.caller = Caller(new_age(), None if token is None else token.token)
+        self._cluster = cluster
+        self._began = time.monotonic()
+        self._generation: tuple[DynamoDBShard, int] | None = None
+        self._outdated = 0
+        self._over = 0
+
+    def generation_on(self, shard: DynamoDBShard) -> int:
+        """The shard's generation when the first attempt of this call began: with a token, none is
+        made in a later one, since the request may have been repeated and forgotten by then.
+
+        Args:
+            shard: of the first write.
+
+        Raises:
+            SlotsMoved: with a token, the first attempt was made on another shard.
+        """
+        if self._generation is None or self.caller.token is None:
+            self._generation = shard, generation_of(shard)
+        elif self._generation[0] is not shard:
+            raise SlotsMoved(f"{shard.where}: the items have moved there; try again")
+        return self._generation[1]
+
+    def catch_up(self, failure: StaleDefinition) -> None:
+        """Learn the newest definitions. Raises ShardUnavailable if they keep changing."""
+        self._outdated += 1
+        if self._outdated == PATIENT_ATTEMPTS:
+            raise ShardUnavailable(UNFINISHED)
+        catch_up(self._cluster, failure.table_ids, self._outdated - 1)
+        pause(self._outdated - 1)
+
+    def wait(self, failure: Met | AttemptOver) -> None:
+        """Wait before another attempt.
+
+        Raises:
+            TransactionConflict: the call has waited for other transactions for too long.
+            ShardUnavailable: it has no time left.
+            TransactionInProgress: see `wait_for`.
+        """
+        if isinstance(failure, Met):
+            for shard, place in failure.places:
+                wait_for(self._cluster, shard, place, self.caller)
+        elif failure.aborted:
+            self.caller.check()
+        elif time.monotonic() - self._began >= failure.patience or deadlines.left(1.0) <= 0:
+            raise ShardUnavailable(f"{failure}; nothing was written, try again")
+        pause(self._over)
+        self._over += 1
+
+
+def _attempt(
+    cluster: Cluster, writes: Sequence[Write], token: RequestToken | None, call: _Call
+) -> Transacted:
+    shards = [write.route.shard for write in writes]
+    if len(set(shards)) > 1:
+        check_enabled(cluster)
+        generation = call.generation_on(shards[0])
+        return transact_across(cluster, writes, token, generation, call.caller.age)
+    generation = 0 if token is None else call.generation_on(shards[0])
+    outcomes = commit_with_others(cluster, shards[0], AllOrNothing(writes, token, generation))
+    done = all_done(writes, outcomes)
+    return Transacted(done, [shard.id for shard in shards], done[0].repeated)
+
+
+def _repeated(
+    cluster: Cluster, writes: Sequence[Write], token: RequestToken, call: _Call
+) -> Transacted | None:
+    return repeated(cluster, writes, token, call.generation_on(writes[0].route.shard))
 
 
 def _prepared(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Write]:
@@ -106,45 +170,20 @@ def _prepared(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Write]
     if any(reasons):
         raise TransactionCanceled(reasons=reasons)
     if len({(write.table.id, write.row) for write in writes}) < len(writes):
-        raise InvalidRequest("Transaction request cannot include multiple operations on one item")
-    if sum(write.size for write in writes) > MAX_BYTES:
+        raise InvalidRequest(SAME_ITEM)
+    if sum(write.size for write in writes) > MAX_SIZE:
         raise InvalidRequest("the items of a transaction have 4 MB together at the most")
     return writes
 
 
-def _shard_of(writes: Sequence[Write]) -> DynamoDBShard:
-    shard, *others = {write.route.shard for write in writes}
-    if others:
-        raise InvalidRequest(
-            "the items of this transaction are on several shards; this version of mynamo has "
-            "transactions of items on one shard only"
-        )
-    return shard
-
-
-def _wait_for_indexes(cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write]) -> None:
+def _wait_for_indexes(cluster: Cluster, writes: Sequence[Write]) -> None:
     """Raises IndexBehind if an index of a table that is written is beyond its lag limit."""
     limits = cluster.config.limits
     if not (limits.index_events or limits.index_seconds or limits.indexes):
         return
     pressure = BackPressure(limits)
     for write in writes:
-        behind = pressure.on(shard, write.table) if write.request.operation != "CHECK" else None
-        if behind is not None:
-            raise behind
-
-
-def _transacted(outcomes: Sequence[Outcome], shard: DynamoDBShard, answer: bytes) -> Transacted:
-    reasons = [o.error if isinstance(o, Refused) else None for o in outcomes]
-    for reason in reasons:
-        # The token's, or a failure that is none of the request's.
-        if isinstance(reason, IdempotentParameterMismatch) or not isinstance(
-            reason, ConditionFailed | InvalidRequest | None
-        ):
-            raise reason
-    if any(reason is not None for reason in reasons):
-        raise TransactionCanceled(reasons=reasons)
-    done = cast(list[Done], list(outcomes))
-    if done[0].repeated:
-        return Transacted(done, repeated=True, answer=done[0].answer, shard=shard.id)
-    return Transacted(done, answer=answer, shard=shard.id)
+        if write.request.operation != "CHECK":
+            behind = pressure.on(write.route.shard, write.table)
+            if behind is not None:
+                raise behind

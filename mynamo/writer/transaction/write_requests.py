@@ -11,11 +11,12 @@ from typing import Literal, Self
 
 from mynamo import expressions
 from mynamo.catalog.cluster import Cluster, Route
+from mynamo.catalog.intents import MARK, unmarked
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.schemas.commands import Condition
-from mynamo.schemas.items import check_size
+from mynamo.schemas.items import check_size, load_item
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.request_tokens import RequestToken
 
@@ -30,10 +31,27 @@ class Current:
     Attributes:
         item: None if there is none.
         version: 0 if there is none.
+        in_transaction: a transaction over several shards has an intent on it.
     """
 
     item: StoredItem | None
     version: int
+    in_transaction: bool = False
+
+
+def current_of(version: int, data: bytes) -> Current:
+    """The item of a row of a main table.
+
+    Args:
+        version: as the row has it, perhaps with a mark.
+        data: empty in a placeholder.
+
+    Raises:
+        CorruptData: it is no item.
+    """
+    if 0 < version < MARK:
+        return Current(load_item(data), version)
+    return Current(load_item(data) if data else None, unmarked(version), in_transaction=True)
 
 
 def check_condition(condition: Condition | expressions.Condition | None, current: Current) -> None:
@@ -202,24 +220,48 @@ class Write:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """What the deciding shard keeps of a transaction over several shards.
+
+    Attributes:
+        transaction_id, generation: as the transaction's intents have them.
+        elsewhere: per write of the whole request, in its order: None: it is one of the deciding
+            shard's own; else whether it makes an event on its shard.
+    """
+
+    transaction_id: bytes
+    generation: int
+    elsewhere: tuple[bool | None, ...]
+
+
 class AllOrNothing(tuple[Write, ...]):
     """Writes of one caller, each of another item, that all happen, or none.
 
     Attributes:
         token: by which a repetition is known.
-        answer: kept with the token.
+        generation: of the shard, read before the request's first attempt: with a token they happen
+            only while the shard's is this or the next one.
+        decision: they are the deciding shard's part of a transaction over several shards, and its
+            decision is kept with them. See `shard_steps.commit_decision`.
     """
 
     token: RequestToken | None
-    answer: bytes
+    generation: int
+    decision: Deciding | None
 
     def __new__(
-        cls, writes: Iterable[Write], token: RequestToken | None = None, answer: bytes = b""
+        cls,
+        writes: Iterable[Write],
+        token: RequestToken | None = None,
+        generation: int = 0,
+        decision: Deciding | None = None,
     ) -> Self:
-        """Args: writes, token, answer: see the class."""
+        """Args: writes, token, generation, decision: see the class."""
         self = super().__new__(cls, writes)
         self.token = token
-        self.answer = answer
+        self.generation = generation if decision is None else decision.generation
+        self.decision = decision
         return self
 
 

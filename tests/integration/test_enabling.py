@@ -1,0 +1,281 @@
+"""Enabling transactions over several shards, beside processes of earlier releases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mynamo.catalog import enabling, shard
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import check_enabled, enable
+from mynamo.catalog.incarnation import base
+from mynamo.catalog.migrations import GENERATION_ROW, INTENTS
+from mynamo.catalog.roll_forward import roll_forward_shard
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.slot_guard import READ_EPOCH, SlotsMoved
+from mynamo.catalog.tables import Table
+from mynamo.errors import ConfigError, InvalidRequest, ShardUnavailable
+from mynamo.mysql.failures import MissingRight
+from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.producer import Producer, Put
+from mynamo.reader import Reader
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import to_stored
+from mynamo.writer.maintenance import Maintenance
+from tests.commands import run
+from tests.earlier_process import EarlierProcess
+from tests.faults.releases import FORMAT_2, PREVIOUS, check_out, why_no_release
+from tests.rows import as_format_2, everywhere, in_catalog, make_table, select
+
+KEY = {"id": "a", "at": "1"}
+
+
+@pytest.fixture
+def config(engine_config: ClusterConfig) -> ClusterConfig:
+    """Each engine in turn."""
+    return engine_config
+
+
+def say_nothing(_: str) -> None:
+    pass
+
+
+def guards(cluster: Cluster) -> list[int]:
+    """Of all shards."""
+    return [select(each, READ_EPOCH[0])[0][0] for each in cluster.shards.values()]
+
+
+def is_known(cluster: Cluster) -> bool:
+    """Whether `mynamo_format` says of every shard that older processes must not work."""
+    rows = everywhere(cluster, "SELECT oldest FROM mynamo_format WHERE kind = 'shard'")
+    return rows == [(INTENTS,)] * len(cluster.shards)
+
+
+def over_several_shards(cluster: Cluster, table: Table) -> list[Put]:
+    """A transaction's writes, of an item for each shard."""
+    items = ({"id": f"i{n}", "at": "1"} for n in range(100))
+    found = {cluster.shard_of(table.key_of(to_stored(item)).hash).id: item for item in items}
+    assert found.keys() == cluster.shards.keys()
+    return [Put(table.name, item) for item in found.values()]
+
+
+def enabled(cluster: Cluster) -> None:
+    """Everything is as `enable` leaves it, and the cluster is at work."""
+    snapshot = cluster.refresh()
+    assert snapshot.format == 3
+    assert guards(cluster) == [snapshot.epochs[number] for number in cluster.shards]
+    assert is_known(cluster)
+    Producer(cluster).put("orders", KEY)
+    assert Reader(cluster).get("orders", KEY) == KEY
+
+
+# -- new clusters, and those of before ---------------------------------------------------------
+
+
+def test_a_new_cluster_allows_them(cluster: Cluster, orders: Table) -> None:
+    enabled(cluster)
+    check_enabled(cluster)
+    said: list[str] = []
+    enable(cluster, said.append)
+    assert "catalog: it has format 3 already" in said
+    assert guards(cluster) == [1, 1]
+    enabled(cluster)
+
+
+def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(
+    config: ClusterConfig, cluster: Cluster, orders: Table
+) -> None:
+    as_format_2(cluster)
+    with Cluster(config) as opened, Producer(opened) as producer:
+        assert opened.snapshot.format == 2
+        with pytest.raises(InvalidRequest, match="`mynamo transaction enable`"):
+            producer.transact(over_several_shards(opened, orders))
+        producer.transact([Put("orders", KEY)])
+        Maintenance(opened).round()
+        assert opened.refresh().format == 2
+        assert guards(opened) == [1, 1]
+        assert not is_known(opened)
+        enable(cluster, say_nothing)
+        check_enabled(opened)  # though it has not heard of it yet
+        enabled(opened)
+
+
+def test_the_command_says_what_it_did(config_file: Path, cluster: Cluster, orders: Table) -> None:
+    as_format_2(cluster)
+    first = run(config_file, "transaction", "enable").stdout
+    assert "catalog: format 3; from now on processes of earlier releases refuse" in first
+    assert first.count("its slot guard is raised\n") == 2
+    enabled(cluster)
+    assert guards(cluster) == [2, 2]
+    again = run(config_file, "transaction", "enable").stdout
+    assert "catalog: it has format 3 already" in again
+    assert again.count("its slot guard is raised already\n") == 2
+    assert guards(cluster) == [2, 2]
+
+
+def test_several_at_once_raise_epochs_once(config: ClusterConfig, cluster: Cluster) -> None:
+    make_table(cluster)
+    as_format_2(cluster)
+    clusters = [Cluster(config) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda each: enable(each, say_nothing), clusters))
+    for each in clusters:
+        enabled(each)
+        each.close()
+    assert guards(cluster) == [2, 2]
+
+
+# -- what can stop it half-way -----------------------------------------------------------------
+
+
+class Ended(BaseException):
+    """The process ends here."""
+
+
+def by_the_command(cluster: Cluster) -> None:
+    enable(cluster, say_nothing)
+
+
+def by_a_worker(cluster: Cluster) -> None:
+    Maintenance(cluster).round()
+
+
+@pytest.mark.parametrize("goes_on", [by_the_command, by_a_worker])
+@pytest.mark.parametrize("done", [0, 1], ids=["E2", "E3 on one shard"])
+def test_a_crash_half_way(
+    config: ClusterConfig,
+    cluster: Cluster,
+    orders: Table,
+    monkeypatch: pytest.MonkeyPatch,
+    done: int,
+    goes_on: Callable[[Cluster], None],
+) -> None:
+    as_format_2(cluster)
+    raise_slot_guard = enabling.raise_slot_guard
+
+    def end(cluster: Cluster, shard: DynamoDBShard) -> bool:
+        if shard.id > done:
+            raise Ended
+        return raise_slot_guard(cluster, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(enabling, "raise_slot_guard", end)
+        with pytest.raises(Ended):
+            enable(cluster, say_nothing)
+    assert guards(cluster) == [2] * done + [1] * (2 - done)
+    with Cluster(config) as opened:
+        with pytest.raises(SlotsMoved):  # on some shard
+            Reader(opened).scan("orders")
+        goes_on(opened)
+        enabled(opened)
+    enabled(cluster)
+    assert guards(cluster) == [2, 2]
+
+
+def test_nothing_changes_if_a_shard_lacks_the_control_tables(
+    config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_table(cluster)
+    as_format_2(cluster)
+    cluster.shards[2].run(("UPDATE mynamo_format SET number = 1 WHERE kind = 'shard'", ()))
+    session_run = Session.run
+
+    def without_rights(self: Session, *statements: Statement) -> list[Result]:
+        if any("CREATE TABLE" in text for text, _ in statements):
+            raise MissingRight("the user lacks a right")
+        return session_run(self, *statements)
+
+    with Cluster(config) as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "run", without_rights)
+            with pytest.raises(ConfigError, match=r"nothing was changed: shard 2 .* format 1 "):
+                enable(opened, say_nothing)
+        with monkeypatch.context() as patch:
+            patch.setattr(shard, "migrate", lambda *_: None)  # a connection of before
+            with pytest.raises(ConfigError, match=r"nothing was changed: shard 2 .* format 1,"):
+                enable(opened, say_nothing)
+        assert opened.refresh().format == 2
+        assert guards(opened) == [1, 1]
+    with Cluster(config) as opened:  # whose user may
+        enable(opened, say_nothing)
+    enabled(cluster)
+
+
+def test_a_shard_that_is_away(
+    config: ClusterConfig, cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_format_2(cluster)
+    first, second = config.shards
+    nowhere = config.model_copy(
+        update={"shards": (first, second.model_copy(update={"port": 1})), "timeout": 0.2}
+    )
+    with Cluster(nowhere) as opened:
+        with pytest.raises(ShardUnavailable, match="nothing was changed: shard 2 "):
+            enable(opened, say_nothing)
+        assert opened.refresh().format == 2
+        with monkeypatch.context() as patch:  # it goes away behind E1
+            patch.setattr(enabling, "_check_formats", lambda *_: None)
+            with pytest.raises(ShardUnavailable, match=r"not done yet: shard 2 .*run the command"):
+                enable(opened, say_nothing)
+    assert guards(cluster) == [2, 1]
+    Maintenance(cluster).round()
+    enabled(cluster)
+
+
+@pytest.mark.parametrize("how", ["new incarnation", "writer worker"])
+def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table, how: str) -> None:
+    """Its incarnation may have been begun by an older process, which left the generation alone."""
+    as_format_2(cluster)
+    worker = Maintenance(cluster)
+    enable(cluster, say_nothing)
+    worker.round()
+    one = cluster.shards[1]
+    begun = one.adopt(7)
+    assert begun is not None
+    one.run(
+        ("UPDATE mynamo_fence SET version = 1 WHERE id IN (0, %s)", (GENERATION_ROW,)),
+        ("UPDATE mynamo_format SET oldest = 0 WHERE kind = 'shard'", ()),
+    )
+    if how == "new incarnation":
+        roll_forward_shard(cluster, one)
+    else:
+        worker.round()
+    enabled(cluster)
+    read = "SELECT version FROM mynamo_fence WHERE id = %s"
+    assert select(one, read, GENERATION_ROW) == ((base(begun),),)
+
+
+# -- processes of earlier releases -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", [PREVIOUS, FORMAT_2])
+def test_processes_of_earlier_releases_work_until_it_is_enabled(
+    config: ClusterConfig, config_file: Path, tmp_path: Path, reference: str
+) -> None:
+    if reason := why_no_release(reference):
+        pytest.skip(f"the earlier release comes from git: {reason}")
+    start = partial(EarlierProcess, check_out(tmp_path / "earlier", reference), config_file)
+    with start() as old, start() as idle:
+        assert old.opened == idle.opened == "open"
+        with Cluster(config) as cluster:
+            make_table(cluster)
+            assert cluster.snapshot.format == 2
+            assert [old.do(word) for word in ("put", "get", "refresh")] == ["done"] * 3
+
+            assert cluster.catalog.allow_transactions()  # E2
+            # The control: until E3 nothing stops those that do not read the catalog.
+            assert [old.do(word) for word in ("put", "get")] == ["done"] * 2
+            assert "upgrade" in old.do("refresh")
+
+            enable(cluster, say_nothing)
+            enabled(cluster)
+        refused = ["put"] if reference == PREVIOUS else ["put", "get"]
+        for word in refused:
+            assert "of format 3, which this version of mynamo" in idle.do(word)
+    with start() as late:
+        assert "upgrade" in late.opened
+    assert in_catalog(config, "SELECT format FROM mynamo_cluster") == ((3,),)
