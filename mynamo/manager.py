@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from mynamo.schemas.simple import SimpleIndex, SimpleTable
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.validation import explain
 from mynamo.schemas.values import StoredItem
+from mynamo.writer import resolve_intent
 from mynamo.writer.backfill import indexes
 
 log = logging.getLogger(__name__)
@@ -94,7 +96,7 @@ class HashBasedShardManager:
         config = config or _config_of(shards)
         self._cluster = Cluster(config.with_timeouts(timeout, outcome_timeout), shards)
         self._producer = Producer(self._cluster)
-        self._reader = Reader(self._cluster)
+        self._reader = Reader(self._cluster, partial(resolve_intent, self._cluster))
         self._own = OwnWrites()
 
     __reduce__ = forks.not_picklable

@@ -11,6 +11,7 @@ from mynamo.writer.transaction.evaluation import (
 )
 from mynamo.writer.transaction.expression_texts import parse_texts
 from mynamo.writer.transaction.request_tokens import RequestToken
+from mynamo.writer.transaction.resolver import resolve_intent
 from mynamo.writer.transaction.routing import apply, apply_each
 from mynamo.writer.transaction.transact import transact
 from mynamo.writer.transaction.transacted import Transacted
@@ -32,6 +33,7 @@ __all__ = [
     "command_request",
     "parse_texts",
     "prepare",
+    "resolve_intent",
     "returned",
     "transact",
 ]

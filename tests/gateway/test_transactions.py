@@ -26,7 +26,6 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.schemas.items import from_stored
 from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
-from tests import intents
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
 from tests.intents import decide, place
@@ -550,19 +549,22 @@ def test_items_of_several_shards(table: Orders, other: Orders) -> None:
 def test_a_transaction_that_is_not_applied_is_a_conflict(
     table: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As long as this process does not apply it, which it does once it has seen it for a while."""
     monkeypatch.setattr(transact_gets, "PATIENCE", 0.1)
+    monkeypatch.setattr(transact_gets, "RESOLVE_AFTER", 60.0)
     cluster = table.service.context.cluster
     one, two, *_ = on_shards(table)
     definition = cluster.table(table.name)
     decider = cluster.shard_of(definition.key_of(one).hash)
-    intent = place(cluster, definition, from_stored(two), decider=decider.id)
+    intent = place(cluster, definition, from_stored(two), decider=decider.id, generation=1)
     entries = [get(table, one), get(table, two)]
     assert read(table, *entries)["Responses"] == [{}, {}]
     decide(decider, intent.transaction_id, Decision.COMMITTED)
     conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
     assert cancelled(table, "TransactGetItems", *entries) == [NONE, conflict]
     assert cancelled(table, "TransactGetItems", entries[1]) == [conflict]
-    intents.apply(cluster, definition, intent)
+    monkeypatch.setattr(transact_gets, "PATIENCE", 20.0)
+    monkeypatch.setattr(transact_gets, "RESOLVE_AFTER", 0.0)
     assert read(table, *entries)["Responses"] == [{}, {"Item": two}]
 
 
