@@ -12,7 +12,6 @@ from mynamo.writer.transaction.evaluation import (
 from mynamo.writer.transaction.expression_texts import parse_texts
 from mynamo.writer.transaction.meeting import finish_transaction
 from mynamo.writer.transaction.request_tokens import RequestToken
-from mynamo.writer.transaction.resolver import resolve_intent
 from mynamo.writer.transaction.routing import apply, apply_each
 from mynamo.writer.transaction.transact import transact
 from mynamo.writer.transaction.transacted import Transacted
@@ -35,7 +34,6 @@ __all__ = [
     "finish_transaction",
     "parse_texts",
     "prepare",
-    "resolve_intent",
     "returned",
     "transact",
 ]

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import Decision
 from mynamo.errors import (
     ConditionFailed,
     IdempotentParameterMismatch,
@@ -22,9 +23,12 @@ from mynamo.gateway.service import Answer, Service
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
+from mynamo.schemas.items import from_stored
 from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
+from tests import intents
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
+from tests.intents import decide, place
 
 INVALID = "One or more parameter values were invalid: "
 NO_KEY = "The provided key element does not match the schema"
@@ -137,7 +141,7 @@ class Writer:
             return self.answer
         answers = apply(cluster, requests)
         done = [outcome for _, outcome in answers if isinstance(outcome, Done)]
-        return Transacted(done, [shard_id for shard_id, _ in answers])
+        return Transacted(done, [shard for shard, _ in answers])
 
 
 @pytest.fixture

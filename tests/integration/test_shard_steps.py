@@ -79,12 +79,6 @@ ONE = {":one": 1}
 TOKEN = RequestToken(b"t" * 16, b"r" * 16)
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who meets an intent does not wait."""
-    monkeypatch.setattr(meeting, "PATIENCE", 0.0)
-
-
 @pytest.fixture
 def config(engine_config: ClusterConfig) -> ClusterConfig:
     """Each engine in turn."""

@@ -1012,7 +1012,6 @@ def test_control_plain_writes_that_do_not_see_intents_are_lost(
     producer.transact([add(a), add(b)])
     waiting.pop().join()
     assert n_of(cluster, orders, a, b) == [1, 2]
-    current_of = "mynamo.writer.transaction.evaluation.current_of"
 
     def blind(version: int, data: bytes) -> Current:
         return Current(load_item(data) if data else None, version & (MARK - 1))

@@ -19,7 +19,6 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import (
     READ_GENERATION,
     Decision,
-    Intent,
     insert_aborted,
     read_decision,
 )
@@ -105,13 +104,3 @@ def resolve(
         "applied" if decision is Decision.COMMITTED else "released",
     )  # fmt: skip
     return decision
-
-
-def resolve_intent(cluster: Cluster, intent: Intent) -> None:
-    """Finish the transaction of an intent, on the shard that has it.
-
-    Raises:
-        ShardUnavailable: see `resolve`.
-    """
-    shard = cluster.shard_of(intent.row.hash)
-    resolve(cluster, shard, intent.decider, intent.transaction_id, intent.generation)
