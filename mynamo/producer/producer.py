@@ -204,8 +204,9 @@ class Producer:
             TransactionCanceled: nothing was written; its `reasons` say for each write why it was
                 refused, or None.
             IdempotentParameterMismatch: nothing was written; another request had this token.
-            InvalidRequest: nothing was written: there are two writes for one item, or too many, or
-                the items are on several shards.
+            InvalidRequest: nothing was written: there are two writes for one item, or too many; or
+                they are on several shards, and `mynamo transaction enable` has not been run.
+            TransactionInProgress: another attempt with the token is under way; try again.
             TableNotFound: there is no such table.
             ShardUnavailable: nothing was written; try again.
             WriteOutcomeUnknown: try again with the same token, or read the items.
