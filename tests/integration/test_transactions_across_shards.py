@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
@@ -30,6 +33,7 @@ from mynamo.catalog.intents import (
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
+from mynamo.cli.app import root
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
@@ -945,6 +949,29 @@ def test_operators_see_and_finish_them(
     assert finish(cluster, [none]) == {left.id: Decision.ABORTED}
     assert finish(cluster, open_transactions(cluster).found) == {committed.id: Decision.COMMITTED}
     assert n_of(cluster, orders, a, b, third) == [1, 1, 0]
+    check_all_is_well(cluster, orders)
+
+
+def test_the_same_on_the_command_line(
+    cluster: Cluster, orders: Table, config_file: Path, b: str
+) -> None:
+    def run(*words: str, status: int = 0) -> str:
+        done = CliRunner().invoke(root, ["--config", str(config_file), "transaction", *words])
+        assert done.exit_code == status, done.output
+        return done.output
+
+    assert json.loads(run("list", "--json")) == []
+    left = UUID(bytes=left_alone(cluster, b).id)
+    assert str(left) in run("list")
+    (shown,) = json.loads(run("list", "--json"))
+    assert (shown["id"], shown["decision"], shown["shards"]) == (str(left), None, [2])
+    run("resolve", status=2)
+    run("resolve", str(left), "--all", status=2)
+    assert "is finished" in run("resolve", str(UUID(int=7)), status=1)
+    assert run("resolve", str(left)) == f"{left}: released\n"
+    left = UUID(bytes=left_alone(cluster, b).id)
+    assert run("resolve", "--all") == f"{left}: released\n"
+    assert run("resolve", "--all") == ""
     check_all_is_well(cluster, orders)
 
 
