@@ -29,7 +29,7 @@ from mynamo.producer import MUST_EXIST, Delete, Producer, Put, Update
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
-from mynamo.writer.transaction import across_shards
+from mynamo.writer.transaction import across_shards, meeting
 from tests.intents import apply, commit, decide, place, release
 from tests.rows import damage, make_table
 
@@ -656,6 +656,34 @@ def test_a_transaction_whose_coordinator_died_before_it_happened_delays_no_reade
         None,
         2,
     ]
+
+
+def test_readers_of_one_process_finish_a_transaction_once(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers = 4
+    intent = place(cluster, orders, {**far, "n": 3})
+    come = threading.Semaphore(0)
+    may_resolve = meeting._Meetings.may_resolve
+    finished: list[Any] = []
+
+    def noting(self: Any, met: Any) -> bool:
+        come.release()
+        return may_resolve(self, met)
+
+    def resolve(*what: Any) -> None:
+        assert all(come.acquire(timeout=20) for _ in range(readers))
+        finished.append(what[2:])
+
+    monkeypatch.setattr(meeting._Meetings, "may_resolve", noting)
+    monkeypatch.setattr(meeting, "resolve", resolve)
+    with ThreadPoolExecutor(readers) as pool:
+        list(pool.map(producer.finish_transaction, [intent] * readers))
+    assert finished == [(intent.decider, intent.transaction_id, intent.generation)]
 
 
 def test_plain_reads_see_what_is_applied(
