@@ -163,8 +163,12 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
         resolve_at = min(caller.begin(), time.monotonic() + seconds)
     meeting, asks = meetings.join(intent.transaction_id)
     try:
-        if _is_gone(shard, intent, meeting, asks, resolve_at):
-            return
+        try:
+            if _is_gone(shard, intent, meeting, asks, resolve_at):
+                return
+        except ShardUnavailable:
+            caller.check()  # it is a conflict, if the call's own time was over while it asked
+            raise
         caller.check()
         if not meetings.may_resolve(meeting):
             meeting.over.wait(max(0.0, caller.begin() - time.monotonic()))
