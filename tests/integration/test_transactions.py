@@ -180,8 +180,6 @@ def test_what_can_be_refused_without_the_items(
         (put(1), InvalidRequest, "not Put"),
         ([put(1), Put("nowhere", key(1))], TableNotFound, "nowhere"),
         ([put(at, x="x" * 390_000) for at in range(11)], InvalidRequest, "4 MB"),
-        ([put(1), *(Put("orders", {**key(1), "id": f"i{n}"}) for n in range(20))],
-         InvalidRequest, "several shards"),
     ]  # fmt: skip
     for writes, error, text in refused:
         with pytest.raises(error, match=text):
