@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -29,9 +31,11 @@ from mynamo.catalog.intents import (
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
+from mynamo.cli.statuses import FAILED
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
+    CorruptData,
     IdempotentParameterMismatch,
     InvalidItem,
     ShardUnavailable,
@@ -53,6 +57,7 @@ from mynamo.producer import (
     Put,
     Update,
 )
+from mynamo.producer.requests import ask
 from mynamo.reader import Reader
 from mynamo.runtime.crash_points import VARIABLE
 from mynamo.schemas.config import ClusterConfig
@@ -67,9 +72,10 @@ from mynamo.writer.transaction import (
     shard_steps,
     sweeper,
 )
-from mynamo.writer.transaction.shard_steps import prepare_on
+from mynamo.writer.transaction.shard_steps import AnswerLost, prepare_on
 from mynamo.writer.transaction.transaction_ids import new_age, new_id
 from mynamo.writer.transaction.write_requests import Current, prepare
+from tests.commands import run as run_command
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.proxy import Fault, Proxy
@@ -169,8 +175,6 @@ def left_alone(
 ) -> Transaction:  # fmt: skip
     """Leave intents that add 1 to items of one shard, as a coordinator that died after T3."""
     table = cluster.table("orders")
-    from mynamo.expressions import Update as Expression  # noqa: F401 -- see `add_request`
-
     writes = [prepare(cluster, add_request(name), table) for name in names]
     generation = request_tokens.generation_of(cluster.shards[decider])
     transaction = Transaction(new_id(age or new_age()), decider, generation, token)
@@ -180,8 +184,6 @@ def left_alone(
 
 
 def add_request(name: str) -> WriteRequest:
-    from mynamo.producer.requests import ask
-
     return ask("orders", "UPDATE", key(name), expression=ADD, values=ONE).request()
 
 
@@ -951,6 +953,96 @@ def test_operators_see_and_finish_them(
     assert finish(cluster, [none]) == {left.id: Decision.ABORTED}
     assert finish(cluster, open_transactions(cluster).found) == {committed.id: Decision.COMMITTED}
     assert n_of(cluster, orders, a, b, third) == [1, 1, 0]
+    check_all_is_well(cluster, orders)
+
+
+def test_the_commands_of_operators(
+    cluster: Cluster, orders: Table, config: ClusterConfig, b: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mynamo.toml"
+    path.write_text(config_toml(config))
+    left = str(UUID(bytes=left_alone(cluster, b).id))
+    shown = run_command(path, "transaction", "list").stdout
+    assert left in shown
+    assert "none" in shown
+    (found,) = json.loads(run_command(path, "transaction", "list", "--json").stdout)
+    assert 0 <= found.pop("seconds") < 600
+    assert found == {
+        "id": left, "decider": 1, "decision": None, "unknown": None, "items": 1, "shards": [2],
+    }  # fmt: skip
+    other = str(UUID(bytes=new_id(new_age())))
+    refused = run_command(path, "transaction", "resolve", other, status=FAILED)
+    assert "no shard has intents" in refused.stderr
+    assert f"{left}: released" in run_command(path, "transaction", "resolve", left).stdout
+    assert json.loads(run_command(path, "transaction", "list", "--json").stdout) == []
+    check_all_is_well(cluster, orders)
+
+
+# -- what T4 must not do -------------------------------------------------------------------------
+
+
+def test_intents_stay_as_long_as_it_may_be_committed(
+    cluster: Cluster, orders: Table, producer: Producer, a: str, b: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """T4's answer is lost, and T6 fails, for whatever reason."""
+    commit_decision = shard_steps.commit_decision
+
+    def lost(*args: Any) -> Any:
+        raise AnswerLost("made up", commit_decision(*args).outcomes)
+
+    for failure in (CorruptData("made up"), ShardUnavailable("made up")):
+
+        def failing(*_: Any, failure: Exception = failure) -> Any:
+            raise failure
+
+        with monkeypatch.context() as patch:
+            patch.setattr(across_shards, "commit_decision", lost)
+            patch.setattr(across_shards, "decision_of", failing)
+            with pytest.raises(WriteOutcomeUnknown):
+                producer.transact([add(a), add(b)], outcome_timeout=0.2)
+        assert intents(cluster) == 1
+        sweep(cluster, monkeypatch)
+    assert n_of(cluster, orders, a, b) == [2, 2]
+    check_all_is_well(cluster, orders)
+
+
+@pytest.mark.parametrize(
+    ("moved", "token", "expected"),
+    [
+        (1, "t", None),
+        (2, "t", WriteOutcomeUnknown),
+        (2, None, None),
+        (-1, "t", ShardUnavailable),
+    ],
+)
+def test_a_generation_that_moves_before_t4(
+    cluster: Cluster, orders: Table, producer: Producer, a: str, b: str,
+    monkeypatch: pytest.MonkeyPatch, moved: int, token: str | None,
+    expected: type[Exception] | None,
+) -> None:  # fmt: skip
+    """With a token, an attempt that slept does not happen. What happens is kept as long as that of
+    the generation in which it was decided."""
+    commit_decision = shard_steps.commit_decision
+    g = request_tokens.generation_of(cluster.shards[1])
+    moves = [moved]
+
+    def after(cluster: Cluster, shard: DynamoDBShard, writes: Any) -> Any:
+        if moves:
+            by = moves.pop()
+            cluster.shards[1].run(
+                ("UPDATE mynamo_fence SET version = %s WHERE id = %s", (g + by, GENERATION_ROW))
+            )
+        return commit_decision(cluster, shard, writes)
+
+    monkeypatch.setattr(across_shards, "commit_decision", after)
+    if expected is None:
+        producer.transact([add(a), add(b)], request_token=token)
+        assert everywhere(cluster, "SELECT generation FROM mynamo_transaction") == [(g + moved,)]
+    else:
+        with pytest.raises(expected):
+            producer.transact([add(a), add(b)], request_token=token)
+    assert n_of(cluster, orders, a, b) == [expected is None] * 2
     check_all_is_well(cluster, orders)
 
 
