@@ -94,7 +94,7 @@ class HashBasedShardManager:
         config = config or _config_of(shards)
         self._cluster = Cluster(config.with_timeouts(timeout, outcome_timeout), shards)
         self._producer = Producer(self._cluster)
-        self._reader = Reader(self._cluster)
+        self._reader = Reader(self._cluster, self._producer.finish_transaction)
         self._own = OwnWrites()
 
     __reduce__ = forks.not_picklable

@@ -86,12 +86,11 @@ class Dev:
         """It and everything that it runs."""
         return processes_of(self.folder)
 
-    def start(self, *words: str) -> None:
-        """Start it, with these options too, and wait for the line that says it is ready."""
+    def start(self) -> None:
+        """Start it and wait for the line that says it is ready."""
         with self._log.open("wb") as log:
             self._process = start(
                 "dev", "--data", str(self.config.parent), "--port", str(self.port),
-                *words,
                 cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         eventually(self._is_ready, START_SECONDS)

@@ -11,10 +11,11 @@ E2. One transaction in the catalog: format 3, and the epoch of every shard's slo
     by the new slot map are refused by the slot guards until E3 is done, by `enable` called again or
     by a writer worker.
 E3. One transaction on each shard: its slot guard is raised to the new epoch, which waits for the
-    transactions that hold it shared, and `oldest` in `mynamo_format` is raised, which says that
-    this step is done. From here on every read and write of an old process is refused by the slot
-    guard, whatever connection it has; it reads the catalog then.  A crash here: as after E2, for
-    the other shards.
+    transactions that hold it shared; its generation is raised to that of its incarnation, which
+    older processes did not do; and `oldest` in `mynamo_format` is raised, which says that this step
+    is done. From here on every read and write of an old process is refused by the slot guard,
+    whatever connection it has; it reads the catalog then.  A crash here: as after E2, for the other
+    shards.
 
 An intent is placed only where the slot guard is that of a slot map of format 3, so after E3. A new
 cluster begins with format 3. There is no way back.
@@ -26,7 +27,8 @@ from collections.abc import Callable
 
 from mynamo.catalog.catalog import FORMAT
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.migrations import INTENTS, REQUIRE_INTENTS, SHARD
+from mynamo.catalog.incarnation import base, newest
+from mynamo.catalog.migrations import GENERATION_ROW, INTENTS, REQUIRE_INTENTS, SHARD
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.errors import ConfigError, InvalidRequest, MynamoError, ShardUnavailable
 from mynamo.mysql.pool import Statement
@@ -35,6 +37,7 @@ _READ_FORMAT: Statement = (
     "SELECT number, oldest FROM mynamo_format WHERE kind = %s",
     (SHARD.kind,),
 )
+_RAISE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 _NOT_ENABLED = (
     "the items of this transaction are on several shards, and this cluster does not allow that "
     "yet: once all processes are of this release, run `mynamo transaction enable`"
@@ -109,8 +112,10 @@ def raise_slot_guard(cluster: Cluster, shard: DynamoDBShard) -> bool:
             if found.rows[0][1] >= INTENTS:
                 session.rollback()
                 return False
+            last = newest(session)
             session.run(
-                ("UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = 0", (epoch,)),
+                (_RAISE, (epoch, 0)),
+                (_RAISE, (base(0 if last is None else last.number), GENERATION_ROW)),
                 REQUIRE_INTENTS,
                 ("COMMIT", ()),
             )

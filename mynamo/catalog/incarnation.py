@@ -231,8 +231,9 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
         ("INSERT INTO mynamo_outbox (id, part, feeds, table_id, write_id, created, payload)"
          f" VALUES (%s, 0, 0, 0, %s, {sql.NOW}, '')", (start, bytes(16))),
         ("DELETE FROM mynamo_outbox WHERE id = %s", (start,)),
-        ("UPDATE mynamo_fence SET version = GREATEST(version + 2, %s) WHERE id = %s",
-         (start, GENERATION_ROW)),
+        ("INSERT INTO mynamo_fence (id, version) VALUES (%s, %s)"
+         " ON DUPLICATE KEY UPDATE version = GREATEST(version + 2, VALUES(version))",
+         (GENERATION_ROW, start)),
         ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, lost, state)"
          f" VALUES (%s, %s, {sql.NOW}, %s, %s, %s)",
          (number, server, orjson.dumps(kept), lost, FENCING)),

@@ -15,6 +15,7 @@ from mynamo.catalog.catalog import TABLE_NAMES
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import raise_slot_guard
 from mynamo.catalog.incarnation import NOTE_LOST
+from mynamo.catalog.intents import delete_intents_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -154,7 +155,7 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
         shard.run(
             (_INSERT_GUARD, (_CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
-            ("DELETE FROM mynamo_intent WHERE table_id = %s", (table.id,)),
+            delete_intents_of(table.id),
         )
 
     def drop(shard: DynamoDBShard) -> None:

@@ -52,7 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "scan": Entry("reads", "scan", "Read all items of a table or an index."),
         "update": Entry("writes", "update", "Set and remove attributes of an item."),
         "delete": Entry("writes", "delete", "Delete an item."),
-        "transact": Entry("transact", "transact", "Do several writes, all or none."),
+        "transact": Entry("transact_command", "transact", "Do several writes, all or none."),
         "load": Entry("load", "load", "Write the items of files: JSON, CSV, exports of DynamoDB."),
     },
     "Operations": {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 from mynamo.reader import StoredReader
 from mynamo.schemas.gateway_config import GatewayConfig
+from mynamo.writer import finish_transaction
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Context:
         self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
     ) -> None:
         self.cluster = cluster
-        self.reader = StoredReader(cluster)
+        self.reader = StoredReader(cluster, partial(finish_transaction, cluster))
         self.statistics = Statistics(cluster)
         self.region = config.region
         self.account_id = config.account_id

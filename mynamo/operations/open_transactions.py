@@ -1,4 +1,4 @@
-"""Transactions over several shards that have intents: what they wait for, and ending them."""
+"""Transactions over several shards that have intents: what there are, and finishing them."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import Intent
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import Publisher
 from mynamo.producer.batch_writes import Delete, Put, write_batch
@@ -15,7 +16,14 @@ from mynamo.producer.transactions import Check, Update, transact_writes
 from mynamo.runtime import forks
 from mynamo.runtime.deadlines import within
 from mynamo.schemas.commands import Condition, WriteCommand
-from mynamo.writer import Refused, ReturnValues, apply, check_return_values, command_message
+from mynamo.writer import (
+    Refused,
+    ReturnValues,
+    apply,
+    check_return_values,
+    command_message,
+    finish_transaction,
+)
 
 
 class Producer:
@@ -191,7 +199,8 @@ class Producer:
     ) -> TransactionReceipt:
         """Do all of several writes, or none.
 
-        All items must be on one shard: those of one hash key always are.
+        They may be on several shards. A transaction on one shard, as items of one hash key are,
+        is one commit; one on several has three, one after another.
 
         Args:
             writes: up to 100 of `Put(table, item)`, `Update(table, key)`, `Delete(table, key)` and
@@ -205,7 +214,8 @@ class Producer:
                 refused, or None.
             IdempotentParameterMismatch: nothing was written; another request had this token.
             InvalidRequest: nothing was written: there are two writes for one item, or too many, or
-                the items are on several shards.
+                the cluster does not allow several shards yet (`mynamo transaction enable`).
+            TransactionInProgress: an earlier attempt with the token is under way.
             TableNotFound: there is no such table.
             ShardUnavailable: nothing was written; try again.
             WriteOutcomeUnknown: try again with the same token, or read the items.
@@ -215,6 +225,15 @@ class Producer:
             outcome_timeout,
             lambda: transact_writes(self._cluster, writes, request_token),
         )
+
+    def finish_transaction(self, intent: Intent) -> None:
+        """Finish a transaction that `Reader.transact_get` meets: `Reader(cluster,
+        resolve=producer.finish_transaction)`. Otherwise such a reader waits for others to do it.
+
+        Raises:
+            ShardUnavailable: a shard of the transaction does not answer.
+        """
+        finish_transaction(self._cluster, intent)
 
     def publish(self, *commands: WriteCommand, timeout: float | None = None) -> None:
         """Queue writes in Kafka, for the writer workers to apply.

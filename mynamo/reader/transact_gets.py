@@ -95,7 +95,7 @@ LONGEST = 30.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 Resolve = Callable[[Intent], None]
-"""Finishes the transaction of an intent, or waits until somebody has."""
+"""Finishes the transaction of an intent on the intent's shard, or waits until somebody has."""
 Row = tuple[int, bytes]
 """Version, as stored, and item."""
 
@@ -118,7 +118,8 @@ def transact_get(
     """Read items by key, of one table or several, all as of one moment.
 
     Args:
-        resolve: for a process that may write; others wait.
+        resolve: finishes transactions that have happened, where this process may write; None:
+            others do.
 
     Returns:
         What was there, in the order of `gets`.
@@ -287,8 +288,9 @@ class _Reading:
     def _resolve_old(self, committed: Sequence[Intent], ends_at: float) -> None:
         """Finish transactions that were COMMITTED some time ago and are not applied yet."""
         now = time.monotonic()
-        for transaction_id, intent in {i.transaction_id: i for i in committed}.items():
-            since = self._committed_since.setdefault(transaction_id, now)
+        parts = {(i.transaction_id, self._cluster.shard_of(i.row.hash)): i for i in committed}
+        for intent in parts.values():
+            since = self._committed_since.setdefault(intent.transaction_id, now)
             if self._resolve is None or now - since < RESOLVE_AFTER:
                 continue
             try:

@@ -10,6 +10,7 @@ from mynamo.writer.transaction.evaluation import (
     returned,
 )
 from mynamo.writer.transaction.expression_texts import parse_texts
+from mynamo.writer.transaction.meeting import finish_transaction
 from mynamo.writer.transaction.request_tokens import RequestToken
 from mynamo.writer.transaction.routing import apply, apply_each
 from mynamo.writer.transaction.transact import transact
@@ -30,6 +31,7 @@ __all__ = [
     "check_return_values",
     "command_message",
     "command_request",
+    "finish_transaction",
     "parse_texts",
     "prepare",
     "returned",

@@ -55,7 +55,7 @@ class Maintenance:
         self._purged: dict[tuple[int, str], BatchSize] = {}
         self._generations = Generations()
         self._sweeper = Sweeper(cluster)
-        self._enabled: set[int] = set()  # shards on which nothing is left to enable
+        self._enabled: set[int] = set()  # shards where nothing was left to enable lately
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -73,6 +73,7 @@ class Maintenance:
         more = self._backfill()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
+            self._enabled.clear()  # a shard may have been restored
         return more
 
     def _finish_enabling(self) -> None:

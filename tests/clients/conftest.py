@@ -40,7 +40,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     dev = Dev(tmp_path_factory.mktemp("dev"))
-    dev.start("--shards", "1")
+    dev.start()
     yield dev.endpoint
     dev.end_if_running()
 

@@ -12,8 +12,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
+    IdempotentParameterMismatch,
+    IndexBehind,
     LogUnavailable,
+    MynamoError,
     ShardUnavailable,
+    TransactionCanceled,
+    TransactionConflict,
+    TransactionInProgress,
     WriteOutcomeUnknown,
 )
 from mynamo.producer import MUST_NOT_EXIST, Delete, Producer, Put, Receipt, version_is
@@ -21,11 +27,12 @@ from mynamo.reader import Reader
 from mynamo.schemas.commands import WriteCommand
 from mynamo.schemas.events import ConsistencyToken
 from mynamo.schemas.items import from_stored, to_stored
+from tests.faults.asking import ask_of, change_text, names_in, whole_item
 from tests.faults.history import Key, Outcome
 from tests.faults.model import INDEXES, LOCAL_INDEX, NEVER, TABLE
+from tests.faults.transactions import Part
 from tests.gateway.calling import Caller
 
-PAYLOAD = "x" * 100
 _PATIENCE = 8.0
 """Seconds that a query waits for the writes it must see, in the library."""
 _PUBLISHINGS = 3
@@ -70,14 +77,18 @@ def failure_of(error: Exception, kind: str) -> Failure:
     """
     if isinstance(error, HttpError):
         return _http_failure(error)
+    if isinstance(error, TransactionCanceled):
+        return _cancelled([_reason(reason) for reason in error.reasons])
     match error:
         case ConditionFailed():
             item = None if error.item is None else seen(error.item)
             return Failure("refused", {"reason": "condition", "item": item})
         case WriteOutcomeUnknown() | LogUnavailable():
             return Failure("unknown", {"error": str(error)})
-        case ShardUnavailable():
+        case ShardUnavailable() | TransactionConflict() | TransactionInProgress():
             return Failure("refused", {"reason": NEVER, "error": str(error)})
+        case IdempotentParameterMismatch():
+            return Failure("refused", {"reason": "mismatch"})
         case ConsistencyTimeout() if kind == "query_index":
             return Failure("refused", {"reason": "late"})
         case Unprocessed():
@@ -109,18 +120,61 @@ def _http_failure(error: HttpError) -> Failure:
         item = error.answer.get("Item")
         found = None if item is None else seen(from_stored(item))
         return Failure("refused", {"reason": "condition", "item": found})
-    if error.status == 503 or "Throttl" in error.kind or "Throughput" in error.kind:
+    if error.kind == "TransactionCanceledException":
+        return _cancelled([_stored_reason(one) for one in error.answer["CancellationReasons"]])
+    if error.kind == "IdempotentParameterMismatchException":
+        return Failure("refused", {"reason": "mismatch"})
+    busy = "Throttl" in error.kind or "Throughput" in error.kind or error.kind in _IN_CONFLICT
+    if error.status == 503 or busy:
         return Failure("refused", {"reason": NEVER, **result})
-    if error.status == 500 and "lost during commit" in error.message:
+    if error.status == 500 and error.message != _UNFORESEEN:
         return Failure("unknown", result)
     return Failure("crash", result)
+
+
+_IN_CONFLICT = ("TransactionConflictException", "TransactionInProgressException")
+_UNFORESEEN = "Internal server error"
+"""Says the gateway of what it does not know; of a write whose outcome is not known it says more."""
+
+Reason = dict[str, Any] | None
+"""Why one write of a transaction was refused; its `reason` is "crash" if no user should see it."""
+
+
+def _cancelled(reasons: Sequence[Reason]) -> Failure:
+    crashed = any(reason and reason["reason"] == "crash" for reason in reasons)
+    result = {"reason": "cancelled", "reasons": list(reasons)}
+    if crashed or not any(reasons):
+        return Failure("crash", {**result, "error": f"cancelled: {reasons}"})
+    return Failure("refused", result)
+
+
+def _reason(error: MynamoError | None) -> Reason:
+    match error:
+        case None:
+            return None
+        case ConditionFailed():
+            return {"reason": "condition", "item": seen(error.item)}
+        case TransactionConflict() | IndexBehind() | ShardUnavailable():
+            return {"reason": NEVER, "error": str(error)}
+    return {"reason": "crash", "error": f"{type(error).__name__}: {error}"}
+
+
+def _stored_reason(reason: Mapping[str, Any]) -> Reason:
+    code = reason["Code"]
+    if code == "None":
+        return None
+    if code == "ConditionalCheckFailed":
+        return {"reason": "condition", "item": _seen_stored(reason.get("Item"))}
+    if code in ("TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"):
+        return {"reason": NEVER, "error": reason.get("Message")}
+    return {"reason": "crash", "error": str(reason)}
 
 
 def seen(item: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What of an item goes into the history; numbers as they are, if whole."""
     if item is None:
         return None
-    names = ("h", "n", "op", "counter", "status", "grade")
+    names = ("h", "n", "op", "counter", "status", "grade", "balance", "values")
     return {name: _plain(item[name]) for name in names if name in item}
 
 
@@ -133,39 +187,6 @@ def _plain(value: Any) -> Any:
 def key_item(key: Key) -> dict[str, Any]:
     """A key as attributes."""
     return {"h": key[0], "n": key[1]}
-
-
-def whole_item(key: Key, argument: Mapping[str, Any]) -> dict[str, Any]:
-    """The item that a put writes."""
-    values = {name: argument[name] for name in ("op", "counter", "status", "grade")}
-    return {
-        **key_item(key),
-        **{name: value for name, value in values.items() if value is not None},
-        "payload": PAYLOAD,
-    }
-
-
-def change_text(argument: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The update expression of an update, and its values."""
-    if "add" in argument:
-        return "SET op = :op ADD #c :n", {":op": argument["op"], ":n": argument["add"]}
-    sets, removes, values = ["op = :op"], [], {":op": argument["op"]}
-    for name in ("status", "grade"):
-        if argument[name] is None:
-            removes.append(f"#{name[0]}")
-        else:
-            sets.append(f"#{name[0]} = :{name}")
-            values[f":{name}"] = argument[name]
-    text = "SET " + ", ".join(sets)
-    return text + (" REMOVE " + ", ".join(removes) if removes else ""), values
-
-
-_NAMES = {"#c": "counter", "#s": "status", "#g": "grade"}
-
-
-def names_in(text: str) -> dict[str, str]:
-    """The placeholders that a text has, and what they stand for."""
-    return {short: name for short, name in _NAMES.items() if short in text}
 
 
 class LibraryAccess:
@@ -214,9 +235,30 @@ class LibraryAccess:
         items = self._reader.batch_get(TABLE, [key_item(key) for key in keys])
         return [Answer({"item": seen(item)}) for item in items]
 
-    def get(self, key: Key) -> Answer:
+    def get(self, key: Key, table: str = TABLE) -> Answer:
         """Read by key."""
-        return Answer({"item": seen(self._reader.get(TABLE, key_item(key)))})
+        return Answer({"item": seen(self._reader.get(table, key_item(key)))})
+
+    def update(self, table: str, part: Part) -> Answer:
+        """Update one item of another table, in no transaction."""
+        asked = ask_of(part)
+        receipt = self._producer.update(
+            table, asked.subject, expression=asked.update, condition=asked.condition,
+            names=asked.names or None, values=asked.values,
+        )  # fmt: skip
+        return _answer(receipt)
+
+    def transact(self, table: str, parts: Sequence[Part], token: str) -> Answer:
+        """Write several items, all or none."""
+        writes = [ask_of(part).for_library(table) for part in parts]
+        done = self._producer.transact(writes, request_token=token)
+        versions = [receipt.version for receipt in done.receipts]
+        return Answer({"repeated": done.repeated, "versions": versions}, token=done.token)
+
+    def transact_get(self, table: str, keys: Sequence[Key]) -> Answer:
+        """Read several items as of one moment."""
+        found = self._reader.transact_get([(table, key_item(key)) for key in keys])
+        return Answer({"items": [seen(item) for item in found]})
 
     def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
         """All pages of a global index."""
@@ -322,11 +364,37 @@ class GatewayAccess:
             for key in keys
         ]
 
-    def get(self, key: Key) -> Answer:
+    def get(self, key: Key, table: str = TABLE) -> Answer:
         """Read consistently."""
-        request = {"TableName": TABLE, "Key": to_stored(key_item(key)), "ConsistentRead": True}
+        request = {"TableName": table, "Key": to_stored(key_item(key)), "ConsistentRead": True}
         answer = self._call("GetItem", request)
         return Answer({"item": _seen_stored(answer.get("Item"))})
+
+    def update(self, table: str, part: Part) -> Answer:
+        """Update one item of another table, in no transaction."""
+        request = ask_of(part).for_gateway(table)
+        return self._answer(self._call("UpdateItem", request | _OLD), "old")
+
+    def transact(self, table: str, parts: Sequence[Part], token: str) -> Answer:
+        """Write several items, all or none.
+
+        The capacity tells whether that had happened before: then the items are only read.
+        """
+        asked = [ask_of(part) for part in parts]
+        request = {
+            "TransactItems": [{one.kind: one.for_gateway(table)} for one in asked],
+            "ClientRequestToken": token,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        (consumed,) = self._call("TransactWriteItems", request)["ConsumedCapacity"]
+        result = {"repeated": "ReadCapacityUnits" in consumed, "versions": []}
+        return Answer(result, token=",".join(self._caller.tokens))
+
+    def transact_get(self, table: str, keys: Sequence[Key]) -> Answer:
+        """Read several items as of one moment."""
+        wanted = [{"Get": {"TableName": table, "Key": to_stored(key_item(key))}} for key in keys]
+        answer = self._call("TransactGetItems", {"TransactItems": wanted})
+        return Answer({"items": [_seen_stored(one.get("Item")) for one in answer["Responses"]]})
 
     def query_index(self, index: str, value: Any, tokens: Sequence[str]) -> Answer:
         """All pages of a global index."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,8 @@ _KEYS: tuple[dict[str, Any], ...] = (
     {"hash_key": "status", "sort_key": "counter:N"},
     {"hash_key": "grade:N", "projection": {"type": "INCLUDE", "attributes": ["op"]}},
 )
+_LAST: dict[str, Any] = {"hash_key": "last"}
+"""Of the lists: every append moves its item to another place."""
 _SMALL = {
     "hash_key": "id",
     "global_indexes": [{"name": "by_color", "hash_key": "color"}],
@@ -46,18 +48,22 @@ class ChangingDefinitions:
     Args:
         config: how the servers are reached.
         seconds: of the run that the changes are spread over.
+        names: of the tables that get indexes, by turns.
 
     Attributes:
         tables: the small tables that are there, with items.
         changes: how many there were.
     """
 
-    def __init__(self, config: ClusterConfig, seconds: float) -> None:
+    def __init__(
+        self, config: ClusterConfig, seconds: float, names: Sequence[str] = (TABLE,)
+    ) -> None:
         self._config = config
+        self._names = names
         self._gap = max(_SHORTEST, seconds / (MOST + 1))
         self._stop = threading.Event()
-        self._added: list[str] = []
-        self._dropped: list[str] = []
+        self._added: list[tuple[str, str]] = []  # table and index
+        self._dropped: list[tuple[str, str]] = []
         self.tables: list[str] = []
         self.changes = 0
 
@@ -77,10 +83,10 @@ class ChangingDefinitions:
         deadline = time.monotonic() + seconds
         with Cluster(self._config) as cluster:
             while True:
-                table = cluster.refresh().names[TABLE]
-                indexes = {index.name: index.status for index in table.indexes}
-                missing = [name for name in self._added if indexes.get(name) != "ACTIVE"]
-                missing += [name for name in self._dropped if name in indexes]
+                tables = cluster.refresh().names
+                indexes = {(n, i.name): i.status for n in self._names for i in tables[n].indexes}
+                missing = [each[1] for each in self._added if indexes.get(each) != "ACTIVE"]
+                missing += [each[1] for each in self._dropped if each in indexes]
                 if not missing or time.monotonic() > deadline:
                     return missing
                 time.sleep(_PAUSE)
@@ -89,19 +95,22 @@ class ChangingDefinitions:
         for number in range(1, MOST + 1):
             if self._stop.wait(self._gap):
                 return
-            name = f"added_{number}"
-            schema = {"name": name, **_KEYS[number % len(_KEYS)]}
-            index = GlobalIndexSchema.model_validate(schema)
-            if self._insist(lambda c, i=index: add_index(c, TABLE, i), AlreadyExists):  # type: ignore[misc]
-                self._added.append(name)
+            table = self._names[number % len(self._names)]
+            keys = _KEYS[number % len(_KEYS)] if table == TABLE else _LAST
+            self._add(table, GlobalIndexSchema.model_validate({"name": f"added_{number}", **keys}))
             if number % DROPPED_EVERY == 1 and number > 1:
-                self._drop(f"added_{number - 1}")
+                self._drop(self._names[(number - 1) % len(self._names)], f"added_{number - 1}")
             self._pass(f"small_{number}")
 
-    def _drop(self, name: str) -> None:
-        if name in self._added and self._insist(lambda c: drop_index(c, TABLE, name), NotFound):
-            self._added.remove(name)
-            self._dropped.append(name)
+    def _add(self, table: str, index: GlobalIndexSchema) -> None:
+        if self._insist(lambda c: add_index(c, table, index), AlreadyExists):
+            self._added.append((table, index.name))
+
+    def _drop(self, table: str, name: str) -> None:
+        there = (table, name)
+        if there in self._added and self._insist(lambda c: drop_index(c, table, name), NotFound):
+            self._added.remove(there)
+            self._dropped.append(there)
 
     def _pass(self, name: str) -> None:
         """Make a table with some items, and drop the one before it."""

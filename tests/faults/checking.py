@@ -17,7 +17,7 @@ from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
 from mynamo.schemas.items import load_item, to_stored
-from tests.faults import indexes, linearizability, streams
+from tests.faults import indexes, linearizability, streams, transactions
 from tests.faults.history import Key, Operation, load
 from tests.faults.linearizability import Timeline
 from tests.faults.model import (
@@ -31,6 +31,7 @@ from tests.faults.model import (
     state_of,
     steps_of,
 )
+from tests.faults.transactions import ACCOUNTS, LISTS, Request
 from tests.rows import damaged_local_indexes, items_of
 
 _MAX_TOLD = 20
@@ -99,13 +100,15 @@ def check_all(
             `time.monotonic_ns`; 0: never.
         restored_at: by shard, such as "shard-2", when it was there again without its last changes.
     """
-    operations = load(histories)
+    recorded = load(histories)
+    operations = transactions.of_common_table(recorded)
     if events is None:
         events = streams.read_topic(config.kafka, TABLE)
     restored = Restored.of(config, operations, restored_at or {})
     return check_recorded(
-        operations, events, final_of(config), wiped_at=wiped_at, restored=restored
-    )
+        operations, events, final_of(config), wiped_at=wiped_at, restored=restored,
+        transacted=[o for o in recorded if o.kind.startswith("transact") or o.table != TABLE],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,18 +181,32 @@ def check_recorded(
     complete: bool = True,
     wiped_at: int = 0,
     restored: Restored = Restored(),
+    transacted: Sequence[Operation] = (),
 ) -> Report:
-    """As `check_all`, on what has been gathered."""
+    """As `check_all`, on what has been gathered.
+
+    Args:
+        operations: on the common table, without transactions.
+        transacted: transactions, and all that was done to the other tables.
+    """
     report = Report()
-    crashes = [o for o in operations if o.outcome == "crash"]
+    answered = [*operations, *transacted]
     report.add(
-        "answers", len(operations),
-        [f"{o.kind} of {o.key} by client {o.client}: {o.result['error']}" for o in crashes],
-    )  # fmt: skip
+        "answers",
+        len(answered),
+        [
+            f"{o.kind} of {o.table} {o.key} by client {o.client}: {o.result['error']}"
+            for o in answered
+            if o.outcome == "crash"
+        ],
+    )
     table: Mapping[Key, tuple[int, Item]] = final.table
     settled = [o for o in operations if restored.is_settled(o)]
     found = streams.check(events, table, _acknowledged(settled), complete)
     report.add("stream", found.checked, found.violations)
+    if transacted:
+        requests = _check_transactions(transacted, found.versions, complete, report)
+        operations = [*operations, *_parts(requests, transacted, found.versions)]
     versions = found.versions | _receipts(operations)
     _check_refused(operations, found, final, report)
     lasting = restored.lasting(operations)
@@ -204,6 +221,37 @@ def check_recorded(
     report.add("rows plausible", *indexes.plausible_rows(operations))
     _check_final(operations, final, report)
     return report
+
+
+def _check_transactions(
+    transacted: Sequence[Operation], versions: Mapping[str, int], complete: bool, report: Report
+) -> list[Request]:
+    """Check what concerns transactions alone; returns those of the common table."""
+    of = {name: [o for o in transacted if o.table == name] for name in (ACCOUNTS, LISTS)}
+    others = [o for o in transacted if o.kind == "transact_other"]
+    requests = transactions.requests_of(transacted, TABLE)
+    rest = [each for name in of for each in transactions.requests_of(of[name], name)]
+    report.add("tokens", *transactions.check_tokens([*requests, *rest], others, versions))
+    report.add("accounts", *transactions.check_accounts(of[ACCOUNTS]))
+    report.add("lists", *transactions.check_lists(of[LISTS]))
+    if not complete:
+        return requests
+    report.add("atomicity", *transactions.check_atomicity(requests, versions))
+    return [request.settled(versions) for request in requests]
+
+
+def _parts(
+    requests: Sequence[Request], transacted: Sequence[Operation], versions: Mapping[str, int]
+) -> list[Operation]:
+    """The parts of transactions on the common table, as operations on single items.
+
+    Their versions are those of the change stream: a receipt may have later ones.
+    """
+    parts = [part for request in requests for part in request.operations()]
+    for part in parts:
+        if part.outcome == "ok" and part.op is not None and part.kind not in DELETES:
+            part.version = versions.get(part.op)
+    return [*parts, *transactions.single_reads(transacted, TABLE)]
 
 
 def _receipts(operations: Sequence[Operation]) -> dict[str, int]:

@@ -126,6 +126,7 @@ class FaultCluster:
         folder: Path,
         engine: EngineKind,
         *,
+        shards: int = SHARDS,
         brokers: int = 1,
         embedded: bool = False,
         writers: int = 2,
@@ -156,6 +157,7 @@ class FaultCluster:
         self._workers += [f"indexer-{n}" for n in range(1, indexers + 1)]
         self._zones = [*self._workers, "gateway", "clients"]
         self._stack = ExitStack()
+        self._shard_count = shards
         self._broker_count = 1 if embedded else brokers
         self.embedded = embedded
         self.shards: dict[str, LocalMySQL] = {}
@@ -255,10 +257,10 @@ class FaultCluster:
         self._side_by_side([broker.start for broker in self.brokers.values()])
 
     def _describe_shards(self, stack: ExitStack) -> None:
-        for number in range(1, SHARDS + 1):
+        for number in range(1, self._shard_count + 1):
             name = f"shard-{number}"
             folder = self.folder / name
-            if number == SHARDS and os.geteuid() == 0:
+            if number == self._shard_count and os.geteuid() == 0:
                 self.disk = self._mount(stack, folder)
             self.shards[name] = LocalMySQL(
                 self.engine, folder, free_port(), buffer_pool="64M", extra_args=self._options,

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kafka.errors import KafkaError
@@ -117,6 +117,7 @@ class Injector:
             "freeze": self._freeze,
             "crash": self._crash,
             "halt": self._halt,
+            "strand": self._strand,
             "link": self._link,
             "wipe": self._wipe,
             "topic": self._topic,
@@ -198,6 +199,17 @@ class Injector:
             send(member.pid, signal.SIGCONT)
         else:
             self._revive_as_it_was(fault.target)
+
+    @contextmanager
+    def _strand(self, fault: Fault) -> Iterator[bool]:
+        """Freeze a process at a labelled point, and meanwhile end a shard and start it again."""
+        point, _, shard = fault.detail.partition("@")
+        with self._halt(replace(fault, detail=point)) as frozen:
+            if frozen:
+                with self._locks[shard]:
+                    self._cluster.shards[shard].kill()
+                    self._revive(shard)
+            yield frozen
 
     def _revive_as_it_was(self, name: str) -> None:
         """Start a process anew that may still freeze at a point."""
@@ -406,6 +418,8 @@ def name_of(fault: Fault) -> str:
         return f"kill -9 at {fault.detail.partition(':')[0]}"
     if fault.kind == "halt":
         return f"freeze at {fault.detail.partition(':')[0]}"
+    if fault.kind == "strand":
+        return f"shard killed at {fault.detail.partition(':')[0]}"
     if fault.kind == "link":
         return f"link: {fault.detail.partition(':')[0]}"
     return {

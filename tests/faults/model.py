@@ -11,6 +11,7 @@
 | delete, queued_delete | removes it |
 | batch_put, batch_delete | as put and delete, some of them in one request |
 | get, batch_get | nothing |
+| check_absent, check_op | nothing: as the conditions of puts, in transactions |
 
 Queries see many items, each of which counts as read alone (`reads_of_queries`).
 """
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 from tests.faults.history import Key, Operation, load
 
 READS = frozenset({"get", "batch_get"})
+CHECKS = frozenset({"check_absent", "check_op"})
 QUERIES = frozenset({"query_index", "query_local"})
 PUTS = frozenset({"put", "put_if_absent", "put_if_version", "put_if_op", "queued_put", "batch_put"})
 ADDS = frozenset({"update_add", "queued_add"})
@@ -200,6 +202,8 @@ def _step_of(
         return None
     result = operation.result if isinstance(operation.result, Mapping) else {}
     condition = _condition_of(operation, givers)
+    if kind in CHECKS and outcome != "refused":
+        return _looking(operation, lambda i: _holds(condition, i)) if outcome == "ok" else None
     if looks:
         return _looking(operation, _sees(result, "item"))
     if outcome == "refused":
@@ -256,7 +260,7 @@ def _found_by(operation: Operation, givers: Mapping[int, str | None]) -> str | N
         return str(found["op"])
     if operation.outcome == "ok" and operation.kind == "put_if_version":
         return givers[operation.argument["expected"]]
-    if operation.outcome == "ok" and operation.kind == "put_if_op":
+    if operation.outcome == "ok" and operation.kind in ("put_if_op", "check_op"):
         return str(operation.argument["expected"])
     return None
 
@@ -274,13 +278,13 @@ def _sees(result: Mapping[str, Any], name: str) -> Callable[[Item], bool]:
 def _condition_of(
     operation: Operation, givers: Mapping[int, str | None]
 ) -> Callable[[Item], bool] | None:
-    if operation.kind == "put_if_absent":
+    if operation.kind in ("put_if_absent", "check_absent"):
         return lambda item: item is None
     if operation.kind == "put_if_version":
         # Every version comes from a receipt; without it there is no telling which write's.
         giver = givers[operation.argument["expected"]]
         return lambda item: item is not None and item.op == giver
-    if operation.kind == "put_if_op":
+    if operation.kind in ("put_if_op", "check_op"):
         expected = operation.argument["expected"]
         return lambda item: item is not None and item.op == expected
     return None

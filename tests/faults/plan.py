@@ -28,6 +28,10 @@ AWAY = 120.0
 _SHORTEST_AWAY = 25.0
 _AWAY_SHARE = 3
 """A third of a run has a shard away, if that is long enough."""
+RESOLVING, SWEEPING = "transact.6", "transact.7"
+"""The steps that not only coordinators get to, and that they do not get to."""
+BETWEEN = ("transact.3", "transact.4", "transact.5")
+"""Steps behind which a transaction is left half done: prepared, decided, applied on one shard."""
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -42,6 +46,8 @@ class Cast:
         keeping: whether a broker that dies has everything when it is started again.
         restores: the shards that may be restored from a backup.
         upgrades: the processes that change between this release and an earlier one.
+        coordinators: the processes that make transactions over several shards.
+        cleaning: whether decisions of transactions are deleted within a run.
     """
 
     workers: Sequence[str]
@@ -53,6 +59,8 @@ class Cast:
     keeping: bool = True
     restores: Sequence[str] = ()
     upgrades: Sequence[str] = ()
+    coordinators: Sequence[str] = ()
+    cleaning: bool = False
 
     @property
     def zones(self) -> list[str]:
@@ -74,11 +82,11 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
     if list(only) == ["away"]:
         return away
     if only:
-        cards = [_limited(card, only) for card in cards if _can_be(card, only)]
+        cards = [_limited(card, only) for card in cards if _can_be(card, only, _labels(cast))]
         if not cards:
             raise ValueError(f"no fault is like {only}")
     deck = _forever(choice, cards)
-    labels = _forever(choice, LABELS)
+    labels = _forever(choice, _labels(cast))
     faults: list[Fault] = []
     put_off: list[Card] = []
     now = 1.0
@@ -97,6 +105,16 @@ def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> lis
                 put_off.append(card)
         now += choice.uniform(*_GAP)
     return faults
+
+
+def _labels(cast: Cast) -> list[str]:
+    """The points that somebody gets to."""
+    return [
+        label
+        for label in LABELS
+        if not label.startswith("transact")
+        or (cast.cleaning if label == SWEEPING else bool(cast.coordinators))
+    ]
 
 
 Drawn = TypeVar("Drawn")
@@ -128,6 +146,8 @@ def _deck(cast: Cast) -> list[Card]:
         _simple("topic", ["changes"], (0.0, 0.0)),
         _simple("wipe", ["brokers"], (0.0, 3.0)),
     ]
+    if cast.coordinators:
+        cards += [_strand(cast)] * 3
     if cast.clients:
         cards += [
             _simple("kill", cast.clients, (0.0, 0.0)),
@@ -192,9 +212,30 @@ def _at_point(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
         targets = [name for name in cast.workers if name.startswith(role)]
         if part == "writer":  # whoever writes is a writer
             targets += ["gateway", *cast.clients]
+        elif part == "transact":
+            targets = _at_step(cast, label, targets)
         times = 1 if label == "indexer.6" else choice.randint(1, 4)  # that one is once a second
         target = choice.choice(targets)
         return Fault(now, kind, target, choice.uniform(*seconds), f"{label}:{times}")
+
+    return card
+
+
+def _at_step(cast: Cast, label: str, writers: Sequence[str]) -> list[str]:
+    """Who gets to a step of a transaction over several shards."""
+    if label == SWEEPING:
+        return [*writers]
+    return [*cast.coordinators, *(writers if label == RESOLVING else ())]
+
+
+def _strand(cast: Cast) -> Card:
+    """A coordinator freezes between two steps, and a shard dies meanwhile."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        point = f"{choice.choice(BETWEEN)}:{choice.randint(1, 3)}"
+        target = choice.choice(cast.coordinators)
+        detail = f"{point}@{choice.choice(cast.shards)}"
+        return Fault(now, "strand", target, choice.uniform(*_LONG), detail)
 
     return card
 
@@ -225,9 +266,9 @@ def _forever(choice: random.Random, cards: Sequence[Drawn]) -> Iterator[Drawn]:
         yield from choice.sample(cards, len(cards))
 
 
-def _can_be(card: Card, only: Sequence[str]) -> bool:
+def _can_be(card: Card, only: Sequence[str], points: Sequence[str]) -> bool:
     choice = random.Random(0)
-    labels = itertools.cycle(LABELS)
+    labels = itertools.cycle(points)
     drawn = (card(choice, 0.0, labels) for _ in range(100))
     return any(fault.what.startswith(tuple(only)) for fault in drawn)
 

@@ -23,6 +23,8 @@ Answer = TypeVar("Answer")
 _PIECE = 1 << 16
 _COMMIT = b";COMMIT"
 """What a request ends with that ends a write."""
+_ABORT = b"INSERT IGNORE INTO mynamo_transaction"
+"""What a request has that may abort a transaction over several shards."""
 _GRACE = 10.0
 
 
@@ -36,7 +38,8 @@ class Weather:
         rate: bytes per second and direction; None: as fast as it goes.
         held: data in these directions waits until the weather changes, then goes on its way:
             what a network does whose packets are lost and sent again.
-        forgetful: a connection ends when a commit is answered, and the answer is lost.
+        forgetful: a connection ends when a commit, or the end of a transaction over several
+            shards, is answered, and the answer is lost.
     """
 
     refused: bool = False
@@ -122,7 +125,7 @@ class Link:
                 await self._travel(direction, len(data))
                 if direction == "answers" and committing.is_set():
                     break
-                if self._weather.forgetful and data.endswith(_COMMIT):
+                if self._weather.forgetful and (data.endswith(_COMMIT) or _ABORT in data):
                     committing.set()
                 to.write(data)
                 await to.drain()

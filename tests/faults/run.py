@@ -27,9 +27,10 @@ from mynamo.schemas.events import ChangeEvent
 from tests.faults import history, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
-from tests.faults.cluster import FaultCluster
+from tests.faults.cluster import SHARDS, FaultCluster
 from tests.faults.faults import Fault, Injector, unmended
 from tests.faults.journal import changes, keep_changes
+from tests.faults.leftovers import wait_until_none
 from tests.faults.model import TABLE, has_written
 from tests.faults.neighbours import Neighbours
 from tests.faults.plan import Cast, draw
@@ -37,7 +38,9 @@ from tests.faults.proxy import FAIR
 from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
+from tests.faults.short_generations import shortened
 from tests.faults.streams import Follower
+from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, LISTS
 
 MODES = ("library", "library", "gateway", "queue")
 _UPGRADED = ("library", "queue")
@@ -49,6 +52,8 @@ AGAIN_SECONDS = 150.0
 minute whether a full disk has room again."""
 MENDED_SECONDS = 240.0
 """Within which the indexes of a restored shard must be mended, once the clients have stopped."""
+RESOLVED_SECONDS = 60.0
+"""Within which no transaction may have left anything on a shard, likewise."""
 QUIET_SECONDS = 180.0
 """Within which nothing may be under way any more, once the clients have stopped."""
 
@@ -61,22 +66,26 @@ class Settings:
         only: see `draw`.
         restores: the last shard is restored from backups too; then less can be checked of its
             items, as it may lose what it acknowledged.
+        short_generations: see `tests.faults.short_generations`.
         earlier: the commit of the release that workers and some clients begin with, and are
             upgraded from; None: all are of this release.
         without: the mechanism that is taken out; None: none.
-        folder: of everything; deleted after a run without findings.
+        folder: of everything; deleted after a run without findings, unless it is to `keep`.
     """
 
     seed: int
     seconds: float
     engine: EngineKind
+    shards: int = SHARDS
     brokers: int = 1
     embedded: bool = False
     without: str | None = None
     only: tuple[str, ...] = ()
     restores: bool = False
+    short_generations: bool = False
     earlier: str | None = None
     folder: Path | None = None
+    keep: bool = False
     say: Callable[[str], None] = lambda line: None
 
 
@@ -86,17 +95,19 @@ def run(settings: Settings) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     mechanism = MECHANISMS[settings.without] if settings.without else None
     outcome = Outcome(folder=folder)
+    launch = launcher(settings.without)
     with FaultCluster(
         folder,
         settings.engine,
+        shards=settings.shards,
         brokers=settings.brokers,
         embedded=settings.embedded,
         mysql_options=mechanism.mysql_options if mechanism else (),
-        launcher=launcher(settings.without),
+        launcher=shortened(launch) if settings.short_generations else launch,
         earlier=settings.earlier,
     ) as cluster:
         _Run(settings, cluster, outcome).go()
-    if not outcome.violations:
+    if not outcome.violations and not settings.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome
 
@@ -104,6 +115,9 @@ def run(settings: Settings) -> Outcome:
 class _Run:
     def __init__(self, settings: Settings, cluster: FaultCluster, outcome: Outcome) -> None:
         self._settings = settings
+        # An earlier release has none over several shards, and nobody promises them for what a
+        # restored shard has lost.
+        self._transactions = not (settings.earlier or settings.restores)
         self._cluster = cluster
         self._outcome = outcome
         self._clients = {f"client-{n}": mode for n, mode in enumerate(MODES, 1)}
@@ -112,7 +126,8 @@ class _Run:
         self._newest: dict[str, Path] = {}
         self._heal = threading.Event()
         self._follower = Follower(cluster.config.kafka, TABLE)
-        self._definitions = ChangingDefinitions(cluster.config, settings.seconds)
+        changing = (TABLE, LISTS) if self._transactions else (TABLE,)
+        self._definitions = ChangingDefinitions(cluster.config, settings.seconds, changing)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
 
@@ -145,6 +160,8 @@ class _Run:
                 self._await_mended()
             self._say("waiting until nothing is under way")
             self._await_quiet()
+            if self._transactions:
+                self._await_resolved()
             self._await_definitions()
             if not self._follower.catch_up():
                 self._outcome.notes.append("the topic was not read to its end in time")
@@ -155,6 +172,8 @@ class _Run:
         earlier = self._cluster.earlier
         if earlier is None:
             workload.ensure_table(self._cluster.config)
+            if self._transactions:
+                workload.ensure_transactions(self._cluster.config)
         else:
             releases.make_table(earlier, self._cluster.config_file("clients"))
 
@@ -169,6 +188,7 @@ class _Run:
         begins = self._cluster.earlier if mode in _UPGRADED else None
         path = self._cluster.folder / f"history-{number}.jsonl"
         self._histories.append(path)
+        replaced = self._newest.get(name)
         self._newest[name] = path
         arguments = [
             "--history", str(path), "--client", str(number),
@@ -176,6 +196,12 @@ class _Run:
         ]  # fmt: skip
         if mode == "gateway":
             arguments += ["--endpoint", self._cluster.endpoint]
+        if self._transactions:
+            arguments.append("--transactions")
+            if self._settings.short_generations:
+                arguments.append("--once")
+            elif replaced is not None:
+                arguments += ["--before", str(replaced)]
         self._cluster.add(
             name, "clients", "tests.faults.workload", *arguments, env=env,
             root=before.root if before else begins,
@@ -186,6 +212,7 @@ class _Run:
         cluster, seconds = self._cluster, self._settings.seconds
         workers = [n for n in cluster.members if n.startswith(("writer", "indexer"))]
         upgraded = [*workers, *(n for n, mode in self._clients.items() if mode in _UPGRADED)]
+        coordinators = ["gateway", *(n for n, mode in self._clients.items() if mode == "library")]
         cast = Cast(
             workers=workers,
             clients=list(self._clients),
@@ -196,6 +223,8 @@ class _Run:
             keeping=not cluster.embedded,
             restores=list(cluster.shards)[-1:] if self._settings.restores else [],
             upgrades=upgraded if cluster.earlier else [],
+            coordinators=coordinators if self._transactions else [],
+            cleaning=self._settings.short_generations,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
@@ -266,6 +295,11 @@ class _Run:
         if waiting:
             self._outcome.violations.append(f"not quiet after {QUIET_SECONDS:g} s: {waiting}")
 
+    def _await_resolved(self) -> None:
+        self._outcome.checks["transactions leave nothing"] += 1
+        left = wait_until_none(self._cluster.config, RESOLVED_SECONDS)
+        self._outcome.violations += [f"left after {RESOLVED_SECONDS:g} s: {each}" for each in left]
+
     def _await_mended(self) -> None:
         """Wait until what restored shards have lost is mended."""
         deadline = time.monotonic() + MENDED_SECONDS
@@ -294,9 +328,14 @@ class _Run:
         # Of a client that was killed before it could begin there is none.
         histories = [path for path in self._histories if path.exists()]
         written = history.load(histories)
-        outcome.operations.update((o.kind, o.outcome) for o in written)
+        outcome.operations.update(
+            (o.kind if o.table == TABLE else f"{o.kind} {o.table}", o.outcome) for o in written
+        )
         last = self._cluster.folder / "history-last.jsonl"
-        workload.final_reads(config, last, workload.all_keys(written))
+        places = workload.all_keys(written)
+        if self._transactions:
+            places |= {(ACCOUNTS, key) for key in ACCOUNT_KEYS}
+        workload.final_reads(config, last, places)
         paths = [*histories, last]
         committed = changes(config, TABLE)
         report = check_all(
@@ -309,7 +348,8 @@ class _Run:
         outcome.checks += report.checks
         outcome.violations += report.violations
         with Cluster(config) as cluster:
-            for name in (TABLE, *self._definitions.tables):
+            own = (TABLE, ACCOUNTS, LISTS) if self._transactions else (TABLE,)
+            for name in (*own, *self._definitions.tables):
                 verdict = verify(cluster, name)
                 rows = sum(index.rows for index in verdict.indexes)
                 outcome.checks["mynamo verify, rows"] += rows
@@ -339,16 +379,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--engine", choices=["mysql", "mariadb"], default="mysql")
+    parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--broker", choices=["apache", "embedded"], default="apache")
     parser.add_argument("--without", choices=sorted(MECHANISMS), help="a negative control")
     parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
     parser.add_argument("--restores", action="store_true", help="restore a shard's backups too")
     parser.add_argument(
+        "--short-generations", action="store_true",
+        help="let decisions of transactions and tokens go within seconds",
+    )  # fmt: skip
+    parser.add_argument(
         "--earlier", nargs="?", const=PREVIOUS, metavar="COMMIT",
         help="begin with the release of a commit, and upgrade while everything runs",
     )  # fmt: skip
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--keep", action="store_true", help="the folder, whatever was found")
     given = parser.parse_args(arguments)
     began = time.monotonic()
 
@@ -356,9 +402,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"[{time.monotonic() - began:6.1f}] {line}\n")
 
     settings = Settings(
-        given.seed, given.minutes * 60, given.engine, given.brokers,
+        given.seed, given.minutes * 60, given.engine, given.shards, given.brokers,
         given.broker == "embedded", given.without, tuple(given.only), given.restores,
-        given.earlier, given.folder, say,
+        given.short_generations, given.earlier, given.folder, given.keep, say,
     )  # fmt: skip
     try:
         outcome = run(settings)

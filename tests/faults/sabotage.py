@@ -21,10 +21,12 @@ import mynamo
 from mynamo.catalog import shard
 from mynamo.gsi_indexer import apply, arrivals, lost_events, paused
 from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.reader import transact_gets
 from mynamo.writer.backfill import global_index
 from mynamo.writer.outbox import relay
 from mynamo.writer.outbox.lease import Lease, LeaseLost, RelayState
 from mynamo.writer.transaction import commit
+from mynamo.writer.transaction.write_requests import AllOrNothing, Current
 
 _LOST = 0.02
 _LATE = 0.1
@@ -185,6 +187,60 @@ def _without_guards() -> None:
     _put(commit, "check_guards", lambda *_: None)
 
 
+def _without_decisions() -> None:
+    """COMMITTED takes the place of ABORTED, and T4 does not look whether that is there."""
+    insert = _found("INSERT INTO mynamo_transaction")
+    look = _found("SELECT decision FROM mynamo_transaction")
+
+    def change(statements: Sequence[Statement]) -> Sequence[Statement]:
+        begins = any(sql == "BEGIN" for sql, _ in statements)
+        return [
+            (f"{sql} AND FALSE" if begins and sql.startswith(look) else
+             sql.replace(insert, "REPLACE INTO mynamo_transaction"), values)
+            for sql, values in statements
+        ]  # fmt: skip
+
+    _rewrite(change)
+
+
+def _without_intents() -> None:
+    """Writes in no transaction overwrite marks and placeholders, as before there were any."""
+    see = commit.evaluate  # type: ignore[attr-defined]
+
+    def blind(callers: Sequence[Any], rows: dict[Any, Any], *more: Any) -> Any:
+        if not any(isinstance(own, AllOrNothing) for own in callers):
+            for row in rows.values():
+                if row.now.in_transaction:
+                    row.placeholder = row.now.item is None
+                    row.before = row.now = Current(row.now.item, row.now.version)
+        return see(callers, rows, *more)
+
+    _put(commit, "evaluate", blind)
+
+
+def _without_deletion() -> None:
+    """T5 deletes its intents in a transaction of its own, before which some processes die."""
+    outbox = _found("INSERT INTO mynamo_outbox")
+    delete = _found("DELETE FROM mynamo_intent")
+    run = Session.run
+
+    def later(self: Session, *statements: Statement) -> list[Result]:
+        deletions = [each for each in statements if each[0].startswith(delete)]
+        if not deletions or not any(sql.startswith(outbox) for sql, _ in statements):
+            return run(self, *statements)
+        results = run(self, *(each for each in statements if each not in deletions))
+        if random.random() > _LATE:
+            run(self, *deletions)
+        return results
+
+    _put(Session, "run", later)
+
+
+def _without_second_look() -> None:
+    reading: Any = transact_gets._Reading
+    _put(reading, "_moving", lambda *_: set())
+
+
 MECHANISMS = {
     "locks": Mechanism("rows are read without a lock", _without_locks),
     "fate": Mechanism("a commit whose answer was lost is repeated unasked", _without_fate),
@@ -206,6 +262,14 @@ MECHANISMS = {
         "what needs a shard that is away holds up its whole stream", _without_targets
     ),
     "guards": Mechanism("writes with outdated definitions are let in", _without_guards),
+    "decisions": Mechanism("a transaction can be committed and aborted", _without_decisions),
+    "intents": Mechanism("plain writes do not see intents", _without_intents),
+    "deletion": Mechanism(
+        "items are applied, and their intents deleted in another transaction", _without_deletion
+    ),
+    "second-look": Mechanism(
+        "several items are read once, and not looked at again", _without_second_look
+    ),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),

@@ -23,6 +23,8 @@ CAST = Cast(
     clients=["client-1", "client-2"],
     shards=["shard-1", "shard-2"],
     brokers=["broker-1"],
+    coordinators=["gateway", "client-1"],
+    cleaning=True,
 )
 
 
@@ -59,7 +61,7 @@ def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
     plan = draw(1, 12_000, replace(CAST, restores=["shard-2"], upgrades=CAST.workers))
     assert {fault.kind for fault in plan} == {
         "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock", "away",
-        "restore", "upgrade",
+        "restore", "upgrade", "strand",
     }  # fmt: skip
     for kind in ("crash", "halt"):
         points = {fault.detail.partition(":")[0] for fault in plan if fault.kind == kind}

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import mynamo.errors
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import create_table
+from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
 from tests.faults.access import (
@@ -32,8 +32,10 @@ from tests.faults.access import (
     LibraryAccess,
     failure_of,
 )
-from tests.faults.history import Key, Operation, Recorder
+from tests.faults.history import Key, Operation, Recorder, load
 from tests.faults.model import INDEXES, PUTS, SCHEMA, TABLE
+from tests.faults.transacting import MIX, Known, Transactor
+from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, OPENING, SCHEMAS, Part
 
 MODES = ("library", "gateway", "queue")
 HOT_KEYS: tuple[Key, ...] = tuple((f"hot-{h}", n) for h in range(2) for n in range(3))
@@ -70,8 +72,17 @@ class Access(Protocol):
     def write_batch(self, writes: Sequence[BatchWrite]) -> list[Answer | Exception]:
         """Put and delete several items at once; each has an answer of its own."""
 
-    def get(self, key: Key) -> Answer:
+    def get(self, key: Key, table: str = TABLE) -> Answer:
         """Read consistently."""
+
+    def update(self, table: str, part: Part) -> Answer:
+        """Update one item of another table, in no transaction."""
+
+    def transact(self, table: str, parts: Sequence[Part], token: str) -> Answer:
+        """Write several items, all or none."""
+
+    def transact_get(self, table: str, keys: Sequence[Key]) -> Answer:
+        """Read several items as of one moment."""
 
     def get_batch(self, keys: Sequence[Key]) -> list[Answer | Exception]:
         """Read several items at once; each has an answer of its own."""
@@ -86,17 +97,6 @@ class Access(Protocol):
         """Close what is open."""
 
 
-@dataclass
-class Known:
-    """The last acknowledged write of an item, as one process knows it."""
-
-    op: str
-    version: int
-    token: str
-    items: list[dict[str, Any]]
-    """As it left the item, and as it found it, where known."""
-
-
 class Worker:
     """One thread's operations.
 
@@ -105,6 +105,7 @@ class Worker:
         access: made when needed, and anew after a failure that says so.
         known: shared by the process's threads.
         pause: seconds between operations, on average.
+        once: send no transaction again.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Worker:
         known: dict[Key, Known],
         pause: float,
         seed: int,
+        once: bool = False,
     ) -> None:
         self._client = client
         self._recorder = recorder
@@ -128,9 +130,18 @@ class Worker:
         self._run = f"{time.monotonic_ns() // 1_000_000:x}"
         self._count = 0
         self._kinds = list(mix)
+        self._transactor = Transactor(
+            self._do, self._choice, lambda: self._new_argument()["op"], self._key,
+            self._index_values, known, once,
+        )  # fmt: skip
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until told to stop."""
+    def run(self, stop: threading.Event, again: Sequence[Operation] = ()) -> None:
+        """Work until told to stop.
+
+        Args:
+            again: what a client that is no more has done; its transactions are sent again.
+        """
+        self._transactor.send_again(again)
         while not stop.is_set():
             self.step()
             stop.wait(self._choice.expovariate(1.0) * self._pause)
@@ -140,6 +151,9 @@ class Worker:
     def step(self) -> None:
         """One operation."""
         kind = self._choice.choices(self._kinds, list(self._mix.values()))[0]
+        if kind in MIX:
+            self._transactor.step(kind)
+            return
         key = self._key()
         if kind == "query_index":
             self._query_index(key)
@@ -181,7 +195,7 @@ class Worker:
         argument = self._new_argument()
         if kind in ("put_if_version", "put_if_op"):
             known = self._known.get(key)
-            if known is None:
+            if known is None or (kind == "put_if_version" and not known.version):
                 kind = "put"
             else:
                 argument["expected"] = known.op if kind == "put_if_op" else known.version
@@ -195,7 +209,7 @@ class Worker:
         answer = self._do(
             kind, key, argument, lambda access: access.write(kind, key, argument, twice)
         )
-        if answer is not None and answer.version and answer.token:
+        if isinstance(answer, Answer) and answer.version and answer.token:
             items = [argument, answer.result.get("new"), answer.result.get("old")]
             self._known[key] = Known(
                 argument["op"], answer.version, answer.token, [item for item in items if item]
@@ -224,45 +238,49 @@ class Worker:
         )  # fmt: skip
 
     def _do(
-        self, kind: str, key: Key, argument: dict[str, Any], call: Callable[[Access], Answer]
-    ) -> Answer | None:
-        """Carry out and write down one operation; None if it did not succeed."""
-        answers = self._do_batch([(kind, key, argument)], lambda access: [call(access)])
+        self,
+        kind: str,
+        key: Key,
+        argument: dict[str, Any],
+        call: Callable[[Access], Answer],
+        table: str = TABLE,
+    ) -> Answer | Failure | None:
+        """Carry out and write down one operation; None if it could not begin."""
+        answers = self._do_batch([(kind, key, argument)], lambda access: [call(access)], table)
         return answers[0] if answers else None
 
     def _do_batch(
         self,
         operations: Sequence[BatchWrite],
         call: Callable[[Access], Sequence[Answer | Exception]],
-    ) -> list[Answer | None]:
-        """Carry out and write down operations of one call; None for those that did not succeed."""
+        table: str = TABLE,
+    ) -> list[Answer | Failure]:
+        """Carry out and write down operations of one call; none if it could not begin."""
         try:
             if self._access is None:
                 self._access = self._opening()
         except mynamo.errors.Unavailable:
             time.sleep(0.3)
             return []
-        begun = [self._recorder.begin(self._client, k, TABLE, key, a) for k, key, a in operations]
+        begun = [self._recorder.begin(self._client, k, table, key, a) for k, key, a in operations]
         answers: Sequence[Answer | Exception]
         try:
             answers = call(self._access)
         except Exception as error:
             answers = [error] * len(operations)
-        good: list[Answer | None] = []
-        reopen = False
+        found: list[Answer | Failure] = []
         for (kind, _, _), one, answer in zip(operations, begun, answers, strict=True):
             if isinstance(answer, Answer):
                 one.end("ok", answer.result, answer.version)
-                good.append(answer)
+                found.append(answer)
                 continue
-            failure: Failure = failure_of(answer, kind)
+            failure = failure_of(answer, kind)
             one.end(failure.outcome, failure.result)
-            reopen = reopen or failure.reopen
-            good.append(None)
-        if reopen:
+            found.append(failure)
+        if any(isinstance(each, Failure) and each.reopen for each in found):
             self._access.close()
             self._access = None
-        return good
+        return found
 
 
 def ensure_table(config: ClusterConfig) -> None:
@@ -271,21 +289,39 @@ def ensure_table(config: ClusterConfig) -> None:
         create_table(cluster, TableSchema.parse(SCHEMA))
 
 
-def all_keys(operations: Sequence[Operation]) -> set[Key]:
-    """Every key that a write or a read of one item was for."""
-    return {o.key for o in operations if not o.kind.startswith("query")}
+def ensure_transactions(config: ClusterConfig) -> None:
+    """Make the tables that are for transactions alone, and open the accounts."""
+    with Cluster(config) as cluster:
+        for schema in SCHEMAS:
+            with suppress(mynamo.errors.AlreadyExists):
+                create_table(cluster, TableSchema.parse(schema))
+        producer = Producer(cluster)
+        for hash_value, number in ACCOUNT_KEYS:
+            producer.put(ACCOUNTS, {"h": hash_value, "n": number, "balance": OPENING})
 
 
-def final_reads(config: ClusterConfig, history: Path, keys: set[Key], client: int = 0) -> None:
+def all_keys(operations: Sequence[Operation]) -> set[tuple[str, Key]]:
+    """Every table and key that a write or a read of items was for."""
+    found = {(o.table, o.key) for o in operations if not o.kind.startswith("query")}
+    for o in operations:
+        if o.kind.startswith("transact"):
+            parts = o.argument.get("parts") or [{"h": h, "n": n} for h, n in o.argument["keys"]]
+            found |= {(o.table, (part["h"], part["n"])) for part in parts}
+    return found
+
+
+def final_reads(
+    config: ClusterConfig, history: Path, places: set[tuple[str, Key]], client: int = 0
+) -> None:
     """Read every item once, and write it down as a client's history.
 
     Call when nothing writes any more, and all queued writes have been applied.
     """
     with Cluster(config) as cluster, Recorder(history) as recorder:
         access = LibraryAccess(cluster)
-        for key in sorted(keys):
-            begun = recorder.begin(client, "get", TABLE, key, {"final": True})
-            begun.end("ok", access.get(key).result)
+        for table, key in sorted(places):
+            begun = recorder.begin(client, "get", table, key, {"final": True})
+            begun.end("ok", access.get(key, table).result)
 
 
 def run_clients(
@@ -299,6 +335,9 @@ def run_clients(
     rate: float,
     stop: threading.Event,
     endpoint: str = "",
+    transactions: bool = False,
+    before: Path | None = None,
+    once: bool = False,
 ) -> None:
     """Work with several threads until told to stop.
 
@@ -306,6 +345,9 @@ def run_clients(
         client: number of this process; its threads get 100 numbers from 100 times that.
         rate: operations per second of all threads together.
         endpoint: of the gateway.
+        transactions: whether to make some too, with the tables of `ensure_transactions`.
+        before: the history of the client whose place this one takes.
+        once: send no transaction again.
     """
     recorder = Recorder(history)
     known: dict[Key, Known] = {}
@@ -320,11 +362,18 @@ def run_clients(
         shared = LibraryAccess(cluster)
         opening = lambda: shared  # noqa: E731
     mix = {"library": BY_LIBRARY, "gateway": BY_GATEWAY, "queue": BY_QUEUE}[mode]
+    transactions = transactions and mode != "queue"
+    if transactions:
+        mix = mix | MIX
     workers = [
-        Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed)
+        Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed, once)
         for n in range(threads)
     ]
-    running = [threading.Thread(target=worker.run, args=(stop,), daemon=True) for worker in workers]
+    again = load([before]) if transactions and before is not None and before.exists() else []
+    running = [
+        threading.Thread(target=worker.run, args=(stop, again if at == 0 else ()), daemon=True)
+        for at, worker in enumerate(workers)
+    ]
     for thread in running:
         thread.start()
     stop.wait()
@@ -359,6 +408,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", default=40.0, type=float)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--endpoint", default="")
+    parser.add_argument("--transactions", action="store_true")
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--once", action="store_true")
     given = parser.parse_args(arguments)
     stop = threading.Event()
     for kind in (signal.SIGTERM, signal.SIGINT):
@@ -370,7 +422,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run_clients(
         ClusterConfig.load(given.config), given.history, client=given.client, mode=given.mode,
         seed=given.seed, threads=given.threads, rate=given.rate, stop=stop,
-        endpoint=given.endpoint,
+        endpoint=given.endpoint, transactions=given.transactions, before=given.before,
+        once=given.once,
     )  # fmt: skip
 
 

@@ -481,7 +481,7 @@ def test_a_transaction_from_a_file(orders: Mynamo, tmp_path: Path) -> None:
     }  # fmt: skip
     entries = [
         put_of(1), {"Update": update}, {"Delete": {"TableName": "orders", "Key": key_of(3)}},
-        check_of(4, "attribute_not_exists(at)"),
+        check_of(4, "attribute_not_exists(customer)"),
     ]  # fmt: skip
     file = tmp_path / "transaction.json"
     file.write_text(json.dumps({"TransactItems": entries, "ClientRequestToken": "t"}))
@@ -508,7 +508,11 @@ def test_a_transaction_from_a_file(orders: Mynamo, tmp_path: Path) -> None:
 
 def test_a_transaction_that_is_cancelled(orders: Mynamo) -> None:
     put(orders, '{"customer": "ann", "at": 2, "price": 5}')
-    entries = [put_of(1), check_of(2, "attribute_not_exists(at)"), check_of(3, "price > at")]
+    entries = [
+        put_of(1),
+        check_of(2, "attribute_not_exists(customer)"),
+        check_of(3, "price > customer"),
+    ]
     result = orders("transact", "-", input=json.dumps(entries), status=1)
     assert "Error: the transaction was cancelled; nothing was written" in result.stderr
     assert result.stdout.count("ConditionalCheckFailed") == 2
@@ -545,7 +549,10 @@ def test_reads_as_of_one_moment(orders: Mynamo) -> None:
         ('[{"Get": {"TableName": "orders", "Key": {}}}, {"Delete": {"TableName": "orders",'
          ' "Key": {}}}]', "a transaction reads or writes"),
         ('[{"Delete": {"TableName": "order", "Key": {}}}]', "did you mean orders?"),
-        ('[{"Delete": {"TableName": "orders", "Key": {}}}]', "Missing the key customer"),
+        ('[{"Delete": {"TableName": "orders", "Key": {}}}]',
+         "The provided key element does not match the schema"),
+        ('[{"Delete": {"TableName": "orders", "Key": {}, "ConditionExpression": "at = at"}}]',
+         "reserved keyword: at\n"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_transaction_is_named(orders: Mynamo, text: str, answer: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 from mynamo.catalog import enabling, shard
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import check_enabled, enable
-from mynamo.catalog.migrations import INTENTS
+from mynamo.catalog.incarnation import base
+from mynamo.catalog.migrations import GENERATION_ROW, INTENTS
 from mynamo.catalog.roll_forward import roll_forward_shard
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.slot_guard import READ_EPOCH, SlotsMoved
@@ -99,7 +100,10 @@ def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(
         assert guards(opened) == [1, 1]
         assert not is_known(opened)
         enable(cluster, say_nothing)
-        check_enabled(opened)  # though it has not heard of it yet
+        writes = over_several_shards(opened, orders)
+        producer.transact(writes)  # though it has not heard of it yet
+        items = [dict(put.item) for put in writes]
+        assert Reader(opened).transact_get([("orders", item) for item in items]) == items
         enabled(opened)
 
 
@@ -225,16 +229,27 @@ def test_a_shard_that_is_away(
     enabled(cluster)
 
 
-def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table) -> None:
+@pytest.mark.parametrize("how", ["new incarnation", "writer worker"])
+def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table, how: str) -> None:
+    """Its incarnation may have been begun by an older process, which left the generation alone."""
     as_format_2(cluster)
+    worker = Maintenance(cluster)
     enable(cluster, say_nothing)
+    worker.round()
     one = cluster.shards[1]
+    begun = one.adopt(7)
+    assert begun is not None
     one.run(
-        ("UPDATE mynamo_fence SET version = 1 WHERE id = 0", ()),
+        ("UPDATE mynamo_fence SET version = 1 WHERE id IN (0, %s)", (GENERATION_ROW,)),
         ("UPDATE mynamo_format SET oldest = 0 WHERE kind = 'shard'", ()),
     )
-    roll_forward_shard(cluster, one)
+    if how == "new incarnation":
+        roll_forward_shard(cluster, one)
+    else:
+        worker.round()
     enabled(cluster)
+    read = "SELECT version FROM mynamo_fence WHERE id = %s"
+    assert select(one, read, GENERATION_ROW) == ((base(begun),),)
 
 
 # -- processes of earlier releases -------------------------------------------------------------

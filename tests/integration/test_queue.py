@@ -539,6 +539,55 @@ def test_partitions_without_commands_for_a_shard_that_is_away_go_on(
     assert read_dead_letters(cluster.config.kafka) == []
 
 
+@pytest.mark.parametrize("lowest", [True, False])
+def test_a_command_waits_though_a_later_one_of_its_partition_waits_already(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    lowest: bool,
+) -> None:
+    """The control keeps the first place that was noted for a partition."""
+    commands = interleaved(producer, items=12, each=1)
+    shards = [queue_module.shard_of(cluster, command_request(c)) for c in commands]
+    first, then = (commands[shards.index(number)] for number in (1, 2))
+
+    def gone(*_: Any) -> Any:
+        raise ShardUnavailable("gone")
+
+    queue = WriteQueue(cluster, publisher)
+    messages = [command_message(cluster, each) for each in (first, then)]
+    publisher.send([(t, 0, key, value, headers) for t, _, key, value, headers in messages])
+    with monkeypatch.context() as broken:
+        broken.setattr(routing, "commit_with_others", gone)
+        broken.setattr(queue._away, "back", set)
+        if not lowest:
+            broken.setattr(
+                queue_module, "_hold",
+                lambda held, record, shard: held.setdefault(
+                    queue_module._place(record), (record.offset, shard)
+                ),
+            )  # fmt: skip
+        queue._away.note(2, ShardUnavailable("gone before"))
+
+        def tried() -> bool:
+            queue.step()
+            return bool(queue._held)
+
+        eventually(tried, 60)
+    dead_letters = read_dead_letters(cluster.config.kafka)
+    assert ([each.letter_id for each in dead_letters] == []) is lowest
+
+    def all_done() -> bool:
+        queue.step()
+        return applied(cluster) == 2
+
+    if lowest:
+        eventually(all_done, 60)
+    queue.close()
+
+
 def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
     cluster: Cluster, orders: Table, producer: Producer, publisher: Publisher
 ) -> None:

@@ -25,12 +25,13 @@ from mynamo.errors import (
     TransactionConflict,
 )
 from mynamo.mysql.pool import Session
-from mynamo.producer import Producer
+from mynamo.producer import MUST_EXIST, Delete, Producer, Put, Update
 from mynamo.reader import Get, Reader, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
+from mynamo.writer.transaction import across_shards
 from tests.intents import apply, commit, decide, place, release
-from tests.rows import make_table
+from tests.rows import damage, make_table
 
 HOME, AWAY = 1, 2
 """Shards: the first item of each test is on the first one."""
@@ -318,6 +319,19 @@ def test_a_resolver_that_fails_is_asked_again(
     assert asked(cluster, near, far, resolve=resolve) == [4, 3]
 
 
+def test_a_mark_without_an_intent_is_a_conflict(
+    cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It may be of another transaction by the time somebody looks for its intent."""
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.1)
+    place(cluster, orders, {**far, "n": 3})
+    cluster.shards[AWAY].run(("DELETE FROM mynamo_intent", ()))
+    with pytest.raises(TransactionCanceled) as raised:
+        asked(cluster, near, far)
+    assert [type(reason) for reason in raised.value.reasons] == [type(None), TransactionConflict]
+
+
 def test_a_call_with_a_deadline_of_its_own_ends_by_then(
     cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]
 ) -> None:
@@ -574,92 +588,194 @@ def test_what_took_too_long_begins_again(
     assert [type(reason) for reason in raised.value.reasons] == [TransactionConflict] * 2
 
 
-# --- beside many transactions -------------------------------------------------------------
+# --- beside transactions of producers -----------------------------------------------------
 
-ACCOUNTS = 3
+ACCOUNTS = 2
 """On each shard."""
 BALANCE = 100
+TOTAL = 2 * ACCOUNTS * BALANCE + 1
 
 
-def accounts(cluster: Cluster, orders: Table) -> list[dict[str, Any]]:
-    return [
-        key_on(cluster, orders, shard, 1000 * n) for n in range(ACCOUNTS) for shard in (HOME, AWAY)
+class Died(BaseException):
+    """A coordinator did, in its thread."""
+
+
+def dies_at(monkeypatch: pytest.MonkeyPatch, step: str, times: Callable[[], bool]) -> None:
+    """Coordinators die at a step, if it is time to."""
+
+    def crash_point(name: str) -> None:
+        if name == step and times():
+            raise Died
+
+    monkeypatch.setattr(across_shards, "crash_point", crash_point)
+
+
+def add(key: dict[str, Any], n: int) -> Update:
+    return Update("orders", key, "ADD n :n", values={":n": n})
+
+
+def test_a_transaction_whose_coordinator_died_is_finished_by_a_reader_that_may_write(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    near: dict[str, Any],
+    far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It died when the transaction had happened; another reader waits for others."""
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.2)
+    absent = key_on(cluster, orders, AWAY, 1000)
+    put(producer, far, 2)
+    dies_at(monkeypatch, "transact.4", lambda: True)
+    with pytest.raises(Died):
+        producer.transact([add(near, 1), Delete("orders", far), add(absent, 3)])
+    with pytest.raises(TransactionCanceled) as raised:
+        asked(cluster, near, far, absent)
+    conflicts = [TransactionConflict, TransactionConflict]
+    assert [type(reason) for reason in raised.value.reasons] == [type(None), *conflicts]
+    monkeypatch.setattr(transact_gets, "PATIENCE", 20.0)
+    resolve = producer.finish_transaction
+    assert asked(cluster, near, far, absent, resolve=resolve) == [1, None, 3]
+    assert asked(cluster, near, far, absent) == [1, None, 3]
+    assert damage(cluster, orders) == []
+
+
+def test_a_transaction_whose_coordinator_died_before_it_happened_delays_no_reader(
+    cluster: Cluster,
+    producer: Producer,
+    near: dict[str, Any],
+    far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transact_gets, "PATIENCE", 0.0)
+    put(producer, far, 2)
+    dies_at(monkeypatch, "transact.3", lambda: True)
+    with pytest.raises(Died):
+        producer.transact([add(near, 1), add(far, 1)])
+    assert asked(cluster, near, far, resolve=lambda _: pytest.fail("there is nothing to do")) == [
+        None,
+        2,
     ]
 
 
+def test_plain_reads_see_what_is_applied(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    near: dict[str, Any],
+    far: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a transaction that has happened and was not answered; then of one that was."""
+    put(producer, near, 1)
+    put(producer, far, 2)
+    read = Reader(cluster)
+
+    def plain() -> list[list[int | None]]:
+        keys = [near, far]
+        queried = [read.query("orders", each["id"]).items[0] for each in keys]
+        scanned = {item["id"]: item for item in read.scan("orders").items}
+        return [
+            numbers([read.get("orders", each) for each in keys]),
+            numbers(read.batch_get("orders", keys)),
+            numbers(queried),
+            numbers([scanned[each["id"]] for each in keys]),
+        ]
+
+    with monkeypatch.context() as patch:
+        dies_at(patch, "transact.4", lambda: True)
+        with pytest.raises(Died):
+            producer.transact([add(near, 10), add(far, 10)])
+    assert asked(cluster, near) == [11]  # and yet
+    assert plain() == [[11, 2]] * 4
+    assert asked(cluster, near, far, resolve=producer.finish_transaction) == [11, 12]
+    assert plain() == [[11, 12]] * 4
+    producer.transact([add(near, 10), add(far, 10)])
+    assert plain() == [[21, 22]] * 4
+
+
 class Transfers:
-    """Moves amounts between accounts of two shards, now and then deleting an empty one.
+    """Transactions that move amounts between accounts of two shards, and one item to and fro."""
 
-    A mutex for each item stands in for locks: which transaction meets which intent is not what is
-    tested here. Readers know nothing of it.
-    """
-
-    def __init__(self, cluster: Cluster, orders: Table) -> None:
-        self._cluster = cluster
-        self._orders = orders
-        self.keys = accounts(cluster, orders)
-        self._balances = [BALANCE] * len(self.keys)
-        self._mutexes = [threading.Lock() for _ in self.keys]
+    def __init__(self, cluster: Cluster, orders: Table, producer: Producer) -> None:
+        self._producer = producer
+        self.accounts = [
+            [key_on(cluster, orders, shard, 1000 * n) for n in range(ACCOUNTS)]
+            for shard in (HOME, AWAY)
+        ]
+        self.moved = [key_on(cluster, orders, shard, 9000) for shard in (HOME, AWAY)]
+        self.keys = [*self.accounts[0], *self.accounts[1], *self.moved]
+        for key in self.keys[:-2]:
+            put(producer, key, BALANCE)
+        put(producer, self.moved[0], 1)
 
     def run(self, seed: int, stop: threading.Event) -> int:
         random, done = Random(seed), 0
         while not stop.is_set():
-            near = random.randrange(0, len(self.keys), 2)
-            far = random.randrange(1, len(self.keys), 2)
-            with self._mutexes[near], self._mutexes[far]:
-                self._transfer(random, near, far)
-            done += 1
-            stop.wait(random.uniform(0, 0.03))
+            source, target = random.sample(self.moved, 2)
+            amount = random.randint(-9, 9)
+            writes: list[Any] = [
+                add(random.choice(self.accounts[0]), amount),
+                add(random.choice(self.accounts[1]), -amount),
+                Delete("orders", source, MUST_EXIST),
+                Put("orders", {**target, "n": 1}),
+            ]
+            random.shuffle(writes)
+            try:
+                self._producer.transact(writes)
+                done += 1
+            except Died:
+                done += 1
+            except TransactionCanceled:
+                pass  # it is not there
+            stop.wait(random.uniform(0, 0.05))
         return done
-
-    def _transfer(self, random: Random, near: int, far: int) -> None:
-        give = random.choice([self._balances[far], random.randint(-9, 9), -self._balances[near]])
-        give = max(-self._balances[near], min(give, self._balances[far]))
-        transaction_id = random.randbytes(16)
-        self._balances[far] -= give
-        self._balances[near] += give
-        intent = place(
-            self._cluster, self._orders, {**self.keys[far], "n": self._balances[far]},
-            Action.PUT if self._balances[far] else Action.DELETE,
-            transaction_id=transaction_id, decider=HOME,
-        )  # fmt: skip
-        commit(
-            self._cluster, self._orders, {**self.keys[near], "n": self._balances[near]},
-            transaction_id,
-        )  # fmt: skip
-        apply(self._cluster, self._orders, intent)
 
 
 @pytest.mark.parametrize("control", [None, "no second look", "no look at decisions"])
-def test_the_sum_of_accounts_is_the_same_in_every_reading(
+def test_no_half_of_a_transaction_is_ever_seen(
     cluster: Cluster,
     orders: Table,
     producer: Producer,
     control: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    transfers = Transfers(cluster, orders)
-    for key in transfers.keys:
-        put(producer, key, BALANCE)
+    """Two writers, of whom one in eight dies when its transaction has happened, and two readers, of
+    whom one may write."""
+    monkeypatch.setattr(transact_gets, "PATIENCE", 60.0)
+    transfers = Transfers(cluster, orders, producer)
     if control == "no second look":
         monkeypatch.setattr(transact_gets, "_second_look", lambda *_: set())
     elif control is not None:
         monkeypatch.setattr(transact_gets._Reading, "_committed", lambda *_: [])
-    stop = threading.Event()
-    sums: list[int] = []
-    seen: set[tuple[int | None, ...]] = set()
-    with ThreadPoolExecutor(2) as pool:
+    deaths = Random(1)
+    dies_at(monkeypatch, "transact.4", lambda: deaths.random() < 1 / 8)
+    stop, found_half = threading.Event(), threading.Event()
+
+    def watch(resolve: transact_gets.Resolve | None) -> set[tuple[int | None, ...]]:
+        seen: set[tuple[int | None, ...]] = set()
+        for _ in range(40 if control is None else 20_000):
+            found = tuple(asked(cluster, *transfers.keys, resolve=resolve))
+            seen.add(found)
+            if not is_whole(found):
+                found_half.set()
+            if found_half.is_set():
+                break
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
         writing = [pool.submit(transfers.run, seed, stop) for seed in range(2)]
+        watching = [pool.submit(watch, each) for each in (None, producer.finish_transaction)]
         try:
-            for _ in range(60 if control is None else 20_000):
-                found = asked(cluster, *transfers.keys)
-                seen.add(tuple(found))
-                sums.append(sum(n or 0 for n in found))
-                if control is not None and sums[-1] != BALANCE * len(transfers.keys):
-                    break
+            seen = set().union(*(each.result() for each in watching))
         finally:
             stop.set()
-    assert all(each.result() > 0 for each in writing)
-    wrong = [total for total in sums if total != BALANCE * len(transfers.keys)]
-    assert bool(wrong) == (control is not None)
+    done = [each.result() for each in writing]
+    assert control is not None or all(done)
+    assert found_half.is_set() == (control is not None), [s for s in seen if not is_whole(s)]
     assert control is not None or len(seen) > 1
+
+
+def is_whole(found: Sequence[int | None]) -> bool:
+    """Whether no amount is missing, and the moved item is at one place."""
+    return sum(n or 0 for n in found) == TOTAL and sorted(map(bool, found[-2:])) == [False, True]

@@ -641,10 +641,13 @@ def test_tokens_go_once_a_later_generation_has_lasted(
     assert tokens(cluster) == 2
     assert generation_after(2) == start + 2
     generation_after(1)
+    assert tokens(cluster) == 2
+    assert generation_after(600) == start + 3
+    generation_after(1)
     assert tokens(cluster) == 1
     assert producer.transact([add(1)], request_token="u").repeated
     assert not producer.transact([add(1)], request_token="t").repeated
-    assert generation_after(600) == start + 3
+    assert generation_after(600) == start + 4
     generation_after(1)
     assert tokens(cluster) == 1
     assert by_place(cluster, orders)["1"]["n"] == {"N": "3"}
@@ -668,9 +671,10 @@ def test_a_new_incarnation_does_not_forget_fresh_tokens(
         worker.round()
         assert tokens(cluster) == 1
     assert producer.transact([add(1)], request_token="t").repeated
-    now[0] += 600
     for _ in range(2):
-        worker.round()
+        now[0] += 600
+        for _ in range(2):
+            worker.round()
     assert tokens(cluster) == 0
     assert by_place(cluster, orders)["1"]["n"] == {"N": "1"}
 
@@ -682,19 +686,21 @@ def test_a_generation_that_goes_back_has_not_lasted(
     monkeypatch.setattr(request_tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
     worker, shard = request_tokens.Generations(), shard_of(cluster, orders)
 
-    def seen(generation: int, after: float) -> tuple[int, int]:
+    def forgotten(generation: int, after: float) -> int:
         now[0] += after
         set_to = "UPDATE mynamo_fence SET version = %s WHERE id = %s"
         shard.run((set_to, (generation, GENERATION_ROW)))
-        found = worker.of(shard)
-        return found.lasting, found.forgotten
+        return worker.of(shard).forgotten
 
-    assert seen(50, 0) == (0, -1)
-    assert seen(50, 600) == (50, 48)
-    assert seen(52, 1) == (50, 49)
-    assert seen(40, 1) == (0, -1)  # tokens of generation 40 are made again
-    assert seen(41, 599) == (0, -1)
-    assert seen(41, 600) == (41, 39)
+    assert forgotten(50, 0) == -1
+    assert forgotten(50, 600) == -1
+    assert forgotten(51, 1) == -1  # whoever began in 50 may still write a token of 51
+    assert forgotten(52, 599) == 49
+    assert forgotten(40, 1) == -1  # tokens of generation 40 are made again
+    assert forgotten(41, 599) == -1
+    assert forgotten(41, 600) == -1
+    assert forgotten(1 << 36, 1) == 40  # a new incarnation
+    assert forgotten((1 << 36) + 1, 1) == 40
 
 
 def test_a_shard_of_the_previous_release_gets_the_tables(

@@ -12,12 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
@@ -31,7 +33,7 @@ from mynamo.catalog.intents import (
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
-from mynamo.cli.statuses import FAILED
+from mynamo.cli.app import root
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
@@ -75,11 +77,11 @@ from mynamo.writer.transaction import (
 from mynamo.writer.transaction.shard_steps import AnswerLost, prepare_on
 from mynamo.writer.transaction.transaction_ids import new_age, new_id
 from mynamo.writer.transaction.write_requests import Current, prepare
-from tests.commands import run as run_command
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
 from tests.proxy import Fault, Proxy
 from tests.rows import damage, everywhere, items_of, make_table
+from tests.waiting import eventually
 
 ADD = "ADD n :one"
 ONE = {":one": 1}
@@ -206,7 +208,7 @@ def test_all_kinds_of_writes_over_shards(
             Update("orders", key(update), "SET price = :p ADD n :one", values={":p": 9, ":one": 1}),
             Delete("orders", key(delete), "price = :p", values={":p": 3}),
             Check("orders", key(checked), "n = :one", values=ONE),
-            put(new[number], price=7, name="y"),
+            Put("orders", {**key(new[number]), "price": 7, "name": "y"}),
             Delete("orders", key(gone[number])),
         ]
     done = producer.transact(writes)
@@ -502,11 +504,8 @@ def test_a_failed_condition_beside_an_item_of_another_transaction_is_told_at_onc
     cluster: Cluster, orders: Table, producer: Producer, a: str, b: str
 ) -> None:
     left_alone(cluster, b)
-    refused: tuple[list[Any], ...] = (
-        [check(a, MUST_EXIST), add(b)],
-        [add(b), check(a, MUST_EXIST)],
-    )
-    for writes in refused:
+    cases: list[list[Any]] = [[check(a, MUST_EXIST), add(b)], [add(b), check(a, MUST_EXIST)]]
+    for writes in cases:
         with pytest.raises(TransactionCanceled) as raised:
             producer.transact(writes)
         assert {type(reason) for reason in raised.value.reasons} == {
@@ -753,13 +752,13 @@ def test_a_deciding_shard_that_is_away(
         sweep(behind, monkeypatch)
         assert intents(cluster) == 1
         proxy.accept()
-        for _ in range(300):  # the circuit breaker is open for a while yet
-            try:
-                producer.put("orders", key(b))
-                break
-            except TransactionConflict:
-                time.sleep(0.1)
-    assert b in by_name(cluster, orders)
+
+        def is_written() -> bool:
+            with suppress(TransactionConflict):  # until the circuit breaker has noticed
+                return producer.put("orders", key(b)).version > 0
+            return False
+
+        eventually(is_written)
     check_all_is_well(cluster, orders)
 
 
@@ -956,25 +955,26 @@ def test_operators_see_and_finish_them(
     check_all_is_well(cluster, orders)
 
 
-def test_the_commands_of_operators(
-    cluster: Cluster, orders: Table, config: ClusterConfig, b: str, tmp_path: Path
+def test_the_same_on_the_command_line(
+    cluster: Cluster, orders: Table, config_file: Path, b: str
 ) -> None:
-    path = tmp_path / "mynamo.toml"
-    path.write_text(config_toml(config))
-    left = str(UUID(bytes=left_alone(cluster, b).id))
-    shown = run_command(path, "transaction", "list").stdout
-    assert left in shown
-    assert "none" in shown
-    (found,) = json.loads(run_command(path, "transaction", "list", "--json").stdout)
-    assert 0 <= found.pop("seconds") < 600
-    assert found == {
-        "id": left, "decider": 1, "decision": None, "unknown": None, "items": 1, "shards": [2],
-    }  # fmt: skip
-    other = str(UUID(bytes=new_id(new_age())))
-    refused = run_command(path, "transaction", "resolve", other, status=FAILED)
-    assert "no shard has intents" in refused.stderr
-    assert f"{left}: released" in run_command(path, "transaction", "resolve", left).stdout
-    assert json.loads(run_command(path, "transaction", "list", "--json").stdout) == []
+    def run(*words: str, status: int = 0) -> str:
+        done = CliRunner().invoke(root, ["--config", str(config_file), "transaction", *words])
+        assert done.exit_code == status, done.output
+        return done.output
+
+    assert json.loads(run("list", "--json")) == []
+    left = UUID(bytes=left_alone(cluster, b).id)
+    assert str(left) in run("list")
+    (shown,) = json.loads(run("list", "--json"))
+    assert (shown["id"], shown["decision"], shown["shards"]) == (str(left), None, [2])
+    run("resolve", status=2)
+    run("resolve", str(left), "--all", status=2)
+    assert "is finished" in run("resolve", str(UUID(int=7)), status=1)
+    assert run("resolve", str(left)) == f"{left}: released\n"
+    left = UUID(bytes=left_alone(cluster, b).id)
+    assert run("resolve", "--all") == f"{left}: released\n"
+    assert run("resolve", "--all") == ""
     check_all_is_well(cluster, orders)
 
 
@@ -1110,12 +1110,11 @@ def test_control_plain_writes_that_do_not_see_intents_are_lost(
     producer.transact([add(a), add(b)])
     waiting.pop().join()
     assert n_of(cluster, orders, a, b) == [1, 2]
-    current_of = "mynamo.writer.transaction.evaluation.current_of"
 
     def blind(version: int, data: bytes) -> Current:
         return Current(load_item(data) if data else None, version & (MARK - 1))
 
-    monkeypatch.setattr(current_of, blind)
+    monkeypatch.setattr("mynamo.writer.transaction.evaluation.current_of", blind)
     producer.transact([add(a), add(b)])
     waiting.pop().join()
     assert n_of(cluster, orders, a, b)[1] < 4

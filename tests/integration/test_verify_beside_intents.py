@@ -8,6 +8,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import Intent
 from mynamo.operations import comparison_statements, repair, verify
 from mynamo.schemas.config import ClusterConfig
+from mynamo.writer.transaction import sweeper
 from tests.comparing import gsi_damage
 from tests.damages import FIRST, ITEMS, do_all_damage, locations
 from tests.intents import place, placed
@@ -37,6 +38,7 @@ def test_every_kind_of_damage_is_found_and_mended(
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sweeper, "SEEN_FOR", 1e9)  # the pipeline's writer worker leaves them there
     small_chunks(monkeypatch.setattr, rows, size)
     verdict = verify(cluster, "orders")
     assert verdict.ok, str(verdict)

@@ -10,15 +10,15 @@
  *     -DNO_DECISION    no step G2: what is read beside an intent is believed
  *     -DLATE_DECISION  step G2 comes after G3
  *     -DMASKED         step G3 compares versions without marks, and the intents that G1 found
- *     -DNO_GUARD       the slot guard is compared in G1 only
+ *     -DNO_GUARD       with MOVE: the slot guard is compared in G1 only
  *     -DEARLY_CLEAN    COMMITTED is deleted while intents are there
  *     -DREACHED        nothing is taken out; asserts that no reader sees both transactions
  *
  * Item i lies on shard i, and both transactions write all items. Transaction t decides on shard
  * t - 1. What matters of an item is which transactions have written it, and its version. A reader
  * reads all items or one. It must see each transaction whole, and every transaction that was
- * answered, or seen by a reader, before it began. The slot of item 0 moves once, with its intents;
- * then the rows that the old shard has stay as they are.
+ * answered, or seen by a reader, before it began. With MOVE, the slot of item 0 moves once, with
+ * its intents; then the rows that the old shard has stay as they are.
  *
  * Every statement of a reader is a step of its own: items with versions and marks; intents, of marked
  * rows alone; guards.
@@ -160,10 +160,13 @@ proctype Writer() {
     od
 }
 
-/* A slot moves. */
+#ifdef MOVE
 proctype Mover() {
-    atomic { old_written = written[0]; old_version = version[0]; old_intent = intent[0]; moved = true }
+    atomic {
+        old_written = written[0]; old_version = version[0]; old_intent = intent[0];
+        moved = true }
 }
+#endif
 
 /* What a reader reads: it may not know that item 0 has moved. */
 #define IS_OLD(i) (i == 0 && moved && !knows)
@@ -179,7 +182,9 @@ proctype Mover() {
 #endif
 
 inline forget() {
-    for (i : 0 .. SHARDS - 1) { seen[i] = 0; seen_version[i] = 0; seen_intent[i] = 0; marked[i] = false };
+    for (i : 0 .. SHARDS - 1) {
+        seen[i] = 0; seen_version[i] = 0; seen_intent[i] = 0; marked[i] = false
+    };
     i = 0
 }
 
@@ -281,7 +286,9 @@ init {
         run Writer();
 #endif
         run Reader();
+#ifdef MOVE
         run Mover();
+#endif
         run Cleaner();
         run Resolver();
         run Coordinator(1);

@@ -17,7 +17,7 @@
  */
 
 #ifndef MOVES
-#define MOVES 4
+#define MOVES 3
 #endif
 
 bool there[2];
@@ -32,16 +32,25 @@ inline commit(s, id) {
     fi
 }
 
+#define TAKE(s, i) i = next_id[s]; next_id[s]++
+
 active proctype Mover() {
-    byte n, to, id;
+    byte n, to, id, gone;
     atomic { there[0] = true; to = 1 }
     do
     :: n < MOVES ->
-        atomic { id = next_id[to]; next_id[to]++ };
+        /* The delete has locked its row, and its event gets an id before the insert or after it. */
+        if
+        :: atomic { TAKE(1 - to, gone) }
+        :: true
+        fi;
+        atomic { TAKE(to, id) };
         atomic { there[to] = true; commit(to, id); to = 1 - to };
-        /* The row is locked, and then its event gets an id. */
-        atomic { id = next_id[to]; next_id[to]++ };
-        atomic { there[to] = false; last_delete[to] = id; commit(to, id); n++ }
+        if
+        :: atomic { gone == 0 -> TAKE(to, gone) }
+        :: gone != 0
+        fi;
+        atomic { there[to] = false; last_delete[to] = gone; commit(to, gone); gone = 0; n++ }
     :: n == MOVES -> break
     od
 }
@@ -62,7 +71,7 @@ inline deletes() {
 
 /* Each statement is a step of its own. */
 active proctype Reader() {
-    byte s;
+    byte s, n;
     byte from[2];
     bool found[2], again;
     there[0] || there[1];
@@ -83,10 +92,14 @@ active proctype Reader() {
             s++
         :: s == 2 -> break
         od;
-        /* G3. */
-        s = 0;
+        /* G3, side by side. */
+        n = 0;
+        if
+        :: s = 0
+        :: s = 1
+        fi;
         do
-        :: s < 2 ->
+        :: n < 2 ->
 #ifdef OUTBOX_FIRST
             deletes();
 #endif
@@ -94,8 +107,8 @@ active proctype Reader() {
 #ifndef OUTBOX_FIRST
             deletes();
 #endif
-            s++
-        :: s == 2 -> break
+            atomic { n++; s = 1 - s }
+        :: n == 2 -> break
         od;
         if
         :: !again -> break

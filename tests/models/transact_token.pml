@@ -33,12 +33,13 @@
 #define ATTEMPTS 2
 #endif
 #ifdef SEVERAL
-#define IDS 2  /* of each attempt */
+#define IDS 2  /* of the first attempt; each other one has one */
 #else
 #define IDS 1
 #endif
+#define LAST(a) (IDS + a - 1)
 #ifndef RAISES
-#define RAISES 4
+#define RAISES 3
 #endif
 
 #define UNDECIDED 0
@@ -50,8 +51,8 @@ bool kept;              /* the token's row */
 byte kept_generation;
 byte winner;            /* id in the token's row */
 byte intent;            /* on the other shard: an id, or 0 */
-byte decision[ATTEMPTS * IDS + 1];
-byte placed[ATTEMPTS * IDS + 1];  /* generation in the intents of each id */
+byte decision[ATTEMPTS + IDS];
+byte placed[ATTEMPTS + IDS];  /* generation in the intents of each id */
 
 /* For the assertions alone. */
 bool happened;
@@ -92,7 +93,7 @@ inline ask(t) {
 proctype Attempt(byte a) {
     byte g, id, met, now, found;
     bool known, had;
-    atomic { !over -> g = generation; id = (a - 1) * IDS };
+    atomic { !over -> g = generation; id = (a == 1 -> 0 : LAST(a) - 1) };
 again:
     atomic {
         id++;
@@ -116,9 +117,10 @@ prepare:
     :: atomic { intent != 0 -> met = intent };
         ask(met);
         if
-        :: found == UNDECIDED && now <= placed[met] + 1 -> goto prepare
-        :: else -> release(met); goto prepare  /* T5 or release: the intent goes */
-        fi
+        :: found == UNDECIDED && now <= placed[met] + 1
+        :: else -> release(met)  /* T5 or release: the intent goes */
+        fi;
+        atomic { met = 0; now = 0; found = 0; goto prepare }
     fi;
 #endif
     /* T4, or the one commit. */
@@ -158,9 +160,10 @@ prepare:
     fi;
 #endif
 another:
+    atomic { now = 0; found = 0 };
     release(id);
     if
-    :: id < a * IDS -> goto again
+    :: id < LAST(a) -> goto again
     :: true -> goto refused
     fi;
 refused:
@@ -202,23 +205,6 @@ dead:
     atomic { g = 0; met = 0; now = 0; found = 0; known = false; had = false }
 }
 
-/* Others meet an intent: they find out about its transaction, and it goes. */
-#ifdef SEVERAL
-proctype Resolver() {
-    byte t, now, found;
-end:
-    do
-    :: atomic { intent != 0 -> t = intent };
-        ask(t);
-        if
-        :: found == UNDECIDED && now <= placed[t] + 1
-        :: else -> release(t)
-        fi;
-        atomic { t = 0; now = 0; found = 0 }
-    od
-}
-#endif
-
 /* T7. */
 proctype Worker() {
     byte seen, below, limit;
@@ -247,9 +233,6 @@ end:
 init {
     atomic {
         run Worker();
-#ifdef SEVERAL
-        run Resolver();
-#endif
         run Attempt(1);
         run Attempt(2);
 #if ATTEMPTS > 2

@@ -229,14 +229,13 @@ inline apply_all() {
 
 /* T6: insert ABORTED; read the generation; read the decision: in this order, each by itself. */
 inline ask(t) {
-    atomic {
 #ifndef NO_ABORTED
+    atomic {
         if
         :: MAY_ABORT(t) -> decision[t] = ABORTED
         :: else
-        fi
+        fi };
 #endif
-    };
 #ifdef DECISION_FIRST
     found = decision[t];
 #endif

@@ -13,26 +13,33 @@ TOKENS = MODELS / "transact_token.pml"
 READING = MODELS / "transact_get.pml"
 READING_ABSENT = MODELS / "transact_get_absent.pml"
 ENABLING = MODELS / "enabling.pml"
-CLEANED = ["-DTRANSACTIONS=1", "-DRESOLVERS=2", "-DRAISES=2"]
-RESTORED = ["-DTRANSACTIONS=1", "-DRESOLVERS=2", "-DRESTORE"]
+CLEANED = ["-DTRANSACTIONS=1", "-DWRITES=0", "-DRESOLVERS=2", "-DRAISES=2"]
+RESTORED = ["-DTRANSACTIONS=1", "-DRESTORE"]
 UNNOTICED = ["-DTRANSACTIONS=1", "-DWRITES=0", "-DRESTORE", "-DUNNOTICED"]
+ONE_READ = ["-DWRITES=0", "-DREADS=1"]
 pytestmark = needs_spin
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param([], id="two shards"),
-        pytest.param(["-DDELETES"], id="deletions"),
+        pytest.param(["-DWRITES=0"], id="two transactions"),
+        pytest.param(["-DTRANSACTIONS=1", "-DDELETES"], id="beside a writer that deletes"),
         pytest.param(["-DRETRY", "-DDELETES"], id="another attempt"),
-        pytest.param(["-DCHECK"], id="a check on another shard"),
-        pytest.param(["-DOWN_CHECK"], id="a check on the deciding shard"),
-        pytest.param(["-DRESOLVERS=2", "-DWRITES=0"], id="late resolvers"),
-        pytest.param(["-DSHARDS=3", "-DWRITES=0"], id="three shards", marks=large),
+        pytest.param(["-DWRITES=0", "-DCHECK"], id="a check on another shard"),
+        pytest.param(["-DWRITES=0", "-DOWN_CHECK"], id="a check on the deciding shard"),
         pytest.param(CLEANED, id="decisions cleaned up"),
-        pytest.param(["-DRAISES=2", "-DWRITES=0"], id="two of them, cleaned up", marks=large),
         pytest.param(RESTORED, id="the deciding shard restored"),
         pytest.param(UNNOTICED, id="and nobody notices for a time"),
+        pytest.param([], id="two and a writer", marks=large),
+        pytest.param(["-DDELETES"], id="deletions", marks=large),
+        pytest.param(["-DCHECK"], id="a check, and a writer", marks=large),
+        pytest.param(["-DRESOLVERS=2", "-DWRITES=0"], id="late resolvers", marks=large),
+        pytest.param([*RESTORED, "-DRESOLVERS=2"], id="restored, late resolvers", marks=large),
+        pytest.param(["-DSHARDS=3", "-DWRITES=0", "-DRETRY"], id="three shards", marks=large),
+        pytest.param(
+            ["-DTRANSACTIONS=1", "-DRAISES=2"], id="cleaned up, and a writer", marks=large
+        ),
     ],
 )
 def test_transactions_happen_once_and_whole(tmp_path: Path, options: list[str]) -> None:
@@ -75,7 +82,7 @@ def test_control_writing_needs_each_mechanism(tmp_path: Path, options: list[str]
     "options",
     [
         pytest.param([], id="one shard"),
-        pytest.param(["-DATTEMPTS=3"], id="three attempts"),
+        pytest.param(["-DATTEMPTS=3"], id="three attempts", marks=large),
         pytest.param(["-DSEVERAL"], id="several shards"),
     ],
 )
@@ -104,18 +111,34 @@ def test_control_tokens_need_each_mechanism(tmp_path: Path, options: list[str]) 
     assert errors_of(TOKENS, tmp_path, *options) > 0
 
 
-@large
-@pytest.mark.parametrize("options", [[], ["-DSHARDS=3", "-DREADS=1", "-DWRITES=0"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(ONE_READ, id="one read"),
+        pytest.param([*ONE_READ, "-DMOVE"], id="beside a move", marks=large),
+        pytest.param(["-DWRITES=0"], id="two reads", marks=large),
+        pytest.param(["-DREADS=1"], id="beside a writer", marks=large),
+    ],
+)
 def test_reads_of_several_items_see_one_moment(tmp_path: Path, options: list[str]) -> None:
     assert errors_of(READING, tmp_path, *options) == 0
 
 
 @pytest.mark.parametrize(
-    "without",
-    ["ONE_LOOK", "NO_DECISION", "LATE_DECISION", "MASKED", "NO_GUARD", "EARLY_CLEAN", "REACHED"],
+    "options",
+    [
+        ["-DONE_LOOK"],
+        ["-DNO_DECISION"],
+        ["-DLATE_DECISION"],
+        ["-DMASKED"],
+        ["-DMOVE", "-DNO_GUARD"],
+        ["-DEARLY_CLEAN"],
+        ["-DREACHED"],
+    ],
+    ids=" ".join,
 )
-def test_control_reading_needs_each_mechanism(tmp_path: Path, without: str) -> None:
-    assert errors_of(READING, tmp_path, f"-D{without}") > 0
+def test_control_reading_needs_each_mechanism(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(READING, tmp_path, *ONE_READ, *options) > 0
 
 
 def test_reads_of_absent_items_see_one_moment(tmp_path: Path) -> None:

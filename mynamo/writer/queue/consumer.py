@@ -262,10 +262,10 @@ class WriteQueue:
                 continue
             if outcome.whole:
                 self._away.note(shard_id, outcome.error)
-                held.setdefault(_place(record), (record.offset, shard_id))
+                _hold(held, record, shard_id)
             elif isinstance(outcome.error, TransactionConflict):
                 self._conflicts_until = time.monotonic() + _CONFLICT_PAUSE
-                held.setdefault(_place(record), (record.offset, 0))
+                _hold(held, record, 0)
         if held:
             _, dead_letters = read(not_held(records, held))
         unrecorded = list(dead_letters)
@@ -387,6 +387,13 @@ def read(records: Sequence[Any]) -> tuple[list[Received], list[DeadLetter]]:
 
 def _place(record: Any) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
+
+
+def _hold(held: Held, record: Any, shard_id: int) -> None:
+    """Let a record's partition wait from it on, unless it waits from an earlier one on already."""
+    place = _place(record)
+    if place not in held or record.offset < held[place][0]:
+        held[place] = (record.offset, shard_id)
 
 
 def not_held(records: Sequence[Any], held: Held) -> list[Any]:

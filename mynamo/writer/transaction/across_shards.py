@@ -42,6 +42,7 @@ from mynamo.errors import (
 from mynamo.runtime import deadlines
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.side_by_side import side_by_side
+from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Done, Outcome, Refused, not_current
 from mynamo.writer.transaction.repeated_requests import (
@@ -181,7 +182,7 @@ def _begin(
 def _prepare_all(attempt: _Attempt) -> dict[DynamoDBShard, Prepared]:
     """T3."""
     others = attempt.others
-    found = side_by_side([partial(_prepare, attempt, each) for each in others])
+    found = side_by_side([partial(_prepare, attempt, shard) for shard in others])
     return dict(zip(others, found, strict=True))
 
 
@@ -212,15 +213,15 @@ def _decide(
     """
     placed = [shard for shard, each in prepared.items() if _may_have_intents(each)]
     try:
-        answered = _answered(attempt, prepared)
-        decided = _ask_decider(attempt, answered, refused=len(placed) < len(answered))
+        found = _evaluated(attempt, prepared)
+        decided = _ask_decider(attempt, found, refused=len(placed) < len(found))
     except WriteOutcomeUnknown:
         raise  # the intents may have to be applied yet
     except MynamoError:  # after any other exception nobody knows whether it was committed
         _release_all(attempt, placed)
         raise
     # From here on it is known, and a committed transaction's intents are never released.
-    outcomes = _all_outcomes(attempt, answered, decided)
+    outcomes = _all_outcomes(attempt, found, decided)
     if decided.known is None and not any(isinstance(each, Refused) for each in outcomes):
         crash_point("transact.4")
         return all_done(attempt.writes, outcomes), None
@@ -230,10 +231,12 @@ def _decide(
     return all_done(attempt.writes, outcomes), None  # which raises
 
 
-def _answered(
-    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared]
-) -> dict[DynamoDBShard, Sequence[Outcome]]:
-    """What T3 came to, or the failure for which T4 cannot be sent."""
+Found = Mapping[DynamoDBShard, Sequence[Outcome]]
+"""The outcomes of T3 where it did not fail."""
+
+
+def _evaluated(attempt: _Attempt, prepared: Mapping[DynamoDBShard, Prepared]) -> Found:
+    """The outcomes of T3. Raises the failure for which T4 cannot be sent."""
     failures = [each for each in prepared.values() if isinstance(each, MynamoError)]
     outdated = [each for each in failures if isinstance(each, StaleDefinition)]
     if outdated:
@@ -245,9 +248,7 @@ def _answered(
     return {shard: each for shard, each in prepared.items() if not isinstance(each, MynamoError)}
 
 
-def _ask_decider(
-    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]], refused: bool
-) -> Decided:
+def _ask_decider(attempt: _Attempt, found: Found, refused: bool) -> Decided:
     """Send T4, or, if a write is refused elsewhere, have the others evaluated.
 
     Raises:
@@ -255,7 +256,7 @@ def _ask_decider(
         MynamoError: it was not, and never will be.
     """
     writes = AllOrNothing(
-        attempt.on(attempt.decider), attempt.token, decision=_deciding(attempt, prepared)
+        attempt.on(attempt.decider), attempt.token, decision=_deciding(attempt, found)
     )
     ask = evaluate_on_decider if refused else commit_decision
     try:
@@ -267,16 +268,20 @@ def _ask_decider(
         raise AttemptOver(attempt, failure) from None
     except GenerationOver as failure:
         note_generation(attempt.decider, failure.found)
+        if failure.found < attempt.transaction.generation:
+            raise ShardUnavailable(
+                f"{attempt.decider.where}: it went back in time; nothing was written, try again"
+            ) from None
         if attempt.token is None:
             raise AttemptOver(attempt, failure) from None
         reason = not_current(attempt.transaction.generation, failure.found)
         return Decided([Refused(reason) for _ in writes])
 
 
-def _deciding(attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]]) -> Deciding:
+def _deciding(attempt: _Attempt, found: Found) -> Deciding:
     elsewhere: list[bool | None] = [None] * len(attempt.writes)
-    for shard, found in prepared.items():
-        for position, outcome in zip(attempt.parts[shard], found, strict=True):
+    for shard, outcomes in found.items():
+        for position, outcome in zip(attempt.parts[shard], outcomes, strict=True):
             elsewhere[position] = _changes(attempt.writes[position], outcome)
     transaction = attempt.transaction
     return Deciding(transaction.id, transaction.generation, tuple(elsewhere))
@@ -291,6 +296,7 @@ def _changes(write: Write, outcome: Outcome) -> bool:
     )
 
 
+@in_thread
 def _what_became_of(attempt: _Attempt, lost: AnswerLost) -> Decided:
     """T6, by the coordinator itself.
 
@@ -333,19 +339,17 @@ def _what_became_of(attempt: _Attempt, lost: AnswerLost) -> Decided:
     )
 
 
-def _all_outcomes(
-    attempt: _Attempt, prepared: Mapping[DynamoDBShard, Sequence[Outcome]], decided: Decided
-) -> list[Outcome]:
+def _all_outcomes(attempt: _Attempt, found: Found, decided: Decided) -> list[Outcome]:
     """Of all writes, in the order of the request."""
-    found: dict[int, Outcome] = {}
-    for shard, outcomes in [(attempt.decider, decided.outcomes), *prepared.items()]:
-        found |= zip(attempt.parts[shard], outcomes, strict=True)
-    return [found[position] for position in range(len(attempt.writes))]
+    by_position: dict[int, Outcome] = {}
+    for shard, outcomes in [(attempt.decider, decided.outcomes), *found.items()]:
+        by_position |= zip(attempt.parts[shard], outcomes, strict=True)
+    return [by_position[position] for position in range(len(attempt.writes))]
 
 
 def _apply_all(attempt: _Attempt) -> dict[LockedRow, int]:
     """T5. Returns the versions of the items that were applied here, by their places."""
-    found = side_by_side([partial(_apply, attempt, each) for each in attempt.others])
+    found = side_by_side([partial(_apply, attempt, shard) for shard in attempt.others])
     versions: dict[LockedRow, int] = {}
     for each in found:
         if isinstance(each, MynamoError):
@@ -354,6 +358,7 @@ def _apply_all(attempt: _Attempt) -> dict[LockedRow, int]:
     return versions
 
 
+@in_thread
 def _apply(attempt: _Attempt, shard: DynamoDBShard) -> list[Applied] | MynamoError:
     seconds = deadlines.outcome_timeout(shard.outcome_timeout)
     try:
@@ -370,10 +375,10 @@ def _apply(attempt: _Attempt, shard: DynamoDBShard) -> list[Applied] | MynamoErr
 def _release_all(attempt: _Attempt, shards: Collection[DynamoDBShard]) -> None:
     """Take away this attempt's intents, which nobody will ever commit, as far as it can be done at
     once."""
-    if shards:
-        side_by_side([partial(_release, attempt, each) for each in shards])
+    side_by_side([partial(_release, attempt, shard) for shard in shards])
 
 
+@in_thread
 def _release(attempt: _Attempt, shard: DynamoDBShard) -> None:
     try:
         deadlines.until(

@@ -31,6 +31,7 @@ from mynamo.errors import (
 )
 from mynamo.mysql.circuit_breaker import State
 from mynamo.mysql.failures import CircuitOpen
+from mynamo.mysql.pool import Result, Statement
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.resolver import resolve
@@ -47,7 +48,7 @@ FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.05
 _NO_INTENT = (
     "the item is marked as if a transaction had it, but no transaction has; nothing was written; "
-    "run `mynamo verify`"
+    "other programs' SQL may have left it so"
 )
 
 
@@ -148,7 +149,7 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
     """
     caller.check()
     caller.times += 1
-    found = intents_in(shard.ask(read_intents([place]))[0])
+    found = intents_in(_ask(shard, read_intents([place]), caller))
     if not found:
         caller.failure = TransactionConflict(_NO_INTENT)
         pause(caller.times - 1)
@@ -163,12 +164,12 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
         resolve_at = min(caller.begin(), time.monotonic() + seconds)
     meeting, asks = meetings.join(intent.transaction_id)
     try:
-        try:
-            if _is_gone(shard, intent, meeting, asks, resolve_at):
-                return
-        except ShardUnavailable:
-            caller.check()  # it is a conflict, if the call's own time was over while it asked
-            raise
+        if not asks:
+            is_gone = meeting.over.wait(max(0.0, resolve_at - time.monotonic()))
+        else:
+            is_gone = _is_gone(shard, intent, caller, meeting, resolve_at)
+        if is_gone:
+            return
         caller.check()
         if not meetings.may_resolve(meeting):
             meeting.over.wait(max(0.0, caller.begin() - time.monotonic()))
@@ -183,6 +184,31 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
             meetings.end(intent.transaction_id, meeting)
 
 
+def finish_transaction(cluster: Cluster, intent: Intent) -> None:
+    """Step 3 for whoever reads: finish the transaction of an intent on the intent's shard, at once.
+    Of several callers in one process one does, and the others wait for it.
+
+    Raises:
+        ShardUnavailable: this shard or the deciding one does not answer.
+    """
+    _finish(cluster, intent, time.monotonic() + deadlines.left(PATIENCE))
+
+
+@in_thread
+def _finish(cluster: Cluster, intent: Intent, ends_at: float) -> None:
+    shard = cluster.shard_of(intent.row.hash)
+    meetings = _meetings_of(shard)
+    meeting, _ = meetings.join(intent.transaction_id)
+    if not meetings.may_resolve(meeting):
+        meeting.over.wait(max(0.0, ends_at - time.monotonic()))
+        return
+    one = (intent.decider, intent.transaction_id, intent.generation)
+    try:
+        deadlines.until(ends_at, lambda: resolve(cluster, shard, *one))
+    finally:
+        meetings.end(intent.transaction_id, meeting)
+
+
 def _pause_before(cluster: Cluster, intent: Intent, caller: Caller) -> float:
     """Seconds to wait before an intent's transaction is finished."""
     decider = cluster.shards.get(intent.decider)
@@ -193,18 +219,24 @@ def _pause_before(cluster: Cluster, intent: Intent, caller: Caller) -> float:
 
 
 def _is_gone(
-    shard: DynamoDBShard, intent: Intent, meeting: _Meeting, asks: bool, until: float
+    shard: DynamoDBShard, intent: Intent, caller: Caller, meeting: _Meeting, until: float
 ) -> bool:
-    """Step 2; returns whether the intent went by itself."""
-    if not asks:
-        return meeting.over.wait(max(0.0, until - time.monotonic()))
+    """Step 2, of the one who asks; returns whether the intent went by itself."""
     seconds = FIRST_PAUSE
     look = read_intents([(intent.table_id, intent.row)], intent.transaction_id)
     while (left := until - time.monotonic()) > 0:
-        if meeting.over.wait(min(seconds, left)) or not shard.ask(look)[0].rows:
+        if meeting.over.wait(min(seconds, left)) or not _ask(shard, look, caller).rows:
             return True
         seconds = min(1.5 * seconds, LONGEST_PAUSE)
     return False
+
+
+def _ask(shard: DynamoDBShard, statement: Statement, caller: Caller) -> Result:
+    try:
+        return shard.ask(statement)[0]
+    except ShardUnavailable:
+        caller.check()  # it had no time left for the answer
+        raise
 
 
 def _resolve(cluster: Cluster, shard: DynamoDBShard, intent: Intent, caller: Caller) -> None:

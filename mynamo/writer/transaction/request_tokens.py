@@ -4,12 +4,12 @@ The row of a token is inserted in the transaction that it is for. Whoever sends 
 again finds it there: behind the locks of the items, or as a duplicate when it inserts its own row.
 
 Rows go by generations. The shard's generation is counted up at most once in `GENERATION_LASTS`
-seconds, and by a new incarnation. A row goes once
+seconds, and by a new incarnation. A row goes once a worker
 
-*   a worker has seen a later generation than the row's for that long, by its own clock, so no
-    server's clock matters, and
-*   the shard is two generations later: whoever began in the row's generation or an earlier one and
-    has slept since is refused (`evaluation.is_current`), so the request does not happen again.
+*   has seen a later generation than the row's for that long, by its own clock, so no server's clock
+    matters, and
+*   has seen that one counted up twice since: whoever began while the row was there, and has slept
+    since, is refused (`evaluation.is_current`), so the request does not happen again.
 """
 
 from __future__ import annotations
@@ -155,16 +155,17 @@ class Generation:
 
     Attributes:
         now: the present one.
-        lasting: one that the worker has seen for `GENERATION_LASTS`; 0: none yet.
+        lasting: those that the worker has seen for `GENERATION_LASTS` each.
     """
 
     now: int
-    lasting: int = 0
+    lasting: tuple[int, ...] = ()
 
     @property
     def forgotten(self) -> int:
-        """Tokens of this generation and of earlier ones are kept no longer."""
-        return min(self.lasting - 1, self.now - 2)
+        """What has this generation or an earlier one is kept no longer: it was there for
+        `GENERATION_LASTS` at least, and what began before it went is decided, or never will be."""
+        return max((each for each in self.lasting if each + 2 <= self.now), default=0) - 1
 
 
 class Generations:
@@ -188,14 +189,16 @@ class Generations:
         now = int(generations.rows[0][0])
         before, since = self.seen.get(shard.id, (Generation(-1), 0.0))
         if now != before.now:  # one that went back has lost what was seen in it
-            seen, since = (
-                Generation(now, before.lasting if now > before.now else 0),
-                time.monotonic(),
-            )
+            lasting = before.lasting if now > before.now else ()
+            over = max((each for each in lasting if each + 2 <= now), default=0)
+            seen = Generation(now, tuple(each for each in lasting if each >= over))
+            since = time.monotonic()
         elif time.monotonic() - since < GENERATION_LASTS:
             seen = before
         else:
-            seen = Generation(now, now)
+            seen = before
+            if now not in before.lasting:
+                seen = Generation(now, (*before.lasting, now))
             if tokens.rows or decisions.rows:
                 # It names the number that was seen: of several workers, one counts.
                 shard.run(

@@ -140,7 +140,7 @@ class _Progress:
 
 def _commit_groups(cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]) -> list[_Progress]:
     """Commit on all shards at once: one that does not answer delays no other."""
-    if len(groups) < 2:
+    if len(groups) < 2:  # as mostly: without another file
         return [_commit_group(cluster, shard, group) for shard, group in groups.items()]
     return side_by_side([partial(_commit_group, cluster, *each) for each in groups.items()])
 

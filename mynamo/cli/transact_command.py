@@ -16,6 +16,8 @@ from mynamo.cli.transaction_files import Entry, TransactionFile, parse_transacti
 from mynamo.errors import (
     ConditionFailed,
     IndexBehind,
+    InvalidExpression,
+    InvalidRequest,
     MynamoError,
     TransactionCanceled,
     TransactionConflict,
@@ -69,6 +71,8 @@ def transact(file: IO[bytes], request_token: str | None, as_json: bool) -> None:
         except TransactionCanceled as failure:
             _print_reasons(failure, asked, keys, as_json)
             raise SystemExit(FAILED) from None
+        except InvalidExpression as error:
+            raise InvalidRequest(str(error)) from None  # no hint at options, which a file has not
     _print_receipt(receipt, asked, keys, as_json)
 
 
