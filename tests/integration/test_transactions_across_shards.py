@@ -37,6 +37,7 @@ from mynamo.cli.app import root
 from mynamo.errors import (
     ConditionFailed,
     ConsistencyTimeout,
+    CorruptData,
     IdempotentParameterMismatch,
     InvalidItem,
     ShardUnavailable,
@@ -73,7 +74,7 @@ from mynamo.writer.transaction import (
     shard_steps,
     sweeper,
 )
-from mynamo.writer.transaction.shard_steps import prepare_on
+from mynamo.writer.transaction.shard_steps import AnswerLost, prepare_on
 from mynamo.writer.transaction.transaction_ids import new_age, new_id
 from mynamo.writer.transaction.write_requests import Current, prepare
 from tests.comparing import gsi_damage
@@ -528,8 +529,10 @@ def test_when_patience_ends_it_is_a_conflict(
             producer.transact(writes)
         assert type(raised.value.reasons[-1]) is TransactionConflict
     assert producer.transact([add(a)]).receipts[0].version
+    monkeypatch.setattr(meeting, "PATIENCE", 60.0)
+    monkeypatch.setattr(meeting, "BEFORE_OTHERS", 60.0)
     with pytest.raises(TransactionConflict):
-        producer.put("orders", key(b), timeout=0.1)
+        producer.put("orders", key(b), timeout=2.0)
 
 
 def test_an_attempt_of_the_same_request(
@@ -972,6 +975,74 @@ def test_the_same_on_the_command_line(
     left = UUID(bytes=left_alone(cluster, b).id)
     assert run("resolve", "--all") == f"{left}: released\n"
     assert run("resolve", "--all") == ""
+    check_all_is_well(cluster, orders)
+
+
+# -- what T4 must not do -------------------------------------------------------------------------
+
+
+def test_intents_stay_as_long_as_it_may_be_committed(
+    cluster: Cluster, orders: Table, producer: Producer, a: str, b: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """T4's answer is lost, and T6 fails, for whatever reason."""
+    commit_decision = shard_steps.commit_decision
+
+    def lost(*args: Any) -> Any:
+        raise AnswerLost("made up", commit_decision(*args).outcomes)
+
+    for failure in (CorruptData("made up"), ShardUnavailable("made up")):
+
+        def failing(*_: Any, failure: Exception = failure) -> Any:
+            raise failure
+
+        with monkeypatch.context() as patch:
+            patch.setattr(across_shards, "commit_decision", lost)
+            patch.setattr(across_shards, "decision_of", failing)
+            with pytest.raises(WriteOutcomeUnknown):
+                producer.transact([add(a), add(b)], outcome_timeout=0.2)
+        assert intents(cluster) == 1
+        sweep(cluster, monkeypatch)
+    assert n_of(cluster, orders, a, b) == [2, 2]
+    check_all_is_well(cluster, orders)
+
+
+@pytest.mark.parametrize(
+    ("moved", "token", "expected"),
+    [
+        (1, "t", None),
+        (2, "t", WriteOutcomeUnknown),
+        (2, None, None),
+        (-1, "t", ShardUnavailable),
+    ],
+)
+def test_a_generation_that_moves_before_t4(
+    cluster: Cluster, orders: Table, producer: Producer, a: str, b: str,
+    monkeypatch: pytest.MonkeyPatch, moved: int, token: str | None,
+    expected: type[Exception] | None,
+) -> None:  # fmt: skip
+    """With a token, an attempt that slept does not happen. What happens is kept as long as that of
+    the generation in which it was decided."""
+    commit_decision = shard_steps.commit_decision
+    g = request_tokens.generation_of(cluster.shards[1])
+    moves = [moved]
+
+    def after(cluster: Cluster, shard: DynamoDBShard, writes: Any) -> Any:
+        if moves:
+            by = moves.pop()
+            cluster.shards[1].run(
+                ("UPDATE mynamo_fence SET version = %s WHERE id = %s", (g + by, GENERATION_ROW))
+            )
+        return commit_decision(cluster, shard, writes)
+
+    monkeypatch.setattr(across_shards, "commit_decision", after)
+    if expected is None:
+        producer.transact([add(a), add(b)], request_token=token)
+        assert everywhere(cluster, "SELECT generation FROM mynamo_transaction") == [(g + moved,)]
+    else:
+        with pytest.raises(expected):
+            producer.transact([add(a), add(b)], request_token=token)
+    assert n_of(cluster, orders, a, b) == [expected is None] * 2
     check_all_is_well(cluster, orders)
 
 
