@@ -136,11 +136,6 @@ class Row:
     held: bool = False
     placeholder: bool = False
 
-    @property
-    def is_new(self) -> bool:
-        """Whether it must be inserted."""
-        return self.before.item is None and not self.placeholder
-
 
 _NOTHING = Current(None, 0)
 

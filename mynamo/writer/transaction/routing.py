@@ -70,7 +70,8 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
     """
     answers: list[Answer | None] = [None] * len(requests)
     waiting: Sequence[int] = range(len(requests))
-    caller, attempt = Caller(), 0
+    caller: Caller | None = None
+    attempt = 0
     while attempt < PATIENT_ATTEMPTS:
         groups = _by_shard(cluster, requests, waiting, answers)
         stale: list[int] = []
@@ -83,6 +84,7 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
             table_ids |= part.table_ids
             met += part.met
         if met:
+            caller = caller or Caller()
             stale += _wait_for_transactions(cluster, met, caller, answers)
         if not stale:
             return cast(list[Answer], answers)

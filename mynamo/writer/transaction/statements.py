@@ -67,11 +67,16 @@ def changed_by_table(rows: Iterable[Row]) -> Changed:
     ]
 
 
+def _is_new(row: Row) -> bool:
+    """Whether it must be inserted: there is neither an item nor an intent's placeholder."""
+    return row.before.item is None and not row.placeholder
+
+
 def new_rows(tables: Changed) -> list[Statement]:
     """Insert rows that were absent, before the outbox gives their versions."""
     statements: list[Statement] = []
     for table, changed in tables:
-        statements += _insert_new(table, [row for row in changed if row.is_new])
+        statements += _insert_new(table, [row for row in changed if _is_new(row)])
     return statements
 
 
@@ -79,8 +84,8 @@ def final_rows(tables: Changed) -> list[Statement]:
     """Bring main and LSI rows to their final state, behind the insert into the outbox."""
     statements: list[Statement] = []
     for table, changed in tables:
-        statements += _finish_new(table, [row for row in changed if row.is_new])
-        statements += _update(table, [row for row in changed if not row.is_new])
+        statements += _finish_new(table, [row for row in changed if _is_new(row)])
+        statements += _update(table, [row for row in changed if not _is_new(row)])
         for index in changed[0].table.local_indexes:
             statements += _update_local(index, changed)
     return statements
