@@ -53,7 +53,6 @@ from mynamo.writer.transaction import (
     meeting,
     shard_steps,
     statements,
-    write_requests,
 )
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import ItemInTransaction, Outcome, Refused
@@ -530,7 +529,7 @@ def test_other_transactions_do_not_pass_an_intent(
 def test_conditions_see_versions_without_marks(
     cluster: Cluster, orders: Table, shard: DynamoDBShard
 ) -> None:
-    found = write_requests.current_of(MARK + 7, b'{"id":{"S":"a"}}')
+    found = evaluation.current_of(MARK + 7, b'{"id":{"S":"a"}}')
     assert (found.version, found.in_transaction) == (7, True)
     prepare_all(cluster, shard, request("CHECK", 1, MUST_EXIST))
     assert {unmarked(version) for version, _ in raw(shard, orders).values()} == {
@@ -553,7 +552,7 @@ def test_control_where_marks_are_not_seen_an_update_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The plain write is answered, and T5 writes over it what was made without it."""
-    current_of = write_requests.current_of
+    current_of = evaluation.current_of
     monkeypatch.setattr(
         evaluation,
         "current_of",
@@ -904,7 +903,7 @@ def test_control_where_marks_are_not_seen_some_is_lost(
     other: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    current_of = write_requests.current_of
+    current_of = evaluation.current_of
     monkeypatch.setattr(
         evaluation,
         "current_of",

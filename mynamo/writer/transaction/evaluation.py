@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from mynamo.catalog.intents import MARK, unmarked
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import (
     ConditionFailed,
@@ -23,6 +24,7 @@ from mynamo.errors import (
     WriteOutcomeUnknown,
 )
 from mynamo.schemas.events import outbox_payload
+from mynamo.schemas.items import load_item
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.request_tokens import CHANGED, CHANGED_ELSEWHERE, KeptToken
@@ -33,7 +35,6 @@ from mynamo.writer.transaction.write_requests import (
     Write,
     WriteRequest,
     apply_to,
-    current_of,
 )
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,21 @@ class Row:
 
 
 _NOTHING = Current(None, 0)
+
+
+def current_of(version: int, data: bytes) -> Current:
+    """The item of a row of a main table.
+
+    Args:
+        version: as the row has it, perhaps with a mark.
+        data: empty in a placeholder.
+
+    Raises:
+        CorruptData: it is no item.
+    """
+    if 0 < version < MARK:
+        return Current(load_item(data), version)
+    return Current(load_item(data) if data else None, unmarked(version), in_transaction=True)
 
 
 def rows_of(

@@ -11,12 +11,11 @@ from typing import Literal, Self
 
 from mynamo import expressions
 from mynamo.catalog.cluster import Cluster, Route
-from mynamo.catalog.intents import MARK, unmarked
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.schemas.commands import Condition
-from mynamo.schemas.items import check_size, load_item
+from mynamo.schemas.items import check_size
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.request_tokens import RequestToken
 
@@ -37,21 +36,6 @@ class Current:
     item: StoredItem | None
     version: int
     in_transaction: bool = False
-
-
-def current_of(version: int, data: bytes) -> Current:
-    """The item of a row of a main table.
-
-    Args:
-        version: as the row has it, perhaps with a mark.
-        data: empty in a placeholder.
-
-    Raises:
-        CorruptData: it is no item.
-    """
-    if 0 < version < MARK:
-        return Current(load_item(data), version)
-    return Current(load_item(data) if data else None, unmarked(version), in_transaction=True)
 
 
 def check_condition(condition: Condition | expressions.Condition | None, current: Current) -> None:
