@@ -67,7 +67,7 @@ def items_of(cluster: Cluster, table: Table) -> Items:
     rows = everywhere(
         cluster,
         f"SELECT hash, sort, version & {MARK - 1:d}, item FROM {sql.main_table(table.id)}"
-        " WHERE version > 0",
+        " WHERE version > 0 OR item <> ''",
     )
     return {RowKey(h, s): (version, load_item(data)) for h, s, version, data in rows}
 

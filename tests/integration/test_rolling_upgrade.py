@@ -16,7 +16,7 @@ from mynamo.schemas.config import ClusterConfig
 from tests.faults import newer_format, workload
 from tests.faults.checking import check_all, final_of, wait_until_quiet
 from tests.faults.cluster import FaultCluster
-from tests.faults.history import load
+from tests.faults.history import Operation, load
 from tests.faults.journal import changes, keep_changes
 from tests.faults.model import TABLE, has_written
 from tests.faults.releases import FORMAT_2, PREVIOUS, make_table, why_no_release
@@ -180,12 +180,17 @@ def test_transactions_over_several_shards_are_enabled_under_load(
         enable(cluster, lambda line: None)
     enabled_at = time.monotonic_ns()
     old, *new = releases.histories
+
+    def later(outcome: str) -> list[Operation]:
+        """What the client of the earlier release has begun since then, and how it ended."""
+        found = load([releases.histories[old]])
+        return [each for each in found if each.start > enabled_at and each.outcome == outcome]
+
     releases.go_on(*new)
+    eventually(lambda: later("crash"), 60.0)
     releases.stop_load()
-    later = [each for each in load([releases.histories[old]]) if each.start > enabled_at]
-    assert [each for each in later if each.outcome == "ok"] == []
-    told = [each for each in later if each.outcome == "crash"]
-    assert told
+    assert later("ok") == []
+    told = later("crash")
     assert all("of format 3, which this version" in each.result["error"] for each in told)
     wait_until_at_rest(releases.config)
     assert damage(releases.config) == []
