@@ -219,7 +219,7 @@ def _dynoxide(name: str, folder: Path) -> Iterator[Contender]:
         str(program), "serve", "--host", LOOPBACK, "--port", str(port), "--db-path", database,
     ]  # fmt: skip
     with _running(name, folder, command, port) as process:
-        keeps = "what SQLite's journal has"
+        keeps = "in SQLite's write-ahead log; not examined whether synced"
         yield Contender(name, f"dynoxide {DYNOXIDE}, on disk", keeps, port, [process])
 
 
