@@ -60,8 +60,8 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 
 PROCESSES ?= 3
 
-test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time)
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time; TESTS=folders for some)
+	@$(BIN)/python -m pytest $(TESTS) --numprocesses $(PROCESSES) --dist loadfile
 
 test-fast: fetch ## run the unit tests and most others, on MySQL, in some minutes
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/gateway --fast --numprocesses $(PROCESSES) --dist loadfile
