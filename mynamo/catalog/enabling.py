@@ -28,15 +28,16 @@ from collections.abc import Callable
 from mynamo.catalog.catalog import FORMAT
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import base, newest
-from mynamo.catalog.migrations import GENERATION_ROW, INTENTS, REQUIRE_INTENTS, SHARD
+from mynamo.catalog.migrations import (
+    GENERATION_ROW,
+    INTENTS,
+    READ_FORMAT,
+    REQUIRE_INTENTS,
+    SHARD,
+)
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.errors import ConfigError, InvalidRequest, MynamoError, ShardUnavailable
-from mynamo.mysql.pool import Statement
 
-_READ_FORMAT: Statement = (
-    "SELECT number, oldest FROM mynamo_format WHERE kind = %s",
-    (SHARD.kind,),
-)
 _RAISE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 _NOT_ENABLED = (
     "the items of this transaction are on several shards, and this cluster does not allow that "
@@ -108,7 +109,7 @@ def raise_slot_guard(cluster: Cluster, shard: DynamoDBShard) -> bool:
 
     def once() -> bool:
         with shard.session() as session:
-            _, found = session.run(("BEGIN", ()), (f"{_READ_FORMAT[0]} FOR UPDATE", (SHARD.kind,)))
+            _, found = session.run(("BEGIN", ()), (f"{READ_FORMAT} FOR UPDATE", (SHARD.kind,)))
             if found.rows[0][1] >= INTENTS:
                 session.rollback()
                 return False
@@ -129,7 +130,7 @@ def _check_formats(cluster: Cluster, say: Callable[[str], None]) -> None:
     lacking: list[MynamoError] = []
     for shard in cluster.shards.values():
         try:
-            number = shard.run(_READ_FORMAT)[0].rows[0][0]
+            number = shard.run((READ_FORMAT, (SHARD.kind,)))[0].rows[0][0]
             if number < INTENTS:
                 raise ConfigError(f"{shard.where}: it is of format {number}, not {INTENTS}")
         except (ConfigError, ShardUnavailable) as failure:

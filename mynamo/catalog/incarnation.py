@@ -35,6 +35,7 @@ from typing import Any
 import orjson
 
 from mynamo.catalog import sql
+from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Session, Statement
@@ -201,8 +202,7 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
     """A2, which does nothing if the number is too low. Returns the least that it must be."""
     _, _, found, relay, streams, ids = session.run(
         ("BEGIN", ()),
-        ("SELECT version FROM mynamo_fence FORCE INDEX (PRIMARY) WHERE id = %s FOR UPDATE",
-         (GENERATION_ROW,)),
+        (f"{READ_GENERATION[0]} FOR UPDATE", READ_GENERATION[1]),
         (NEWEST[0] + " FOR UPDATE", ()),
         ("SELECT last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
         ("SELECT part, last_seq, applied_seq FROM mynamo_stream ORDER BY part FOR UPDATE", ()),

@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS mynamo_format (
 done; `oldest`: a process that does not know this number must not work here."""
 
 
+READ_FORMAT = "SELECT number, oldest FROM mynamo_format WHERE kind = %s"
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step from a format to the next one.
@@ -188,9 +191,7 @@ def migrate(session: Session, migrations: Migrations, where: str) -> None:
 
 def _format(session: Session, kind: str) -> tuple[int, int]:
     try:
-        rows = session.run(
-            ("SELECT number, oldest FROM mynamo_format WHERE kind = %s", (kind,))
-        )[0].rows  # fmt: skip
+        rows = session.run((READ_FORMAT, (kind,)))[0].rows
     except MissingTable:
         return 0, 0
     return rows[0] if rows else (0, 0)

@@ -31,7 +31,7 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
     tokens: dict[str, None] = {}
     for shard_id, outcome in done:
         token = ConsistencyToken(
-            cluster.fingerprint, shard_id, outcome.partition, outcome.followed_by or outcome.version
+            cluster.fingerprint, shard_id, outcome.partition, outcome.waits_for
         )
         tokens[str(token)] = None
     if tokens:

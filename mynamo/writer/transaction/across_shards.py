@@ -268,11 +268,7 @@ def _ask_decider(attempt: _Attempt, found: Found, refused: bool) -> Decided:
         raise AttemptOver(attempt, failure) from None
     except GenerationOver as failure:
         note_generation(attempt.decider, failure.found)
-        if failure.found < attempt.transaction.generation:
-            raise ShardUnavailable(
-                f"{attempt.decider.where}: it went back in time; nothing was written, try again"
-            ) from None
-        if attempt.token is None:
+        if attempt.token is None and failure.found > attempt.transaction.generation:
             raise AttemptOver(attempt, failure) from None
         reason = not_current(attempt.transaction.generation, failure.found)
         return Decided([Refused(reason) for _ in writes])
