@@ -97,22 +97,35 @@ _COLUMNS = "table_id, hash, sort, transaction_id, decider, generation, action, i
 
 
 def read_intents(
-    places: Collection[tuple[int, RowKey]], transaction_id: bytes | None = None, lock: bool = False
+    places: Collection[tuple[int, RowKey]], transaction_id: bytes | None = None
 ) -> Statement:
     """The intents on rows, by primary key; see `intents_in`.
 
     Args:
         places: table's id and row of each.
         transaction_id: of this transaction only.
-        lock: the rows, for whoever has locked their main rows.
     """
     of_one = "" if transaction_id is None else " AND transaction_id = %s"
     place = f"(table_id = %s AND hash = %s AND sort = %s{of_one})"
     last = () if transaction_id is None else (transaction_id,)
     return (
         f"SELECT {_COLUMNS} FROM mynamo_intent FORCE INDEX (PRIMARY)"
-        f" WHERE {' OR '.join([place] * len(places))}{' FOR UPDATE' if lock else ''}",
+        f" WHERE {' OR '.join([place] * len(places))}",
         list(chain.from_iterable((table_id, *row, *last) for table_id, row in places)),
+    )
+
+
+def lock_intents(those: Collection[tuple[int, RowKey, bytes]]) -> Statement:
+    """Lock intents, behind the rows of their items, and read them; see `intents_in`.
+
+    Args:
+        those: table's id, row and transaction's id of each.
+    """
+    place = "(table_id = %s AND hash = %s AND sort = %s AND transaction_id = %s)"
+    return (
+        f"SELECT {_COLUMNS} FROM mynamo_intent FORCE INDEX (PRIMARY)"
+        f" WHERE {' OR '.join([place] * len(those))} FOR UPDATE",
+        list(chain.from_iterable((table_id, *row, id_) for table_id, row, id_ in those)),
     )
 
 
@@ -175,16 +188,26 @@ def read_decision(transaction_id: bytes) -> Statement:
     )
 
 
-def insert_committed(transaction_id: bytes, generation: int) -> Statement:
-    """T4's decision; a duplicate says that somebody has aborted the transaction.
+def read_decisions(transaction_ids: Sequence[bytes]) -> Statement:
+    """The decisions of transactions, as far as there are any: id, and decision."""
+    return (
+        "SELECT id, decision FROM mynamo_transaction FORCE INDEX (PRIMARY)"
+        f" WHERE id IN ({sql.placeholders(transaction_ids)})",
+        transaction_ids,
+    )
+
+
+def insert_committed(transaction_ids: Sequence[bytes], generation: int) -> Statement:
+    """T4's decisions; a duplicate says that somebody has aborted one of the transactions.
 
     Args:
-        generation: the shard's, locked shared: that of the transaction, or the next one.
+        generation: the shard's, locked shared: that of each transaction, or the next one.
     """
+    row_values = f"(%s, {int(Decision.COMMITTED):d}, %s, {sql.NOW})"
     return (
-        "INSERT INTO mynamo_transaction (id, decision, generation, decided_at)"
-        f" VALUES (%s, %s, %s, {sql.NOW})",
-        (transaction_id, int(Decision.COMMITTED), generation),
+        "INSERT INTO mynamo_transaction (id, decision, generation, decided_at) VALUES "
+        + ", ".join([row_values] * len(transaction_ids)),
+        list(chain.from_iterable((id_, generation) for id_ in transaction_ids)),
     )
 
 

@@ -19,7 +19,9 @@ from mynamo.catalog.intents import (
     Intent,
     insert_committed,
     insert_intents,
+    lock_intents,
     read_decision,
+    read_decisions,
     read_intents,
 )
 from mynamo.catalog.shard import DynamoDBShard
@@ -317,13 +319,18 @@ def test_looks_of_transactions_go_by_the_primary_key(cluster: Cluster) -> None:
     for shard in cluster.shards.values():
         for start in range(0, ROWS, 1000):
             shard.run(insert_intents(intents[start : start + 1000]))
-        shard.run(*(insert_committed(b"%016d" % n, 1) for n in range(100)))
+        shard.run(insert_committed([b"%016d" % n for n in range(100)], 1))
         shard.run(("ANALYZE TABLE mynamo_intent, mynamo_transaction", ()))
         looks = [
             read_decision(b"%016d" % 7),
             event_above(ROWS - SPARE, table.id, 1, b"keys"),
             *(read_intents([(table.id, key) for key in keys[:n]]) for n in (1, 2, 100)),
             *(item_statement(table.id, keys[:n], ("version",)) for n in (2, 100)),
+            read_decisions([b"%016d" % n for n in range(50)]),
+            *(
+                lock_intents([(table.id, key, b"%016d" % n) for n, key in enumerate(keys[:most])])
+                for most in (1, 100)
+            ),
         ]
         assert check([(shard, look) for look in looks]) == {}
         spoiled = (looks[1][0].replace("id > %s", "id + 0 > %s"), looks[1][1])

@@ -51,22 +51,24 @@ from mynamo.writer.transaction import (
     commit,
     evaluation,
     meeting,
-    shard_steps,
     statements,
+    step_commit,
 )
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import ItemInTransaction, Outcome, Refused
 from mynamo.writer.transaction.request_tokens import kept_tokens, look_up
 from mynamo.writer.transaction.shard_steps import (
-    AnswerLost,
-    Decided,
-    GenerationOver,
-    TransactionAborted,
     apply_on,
     commit_decision,
     evaluate_on_decider,
     prepare_on,
     release_on,
+)
+from mynamo.writer.transaction.step_commit import (
+    AnswerLost,
+    Decided,
+    GenerationOver,
+    TransactionAborted,
 )
 from mynamo.writer.transaction.write_requests import AllOrNothing, Deciding, Write, prepare
 from tests.proxy import Proxy
@@ -232,11 +234,10 @@ def test_each_step_begins_and_commits_in_different_packets(
         return run(self, *given)
 
     writes = writes_of(cluster, *ALL_KINDS[3:])
-    places = commit.places_of(writes)
     monkeypatch.setattr(Session, "run", noting)
     prepare_on(cluster, shard, writes, transaction(1))
     assert len(asked) == 2
-    apply_on(cluster, shard, transaction(1).id, places)
+    apply_on(cluster, shard, transaction(1).id, writes)
     assert len(asked) == 4
     prepare_on(cluster, shard, writes_of(cluster, ALL_KINDS[4]), transaction(2))
     release_on(cluster, shard, transaction(2).id)
@@ -278,7 +279,7 @@ def test_control_without_a_placeholder_both_see_it_absent(
     other: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shard_steps, "insert_placeholders", lambda _: [])
+    monkeypatch.setattr(step_commit, "insert_placeholders", lambda _: [])
     assert both_see_it_absent(cluster, shard, other, monkeypatch, "check") > 0
 
 
@@ -301,7 +302,7 @@ def both_see_it_absent(
         return plan
 
     monkeypatch.setattr(commit, "evaluate", waiting)
-    monkeypatch.setattr(shard_steps, "evaluate", waiting)
+    monkeypatch.setattr(step_commit, "evaluate", waiting)
     both = 0
     for turn in range(3):
         meet.reset()
@@ -332,15 +333,15 @@ def test_apply_turns_intents_into_items_once(
     most: int,
 ) -> None:
     """Main rows, LSI rows and events; it may be repeated."""
-    monkeypatch.setattr(shard_steps, "MAX_BYTES", most)
+    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
     waked: list[object] = []
-    monkeypatch.setattr(shard_steps, "wake_up", lambda *given: waked.append(given))
+    monkeypatch.setattr(step_commit, "wake_up", lambda *given: waked.append(given))
     before, count = raw(shard, orders), events(cluster)
     writes = writes_of(cluster, *ALL_KINDS)
     prepare_on(cluster, shard, writes, transaction())
     assert waked == []
-    places = commit.places_of(writes) if known else None
-    applied = apply_on(cluster, shard, transaction().id, places)
+    theirs = writes if known else ()
+    applied = apply_on(cluster, shard, transaction().id, theirs)
     versions = [each.version for each in applied]
     assert versions == [v := versions[0], v + 1, 0, v + 2, 0, 0]
     assert [each.row for each in applied] == [write.row for write in writes]
@@ -352,7 +353,7 @@ def test_apply_turns_intents_into_items_once(
     assert load_item(after["1"][1]) == stored(1, price=70, name="new")
     assert placed(shard) == []
     assert len(waked) == 1
-    assert apply_on(cluster, shard, transaction().id, places) == []
+    assert apply_on(cluster, shard, transaction().id, theirs) == []
     release_on(cluster, shard, transaction().id)
     assert raw(shard, orders) == after
     assert events(cluster) == count + 3
@@ -369,7 +370,7 @@ def test_release_leaves_everything_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr(shard_steps, "MAX_BYTES", most)
+    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
     before, count = raw(shard, orders), events(cluster)
     prepare_all(cluster, shard, *ALL_KINDS)
     assert len(placed(shard)) == 6
@@ -388,13 +389,13 @@ def test_release_leaves_everything_as_it_was(
 def test_late_steps_of_one_transaction_leave_another_ones_intents_alone(
     cluster: Cluster, orders: Table, shard: DynamoDBShard
 ) -> None:
-    places = commit.places_of(writes_of(cluster, *ALL_KINDS))
+    theirs = writes_of(cluster, *ALL_KINDS)
     prepare_all(cluster, shard, *ALL_KINDS)
     release_on(cluster, shard, transaction().id)
     prepare_all(cluster, shard, *ALL_KINDS, number=2)
     before = raw(shard, orders)
     release_on(cluster, shard, transaction().id)
-    assert apply_on(cluster, shard, transaction().id, places) == []
+    assert apply_on(cluster, shard, transaction().id, theirs) == []
     assert raw(shard, orders) == before
     assert len(apply_on(cluster, shard, transaction(2).id)) == 6
     assert damage(cluster, orders) == []
@@ -403,7 +404,7 @@ def test_late_steps_of_one_transaction_leave_another_ones_intents_alone(
 def test_control_where_intents_stay_they_are_applied_twice(
     cluster: Cluster, orders: Table, shard: DynamoDBShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_steps, "delete_intents", lambda _: ("DO 0", ()))
+    monkeypatch.setattr(step_commit, "delete_intents", lambda _: ("DO 0", ()))
     prepare_all(cluster, shard, request("PUT", 1))
     count = events(cluster)
     for _ in range(2):
@@ -599,9 +600,9 @@ def test_the_decision_and_the_deciders_own_items_are_one_commit(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr(shard_steps, "MAX_BYTES", most)
+    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
     waked: list[object] = []
-    monkeypatch.setattr(shard_steps, "wake_up", lambda *given: waked.append(given))
+    monkeypatch.setattr(step_commit, "wake_up", lambda *given: waked.append(given))
     set_generation(shard, 8)
     writes = writes_of(cluster, *ALL_KINDS)
     elsewhere = (None, None, True, None, False, None, None, None)
@@ -662,12 +663,12 @@ def test_who_aborts_in_the_midst_of_it_has_decided_too(
     """The decision's row is a duplicate; the next attempt finds it."""
     insert = intents.insert_committed
 
-    def late(transaction_id: bytes, generation: int) -> Statement:
+    def late(transaction_ids: Sequence[bytes], generation: int) -> Statement:
         if not decisions(shard):
-            shard.run(insert_aborted(transaction_id, generation))
-        return insert(transaction_id, generation)
+            shard.run(insert_aborted(transaction_ids[0], generation))
+        return insert(transaction_ids, generation)
 
-    monkeypatch.setattr(shard_steps, "insert_committed", late)
+    monkeypatch.setattr(step_commit, "insert_committed", late)
     with pytest.raises(TransactionAborted):
         decide(cluster, shard, request("PUT", 1))
     assert raw(shard, orders) == {}
@@ -678,18 +679,18 @@ def test_control_without_the_unique_key_both_decide(
     cluster: Cluster, orders: Table, shard: DynamoDBShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard.run(insert_aborted(transaction().id, 1))
-    insert, read = intents.insert_committed, intents.read_decision
+    insert, read = intents.insert_committed, intents.read_decisions
 
-    def replacing(transaction_id: bytes, generation: int) -> Statement:
-        text, values = insert(transaction_id, generation)
+    def replacing(transaction_ids: Sequence[bytes], generation: int) -> Statement:
+        text, values = insert(transaction_ids, generation)
         return text.replace("INSERT", "REPLACE"), values
 
-    def blind(transaction_id: bytes) -> Statement:
-        text, values = read(transaction_id)
+    def blind(transaction_ids: Sequence[bytes]) -> Statement:
+        text, values = read(transaction_ids)
         return f"{text} AND decision > 9", values
 
-    monkeypatch.setattr(shard_steps, "insert_committed", replacing)
-    monkeypatch.setattr(statements, "read_decision", blind)
+    monkeypatch.setattr(step_commit, "insert_committed", replacing)
+    monkeypatch.setattr(statements, "read_decisions", blind)
     decide(cluster, shard, request("PUT", 1))
     assert list(raw(shard, orders)) == ["1"]
 
@@ -761,8 +762,8 @@ def _apply(cluster: Cluster, shard: DynamoDBShard) -> object:
     return apply_on(cluster, shard, transaction().id)
 
 
-def _release(cluster: Cluster, shard: DynamoDBShard) -> object:
-    return release_on(cluster, shard, transaction().id)
+def _release(cluster: Cluster, shard: DynamoDBShard) -> None:
+    release_on(cluster, shard, transaction().id)
 
 
 @pytest.mark.usefixtures("three")

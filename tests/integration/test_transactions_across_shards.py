@@ -72,9 +72,11 @@ from mynamo.writer.transaction import (
     request_tokens,
     resolver,
     shard_steps,
+    step_commit,
     sweeper,
 )
-from mynamo.writer.transaction.shard_steps import AnswerLost, prepare_on
+from mynamo.writer.transaction.shard_steps import prepare_on
+from mynamo.writer.transaction.step_commit import AnswerLost
 from mynamo.writer.transaction.transaction_ids import new_age, new_id
 from mynamo.writer.transaction.write_requests import Current, prepare
 from tests.comparing import gsi_damage
@@ -1053,7 +1055,7 @@ def test_control_t5_that_leaves_its_intents_applies_them_again(
     cluster: Cluster, orders: Table, producer: Producer, a: str, b: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(shard_steps, "delete_intents", lambda _: ("SELECT 1", ()))
+    monkeypatch.setattr(step_commit, "delete_intents", lambda _: ("SELECT 1", ()))
     producer.transact([add(a), add(b)])
     producer.update("orders", key(b), expression=ADD, values=ONE)
     sweep(cluster, monkeypatch)
@@ -1079,14 +1081,14 @@ def test_control_without_a_unique_decision_half_of_it_happens(
     with pytest.raises(TransactionCanceled):
         producer.transact([add(a), add(b)])
     assert n_of(cluster, orders, a, b) == [0, 0]
-    monkeypatch.setattr(shard_steps, "insert_committed", lambda *_: ("SELECT 1", ()))
-    monkeypatch.setattr("mynamo.writer.transaction.statements.read_decision", _blind)
+    monkeypatch.setattr(step_commit, "insert_committed", lambda *_: ("SELECT 1", ()))
+    monkeypatch.setattr("mynamo.writer.transaction.statements.read_decisions", _blind)
     producer.transact([add(a), add(b)])
     assert n_of(cluster, orders, a, b) == [1, 0]
 
 
-def _blind(_: bytes) -> Statement:
-    return "SELECT decision FROM mynamo_transaction WHERE 1 = 0", ()
+def _blind(_: Sequence[bytes]) -> Statement:
+    return "SELECT id, decision FROM mynamo_transaction WHERE 1 = 0", ()
 
 
 def test_control_plain_writes_that_do_not_see_intents_are_lost(

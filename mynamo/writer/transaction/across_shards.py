@@ -45,6 +45,7 @@ from mynamo.runtime.side_by_side import side_by_side
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import Done, Outcome, Refused, not_current
+from mynamo.writer.transaction.meeting import note_gone
 from mynamo.writer.transaction.repeated_requests import (
     answer_again,
     ids_behind,
@@ -53,11 +54,6 @@ from mynamo.writer.transaction.repeated_requests import (
 from mynamo.writer.transaction.request_tokens import RequestToken, note_generation
 from mynamo.writer.transaction.resolver import decision_of
 from mynamo.writer.transaction.shard_steps import (
-    AnswerLost,
-    Applied,
-    Decided,
-    GenerationOver,
-    TransactionAborted,
     apply_on,
     commit_decision,
     evaluate_on_decider,
@@ -65,6 +61,13 @@ from mynamo.writer.transaction.shard_steps import (
     release_on,
 )
 from mynamo.writer.transaction.statements import LockedRow
+from mynamo.writer.transaction.step_commit import (
+    AnswerLost,
+    Applied,
+    Decided,
+    GenerationOver,
+    TransactionAborted,
+)
 from mynamo.writer.transaction.transacted import Transacted, all_done
 from mynamo.writer.transaction.transaction_ids import new_id
 from mynamo.writer.transaction.write_requests import AllOrNothing, Deciding, Write
@@ -354,16 +357,14 @@ def _apply_all(attempt: _Attempt) -> dict[LockedRow, int]:
     return versions
 
 
-@in_thread
 def _apply(attempt: _Attempt, shard: DynamoDBShard) -> list[Applied] | MynamoError:
     seconds = deadlines.outcome_timeout(shard.outcome_timeout)
+    one = attempt.cluster, shard, attempt.transaction.id
     try:
-        applied = deadlines.until(
-            time.monotonic() + seconds,
-            lambda: apply_on(attempt.cluster, shard, attempt.transaction.id),
-        )
+        applied = apply_on(*one, attempt.on(shard), seconds)
     except MynamoError as failure:
         return failure
+    note_gone(shard, attempt.transaction.id)
     crash_point("transact.5")
     return applied
 
@@ -374,15 +375,13 @@ def _release_all(attempt: _Attempt, shards: Collection[DynamoDBShard]) -> None:
     side_by_side([partial(_release, attempt, shard) for shard in shards])
 
 
-@in_thread
 def _release(attempt: _Attempt, shard: DynamoDBShard) -> None:
+    one = attempt.cluster, shard, attempt.transaction.id
     try:
-        deadlines.until(
-            time.monotonic() + RELEASE_SECONDS,
-            lambda: release_on(attempt.cluster, shard, attempt.transaction.id),
-        )
+        release_on(*one, attempt.on(shard), RELEASE_SECONDS)
     except MynamoError as failure:  # others will
         log.debug("intents of a transaction stay for a while: %s", failure)
+    note_gone(shard, attempt.transaction.id)
 
 
 def _versions(

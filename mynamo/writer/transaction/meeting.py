@@ -3,9 +3,10 @@
 Without a lock, a mutex or a place in a batch:
 
 1.  Read the intent by its key. It is gone: try again.
-2.  Wait until it is gone, with growing pauses of 5 to 50 ms, for 1 s; for 50 ms if this is a
-    transaction and the other one is younger, so that the oldest one comes through. Of several
-    callers in one process that wait for the same transaction on a shard, one asks.
+2.  Wait until it is gone, for 1 s; for 50 ms if this is a transaction and the other one is
+    younger, so that the oldest one comes through. A coordinator of this process says so; beside
+    that one of the callers in a process that wait for the same transaction on a shard looks, with
+    growing pauses of 5 to 50 ms.
 3.  Finish the other transaction (T6, see `resolver`), and try again.
 4.  After 5 s in all, or the call's own time: it is a conflict.
 
@@ -132,6 +133,14 @@ class _Meetings:
 
 
 _meetings_of = PerShard(lambda _: _Meetings()).of
+
+
+def note_gone(shard: DynamoDBShard, transaction_id: bytes) -> None:
+    """A transaction's intents have just gone from a shard: wake whoever waits for it here."""
+    meetings = _meetings_of(shard)
+    meeting = meetings.known.get(transaction_id)
+    if meeting is not None:
+        meetings.end(transaction_id, meeting)
 
 
 @in_thread

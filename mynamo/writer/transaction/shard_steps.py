@@ -10,208 +10,57 @@ T5.  `apply_on`: turn the intents of a committed transaction into items, with th
      `release_on`, of one that will never be committed: delete them, and leave the items as they
      are. Likewise.
 
-Each takes two round trips: one begins and locks, the other one writes and commits. In T3 this is
-needed for safety. Its second packet counts only in a session that has held the locks since the
-first one; a packet that begins and commits could arrive after T5, and place its intents again.
-
-None of them is part of a batch or waits for mutexes of rows: T5 may have to free a row for whom
-another thread of this process waits.
+Group commit: concurrent steps of one process on one shard share a local transaction (see
+`step_commit`). They are in batches of their own, beside those of `group_commit`, and wait for no
+mutexes of rows: T5 may have to free a row for whom another caller of this process waits. If a batch
+fails, or has waited for long for a row that somebody else holds, each step of it goes by itself,
+and so do all steps on the shard for the next seconds.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.intents import (
-    Action,
-    Decision,
-    Intent,
-    Transaction,
-    delete_intents,
-    insert_committed,
-    insert_intents,
-    intents_in,
-    read_intents,
-    read_transaction_intents,
-)
-from mynamo.catalog.migrations import GENERATION_ROW
-from mynamo.catalog.shard import DynamoDBShard, pause, retry
-from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import IdempotentParameterMismatch, MynamoError, ShardUnavailable
-from mynamo.mysql.failures import LostConnection, MissingTable
-from mynamo.mysql.pool import Result, Session, Statement
-from mynamo.runtime.local_wakeups import relay_wake_ups, wake_up
-from mynamo.runtime.parts import parts_of
+from mynamo.catalog.intents import Transaction, intents_in, read_transaction_intents
+from mynamo.catalog.shard import DynamoDBShard, PerShard, pause, retry
+from mynamo.catalog.tables import Table
+from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.runtime import deadlines
+from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
-from mynamo.schemas.items import dump_item, load_item
 from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
-from mynamo.writer.transaction.commit import (
-    MAX_BYTES,
-    MENDS,
-    StaleDefinition,
-    check_guards,
-    places_of,
+from mynamo.writer.transaction.commit import CAREFUL_FOR, MENDS, StaleDefinition, places_of
+from mynamo.writer.transaction.evaluation import Outcome
+from mynamo.writer.transaction.statements import LockedRow
+from mynamo.writer.transaction.step_commit import (
+    AnswerLost,
+    AnyStep,
+    Applied,
+    Decide,
+    Decided,
+    Finish,
+    Prepare,
+    Step,
+    run_steps,
 )
-from mynamo.writer.transaction.evaluation import (
-    Done,
-    Outcome,
-    Plan,
-    Refused,
-    Row,
-    evaluate,
-    is_current,
-    rows_of,
-    unforeseen,
-    with_versions,
-)
-from mynamo.writer.transaction.large_commit import run_bounded, run_in_packets
-from mynamo.writer.transaction.request_tokens import KeptToken, kept_tokens, note_generation
-from mynamo.writer.transaction.statements import (
-    LockedRow,
-    delete_rows,
-    insert_placeholders,
-    lock_statements,
-    mark,
-    statements_of,
-    unmark,
-)
-from mynamo.writer.transaction.write_requests import (
-    AllOrNothing,
-    Current,
-    Deciding,
-    Operation,
-    Write,
-    WriteRequest,
-)
+from mynamo.writer.transaction.write_requests import AllOrNothing, Write
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-
-class AnswerLost(MynamoError):  # noqa: N818
-    """The connection was lost during the commit of T3 or T4; it may happen yet.
-
-    Attributes:
-        outcomes: of T4: as they are if it was committed, but for versions.
-    """
-
-    def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
-        super().__init__(message)
-        self.outcomes = outcomes
+MAX_ROWS = 400
+MAX_BYTES = 2 * 1024 * 1024
+"""Of items in one local transaction of several steps."""
+LONG = 0.5
+"""Seconds: a batch that takes longer has waited for a lock that is held for long."""
 
 
-class TransactionAborted(MynamoError):  # noqa: N818
-    """Somebody else has decided that the transaction is aborted; nothing was written."""
-
-
-class GenerationOver(MynamoError):  # noqa: N818
-    """The transaction began in a generation of its deciding shard that is over, or that the shard
-    has not reached, because it went back in time; nothing was written.
-
-    Attributes:
-        found: the shard's generation; 0: it has none.
-    """
-
-    def __init__(self, found: int) -> None:
-        super().__init__(type(self).__doc__)
-        self.found = found
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What became of T4.
-
-    Attributes:
-        outcomes: per write of the deciding shard. If one is refused, nothing was written.
-        known: the row of the request token, if the same request has happened before. Nothing was
-            written then.
-    """
-
-    outcomes: list[Outcome]
-    known: KeptToken | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What T5 has done to one item.
-
-    Attributes:
-        partition: of its event.
-        version: 0: it was only checked, or was absent before and after.
-    """
-
-    table_id: int
-    row: RowKey
-    partition: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Locked:
-    """What the first round trip has found.
-
-    Attributes:
-        guards: versions by table id; that of 0 is the epoch of the slots.
-        rows: hash, sort, version and item, by table id.
-        others: results of the statements behind the locks.
-    """
-
-    guards: Mapping[int, int]
-    rows: Mapping[int, Sequence[tuple[bytes, bytes, int, bytes]]]
-    others: Sequence[Result]
-
-
-def _lock(
-    session: Session,
-    places: Sequence[LockedRow],
-    *others: Statement,
-    tokens: Sequence[bytes] = (),
-    decision: bytes | None = None,
-) -> _Locked:
-    """Begin and lock; see `lock_statements`.
-
-    Args:
-        places: in ascending order.
-        others: statements behind the locks.
-
-    Raises:
-        StaleDefinition: a table is not there.
-    """
-    table_ids = sorted({table_id for table_id, _ in places})
-    statements = lock_statements(table_ids, places, (), tokens, "", decision)
-    try:
-        results = session.run(*statements, *others)
-    except MissingTable:
-        raise StaleDefinition(set(table_ids)) from None
-    end = 2 + len(table_ids)
-    rows = {table_id: found.rows for table_id, found in zip(table_ids, results[2:end], strict=True)}
-    return _Locked(dict(results[1].rows), rows, results[end:])
-
-
-@contextmanager
-def _foreseen(what: str) -> Iterator[None]:
-    try:
-        yield
-    except MynamoError:
-        raise
-    except Exception as error:
-        raise unforeseen(what, error) from error
-
-
-def _tables_of(writes: Sequence[Write]) -> dict[int, Table]:
-    return {write.table.id: write.table for write in writes}
-
-
-def _refused(outcomes: Sequence[Outcome]) -> bool:
-    return any(isinstance(outcome, Refused) for outcome in outcomes)
-
-
-@in_thread
 def prepare_on(
     cluster: Cluster, shard: DynamoDBShard, writes: Sequence[Write], transaction: Transaction
 ) -> list[Outcome]:
@@ -228,65 +77,12 @@ def prepare_on(
         StaleDefinition, ShardUnavailable, InternalError: nothing is placed.
         AnswerLost: intents may be placed, also later.
     """
-    return retry(lambda: _prepare(shard, writes, transaction), patience=shard.timeout, mends=MENDS)
+    step = Prepare(
+        places=places_of(writes), size=_size_of(writes), writes=writes, transaction=transaction
+    )
+    return _do(cluster, shard, step)
 
 
-def _prepare(
-    shard: DynamoDBShard, writes: Sequence[Write], transaction: Transaction
-) -> list[Outcome]:
-    places = places_of(writes)
-    with shard.session() as session:
-        locked = _lock(session, places)
-        check_guards(writes, locked.guards)
-        with _foreseen(f"{shard.where}: a transaction of {len(writes)} items"):
-            rows = rows_of(_tables_of(writes), places, locked.rows)
-            outcomes = evaluate([AllOrNothing(writes)], rows, {}, {}).outcomes
-            if _refused(outcomes):
-                session.rollback()
-                return outcomes
-            done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
-            statements = _place(writes, done, rows, transaction)
-        try:
-            run_bounded(session, statements, MAX_BYTES)
-        except LostConnection as failure:
-            raise AnswerLost(str(failure)) from None
-    return [Done(0, each.old, each.new, partition=each.partition) for each in done]
-
-
-def _place(
-    writes: Sequence[Write],
-    done: Sequence[Done],
-    rows: Mapping[LockedRow, Row],
-    transaction: Transaction,
-) -> list[Statement]:
-    there = [place for place, row in rows.items() if row.before.item is not None]
-    absent = [place for place, row in rows.items() if row.before.item is None]
-    intents = [_intent(*each, transaction) for each in zip(writes, done, strict=True)]
-    intents.sort(key=lambda intent: (intent.table_id, intent.row))
-    parts = parts_of(intents, lambda intent: len(intent.item or b""), MAX_BYTES)
-    return [
-        *mark(there),
-        *insert_placeholders(absent),
-        *(insert_intents(part) for part in parts),
-        ("COMMIT", ()),
-    ]
-
-
-def _intent(write: Write, done: Done, transaction: Transaction) -> Intent:
-    item = None
-    if not done.version:  # the number of its event
-        action = Action.CHECK
-    elif done.new is None:
-        action = Action.DELETE
-    else:
-        action, item = Action.PUT, dump_item(done.new)
-    return Intent(
-        write.table.id, write.row, transaction.id, transaction.decider, transaction.generation,
-        action, item, transaction.token,
-    )  # fmt: skip
-
-
-@in_thread
 def commit_decision(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing) -> Decided:
     """T4. It is tried again as long as it is certain that nothing was decided.
 
@@ -297,98 +93,40 @@ def commit_decision(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing
         TransactionAborted, GenerationOver: nothing was written, and never will be.
         StaleDefinition, ShardUnavailable, InternalError: nothing was written.
         AnswerLost: T6 says what became of it.
+        WriteOutcomeUnknown: the thread that did this for several was interrupted.
     """
-    return _in_decider(cluster, shard, writes, decide=True)
+    return _do(cluster, shard, _decide(writes, is_trial=False))
 
 
-@in_thread
 def evaluate_on_decider(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing) -> Decided:
     """As `commit_decision` for a transaction that was refused elsewhere, to name every reason, and
     see whether the request has happened before. Nothing is written, whatever it finds."""
-    return _in_decider(cluster, shard, writes, decide=False)
+    return _do(cluster, shard, _decide(writes, is_trial=True))
 
 
-def _in_decider(
-    cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide: bool
-) -> Decided:
-    return retry(
-        lambda: _decide(cluster, shard, writes, decide), patience=shard.timeout, mends=MENDS
-    )
+def _decide(writes: AllOrNothing, is_trial: bool) -> Decide:
+    return Decide(places=places_of(writes), size=_size_of(writes), writes=writes, is_trial=is_trial)
 
 
-def _decide(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing, decide: bool) -> Decided:
-    decision, token, places = cast(Deciding, writes.decision), writes.token, places_of(writes)
-    tokens = [] if token is None else [token.token]
-    with shard.session() as session:
-        locked = _lock(session, places, tokens=tokens, decision=decision.transaction_id)
-        check_guards(writes, locked.guards)
-        decisions, *found_tokens = locked.others
-        if decisions.rows:
-            if decisions.rows[0][0] == Decision.ABORTED:
-                raise TransactionAborted
-            found = [Done(0, new=each.key, partition=each.route.partition) for each in writes]
-            raise AnswerLost(f"{shard.where}: the transaction is committed already", found)
-        if token is not None and (known := kept_tokens(found_tokens[0]).get(token.token)):
-            session.rollback()
-            if known.request != token.request:
-                return Decided([Refused(IdempotentParameterMismatch()) for _ in writes])
-            return Decided([Done(0, repeated=True) for _ in writes], known)
-        generation = locked.guards.get(GENERATION_ROW, 0)
-        if generation:
-            note_generation(shard, generation)
-        if not is_current(decision.generation, generation):
-            raise GenerationOver(generation)
-        with _foreseen(f"{shard.where}: the decision of a transaction"):
-            rows = rows_of(_tables_of(writes), places, locked.rows)
-            plan = evaluate([writes], rows, {}, {}, generation)
-        if _refused(plan.outcomes) or not decide:
-            session.rollback()
-            return Decided(plan.outcomes)
-        committed = insert_committed(decision.transaction_id, generation)
-        try:
-            first_id = _send(cluster, shard, session, rows, plan, generation, [committed])
-        except LostConnection as failure:
-            raise AnswerLost(str(failure), plan.outcomes) from None
-    return Decided(with_versions(plan.outcomes, first_id))
+def _size_of(writes: Sequence[Write]) -> int:
+    return sum([write.size for write in writes])
 
 
-def _send(
-    cluster: Cluster,
-    shard: DynamoDBShard,
-    session: Session,
-    rows: Mapping[LockedRow, Row],
-    plan: Plan,
-    generation: int,
-    besides: Sequence[Statement],
-) -> int:
-    """Write what a plan came to, and commit. Returns the id of the first outbox row, or 0."""
-    changed, write_id = list(rows.values()), os.urandom(16)
-    if plan.size > MAX_BYTES and len(rows) > 1:
-        first_id = run_in_packets(session, changed, plan, write_id, generation, besides, MAX_BYTES)
-    else:
-        with _foreseen(f"{shard.where}: a transaction of {len(rows)} items"):
-            statements, outbox_at = statements_of(changed, plan, write_id, generation, besides)
-        results = session.run(*statements)
-        first_id = results[outbox_at].insert_id if plan.events else 0
-    wake_up(cluster.id, relay_wake_ups(shard.id))
-    if first_id:
-        session.note_id(first_id)
-    return first_id
-
-
-@in_thread
 def apply_on(
     cluster: Cluster,
     shard: DynamoDBShard,
     transaction_id: bytes,
-    places: Sequence[LockedRow] | None = None,
+    writes: Sequence[Write] = (),
+    seconds: float | None = None,
 ) -> list[Applied]:
     """T5, of all intents that a committed transaction has on a shard. It may be repeated.
 
     Intents of tables that are being dropped are left alone; they go with their tables.
 
     Args:
-        places: of all of them, which saves a round trip; None: they are looked up.
+        writes: of the transaction on this shard, which saves a round trip; none: its intents are
+            looked up.
+        seconds: for which to try by itself; None: as long as the shard's timeout.
 
     Returns:
         What was done here. What somebody else has applied is missing, and also what an attempt of
@@ -398,164 +136,187 @@ def apply_on(
         ShardUnavailable: some of it may have to be applied yet.
         CorruptData: a stored item is not what mynamo wrote; nothing was applied.
     """
-    return _by_newest_definitions(
-        cluster, shard, lambda: _apply(cluster, shard, transaction_id, places)
-    )
+    return _finish(_Finishing(cluster, shard, transaction_id, applies=True), writes, seconds)
 
 
-@in_thread
-def release_on(cluster: Cluster, shard: DynamoDBShard, transaction_id: bytes) -> None:
+def release_on(
+    cluster: Cluster,
+    shard: DynamoDBShard,
+    transaction_id: bytes,
+    writes: Sequence[Write] = (),
+    seconds: float | None = None,
+) -> None:
     """Take away all intents that a transaction has on a shard, which will never be committed.
 
     It may be repeated. Intents of tables that are being dropped are left alone.
 
+    Args:
+        writes, seconds: as in `apply_on`.
+
     Raises:
         ShardUnavailable: some of them may be there yet.
     """
-    _by_newest_definitions(cluster, shard, lambda: _release(cluster, shard, transaction_id))
+    _finish(_Finishing(cluster, shard, transaction_id, applies=False), writes, seconds)
 
 
-def _by_newest_definitions(
-    cluster: Cluster, shard: DynamoDBShard, work: Callable[[], Answer]
-) -> Answer:
-    since = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class _Finishing:
+    """The intents of one transaction on one shard, which are to be applied or released."""
+
+    cluster: Cluster
+    shard: DynamoDBShard
+    transaction_id: bytes
+    applies: bool
+
+    def at(self, places: Sequence[LockedRow], epoch: int | None) -> Finish | None:
+        """The step; None: there is nothing to do.
+
+        Args:
+            epoch: of the slots by which the places are on this shard.
+        """
+        tables: dict[int, Table] = {}
+        for table_id in {table_id for table_id, _ in places}:
+            table = self.cluster.table_by_id(table_id)
+            if table is not None and table.status != "DELETING":
+                tables[table_id] = table
+        places = sorted(place for place in places if place[0] in tables)
+        if not places:
+            return None
+        return Finish(
+            places=places,
+            transaction_id=self.transaction_id,
+            epoch=epoch,
+            tables=tables,
+            applies=self.applies,
+        )
+
+    def look_up(self) -> Finish | None:
+        """The step for all intents that are there."""
+        epoch = self.cluster.snapshot.epochs.get(self.shard.id)
+        found = intents_in(self.shard.run(read_transaction_intents(self.transaction_id))[0])
+        return self.at([(intent.table_id, intent.row) for intent in found], epoch)
+
+
+def _finish(finishing: _Finishing, writes: Sequence[Write], seconds: float | None) -> list[Applied]:
+    if writes:
+        step = finishing.at(places_of(writes), writes[0].route.epoch)
+        if step is None:
+            return []
+        try:
+            found = _with_others(finishing.cluster, finishing.shard, step)
+        except StaleDefinition:
+            found = None
+        if found is not None:
+            return found
+    return _finish_alone(finishing, seconds)
+
+
+@in_thread
+def _finish_alone(finishing: _Finishing, seconds: float | None) -> list[Applied]:
+    if seconds is None:
+        return _finish_by_newest(finishing)
+    return deadlines.until(time.monotonic() + seconds, lambda: _finish_by_newest(finishing))
+
+
+def _finish_by_newest(finishing: _Finishing) -> list[Applied]:
+    shard, since = finishing.shard, time.monotonic()
+
+    def finish() -> list[Applied]:
+        step = finishing.look_up()
+        return [] if step is None else _run_alone(finishing.cluster, shard, step)
+
     for attempt in range(PATIENT_ATTEMPTS):
         try:
-            return retry(work, patience=shard.timeout, mends=MENDS, since=since)
+            return retry(finish, patience=shard.timeout, mends=MENDS, since=since)
         except StaleDefinition as failure:
-            catch_up(cluster, failure.table_ids, attempt)
+            catch_up(finishing.cluster, failure.table_ids, attempt)
             pause(attempt)
     raise ShardUnavailable(UNFINISHED)
 
 
+# -- One step, with others or by itself ------------------------------------------------------------
+
+
+def _do(cluster: Cluster, shard: DynamoDBShard, step: Step[Answer]) -> Answer:
+    found = _with_others(cluster, shard, step)
+    return _alone(cluster, shard, step) if found is None else found
+
+
+@in_thread
+def _alone(cluster: Cluster, shard: DynamoDBShard, step: Step[Answer]) -> Answer:
+    return retry(lambda: _run_alone(cluster, shard, step), patience=shard.timeout, mends=MENDS)
+
+
+def _run_alone(cluster: Cluster, shard: DynamoDBShard, step: Step[Answer]) -> Answer:
+    run_steps(cluster, shard, [cast(AnyStep, step)])
+    if isinstance(step.answer, MynamoError):
+        raise step.answer
+    return cast(Answer, step.answer)
+
+
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """Intents of one transaction, whose rows are locked.
+class _Request:
+    """A step, and where to."""
+
+    cluster: Cluster
+    shard: DynamoDBShard
+    step: AnyStep
+
+
+_Entry = Entry[_Request, object]
+
+
+class _OfShard:
+    """The batcher of a shard, one per process. It knows its shard from its callers only, and so
+    ends with it.
 
     Attributes:
-        intents: in the order of their places.
-        tables: of them, by id.
-        places: of them.
-        found: see `_Locked`.
+        alone_until: until when each step goes by itself (monotonic).
     """
 
-    intents: Sequence[Intent]
-    tables: Mapping[int, Table]
-    places: Sequence[LockedRow]
-    found: _Locked
+    def __init__(self) -> None:
+        self.alone_until = 0.0
+        self.batcher: Batcher[_Request, object] = Batcher(
+            self._run, max_running=1, max_count=MAX_ROWS, max_size=MAX_BYTES
+        )
 
-    def rows(self) -> dict[LockedRow, Row]:
-        """The rows as a write of this transaction finds them."""
-        rows = rows_of(self.tables, self.places, self.found.rows)
-        for row in rows.values():
-            row.placeholder = row.before.in_transaction and row.before.item is None
-            row.before = row.now = Current(row.before.item, row.before.version)
-        return rows
-
-    def free(self, written: Collection[LockedRow] = ()) -> list[Statement]:
-        """Take marks and placeholders from rows that are not written, and delete the intents."""
-        is_item = {
-            (table_id, RowKey(*key)): bool(data)
-            for table_id, rows in self.found.rows.items()
-            for *key, _, data in rows
-        }
-        left = [place for place in self.places if place in is_item and place not in written]
-        return [
-            *unmark(place for place in left if is_item[place]),
-            *delete_rows(place for place in left if not is_item[place]),
-            delete_intents(self.intents),
-        ]
+    def _run(self, callers: list[_Entry]) -> None:
+        first = callers[0].request
+        callers = [caller for caller in callers if caller.request.cluster is first.cluster]
+        began = time.monotonic()
+        try:
+            run_steps(first.cluster, first.shard, [caller.request.step for caller in callers])
+        except MynamoError as failure:
+            log.debug("%d steps go on by themselves: %s", len(callers), failure)
+        except BaseException:
+            for caller in callers[1:]:
+                step = caller.request.step
+                step.answer = step.answer or _interrupted(caller.request)
+            raise
+        finally:
+            if time.monotonic() - began > LONG:
+                self.alone_until = time.monotonic() + CAREFUL_FOR
+            for caller in callers:
+                caller.answer = caller.request.step.answer
 
 
-def _hold(
-    cluster: Cluster,
-    shard: DynamoDBShard,
-    session: Session,
-    transaction_id: bytes,
-    places: Sequence[LockedRow] | None = None,
-) -> _Held | None:
-    """Lock the rows of a transaction's intents, and then the intents; None: there are none.
+def _interrupted(request: _Request) -> MynamoError | None:
+    """What a step hears whose batch was interrupted by something else than a failure."""
+    message = f"{request.shard.where}: the thread that wrote for several was interrupted"
+    if isinstance(request.step, Prepare):
+        return AnswerLost(message)
+    if isinstance(request.step, Decide):
+        return WriteOutcomeUnknown(f"{message}; read the items to see whether they were written")
+    return None
 
-    Raises:
-        StaleDefinition: this process's slot map, or what it knows of a table, is outdated.
-    """
-    if places is None:
-        found = intents_in(session.run(read_transaction_intents(transaction_id))[0])
-        places = [(intent.table_id, intent.row) for intent in found]
-    tables = {}
-    for table_id in {table_id for table_id, _ in places}:
-        table = cluster.table_by_id(table_id)
-        if table is not None and table.status != "DELETING":
-            tables[table_id] = table
-    places = sorted(place for place in places if place[0] in tables)
-    if not places:
+
+_batches_of = PerShard(lambda _: _OfShard()).of
+
+
+def _with_others(cluster: Cluster, shard: DynamoDBShard, step: Step[Answer]) -> Answer | None:
+    """Do a step in a batch. Returns None if it must be done by itself."""
+    own = _batches_of(shard)
+    if time.monotonic() < own.alone_until:
         return None
-    locked = _lock(session, places, read_intents(places, transaction_id, lock=True))
-    if locked.guards.get(0) != cluster.snapshot.epochs.get(shard.id):
-        raise StaleDefinition(set())
-    intents = sorted(intents_in(locked.others[0]), key=lambda i: (i.table_id, i.row))
-    if not intents:  # somebody was faster
-        session.rollback()
-        return None
-    return _Held(intents, tables, [(i.table_id, i.row) for i in intents], locked)
-
-
-def _apply(
-    cluster: Cluster,
-    shard: DynamoDBShard,
-    transaction_id: bytes,
-    places: Sequence[LockedRow] | None,
-) -> list[Applied]:
-    with shard.session() as session:
-        held = _hold(cluster, shard, session, transaction_id, places)
-        if held is None:
-            return []
-        with _foreseen(f"{shard.where}: a transaction of {len(held.intents)} items"):
-            rows = held.rows()
-            writes = [_write_of(cluster, held.tables, rows, intent) for intent in held.intents]
-            check_guards(writes, held.found.guards)
-            plan = evaluate([writes], rows, {}, {})
-        for outcome in plan.outcomes:
-            if isinstance(outcome, Refused):
-                raise outcome.error
-        besides = held.free(written={place for place, row in rows.items() if row.events})
-        first_id = _send(cluster, shard, session, rows, plan, 0, besides)
-    outcomes = with_versions(plan.outcomes, first_id)
-    return [
-        Applied(write.table.id, write.row, write.route.partition, outcome.version)
-        for write, outcome in zip(writes, outcomes, strict=True)
-        if isinstance(outcome, Done)
-    ]
-
-
-def _write_of(
-    cluster: Cluster,
-    tables: Mapping[int, Table],
-    rows: Mapping[LockedRow, Row],
-    intent: Intent,
-) -> Write:
-    """What an intent does, as an ordinary write without a condition.
-
-    The item was checked in T3. An index that was added since may not be able to take it, and then
-    leaves it out.
-    """
-    table = tables[intent.table_id]
-    operation: Operation
-    if intent.action is Action.PUT:
-        item = load_item(intent.item or b"")
-        request = WriteRequest(table.name, "PUT", item)
-        key = table.key_attributes(item)
-    else:
-        old = rows[intent.table_id, intent.row].before.item
-        key = {} if old is None else table.key_attributes(old)
-        operation = "DELETE" if intent.action is Action.DELETE else "CHECK"
-        request = WriteRequest(table.name, operation, key)
-    route = cluster.route(table.id, intent.row.hash)
-    return Write(request, table, intent.row, route, key, 0)
-
-
-def _release(cluster: Cluster, shard: DynamoDBShard, transaction_id: bytes) -> None:
-    with shard.session() as session:
-        held = _hold(cluster, shard, session, transaction_id)
-        if held is not None:
-            session.run(*held.free(), ("COMMIT", ()))
+    request = _Request(cluster, shard, cast(AnyStep, step))
+    return cast("Answer | None", own.batcher.submit(_Entry(request, len(step.places), step.size)))

@@ -12,7 +12,7 @@ from itertools import chain, groupby
 from typing import Any, Literal
 
 from mynamo.catalog import sql
-from mynamo.catalog.intents import MARK, read_decision
+from mynamo.catalog.intents import MARK, read_decisions
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
@@ -101,7 +101,7 @@ def lock_statements(
     commands: Sequence[bytes],
     tokens: Sequence[bytes],
     if_held: IfHeld,
-    decision: bytes | None = None,
+    decisions: Sequence[bytes] = (),
 ) -> list[Statement]:
     """Step 1: begin, lock the definition guards shared, then the rows, and read them.
 
@@ -114,14 +114,14 @@ def lock_statements(
             has committed.
         tokens: of transactions, looked up likewise. The shard's generation is locked with the
             guards then.
-        decision: that of a transaction with this id, likewise.
+        decisions: of transactions with these ids, likewise.
 
     Returns:
-        BEGIN, the guards, one statement for each table, one for the commands, one for the decision
+        BEGIN, the guards, one statement for each table, one for the commands, one for the decisions
         and one for the tokens, if there are any.
     """
     guards, by_table = (0, *table_ids), by_table_of(rows)
-    if tokens or decision is not None:
+    if tokens or decisions:
         guards = (*guards, GENERATION_ROW)
     shared = _SHARED.format(if_held) if if_held else "LOCK IN SHARE MODE"
     statements: list[Statement] = [
@@ -141,8 +141,8 @@ def lock_statements(
             ("SELECT command_id, version, refused FROM mynamo_command"
              f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
         )  # fmt: skip
-    if decision is not None:
-        statements.append(read_decision(decision))
+    if decisions:
+        statements.append(read_decisions(decisions))
     if tokens:
         statements.append(look_up(tokens))
     return statements
