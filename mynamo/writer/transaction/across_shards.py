@@ -70,6 +70,7 @@ from mynamo.writer.transaction.step_commit import (
 )
 from mynamo.writer.transaction.transacted import Transacted, all_done
 from mynamo.writer.transaction.transaction_ids import new_id
+from mynamo.writer.transaction.turns import Turn
 from mynamo.writer.transaction.write_requests import AllOrNothing, Deciding, Write
 
 log = logging.getLogger(__name__)
@@ -137,12 +138,14 @@ def transact_across(
     token: RequestToken | None,
     generation: int,
     age: bytes,
+    turn: Turn,
 ) -> Transacted:
     """Make one attempt of a transaction over several shards.
 
     Args:
         generation: of the shard of the first write; see `request_tokens.generation_of`.
         age: of the request's first attempt; see `transaction_ids`.
+        turn: of the request at its items.
 
     Raises:
         StaleDefinition: nothing was written; refresh the catalog and make another attempt.
@@ -156,6 +159,7 @@ def transact_across(
     outcomes, known = _decide(attempt, prepared)
     if known is not None:
         return known
+    turn.pass_on()
     applied = _apply_all(attempt)
     return Transacted(
         _versions(attempt, outcomes, applied), [write.route.shard.id for write in writes]

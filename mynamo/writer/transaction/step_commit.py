@@ -5,11 +5,9 @@ Two round trips, whatever the number of steps:
 1.  BEGIN; lock the definition guards shared; lock the rows of all steps, in key order; lock the
     intents that T5 takes away; look up decisions and tokens. A crash here: nothing happened.
 2.  Evaluate each step on the rows as those before it left them: first T5, which frees rows, then
-    T4, then T3, the oldest transaction first. A step that is refused leaves the others alone. T3
-    leaves the row as it is, so a row that another step of this local transaction writes cannot have
-    its intent too: that step goes by itself.
-3.  Write what they came to, and commit. A crash before the commit: nothing happened. If the answer
-    is lost, each step is told so.
+    T4, then T3, the oldest transaction first. A step that is refused leaves the others alone.
+3.  Write what they came to, in the same order, and commit. A crash before the commit: nothing
+    happened. If the answer is lost, each step is told so.
 
 In T3 two round trips are needed for safety. The second packet counts only in a session that has
 held the locks since the first one; a packet that begins and commits could arrive after T5, and
@@ -375,12 +373,9 @@ def _evaluate(
     for step in decides:
         if step.is_trial:
             work.otherwise.append((step, Decided(_evaluate_apart(step.writes, work))))
-    written = {(intent.table_id, intent.row) for intent in work.freed}
-    written |= {place for place, row in work.rows.items() if row.events or row.held}
     prepares = [step for step in steps if isinstance(step, Prepare)]
     for prepare in sorted(prepares, key=lambda each: each.transaction.id):
-        if not written.intersection(prepare.places):
-            _evaluate_prepare(prepare, work)
+        _evaluate_prepare(prepare, work)
     return work
 
 
@@ -570,10 +565,10 @@ def _besides(work: _Work, locked: _Locked) -> list[Statement]:
 
 
 def _placing(work: _Work) -> list[Statement]:
-    """What T3 writes."""
+    """What T3 writes, behind the others."""
     intents = sorted(work.intents, key=lambda intent: (intent.table_id, intent.row))
     places = [(intent.table_id, intent.row) for intent in intents]
-    is_there = {place: work.rows[place].before.item is not None for place in places}
+    is_there = {place: work.rows[place].now.item is not None for place in places}
     parts = parts_of(intents, lambda intent: len(intent.item or b""), MAX_BYTES)
     return [
         *mark(place for place in places if is_there[place]),
@@ -587,11 +582,10 @@ def _send(session: Session, work: _Work, besides: Sequence[Statement]) -> int:
     placing = _placing(work) if work.intents else []
     changed, write_id = list(work.rows.values()), os.urandom(16)
     if work.size <= MAX_BYTES or len(work.rows) == 1:
-        statements, outbox_at = statements_of(
-            changed, work.plan, write_id, work.generation, besides
-        )
-        results = session.run(*placing, *statements)
-        return results[len(placing) + outbox_at].insert_id if work.plan.events else 0
+        last = [*besides, *placing]
+        statements, outbox_at = statements_of(changed, work.plan, write_id, work.generation, last)
+        results = session.run(*statements)
+        return results[outbox_at].insert_id if work.plan.events else 0
     if placing:  # it is one step, so it writes nothing else
         run_bounded(session, [*placing, ("COMMIT", ())], MAX_BYTES)
         return 0

@@ -29,6 +29,7 @@ from mynamo.writer.transaction.repeated_requests import repeated
 from mynamo.writer.transaction.request_tokens import RequestToken, generation_of
 from mynamo.writer.transaction.transacted import Met, Transacted, all_done
 from mynamo.writer.transaction.transaction_ids import new_age
+from mynamo.writer.transaction.turns import Turn
 from mynamo.writer.transaction.write_requests import AllOrNothing, Write, WriteRequest, prepare
 
 
@@ -57,21 +58,22 @@ def transact(
     if not 0 < len(requests) <= MAX_ITEMS:
         raise InvalidRequest(f"a transaction has 1 to {MAX_ITEMS} items, not {len(requests)}")
     call = _Call(cluster, token)
-    while True:
-        writes = _prepared(cluster, requests)
-        _wait_for_indexes(cluster, writes)
-        try:
-            return _attempt(cluster, writes, token, call)
-        except StaleDefinition as failure:
-            call.catch_up(failure)
-        except (Met, AttemptOver) as failure:
+    with call.turn:
+        while True:
+            writes = _prepared(cluster, requests)
+            _wait_for_indexes(cluster, writes)
             try:
-                call.wait(failure)
-            except TransactionConflict:
-                known = None if token is None else _repeated(cluster, writes, token, call)
-                if known is not None:
-                    return known
-                raise failure.cancelled from None
+                return _attempt(cluster, writes, token, call)
+            except StaleDefinition as failure:
+                call.catch_up(failure)
+            except (Met, AttemptOver) as failure:
+                try:
+                    call.wait(failure)
+                except TransactionConflict:
+                    known = None if token is None else _repeated(cluster, writes, token, call)
+                    if known is not None:
+                        return known
+                    raise failure.cancelled from None
 
 
 class _Call:
@@ -79,10 +81,12 @@ class _Call:
 
     Attributes:
         caller: the call, where it meets intents.
+        turn: at its items, if it is over several shards.
     """
 
     def __init__(self, cluster: Cluster, token: RequestToken | None) -> None:
         self.caller = Caller(new_age(), None if token is None else token.token)
+        self.turn = Turn()
         self._cluster = cluster
         self._began = time.monotonic()
         self._generation: tuple[DynamoDBShard, int] | None = None
@@ -122,9 +126,11 @@ class _Call:
             TransactionInProgress: see `wait_for`.
         """
         if isinstance(failure, Met):
+            self.caller.check()
             for shard, place in failure.places:
                 wait_for(self._cluster, shard, place, self.caller)
-        elif failure.aborted:
+            return
+        if failure.aborted:
             self.caller.check()
         elif time.monotonic() - self._began >= failure.patience or deadlines.left(1.0) <= 0:
             raise ShardUnavailable(f"{failure}; nothing was written, try again")
@@ -139,7 +145,8 @@ def _attempt(
     if len(set(shards)) > 1:
         check_enabled(cluster)
         generation = call.generation_on(shards[0])
-        return transact_across(cluster, writes, token, generation, call.caller.age)
+        call.turn.take(writes, call.caller)
+        return transact_across(cluster, writes, token, generation, call.caller.age, call.turn)
     generation = 0 if token is None else call.generation_on(shards[0])
     outcomes = commit_with_others(cluster, shards[0], AllOrNothing(writes, token, generation))
     done = all_done(writes, outcomes)
