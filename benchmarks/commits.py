@@ -2,12 +2,14 @@
 
     python benchmarks/commits.py HEAD~1 HEAD
     python benchmarks/commits.py HEAD~1 HEAD --operations PutItem --threads --rounds 40
+    python benchmarks/commits.py HEAD~1 HEAD --operations "2 items, 2 shards" --threads
 
 Each commit is checked out into a folder of its own and runs a cluster of its own; both use the
 Python packages that are installed here. All run side by side all the time and are measured by
 turns, a second each. "ratio" is the median of the rounds' ratios, each of two measurements that
 follow each other, so that a machine whose speed changes from minute to minute changes both; the
-quartiles of the rounds' ratios stand beside it.
+quartiles of the rounds' ratios stand beside it. Operations are those of `peers_http.py` and the
+transactions of `transactions.py`; if there is one of these, each cluster has four shards.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import http_requests
 import library_writes
 from peers import Contender, contenders, say
 from peers_http import Bench, Cell, cells, set_up
@@ -31,6 +34,13 @@ from rounds import Figures, interleaved, machine, number, table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 OPERATIONS = ("PutItem", "GetItem", "Query", "QueryGSI")
+HTTP_FIGURES = {
+    "rate": "per second",
+    "cpu_us": "CPU us each",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+}
+LIBRARY_FIGURES = {"puts/s": "per second", "client CPU us": "CPU us each"}
 READY = "ready "
 SERVE = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1));"
@@ -54,9 +64,11 @@ class Commit:
     Args:
         files: the checkout.
         folder: for its data.
+        shards: of its gateway's cluster.
+        library: whether the library is measured too.
     """
 
-    def __init__(self, files: Path, folder: Path) -> None:
+    def __init__(self, files: Path, folder: Path, shards: int, library: bool) -> None:
         self._running = subprocess.Popen(
             [
                 sys.executable,
@@ -65,7 +77,7 @@ class Commit:
                 str(files / "benchmarks"),
                 __file__,
                 "--serve",
-                str(folder),
+                json.dumps([str(folder), shards, library]),
             ],
             cwd=files,
             env={**os.environ, "PYTHONPATH": str(files)},
@@ -105,12 +117,13 @@ class Commit:
         sys.exit("the servers of one commit ended; see above")
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, shards: int, library: bool) -> None:
     """The other end of `Commit`."""
-    with (
-        contenders(["mynamo"], folder / "http") as (gateway,),
-        library_writes.contenders("mysql", folder / "library") as writers,
-    ):
+    with ExitStack() as stack:
+        several = () if shards == 1 else (shards,)  # the only number that older commits know is 1
+        (gateway,) = stack.enter_context(contenders(["mynamo"], folder / "http", *several))
+        if library:
+            writers = stack.enter_context(library_writes.contenders("mysql", folder / "library"))
         answer: Any = {"port": gateway.port, "table": gateway.table}
         print(READY + json.dumps(answer), flush=True)
         for line in sys.stdin:
@@ -143,13 +156,17 @@ def _git(*arguments: str) -> str:
 def measure(asked: argparse.Namespace, names: list[str]) -> dict[tuple[Any, str], list[Figures]]:
     """All rounds of all that is asked, with commits of these names."""
     asked.rate = []  # closed loops only
+    several = any(name in http_requests.TRANSACTIONS for name in asked.operations)
+    shards = http_requests.SHARDS if several else 1
     measured: list[Cell | Threads] = [*cells(asked), *map(Threads, asked.threads)]
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mynamo-commits-")))
         commits = {}
         for name in names:
             say(f"starting the servers of {name}")
-            commits[name] = Commit(stack.enter_context(checkout(name)), data / name)
+            commits[name] = Commit(
+                stack.enter_context(checkout(name)), data / name, shards, bool(asked.threads)
+            )
             stack.callback(commits[name].close)
             commits[name].contender.name = name
             set_up(commits[name].contender)
@@ -172,8 +189,8 @@ def report(found: dict[tuple[Any, str], list[Figures]], names: list[str]) -> str
     rows = []
     for cell in dict.fromkeys(cell for cell, _ in found):
         before, after = (found[cell, name] for name in names)
-        kinds = ("puts/s", "client CPU us") if isinstance(cell, Threads) else ("rate", "cpu_us")
-        for kind, unit in zip(kinds, ("per second", "CPU us each"), strict=True):
+        kinds = LIBRARY_FIGURES if isinstance(cell, Threads) else HTTP_FIGURES
+        for kind, unit in kinds.items():
             pairs = [
                 (old[kind], new[kind])
                 for old, new in zip(before, after, strict=True)
@@ -200,10 +217,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve is not None:
-        serve(asked.serve)
+        folder, shards, library = asked.serve
+        serve(Path(folder), shards, library)
         return
     if asked.after is None:
         parser.error("name two commits")
