@@ -35,7 +35,7 @@ from mynamo.producer import Producer, Update
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, to_stored
-from mynamo.writer.transaction import meeting, request_tokens
+from mynamo.writer.transaction import meeting, request_tokens, sweeper
 from tests.intents import decide, place, placed, release
 from tests.rows import damage, everywhere, items_of, make_table
 from tests.small_chunks import small_chunks
@@ -299,6 +299,7 @@ def version_of(cluster: Cluster, table: Table, row: RowKey) -> int:
 # -- an intent without a mark -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("by", ["command", "worker"])
 @pytest.mark.parametrize("decision", [Decision.COMMITTED, Decision.ABORTED, None])
 def test_intents_without_a_mark_are_found_and_left_to_resolve(
     cluster: Cluster,
@@ -307,8 +308,10 @@ def test_intents_without_a_mark_are_found_and_left_to_resolve(
     foreign: Foreign,
     config_file: Path,
     decision: Decision | None,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`mynamo transaction resolve` finishes their transaction, whatever its decision is."""
+    """It, or a writer worker, finishes their transaction, whatever its decision is."""
     transaction_id = uuid4().bytes
     there = [n for n in range(0, NUMBER, 2) if foreign.home(n)[0].id == 2][:3]
     absent = [n for n in range(1, NUMBER, 2) if foreign.home(n)[0].id == 2][:3]
@@ -338,10 +341,14 @@ def test_intents_without_a_mark_are_found_and_left_to_resolve(
     assert [(action.fate, action.did) for action in done] == [("unresolved", RESOLVE)] * 6
     assert items_of(cluster, orders) == before
 
-    words = ["--config", str(config_file), "transaction", "resolve", str(name)]
-    resolved = CliRunner().invoke(root, words)
-    became = "applied" if decision is Decision.COMMITTED else "released"
-    assert resolved.output == f"{name}: {became}\n"
+    if by == "command":
+        words = ["--config", str(config_file), "transaction", "resolve", str(name)]
+        resolved = CliRunner().invoke(root, words)
+        became = "applied" if decision is Decision.COMMITTED else "released"
+        assert resolved.output == f"{name}: {became}\n"
+    else:
+        monkeypatch.setattr(sweeper, "SEEN_FOR", 0.0)
+        sweeper.Sweeper(cluster).round()
     assert everywhere(cluster, "SELECT 1 FROM mynamo_intent") == []
     after = {number: seen(cluster, number) for number in (*there, *absent)}
     if decision is Decision.COMMITTED:
