@@ -31,10 +31,15 @@ def is_free(version: int) -> bool:
     return 0 < version < MARK
 
 
+def is_item(version: int) -> bool:
+    """Whether a row of the main table is an item, and no placeholder."""
+    return version > 0
+
+
 OWN_VERSION = f"version & {MARK - 1:d}"
 """`unmarked`, in SQL, of a row of the main table."""
 IS_ITEM = "version > 0"
-"""In SQL: a row of the main table is an item, and no placeholder."""
+"""`is_item`, in SQL."""
 
 
 class Action(IntEnum):

@@ -17,7 +17,7 @@ from mynamo.cli.command_context import as_json, find_table, opened, table_name
 from mynamo.cli.effort import effort, lines_to, looking, progress_shown
 from mynamo.cli.output import console, print_grid, print_json, say
 from mynamo.cli.statuses import FAILED, UNDECIDED, WRONG
-from mynamo.operations.findings import Finding, IndexVerdict, Verdict
+from mynamo.operations.findings import Finding, IndexVerdict, Unmatched, Verdict
 from mynamo.operations.lag import LagReport
 from mynamo.operations.lag import lag as lag_of
 from mynamo.operations.repair import Action, RepairReport
@@ -88,7 +88,8 @@ def verify(
 ) -> None:
     """Prove that a table's indexes are what the table says: no row missing, stale or too much.
 
-    Compares both ways, on all shards, beside live writes, and changes nothing. Ends with
+    Compares both ways, on all shards, beside live writes, and changes nothing. Also finds items
+    that are marked for a transaction that there is not, and the other way round. Ends with
     status 0 if everything is right, 3 if something is damaged (`mynamo repair` mends it),
     4 if the indexers are too far behind to tell, 1 if it could not look.
 
@@ -101,7 +102,7 @@ def verify(
     shown = progress_shown(f"verifying {table}")
     with looking(resume), opened() as cluster, lines_to(log) as note, shown as moved:
 
-        def tell(findings: list[Finding]) -> None:
+        def tell(findings: list[Finding | Unmatched]) -> None:
             for finding in findings:
                 note(finding.as_json())
 
@@ -115,7 +116,7 @@ def verify(
     else:
         print_verdict(verdict)
     if not verdict.ok:
-        raise SystemExit(WRONG if verdict.findings or verdict.unreadable else UNDECIDED)
+        raise SystemExit(WRONG if verdict.damaged else UNDECIDED)
 
 
 @click.command()
@@ -134,9 +135,10 @@ def repair(
 ) -> None:
     """Mend what `mynamo verify` finds in a table's indexes, beside live writes.
 
-    Changes index rows only: the main table is right by definition. Says of every finding what
-    it did. Ends with status 0 if nothing is left to mend, 3 if something is, 4 if the indexers
-    are too far behind to tell, 1 if it could not look.
+    Changes index rows only: the main table is right by definition. Of its items it only takes
+    away marks that no transaction has an intent for. Says of every finding what it did. Ends with
+    status 0 if nothing is left to mend, 3 if something is, 4 if the indexers are too far behind to
+    tell, 1 if it could not look.
 
     \b
     Examples:
@@ -162,7 +164,7 @@ def repair(
         _print_repair(report)
     if not report.ok:
         left = report.verdict.findings - report.mended - report.waiting
-        raise SystemExit(WRONG if left > 0 or report.verdict.unreadable else UNDECIDED)
+        raise SystemExit(WRONG if left > 0 or report.not_mendable else UNDECIDED)
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -178,6 +180,8 @@ def print_verdict(verdict: Verdict) -> None:
             say(f"{index.name}: {finding}")
     for damaged in verdict.unreadable_examples:
         say(f"damaged: {damaged}")
+    for unmatched in verdict.unmatched_examples:
+        say(unmatched)
     for name in verdict.left_out:
         say(f"{name}: left out, it is still being backfilled")
     click.echo(verdict_line(verdict))
@@ -194,6 +198,12 @@ def verdict_line(verdict: Verdict) -> str:
     if verdict.findings:
         mend = f"`mynamo repair {verdict.table}` mends them"
         wrong.append(f"{verdict.findings:,} wrong index rows ({mend})")
+    if verdict.marks:
+        mend = f"`mynamo repair {verdict.table}` takes them away"
+        wrong.append(f"{verdict.marks:,} marks of no transaction ({mend})")
+    if verdict.intents:
+        finish = "`mynamo transaction resolve` finishes their transactions"
+        wrong.append(f"{verdict.intents:,} intents on items without a mark ({finish})")
     if wrong:
         return f"DAMAGED: {what}: {', '.join(wrong)}"
     return f"UNDECIDED: {what}: {verdict.hint.removeprefix('undecided: ')}"
@@ -210,6 +220,9 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "undecided": verdict.undecided,
         "unreadable": verdict.unreadable,
         "unreadable_examples": verdict.unreadable_examples,
+        "marks": verdict.marks,
+        "intents": verdict.intents,
+        "unmatched_examples": verdict.unmatched_examples,
         "left_out": verdict.left_out,
         "indexes": [_index_json(index) for index in verdict.indexes],
     }
@@ -232,8 +245,12 @@ def _print_repair(report: RepairReport) -> None:
     print_verdict(report.verdict)
     if report.dry_run:
         click.echo(f"plan: {report.verdict.findings:,} index rows would be mended")
+        if report.verdict.marks:
+            click.echo(f"{report.verdict.marks:,} marks of no transaction would be taken away")
         return
     click.echo(f"mended {report.mended:,} of {report.verdict.findings:,} wrong index rows")
+    if report.verdict.marks:
+        click.echo(f"took {report.freed:,} of {report.verdict.marks:,} marks away")
     if report.waiting:
         click.echo(f"{report.waiting:,} wait for the indexers: run `mynamo writer` and `indexer`")
     if report.untouched:
@@ -247,6 +264,7 @@ def _repair_json(report: RepairReport) -> dict[str, Any]:
         "ok": report.ok,
         "plan": report.dry_run,
         "mended": report.mended,
+        "freed": report.freed,
         "waiting": report.waiting,
         "untouched": report.untouched,
         "failed": report.failed,

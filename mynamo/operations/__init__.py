@@ -1,7 +1,7 @@
 """Operating a cluster: verify and repair of indexes, and the lag."""
 
 from mynamo.operations.comparison_progress import Progress
-from mynamo.operations.findings import Finding, IndexVerdict, Verdict
+from mynamo.operations.findings import Finding, IndexVerdict, Unmatched, Verdict
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag
 from mynamo.operations.pipeline import wait_until_applied
 from mynamo.operations.repair import Action, RepairReport, repair
@@ -16,6 +16,7 @@ __all__ = [
     "Progress",
     "RepairReport",
     "ShardLag",
+    "Unmatched",
     "Verdict",
     "lag",
     "repair",

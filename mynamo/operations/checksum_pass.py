@@ -1,17 +1,18 @@
 """The first pass of a comparison: it reads items, and only sums up index rows.
 
 Each step says what the ledger must add or subtract; see `checksums`. The pass finds items that
-are damaged themselves, and decides nothing else.
+are damaged themselves, and marks and intents that seem not to go together; it decides nothing else.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import is_free, is_item, unmarked
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session
@@ -26,8 +27,9 @@ from mynamo.operations.checksums import (
 from mynamo.operations.comparison_statements import SNAPSHOT, Span, fitting
 from mynamo.operations.counts import Counts
 from mynamo.operations.expected_rows import read_claim, read_item
-from mynamo.operations.findings import Damaged
-from mynamo.operations.scan_parts import Step
+from mynamo.operations.findings import Damaged, Unmatched
+from mynamo.operations.scan_parts import Position, Step
+from mynamo.operations.unmatched import unmatched_among
 from mynamo.schemas.items import dump_item
 from mynamo.schemas.keys import SLOTS, slot_of
 from mynamo.schemas.values import StoredItem
@@ -62,18 +64,19 @@ class ChecksumPass:
         """
         more = True
         while more:
-            rows, _, more = retry(partial(self._read, span))
-            counts = Counts(items=len(rows))
+            read, unmatched = retry(partial(self._read, span))
+            more = read.more
+            counts = Counts(items=len(read.rows))
             sums: dict[int, Sums] = {index.id: {} for index in (*self._local, *self._global)}
-            for hash16, sort, version, data in rows:
+            for hash16, sort, version, data in read.rows:
                 row = RowKey(hash16, sort)
                 item = read_item(self._table, row, data)
                 if item is None or self._owners[slot_of(hash16)] != self._shard.id:
                     counts.add_unreadable(self._damage(row, item, data))
                 else:
                     self._expect(row, version, item, data, sums, counts)
-            after = rows[-1][:2] if more else None
-            yield Step(after, len(rows), counts, sums=sums)
+            after = read.last if more else None
+            yield Step(after, len(read.rows), counts, sums=sums, unmatched=unmatched)
             span = span._replace(after=after)
 
     def rows(self, index: Index, span: Span) -> Iterator[Step]:
@@ -93,11 +96,18 @@ class ChecksumPass:
                 return
             span = span.beyond(last)
 
-    def _read(self, span: Span) -> Read:
+    def _read(self, span: Span) -> tuple[Read, list[Unmatched]]:
         with self._shard.session() as session:
             read = next_items(session, self._table, span)
-            session.run(COMMIT)
-        return read
+            last = read.last if read.more else None
+            look = comparison_statements.intents_on_rows(self._table, span, last)
+            intents = session.run(look, COMMIT)[0].rows
+        unmatched = [
+            each
+            for each in unmatched_among(self._table, self._shard.id, read.occupied, intents)
+            if self._owners[each.row.slot] == self._shard.id
+        ]
+        return read, unmatched
 
     def _digests(
         self, index: Index, span: Span
@@ -172,14 +182,18 @@ class Read(NamedTuple):
     """The next items.
 
     Attributes:
-        rows: hash, sort, version and bytes of each.
+        rows: hash, sort, own version and bytes of each.
         size: of all their bytes.
         more: others may follow.
+        last: row that was read, be it an item or a placeholder; None: there is none.
+        occupied: items with a mark, and placeholders, with their versions.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     size: int
     more: bool
+    last: Position | None
+    occupied: Mapping[RowKey, int]
 
 
 def next_items(session: Session, table: Table, span: Span) -> Read:
@@ -193,4 +207,10 @@ def next_items(session: Session, table: Table, span: Span) -> Read:
         fit = fitting(sizes)
         rows, size, more = fit, sum(sizes[:fit]), more or fit < rows
     found = session.run(comparison_statements.items(table, span, rows))[0].rows if rows else ()
-    return Read(found, int(size), more)
+    return Read(
+        rows=[(h, s, unmarked(version), data) for h, s, version, data in found if is_item(version)],
+        size=int(size),
+        more=more,
+        last=found[-1][:2] if found else None,
+        occupied={RowKey(h, s): version for h, s, version, _ in found if not is_free(version)},
+    )

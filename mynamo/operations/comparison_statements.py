@@ -3,7 +3,8 @@
 Scans go along a primary key from the last row seen to the end of a span; look-ups name whole
 primary keys. A chunk of either is bounded in rows and in bytes: items of 400 KB exist.
 
-Items with an intent are seen as they are without it, and placeholders of intents are not seen.
+Items with an intent are seen as they are without it, and placeholders of intents are not seen,
+but for the statements that say otherwise.
 """
 
 from __future__ import annotations
@@ -78,19 +79,50 @@ class Span(NamedTuple):
 
 
 def item_bytes(table: Table, span: Span) -> Statement:
-    """How many the next items are, and their bytes: whether they make one chunk."""
+    """How many rows of `items` are next, and their bytes: whether they make one chunk."""
     name, values = _scan_items("LENGTH(item) AS size", table, span)
     return f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM ({name}) chunk", values
 
 
 def item_sizes(table: Table, span: Span) -> Statement:
-    """The next items' sizes: how many of them fit into a chunk."""
+    """The sizes of the next rows of `items`: how many of them fit into a chunk."""
     return _scan_items("hash, sort, LENGTH(item)", table, span)
 
 
 def items(table: Table, span: Span, rows: int) -> Statement:
-    """The next items."""
-    return _scan_items(f"hash, sort, {OWN_VERSION}, item", table, span, rows)
+    """The next items, with their marks, and placeholders."""
+    return _scan_items("hash, sort, version, item", table, span, rows)
+
+
+def intents_on_rows(table: Table, span: Span, last: Values | None) -> Statement:
+    """The intents on the rows of a span, whether there are such rows or not.
+
+    Args:
+        last: row of the span to look at; None: up to its end.
+    """
+    where, values = _within(ITEM_ORDER, span)
+    if last is not None:
+        where.append("(hash < %s OR (hash = %s AND sort <= %s))")
+        values += (last[0], *last)
+    conditions = " AND ".join(["table_id = %s", *where])
+    return (
+        "SELECT hash, sort, transaction_id FROM mynamo_intent FORCE INDEX (PRIMARY)"
+        f" WHERE {conditions}",
+        (table.id, *values),
+    )
+
+
+def whole_row(table: Table, row: RowKey, lock: bool = False) -> Statement:
+    """An item, with its mark, or a placeholder.
+
+    Args:
+        lock: nobody may change it until the transaction ends.
+    """
+    return (
+        f"SELECT version, item FROM {sql.main_table(table.id)} FORCE INDEX (PRIMARY)"
+        f" WHERE hash = %s AND sort = %s{' FOR UPDATE' if lock else ''}",
+        row,
+    )
 
 
 def index_digests(index: Index, shard_id: int, span: Span, rows: int) -> Statement:
@@ -238,7 +270,7 @@ def _beside_items(index: Index) -> tuple[str, tuple[str, ...]]:
 
 
 def _scan_items(columns: str, table: Table, span: Span, rows: int | None = None) -> Statement:
-    return _scan(columns, sql.main_table(table.id), ITEM_ORDER, span, rows, IS_ITEM)
+    return _scan(columns, sql.main_table(table.id), ITEM_ORDER, span, rows)
 
 
 def _scan(
@@ -247,8 +279,18 @@ def _scan(
     order: tuple[str, ...],
     span: Span,
     rows: int | None = None,
-    *conditions: str,
 ) -> Statement:
+    where, values = _within(order, span)
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    limit = CHUNK_ROWS if rows is None else rows
+    return (
+        f"SELECT {columns} FROM {source}{condition} ORDER BY {', '.join(order)} LIMIT {limit:d}",
+        values,
+    )
+
+
+def _within(order: tuple[str, ...], span: Span) -> tuple[list[str], list[Any]]:
+    """Conditions that together name the rows of a span."""
     where: list[str] = []
     values: list[Any] = []
     if span.after is not None:
@@ -260,13 +302,7 @@ def _scan(
     if span.high is not None:
         where.append(f"{order[0]} < %s")
         values.append(span.high)
-    where += conditions
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    limit = CHUNK_ROWS if rows is None else rows
-    return (
-        f"SELECT {columns} FROM {source}{condition} ORDER BY {', '.join(order)} LIMIT {limit:d}",
-        values,
-    )
+    return where, values
 
 
 def _above(order: tuple[str, ...], after: Values) -> tuple[str, list[Any]]:

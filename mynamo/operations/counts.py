@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mynamo.catalog.tables import Index, IndexKey, RowKey
-from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, IndexVerdict, Kind, Verdict
+from mynamo.operations.findings import (
+    MAX_EXAMPLES,
+    Damaged,
+    Finding,
+    IndexVerdict,
+    Kind,
+    Unmatched,
+    Verdict,
+)
 from mynamo.schemas.values import StoredItem
 
 KINDS: tuple[Kind, ...] = ("missing", "stale", "ghost")
@@ -29,6 +37,8 @@ class Counts:
         examples: some findings, by index id.
         damaged: some of the damaged items.
         names: keys of damaged items, which an index still has.
+        marks, intents: see `Verdict`.
+        unmatched: some of these.
     """
 
     items: int = 0
@@ -41,6 +51,9 @@ class Counts:
     examples: dict[int, list[Finding]] = field(default_factory=dict)
     damaged: list[Damaged] = field(default_factory=list)
     names: dict[RowKey, StoredItem] = field(default_factory=dict)
+    marks: int = 0
+    intents: int = 0
+    unmatched: list[str] = field(default_factory=list)
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
         """These are certain."""
@@ -61,6 +74,12 @@ class Counts:
         if len(self.damaged) < MAX_EXAMPLES:
             self.damaged.append(damaged)
 
+    def add_unmatched(self, found: Sequence[Unmatched]) -> None:
+        """These are certain."""
+        self.intents += sum(each.kind == "intent" for each in found)
+        self.marks += sum(each.kind != "intent" for each in found)
+        self.unmatched = [*self.unmatched, *map(str, found)][:MAX_EXAMPLES]
+
     def merge(self, part: Counts) -> None:
         """Add what another part found."""
         self.items += part.items
@@ -71,6 +90,9 @@ class Counts:
         self.behind = self.behind or part.behind
         self.unreadable += part.unreadable
         self.damaged = (self.damaged + part.damaged)[:MAX_EXAMPLES]
+        self.marks += part.marks
+        self.intents += part.intents
+        self.unmatched = (self.unmatched + part.unmatched)[:MAX_EXAMPLES]
         for index_id, examples in part.examples.items():
             self.examples[index_id] = (self.examples.get(index_id, []) + examples)[:MAX_EXAMPLES]
         if part.names:
@@ -89,6 +111,9 @@ class Counts:
             unreadable=self.unreadable,
             unreadable_examples=tuple(map(str, self.damaged)),
             hint=_BEHIND if self.behind else _BUSY,
+            marks=self.marks,
+            intents=self.intents,
+            unmatched_examples=tuple(self.unmatched),
         )
 
     def _index(self, index: Index) -> IndexVerdict:
@@ -120,6 +145,9 @@ class Counts:
                 (d.row.hash.hex(), d.row.sort.hex(), d.shard, d.keys, d.sort, d.detail)
                 for d in self.damaged
             ],
+            "marks": self.marks,
+            "intents": self.intents,
+            "unmatched": self.unmatched,
         }
 
     @classmethod
@@ -140,6 +168,10 @@ class Counts:
             damaged=[
                 Damaged(_row(hash16, sort), *others) for hash16, sort, *others in dumped["damaged"]
             ],
+            # A file of an earlier release lacks them.
+            marks=dumped.get("marks", 0),
+            intents=dumped.get("intents", 0),
+            unmatched=dumped.get("unmatched", []),
         )
         by_name = {index.name: index for index in indexes}
         for shape in dumped["examples"]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
+from uuid import UUID
 
 import orjson
 
@@ -14,6 +15,7 @@ from mynamo.schemas.keys import decode_key
 from mynamo.schemas.values import StoredItem
 
 Kind = Literal["missing", "stale", "ghost"]
+UnmatchedKind = Literal["mark", "placeholder", "intent"]
 MAX_EXAMPLES = 20
 """Findings of one index that are kept for a person to read; all are counted."""
 
@@ -86,17 +88,81 @@ class Damaged:
         cls, table: Table, row: RowKey, shard: int, keys: StoredItem | None, detail: str
     ) -> Self:
         """The same row, with as much of the item's key as the row's key has."""
-        sort: StoredItem | None = None
-        if table.sort_key is not None:
-            with suppress(CorruptData):
-                sort = {table.sort_key.name: decode_key(table.sort_key.type, row.sort)}
-        return cls(row, shard, keys, sort, detail)
+        return cls(row, shard, keys, _sort_of(table, row), detail)
 
     def __str__(self) -> str:
-        item = shown(self.keys) if self.keys else f"with the hash {self.row.hash.hex()}"
-        if not self.keys and self.sort:
-            item += f" and the sort key {shown(self.sort)}"
-        return f"item {item} (shard {self.shard}): {self.detail}"
+        item = _named(self.row, self.keys, self.sort)
+        return f"{item} (shard {self.shard}): {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A mark or a placeholder of a main row that no transaction has an intent for, or an intent on
+    a row that has neither.
+
+    Attributes:
+        kind: "mark": of an item; "placeholder": instead of an absent item; "intent".
+        table_id: of the table.
+        row: the item's key in the main table.
+        shard: on which it lies.
+        version: of a "mark" or "placeholder": the row's, with the mark.
+        transaction_id: of an "intent": 16 bytes, a UUID.
+        keys: the item's key in DynamoDB JSON, where anything still tells it.
+        sort: its sort key, as the row's key has it; None if the table has none.
+        detail: what is wrong and what to do, for a person.
+    """
+
+    kind: UnmatchedKind
+    table_id: int
+    row: RowKey
+    shard: int
+    version: int = 0
+    transaction_id: bytes | None = None
+    keys: StoredItem | None = None
+    sort: StoredItem | None = None
+    detail: str = ""
+
+    def told(self, table: Table, item: StoredItem | None, detail: str) -> Self:
+        """The same, for a person.
+
+        Args:
+            item: it, or as an intent wants it; None: nothing tells it.
+        """
+        keys = table.key_attributes(item) if item is not None else None
+        return replace(self, keys=keys, sort=_sort_of(table, self.row), detail=detail)
+
+    def __str__(self) -> str:
+        item = _named(self.row, self.keys, self.sort)
+        return f"{self.kind}: {item} (shard {self.shard}): {self.detail}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs; bytes in hexadecimal."""
+        transaction = self.transaction_id and str(UUID(bytes=self.transaction_id))
+        return {
+            "kind": self.kind,
+            "transaction": transaction,
+            "keys": self.keys,
+            "hash": self.row.hash.hex(),
+            "sort": self.row.sort.hex(),
+            "shard": self.shard,
+            "detail": self.detail,
+        }
+
+
+def _sort_of(table: Table, row: RowKey) -> StoredItem | None:
+    """An item's sort key, as the row's key has it."""
+    if table.sort_key is not None:
+        with suppress(CorruptData):
+            return {table.sort_key.name: decode_key(table.sort_key.type, row.sort)}
+    return None
+
+
+def _named(row: RowKey, keys: StoredItem | None, sort: StoredItem | None) -> str:
+    """An item for a person, by as much of its key as is known."""
+    if keys:
+        return f"item {shown(keys)}"
+    behind = f" and the sort key {shown(sort)}" if sort else ""
+    return f"item with the hash {row.hash.hex()}{behind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +222,9 @@ class Verdict:
         unreadable: items whose bytes are not those of an item with their key, or that lie
             on a shard that does not own them. No command mends these.
         unreadable_examples: some of them, for a person.
+        marks: marks and placeholders that no transaction has an intent for.
+        intents: intents on rows that have neither.
+        unmatched_examples: some of these, for a person.
         hint: what to do about what is undecided, if anything is.
     """
 
@@ -167,11 +236,20 @@ class Verdict:
     unreadable: int = 0
     unreadable_examples: tuple[str, ...] = ()
     hint: str = ""
+    marks: int = 0
+    intents: int = 0
+    unmatched_examples: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every index that was compared was shown to be what the table says."""
-        return not self.unreadable and all(index.ok for index in self.indexes)
+        """Whether every index that was compared was shown to be what the table says, and the
+        table itself is as it must be."""
+        return not self.damaged and not self.undecided
+
+    @property
+    def damaged(self) -> bool:
+        """Whether anything is certainly wrong."""
+        return bool(self.findings or self.unreadable or self.marks or self.intents)
 
     @property
     def findings(self) -> int:
@@ -199,6 +277,17 @@ class Verdict:
         if self.unreadable:
             lines.append(f"  {self.unreadable:,} items are damaged; restore them from a backup")
             lines += [f"    {example}" for example in self.unreadable_examples]
+        if self.marks:
+            lines.append(
+                f"  {self.marks:,} items are marked as if a transaction had them, but none has; "
+                f"`mynamo repair {self.table}` takes the marks away"
+            )
+        if self.intents:
+            lines.append(
+                f"  {self.intents:,} intents of transactions are on items without a mark; "
+                "`mynamo transaction resolve` finishes their transactions"
+            )
+        lines += [f"    {example}" for example in self.unmatched_examples]
         if self.findings:
             lines.append(f"  `mynamo repair {self.table}` mends the findings")
         if self.undecided:

@@ -13,12 +13,13 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.operations.comparison_progress import OnProgress
 from mynamo.operations.expected_rows import Location
-from mynamo.operations.findings import MAX_EXAMPLES, Finding, Verdict
+from mynamo.operations.findings import MAX_EXAMPLES, Finding, Unmatched, Verdict
 from mynamo.operations.mend import is_wrong, mend, plan
 from mynamo.operations.recheck import Decision, Rechecker, Suspect
+from mynamo.operations.unmatched import RESOLVE, free, look_again, plan_of
 from mynamo.operations.verify import PARALLEL, Effort, examine
 
-Fate = Literal["planned", "mended", "waiting", "untouched", "failed"]
+Fate = Literal["planned", "mended", "waiting", "untouched", "failed", "unresolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,18 @@ class Action:
     """What was done with one finding.
 
     Attributes:
-        fate: "planned": nothing was done; for the others see `RepairReport`.
+        fate: "planned": nothing was done; "unresolved": an intent without a mark, which is left
+            alone; for the others see `RepairReport`.
         did: what was or would be done, for a person.
     """
 
-    finding: Finding
+    finding: Finding | Unmatched
     fate: Fate
     did: str
 
     def __str__(self) -> str:
-        return f"{self.fate}: {self.finding.index.name}: {self.finding}: {self.did}"
+        index = f"{self.finding.index.name}: " if isinstance(self.finding, Finding) else ""
+        return f"{self.fate}: {index}{self.finding}: {self.did}"
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -52,12 +55,13 @@ class RepairReport:
     Attributes:
         verdict: what was found before it.
         dry_run: nothing was changed.
-        mended: findings that were mended, and were looked at again afterwards.
+        mended: findings in indexes that were mended, and were looked at again afterwards.
         waiting: findings that are mended as soon as the indexers apply what was queued.
         untouched: findings left alone, since the indexers stood still already.
         failed: findings that are still there, or came back.
         by_index: per index, how many were mended.
         examples: some of what was done, for a person.
+        freed: items whose mark or placeholder no transaction had, and was taken away.
     """
 
     verdict: Verdict
@@ -68,20 +72,30 @@ class RepairReport:
     failed: int
     by_index: dict[str, int]
     examples: tuple[str, ...]
+    freed: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether nothing is left to mend, as far as could be decided."""
         left = self.verdict.findings - self.mended
-        return left <= 0 and not self.verdict.undecided and not self.verdict.unreadable
+        return left <= 0 and not self.not_mendable and not self.verdict.undecided
+
+    @property
+    def not_mendable(self) -> bool:
+        """Whether anything is wrong that waiting for the indexers does not mend."""
+        marks = self.verdict.marks - self.freed
+        return bool(self.verdict.unreadable or marks > 0 or self.verdict.intents)
 
     def __str__(self) -> str:
         lines = [str(self.verdict)]
         if self.dry_run:
-            lines.append(f"dry run: {self.verdict.findings:,} findings would be mended")
+            wrong = self.verdict.findings + self.verdict.marks
+            lines.append(f"dry run: {wrong:,} findings would be mended")
         else:
             mended = "".join(f", {name}: {n:,}" for name, n in sorted(self.by_index.items()))
             lines.append(f"mended {self.mended:,} of {self.verdict.findings:,} findings{mended}")
+            if self.verdict.marks:
+                lines.append(f"freed {self.freed:,} of {self.verdict.marks:,} items of marks")
         lines += [f"  {example}" for example in self.examples]
         if self.waiting:
             lines.append(
@@ -109,8 +123,9 @@ def repair(
 ) -> RepairReport:
     """Verify a table, and mend what is certainly wrong, beside live writes.
 
-    The main table is right by definition; only rows of indexes are changed. Indexes that
-    are still being backfilled, differences that verify cannot decide and damaged items are
+    The main table is right by definition; only rows of indexes are changed, and marks and
+    placeholders that no transaction has an intent for are taken away. Indexes that are still being
+    backfilled, differences that verify cannot decide, damaged items and intents without a mark are
     left alone.
 
     Args:
@@ -144,8 +159,25 @@ class _Repairer:
         self._by_index: Counter[str] = Counter()
         self._examples: list[str] = []
 
-    def handle(self, findings: list[Finding]) -> None:
+    def handle(self, found: list[Finding | Unmatched]) -> None:
         """Mend a bounded number of findings, and look at them again."""
+        for each in found:
+            if isinstance(each, Unmatched):
+                self._free(each)
+        if findings := [each for each in found if isinstance(each, Finding)]:
+            self._mend(findings)
+
+    def _free(self, found: Unmatched) -> None:
+        if found.kind == "intent":
+            self._record(Action(found, "unresolved", RESOLVE))
+        elif self._dry_run:
+            self._record(Action(found, "planned", f"would {plan_of(found)}"))
+        elif (table := self._cluster.table_by_id(found.table_id)) is not None:
+            did = free(self._cluster, table, found)
+            is_left = look_again(self._cluster, table, found) is not None
+            self._record(Action(found, "failed" if is_left else "mended", did))
+
+    def _mend(self, findings: Sequence[Finding]) -> None:
         if self._dry_run:
             for finding in findings:
                 self._record(Action(finding, "planned", f"would {plan(finding)}"))
@@ -183,6 +215,7 @@ class _Repairer:
             failed=self._done["failed"],
             by_index=dict(self._by_index),
             examples=tuple(self._examples),
+            freed=self._done["freed"],
         )
 
     def dump(self) -> dict[str, Any]:
@@ -214,8 +247,12 @@ class _Repairer:
 
     def _record(self, action: Action) -> None:
         with self._lock:
-            self._done[action.fate] += 1
-            if action.fate == "mended":
+            if action.fate != "mended":
+                self._done[action.fate] += 1
+            elif isinstance(action.finding, Unmatched):
+                self._done["freed"] += 1
+            else:
+                self._done["mended"] += 1
                 self._by_index[action.finding.index.name] += 1
             if len(self._examples) < MAX_EXAMPLES:
                 self._examples.append(str(action))

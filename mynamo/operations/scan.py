@@ -62,8 +62,8 @@ class _Gathered:
 
     def add(self, read: Read, sound: Sequence[Item], findings: Sequence[Finding]) -> None:
         """What one statement read."""
-        if read.rows:
-            self.after = read.rows[-1][:2]
+        if read.last:
+            self.after = read.last
         self.rows += len(read.rows)
         self.sound += sound
         self.findings += findings
@@ -123,8 +123,8 @@ class Scan:
                 sound = [item for item in items if self._is_sound(item)]
                 missing = [f for i in self._local for f in self._missing_local(i, sound, existing)]
                 gathered.add(read, sound, missing)
-                if read.rows:
-                    rest = part.beyond(read.rows[-1][:2])
+                if read.last:
+                    rest = part.beyond(read.last)
                 if gathered.enough:
                     yield self._step(gathered)
                     gathered = _Gathered()

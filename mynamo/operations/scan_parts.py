@@ -10,7 +10,7 @@ from mynamo.catalog.snapshot import SlotRange
 from mynamo.operations.checksums import BUCKETS, Sums, bucket_end, bucket_of, bucket_start
 from mynamo.operations.comparison_statements import Span
 from mynamo.operations.counts import Counts
-from mynamo.operations.findings import Finding
+from mynamo.operations.findings import Finding, Unmatched
 from mynamo.operations.recheck import Suspect
 from mynamo.schemas.keys import SLOTS, slot_range
 
@@ -73,6 +73,7 @@ class Step:
         findings: certain differences.
         suspects: possible differences, for `recheck` to decide.
         sums: by index id, for the ledger.
+        unmatched: marks and intents that may not go together, for a second look.
     """
 
     after: Position | None
@@ -81,6 +82,7 @@ class Step:
     findings: Sequence[Finding] = ()
     suspects: Sequence[Suspect] = ()
     sums: Mapping[int, Sums] = field(default_factory=dict)
+    unmatched: Sequence[Unmatched] = ()
 
 
 def all_scan_parts(shards: Iterable[int], indexes: Iterable[int]) -> Iterator[ScanPart]:

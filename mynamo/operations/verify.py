@@ -3,7 +3,8 @@
 In two rounds, both in parts along ranges of slots:
 
 1.  *Checksum pass*: read every item, compute the rows that it must have in each index, and sum
-    those up. The servers sum up the rows that exist. Where the sums agree, the rows do.
+    those up. The servers sum up the rows that exist. Where the sums agree, the rows do. Marks and
+    intents that do not go together are found in the same pass (see `unmatched`).
 2.  *Compare*: where the sums differ, something is wrong or was written in the meantime. Compare
     row by row, both ways, and decide which it is (see `recheck`).
 
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +34,7 @@ from mynamo.operations.pending_steps import OnFindings, PendingSteps
 from mynamo.operations.recheck import Rechecker
 from mynamo.operations.scan import Different, Scan
 from mynamo.operations.scan_parts import ScanPart, Step, all_scan_parts, gap_of
+from mynamo.operations.unmatched import still_unmatched
 
 PARALLEL = 2
 MAX_PARALLEL = 32
@@ -91,7 +94,8 @@ def verify(
         on_findings: is called with all findings, a bounded number at a time, by any thread.
 
     Returns:
-        What was found. Nothing that is still on its way is mistaken for damage.
+        What was found. Nothing that is still on its way, and no open transaction, is mistaken for
+        damage.
 
     Raises:
         TableNotFound: there is no such table, or it was dropped in the meantime.
@@ -207,7 +211,8 @@ class _Examination:
         self, left: queue.SimpleQueue[ScanPart], steps: Callable[[ScanPart], Iterator[Step]]
     ) -> None:
         rechecker = Rechecker(self._cluster, self._table, self._effort.wait)
-        pending = PendingSteps(rechecker, self._journal, self._on_findings)
+        second_look = partial(still_unmatched, self._cluster, self._table)
+        pending = PendingSteps(rechecker, second_look, self._journal, self._on_findings)
         try:
             while not left.empty():
                 try:

@@ -39,6 +39,9 @@ def shard(engine_config: ClusterConfig) -> Iterator[DynamoDBShard]:
             local = index.kind == "LSI"
             rows = [(h, b"q", s) if local else (h, b"q", h, s, 1, b"x" * 200) for h, s in keys]
             _insert(shard, sql.index_table(index), rows)
+        _insert(shard, "mynamo_intent", [
+            (table.id, h, s, b"t" * 16, 1, 1, 1, b"x", None, 1) for h, s in keys
+        ])  # fmt: skip
         # Nearly all of the outbox is applied; some wait for their number.
         _insert(shard, "mynamo_outbox", [
             (n + 1, n if n < ROWS - 100 else None, 0, n % 4, 1, table.id, None, b"w" * 16, 1, b"{}")
@@ -92,6 +95,9 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
         for items in (Span(low, high_end), Span(low, high_end, first)):
             assert plan(shard, comparison_statements.item_sizes(table, items)) == scan
             assert plan(shard, comparison_statements.items(table, items, 10)) == scan
+            for last in (None, main[1]):
+                look = comparison_statements.intents_on_rows(table, items, last)
+                assert plan(shard, look) == scan
             # What is not PRIMARY is the sum of the numbers that the range gave.
             assert plan(shard, comparison_statements.item_bytes(table, items))[1:] == scan
         for rows in (Span(low, high_end), Span(low, high_end, local_keys[0])):
@@ -114,6 +120,7 @@ def test_statements_use_their_indexes(engine_config: ClusterConfig, shard: Dynam
     assert plan(shard, comparison_statements.local_rows_of(local, local_keys[:1])) == one
     assert plan(shard, comparison_statements.global_rows_of(by_name, global_keys[:1])) == one
     assert plan(shard, comparison_statements.lock_item(table, first)) == one
+    assert plan(shard, comparison_statements.whole_row(table, first, lock=True)) == one
     assert plan(shard, comparison_statements.event_of(5)) == one
     assert plan(shard, comparison_statements.delete_placeholder(table, first)) == scan
     assert (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -145,6 +145,26 @@ def raw(shard: DynamoDBShard, table: Table) -> dict[str, tuple[int, bytes]]:
     return {sort.decode(): (version, data) for sort, version, data in rows}
 
 
+def items_by_key(shard: DynamoDBShard, table: Table) -> dict[str, dict[str, Any]]:
+    """Items of all rows, by their sort keys; there is no placeholder."""
+    return {at: load_item(data) for at, (_, data) in raw(shard, table).items()}
+
+
+def errors_of(outcomes: Iterable[Outcome]) -> list[type | None]:
+    """Of each what it was refused for."""
+    return [type(each.error) if isinstance(each, Refused) else None for each in outcomes]
+
+
+def do_not_see_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control: who evaluates does not know of intents."""
+    current_of = evaluation.current_of
+    monkeypatch.setattr(
+        evaluation,
+        "current_of",
+        lambda version, data: replace(current_of(version, data), in_transaction=False),
+    )
+
+
 def events(cluster: Cluster) -> int:
     return len(everywhere(cluster, "SELECT id FROM mynamo_outbox"))
 
@@ -174,6 +194,20 @@ def three(cluster: Cluster, orders: Table, producer: Producer) -> None:
     """Items 1 to 3, which are in both indexes."""
     for at in (1, 2, 3):
         producer.put("orders", {**key(at), "price": at, "name": f"n{at}"})
+
+
+@pytest.fixture(params=[8 * 1024 * 1024, 100], ids=["one packet", "several"])
+def packets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second packet of a step is one, or it is divided into several."""
+    monkeypatch.setattr(step_commit, "MAX_BYTES", request.param)
+
+
+@pytest.fixture
+def waked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The wake-ups that steps send, none of which arrives."""
+    sent: list[object] = []
+    monkeypatch.setattr(step_commit, "wake_up", lambda *given: sent.append(given))
+    return sent
 
 
 # -- T3 -------------------------------------------------------------------------------------------
@@ -216,8 +250,7 @@ def test_if_one_is_refused_no_intent_is_placed_and_every_reason_is_known(
         request("PUT", 2, MUST_NOT_EXIST),
         request("CHECK", 7, MUST_EXIST),
     )  # fmt: skip
-    errors = [type(each.error) if isinstance(each, Refused) else None for each in outcomes]
-    assert errors == [None, ConditionFailed, ConditionFailed]
+    assert errors_of(outcomes) == [None, ConditionFailed, ConditionFailed]
     assert raw(shard, orders) == before
     assert placed(shard) == []
 
@@ -321,21 +354,16 @@ def both_see_it_absent(
 # -- T5 and release ---------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three", "packets")
 @pytest.mark.parametrize("known", [False, True], ids=["looked up", "places known"])
-@pytest.mark.parametrize("most", [8 * 1024 * 1024, 100], ids=["one packet", "several"])
 def test_apply_turns_intents_into_items_once(
     cluster: Cluster,
     orders: Table,
     shard: DynamoDBShard,
-    monkeypatch: pytest.MonkeyPatch,
+    waked: list[object],
     known: bool,
-    most: int,
 ) -> None:
     """Main rows, LSI rows and events; it may be repeated."""
-    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
-    waked: list[object] = []
-    monkeypatch.setattr(step_commit, "wake_up", lambda *given: waked.append(given))
     before, count = raw(shard, orders), events(cluster)
     writes = writes_of(cluster, *ALL_KINDS)
     prepare_on(cluster, shard, writes, transaction())
@@ -360,17 +388,13 @@ def test_apply_turns_intents_into_items_once(
     assert damage(cluster, orders) == []
 
 
-@pytest.mark.usefixtures("three")
-@pytest.mark.parametrize("most", [8 * 1024 * 1024, 100], ids=["one packet", "several"])
+@pytest.mark.usefixtures("three", "packets")
 def test_release_leaves_everything_as_it_was(
     cluster: Cluster,
     orders: Table,
     shard: DynamoDBShard,
     producer: Producer,
-    monkeypatch: pytest.MonkeyPatch,
-    most: int,
 ) -> None:
-    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
     before, count = raw(shard, orders), events(cluster)
     prepare_all(cluster, shard, *ALL_KINDS)
     assert len(placed(shard)) == 6
@@ -489,15 +513,14 @@ def test_the_others_of_a_batch_go_on_and_commands_are_not_remembered(
         replace(request("PUT", at, n=2), command_id=str(at).encode() * 16) for at in (1, 2, 8, 9)
     ]
     answers = apply_each(cluster, [*commands, *commands[:1]])
-    met = [o.error if isinstance(o, Refused) else None for _, o in answers]
-    assert [type(error) for error in met] == [
-        TransactionConflict, type(None), TransactionConflict, type(None), TransactionConflict,
+    assert errors_of(outcome for _, outcome in answers) == [
+        TransactionConflict, None, TransactionConflict, None, TransactionConflict,
     ]  # fmt: skip
     remembered = everywhere(cluster, "SELECT command_id FROM mynamo_command")
     assert {row[0] for row in remembered} == {b"2" * 16, b"9" * 16}
     apply_on(cluster, shard, transaction().id)
     assert all(isinstance(outcome, Done) for _, outcome in apply_each(cluster, commands))
-    items = {at: load_item(data) for at, (_, data) in raw(shard, orders).items()}
+    items = items_by_key(shard, orders)
     assert [items[at]["n"] for at in "1289"] == [{"N": "2"}] * 4
     assert damage(cluster, orders) == []
 
@@ -518,9 +541,7 @@ def test_other_transactions_do_not_pass_an_intent(
         prepare_on(cluster, shard, writes, transaction(2)),
         commit_decision(cluster, shard, deciding(writes, number=2)).outcomes,
     ):
-        assert [type(o.error) if isinstance(o, Refused) else None for o in outcomes] == [
-            None, ItemInTransaction, ConditionFailed,
-        ]  # fmt: skip
+        assert errors_of(outcomes) == [None, ItemInTransaction, ConditionFailed]
     assert raw(shard, orders) == before
     assert placed(shard, 2) == []
     assert decisions(shard) == {}
@@ -553,12 +574,7 @@ def test_control_where_marks_are_not_seen_an_update_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The plain write is answered, and T5 writes over it what was made without it."""
-    current_of = evaluation.current_of
-    monkeypatch.setattr(
-        evaluation,
-        "current_of",
-        lambda version, data: replace(current_of(version, data), in_transaction=False),
-    )
+    do_not_see_marks(monkeypatch)
     producer.put("orders", {**key(1), "n": 1})
     prepare_all(cluster, shard, request("PUT", 1, n=2))
     producer.update("orders", key(1), set={"m": 1})
@@ -591,18 +607,13 @@ def decide(cluster: Cluster, shard: DynamoDBShard, *asked: WriteRequest, **more:
     return commit_decision(cluster, shard, deciding(writes_of(cluster, *asked), **more))
 
 
-@pytest.mark.usefixtures("three")
-@pytest.mark.parametrize("most", [8 * 1024 * 1024, 100], ids=["one packet", "several"])
+@pytest.mark.usefixtures("three", "packets")
 def test_the_decision_and_the_deciders_own_items_are_one_commit(
     cluster: Cluster,
     orders: Table,
     shard: DynamoDBShard,
-    monkeypatch: pytest.MonkeyPatch,
-    most: int,
+    waked: list[object],
 ) -> None:
-    monkeypatch.setattr(step_commit, "MAX_BYTES", most)
-    waked: list[object] = []
-    monkeypatch.setattr(step_commit, "wake_up", lambda *given: waked.append(given))
     set_generation(shard, 8)
     writes = writes_of(cluster, *ALL_KINDS)
     elsewhere = (None, None, True, None, False, None, None, None)
@@ -892,7 +903,7 @@ def test_nothing_that_was_counted_is_lost_and_no_intent_stays(
     counted = counted_at_once(cluster, shard, other)
     assert all(0 < version < MARK for version, _ in raw(shard, orders).values())
     assert everywhere(cluster, "SELECT table_id FROM mynamo_intent") == []
-    items = {at: load_item(data) for at, (_, data) in raw(shard, orders).items()}
+    items = items_by_key(shard, orders)
     assert {at: int(item["n"]["N"]) for at, item in items.items()} == counted
     assert damage(cluster, orders) == []
 
@@ -904,17 +915,12 @@ def test_control_where_marks_are_not_seen_some_is_lost(
     other: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    current_of = evaluation.current_of
-    monkeypatch.setattr(
-        evaluation,
-        "current_of",
-        lambda version, data: replace(current_of(version, data), in_transaction=False),
-    )
+    do_not_see_marks(monkeypatch)
     producer = Producer(cluster)
     for at in range(5):
         producer.put("orders", {**key(at), "n": 0})
     counted = counted_at_once(cluster, shard, other)
-    items = {at: load_item(data) for at, (_, data) in raw(shard, orders).items()}
+    items = items_by_key(shard, orders)
     assert sum(int(item["n"]["N"]) for item in items.values()) < counted.total()
 
 

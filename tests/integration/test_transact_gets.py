@@ -61,6 +61,54 @@ def far(cluster: Cluster, orders: Table) -> dict[str, Any]:
     return key_on(cluster, orders, AWAY)
 
 
+@pytest.fixture
+def both(producer: Producer, near: dict[str, Any], far: dict[str, Any]) -> None:
+    """Items of both keys."""
+    put(producer, near, 1)
+    put(producer, far, 2)
+
+
+class ByHand:
+    """A transaction that puts 4 into `near`, on its deciding shard, and 3 into `far`.
+
+    Attributes:
+        intent: on `far`, once it is prepared.
+    """
+
+    def __init__(self, cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]):
+        self._cluster = cluster
+        self._orders = orders
+        self._near = {**near, "n": 4}
+        self._far = {**far, "n": 3}
+        self.intent: Intent
+
+    def prepare(self) -> None:
+        self.intent = place(
+            self._cluster, self._orders, self._far, transaction_id=ID, decider=HOME, generation=1
+        )
+
+    def commit(self) -> None:
+        commit(self._cluster, self._orders, self._near, ID)
+
+    def apply(self, *_: Any) -> None:
+        """Also as a reader's `resolve`."""
+        apply(self._cluster, self._orders, self.intent)
+
+    def happen(self) -> None:
+        """It is committed, and nobody has applied it."""
+        self.prepare()
+        self.commit()
+
+    def happen_and_answer(self) -> None:
+        self.happen()
+        self.apply()
+
+
+@pytest.fixture
+def by_hand(cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]) -> ByHand:
+    return ByHand(cluster, orders, near, far)
+
+
 def key_on(cluster: Cluster, table: Table, shard: int, start: int = 0) -> dict[str, Any]:
     keys = ({"id": f"i{n}", "at": 'a "quoted" é'} for n in range(start, start + 1000))
     return next(k for k in keys if cluster.shard_of(table.key_of(to_stored(k)).hash).id == shard)
@@ -224,10 +272,10 @@ def test_a_shard_that_does_not_answer(
 @pytest.mark.parametrize("decision", [None, Decision.ABORTED, "generation over"])
 def test_what_did_not_happen_is_read_past(
     cluster: Cluster,
-    orders: Table,
     producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     decision: Any,
     there: bool,
     alone: bool,
@@ -235,7 +283,7 @@ def test_what_did_not_happen_is_read_past(
     put(producer, near, 1)
     if there:
         put(producer, far, 2)
-    place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME, generation=1)
+    by_hand.prepare()
     if decision == "generation over":
         cluster.shards[HOME].run(
             ("UPDATE mynamo_fence SET version = 9 WHERE id = %s", (GENERATION_ROW,))
@@ -287,34 +335,31 @@ def test_what_happened_is_waited_for_or_finished(
     assert resolved == [intent]
 
 
+@pytest.mark.usefixtures("both")
 def test_its_coordinator_applies_it_meanwhile(
     cluster: Cluster,
-    orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    put(producer, far, 2)
-    intent = place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    commit(cluster, orders, {**near, "n": 4}, ID)
+    by_hand.happen()
     # Two looks, one at the decision; and again, when it is applied.
-    OneByOne(monkeypatch, [nothing] * 3 + [partial(apply, cluster, orders, intent)])
+    OneByOne(monkeypatch, [nothing] * 3 + [by_hand.apply])
     assert asked(cluster, near, far) == [4, 3]
 
 
 def test_a_resolver_that_fails_is_asked_again(
-    cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]
+    cluster: Cluster, near: dict[str, Any], far: dict[str, Any], by_hand: ByHand
 ) -> None:
-    place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    commit(cluster, orders, {**near, "n": 4}, ID)
+    by_hand.happen()
     failures = iter([ShardUnavailable("away"), None])
 
-    def resolve(met: Intent) -> None:
+    def resolve(_: Intent) -> None:
         failure = next(failures)
         if failure is not None:
             raise failure
-        apply(cluster, orders, met)
+        by_hand.apply()
 
     assert asked(cluster, near, far, resolve=resolve) == [4, 3]
 
@@ -333,10 +378,9 @@ def test_a_mark_without_an_intent_is_a_conflict(
 
 
 def test_a_call_with_a_deadline_of_its_own_ends_by_then(
-    cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]
+    cluster: Cluster, near: dict[str, Any], far: dict[str, Any], by_hand: ByHand
 ) -> None:
-    place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    commit(cluster, orders, {**near, "n": 4}, ID)
+    by_hand.happen()
     with pytest.raises((TransactionCanceled, ShardUnavailable)):
         Reader(cluster).transact_get([("orders", near), ("orders", far)], timeout=0.3)
 
@@ -344,124 +388,105 @@ def test_a_call_with_a_deadline_of_its_own_ends_by_then(
 # --- what moves between the looks ---------------------------------------------------------
 
 
-def happen(cluster: Cluster, orders: Table, near: dict[str, Any], far: dict[str, Any]) -> None:
-    """A whole transaction, and its answer."""
-    intent = place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    commit(cluster, orders, {**near, "n": 4}, ID)
-    apply(cluster, orders, intent)
-
-
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("control", [False, True])
 def test_a_transaction_between_the_looks_at_two_shards(
     cluster: Cluster,
-    orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     control: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Control: no second look."""
-    put(producer, near, 1)
-    put(producer, far, 2)
-    OneByOne(monkeypatch, [nothing, partial(happen, cluster, orders, near, far)])
+    OneByOne(monkeypatch, [nothing, by_hand.happen_and_answer])
     if control:
         monkeypatch.setattr(transact_gets, "_second_look", lambda *_: set())
     assert asked(cluster, near, far) == ([1, 3] if control else [4, 3])
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("control", [False, True])
 def test_a_decision_between_the_looks_at_two_shards(
     cluster: Cluster,
-    orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     control: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing moves any more until it is applied. Control: nobody asks for the decision."""
-    put(producer, near, 1)
-    put(producer, far, 2)
-    intent = place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    OneByOne(monkeypatch, [nothing, partial(commit, cluster, orders, {**near, "n": 4}, ID)])
+    by_hand.prepare()
+    OneByOne(monkeypatch, [nothing, by_hand.commit])
     if control:
         monkeypatch.setattr(transact_gets._Reading, "_committed", lambda *_: [])
-    found = asked(cluster, far, near, resolve=lambda _: apply(cluster, orders, intent))
-    assert found == ([2, 4] if control else [3, 4])
+    assert asked(cluster, far, near, resolve=by_hand.apply) == ([2, 4] if control else [3, 4])
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("control", [False, True])
 def test_a_transaction_that_is_cleaned_away_before_its_decision_is_asked_for(
     cluster: Cluster,
-    orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     control: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Control: no second look."""
-    put(producer, near, 1)
-    put(producer, far, 2)
-    intent = place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
+    by_hand.prepare()
 
     def clean() -> None:
-        apply(cluster, orders, intent)
+        by_hand.apply()
         cluster.shards[HOME].run(("DELETE FROM mynamo_transaction", ()))
 
-    OneByOne(monkeypatch, [nothing, partial(commit, cluster, orders, {**near, "n": 4}, ID), clean])
+    OneByOne(monkeypatch, [nothing, by_hand.commit, clean])
     if control:
         monkeypatch.setattr(transact_gets, "_second_look", lambda *_: set())
     assert asked(cluster, far, near) == ([2, 4] if control else [3, 4])
 
 
+@pytest.mark.usefixtures("both")
 def test_an_intent_in_place_of_another_one(
     cluster: Cluster,
     orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The item's version is the same in both looks, and so is its mark."""
-    put(producer, near, 1)
-    put(producer, far, 2)
     first = place(cluster, orders, {**far, "n": 5})
 
     def change() -> None:
         release(cluster, orders, first)
-        place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-        commit(cluster, orders, {**near, "n": 4}, ID)
+        by_hand.happen()
 
     looking = OneByOne(monkeypatch, [nothing, nothing, nothing, nothing, change])
     met: list[Intent] = []
 
     def resolve(intent: Intent) -> None:
         met.append(intent)
-        apply(cluster, orders, intent)
+        by_hand.apply()
 
     assert asked(cluster, near, far, resolve=resolve) == [4, 3]
     assert [intent.transaction_id for intent in met] == [ID]
     assert looking.looks > 8
 
 
+@pytest.mark.usefixtures("both")
 def test_a_mark_whose_intent_goes_before_it_is_read(
     cluster: Cluster,
-    orders: Table,
-    producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
+    by_hand: ByHand,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    put(producer, near, 1)
-    put(producer, far, 2)
-    intent = place(cluster, orders, {**far, "n": 3}, transaction_id=ID, decider=HOME)
-    commit(cluster, orders, {**near, "n": 4}, ID)
+    by_hand.happen()
     reading = read_intents
 
     def late(*arguments: Any) -> Any:
-        apply(cluster, orders, intent)
+        by_hand.apply()
         return reading(*arguments)
 
     monkeypatch.setattr(transact_gets, "read_intents", late)
@@ -551,12 +576,10 @@ def test_events_are_found_by_keys_of_all_types(
         assert shard.run(event)[0].rows == ((1,),)
 
 
+@pytest.mark.usefixtures("both")
 def test_a_shard_that_has_gone_back_in_time(
-    cluster: Cluster, producer: Producer, near: dict[str, Any], far: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    put(producer, near, 1)
-    put(producer, far, 2)
+    cluster: Cluster, near: dict[str, Any], far: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     looking = OneByOne(monkeypatch, [nothing, nothing, nothing, partial(begin_again, cluster)])
     assert asked(cluster, near, far) == [1, 2]
     assert looking.looks == 8
@@ -570,12 +593,10 @@ def begin_again(cluster: Cluster) -> None:
         producer.put("orders", key_on(cluster, cluster.table("orders"), AWAY, 5000))
 
 
+@pytest.mark.usefixtures("both")
 def test_what_took_too_long_begins_again(
-    cluster: Cluster, producer: Producer, near: dict[str, Any], far: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    put(producer, near, 1)
-    put(producer, far, 2)
+    cluster: Cluster, near: dict[str, Any], far: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transact_gets, "LONGEST", -1.0)
     steps = [nothing] * 4 + [partial(monkeypatch.setattr, transact_gets, "LONGEST", 30.0)]
     looking = OneByOne(monkeypatch, steps)
@@ -686,17 +707,15 @@ def test_readers_of_one_process_finish_a_transaction_once(
     assert finished == [(intent.decider, intent.transaction_id, intent.generation)]
 
 
+@pytest.mark.usefixtures("both")
 def test_plain_reads_see_what_is_applied(
     cluster: Cluster,
-    orders: Table,
     producer: Producer,
     near: dict[str, Any],
     far: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of a transaction that has happened and was not answered; then of one that was."""
-    put(producer, near, 1)
-    put(producer, far, 2)
     read = Reader(cluster)
 
     def plain() -> list[list[int | None]]:

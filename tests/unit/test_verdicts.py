@@ -9,7 +9,15 @@ from mynamo.catalog.tables import IndexKey, RowKey
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import fitting, groups
 from mynamo.operations.counts import Counts
-from mynamo.operations.findings import MAX_EXAMPLES, Damaged, Finding, Verdict, shown
+from mynamo.operations.findings import (
+    MAX_EXAMPLES,
+    Damaged,
+    Finding,
+    Unmatched,
+    UnmatchedKind,
+    Verdict,
+    shown,
+)
 from tests.made_up import index_of, table_of
 
 INDEX = index_of()
@@ -99,12 +107,45 @@ def test_parts_add_up_and_survive_a_file() -> None:
         part.add_findings(finding(kind) for kind in ("missing", "ghost", "stale"))
         part.add_undecided(INDEX, behind=False)
         part.add_unreadable(Damaged.at(TABLE, ROW, number, None, "it is junk"))
+        part.add_unmatched([Unmatched("mark", 1, ROW, 1), Unmatched("intent", 1, ROW, 1)])
         parts.append(part)
         whole.merge(part)
     assert verdict_of(whole).findings == 9
+    assert (verdict_of(whole).marks, verdict_of(whole).intents) == (3, 3)
     kept = Counts.load(orjson.loads(orjson.dumps(whole.dump())), (INDEX,))
     assert kept == whole
     assert verdict_of(kept) == verdict_of(whole)
+
+
+def test_a_file_of_an_earlier_release_knows_no_marks() -> None:
+    dumped = Counts(items=5).dump()
+    for name in ("marks", "intents", "unmatched"):
+        del dumped[name]
+    assert Counts.load(dumped, (INDEX,)) == Counts(items=5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what_to_do"),
+    [
+        ("mark", "`mynamo repair orders`"),
+        ("placeholder", "`mynamo repair orders`"),
+        ("intent", "`mynamo transaction resolve`"),
+    ],
+)
+def test_what_does_not_go_together_is_not_ok_and_says_what_to_do(
+    kind: UnmatchedKind, what_to_do: str
+) -> None:
+    counts = Counts()
+    one = Unmatched(kind, 1, ROW, 2, transaction_id=b"t" * 16).told(TABLE, None, "it is so")
+    counts.add_unmatched([one] * (MAX_EXAMPLES + 5))
+    verdict = verdict_of(counts)
+    assert not verdict.ok
+    assert verdict.damaged
+    assert verdict.marks + verdict.intents == MAX_EXAMPLES + 5
+    assert len(verdict.unmatched_examples) == MAX_EXAMPLES
+    assert what_to_do in str(verdict)
+    assert f'{kind}: item with the hash {ROW.hash.hex()} and the sort key {{"s":' in str(one)
+    assert one.as_json()["transaction"] == "74747474-7474-7474-7474-747474747474"
 
 
 def test_long_keys_are_cut() -> None:

@@ -49,7 +49,7 @@ FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.05
 _NO_INTENT = (
     "the item is marked as if a transaction had it, but no transaction has; nothing was written; "
-    "other programs' SQL may have left it so"
+    "other programs' SQL may have left it so; `mynamo repair` takes the mark away"
 )
 
 
