@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import IO, Any
 
 import click
@@ -15,16 +16,16 @@ from mynamo.cli.statuses import FAILED
 from mynamo.cli.transaction_files import Entry, TransactionFile, parse_transaction
 from mynamo.errors import (
     ConditionFailed,
-    IndexBehind,
     InvalidExpression,
     InvalidRequest,
     MynamoError,
     TransactionCanceled,
-    TransactionConflict,
+    cancellation_code,
 )
 from mynamo.producer import Producer, TransactionReceipt
 from mynamo.reader import StoredReader
 from mynamo.schemas.items import from_stored, to_stored
+from mynamo.writer import finish_transaction
 
 _SHOWN = 500
 """Characters of an item that a failed condition found."""
@@ -89,7 +90,8 @@ def _key_of(cluster: Cluster, entry: Entry) -> dict[str, Any]:
 def _read(
     cluster: Cluster, asked: TransactionFile, keys: list[dict[str, Any]], as_json: bool
 ) -> None:
-    found = [got.item for got in StoredReader(cluster).transact_get(asked.gets)]
+    reader = StoredReader(cluster, partial(finish_transaction, cluster))
+    found = [got.item for got in reader.transact_get(asked.gets)]
     if as_json:
         print_json({"items": found})
         return
@@ -179,15 +181,5 @@ def _cells(reason: MynamoError | None) -> tuple[str, str | None, str | None]:
 
 
 def _code(reason: MynamoError | None) -> str:
-    """As DynamoDB names the reason."""
-    match reason:
-        case None:
-            return "None"
-        case ConditionFailed():
-            return "ConditionalCheckFailed"
-        case TransactionConflict():
-            return "TransactionConflict"
-        case IndexBehind():
-            return "ProvisionedThroughputExceeded"
-        case _:
-            return "ValidationError"
+    """DynamoDB's code of a reason, or mynamo's name of it where DynamoDB has none."""
+    return cancellation_code(reason) or type(reason).__name__
