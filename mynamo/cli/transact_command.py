@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.app import wording
+from mynamo.cli.app import reserved_word, wording
 from mynamo.cli.command_context import as_json, find_table, opened
 from mynamo.cli.output import print_grid, print_json
 from mynamo.cli.plain_items import dump_plain
@@ -55,12 +55,24 @@ def transact(file: IO[bytes], request_token: str | None, as_json: bool) -> None:
     Examples:
       mynamo transact order.json
       mynamo transact order.json --request-token 7f0c
-      echo '[{"Put": {"TableName": "orders", "Item": {"customer": {"S": "ann"}, ...}}},
-        {"ConditionCheck": {"TableName": "customers", "Key": {"name": {"S": "ann"}},
-          "ConditionExpression": "attribute_exists(since)"}}]' | mynamo transact -
+      echo '[{"Put": {"TableName": "orders",
+                "Item": {"customer": {"S": "ann"}, "ordered_at": {"N": "2"}}}},
+             {"ConditionCheck": {"TableName": "customers", "Key": {"name": {"S": "ann"}},
+                "ConditionExpression": "attribute_exists(since)"}}]' | mynamo transact -
+      echo '[{"Get": {"TableName": "customers", "Key": {"name": {"S": "ann"}}}},
+             {"Get": {"TableName": "customers", "Key": {"name": {"S": "bob"}}}}]' |
+        mynamo transact -
     """
-    asked = parse_transaction(file.read())
+    try:
+        _transact(parse_transaction(file.read()), request_token, as_json)
+    except InvalidExpression as error:
+        raise _in_a_file(error) from None
+
+
+def _transact(asked: TransactionFile, request_token: str | None, as_json: bool) -> None:
     token = request_token if request_token is not None else asked.request_token
+    if asked.gets and token is not None:
+        raise InvalidRequest("a request token is for writes; a transaction of Get has none")
     with opened() as cluster:
         keys = [_key_of(cluster, each) for each in asked.entries]
         if asked.gets:
@@ -72,9 +84,20 @@ def transact(file: IO[bytes], request_token: str | None, as_json: bool) -> None:
         except TransactionCanceled as failure:
             _print_reasons(failure, asked, keys, as_json)
             raise SystemExit(FAILED) from None
-        except InvalidExpression as error:
-            raise InvalidRequest(str(error)) from None  # no hint at options, which a file has not
     _print_receipt(receipt, asked, keys, as_json)
+
+
+def _in_a_file(error: InvalidExpression) -> InvalidRequest:
+    """The same error with a hint at what a file has, in place of one at options."""
+    answer = InvalidRequest(str(error))
+    for note in getattr(error, "__notes__", ()):
+        answer.add_note(note)
+    word = reserved_word(error)
+    if word is not None:
+        answer.add_note(
+            f'write #{word} in its place, and "ExpressionAttributeNames": {{"#{word}": "{word}"}}'
+        )
+    return answer
 
 
 def _key_of(cluster: Cluster, entry: Entry) -> dict[str, Any]:

@@ -576,7 +576,11 @@ def test_reads_finish_a_committed_transaction_that_they_meet(
         ('[{"Put": {"TableNam": "orders"}}]',
          "number 1 (Put) has no member 'TableNam'; did you mean TableName?"),
         ('[{"Put": {"TableName": "orders"}}]', "number 1 (Put): Item is missing"),
-        ('[{"Put": {"TableName": "orders", "Item": {"customer": "ann"}}}]', "in number 1 (Put)"),
+        ('[{"Put": {"TableName": "orders", "Item": {"customer": "ann"}}}]',
+         'values are in DynamoDB JSON: write "customer":{"S":"ann"} (in number 1 (Put))'),
+        ('[{"Update": {"TableName": "orders", "Key": {}, "UpdateExpression": "SET a = :a",'
+         ' "ExpressionAttributeValues": {":a": 1.50}}}]', 'write ":a":{"N":"1.5"} (in number 1'),
+        ('[{"Put": {"TableName": "orders", "Item": {"a": {"S": 1}}}}]', "in number 1 (Put)"),
         ('[{"Update": {"TableName": "orders", "Key": {}}}]', "UpdateExpression is missing"),
         ('[{"Get": {"TableName": "orders", "Key": {}}}, {"Delete": {"TableName": "orders",'
          ' "Key": {}}}]', "a transaction reads or writes"),
@@ -584,7 +588,12 @@ def test_reads_finish_a_committed_transaction_that_they_meet(
         ('[{"Delete": {"TableName": "orders", "Key": {}}}]',
          "The provided key element does not match the schema"),
         ('[{"Delete": {"TableName": "orders", "Key": {}, "ConditionExpression": "at = at"}}]',
-         "reserved keyword: at\n"),
+         'reserved keyword: at (in number 1 (Delete); write #at in its place, and '
+         '"ExpressionAttributeNames": {"#at": "at"})\n'),
+        ('[{"Get": {"TableName": "orders", "Key": {}, "ProjectionExpression": "at"}}]',
+         'at (in number 1 (Get); write #at in its place, and "ExpressionAttributeNames"'),
+        ('{"TransactItems": [{"Get": {"TableName": "orders", "Key": {}}}],'
+         ' "ClientRequestToken": "t"}', "a request token is for writes"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_transaction_is_named(orders: Mynamo, text: str, answer: str) -> None:
