@@ -177,3 +177,25 @@ class CorruptData(MynamoError):  # noqa: N818
 
 class InternalError(MynamoError):
     """mynamo failed in a way that nobody foresaw; nothing was written; the log has the cause."""
+
+
+def cancellation_code(reason: MynamoError | None) -> str | None:
+    """DynamoDB's code of one of `TransactionCanceled.reasons`, such as "ConditionalCheckFailed".
+
+    Returns:
+        "None" (a text) for no reason; None for what DynamoDB has no code for, such as a damaged
+        item.
+    """
+    match reason:
+        case None:
+            return "None"
+        case ConditionFailed():
+            return "ConditionalCheckFailed"
+        case TransactionConflict():
+            return "TransactionConflict"
+        case IndexBehind():
+            return "ProvisionedThroughputExceeded"
+        case InvalidRequest():
+            return "ValidationError"
+        case _:
+            return None

@@ -102,20 +102,21 @@ _COLUMNS = "table_id, hash, sort, transaction_id, decider, generation, action, i
 
 
 def read_intents(
-    places: Collection[tuple[int, RowKey]], transaction_id: bytes | None = None
+    places: Collection[tuple[int, RowKey]], transaction_id: bytes | None = None, lock: bool = False
 ) -> Statement:
     """The intents on rows, by primary key; see `intents_in`.
 
     Args:
         places: table's id and row of each.
         transaction_id: of this transaction only.
+        lock: the intents, for whoever has locked their main rows.
     """
     of_one = "" if transaction_id is None else " AND transaction_id = %s"
     place = f"(table_id = %s AND hash = %s AND sort = %s{of_one})"
     last = () if transaction_id is None else (transaction_id,)
     return (
         f"SELECT {_COLUMNS} FROM mynamo_intent FORCE INDEX (PRIMARY)"
-        f" WHERE {' OR '.join([place] * len(places))}",
+        f" WHERE {' OR '.join([place] * len(places))}{' FOR UPDATE' if lock else ''}",
         list(chain.from_iterable((table_id, *row, *last) for table_id, row in places)),
     )
 

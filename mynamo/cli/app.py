@@ -16,7 +16,7 @@ import click
 from mynamo.cli.groups import Group
 from mynamo.cli.interrupts import INTERRUPTED, begin, status_of
 from mynamo.cli.statuses import FAILED
-from mynamo.errors import InvalidExpression, MynamoError
+from mynamo.errors import InvalidExpression, MynamoError, TransactionConflict
 
 CONFIG = "config"
 """The name of the parameter of `--config`, of the root command and of every other."""
@@ -52,7 +52,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "scan": Entry("reads", "scan", "Read all items of a table or an index."),
         "update": Entry("writes", "update", "Set and remove attributes of an item."),
         "delete": Entry("writes", "delete", "Delete an item."),
-        "transact": Entry("transact_command", "transact", "Do several writes, all or none."),
+        "transact": Entry(
+            "transact_command",
+            "transact",
+            "Do several writes, all or none; or reads as of one moment.",
+        ),
         "load": Entry("load", "load", "Write the items of files: JSON, CSV, exports of DynamoDB."),
     },
     "Operations": {
@@ -65,7 +69,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "transaction": Entry(
             "transaction_commands",
             "transaction",
-            "Enable, show and finish transactions over shards.",
+            "Enable, show and finish transactions over several shards.",
         ),
         "incarnation": Entry(
             "incarnation_commands", "incarnation", "Show what became of shards that were restored."
@@ -142,11 +146,18 @@ def wording(error: BaseException) -> str:
     """An error as a person reads it, with what was noted on its way."""
     text = str(error) or type(error).__name__
     notes = [note[:1].lower() + note[1:] for note in getattr(error, "__notes__", ())]
-    reserved = re.search(r"reserved keyword: (\w+)$", text)
-    if reserved and isinstance(error, InvalidExpression):
-        word = reserved[1]
+    if isinstance(error, TransactionConflict):
+        notes.append("`mynamo transaction list` shows one that stays")
+    word = reserved_word(error)
+    if word is not None:
         notes.append(f"""write #{word} in its place, and --names '{{"#{word}": "{word}"}}'""")
     return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def reserved_word(error: BaseException) -> str | None:
+    """The reserved word that makes an expression wrong; None: that is not what is wrong."""
+    found = re.search(r"reserved keyword: (\w+)$", str(error))
+    return found[1] if found and isinstance(error, InvalidExpression) else None
 
 
 def _os_wording(error: OSError) -> str:

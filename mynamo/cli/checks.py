@@ -35,8 +35,9 @@ from mynamo.operations.verify import verify as verify_table
 def lag(watch: bool, every: float | None, as_json: bool) -> None:
     """Show how far outboxes, GSIs and queued writes are behind.
 
-    With --watch --json: a line per look. Ends with status 1 if a server did not answer, and
-    with 3 if an index makes no progress.
+    Also says how many items are in unfinished transactions over several shards. With --watch
+    --json: a line per look. Ends with status 1 if a server did not answer, and with 3 if an index
+    makes no progress.
 
     \b
     Examples:
@@ -291,9 +292,14 @@ def _print_lag(report: LagReport) -> None:
         )  # fmt: skip
     for s in report.shards:
         if s.intents:
+            what = (
+                "1 item is in an unfinished transaction"
+                if s.intents == 1
+                else f"{s.intents:,} items are in unfinished transactions, the oldest"
+            )
             click.echo(
-                f"transactions have {s.intents:,} items of shard {s.shard}, one for "
-                f"{s.intents_seconds:.1f} s: `mynamo transaction list` shows them"
+                f"shard {s.shard}: {what} for {s.intents_seconds:.1f} s: "
+                "see `mynamo transaction list`"
             )
     if report.indexer_missing:
         click.echo("no indexer is at work: run `mynamo indexer`")

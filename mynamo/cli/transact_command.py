@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import IO, Any
 
 import click
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.app import wording
+from mynamo.cli.app import reserved_word, wording
 from mynamo.cli.command_context import as_json, find_table, opened
 from mynamo.cli.output import print_grid, print_json
 from mynamo.cli.plain_items import dump_plain
@@ -15,16 +16,16 @@ from mynamo.cli.statuses import FAILED
 from mynamo.cli.transaction_files import Entry, TransactionFile, parse_transaction
 from mynamo.errors import (
     ConditionFailed,
-    IndexBehind,
     InvalidExpression,
     InvalidRequest,
     MynamoError,
     TransactionCanceled,
-    TransactionConflict,
+    cancellation_code,
 )
 from mynamo.producer import Producer, TransactionReceipt
 from mynamo.reader import StoredReader
 from mynamo.schemas.items import from_stored, to_stored
+from mynamo.writer import finish_transaction
 
 _SHOWN = 500
 """Characters of an item that a failed condition found."""
@@ -54,12 +55,24 @@ def transact(file: IO[bytes], request_token: str | None, as_json: bool) -> None:
     Examples:
       mynamo transact order.json
       mynamo transact order.json --request-token 7f0c
-      echo '[{"Put": {"TableName": "orders", "Item": {"customer": {"S": "ann"}, ...}}},
-        {"ConditionCheck": {"TableName": "customers", "Key": {"name": {"S": "ann"}},
-          "ConditionExpression": "attribute_exists(since)"}}]' | mynamo transact -
+      echo '[{"Put": {"TableName": "orders",
+                "Item": {"customer": {"S": "ann"}, "ordered_at": {"N": "2"}}}},
+             {"ConditionCheck": {"TableName": "customers", "Key": {"name": {"S": "ann"}},
+                "ConditionExpression": "attribute_exists(since)"}}]' | mynamo transact -
+      echo '[{"Get": {"TableName": "customers", "Key": {"name": {"S": "ann"}}}},
+             {"Get": {"TableName": "customers", "Key": {"name": {"S": "bob"}}}}]' |
+        mynamo transact -
     """
-    asked = parse_transaction(file.read())
+    try:
+        _transact(parse_transaction(file.read()), request_token, as_json)
+    except InvalidExpression as error:
+        raise _in_a_file(error) from None
+
+
+def _transact(asked: TransactionFile, request_token: str | None, as_json: bool) -> None:
     token = request_token if request_token is not None else asked.request_token
+    if asked.gets and token is not None:
+        raise InvalidRequest("a request token is for writes; a transaction of Get has none")
     with opened() as cluster:
         keys = [_key_of(cluster, each) for each in asked.entries]
         if asked.gets:
@@ -71,9 +84,20 @@ def transact(file: IO[bytes], request_token: str | None, as_json: bool) -> None:
         except TransactionCanceled as failure:
             _print_reasons(failure, asked, keys, as_json)
             raise SystemExit(FAILED) from None
-        except InvalidExpression as error:
-            raise InvalidRequest(str(error)) from None  # no hint at options, which a file has not
     _print_receipt(receipt, asked, keys, as_json)
+
+
+def _in_a_file(error: InvalidExpression) -> InvalidRequest:
+    """The same error with a hint at what a file has, in place of one at options."""
+    answer = InvalidRequest(str(error))
+    for note in getattr(error, "__notes__", ()):
+        answer.add_note(note)
+    word = reserved_word(error)
+    if word is not None:
+        answer.add_note(
+            f'write #{word} in its place, and "ExpressionAttributeNames": {{"#{word}": "{word}"}}'
+        )
+    return answer
 
 
 def _key_of(cluster: Cluster, entry: Entry) -> dict[str, Any]:
@@ -89,7 +113,8 @@ def _key_of(cluster: Cluster, entry: Entry) -> dict[str, Any]:
 def _read(
     cluster: Cluster, asked: TransactionFile, keys: list[dict[str, Any]], as_json: bool
 ) -> None:
-    found = [got.item for got in StoredReader(cluster).transact_get(asked.gets)]
+    reader = StoredReader(cluster, partial(finish_transaction, cluster))
+    found = [got.item for got in reader.transact_get(asked.gets)]
     if as_json:
         print_json({"items": found})
         return
@@ -179,15 +204,5 @@ def _cells(reason: MynamoError | None) -> tuple[str, str | None, str | None]:
 
 
 def _code(reason: MynamoError | None) -> str:
-    """As DynamoDB names the reason."""
-    match reason:
-        case None:
-            return "None"
-        case ConditionFailed():
-            return "ConditionalCheckFailed"
-        case TransactionConflict():
-            return "TransactionConflict"
-        case IndexBehind():
-            return "ProvisionedThroughputExceeded"
-        case _:
-            return "ValidationError"
+    """DynamoDB's code of a reason, or mynamo's name of it where DynamoDB has none."""
+    return cancellation_code(reason) or type(reason).__name__

@@ -20,6 +20,13 @@ from mynamo.operations.open_transactions import (
     open_transactions,
 )
 
+_NONE = "no transaction over several shards is open"
+_BECAME = {
+    Decision.COMMITTED: "applied",
+    Decision.ABORTED: "aborted",
+    None: "released; it had ended before",
+}
+
 
 @click.group(cls=Group)
 def transaction() -> None:
@@ -28,12 +35,13 @@ def transaction() -> None:
 
 @transaction.command()
 def enable() -> None:
-    """Allow transactions over several shards in a cluster of an earlier release.
+    """Allow transactions in a cluster of an earlier release.
 
-    A new cluster allows them. In one that an earlier release has set up, run this once, when all
-    processes are of this release: those of earlier releases refuse to work from then on, and there
-    is no way back. Reads and writes pause for a moment meanwhile. It is safe to repeat, and says
-    what it did; if it was interrupted, run it again, or leave the rest to a writer worker.
+    A new cluster allows those over several shards. In one that an earlier release has set up, run
+    this once, when all processes are of this release: those of earlier releases refuse to work
+    from then on, and there is no way back. Reads and writes pause for a moment meanwhile. It is
+    safe to repeat, and says what it did; if it was interrupted, run it again, or leave the rest to
+    a writer worker.
 
     \b
     Example:
@@ -50,8 +58,8 @@ def list_(as_json: bool) -> None:
     """Show transactions over several shards that are not finished.
 
     Most of them are under way, and gone the next moment. `mynamo writer` finishes what is left
-    alone for five seconds; what stays waits for the deciding shard. Ends with status 1 if a server
-    did not answer.
+    alone for five seconds; what stays waits for its deciding shard, or for a writer. Until then its
+    items can be read, but not written. Ends with status 1 if a server did not answer.
 
     \b
     Example:
@@ -63,7 +71,7 @@ def list_(as_json: bool) -> None:
         say(note)
     if as_json:
         print_json([_json(each) for each in report.found])
-    else:
+    elif report.found:
         print_grid(
             ["transaction", "age", "deciding shard", "decision", "items", "on shards"],
             [(UUID(bytes=each.id), f"{each.seconds:.1f} s", each.decider, _decision(each),
@@ -71,6 +79,8 @@ def list_(as_json: bool) -> None:
              for each in report.found],
             right=["age", "items"],
         )  # fmt: skip
+    elif not report.notes:
+        say(_NONE)
     if report.notes or any(each.unknown for each in report.found):
         raise SystemExit(FAILED)
 
@@ -79,10 +89,11 @@ def list_(as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.UUID)
 @click.option("--all", "everything", is_flag=True, help="All that `mynamo transaction list` shows.")
 def resolve(ids: tuple[UUID, ...], everything: bool) -> None:
-    """Finish transactions: apply those that are committed, and abort all others.
+    """Finish transactions: apply what is committed, abort the rest.
 
     `mynamo writer` and whoever meets an item of theirs do the same after some seconds. One that is
-    under way is aborted, too; whoever began it tries again.
+    under way is aborted, too; whoever began it tries again. One that cannot be finished leaves the
+    others alone; ends with status 1 then.
 
     \b
     Examples:
@@ -95,14 +106,17 @@ def resolve(ids: tuple[UUID, ...], everything: bool) -> None:
         report = open_transactions(cluster)
         found = report.found
         chosen = found if everything else named(found, [each.bytes for each in ids])
-        decisions = finish(cluster, chosen)
-    for transaction_id, decision in decisions.items():
-        became = "applied" if decision is Decision.COMMITTED else "released"
-        click.echo(f"{UUID(bytes=transaction_id)}: {became}")
+        finished = finish(cluster, chosen)
+    for transaction_id, decision in finished.decisions.items():
+        click.echo(f"{UUID(bytes=transaction_id)}: {_BECAME[decision]}")
+    for transaction_id, failure in finished.failures.items():
+        say(f"{UUID(bytes=transaction_id)}: not finished: {failure}")
     for note in report.notes:
         say(note)
-    if report.notes:
+    if report.notes or finished.failures:
         raise SystemExit(FAILED)
+    if not chosen:
+        say(_NONE)
 
 
 def _decision(each: OpenTransaction) -> str:

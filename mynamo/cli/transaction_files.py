@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mynamo.cli.plain_items import item_of, parse_json
+from mynamo.cli.plain_items import dump_dynamodb, item_of, parse_json
 from mynamo.errors import InvalidItem, InvalidRequest, MynamoError
 from mynamo.producer import Check, Delete, Put, Update
 from mynamo.reader import Get
@@ -119,7 +119,7 @@ def _entry(number: int, given: Any) -> Entry:
         if name not in members:
             raise InvalidRequest(f"{where}: {name} is missing")
     try:
-        return _read(kind, members, item_of(members[subject], dynamodb_json=True))
+        return _read(kind, members, _item(members[subject]))
     except MynamoError as error:
         error.add_note(f"In {where}")
         raise
@@ -136,7 +136,7 @@ def _read(kind: str, members: Mapping[str, Any], item: dict[str, Any]) -> Entry:
     values = members.get(_VALUES)
     more: dict[str, Any] = {
         "names": names,
-        "values": None if values is None else item_of(values, dynamodb_json=True),
+        "values": None if values is None else _item(values),
     }
     condition = _text(members, _CONDITION)
     asked: Write
@@ -149,6 +149,19 @@ def _read(kind: str, members: Mapping[str, Any], item: dict[str, Any]) -> Entry:
         make: Callable[..., Write] = Put if kind == "Put" else Delete
         asked = make(table, item, condition, **more)
     return Entry(kind, table, item, asked)
+
+
+def _item(given: Any) -> dict[str, Any]:
+    """An item, a key or values, from DynamoDB JSON to Python form.
+
+    Raises:
+        InvalidItem: it is not one. The message says how a value is written that is plain JSON.
+    """
+    for name, value in given.items() if isinstance(given, dict) else ():
+        if not isinstance(value, dict):
+            written = dump_dynamodb({name: value})[1:-1]
+            raise InvalidItem(f"values are in DynamoDB JSON: write {written}")
+    return item_of(given, dynamodb_json=True)
 
 
 def _text(members: Mapping[str, Any], name: str) -> str | None:

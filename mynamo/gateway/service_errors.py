@@ -24,6 +24,7 @@ from mynamo.errors import (
     TransactionInProgress,
     Unavailable,
     WriteOutcomeUnknown,
+    cancellation_code,
 )
 from mynamo.mysql.failures import DuplicateKey, StatementRefused
 
@@ -181,7 +182,7 @@ def _cancelled(failure: TransactionCanceled, request: Mapping[str, Any]) -> Serv
     """
     found = list(failure.reasons)
     for reason in found:
-        if reason is not None and not isinstance(reason, _REASONS):
+        if reason is not None and cancellation_code(reason) is None:
             return service_error(reason, request)
     first = next((n for n, reason in enumerate(found) if isinstance(reason, InvalidRequest)), None)
     if first is not None:
@@ -196,21 +197,17 @@ def _cancelled(failure: TransactionCanceled, request: Mapping[str, Any]) -> Serv
     )
 
 
-_REASONS = (ConditionFailed, IndexBehind, InvalidRequest, TransactionConflict)
-
-
 def _reason(failure: MynamoError | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    code: dict[str, Any] = {"Code": cancellation_code(failure)}
     match failure:
         case None:
-            return {"Code": "None"}
+            return code
         case ConditionFailed():
             (given,) = entry.values()
-            members = _item_asked_for(failure, given)
-            return {"Code": "ConditionalCheckFailed", "Message": _CONDITION_FAILED, **members}
+            return {**code, "Message": _CONDITION_FAILED, **_item_asked_for(failure, given)}
         case TransactionConflict():
-            return {"Code": "TransactionConflict", "Message": _CONFLICT}
+            return {**code, "Message": _CONFLICT}
         case IndexBehind():
-            message = f"{_INDEX_BEHIND} ({failure})"
-            return {"Code": "ProvisionedThroughputExceeded", "Message": message}
+            return {**code, "Message": f"{_INDEX_BEHIND} ({failure})"}
         case _:
-            return {"Code": "ValidationError", "Message": str(failure)}
+            return {**code, "Message": str(failure)}

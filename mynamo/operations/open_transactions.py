@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -89,26 +90,38 @@ def _decision_of(cluster: Cluster, transaction: OpenTransaction) -> Decision | N
     return Decision(rows[0][0]) if rows else None
 
 
-def finish(
-    cluster: Cluster, transactions: Sequence[OpenTransaction]
-) -> Mapping[bytes, Decision | None]:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What `finish` did.
+
+    Attributes:
+        decisions: of those that are finished, by their ids; None: see `resolver.decision_of`.
+        failures: why the others are not, by their ids: a shard does not answer. On their other
+            shards they are finished.
+    """
+
+    decisions: Mapping[bytes, Decision | None]
+    failures: Mapping[bytes, ShardUnavailable]
+
+
+def finish(cluster: Cluster, transactions: Sequence[OpenTransaction]) -> Finished:
     """Finish transactions: those that are committed are applied, all others aborted.
 
-    One that is under way is aborted too; its coordinator then tries again.
-
-    Returns:
-        What became of them, by their ids.
-
-    Raises:
-        ShardUnavailable: a shard does not answer; some of them may be finished.
+    One that is under way is aborted too; its coordinator then tries again. One that cannot be
+    finished leaves the others alone.
     """
     decisions: dict[bytes, Decision | None] = {}
+    failures: dict[bytes, ShardUnavailable] = {}
     for each in transactions:
         for shard_id in each.items:
-            decisions[each.id] = resolve(
-                cluster, cluster.shards[shard_id], each.decider, each.id, each.generation
-            )
-    return decisions
+            try:
+                decisions[each.id] = resolve(
+                    cluster, cluster.shards[shard_id], each.decider, each.id, each.generation
+                )
+            except ShardUnavailable as failure:
+                failures[each.id] = failure
+    done = {known: decision for known, decision in decisions.items() if known not in failures}
+    return Finished(done, failures)
 
 
 def named(transactions: Sequence[OpenTransaction], ids: Sequence[bytes]) -> list[OpenTransaction]:
@@ -121,7 +134,7 @@ def named(transactions: Sequence[OpenTransaction], ids: Sequence[bytes]) -> list
     for transaction_id in ids:
         if transaction_id not in known:
             raise NotFound(
-                f"no shard has intents of transaction {transaction_id.hex()}: it is finished, or "
-                "there was none; `mynamo transaction list` shows those that there are"
+                f"no shard has intents of transaction {UUID(bytes=transaction_id)}: it is "
+                "finished, or there was none; `mynamo transaction list` shows those that there are"
             )
     return [known[transaction_id] for transaction_id in ids]

@@ -21,7 +21,7 @@ from mynamo.producer.receipt import (
 )
 from mynamo.producer.requests import Asked, ask
 from mynamo.schemas.commands import Condition
-from mynamo.writer import RequestToken, transact
+from mynamo.writer import RequestToken, WriteRequest, transact
 
 _LONGEST_TOKEN = 36
 
@@ -71,13 +71,20 @@ def transact_writes(
     cluster: Cluster, writes: Sequence[InTransaction], request_token: str | None
 ) -> TransactionReceipt:
     """See `Producer.transact`."""
-    asked = [_asked(write) for write in _checked(writes)]
-    requests = [each.request() for each in asked]
+    asked: list[Asked] = []
+    requests: list[WriteRequest] = []
+    for number, write in enumerate(_checked(writes), 1):
+        try:
+            asked.append(_asked(write))
+            requests.append(asked[-1].request())
+        except MynamoError as error:
+            error.add_note(f"In number {number} ({type(write).__name__})")
+            raise
     token = None if request_token is None else _token(request_token, asked)
     try:
         transacted = transact(cluster, requests, token)
     except TransactionCanceled as failure:
-        raise _in_python_form(failure, asked) from None
+        raise _in_python_form(failure, writes) from None
     receipts: list[Receipt] = [
         receipt_of(cluster, request, shard_id, done)
         for request, shard_id, done in zip(
@@ -135,7 +142,9 @@ def _hash(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def _in_python_form(failure: TransactionCanceled, asked: Sequence[Asked]) -> TransactionCanceled:
+def _in_python_form(
+    failure: TransactionCanceled, writes: Sequence[InTransaction]
+) -> TransactionCanceled:
     """The same failure for a caller of the library, with the first reason in its message."""
     reasons: list[MynamoError | None] = [
         in_python_form(reason) if isinstance(reason, ConditionFailed) else reason
@@ -144,6 +153,6 @@ def _in_python_form(failure: TransactionCanceled, asked: Sequence[Asked]) -> Tra
     position, reason = next((n, each) for n, each in enumerate(reasons) if each is not None)
     return TransactionCanceled(
         f"the transaction was cancelled; nothing was written: number {position + 1} "
-        f"({asked[position].operation} in table {asked[position].table}): {reason}",
+        f"({type(writes[position]).__name__} in table {writes[position].table}): {reason}",
         reasons=reasons,
     )

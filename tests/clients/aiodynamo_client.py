@@ -9,7 +9,13 @@ import uuid
 
 from aiodynamo.client import URL, Client, Table
 from aiodynamo.credentials import Credentials
-from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TableNotFound
+from aiodynamo.errors import (
+    ConditionalCheckFailed,
+    IdempotentParameterMismatch,
+    ItemNotFound,
+    TableNotFound,
+    TransactionCanceled,
+)
 from aiodynamo.expressions import F, HashKey, RangeKey
 from aiodynamo.http.aiohttp import AIOHTTP
 from aiodynamo.models import (
@@ -27,6 +33,8 @@ from aiodynamo.models import (
     StaticDelayRetry,
     TableStatus,
 )
+from aiodynamo.operations import ConditionCheck, Delete, Get, Put, Update
+from aiodynamo.types import Item
 from aiohttp import ClientSession
 
 SOON = StaticDelayRetry(time_limit_secs=60, delay=0.2)
@@ -42,6 +50,7 @@ async def main() -> None:
         await makes_a_table(table)
         await changes_one_item(table)
         await reads_many_items(client, table)
+        await has_transactions(client, table)
         await table.delete(wait_for_disabled=SOON)
         try:
             await table.describe()
@@ -138,6 +147,66 @@ async def reads_many_items(client: Client, table: Table) -> None:
         projection=F("age"), filter_expression=F("age").is_in([99, 98])
     )]  # fmt: skip
     assert sorted(item["age"] for item in ages) == [98, 99]
+
+
+async def has_transactions(client: Client, table: Table) -> None:
+    """Of items of several hash keys."""
+    keys = [{"team": f"team {n}", "number": 1} for n in range(10)]
+
+    def put(key: Item, age: int) -> Put:
+        return Put(table.name, {**key, "age": age}, F("team").does_not_exist())
+
+    def add(key: Item, years: int) -> Update:
+        return Update(table.name, key, F("age").change(years), F("age").gte(-years))
+
+    def exists(key: Item) -> ConditionCheck:
+        return ConditionCheck(table.name, key, F("age").exists())
+
+    async def ages() -> list[int | None]:
+        async def age(key: Item) -> int | None:
+            try:
+                return int((await table.get_item(key, consistent_read=True))["age"])
+            except ItemNotFound:
+                return None
+
+        return [await age(key) for key in keys]
+
+    await client.transact_write_items([put(key, 10) for key in keys[:8]])
+    gets = [Get(table.name, key, F("age") & F("team")) for key in keys[:8]]  # none may be absent
+    assert await client.transact_get_items(gets) == [
+        {"team": key["team"], "age": 10} for key in keys[:8]
+    ]
+    await client.transact_write_items(
+        [add(keys[0], -4), put(keys[8], 3), Delete(table.name, keys[1]), exists(keys[2]),
+         add(keys[3], 1)]
+    )  # fmt: skip
+    gets = [Get(table.name, keys[n]) for n in (8, 3, 0)]
+    assert [item["age"] for item in await client.transact_get_items(gets)] == [3, 11, 6]
+    assert await ages() == [6, None, 10, 11, 10, 10, 10, 10, 3, None]
+
+    try:
+        await client.transact_write_items(
+            [Delete(table.name, keys[4]), add(keys[5], -11), put(keys[6], 1), exists(keys[1]),
+             put(keys[9], 1)]
+        )  # fmt: skip
+    except TransactionCanceled as refused:
+        codes = [reason and reason.code for reason in refused.cancellation_reasons]
+        failed = "ConditionalCheckFailed"
+        assert codes == [None, failed, failed, failed, None], codes
+    else:
+        raise AssertionError("it was accepted")
+    assert await ages() == [6, None, 10, 11, 10, 10, 10, 10, 3, None]
+
+    token = uuid.uuid4().hex
+    for _ in range(2):
+        await client.transact_write_items([add(keys[5], -1), add(keys[6], 1)], request_token=token)
+    try:
+        await client.transact_write_items([add(keys[5], -1), add(keys[6], 2)], request_token=token)
+    except IdempotentParameterMismatch:
+        pass
+    else:
+        raise AssertionError("another request with this token was accepted")
+    assert await ages() == [6, None, 10, 11, 10, 9, 11, 10, 3, None]
 
 
 asyncio.run(main())

@@ -166,7 +166,7 @@ def rust(environment: dict[str, str]) -> Callable[[], str]:
     built = {**environment, "CARGO_HOME": str(folder / "home")}
 
     def run() -> str:
-        shutil.copy(HERE / "rust" / "src" / "main.rs", folder / "src")
+        shutil.copytree(HERE / "rust" / "src", folder / "src", dirs_exist_ok=True)
         return _run([program, "run", "--quiet", "--locked", "--offline"], built, folder)
 
     return run

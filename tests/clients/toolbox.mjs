@@ -7,9 +7,10 @@ import {
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import {
   $add, $append, $delete, $get, $remove, BatchGetCommand, BatchGetRequest, BatchPutRequest,
-  BatchWriteCommand, DeleteItemCommand, Entity, GetItemCommand, PutItemCommand, QueryCommand,
-  ScanCommand, Table, UpdateItemCommand, executeBatchGet, executeBatchWrite, item, list, map,
-  number, set, string,
+  BatchWriteCommand, ConditionCheck, DeleteItemCommand, DeleteTransaction, Entity, GetItemCommand,
+  GetTransaction, PutItemCommand, PutTransaction, QueryCommand, ScanCommand, Table,
+  UpdateItemCommand, UpdateTransaction, executeBatchGet, executeBatchWrite, executeTransactGet,
+  executeTransactWrite, isTransactionCancelled, item, list, map, number, set, string,
 } from 'dynamodb-toolbox'
 import { until } from './until.mjs'
 
@@ -117,6 +118,55 @@ const scanned = await shop.build(ScanCommand).entities(Product).options({
   maxPages: Infinity, limit: 7, filters: { Product: { attr: 'type', eq: 'even' } },
 }).send()
 assert.equal(scanned.Items.length, 10)
+
+// Transactions, of items of several hash keys.
+const Stock = new Entity({
+  name: 'Stock',
+  table: shop,
+  timestamps: false, // they would make a request another one when it is sent again
+  schema: item({ shop: string().key().savedAs('pk'), code: string().key().savedAs('sk'), left: number() }),
+})
+const stocks = Array.from({ length: 10 }, (_, n) => ({ shop: `shop ${n}`, code: 'p1' }))
+const put = (key, left) => Stock.build(PutTransaction).item({ ...key, left })
+  .options({ condition: { attr: 'code', exists: false } })
+const take = (key, amount) => Stock.build(UpdateTransaction).item({ ...key, left: $add(-amount) })
+  .options({ condition: { attr: 'left', gte: amount }, returnValuesOnConditionFalse: 'ALL_OLD' })
+const remove = (key) => Stock.build(DeleteTransaction).key(key)
+const exists = (key) => Stock.build(ConditionCheck).key(key).condition({ attr: 'code', exists: true })
+const left = async () => {
+  const gets = stocks.map((key) => (
+    Stock.build(GetTransaction).key(key).options({ attributes: ['left'] })))
+  return (await executeTransactGet(...gets)).Responses.map((one) => one.Item?.left ?? null)
+}
+await executeTransactWrite(...stocks.slice(0, 8).map((key) => put(key, 10)))
+assert.deepEqual(await left(), [10, 10, 10, 10, 10, 10, 10, 10, null, null])
+await executeTransactWrite(
+  take(stocks[0], 4), put(stocks[8], 3), remove(stocks[1]), exists(stocks[2]), take(stocks[3], 1),
+)
+assert.deepEqual(await left(), [6, null, 10, 9, 10, 10, 10, 10, 3, null])
+
+const wrong = [
+  remove(stocks[4]), take(stocks[5], 11), put(stocks[6], 1), exists(stocks[1]), put(stocks[9], 1),
+]
+const refused = await executeTransactWrite(...wrong)
+  .then(() => assert.fail('it was accepted'), (error) => error)
+assert(isTransactionCancelled(refused, ...wrong), String(refused))
+assert.deepEqual(refused.CancellationReasons.map((reason) => reason.Code), [
+  'None', 'ConditionalCheckFailed', 'ConditionalCheckFailed', 'ConditionalCheckFailed', 'None',
+])
+assert.deepEqual(refused.CancellationReasons[1].FormattedItem, { ...stocks[5], left: 10 })
+assert.equal(refused.CancellationReasons[2].Item, undefined)
+assert.deepEqual(await left(), [6, null, 10, 9, 10, 10, 10, 10, 3, null])
+
+const clientRequestToken = randomUUID()
+for (const _ of [1, 2]) {
+  await executeTransactWrite({ clientRequestToken }, take(stocks[6], 1), take(stocks[7], 2))
+}
+await assert.rejects(
+  executeTransactWrite({ clientRequestToken }, take(stocks[6], 1), take(stocks[7], 3)),
+  { name: 'IdempotentParameterMismatchException' },
+)
+assert.deepEqual(await left(), [6, null, 10, 9, 10, 10, 9, 8, 3, null])
 await Product.build(DeleteItemCommand).key({ shop: 'a', code: 'p1' }).send()
 await client.send(new DeleteTableCommand({ TableName: name }))
 console.log('all of it works')

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.app import root
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import CREATE_ORDERS, run, start
+from tests.intents import commit, place
 from tests.waiting import eventually
 
 Mynamo = Callable[..., Result]
@@ -454,8 +456,8 @@ def test_a_defect_is_one_line_too(orders: Mynamo, monkeypatch: pytest.MonkeyPatc
 # -- transactions --------------------------------------------------------------------------------
 
 
-def key_of(at: int) -> dict[str, Any]:
-    return {"customer": {"S": "ann"}, "at": {"N": str(at)}}
+def key_of(at: int, customer: str = "ann") -> dict[str, Any]:
+    return {"customer": {"S": customer}, "at": {"N": str(at)}}
 
 
 def put_of(at: int, **more: Any) -> dict[str, Any]:
@@ -533,6 +535,36 @@ def test_reads_as_of_one_moment(orders: Mynamo) -> None:
     assert '{"price":5}' in shown
 
 
+@pytest.mark.parametrize("resolves", [True, False])
+def test_reads_finish_a_committed_transaction_that_they_meet(
+    orders: Mynamo, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, resolves: bool
+) -> None:
+    """A process that does not finish it waits for others to do it, and gives up in the end."""
+    table = cluster.table("orders")
+    near, far = (
+        next(name for name in (f"c{n}" for n in range(1000))
+             if cluster.shard_of(table.key_of(key_of(1, name)).hash).id == shard)
+        for shard in (1, 2)
+    )  # fmt: skip
+    intent = place(cluster, table, {"customer": far, "at": 1, "price": 7})
+    commit(cluster, table, {"customer": near, "at": 1}, intent.transaction_id)
+    if not resolves:
+        monkeypatch.setattr("mynamo.reader.transact_gets.PATIENCE", 0.2)
+        monkeypatch.setattr("mynamo.cli.transact_command.finish_transaction", lambda *_: None)
+    text = json.dumps(
+        [{"Get": {"TableName": "orders", "Key": key_of(1, name)}} for name in (near, far)]
+    )
+    shown = orders("transact", "-", "--json", input=text, status=0 if resolves else 1)
+    if resolves:
+        first, second = json.loads(shown.stdout)["items"]
+        assert (first, second) == (key_of(1, near), key_of(1, far) | {"price": {"N": "7"}})
+        assert orders("transaction", "list", "--json").stdout == "[]\n"
+        orders("verify", "orders")
+    else:
+        assert shown.stdout == ""
+        assert "a transaction that has happened is not applied" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -544,7 +576,11 @@ def test_reads_as_of_one_moment(orders: Mynamo) -> None:
         ('[{"Put": {"TableNam": "orders"}}]',
          "number 1 (Put) has no member 'TableNam'; did you mean TableName?"),
         ('[{"Put": {"TableName": "orders"}}]', "number 1 (Put): Item is missing"),
-        ('[{"Put": {"TableName": "orders", "Item": {"customer": "ann"}}}]', "in number 1 (Put)"),
+        ('[{"Put": {"TableName": "orders", "Item": {"customer": "ann"}}}]',
+         'values are in DynamoDB JSON: write "customer":{"S":"ann"} (in number 1 (Put))'),
+        ('[{"Update": {"TableName": "orders", "Key": {}, "UpdateExpression": "SET a = :a",'
+         ' "ExpressionAttributeValues": {":a": 1.50}}}]', 'write ":a":{"N":"1.5"} (in number 1'),
+        ('[{"Put": {"TableName": "orders", "Item": {"a": {"S": 1}}}}]', "in number 1 (Put)"),
         ('[{"Update": {"TableName": "orders", "Key": {}}}]', "UpdateExpression is missing"),
         ('[{"Get": {"TableName": "orders", "Key": {}}}, {"Delete": {"TableName": "orders",'
          ' "Key": {}}}]', "a transaction reads or writes"),
@@ -552,7 +588,12 @@ def test_reads_as_of_one_moment(orders: Mynamo) -> None:
         ('[{"Delete": {"TableName": "orders", "Key": {}}}]',
          "The provided key element does not match the schema"),
         ('[{"Delete": {"TableName": "orders", "Key": {}, "ConditionExpression": "at = at"}}]',
-         "reserved keyword: at\n"),
+         'reserved keyword: at (in number 1 (Delete); write #at in its place, and '
+         '"ExpressionAttributeNames": {"#at": "at"})\n'),
+        ('[{"Get": {"TableName": "orders", "Key": {}, "ProjectionExpression": "at"}}]',
+         'at (in number 1 (Get); write #at in its place, and "ExpressionAttributeNames"'),
+        ('{"TransactItems": [{"Get": {"TableName": "orders", "Key": {}}}],'
+         ' "ClientRequestToken": "t"}', "a request token is for writes"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_transaction_is_named(orders: Mynamo, text: str, answer: str) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from pymysql.constants import CLIENT
 
 from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.errors import ConfigError, ShardUnavailable
+from mynamo.catalog.intents import Decision
+from mynamo.errors import ConfigError, ShardUnavailable, TransactionCanceled
 from mynamo.local import LocalMySQL
 from mynamo.producer import Producer, Put
+from mynamo.reader import Get, StoredReader, transact_gets
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
+from mynamo.writer import finish_transaction
 from mynamo.writer.maintenance import Maintenance
+from tests.intents import decide, place
 
 USERS_SCRIPT = Path(__file__).parents[2] / "deploy" / "init" / "users.sh"
 ROLES = ("admin", "writer", "indexer", "reader")
@@ -94,6 +99,24 @@ def test_each_user_can_do_its_own_work(users: LocalMySQL) -> None:
     with Cluster(config_of(users, "reader")) as cluster:
         main = sql.main_table(cluster.table("orders").id)
         assert cluster.shards[1].run((f"SELECT COUNT(*) FROM {main}", ()))[0].rows == ((1,),)
+
+
+def test_a_reader_that_may_not_write_waits_for_others_to_finish_a_transaction(
+    users: LocalMySQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transact_gets, "PATIENCE", 1.0)
+    with Cluster(config_of(users, "admin")) as cluster:
+        table = definitions.create_table(cluster, SCHEMA)
+    get = Get("orders", {"id": {"S": "1"}})
+    with Cluster(config_of(users, "writer")) as writing:
+        intent = place(writing, table, {"id": "1"})
+        decide(writing.shards[1], intent.transaction_id, Decision.COMMITTED)
+        with Cluster(config_of(users, "reader")) as cluster:
+            read = StoredReader(cluster, partial(finish_transaction, cluster))
+            with pytest.raises(TransactionCanceled, match="is not applied"):
+                read.transact_get([get])
+            finish_transaction(writing, intent)
+            assert read.transact_get([get])[0].item == get.key
 
 
 @pytest.mark.parametrize("role", ["indexer", "reader"])

@@ -144,7 +144,7 @@ def test_if_one_is_refused_none_happens_and_every_reason_is_known(
     producer.put("orders", {**key(1), "n": 1})
     producer.put("orders", {**key(2), "s": "text"})
     before = items_of(cluster, orders)
-    with pytest.raises(TransactionCanceled, match=r"number 2 \(CHECK in table orders\)") as raised:
+    with pytest.raises(TransactionCanceled, match=r"number 2 \(Check in table orders\)") as raised:
         producer.transact(
             [
                 add(1),

@@ -81,6 +81,7 @@ from mynamo.writer.transaction.transaction_ids import new_age, new_id
 from mynamo.writer.transaction.write_requests import Current, prepare
 from tests.comparing import gsi_damage
 from tests.fake_log import Bench
+from tests.intents import place, release
 from tests.proxy import Fault, Proxy
 from tests.rows import damage, everywhere, items_of, make_table
 from tests.waiting import eventually
@@ -951,8 +952,10 @@ def test_operators_see_and_finish_them(
     assert [shard.intents for shard in report.shards] == [0, 2]
     assert 0 <= report.shards[1].intents_seconds < 600
     assert "2 intents of transactions" in str(report)
-    assert finish(cluster, [none]) == {left.id: Decision.ABORTED}
-    assert finish(cluster, open_transactions(cluster).found) == {committed.id: Decision.COMMITTED}
+    assert finish(cluster, [none]).decisions == {left.id: Decision.ABORTED}
+    finished = finish(cluster, open_transactions(cluster).found)
+    assert finished.decisions == {committed.id: Decision.COMMITTED}
+    assert finished.failures == {}
     assert n_of(cluster, orders, a, b, third) == [1, 1, 0]
     check_all_is_well(cluster, orders)
 
@@ -966,17 +969,29 @@ def test_the_same_on_the_command_line(
         return done.output
 
     assert json.loads(run("list", "--json")) == []
+    assert run("list") == "no transaction over several shards is open\n"
     left = UUID(bytes=left_alone(cluster, b).id)
     assert str(left) in run("list")
+    shown_lag = CliRunner().invoke(root, ["--config", str(config_file), "lag"]).output
+    assert "shard 2: 1 item is in an unfinished transaction for " in shown_lag
     (shown,) = json.loads(run("list", "--json"))
     assert (shown["id"], shown["decision"], shown["shards"]) == (str(left), None, [2])
     run("resolve", status=2)
     run("resolve", str(left), "--all", status=2)
-    assert "is finished" in run("resolve", str(UUID(int=7)), status=1)
-    assert run("resolve", str(left)) == f"{left}: released\n"
+    unknown = UUID(int=7)
+    assert f"{unknown}: it is finished" in run("resolve", str(unknown), status=1)
+    assert run("resolve", str(left)) == f"{left}: aborted\n"
     left = UUID(bytes=left_alone(cluster, b).id)
-    assert run("resolve", "--all") == f"{left}: released\n"
-    assert run("resolve", "--all") == ""
+    assert run("resolve", "--all") == f"{left}: aborted\n"
+    assert run("resolve", "--all") == "no transaction over several shards is open\n"
+    stuck = place(cluster, orders, {**key(b), "n": 1})  # its deciding shard cannot say
+    left = UUID(bytes=left_alone(cluster, next(on_shard(cluster, 2, "c"))).id)
+    told = run("resolve", "--all", status=1)
+    assert f"{left}: aborted\n" in told
+    assert f"{UUID(bytes=stuck.transaction_id)}: not finished: shard 1 " in told
+    assert "went back in time; `mynamo writer` gives it a new incarnation" in told
+    assert [each.id for each in open_transactions(cluster).found] == [stuck.transaction_id]
+    release(cluster, orders, stuck)
     check_all_is_well(cluster, orders)
 
 

@@ -77,6 +77,29 @@ def test_a_failed_condition_shows_the_item_to_those_who_ask(
     assert service_error(errors.ConditionFailed(item=found), request).members == members
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (None, "None"),
+        (errors.ConditionFailed(), "ConditionalCheckFailed"),
+        (errors.TransactionConflict(), "TransactionConflict"),
+        (errors.IndexBehind(), "ProvisionedThroughputExceeded"),
+        (errors.InvalidItem(), "ValidationError"),
+        (errors.InvalidExpression(), "ValidationError"),
+        (errors.CorruptData(), None),
+        (errors.ShardUnavailable(), None),
+    ],
+)
+def test_a_reason_has_a_code_or_fails_the_request(
+    reason: errors.MynamoError | None, code: str | None
+) -> None:
+    assert errors.cancellation_code(reason) == code
+    failure = service_error(errors.TransactionCanceled(reasons=[reason]), {"TransactItems": [PUT]})
+    assert (failure.kind == "TransactionCanceledException") == (code is not None)
+    if code is not None:
+        assert failure.members["CancellationReasons"][0]["Code"] == code
+
+
 PUT: dict[str, Any] = {"Put": {}}
 SHOWN = {"Update": {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}}
 ITEM = {"a": {"S": "x"}}

@@ -73,7 +73,8 @@ def decision_of(
         if found < generation:
             raise WentBack(
                 f"{shard.where}: it is at generation {found}, and was at {generation} when a "
-                "transaction began, so it went back in time"
+                "transaction began, so it went back in time; `mynamo writer` gives it a new "
+                "incarnation"
             )
         pause(attempt)
     raise ShardUnavailable(f"{shard.where}: the decision of a transaction could not be made")

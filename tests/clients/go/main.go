@@ -21,8 +21,10 @@ func main() {
 	settings, err := config.LoadDefaultConfig(ctx)
 	must(err)
 	settings.BaseEndpoint = aws.String(os.Getenv("DYNAMO_ENDPOINT"))
-	usesTheSDK(ctx, dynamodb.NewFromConfig(settings))
+	client := dynamodb.NewFromConfig(settings)
+	usesTheSDK(ctx, client)
 	usesDynamo(ctx, settings)
+	usesTransactions(ctx, client, settings)
 	fmt.Println("all of it works")
 }
 

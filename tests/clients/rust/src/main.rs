@@ -1,5 +1,7 @@
 //! A program that uses the AWS SDK for Rust; test_compiled.py runs it.
 
+mod transactions;
+
 use std::collections::HashMap;
 use std::env;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,6 +45,10 @@ async fn main() -> Done {
     makes_a_table(&client, &table).await?;
     changes_one_item(&client, &table).await?;
     reads_many_items(&client, &table).await?;
+    let accounts = format!("accounts-{now:x}");
+    makes_accounts(&client, &accounts).await?;
+    transactions::transacts(&client, &accounts).await?;
+    client.delete_table().table_name(&accounts).send().await?;
     client.delete_table().table_name(&table).send().await?;
     let deadline = Instant::now() + PATIENCE;
     while exists(&client, &table).await? {
@@ -87,15 +93,7 @@ async fn makes_a_table(client: &Client, table: &str) -> Done {
         .global_secondary_indexes(by_kind)
         .send()
         .await?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = client.describe_table().table_name(table).send().await?;
-        if said.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the table is not active");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    becomes_active(client, table).await?;
     let ttl = TimeToLiveSpecification::builder()
         .enabled(true)
         .attribute_name("until")
@@ -106,6 +104,37 @@ async fn makes_a_table(client: &Client, table: &str) -> Done {
         .time_to_live_specification(ttl)
         .send()
         .await?;
+    Ok(())
+}
+
+async fn makes_accounts(client: &Client, table: &str) -> Done {
+    let owner = AttributeDefinition::builder()
+        .attribute_name("owner")
+        .attribute_type(ScalarAttributeType::S);
+    let key = KeySchemaElement::builder()
+        .attribute_name("owner")
+        .key_type(KeyType::Hash);
+    client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(owner.build()?)
+        .key_schema(key.build()?)
+        .send()
+        .await?;
+    becomes_active(client, table).await
+}
+
+async fn becomes_active(client: &Client, table: &str) -> Done {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = client.describe_table().table_name(table).send().await?;
+        if said.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the table is not active");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     Ok(())
 }
 
