@@ -344,7 +344,7 @@ def test_intents_without_a_mark_are_found_and_left_to_resolve(
     if by == "command":
         words = ["--config", str(config_file), "transaction", "resolve", str(name)]
         resolved = CliRunner().invoke(root, words)
-        became = "applied" if decision is Decision.COMMITTED else "released"
+        became = "applied" if decision is Decision.COMMITTED else "aborted"
         assert resolved.output == f"{name}: {became}\n"
     else:
         monkeypatch.setattr(sweeper, "SEEN_FOR", 0.0)
