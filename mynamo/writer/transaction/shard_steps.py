@@ -168,11 +168,12 @@ class _Finishing:
     transaction_id: bytes
     applies: bool
 
-    def at(self, places: Sequence[LockedRow], epoch: int | None) -> Finish | None:
+    def at(self, places: Sequence[LockedRow], epoch: int | None, size: int = 0) -> Finish | None:
         """The step; None: there is nothing to do.
 
         Args:
             epoch: of the slots by which the places are on this shard.
+            size: of their items, in bytes.
         """
         tables: dict[int, Table] = {}
         for table_id in {table_id for table_id, _ in places}:
@@ -184,6 +185,7 @@ class _Finishing:
             return None
         return Finish(
             places=places,
+            size=size,
             transaction_id=self.transaction_id,
             epoch=epoch,
             tables=tables,
@@ -199,7 +201,7 @@ class _Finishing:
 
 def _finish(finishing: _Finishing, writes: Sequence[Write], seconds: float | None) -> list[Applied]:
     if writes:
-        step = finishing.at(places_of(writes), writes[0].route.epoch)
+        step = finishing.at(places_of(writes), writes[0].route.epoch, _size_of(writes))
         if step is None:
             return []
         try:
@@ -310,12 +312,12 @@ def _interrupted(request: _Request) -> MynamoError | None:
     return None
 
 
-_batches_of = PerShard(lambda _: _OfShard()).of
+batches_of = PerShard(lambda _: _OfShard()).of
 
 
 def _with_others(cluster: Cluster, shard: DynamoDBShard, step: Step[Answer]) -> Answer | None:
     """Do a step in a batch. Returns None if it must be done by itself."""
-    own = _batches_of(shard)
+    own = batches_of(shard)
     if time.monotonic() < own.alone_until:
         return None
     request = _Request(cluster, shard, cast(AnyStep, step))

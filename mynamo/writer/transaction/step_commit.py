@@ -324,15 +324,26 @@ def _write(
     """Steps 2 and 3."""
     with _foreseen(f"{shard.where}: {len(steps)} steps of transactions"):
         work = _evaluate(cluster, shard, steps, locked)
-        if work.size > MAX_BYTES and len(steps) > 1:
+        fits = work.size <= MAX_BYTES or len(work.rows) == 1
+        if not fits and len(steps) > 1:
             raise TooMuch
-        besides = _besides(work, locked)
+        last = [*_besides(work, locked), *_placing(work)]
+        changed, write_id = list(work.rows.values()), os.urandom(16)
+        statements, outbox_at = statements_of(changed, work.plan, write_id, work.generation, last)
     first_id = 0
-    if not (besides or work.intents):
+    if not last:
         session.rollback()
     else:
         try:
-            first_id = _send(session, work, besides)
+            if fits:
+                results = session.run(*statements)
+                first_id = results[outbox_at].insert_id if work.plan.events else 0
+            elif work.intents:  # of one T3, which writes nothing else
+                run_bounded(session, statements, MAX_BYTES)
+            else:
+                first_id = run_in_packets(
+                    session, changed, work.plan, write_id, work.generation, last, MAX_BYTES
+                )
         except LostConnection as failure:
             _answer_lost(work, failure)
             if all(step.answer is None for step in steps):
@@ -367,7 +378,9 @@ def _evaluate(
     places = sorted({place for step in steps for place in step.places})
     work = _Work(rows_of(_tables(steps), places, locked.rows), generation)
     finishes = [step for step in steps if isinstance(step, Finish)]
-    decides = [step for step in steps if isinstance(step, Decide) and _is_open(step, shard, locked)]
+    decides = _of_other_tokens(
+        [step for step in steps if isinstance(step, Decide) and _is_open(step, shard, locked)]
+    )
     _free_rows(work, [intent for step in finishes for intent in locked.of(step)])
     _evaluate_writes(cluster, work, finishes, decides, locked)
     for step in decides:
@@ -431,6 +444,14 @@ def _is_open(step: Decide, shard: DynamoDBShard, locked: _Locked) -> bool:
     elif not is_current(decision.generation, generation):
         step.answer = GenerationOver(generation)
     return step.answer is None
+
+
+def _of_other_tokens(steps: Sequence[Decide]) -> list[Decide]:
+    """Without those whose request another one of them repeats: they go by themselves."""
+    found: dict[object, Decide] = {}
+    for step in steps:
+        found.setdefault(step if step.writes.token is None else step.writes.token.token, step)
+    return list(found.values())
 
 
 def _free_rows(work: _Work, intents: Iterable[Intent]) -> None:
@@ -566,6 +587,8 @@ def _besides(work: _Work, locked: _Locked) -> list[Statement]:
 
 def _placing(work: _Work) -> list[Statement]:
     """What T3 writes, behind the others."""
+    if not work.intents:
+        return []
     intents = sorted(work.intents, key=lambda intent: (intent.table_id, intent.row))
     places = [(intent.table_id, intent.row) for intent in intents]
     is_there = {place: work.rows[place].now.item is not None for place in places}
@@ -575,23 +598,6 @@ def _placing(work: _Work) -> list[Statement]:
         *insert_placeholders(place for place in places if not is_there[place]),
         *(insert_intents(part) for part in parts),
     ]
-
-
-def _send(session: Session, work: _Work, besides: Sequence[Statement]) -> int:
-    """Write, and commit. Returns the id of the first outbox row, or 0."""
-    placing = _placing(work) if work.intents else []
-    changed, write_id = list(work.rows.values()), os.urandom(16)
-    if work.size <= MAX_BYTES or len(work.rows) == 1:
-        last = [*besides, *placing]
-        statements, outbox_at = statements_of(changed, work.plan, write_id, work.generation, last)
-        results = session.run(*statements)
-        return results[outbox_at].insert_id if work.plan.events else 0
-    if placing:  # it is one step, so it writes nothing else
-        run_bounded(session, [*placing, ("COMMIT", ())], MAX_BYTES)
-        return 0
-    return run_in_packets(
-        session, changed, work.plan, write_id, work.generation, besides, MAX_BYTES
-    )
 
 
 def _answer(work: _Work, first_id: int) -> None:
