@@ -1,7 +1,8 @@
 """Servers of DynamoDB's API on this machine: mynamo's gateway, and others to compare it with.
 
-DynamoDB Local comes from its Maven artifact, dynalite from npm, dynoxide from crates.io (compiled
-here); they are pinned, checked by their checksums, and kept in the cache folder (`$MYNAMO_CACHE`).
+dynalite comes from npm, dynoxide from crates.io (compiled here); they are pinned, checked by their
+checksums, and kept in the cache folder (`$MYNAMO_CACHE`). A server that already runs on this
+machine is named by its URL; whether its licence allows to measure it is for who does so to know.
 It reads CPU times from /proc (Linux).
 """
 
@@ -12,27 +13,26 @@ import shutil
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import http_load
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError
 from mynamo.local import LocalCluster, free_port
-from mynamo.local.cache import cache_folder, store
-from mynamo.local.fetch.maven import PLUGIN
-from mynamo.local.kafka import find_java
+from mynamo.local.cache import store
 from mynamo.local.ports import LOOPBACK, is_listening
 from mynamo.local.process import ServerProcess
 from mynamo.log import ensure_topics
 from mynamo.operations import wait_until_applied
 
-DYNAMODB_LOCAL = "2.6.1"
 DYNALITE = "4.0.0"
 DYNOXIDE = "3.2.0"
 DYNALITE_FILES = Path(__file__).with_name("dynalite")
@@ -40,23 +40,6 @@ SHARDS = 1
 START_SECONDS = 60.0
 SETTLE_SECONDS = 300.0
 TICKS = os.sysconf("SC_CLK_TCK")
-
-POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>mynamo</groupId>
-  <artifactId>benchmark-peers</artifactId>
-  <version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>com.amazonaws</groupId>
-      <artifactId>DynamoDBLocal</artifactId>
-      <version>{DYNAMODB_LOCAL}</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
-
 
 class HasPid(Protocol):
     """A server's process."""
@@ -107,7 +90,7 @@ def contenders(
     """Run contenders side by side until the block ends.
 
     Args:
-        names: some of `NAMES`.
+        names: see `contender_name`.
         folder: of their data.
         shards: of mynamo's cluster.
 
@@ -125,7 +108,9 @@ def contenders(
             if name in PEERS:
                 say(f"starting {name}")
                 (folder / name).mkdir(parents=True)
-                found[name] = stack.enter_context(PEERS[name](name, folder / name))
+            if name not in GATEWAYS:
+                start = PEERS.get(name, _named_by_url)
+                found[name] = stack.enter_context(start(name, folder / name))
         yield [found[name] for name in wanted]
 
 
@@ -172,27 +157,6 @@ def _mynamo(names: list[str], folder: Path, shards: int) -> Iterator[list[Conten
 
 
 @contextmanager
-def _dynamodb_local(name: str, folder: Path) -> Iterator[Contender]:
-    jars = _store("dynamodb-local", DYNAMODB_LOCAL, _fetch_dynamodb_local)
-    in_memory = name == "ddb-memory"
-    port = free_port()
-    options = ["-inMemory"] if in_memory else ["-dbPath", str(folder)]
-    command = [
-        find_java(), f"-Djava.library.path={jars}", "-cp", f"{jars}/*",
-        "com.amazonaws.services.dynamodbv2.local.main.ServerRunner",
-        *options, "-sharedDb", "-disableTelemetry", "-port", str(port),
-    ]  # fmt: skip
-    with _running(name, folder, command, port) as process:
-        yield Contender(
-            name,
-            f"DynamoDB Local {DYNAMODB_LOCAL}, {'in memory' if in_memory else 'on disk'}",
-            "nothing" if in_memory else "synced to disk by each commit",
-            port,
-            [process],
-        )
-
-
-@contextmanager
 def _dynalite(name: str, folder: Path) -> Iterator[Contender]:
     modules = _store("dynalite", DYNALITE, _fetch_dynalite) / "node_modules"
     port = free_port()
@@ -236,13 +200,31 @@ OWN_WRITES = "mynamo-own"
 GATEWAYS = {"mynamo": 1, "mynamo-2": 2, OWN_WRITES: 1}
 """Processes of the gateway, by contender."""
 PEERS = {
-    "ddb-disk": _dynamodb_local,
-    "ddb-memory": _dynamodb_local,
     "dynalite": _dynalite,
     "dynoxide": _dynoxide,
     "fixed": _fixed,
 }
 NAMES = (*GATEWAYS, *PEERS)
+
+
+def contender_name(name: str) -> str:
+    """A contender as it is named on a command line: one of `NAMES`, or the URL of a server.
+
+    Raises:
+        ArgumentTypeError: it is neither.
+    """
+    url = urlsplit(name)
+    if name in NAMES or (url.scheme == "http" and url.hostname == LOOPBACK and url.port):
+        return name
+    raise ArgumentTypeError(
+        f"{name!r}: choose from {', '.join(NAMES)}, or give the URL of a server of the API that "
+        f"runs on this machine, as http://{LOOPBACK}:8000"
+    )
+
+
+@contextmanager
+def _named_by_url(name: str, _: Path) -> Iterator[Contender]:
+    yield Contender(name, f"the server at {name}", "not known", urlsplit(name).port or 0, [])
 
 
 @contextmanager
@@ -257,15 +239,6 @@ def _running(name: str, folder: Path, command: list[str], port: int) -> Iterator
 
 def _store(kind: Any, version: str, fill: Callable[[Path], None]) -> Path:
     return store(kind, version, fill).folder
-
-
-def _fetch_dynamodb_local(folder: Path) -> None:
-    say(f"downloading DynamoDB Local {DYNAMODB_LOCAL} (51 MB) with Maven")
-    (folder / "pom.xml").write_text(POM)
-    repository = cache_folder() / "m2"
-    options = ["-B", "-q", "--strict-checksums", f"-Dmaven.repo.local={repository}", PLUGIN]
-    options += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-    _fetch([_program("mvn"), *options], folder)
 
 
 def _fetch_dynalite(folder: Path) -> None:

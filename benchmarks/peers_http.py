@@ -1,19 +1,19 @@
-"""Compare mynamo's gateway with DynamoDB Local, dynalite and dynoxide: the same requests over HTTP.
+"""Compare mynamo's gateway with dynalite and dynoxide: the same requests over HTTP.
 
     python benchmarks/peers_http.py                   # everything; takes an hour
     python benchmarks/peers_http.py --seconds 1 --rounds 1 --connections 16 --rate 200
     python benchmarks/peers_http.py --draw benchmarks/results/peers_http.json   # the plot again
 
-It needs Java, Maven, Node and npm. Downloads are kept in `$MYNAMO_CACHE`; `make` has its own in
+It needs Node and npm, and cargo. Downloads are kept in `$MYNAMO_CACHE`; `make` has its own in
 `.cache`. The plot needs the `bench` extra.
 
 Contenders: `mynamo` and `mynamo-2` (the gateway with one process and with two), and `mynamo-own`
 (one process with `index_reads = "own-writes"`), all before one cluster: one MySQL shard
-whose commits are synced to disk, a writer and an indexer; `ddb-disk` and `ddb-memory` (DynamoDB
-Local), `dynalite` and `dynoxide` (on disk), and `fixed`, a server that does nothing and shows what
-the load generator can do at most. All run side by side all the time and are measured by turns, in
-interleaved rounds; figures are medians of the rounds. Before the next one is measured, mynamo's GSI
-must have caught up, and the CPU time for that is counted as well.
+whose commits are synced to disk, a writer and an indexer; `dynalite` and `dynoxide` (on disk), and
+`fixed`, a server that does nothing and shows what the load generator can do at most. A server of
+the API that already runs on this machine is named by its URL. All run side by side all the time and
+are measured by turns, in interleaved rounds; figures are medians of the rounds. Before the next one
+is measured, mynamo's GSI must have caught up, and the CPU time for that is counted as well.
 
 Loads: closed loops with so many connections, and open loops with a fixed rate of arrivals
 (`--rate`, requests per second; of BatchWriteItem a tenth), whose latencies count from when a
@@ -53,7 +53,7 @@ from http_requests import (
     product,
     table_definition,
 )
-from peers import NAMES, Contender, contenders, say
+from peers import NAMES, Contender, contender_name, contenders, say
 from peers_report import Report
 from rounds import Progress, can_draw, interleaved, machine, medians, write_json
 
@@ -296,7 +296,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, nargs="*", default=[200.0])
     every = list(OPERATIONS)
     parser.add_argument("--operations", nargs="+", choices=every, default=every, metavar="NAME")
-    parser.add_argument("--peers", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME")
+    peers = parser.add_argument("--peers", nargs="+", type=contender_name, default=list(NAMES))
+    peers.metavar = "NAME"
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw a result again")
     asked = parser.parse_args()

@@ -32,13 +32,13 @@ from typing import Any
 
 import orjson
 from http_requests import HEADERS, Body, call
-from peers import NAMES, Contender, contenders, say
+from peers import Contender, contender_name, contenders, say
 
 CLIENTS = 8
 READS = 100
 """Of each reading client in a race of halves."""
 TABLE = "races"
-DEFAULT = ("mynamo", "ddb-disk", "dynoxide")
+DEFAULT = ("mynamo", "dynoxide")
 
 Answer = tuple[int, Body]
 """Status and body; status 0: no answer."""
@@ -212,7 +212,7 @@ def measure(contender: Contender, races: int) -> dict[str, Counter[str]]:
 def main() -> None:
     """Run the races and print what happened."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=DEFAULT)
+    parser.add_argument("--contenders", nargs="+", type=contender_name, default=DEFAULT)
     parser.add_argument("--races", type=int, default=40)
     parser.add_argument("--shards", type=int, default=2)
     options = parser.parse_args()

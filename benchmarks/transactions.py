@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 
 from http_requests import SHARDS, TRANSACTIONS, call, table_definition
-from peers import NAMES, contenders, say
+from peers import contender_name, contenders, say
 from peers_http import RESULTS, Bench, Cell
 from rounds import interleaved, machine, medians, number, table, write_json
 
-DEFAULT = ("mynamo", "ddb-disk", "dynoxide")
+DEFAULT = ("mynamo", "dynoxide")
 FIGURES = {"rate": "per s", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "cpu_us": "CPU us",
            "errors": "errors"}  # fmt: skip
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64])
     every = ["PutItem", *TRANSACTIONS]
     parser.add_argument("--operations", nargs="+", choices=every, default=every, metavar="NAME")
-    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=DEFAULT)
+    parser.add_argument("--contenders", nargs="+", type=contender_name, default=DEFAULT)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
