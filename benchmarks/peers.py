@@ -41,6 +41,7 @@ START_SECONDS = 60.0
 SETTLE_SECONDS = 300.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
+
 class HasPid(Protocol):
     """A server's process."""
 

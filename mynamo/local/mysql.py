@@ -303,6 +303,7 @@ class LocalMySQL:
             "--server-id=1",
             "--log-bin=binlog",
             "--sync-binlog=1",
+            "--binlog-row-image=MINIMAL",
             "--max-binlog-size=64M",
             "--binlog-expire-logs-seconds=3600",
         ]

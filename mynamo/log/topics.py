@@ -17,7 +17,7 @@ from kafka.errors import BrokerResponseError, TopicAlreadyExistsError
 
 from mynamo.errors import ConfigError, LogUnavailable
 from mynamo.log.clients import MAX_MESSAGE, kafka_errors, open_admin
-from mynamo.mysql.server_checks import warn_once
+from mynamo.mysql.server_checks import say_once
 from mynamo.schemas.config import KafkaConfig
 
 Role = Literal["changes", "writes", "dead_letters"]
@@ -180,7 +180,7 @@ def ensure_topics(config: KafkaConfig) -> None:
         refuse_unfit(topic)
         for setting, text in complaints(topic, config.replication_factor):
             value = topic.settings.get(setting, "")
-            warn_once((config.bootstrap_servers, name, setting, value), f"Kafka: {text}")
+            say_once((config.bootstrap_servers, name, setting, value), f"Kafka: {text}")
 
 
 def _create(admin: Any, name: str, role: Role, partitions: int, replicas: int) -> None:

@@ -1,14 +1,14 @@
 """Checks for settings of MySQL servers that would lose acknowledged writes.
 
 They run once per process and database, when its first connection is used. A setting that loses
-writes only if something else fails causes a warning that says what to change. A server that is not
-a primary is refused.
+writes only if something else fails causes a warning that says what to change; one that only costs
+speed, a line at level INFO. A server that is not a primary is refused.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,15 @@ RULES = (
         dynamic=False,
     ),
 )
+ADVICE = (
+    Rule(
+        "binlog_row_image",
+        lambda value, all_: value == "MINIMAL" or _binlog_is_off(all_),
+        "MINIMAL",
+        "the binary log gets each row whole, before and after each change; MINIMAL is enough for "
+        "replicas and point-in-time recovery, but not for change data capture of these tables",
+    ),
+)
 _KEPT = {
     "auto_increment_increment": "1",
     "auto_increment_offset": "1",
@@ -109,7 +118,7 @@ _KEPT = {
     "tx_isolation": "READ-COMMITTED",
 }
 """What every session of ours is told when it is opened, and what must still hold later."""
-_ASKED = (*(rule.name for rule in RULES), *_KEPT, "log_bin")
+_ASKED = (*(rule.name for rule in (*RULES, *ADVICE)), *_KEPT, "log_bin")
 
 _SETTINGS: Statement = (
     "SHOW SESSION VARIABLES WHERE Variable_name IN ("  # the global value where there is one only
@@ -152,15 +161,18 @@ def check_server(session: Session, database: DatabaseConfig, where: str) -> None
             f"ALTER TABLE {table} ENGINE = InnoDB"
         )
     server = f"{database.host}:{database.port}"
-    for name, text in complaints(settings, mariadb):
-        warn_once((server, name, settings[name]), f"{where}: {text}")
+    for level, rules in ((logging.WARNING, RULES), (logging.INFO, ADVICE)):
+        for name, text in complaints(rules, settings, mariadb):
+            say_once((server, name, settings[name]), f"{where}: {text}", level)
     for status in _replica_status(session, mariadb):
         _check_replica(status, server, where)
 
 
-def complaints(settings: Mapping[str, str], mariadb: bool) -> Iterator[tuple[str, str]]:
+def complaints(
+    rules: Sequence[Rule], settings: Mapping[str, str], mariadb: bool
+) -> Iterator[tuple[str, str]]:
     """What is wrong with a server's settings: the setting's name, and a sentence."""
-    for rule in RULES:
+    for rule in rules:
         value = settings.get(rule.name, "")
         if not value or rule.good(value, settings):
             continue
@@ -199,7 +211,7 @@ def _check_replica(status: Mapping[str, Any], server: str, where: str) -> None:
     source = f"{host}:{said['Source_Port']}" if host else "another server"
     running = {said.get("Replica_IO_Running"), said.get("Replica_SQL_Running")} - {"No", None}
     if not running:
-        warn_once(
+        say_once(
             (server, "replica", source),
             f"{where}: it was a replica of {source}, and would be one again when replication is "
             "started; if it is the primary now: RESET REPLICA ALL",
@@ -217,15 +229,15 @@ _said: dict[tuple[str, ...], object] = {}
 """Without a lock, which a child of a fork could inherit held: `setdefault` is one step."""
 
 
-def warn_once(key: tuple[str, ...], text: str) -> None:
-    """Log a warning, once per process.
+def say_once(key: tuple[str, ...], text: str, level: int = logging.WARNING) -> None:
+    """Log a line, once per process.
 
     Args:
         key: the same for what is the same trouble.
     """
     mine = object()
     if _said.setdefault(key, mine) is mine:
-        log.warning("%s", text)
+        log.log(level, "%s", text)
 
 
 def forget_warnings() -> None:

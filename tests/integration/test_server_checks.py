@@ -87,6 +87,20 @@ def test_settings_that_lose_writes_are_said_once_with_their_remedy(
     assert f"max_allowed_packet = {2**26}" in packet
 
 
+def test_what_only_costs_speed_is_said_at_level_info(
+    engine_config: ClusterConfig, root: Root, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mynamo.mysql.server_checks")
+    work(engine_config)
+    assert "binlog_row_image" not in caplog.text
+    with setting(root, binlog_row_image="'FULL'"):
+        server_checks.forget_warnings()
+        work(engine_config)
+    assert said(caplog) == []
+    assert "binlog_row_image is FULL" in caplog.text
+    assert "binlog_row_image = MINIMAL" in caplog.text
+
+
 def test_control_without_the_look_nothing_is_said(
     engine_config: ClusterConfig,
     root: Root,
