@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr, ValidationError
 
@@ -114,6 +113,8 @@ class DynamoDBShard:
         ConfigError if the database is another shard's."""
         self.own_timeout: float | None = None
         self._outcome_timeout: float | None = None
+        self.kept: dict[object, Any] = {}
+        """See `PerShard`."""
 
     __reduce__ = forks.not_picklable
 
@@ -330,7 +331,6 @@ class PerShard(Generic[Given, Kept]):
 
     def __init__(self, make: Callable[Concatenate[DynamoDBShard, Given], Kept]) -> None:
         self._make = make
-        self._kept: WeakKeyDictionary[DynamoDBShard, Kept] = WeakKeyDictionary()
         self.renew_after_fork()
         forks.note(self)
 
@@ -340,10 +340,13 @@ class PerShard(Generic[Given, Kept]):
 
     def of(self, shard: DynamoDBShard, *given: Given.args, **named: Given.kwargs) -> Kept:
         """The shard's own."""
+        kept: Kept | None = shard.kept.get(self)
+        if kept is not None:
+            return kept
         with self._lock:
-            kept = self._kept.get(shard)
+            kept = shard.kept.get(self)
             if kept is None:
-                kept = self._kept[shard] = self._make(shard, *given, **named)
+                kept = shard.kept[self] = self._make(shard, *given, **named)
             return kept
 
 

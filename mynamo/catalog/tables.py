@@ -93,6 +93,17 @@ class Index:
         except InvalidItem:
             return None
 
+    def sort_of(self, item: Attributes | None) -> bytes | None:
+        """As `key_of`, the sort key alone, of an LSI: it has the hash key of its table, without
+        which there is no item."""
+        if item is None:
+            return None
+        try:
+            sorted_by = self._parts(item, self.sort_keys, MAX_SORT_KEY)
+        except InvalidItem:
+            return None
+        return None if sorted_by is None else sorted_by[0]
+
     def check(self, item: Attributes) -> None:
         """Refuse an item whose index key attributes are not fit for this index.
 
@@ -100,6 +111,10 @@ class Index:
             InvalidItem: DynamoDB's validation message, with index and attribute named.
         """
         self._parts(item, self.hash_keys, MAX_HASH_KEY)
+        self.check_sort(item)
+
+    def check_sort(self, item: Attributes) -> None:
+        """As `check`, of the sort key alone: the hash key of an LSI is its table's."""
         if self.sort_keys:
             self._parts(item, self.sort_keys, MAX_SORT_KEY)
 
@@ -136,14 +151,19 @@ class Index:
         self, item: Attributes, keys: tuple[KeyAttribute, ...], limit: int
     ) -> list[bytes] | None:
         """The bytes of key attributes; None if one is absent. All that are there are checked."""
-        there = [key for key in keys if key.name in item]
-        parts = [self._encode(key, item[key.name]) for key in there]
-        size = sum(map(len, parts))
+        parts: list[bytes] = []
+        size = 0
+        for key in keys:
+            value = item.get(key.name)
+            if value is not None:
+                part = self._encode(key, value)
+                size += len(part)
+                parts.append(part)
         if size > limit:
             raise InvalidItem(
                 "One or more parameter values were invalid: Size limit exceeded for Index Key "
-                f"{', '.join(key.name for key in there)} Actual Size: {size} bytes "
-                f"Max Size: {limit} bytes IndexName: {self.name}"
+                f"{', '.join(key.name for key in keys if key.name in item)} Actual Size: {size} "
+                f"bytes Max Size: {limit} bytes IndexName: {self.name}"
             )
         return parts if len(parts) == len(keys) else None
 
@@ -154,7 +174,9 @@ class Index:
                 "One or more parameter values were invalid: Type mismatch for Index Key "
                 f"{key.name} Expected: {key.type} Actual: {actual} IndexName: {self.name}"
             )
-        return self.encoded(key, value)
+        return encode_key(key.type, value) or self.encoded(
+            key, value
+        )  # which refuses what is empty
 
 
 _TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
@@ -191,6 +213,16 @@ class Table:
     settings: TableSettings = field(default=TableSettings(), hash=False)
 
     @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What others have derived from this definition, which ends with it."""
+        return {}
+
+    @cached_property
+    def all_keys(self) -> tuple[KeyAttribute, ...]:
+        """The hash key, and the sort key if there is one."""
+        return (*self.hash_keys, *self.sort_keys)
+
+    @cached_property
     def hash_keys(self) -> tuple[KeyAttribute, ...]:
         """The hash key, as an index has it."""
         return (self.hash_key,)
@@ -218,7 +250,7 @@ class Table:
     @cached_property
     def key_names(self) -> tuple[str, ...]:
         """Names of the key attributes."""
-        return tuple(key.name for key in (*self.hash_keys, *self.sort_keys))
+        return tuple(key.name for key in self.all_keys)
 
     def index(self, name: str) -> Index:
         """The index of that name.
@@ -261,8 +293,11 @@ class Table:
         Raises:
             InvalidItem: see `key_of`; or it is not the table's key, in DynamoDB's words.
         """
-        keys = (*self.hash_keys, *self.sort_keys)
-        if len(key) != len(keys) or any(k.type not in key.get(k.name, ()) for k in keys):
+        keys = self.all_keys
+        fits = len(key) == len(keys)
+        for each in keys:
+            fits = fits and each.type in key.get(each.name, ())
+        if not fits:
             mismatch = InvalidItem("The provided key element does not match the schema")
             wanted = " and ".join(f"{k.name} (type {k.type})" for k in keys)
             mismatch.add_note(f"the key of table {self.name} is {wanted}")
@@ -272,11 +307,17 @@ class Table:
     def check(self, item: Attributes) -> None:
         """Refuse an item that an index could not take.
 
+        Args:
+            item: whose key of this table is valid.
+
         Raises:
             InvalidItem: see `Index.check`.
         """
         for index in self.live_indexes:
-            index.check(item)
+            if index.kind == "LSI":
+                index.check_sort(item)
+            else:
+                index.check(item)
 
     def _encode(self, key: KeyAttribute, item: Attributes, limit: int, part: str) -> bytes:
         value = item.get(key.name)
@@ -290,7 +331,9 @@ class Table:
                 "One or more parameter values were invalid: Type mismatch for key "
                 f"{key.name} expected: {key.type} actual: {actual}"
             )
-        data = self.encoded(key, value)
+        data = encode_key(key.type, value) or self.encoded(
+            key, value
+        )  # which refuses what is empty
         if len(data) > limit:
             raise InvalidItem(f"One or more parameter values were invalid: {_TOO_LONG[part]}")
         return data

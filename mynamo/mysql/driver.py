@@ -124,7 +124,11 @@ class Connection(connections.Connection):
         if not values:
             return sql
         try:
-            return sql % tuple([self._literal(value) for value in values])
+            # Hexadecimal doubles the bytes, but servers read it quicker than what is escaped.
+            return sql % tuple([
+                f"X'{value.hex()}'" if type(value) is bytes else self._literal(value)
+                for value in values
+            ])  # fmt: skip
         except TypeError as error:
             raise err.ProgrammingError(str(error)) from None
 
@@ -167,9 +171,6 @@ class Connection(connections.Connection):
             parts.append(make(payload[0], payload[1:] + bytes(_AHEAD)))
 
     def _literal(self, value: Any) -> str:
-        # Hexadecimal doubles the bytes, but servers read it quicker than what must be unescaped.
-        if type(value) is bytes:
-            return f"X'{value.hex()}'"
         if type(value) is int:
             return str(value)
         return "NULL" if value is None else self.escape(value)
@@ -197,11 +198,35 @@ class _Result(connections.MySQLResult):
     connection: Any
     message: Any
 
-    def _read_ok_packet(self, packet: Any) -> None:
-        data = packet.get_all_data()
-        if len(data) != _OK.size:
-            super()._read_ok_packet(packet)  # type: ignore[misc]
-            return
+    def read(self) -> None:
+        """Read an answer: at once what is plainly an `_OK`, or a number of columns."""
+        try:
+            if not self._read_plainly():
+                super().read()
+        finally:
+            self.connection = None
+
+    def _read_plainly(self) -> bool:
+        connection = self.connection
+        if connection._current_timeout != connection._read_timeout:
+            return False  # PyMySQL changes the socket's before it reads
+        sequence, head = connection._next_seq_id, connection._read_bytes(_AHEAD)
+        size, first = head[0], head[4]
+        if head[3] == sequence and not head[1] and not head[2]:
+            if first == 0 and size == _OK.size:
+                connection._next_seq_id = (sequence + 1) % 256
+                self._take_ok(head[4:] + connection._read_bytes(size - 1))
+                return True
+            if size == 1 and 0 < first < _NULL:
+                connection._next_seq_id = (sequence + 1) % 256
+                self.field_count = first
+                self._get_descriptions()
+                self._read_rowdata_packet()
+                return True
+        connection._ahead = head
+        return False
+
+    def _take_ok(self, data: bytes) -> None:
         self.affected_rows, self.insert_id, status, self.warning_count = _OK.unpack(data)
         self.server_status = status
         self.message = b""

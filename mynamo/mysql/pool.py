@@ -46,7 +46,7 @@ _IDLE_CHECK = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What one statement gave.
 

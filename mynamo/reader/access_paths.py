@@ -22,6 +22,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn, TypeAlias
 
 from mynamo.catalog import sql
@@ -178,7 +179,7 @@ Condition = tuple[str, list[bytes]]
 """SQL, and the values it binds."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Access:
     """One way to read a table's items in order.
 
@@ -200,6 +201,14 @@ class Access:
 
 def access_to(table: Table, index: Index | None) -> Access:
     """How to read a table, or it by way of one of its indexes."""
+    key = access_to, index and index.id
+    access: Access | None = table.kept.get(key)
+    if access is None:
+        access = table.kept[key] = _access_to(table, index)
+    return access
+
+
+def _access_to(table: Table, index: Index | None) -> Access:
     main = sql.main_table(table.id)
     if index is None:
         source = f"{main} FORCE INDEX (PRIMARY)"
@@ -237,25 +246,50 @@ def select(
     Returns:
         A statement whose rows are the columns of `access`, then the item.
     """
-    conditions: list[Condition] = [
-        (f"{column} {operator} %s", [value]) for column, (operator, value) in bounds
-    ]
+    shape = tuple([(column, operator) for column, (operator, _) in bounds])
+    values = [value for _, (_, value) in bounds]
+    reached = ""
     if after is not None:
-        fixed = {column for column, (operator, _) in bounds if operator == "="}
+        fixed = {column for column, operator in shape if operator == "="}
         rest = [(c, p) for c, p in zip(access.columns, after, strict=True) if c not in fixed]
         # Where every column is given there is one row, and nothing behind it.
-        conditions.append(beyond(rest, descending) if rest else ("FALSE", []))
-    if access.condition:
-        conditions.append((access.condition, []))
+        reached, more = beyond(rest, descending) if rest else ("FALSE", [])
+        values += more
+    text = _select_text(
+        access.source, access.columns, access.item, access.condition, shape, reached, descending,
+        guarded,
+    )  # fmt: skip
+    return f"{text}{rows:d}", tuple(values)
+
+
+@lru_cache(1024)
+def _select_text(
+    source: str,
+    columns: tuple[str, ...],
+    item: str,
+    condition: str,
+    shape: tuple[tuple[str, str], ...],
+    reached: str,
+    descending: bool,
+    guarded: bool,
+) -> str:
+    """The text of `select` up to the number of rows.
+
+    Args:
+        source, columns, item, condition: of the access.
+        shape: columns, and how they compare with a value.
+        reached: what holds for rows behind the one that was reached; "": begin.
+        others: see `select`.
+    """
+    conditions = [f"{column} {operator} %s" for column, operator in shape]
+    conditions += [each for each in (reached, condition) if each]
     direction = " DESC" if descending else ""
-    order = ", ".join(f"{column}{direction}" for column in access.columns)
+    order = ", ".join(f"{column}{direction}" for column in columns)
     epoch, guard = ("f.version, ", f" JOIN {GUARD}") if guarded else ("", "")
-    statement = (
-        f"SELECT {epoch}{', '.join(access.columns)}, {access.item} FROM {access.source}{guard}"
-        f" WHERE {' AND '.join(text for text, _ in conditions)}"
-        f" ORDER BY {order} LIMIT {rows:d}"
+    return (
+        f"SELECT {epoch}{', '.join(columns)}, {item} FROM {source}{guard}"
+        f" WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT "
     )
-    return statement, tuple([value for _, values in conditions for value in values])
 
 
 def beyond(position: Sequence[tuple[str, bytes]], descending: bool) -> Condition:

@@ -25,7 +25,7 @@ Items = dict[TableRow, bytes]
 Kept = TypeVar("Kept")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found(Generic[Kept]):
     """What a round trip gave.
 
@@ -200,9 +200,12 @@ def guarded_statement(
     return statement, [part for key in keys for part in key]
 
 
-def by_owner(cluster: Cluster, rows: Iterable[TableRow]) -> dict[Owner, Wanted]:
+def by_owner(cluster: Cluster, rows: Sequence[TableRow]) -> dict[Owner, Wanted]:
     """The rows by the shards that own them, each once."""
     wanted: dict[Owner, Wanted] = {}
+    if len(rows) == 1:  # as mostly
+        ((table, key),) = rows
+        return {cluster.owner_of(key.hash): {table: [key]}}
     for table, key in dict.fromkeys(rows):
         wanted.setdefault(cluster.owner_of(key.hash), {}).setdefault(table, []).append(key)
     return wanted

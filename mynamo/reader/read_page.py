@@ -133,11 +133,10 @@ def _wait(cluster: Cluster, request: Query | Scan, resolved: Resolved) -> None:
     tokens = tokens_of(request.after, cluster)
     deadlines.check_timeout("timeout", request.timeout, least=0.0)
     index = resolved.access.index
-    if index is not None and index.kind == "GSI":
+    if tokens and index is not None and index.kind == "GSI":
         targets = {each.owner.shard for each in resolved.shard_ranges}
         wait_until_applied(cluster, index, tokens, request.timeout, targets)
-        if tokens:
-            deadlines.start_anew()
+        deadlines.start_anew()
 
 
 def _page(resolved: Resolved, view: View, fetched: Fetched, last: StoredItem | None) -> StoredPage:

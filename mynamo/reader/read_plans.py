@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.index_status import progress
@@ -124,19 +125,22 @@ def resolve_query(
     hash_column, sort_column = access.columns[:2]
     bounds: list[tuple[str, Comparison]] = [(hash_column, ("=", within.hash16))]
     bounds += [(sort_column, comparison) for comparison in within.comparisons]
-    columns = ", ".join(
-        _bare(column) for column in access.columns[: 2 if within.comparisons else 1]
-    )
-    joined = ", each with its row of the table" if index and index.kind == "LSI" else ""
+    kind = _KINDS[index.kind] if index else "primary key"
     return Resolved(
         access=access,
         shard_ranges=(ShardRange(cluster.owner_of(within.hash16), tuple(bounds)),),
         order=Order.DESCENDING if descending else Order.ASCENDING,
         conditions=(cluster.fingerprint, within.hash16, within.comparisons),
-        kind=_KINDS[index.kind] if index else "primary key",
-        summary=f"range of ({columns}){joined}",
+        kind=kind,
+        summary=_summary(access.columns[: 2 if within.comparisons else 1], kind),
         within=within,
     )
+
+
+@lru_cache(64)
+def _summary(columns: tuple[str, ...], kind: PlanKind) -> str:
+    joined = ", each with its row of the table" if kind == "local index" else ""
+    return f"range of ({', '.join([_bare(column) for column in columns])}){joined}"
 
 
 def resolve_scan(

@@ -14,7 +14,7 @@ from mynamo.schemas.values import StoredItem
 PlanKind = Literal["primary key", "local index", "global index", "scan"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """How items are found. `str(plan)` is one line for a person.
 

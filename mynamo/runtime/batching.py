@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mynamo.runtime import deadlines, forks
@@ -25,9 +25,11 @@ Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(slots=True, eq=False)
 class Entry(Generic[Request, Answer]):
     """One request of a caller.
+
+    Args:
+        request, count, size: see below.
 
     Attributes:
         request: what it asks for.
@@ -36,25 +38,33 @@ class Entry(Generic[Request, Answer]):
         ready: released when a caller that waits in a thread is to go on.
     """
 
-    request: Request
-    count: int
-    size: int
-    answer: Answer | Exception | None = None
-    ready: threading.Lock = field(default_factory=threading.Lock)
-    _task: Task | None = field(default_factory=current)
-    _is_leader: bool = False
+    __slots__ = ("_is_leader", "_task", "answer", "count", "ready", "request", "size")
+
+    def __init__(self, request: Request, count: int, size: int) -> None:
+        self.request = request
+        self.count = count
+        self.size = size
+        self.answer: Answer | Exception | None = None
+        self._is_leader = False
+        self._task: Task | None = current()
+        self.ready: threading.Lock | None = None
+
+    def _prepare_to_block(self) -> None:
+        if self._task is None:
+            self.ready = self.ready or threading.Lock()
+            self.ready.acquire()
 
     def _block(self) -> None:
-        if self._task is None:
-            self.ready.acquire()
-        else:
+        if self._task is not None:
             self._task.wait()
+        elif self.ready is not None:
+            self.ready.acquire()
 
     def _resume(self) -> None:
-        if self._task is None:
-            self.ready.release()
-        else:
+        if self._task is not None:
             self._task.scheduler.wake(self._task)
+        elif self.ready is not None:
+            self.ready.release()
 
 
 class Batcher(Generic[Request, Answer]):
@@ -113,7 +123,7 @@ class Batcher(Generic[Request, Answer]):
             if is_leader:
                 self._running += 1
             else:
-                me.ready.acquire()
+                me._prepare_to_block()
                 self._waiting.append(me)
         if not is_leader:
             self._wait(me)

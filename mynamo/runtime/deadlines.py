@@ -82,7 +82,7 @@ def check_timeout(name: str, seconds: Any, least: float | None = None) -> None:
     """
     if seconds is None:
         return
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if number and not math.isnan(seconds) and (seconds > 0 or seconds == least):
         return
     bound = "above 0" if least is None else f"from {least:g} on"

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -134,6 +134,7 @@ class Task(greenlet):
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
+        self._leave: Callable[[], Any] = getcurrent().switch  # of the loop, its parent
 
     def run(self, work: Callable[[], None]) -> None:
         """Do some work, and then other work if there is."""
@@ -142,7 +143,7 @@ class Task(greenlet):
             del work  # what it refers to may be large
             if not self.scheduler.keep(self):
                 return
-            work = cast(Callable[[], None], cast(greenlet, self.parent).switch())
+            work = self._leave()
 
     def wait(self) -> bool:
         """Leave the thread until `Scheduler.wake` is called, or `switch` in the loop's thread.
@@ -150,7 +151,8 @@ class Task(greenlet):
         Returns:
             What `switch` was called with.
         """
-        return cast(bool, cast(greenlet, self.parent).switch())
+        arrived: bool = self._leave()
+        return arrived
 
 
 def current() -> Task | None:

@@ -79,10 +79,15 @@ def outbox_payload(
     origin: Origin = "write",
     index_id: int | None = None,
     keys: StoredImage,
-    old_image: StoredImage | None,
-    new_image: StoredImage | None,
+    old_image: StoredImage | orjson.Fragment | None,
+    new_image: StoredImage | orjson.Fragment | None,
 ) -> bytes:
-    """The part of an event that is known before it commits."""
+    """The part of an event that is known before it commits.
+
+    Args:
+        old_image, new_image: items, or what `dump_item` gave for them.
+        others: see `ChangeEvent`.
+    """
     return orjson.dumps(
         {
             "format": FORMAT,
@@ -165,9 +170,7 @@ class ConsistencyToken:
     version: int
 
     def __str__(self) -> str:
-        body = _TOKEN.pack(_TOKEN_KIND, self.cluster, self.shard, self.partition, self.version)
-        check = zlib.crc32(body).to_bytes(4, "big")
-        return base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+        return token_text(self.cluster, self.shard, self.partition, self.version)
 
     @classmethod
     def parse(cls, text: str) -> ConsistencyToken:
@@ -187,3 +190,10 @@ class ConsistencyToken:
         if kind != _TOKEN_KIND:
             raise InvalidToken(f"{text!r} is a token of a kind this version does not know")
         return cls(cluster, shard, partition, version)
+
+
+def token_text(cluster: int, shard: int, partition: int, version: int) -> str:
+    """The text of a consistency token; see there."""
+    body = _TOKEN.pack(_TOKEN_KIND, cluster, shard, partition, version)
+    check = zlib.crc32(body).to_bytes(4, "big")
+    return base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()

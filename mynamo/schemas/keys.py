@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from mynamo.errors import CorruptData, InvalidItem, InvalidRequest
@@ -166,11 +167,16 @@ def encode_key(key_type: KeyType, value: Mapping[str, Any]) -> bytes:
     if not isinstance(body, str):
         raise InvalidItem(f"A key of type {key_type} must be text, not {type(body).__name__}")
     if key_type == "N":
-        return encode_text(canonical_number(body))
+        return _number_code(body)
     try:
         return body.encode()
     except UnicodeEncodeError:
         raise InvalidItem("Strings must be valid Unicode: found a lone surrogate") from None
+
+
+@lru_cache(1024)  # a number is often the key of a table and of its indexes
+def _number_code(text: str) -> bytes:
+    return encode_text(canonical_number(text))
 
 
 def decode_key(key_type: KeyType, data: bytes) -> dict[str, str]:

@@ -149,7 +149,8 @@ def test_who_is_interrupted_while_waiting_is_not_waited_for(chosen: bool) -> Non
             held.go.release()
             first.result(20)
 
-    me: Entry[int, int] = Entry(1, 1, 1, ready=InterruptedLock(meanwhile))  # type: ignore[arg-type]
+    me: Entry[int, int] = Entry(1, 1, 1)
+    me.ready = InterruptedLock(meanwhile)  # type: ignore[assignment]
     with pytest.raises(Interrupted):
         held.batcher.submit(me)
     held.go.release(3)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.gateway.context import Call, Context
-from mynamo.schemas.events import ConsistencyToken
+from mynamo.schemas.events import token_text
 from mynamo.writer import Done
 
 TOKEN_HEADER = "x-mynamo-consistency-token"  # noqa: S105 -- the name of a header
@@ -30,10 +30,8 @@ def answer_tokens(cluster: Cluster, call: Call, done: Iterable[tuple[int, Done]]
     """
     tokens: dict[str, None] = {}
     for shard_id, outcome in done:
-        token = ConsistencyToken(
-            cluster.fingerprint, shard_id, outcome.partition, outcome.waits_for
-        )
-        tokens[str(token)] = None
+        text = token_text(cluster.fingerprint, shard_id, outcome.partition, outcome.waits_for)
+        tokens[text] = None
     if tokens:
         call.answer_headers[TOKEN_HEADER] = _SEPARATOR.join(tokens)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from orjson import Fragment
+
 from mynamo.catalog.intents import MARK, unmarked
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import (
@@ -24,7 +26,7 @@ from mynamo.errors import (
     WriteOutcomeUnknown,
 )
 from mynamo.schemas.events import outbox_payload
-from mynamo.schemas.items import load_item
+from mynamo.schemas.items import dump_item, load_item
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.request_tokens import CHANGED, CHANGED_ELSEWHERE, KeptToken
@@ -40,7 +42,7 @@ from mynamo.writer.transaction.write_requests import (
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """A write that was applied.
 
@@ -99,7 +101,7 @@ class ItemInTransaction(TransactionConflict):
         self.row = row
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutboxRow:
     """One change event before it has an id.
 
@@ -152,8 +154,9 @@ def current_of(version: int, data: bytes) -> Current:
         CorruptData: it is no item.
     """
     if 0 < version < MARK:
-        return Current(load_item(data), version)
-    return Current(load_item(data) if data else None, unmarked(version), in_transaction=True)
+        return Current(load_item(data), version, data=data)
+    item = load_item(data) if data else None
+    return Current(item, unmarked(version), in_transaction=True, data=data or None)
 
 
 def rows_of(
@@ -352,10 +355,11 @@ def _evaluate_one(write: Write, row: Row, plan: Plan) -> Done:
     new = _changed(write, row.now)
     if (new is None and old is None) or write.request.operation == "CHECK":
         return Done(0, old, new)
-    event = _event(write, old, new)
+    data = None if new is None else dump_item(new)  # which the row and the event have in common
+    event = _event(write, row.now, new, data)
     plan.events.append(event)
     plan.size += len(event.payload)
-    row.now = Current(new, -len(plan.events))
+    row.now = Current(new, -len(plan.events), data=data)
     row.events += 1
     # Its version is known only after the insert: the event's number stands for it.
     return Done(len(plan.events), old, new, partition=event.partition)
@@ -373,8 +377,8 @@ def _changed(write: Write, current: Current) -> StoredItem | None:
         raise CorruptData from None
 
 
-def _event(write: Write, old: StoredItem | None, new: StoredItem | None) -> OutboxRow:
-    table = write.table
+def _event(write: Write, before: Current, new: StoredItem | None, data: bytes | None) -> OutboxRow:
+    table, old = write.table, before.item
     return OutboxRow(
         partition=write.route.partition,
         feeds=bool(table.global_indexes),
@@ -385,8 +389,8 @@ def _event(write: Write, old: StoredItem | None, new: StoredItem | None) -> Outb
             schema_version=table.version,
             operation="INSERT" if old is None else "REMOVE" if new is None else "MODIFY",
             keys=write.key,
-            old_image=old,
-            new_image=new,
+            old_image=old if before.data is None else Fragment(before.data),
+            new_image=None if data is None else Fragment(data),
         ),
     )
 

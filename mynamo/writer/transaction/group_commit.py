@@ -122,7 +122,7 @@ def commit_with_others(
             and time.monotonic() < own.lock_waits.careful_until
             and tuple(places_of(writes)) in own.lock_waits.left
         ):
-            answer = own.batcher.submit(_Entry(request, len(writes), size))
+            answer = own.batcher.submit(Entry(request, len(writes), size))
             if answer is not None:
                 return answer
         answer = _wait_with_others(own.waiting, request, size)
@@ -138,7 +138,7 @@ def _wait_with_others(
         request.attempts = attempts
 
     return retry(
-        lambda: waiting.submit(key, _Entry(request, len(request.writes), size)),
+        lambda: waiting.submit(key, Entry(request, len(request.writes), size)),
         patience=request.shard.timeout,
         mends=MENDS,
         since=request.since,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -124,6 +125,7 @@ def _refused(answers: Sequence[Answer | None], error: MynamoError) -> list[Answe
     return [answer or (0, Refused(error, whole=True)) for answer in answers]
 
 
+@dataclass(slots=True)
 class _Progress:
     """How far the writes of one shard have come.
 
@@ -133,11 +135,10 @@ class _Progress:
         met: those whose items a transaction over several shards has.
     """
 
-    def __init__(self) -> None:
-        self.met: list[Member] = []
-        self.answers: list[tuple[int, Answer]] = []
-        self.stale: list[int] = []
-        self.table_ids: set[int] = set()
+    answers: list[tuple[int, Answer]] = field(default_factory=list)
+    stale: list[int] = field(default_factory=list)
+    table_ids: set[int] = field(default_factory=set)
+    met: list[Member] = field(default_factory=list)
 
 
 def _commit_groups(cluster: Cluster, groups: dict[DynamoDBShard, list[Member]]) -> list[_Progress]:

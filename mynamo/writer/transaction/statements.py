@@ -274,20 +274,23 @@ def _event_of(row: Row) -> int:
 
 def _data_of(row: Row) -> bytes:
     """The item; of one that came and went in the same transaction nothing."""
-    return dump_item(row.now.item) if row.now.item is not None else b""
+    now = row.now
+    if now.item is None:
+        return b""
+    return dump_item(now.item) if now.data is None else now.data
 
 
 def _update_local(index: Index, rows: Sequence[Row]) -> list[Statement]:
     gone: list[tuple[bytes, bytes, bytes]] = []
     come: list[tuple[bytes, bytes, bytes]] = []
     for row in rows:
-        before, after = index.key_of(row.before.item), index.key_of(row.now.item)
+        before, after = index.sort_of(row.before.item), index.sort_of(row.now.item)
         if before == after:
             continue
         if before is not None:
-            gone.append((row.key.hash, before.sort, row.key.sort))
+            gone.append((row.key.hash, before, row.key.sort))
         if after is not None:
-            come.append((row.key.hash, after.sort, row.key.sort))
+            come.append((row.key.hash, after, row.key.sort))
     statements = [delete_local(index, gone)] if gone else []
     return [*statements, insert_local(index, come)] if come else statements
 

@@ -23,7 +23,7 @@ FAILED = "The conditional request failed"
 """DynamoDB's message of a ConditionalCheckFailedException."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Current:
     """An item as a write finds it, under its row's lock.
 
@@ -31,11 +31,13 @@ class Current:
         item: None if there is none.
         version: 0 if there is none.
         in_transaction: a transaction over several shards has an intent on it.
+        data: the item as `dump_item` gives it, where that is known.
     """
 
     item: StoredItem | None
     version: int
     in_transaction: bool = False
+    data: bytes | None = None
 
 
 def check_condition(condition: Condition | expressions.Condition | None, current: Current) -> None:
@@ -164,7 +166,7 @@ def _check_key_value(value: dict[str, object]) -> None:
 Operation = Literal["PUT", "DELETE", "UPDATE", "CHECK"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteRequest:
     """One write, in stored form.
 
@@ -187,7 +189,7 @@ class WriteRequest:
     command_id: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """A request that knows its table's definition, its row and where that belongs.
 
