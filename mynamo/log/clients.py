@@ -19,8 +19,8 @@ MAX_MESSAGE = 16 * 1024 * 1024
 
 _DELIVERY_MS = 30_000
 
-Message = tuple[str, int | None, bytes | None, bytes, list[tuple[str, bytes]]]
-"""Topic, partition (None: by key), key, value, headers."""
+Message = tuple[str, int, bytes | None, bytes, list[tuple[str, bytes]]]
+"""Topic, partition, key, value, headers."""
 
 
 @contextmanager

@@ -9,11 +9,18 @@ mynamo's uses a private name of kafka-python (`tests/unit/test_layout.py`).
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import IllegalStateError, MessageSizeTooLargeError
+from kafka.producer.future import FutureRecordMetadata
+from kafka.producer.producer_batch import ProducerBatch
+from kafka.record.memory_records import MemoryRecordsBuilder
 
+from mynamo.log.record_format import Content, Records, records_of
 from mynamo.runtime import forks
 
 _inherited: list[Any] = []
@@ -55,6 +62,97 @@ class ForkedProducer(KafkaProducer):  # type: ignore[misc]
             sock = connection.transport and connection.transport._sock
             if sock is not None:
                 forks.let_go(sock)
+
+
+class SentBatch(ProducerBatch):  # type: ignore[misc]
+    """Messages that were given to a producer as one batch.
+
+    Private: `ProducerBatch` as a whole, and its `_record_futures`, of which kafka-python asks only
+    if a broker finds a batch too large, and takes it apart.
+    """
+
+    def __init__(self, place: TopicPartition, records: Any, count: int, largest: int) -> None:
+        super().__init__(place, records)
+        self.max_record_size = largest
+        self._count = count
+        del self._record_futures
+
+    @cached_property
+    def _record_futures(self) -> list[Any]:
+        return [
+            FutureRecordMetadata(self.produce_future, number, None, None, -1, -1, -1)
+            for number in range(self._count)
+        ]
+
+    def try_append(self, *_: Any, **__: Any) -> None:
+        """Take no more messages."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the broker has all messages, or some have failed."""
+        return self.is_done or (
+            "_record_futures" in vars(self) and all(one.is_done for one in self._record_futures)
+        )
+
+    def check(self) -> None:
+        """See that the broker has all messages of a batch that was answered.
+
+        Raises:
+            KafkaError: it has not.
+        """
+        if not self.is_done:  # it was taken apart
+            for one in self._record_futures:
+                one.get(timeout=0)
+        elif (failure := self.produce_future.value[2]) is not None:
+            raise failure(0)
+
+
+def give_batches(
+    producer: Any, topic: str, partition: int, messages: Iterable[Content]
+) -> list[SentBatch]:
+    """Give a producer messages of one partition as whole batches; `flush` sends them.
+
+    Private: `KafkaProducer._closed` and `._accumulator`, and of that `_closed`, `_tp_lock`,
+    `_batches` and `_incomplete`; `MemoryRecordsBuilder._next_offset` and `._builder`, and of that
+    `_buffer`, `_num_records`, `_last_offset`, `_first_timestamp` and `_max_timestamp`.
+
+    Why: `send` takes each message through some thirty calls, makes futures that nobody asks for,
+    and wakes the sender's thread at the first message of each partition, which then finds nothing
+    that it may send.
+
+    Tests: `test_batches_are_given_as_a_whole`, and unit/test_record_format.py.
+
+    Raises:
+        KafkaError: a message is too large, or the producer was closed, or the broker does not say
+            where the topic is.
+    """
+    producer.partitions_for(topic)
+    place = TopicPartition(topic, partition)
+    limit, most = producer.config["batch_size"], producer.config["max_request_size"]
+    batches = [_batch(place, records, limit) for records in records_of(messages, limit)]
+    if any(batch.max_record_size > most for batch in batches):
+        raise MessageSizeTooLargeError(f"a message has more than {most} bytes")
+    accumulator = producer._accumulator
+    with accumulator._tp_lock(place):
+        if producer._closed or accumulator._closed:
+            raise IllegalStateError("the producer was closed")
+        for batch in batches:
+            accumulator._batches[place].append(batch)
+            accumulator._incomplete.add(batch)
+    return batches
+
+
+def _batch(place: TopicPartition, records: Records, limit: int) -> SentBatch:
+    built = MemoryRecordsBuilder(2, _LZ4, limit)
+    inner = built._builder
+    inner._buffer += records.data
+    inner._num_records = built._next_offset = records.count
+    inner._last_offset = records.count - 1
+    inner._first_timestamp = inner._max_timestamp = int(time.time() * 1000)
+    return SentBatch(place, built, records.count, records.largest)
+
+
+_LZ4 = 3
 
 
 def finish_joining(consumer: Any) -> None:

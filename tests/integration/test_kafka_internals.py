@@ -147,6 +147,37 @@ def in_child(check: Callable[[], bool]) -> bool:
     return status == 0
 
 
+def test_batches_are_given_as_a_whole(kafka: KafkaConfig) -> None:
+    """To a producer that numbers its batches, and whose sender knows nothing of the topic yet."""
+    values = [b"%d" % number * (number % 90) for number in range(9_000)]
+    producer = open_producer(kafka)
+    try:
+        for some in (values[:8_000], values[8_000:8_500], values[8_500:]):
+            headers = [("number", b"7"), ("\u00e9", b"")]
+            batches = kafka_internals.give_batches(
+                producer, kafka.changes_topic, 0, [(b"k", value, headers) for value in some]
+            )
+            producer.flush(timeout=20)
+            assert all(batch.answered for batch in batches)
+            for batch in batches:
+                batch.check()
+        assert not producer._accumulator.has_incomplete
+    finally:
+        producer.close()
+    with consuming(kafka) as consumer:
+        records: list[Any] = []
+
+        def read() -> bool:
+            records.extend(consumer.poll(100).get(place(kafka), []))
+            return len(records) >= len(values)
+
+        eventually(read)
+    assert [record.value for record in records] == values
+    assert [record.offset for record in records] == list(range(len(values)))
+    assert records[0].headers == headers
+    assert records[-1].key == b"k"
+
+
 def test_a_join_that_has_begun_is_finished(kafka: KafkaConfig) -> None:
     with consuming(kafka, kafka.indexer_group) as consumer:
         eventually(lambda: consumer.poll(JOIN_MS) or not consumer._coordinator.rejoining)
