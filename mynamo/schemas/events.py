@@ -7,12 +7,13 @@ import binascii
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from mynamo.errors import InvalidToken
+from mynamo.errors import CorruptData, InvalidToken
 from mynamo.schemas.validation import load
 
 FORMAT = 1
@@ -107,6 +108,43 @@ def keys_in_payload(keys: StoredImage) -> bytes:
         keys: of the item, canonical, in the order in which its table names them.
     """
     return b'"keys":' + orjson.dumps(keys) + b","
+
+
+class PayloadHead(NamedTuple):
+    """What a payload says of its item, without its images.
+
+    Attributes:
+        table: its name.
+        table_id: its identity.
+        keys: of the item, as JSON.
+    """
+
+    table: str
+    table_id: int
+    keys: bytes
+
+
+def head_of(payload: bytes) -> PayloadHead:
+    """The head of a payload that `outbox_payload` wrote, without parsing its images.
+
+    What is looked for is found at its own place first: texts before the keys have no braces, and
+    quotes in the values of keys are escaped.
+
+    Raises:
+        CorruptData: it was not written so.
+    """
+    keys_at = payload.find(b'"keys":{')
+    images_at = payload.find(b'"}},"old_image":', keys_at)
+    if keys_at < 0 or images_at < 0:
+        raise CorruptData("a payload in the outbox is not in the order in which they are written")
+    return PayloadHead(*_table_in(payload[:keys_at]), payload[keys_at + 7 : images_at + 3])
+
+
+@lru_cache(1024)
+def _table_in(beginning: bytes) -> tuple[str, int]:
+    """Name and id of the table that many payloads begin with."""
+    members = orjson.loads(beginning[:-1] + b"}")
+    return members["table"], members["table_id"]
 
 
 def complete_event(

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from mynamo.errors import CorruptData, InvalidToken, NewerFormat
 from mynamo.schemas.commands import MUST_EXIST, Condition, WriteCommand, load_command, version_is
-from mynamo.schemas.events import ConsistencyToken, complete_event, load_event, outbox_payload
+from mynamo.schemas.events import (
+    ConsistencyToken,
+    complete_event,
+    head_of,
+    load_event,
+    outbox_payload,
+)
 from mynamo.schemas.values import StoredItem
 from tests.strategies import stored_items
 
@@ -41,6 +47,43 @@ def test_an_event_is_what_was_put_into_it(item: StoredItem, sequence: int, feeds
     assert event.new_image == item
     assert (event.event_id, event.version, event.sequence) == ("2-41", 40, sequence)
     assert (event.feeds, event.origin, event.index_id) == (feeds, "write", None)
+
+
+STRANGE = (
+    "old_image",
+    "keys",
+    'x"}},"old_image":',
+    "\\",
+    "",
+    "}}",
+    '","table":"',
+    "\u00e9\U0001f600",
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(STRANGE) | st.text(),
+        st.fixed_dictionaries({}, optional={"S": st.sampled_from(STRANGE) | st.text()}).filter(len),
+        min_size=1,
+        max_size=2,
+    ),
+    stored_items(),
+    st.sampled_from([None, 12]),
+)
+def test_the_head_of_a_payload_is_what_it_says(
+    keys: StoredItem, item: StoredItem, index_id: int | None
+) -> None:
+    payload = outbox_payload(
+        table_id=7, table="or-ders.1", schema_version=3, operation="MODIFY", index_id=index_id,
+        keys=keys, old_image={**item, **keys}, new_image=item,
+    )  # fmt: skip
+    assert head_of(payload) == ("or-ders.1", 7, orjson.dumps(keys))
+
+
+def test_a_payload_of_another_form_has_no_head() -> None:
+    with pytest.raises(CorruptData, match="not in the order"):
+        head_of(b'{"table":"orders","table_id":7}')
 
 
 @pytest.mark.parametrize("message", [b"", b"[]", b"{", b'{"format": 2}', b"\xff", b"null"])
