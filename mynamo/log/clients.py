@@ -11,7 +11,13 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import CoordinatorNotAvailableError, KafkaError
 
 from mynamo.errors import LogUnavailable, MynamoError
-from mynamo.log.kafka_internals import ForkedProducer, finish_joining, leave_permissions_out
+from mynamo.log.kafka_internals import (
+    ForkedProducer,
+    finish_joining,
+    know_coordinator,
+    leave_permissions_out,
+    read_whole_batches,
+)
 from mynamo.schemas.config import KafkaConfig
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -87,8 +93,10 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             metadata_max_age_ms=5_000,
             **sizes | options,
         )
+    read_whole_batches(consumer)
     if group is not None:
         finish_joining(consumer)
+        know_coordinator(consumer)
     return consumer
 
 

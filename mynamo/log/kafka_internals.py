@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import IllegalStateError, MessageSizeTooLargeError
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import (
+    CorruptRecordError,
+    IllegalStateError,
+    MessageSizeTooLargeError,
+    UnsupportedVersionError,
+)
 from kafka.producer.future import FutureRecordMetadata
 from kafka.producer.producer_batch import ProducerBatch
 from kafka.record.memory_records import MemoryRecordsBuilder
 
-from mynamo.log.record_format import Content, Records, records_of
+from mynamo.log.record_format import Content, Record, Records, read_records, records_of
 from mynamo.runtime import forks
 
 _inherited: list[Any] = []
@@ -143,7 +149,7 @@ def give_batches(
 
 
 def _batch(place: TopicPartition, records: Records, limit: int) -> SentBatch:
-    built = MemoryRecordsBuilder(2, _LZ4, limit)
+    built = MemoryRecordsBuilder(_FORMAT, _LZ4, limit)
     inner = built._builder
     inner._buffer += records.data
     inner._num_records = built._next_offset = records.count
@@ -152,7 +158,55 @@ def _batch(place: TopicPartition, records: Records, limit: int) -> SentBatch:
     return SentBatch(place, built, records.count, records.largest)
 
 
+_FORMAT = 2
+"""Of messages, since Kafka 0.11."""
 _LZ4 = 3
+
+
+class ReadBatches(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """The messages of one partition in one answer, read a batch at a time."""
+
+    def _unpack_records(self, place: TopicPartition, batches: Any, *_: Any) -> Iterator[Record]:
+        for batch in batches:
+            if batch.magic != _FORMAT:
+                raise UnsupportedVersionError(f"{place}: it has messages of format {batch.magic}")
+            if self.check_crcs and not batch.validate_crc():
+                raise CorruptRecordError(f"{place}: the batch at {batch.base_offset} is damaged")
+            self.leader_epoch = batch.leader_epoch
+            if not batch.is_control_batch:
+                for record in _records_in(batch, place):
+                    self.records_read += 1
+                    self.next_fetch_offset = record.offset + 1
+                    yield record
+            self.bytes_read += batch.size_in_bytes
+            self.next_fetch_offset = batch.next_offset
+        self.drain()
+
+
+def _records_in(batch: Any, place: TopicPartition) -> list[Record]:
+    iter(batch)  # this decompresses it
+    data = bytes(memoryview(batch._buffer)[batch._pos :])
+    try:
+        return read_records(
+            data, batch.records_count, place.topic, place.partition, batch.base_offset
+        )
+    except ValueError as error:
+        raise CorruptRecordError(f"{place}, at {batch.base_offset}: {error}") from None
+
+
+def read_whole_batches(consumer: Any) -> None:
+    """Have a consumer read a batch's messages together, as `Record`s.
+
+    Private: `KafkaConsumer._fetcher` and its class `PartitionRecords`, whose `_unpack_records` is
+    replaced; `DefaultRecordBatch._buffer` and `._pos`.
+
+    Why: kafka-python reads each message by itself, with its headers and sums for statistics.
+    Transactions of Kafka's are read as if all of them were committed, which is kafka-python's
+    default too.
+
+    Tests: `test_whole_batches_are_read`, and unit/test_record_format.py.
+    """
+    consumer._fetcher.PartitionRecords = ReadBatches
 
 
 def finish_joining(consumer: Any) -> None:
@@ -170,6 +224,29 @@ def finish_joining(consumer: Any) -> None:
     coordinator = consumer._coordinator
     wanted = coordinator.need_rejoin
     coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
+
+
+def know_coordinator(consumer: Any) -> None:
+    """Have a consumer look by itself, at each poll, whether its group's coordinator is known.
+
+    Private: `KafkaConsumer._coordinator`, its `coordinator_id`, `_client.is_disconnected`, and its
+    `ensure_coordinator_ready`, which is replaced.
+
+    Why: each poll hands that question to a thread that talks to brokers and waits for it, which
+    costs some 100 us of CPU time. What is looked at here first is what the thread looks at first.
+
+    Test: `test_a_coordinator_that_is_known_is_not_looked_for`.
+    """
+    coordinator = consumer._coordinator
+    look = coordinator.ensure_coordinator_ready
+
+    def known_or_look(timeout_ms: float | None = None) -> bool:
+        known = coordinator.coordinator_id
+        if known is not None and not coordinator._client.is_disconnected(known):
+            return True
+        return bool(look(timeout_ms))
+
+    coordinator.ensure_coordinator_ready = known_or_look
 
 
 def is_joining(consumer: Any) -> bool:

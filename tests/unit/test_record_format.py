@@ -14,7 +14,7 @@ from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from mynamo.log.kafka_internals import SentBatch, give_batches
-from mynamo.log.record_format import Content, records_of
+from mynamo.log.record_format import Content, read_records, records_of
 
 PLACE = TopicPartition("changes", 0)
 LIMIT = 2_000
@@ -56,6 +56,39 @@ def test_batches_hold_everything_in_order(messages: list[Content], limit: int) -
         assert records.data == by_kafka_python(messages[at : at + records.count])
         at += records.count
     assert at == len(messages)
+
+
+@given(st.lists(contents, min_size=1, max_size=5), st.integers(0, 2**40))
+def test_records_are_read_as_they_were_written(messages: list[Content], first: int) -> None:
+    (records,) = records_of(messages, 2**30)
+    read = read_records(records.data, records.count, "changes", 3, first)
+    assert [(one.key, one.value, one.headers) for one in read] == messages
+    assert [one.offset for one in read] == [first + number for number in range(len(messages))]
+    assert {(one.topic, one.partition) for one in read} == {("changes", 3)}
+
+
+def test_what_another_client_writes_is_read() -> None:
+    """Times of their own, offsets with gaps, headers without a value."""
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 2**30)
+    for number, time_ms in ((0, 1_700_000_000_000), (1, 1_700_000_000_070), (9_000, 1_600_000_000)):
+        assert builder.append(number, time_ms, b"k", b"v", [("h", None)])
+    data = bytes(builder._buffer[DefaultRecordBatchBuilder.HEADER_STRUCT.size :])
+    read = read_records(data, 3, "changes", 0, 5)
+    assert [(one.offset, one.key, one.value, one.headers) for one in read] == [
+        (offset, b"k", b"v", [("h", None)]) for offset in (5, 6, 9_005)
+    ]
+
+
+def test_damaged_records_are_refused() -> None:
+    (records,) = records_of([(b"k" * 70, b"v" * 9_000, [("h", b"1")]), (None, None, [])], 2**30)
+    data = records.data
+    for end in [*range(120), *range(9_000, len(data))]:
+        with pytest.raises(ValueError, match="a record"):
+            read_records(data[:end], 2, "changes", 0, 0)
+    with pytest.raises(ValueError, match="behind the records"):
+        read_records(data, 1, "changes", 0, 0)
+    with pytest.raises(ValueError, match="a record"):
+        read_records(data, 3, "changes", 0, 0)
 
 
 class Producer:
