@@ -8,7 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -176,6 +176,81 @@ def load_event(message: bytes) -> ChangeEvent:
         NewerFormat: it is of a format that this version does not know.
     """
     return load(ChangeEvent, message, "a change event", FORMAT, "event_id")
+
+
+@dataclass(slots=True)
+class PlainEvent:
+    """What an indexer needs of an event: the members of `ChangeEvent` by these names."""
+
+    event_id: str
+    table_id: int
+    schema_version: int
+    shard: int
+    partition: int
+    sequence: int
+    previous: int
+    feeds: bool
+    version: int
+    index_id: int | None
+    keys: StoredImage
+    old_image: StoredImage | None
+    new_image: StoredImage | None
+
+
+def read_event(message: bytes) -> PlainEvent | ChangeEvent:
+    """As `load_event`, in half the time for an event as relays write them: without the model.
+
+    Raises:
+        CorruptData, NewerFormat: see `load_event`.
+    """
+    try:
+        members = orjson.loads(message)
+        event = PlainEvent(
+            members["event_id"],
+            table_id := members["table_id"],
+            schema_version := members["schema_version"],
+            shard := members["shard"],
+            partition := members["partition"],
+            sequence := members["sequence"],
+            previous := members["previous"],
+            feeds := members["feeds"],
+            version := members["version"],
+            index_id := members["index_id"],
+            keys := members["keys"],
+            old_image := members["old_image"],
+            new_image := members["new_image"],
+        )
+        plain = (
+            members["format"] == FORMAT
+            and type(table_id) is type(schema_version) is int
+            and type(shard) is type(partition) is type(sequence) is type(previous) is int
+            and type(version) is type(members["committed_at"]) is int
+            and sequence >= 1
+            and previous >= 0
+            and version >= 0
+            and type(feeds) is bool
+            and type(event.event_id) is type(members["table"]) is str
+            and members["operation"] in _OPERATIONS
+            and members["origin"] in _ORIGINS
+            and (index_id is None or type(index_id) is int)
+            and _is_image(keys)
+            and (old_image is None or _is_image(old_image))
+            and (new_image is None or _is_image(new_image))
+        )
+    except (ValueError, LookupError, TypeError):
+        plain = False
+    return event if plain else load_event(message)
+
+
+_OPERATIONS = get_args(Operation)
+_ORIGINS = get_args(Origin)
+
+
+def _is_image(value: object) -> bool:
+    return type(value) is dict and set(map(type, value.values())) <= _DICTIONARY
+
+
+_DICTIONARY = {dict}
 
 
 _TOKEN = struct.Struct(">BIHHQ")

@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from mynamo.errors import CorruptData, InvalidItem, InvalidRequest
@@ -83,8 +84,9 @@ def decode_number(data: bytes) -> Decimal:
     return Decimal(decode_text(data))
 
 
+@lru_cache(4096)
 def encode_text(text: str) -> bytes:
-    """The code of a number in canonical text."""
+    """The code of a number in canonical text. A number is often in the keys of several indexes."""
     if text == "0":
         return _ZERO
     negative = text[0] == "-"
