@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster, Owner
@@ -42,11 +42,11 @@ from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.parts import parts_of
-from mynamo.schemas.events import ChangeEvent
+from mynamo.schemas.events import ChangeEvent, PlainEvent
 from mynamo.schemas.items import dump_item
 
 
-def changes_of(event: ChangeEvent, table: Table) -> list[RowChange]:
+def changes_of(event: PlainEvent | ChangeEvent, table: Table) -> list[RowChange]:
     """What an event does to the GSIs of its table: at most one row goes and one is
     written per index.
 
@@ -87,7 +87,7 @@ def net_effect(changes: Iterable[RowChange]) -> dict[tuple[int, GsiRow], RowChan
     return {(change.index.id, change.row): change for change in changes}
 
 
-def _indexes_of(event: ChangeEvent, table: Table) -> list[Index]:
+def _indexes_of(event: PlainEvent | ChangeEvent, table: Table) -> list[Index]:
     """The indexes that an event is for.
 
     An event that is older than an index never touches it. Otherwise one indexer that knows the
@@ -126,8 +126,7 @@ STATEMENT_BYTES = 4 * 1024 * 1024
 _STATEMENT_ROWS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What one event does.
 
     Attributes:
@@ -271,6 +270,10 @@ def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
 def _by_owner(cluster: Cluster, effects: Sequence[Effect]) -> dict[Owner, list[Effect]]:
     parts: dict[Owner, list[Effect]] = {}
     for effect in effects:
+        if len(effect.changes) == 1:
+            owner = cluster.owner_of(effect.changes[0].row.index_hash)
+            parts.setdefault(owner, []).append(effect)
+            continue
         split: dict[Owner, list[RowChange]] = {}
         for change in effect.changes:
             split.setdefault(cluster.owner_of(change.row.index_hash), []).append(change)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import Stream as Stream
@@ -18,11 +18,10 @@ from mynamo.catalog.shard import PASSING, retry
 from mynamo.errors import CorruptData, NewerFormat, ShardUnavailable
 from mynamo.log.dead_letter_topic import dead_letter_of
 from mynamo.schemas.dead_letters import DeadLetter
-from mynamo.schemas.events import ChangeEvent, load_event
+from mynamo.schemas.events import ChangeEvent, PlainEvent, read_event
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A message whose position in its stream is known.
 
     Attributes:
@@ -38,7 +37,7 @@ class Arrival:
     sequence: int
     previous: int
     feeds: bool
-    event: ChangeEvent | None
+    event: PlainEvent | ChangeEvent | None
     flaw: str = ""
     record: Any = None
 
@@ -151,7 +150,7 @@ def read(cluster: Cluster, records: Collection[Any]) -> Found:
         if record.partition in found.newer:
             continue
         try:
-            found.arrivals.append(_arrival(cluster, record, load_event(record.value or b"")))
+            found.arrivals.append(_arrival(cluster, record, read_event(record.value or b"")))
         except NewerFormat as failure:
             found.newer[record.partition] = record.offset, failure
         except CorruptData as flaw:
@@ -183,7 +182,7 @@ def dead_letter(record: Any, reason: str, event_id: str | None = None) -> DeadLe
     return dead_letter_of(record, "event", reason, event_id)
 
 
-def _arrival(cluster: Cluster, record: Any, event: ChangeEvent) -> Arrival:
+def _arrival(cluster: Cluster, record: Any, event: PlainEvent | ChangeEvent) -> Arrival:
     if event.shard not in cluster.shards:
         raise CorruptData(f"it is of shard {event.shard}, which this cluster does not have")
     if event.partition != record.partition:

@@ -11,7 +11,13 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import CoordinatorNotAvailableError, KafkaError
 
 from mynamo.errors import LogUnavailable, MynamoError
-from mynamo.log.kafka_internals import ForkedProducer, finish_joining, leave_permissions_out
+from mynamo.log.kafka_internals import (
+    ForkedProducer,
+    finish_joining,
+    know_coordinator,
+    leave_permissions_out,
+    read_whole_batches,
+)
 from mynamo.schemas.config import KafkaConfig
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -19,8 +25,8 @@ MAX_MESSAGE = 16 * 1024 * 1024
 
 _DELIVERY_MS = 30_000
 
-Message = tuple[str, int | None, bytes | None, bytes, list[tuple[str, bytes]]]
-"""Topic, partition (None: by key), key, value, headers."""
+Message = tuple[str, int, bytes | None, bytes, list[tuple[str, bytes]]]
+"""Topic, partition, key, value, headers."""
 
 
 @contextmanager
@@ -87,8 +93,10 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
             metadata_max_age_ms=5_000,
             **sizes | options,
         )
+    read_whole_batches(consumer)
     if group is not None:
         finish_joining(consumer)
+        know_coordinator(consumer)
     return consumer
 
 

@@ -9,11 +9,24 @@ mynamo's uses a private name of kafka-python (`tests/unit/test_layout.py`).
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import (
+    CorruptRecordError,
+    IllegalStateError,
+    MessageSizeTooLargeError,
+    UnsupportedVersionError,
+)
+from kafka.producer.future import FutureRecordMetadata
+from kafka.producer.producer_batch import ProducerBatch
+from kafka.record.memory_records import MemoryRecordsBuilder
 
+from mynamo.log.record_format import Content, Record, Records, read_records, records_of
 from mynamo.runtime import forks
 
 _inherited: list[Any] = []
@@ -57,6 +70,145 @@ class ForkedProducer(KafkaProducer):  # type: ignore[misc]
                 forks.let_go(sock)
 
 
+class SentBatch(ProducerBatch):  # type: ignore[misc]
+    """Messages that were given to a producer as one batch.
+
+    Private: `ProducerBatch` as a whole, and its `_record_futures`, of which kafka-python asks only
+    if a broker finds a batch too large, and takes it apart.
+    """
+
+    def __init__(self, place: TopicPartition, records: Any, count: int, largest: int) -> None:
+        super().__init__(place, records)
+        self.max_record_size = largest
+        self._count = count
+        del self._record_futures
+
+    @cached_property
+    def _record_futures(self) -> list[Any]:
+        return [
+            FutureRecordMetadata(self.produce_future, number, None, None, -1, -1, -1)
+            for number in range(self._count)
+        ]
+
+    def try_append(self, *_: Any, **__: Any) -> None:
+        """Take no more messages."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the broker has all messages, or some have failed."""
+        return self.is_done or (
+            "_record_futures" in vars(self) and all(one.is_done for one in self._record_futures)
+        )
+
+    def check(self) -> None:
+        """See that the broker has all messages of a batch that was answered.
+
+        Raises:
+            KafkaError: it has not.
+        """
+        if not self.is_done:  # it was taken apart
+            for one in self._record_futures:
+                one.get(timeout=0)
+        elif (failure := self.produce_future.value[2]) is not None:
+            raise failure(0)
+
+
+def give_batches(
+    producer: Any, topic: str, partition: int, messages: Iterable[Content]
+) -> list[SentBatch]:
+    """Give a producer messages of one partition as whole batches; `flush` sends them.
+
+    Private: `KafkaProducer._closed` and `._accumulator`, and of that `_closed`, `_tp_lock`,
+    `_batches` and `_incomplete`; `MemoryRecordsBuilder._next_offset` and `._builder`, and of that
+    `_buffer`, `_num_records`, `_last_offset`, `_first_timestamp` and `_max_timestamp`.
+
+    Why: `send` takes each message through some thirty calls, makes futures that nobody asks for,
+    and wakes the sender's thread at the first message of each partition, which then finds nothing
+    that it may send.
+
+    Tests: `test_batches_are_given_as_a_whole`, and unit/test_record_format.py.
+
+    Raises:
+        KafkaError: a message is too large, or the producer was closed, or the broker does not say
+            where the topic is.
+    """
+    producer.partitions_for(topic)
+    place = TopicPartition(topic, partition)
+    limit, most = producer.config["batch_size"], producer.config["max_request_size"]
+    batches = [_batch(place, records, limit) for records in records_of(messages, limit)]
+    if any(batch.max_record_size > most for batch in batches):
+        raise MessageSizeTooLargeError(f"a message has more than {most} bytes")
+    accumulator = producer._accumulator
+    with accumulator._tp_lock(place):
+        if producer._closed or accumulator._closed:
+            raise IllegalStateError("the producer was closed")
+        for batch in batches:
+            accumulator._batches[place].append(batch)
+            accumulator._incomplete.add(batch)
+    return batches
+
+
+def _batch(place: TopicPartition, records: Records, limit: int) -> SentBatch:
+    built = MemoryRecordsBuilder(_FORMAT, _LZ4, limit)
+    inner = built._builder
+    inner._buffer += records.data
+    inner._num_records = built._next_offset = records.count
+    inner._last_offset = records.count - 1
+    inner._first_timestamp = inner._max_timestamp = int(time.time() * 1000)
+    return SentBatch(place, built, records.count, records.largest)
+
+
+_FORMAT = 2
+"""Of messages, since Kafka 0.11."""
+_LZ4 = 3
+
+
+class ReadBatches(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """The messages of one partition in one answer, read a batch at a time."""
+
+    def _unpack_records(self, place: TopicPartition, batches: Any, *_: Any) -> Iterator[Record]:
+        for batch in batches:
+            if batch.magic != _FORMAT:
+                raise UnsupportedVersionError(f"{place}: it has messages of format {batch.magic}")
+            if self.check_crcs and not batch.validate_crc():
+                raise CorruptRecordError(f"{place}: the batch at {batch.base_offset} is damaged")
+            self.leader_epoch = batch.leader_epoch
+            if not batch.is_control_batch:
+                for record in _records_in(batch, place):
+                    self.records_read += 1
+                    self.next_fetch_offset = record.offset + 1
+                    yield record
+            self.bytes_read += batch.size_in_bytes
+            self.next_fetch_offset = batch.next_offset
+        self.drain()
+
+
+def _records_in(batch: Any, place: TopicPartition) -> list[Record]:
+    iter(batch)  # this decompresses it
+    data = bytes(memoryview(batch._buffer)[batch._pos :])
+    try:
+        return read_records(
+            data, batch.records_count, place.topic, place.partition, batch.base_offset
+        )
+    except ValueError as error:
+        raise CorruptRecordError(f"{place}, at {batch.base_offset}: {error}") from None
+
+
+def read_whole_batches(consumer: Any) -> None:
+    """Have a consumer read a batch's messages together, as `Record`s.
+
+    Private: `KafkaConsumer._fetcher` and its class `PartitionRecords`, whose `_unpack_records` is
+    replaced; `DefaultRecordBatch._buffer` and `._pos`.
+
+    Why: kafka-python reads each message by itself, with its headers and sums for statistics.
+    Transactions of Kafka's are read as if all of them were committed, which is kafka-python's
+    default too.
+
+    Tests: `test_whole_batches_are_read`, and unit/test_record_format.py.
+    """
+    consumer._fetcher.PartitionRecords = ReadBatches
+
+
 def finish_joining(consumer: Any) -> None:
     """Let a consumer finish joining its group once it has begun.
 
@@ -72,6 +224,29 @@ def finish_joining(consumer: Any) -> None:
     coordinator = consumer._coordinator
     wanted = coordinator.need_rejoin
     coordinator.need_rejoin = lambda: wanted() or coordinator.rejoining
+
+
+def know_coordinator(consumer: Any) -> None:
+    """Have a consumer look by itself, at each poll, whether its group's coordinator is known.
+
+    Private: `KafkaConsumer._coordinator`, its `coordinator_id`, `_client.is_disconnected`, and its
+    `ensure_coordinator_ready`, which is replaced.
+
+    Why: each poll hands that question to a thread that talks to brokers and waits for it, which
+    costs some 100 us of CPU time. What is looked at here first is what the thread looks at first.
+
+    Test: `test_a_coordinator_that_is_known_is_not_looked_for`.
+    """
+    coordinator = consumer._coordinator
+    look = coordinator.ensure_coordinator_ready
+
+    def known_or_look(timeout_ms: float | None = None) -> bool:
+        known = coordinator.coordinator_id
+        if known is not None and not coordinator._client.is_disconnected(known):
+            return True
+        return bool(look(timeout_ms))
+
+    coordinator.ensure_coordinator_ready = known_or_look
 
 
 def is_joining(consumer: Any) -> bool:

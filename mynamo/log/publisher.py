@@ -12,6 +12,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from mynamo.errors import LogUnavailable
 from mynamo.log.clients import Message, kafka_errors, open_producer
+from mynamo.log.kafka_internals import SentBatch, give_batches
+from mynamo.log.record_format import Content
 from mynamo.log.topics import ensure_topics
 from mynamo.runtime import forks
 from mynamo.schemas.config import KafkaConfig
@@ -69,13 +71,17 @@ class Publisher:
         producer = self._open()
         try:
             with kafka_errors(self.config):
-                futures = [
-                    producer.send(topic, partition=partition, key=key, value=value, headers=headers)
-                    for topic, partition, key, value, headers in messages
+                by_place: dict[tuple[str, int], list[Content]] = {}
+                for topic, partition, key, value, headers in messages:
+                    by_place.setdefault((topic, partition), []).append((key, value, headers))
+                batches = [
+                    batch
+                    for place, contents in by_place.items()
+                    for batch in give_batches(producer, *place, contents)
                 ]
                 if timeout is None:
                     timeout = min(PATIENCE, self._timeout or PATIENCE)
-                self._await(producer, futures, while_waiting, timeout)
+                self._await(producer, batches, while_waiting, timeout)
         except LogUnavailable:
             self.discard(producer)
             raise
@@ -98,7 +104,7 @@ class Publisher:
     def _await(
         self,
         producer: Any,
-        futures: Sequence[Any],
+        batches: Sequence[SentBatch],
         while_waiting: Callable[[], None],
         timeout: float,
     ) -> None:
@@ -107,7 +113,7 @@ class Publisher:
         while True:
             with suppress(KafkaTimeoutError):
                 producer.flush(timeout=min(_TICK, timeout))
-            if all(future.is_done for future in futures):
+            if all(batch.answered for batch in batches):
                 break
             while_waiting()
             waited = time.monotonic() - started
@@ -120,8 +126,8 @@ class Publisher:
                 mended = True
                 with suppress(LogUnavailable):
                     ensure_topics(self.config)
-        for future in futures:
-            future.get(timeout=0)
+        for batch in batches:
+            batch.check()
 
     def discard(self, producer: Any) -> None:
         """Have the next message sent by a new producer of kafka-python's."""

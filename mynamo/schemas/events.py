@@ -7,12 +7,13 @@ import binascii
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from mynamo.errors import InvalidToken
+from mynamo.errors import CorruptData, InvalidToken
 from mynamo.schemas.validation import load
 
 FORMAT = 1
@@ -114,6 +115,43 @@ def keys_in_payload(keys: StoredImage) -> bytes:
     return b'"keys":' + orjson.dumps(keys) + b","
 
 
+class PayloadHead(NamedTuple):
+    """What a payload says of its item, without its images.
+
+    Attributes:
+        table: its name.
+        table_id: its identity.
+        keys: of the item, as JSON.
+    """
+
+    table: str
+    table_id: int
+    keys: bytes
+
+
+def head_of(payload: bytes) -> PayloadHead:
+    """The head of a payload that `outbox_payload` wrote, without parsing its images.
+
+    What is looked for is found at its own place first: texts before the keys have no braces, and
+    quotes in the values of keys are escaped.
+
+    Raises:
+        CorruptData: it was not written so.
+    """
+    keys_at = payload.find(b'"keys":{')
+    images_at = payload.find(b'"}},"old_image":', keys_at)
+    if keys_at < 0 or images_at < 0:
+        raise CorruptData("a payload in the outbox is not in the order in which they are written")
+    return PayloadHead(*_table_in(payload[:keys_at]), payload[keys_at + 7 : images_at + 3])
+
+
+@lru_cache(1024)
+def _table_in(beginning: bytes) -> tuple[str, int]:
+    """Name and id of the table that many payloads begin with."""
+    members = orjson.loads(beginning[:-1] + b"}")
+    return members["table"], members["table_id"]
+
+
 def complete_event(
     payload: bytes,
     *,
@@ -143,6 +181,81 @@ def load_event(message: bytes) -> ChangeEvent:
         NewerFormat: it is of a format that this version does not know.
     """
     return load(ChangeEvent, message, "a change event", FORMAT, "event_id")
+
+
+@dataclass(slots=True)
+class PlainEvent:
+    """What an indexer needs of an event: the members of `ChangeEvent` by these names."""
+
+    event_id: str
+    table_id: int
+    schema_version: int
+    shard: int
+    partition: int
+    sequence: int
+    previous: int
+    feeds: bool
+    version: int
+    index_id: int | None
+    keys: StoredImage
+    old_image: StoredImage | None
+    new_image: StoredImage | None
+
+
+def read_event(message: bytes) -> PlainEvent | ChangeEvent:
+    """As `load_event`, in half the time for an event as relays write them: without the model.
+
+    Raises:
+        CorruptData, NewerFormat: see `load_event`.
+    """
+    try:
+        members = orjson.loads(message)
+        event = PlainEvent(
+            members["event_id"],
+            table_id := members["table_id"],
+            schema_version := members["schema_version"],
+            shard := members["shard"],
+            partition := members["partition"],
+            sequence := members["sequence"],
+            previous := members["previous"],
+            feeds := members["feeds"],
+            version := members["version"],
+            index_id := members["index_id"],
+            keys := members["keys"],
+            old_image := members["old_image"],
+            new_image := members["new_image"],
+        )
+        plain = (
+            members["format"] == FORMAT
+            and type(table_id) is type(schema_version) is int
+            and type(shard) is type(partition) is type(sequence) is type(previous) is int
+            and type(version) is type(members["committed_at"]) is int
+            and sequence >= 1
+            and previous >= 0
+            and version >= 0
+            and type(feeds) is bool
+            and type(event.event_id) is type(members["table"]) is str
+            and members["operation"] in _OPERATIONS
+            and members["origin"] in _ORIGINS
+            and (index_id is None or type(index_id) is int)
+            and _is_image(keys)
+            and (old_image is None or _is_image(old_image))
+            and (new_image is None or _is_image(new_image))
+        )
+    except (ValueError, LookupError, TypeError):
+        plain = False
+    return event if plain else load_event(message)
+
+
+_OPERATIONS = get_args(Operation)
+_ORIGINS = get_args(Origin)
+
+
+def _is_image(value: object) -> bool:
+    return type(value) is dict and set(map(type, value.values())) <= _DICTIONARY
+
+
+_DICTIONARY = {dict}
 
 
 _TOKEN = struct.Struct(">BIHHQ")

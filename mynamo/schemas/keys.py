@@ -84,8 +84,9 @@ def decode_number(data: bytes) -> Decimal:
     return Decimal(decode_text(data))
 
 
+@lru_cache(4096)
 def encode_text(text: str) -> bytes:
-    """The code of a number in canonical text."""
+    """The code of a number in canonical text. A number is often in the keys of several indexes."""
     if text == "0":
         return _ZERO
     negative = text[0] == "-"

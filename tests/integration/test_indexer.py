@@ -667,7 +667,7 @@ def test_an_event_of_a_newer_format_waits_for_an_upgrade(
     index = bench.cluster.table("things").index("by_group")
     assert len(gsi_rows(bench.cluster, index)) == 20 - (len(records) - middle)
     monkeypatch.setattr(
-        arrivals, "load_event", lambda message: load_event(message.replace(b'"format":2', old))
+        arrivals, "read_event", lambda message: load_event(message.replace(b'"format":2', old))
     )
     bench.catch_up(one)
     assert bench.log.dead_letters == []

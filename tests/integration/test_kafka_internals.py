@@ -34,6 +34,7 @@ from mynamo.log import (
     subscribe,
 )
 from mynamo.log.clients import group_members
+from mynamo.log.record_format import Record
 from mynamo.schemas.config import KafkaConfig
 from tests.kafka_proxy import KafkaProxy
 from tests.waiting import eventually
@@ -145,6 +146,96 @@ def in_child(check: Callable[[], bool]) -> bool:
         os._exit(0 if found == [True] else 1)
     _, status = os.waitpid(process, 0)
     return status == 0
+
+
+def test_batches_are_given_as_a_whole(kafka: KafkaConfig) -> None:
+    """To a producer that numbers its batches, and whose sender knows nothing of the topic yet."""
+    values = [b"%d" % number * (number % 90) for number in range(9_000)]
+    producer = open_producer(kafka)
+    try:
+        for some in (values[:8_000], values[8_000:8_500], values[8_500:]):
+            headers = [("number", b"7"), ("\u00e9", b"")]
+            batches = kafka_internals.give_batches(
+                producer, kafka.changes_topic, 0, [(b"k", value, headers) for value in some]
+            )
+            producer.flush(timeout=20)
+            assert all(batch.answered for batch in batches)
+            for batch in batches:
+                batch.check()
+        assert not producer._accumulator.has_incomplete
+    finally:
+        producer.close()
+    with consuming(kafka) as consumer:
+        records: list[Any] = []
+
+        def read() -> bool:
+            records.extend(consumer.poll(100).get(place(kafka), []))
+            return len(records) >= len(values)
+
+        eventually(read)
+    assert [record.value for record in records] == values
+    assert [record.offset for record in records] == list(range(len(values)))
+    assert records[0].headers == headers
+    assert records[-1].key == b"k"
+
+
+def test_whole_batches_are_read(kafka: KafkaConfig) -> None:
+    """From any offset, in as many polls as it takes, and from where the last one ended."""
+    producer = open_producer(kafka)
+    try:
+        send_all(producer, kafka, [
+            (kafka.changes_topic, 0, b"k", b"%d" % number, [("h", b"%d" % number)])
+            for number in range(500)
+        ])  # fmt: skip
+    finally:
+        producer.close()
+    with consuming(kafka, max_poll_records=70) as consumer:
+        for start in (0, 123, 499):
+            consumer.seek(place(kafka), start)
+            records: list[Any] = []
+
+            def read(found: list[Any] = records, most: int = 500 - start) -> bool:
+                some = consumer.poll(100).get(place(kafka), [])
+                assert len(some) <= 70
+                found.extend(some)
+                assert consumer.position(place(kafka)) == 500 - most + len(found)
+                return len(found) == most
+
+            eventually(read)
+            assert {type(record) for record in records} == {Record}
+            assert [
+                (one.topic, one.partition, one.offset, one.key, one.value, one.headers)
+                for one in records
+            ] == [
+                (*place(kafka), number, b"k", b"%d" % number, [("h", b"%d" % number)])
+                for number in range(start, 500)
+            ]
+
+
+def test_a_coordinator_that_is_known_is_not_looked_for(kafka: KafkaConfig) -> None:
+    looked: list[object] = []
+    consumer = open_consumer(kafka, kafka.indexer_group)
+    try:
+        coordinator = consumer._coordinator
+        look = coordinator.ensure_coordinator_ready_async
+
+        def looking(timeout_ms: float | None = None) -> object:
+            looked.append(timeout_ms)
+            return look(timeout_ms)
+
+        coordinator.ensure_coordinator_ready_async = looking
+        subscribe(consumer, kafka, kafka.changes_topic)
+        eventually(lambda: consumer.poll(JOIN_MS) or consumer.assignment())
+        assert looked
+        looked.clear()
+        for _ in range(5):
+            consumer.poll(0)
+        assert not looked
+        coordinator.coordinator_dead("the test says so")
+        eventually(lambda: consumer.poll(JOIN_MS) or coordinator.coordinator_id is not None)
+        assert looked
+    finally:
+        consumer.close()
 
 
 def test_a_join_that_has_begun_is_finished(kafka: KafkaConfig) -> None:

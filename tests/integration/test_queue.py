@@ -506,7 +506,7 @@ def test_partitions_without_commands_for_a_shard_that_is_away_go_on(
             broken.setattr(queue_module, "apply_each", apply)
         # A partition for each shard.
         publisher.send([
-            (topic, shards[i], key, value, headers)
+            (topic, shards[i] or 0, key, value, headers)
             for i, (topic, _, key, value, headers) in messages.items()
         ])  # fmt: skip
         here = [i for i, shard in shards.items() if shard == 1]

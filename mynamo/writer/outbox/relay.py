@@ -19,7 +19,7 @@ from mynamo.log.publisher import Publisher
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
-from mynamo.schemas.events import complete_event
+from mynamo.schemas.events import complete_event, head_of
 from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.fencing import fence, is_behind
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState, WentBack
@@ -298,7 +298,7 @@ class Relay:
 
     def _message(self, row: tuple[Any, ...]) -> Message:
         outbox_id, seq, previous, part, feeds, item_version, created, payload = row
-        content = orjson.loads(payload)
+        head = head_of(payload)
         value = complete_event(
             payload,
             shard=self.shard.id,
@@ -311,12 +311,12 @@ class Relay:
             committed_at=created,
         )
         headers = [
-            ("table", content["table"].encode()),
+            ("table", head.table.encode()),
             ("event_id", f"{self.shard.id}-{outbox_id}".encode()),
             ("shard", str(self.shard.id).encode()),
             ("sequence", str(seq).encode()),
         ]
-        key = f"{content['table_id']}:".encode() + orjson.dumps(content["keys"])
+        key = b"%d:%b" % (head.table_id, head.keys)
         return self._topic, part, key, value, headers
 
 

@@ -459,7 +459,8 @@ def _free_rows(work: _Work, intents: Iterable[Intent]) -> None:
     for intent in intents:
         row = work.rows[intent.table_id, intent.row]
         row.placeholder = row.before.in_transaction and row.before.item is None
-        row.before = row.now = Current(row.before.item, row.before.version)
+        before = row.before
+        row.before = row.now = Current(before.item, before.version, data=before.data)
 
 
 def _evaluate_writes(
