@@ -25,6 +25,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.schemas.items import from_stored
 from mynamo.writer import Done, RequestToken, Transacted, WriteRequest, apply
+from mynamo.writer.transaction import meeting
 from tests import intents
 from tests.gateway.asking import error_of
 from tests.gateway.orders import Orders, key, orders
@@ -567,6 +568,21 @@ def test_a_transaction_that_is_not_applied_is_a_conflict_or_finished(
     monkeypatch.setattr(transact_gets, "PATIENCE", 20.0)
     assert read(table, *entries)["Responses"] == [{}, {"Item": two}]
     assert not intents.placed(cluster, [intent])
+
+
+def test_an_item_in_a_transaction_is_unprocessed_and_the_rest_of_its_batch_written(
+    table: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "PATIENCE", 0.1)
+    cluster = table.service.context.cluster
+    one, two, *_ = on_shards(table)
+    place(cluster, cluster.table(table.name), from_stored(two))
+    asked = [{"PutRequest": {"Item": each | G}} for each in (one, two)]
+    answer = table.ask("BatchWriteItem", RequestItems={table.name: asked})
+    assert answer == {"UnprocessedItems": {table.name: [asked[1]]}}
+    assert read(table, get(table, one), get(table, two))["Responses"] == [{"Item": one | G}, {}]
+    kind, _ = error_of(table.call("BatchWriteItem", RequestItems={table.name: asked[1:]}))
+    assert kind == "TransactionConflictException"
 
 
 def test_a_hundred_items_of_two_tables(table: Orders, other: Orders) -> None:

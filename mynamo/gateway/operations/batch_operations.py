@@ -4,8 +4,8 @@ Reads: many keys of several tables, one round trip to each shard. Writes: puts a
 several tables, one transaction on each shard.
 
 Nothing holds a batch together: what a shard that does not answer was to write comes back
-as UnprocessedItems, and everything else is written. UnprocessedItems have not happened: if that
-is not known of one, the batch fails.
+as UnprocessedItems, and so does an item that a transaction has for too long; everything else is
+written. UnprocessedItems have not happened: if that is not known of one, the batch fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
+from mynamo.errors import ShardUnavailable, TransactionConflict, WriteOutcomeUnknown
 from mynamo.expressions import Projection
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.capacity import (
@@ -269,12 +269,13 @@ def _check_items(table: Table, asked: Iterable[_BatchWrite]) -> None:
 
 
 def _raise_refusals(outcomes: Sequence[Outcome]) -> None:
-    """Fail where a write itself was at fault, where it may have happened, or where no shard
-    answered."""
+    """Fail where a write itself was at fault, where it may have happened, or where nothing was
+    written."""
     failures = [outcome for outcome in outcomes if not isinstance(outcome, Done)]
     for failure in failures:
+        later = failure.whole or isinstance(failure.error, TransactionConflict)
         unknown = isinstance(failure.error, WriteOutcomeUnknown)
-        if not failure.whole or unknown or len(failures) == len(outcomes):
+        if not later or unknown or len(failures) == len(outcomes):
             raise failure.error
 
 
