@@ -215,7 +215,25 @@ def target_of(request: Request) -> tuple[str, str]:
     return parts.path or "/", parts.query
 
 
+_USUAL = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([!-+\--<>-~]+), ?SignedHeaders=([!-+\--<>-~]+), ?"
+    r"Signature=([!-+\--<>-~]+)"
+)
+"""What nearly all clients write: three parts in this order, without further commas, spaces or
+equal-signs."""
+
+
 def _in_header(header: str, request: Request) -> Claims:
+    time = request.headers.get("x-amz-date") or request.headers.get("date")
+    usual = _USUAL.fullmatch(header)
+    if usual is not None and time:
+        credential, signed_headers, signature = usual.groups()
+        token = request.headers.get("x-amz-security-token")
+        return Claims(credential, signature, signed_headers, time, token)
+    return _in_parts(header, time, request)
+
+
+def _in_parts(header: str, time: str | None, request: Request) -> Claims:
     algorithm, _, rest = header.partition(" ")
     if algorithm != ALGORITHM:
         raise incomplete(f"Unsupported AWS 'algorithm': '{algorithm}'.")
@@ -228,7 +246,6 @@ def _in_header(header: str, request: Request) -> Claims:
                 f"header: '{header}'."
             )
         parts[name] = value
-    time = request.headers.get("x-amz-date") or request.headers.get("date")
     credential, signature, signed_headers = map(parts.get, _HEADER_PARTS)
     if not (credential and signature and signed_headers and time):
         raise _lacking(parts, time, header)

@@ -130,7 +130,8 @@ class App:
         return self._finished(request, _refusal(error), new_request_id())
 
     def _route(self, request: Request) -> Response:
-        path = request.target.partition("?")[0]
+        target = request.target
+        path = target if target == "/" else target.partition("?")[0]
         if request.method == "POST" and path == "/":
             content_type = request.headers.get("content-type", "")
             if content_type in CONTENT_TYPES or _media_type(content_type) in CONTENT_TYPES:
@@ -153,7 +154,8 @@ class App:
             parse(body)
             raise ServiceError("UnknownOperationException")
         answer = self._caller.call(operation, body, request.headers)
-        return Response(answer.status, answer.body, {"content-type": JSON, **answer.headers})
+        answer.headers["content-type"] = JSON
+        return Response(answer.status, answer.body, answer.headers)
 
     def _health_report(self) -> Response:
         well, details = self._health.report()

@@ -181,8 +181,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or one of a trailer."""
-        self._header_room -= len(name) + len(value)
-        if self._header_room < 0:
+        self._header_room = room = self._header_room - len(name) - len(value)
+        if room < 0:
             raise Refused(431)
         known = _header_name(name)
         text = value.decode("latin-1").strip(" \t")
