@@ -77,6 +77,7 @@ class Connection(connections.Connection):
     """A connection that knows PyMySQL's own conversions of values only."""
 
     _next_seq_id: int
+    _current_timeout: float | None
     _read_timeout: float | None
     _write_timeout: float | None
     _result: Any
@@ -140,6 +141,21 @@ class Connection(connections.Connection):
             self.next_result()
             yield self._result
 
+    def read_plain(self) -> bytes | None:
+        """The first packet of an answer, if it is plainly an `_OK` or a number of columns; PyMySQL
+        reads all others."""
+        if self._current_timeout != self._read_timeout:
+            return None  # PyMySQL changes the socket's before it reads
+        sequence, head = self._next_seq_id, self._read_bytes(_AHEAD)
+        size, first = head[0], head[4]
+        if head[3] == sequence and not head[1] and not head[2]:
+            is_ok = first == 0 and size == _OK.size
+            if is_ok or (size == 1 and 0 < first < _NULL):
+                self._next_seq_id = (sequence + 1) % 256
+                return head[4:] + self._read_bytes(size - 1) if is_ok else head[4:]
+        self._ahead = head
+        return None
+
     def read_parts(self, make: Callable[[int, bytes], Part]) -> tuple[list[Part], int, int]:
         """Read the packets of columns or of rows, up to their end.
 
@@ -199,32 +215,19 @@ class _Result(connections.MySQLResult):
     message: Any
 
     def read(self) -> None:
-        """Read an answer: at once what is plainly an `_OK`, or a number of columns."""
+        """Read an answer."""
         try:
-            if not self._read_plainly():
+            plain = self.connection.read_plain()
+            if plain is None:
                 super().read()
-        finally:
-            self.connection = None
-
-    def _read_plainly(self) -> bool:
-        connection = self.connection
-        if connection._current_timeout != connection._read_timeout:
-            return False  # PyMySQL changes the socket's before it reads
-        sequence, head = connection._next_seq_id, connection._read_bytes(_AHEAD)
-        size, first = head[0], head[4]
-        if head[3] == sequence and not head[1] and not head[2]:
-            if first == 0 and size == _OK.size:
-                connection._next_seq_id = (sequence + 1) % 256
-                self._take_ok(head[4:] + connection._read_bytes(size - 1))
-                return True
-            if size == 1 and 0 < first < _NULL:
-                connection._next_seq_id = (sequence + 1) % 256
-                self.field_count = first
+            elif len(plain) == 1:
+                self.field_count = plain[0]
                 self._get_descriptions()
                 self._read_rowdata_packet()
-                return True
-        connection._ahead = head
-        return False
+            else:
+                self._take_ok(plain)
+        finally:
+            self.connection = None
 
     def _take_ok(self, data: bytes) -> None:
         self.affected_rows, self.insert_id, status, self.warning_count = _OK.unpack(data)

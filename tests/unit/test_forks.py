@@ -147,6 +147,21 @@ def test_a_child_holds_none_of_its_parents_locks(fork: Callable[[], int]) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_control_memory_that_stays_tells_of_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = OwnWrites()
+    for lock in locks(kept):
+        lock.acquire()
+
+    def renewed() -> bool:
+        forks.check()
+        return free(kept)
+
+    assert in_child(renewed, ctypes.PyDLL(None).fork)
+    monkeypatch.setattr(forks, "_same", b"\1")
+    assert not in_child(renewed, ctypes.PyDLL(None).fork)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_control_what_is_not_noted_is_inherited_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = OwnWrites()
     monkeypatch.setattr(forks, "noted", set())
