@@ -117,8 +117,8 @@ EVENT = complete_event(
     committed_at=1_700_000_000_000_000,
 )  # fmt: skip
 STRANGE_VALUES: list[Any] = [
-    None, True, 0, -1, 1, 2, 2**64 - 1, 1.0, "", "5", "write", "REMOVE", [], {}, {"a": {}}, {"a": 1},
-    {"a": {"S": "x"}, "b": []},
+    None, True, 0, -1, 1, 2, 2**64 - 1, 1.0, "", "5", "write", "REMOVE", [], {}, {"a": {}},
+    {"a": 1}, {"a": {"S": "x"}, "b": []},
 ]  # fmt: skip
 
 
