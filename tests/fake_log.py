@@ -31,6 +31,7 @@ class Record:
     key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
+    timestamp: int = -1
 
 
 @dataclass

@@ -52,7 +52,6 @@ def dead_letter_of(
         record: as a consumer gave it.
         letter_id: of the command or event; None: it cannot be read, so its offset identifies it.
     """
-    stamp = getattr(record, "timestamp", None)
     return DeadLetter(
         letter_id=letter_id or f"{record.topic}/{record.partition}/{record.offset}",
         kind=kind,
@@ -61,7 +60,7 @@ def dead_letter_of(
         partition=record.partition,
         offset=record.offset,
         value=base64.b64encode(record.value or b"").decode(),
-        written_at=stamp * 1000 if isinstance(stamp, int) and stamp >= 0 else None,
+        written_at=record.timestamp * 1000 if record.timestamp >= 0 else None,
     )
 
 

@@ -188,8 +188,9 @@ def _records_in(batch: Any, place: TopicPartition) -> list[Record]:
     data = bytes(memoryview(batch._buffer)[batch._pos :])
     try:
         return read_records(
-            data, batch.records_count, place.topic, place.partition, batch.base_offset
-        )
+            data, batch.records_count, place.topic, place.partition, batch.base_offset,
+            batch.first_timestamp,
+        )  # fmt: skip
     except ValueError as error:
         raise CorruptRecordError(f"{place}, at {batch.base_offset}: {error}") from None
 

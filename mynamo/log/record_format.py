@@ -37,16 +37,18 @@ class Record:
     """A message that was read.
 
     Attributes:
+        timestamp: when it was written, Unix milliseconds; negative: not known.
         headers: are read when they are asked for.
     """
 
-    __slots__ = ("_rest", "key", "offset", "partition", "topic", "value")
+    __slots__ = ("_rest", "key", "offset", "partition", "timestamp", "topic", "value")
 
     def __init__(
         self,
         topic: str,
         partition: int,
         offset: int,
+        timestamp: int,
         key: bytes | None,
         value: bytes | None,
         rest: bytes,
@@ -54,6 +56,7 @@ class Record:
         self.topic = topic
         self.partition = partition
         self.offset = offset
+        self.timestamp = timestamp
         self.key = key
         self.value = value
         self._rest = rest
@@ -77,9 +80,12 @@ class Record:
 
 
 def read_records(
-    data: bytes, count: int, topic: str, partition: int, base_offset: int
+    data: bytes, count: int, topic: str, partition: int, base_offset: int, first_timestamp: int
 ) -> list[Record]:
     """Read the records of a batch.
+
+    Args:
+        base_offset, first_timestamp: to which each record's own numbers are added.
 
     Raises:
         ValueError: they are damaged.
@@ -89,7 +95,7 @@ def read_records(
     for _ in range(count):
         length, at = _number(data, at)
         end = at + length
-        _, at = _number(data, at + 1)  # behind the attributes, the time since the batch's
+        later, at = _number(data, at + 1)  # behind the attributes
         number, at = _number(data, at)
         size, at = _number(data, at)
         key = None
@@ -103,7 +109,12 @@ def read_records(
             at += size
         if at >= end or end > len(data):
             raise ValueError("a record is longer than it says")
-        records.append(Record(topic, partition, base_offset + number, key, value, data[at:end]))
+        records.append(
+            Record(
+                topic, partition, base_offset + number, first_timestamp + later, key, value,
+                data[at:end],
+            )
+        )  # fmt: skip
         at = end
     if at != len(data):
         raise ValueError("there is something behind the records")

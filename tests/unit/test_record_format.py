@@ -61,10 +61,10 @@ def test_batches_hold_everything_in_order(messages: list[Content], limit: int) -
 @given(st.lists(contents, min_size=1, max_size=5), st.integers(0, 2**40))
 def test_records_are_read_as_they_were_written(messages: list[Content], first: int) -> None:
     (records,) = records_of(messages, 2**30)
-    read = read_records(records.data, records.count, "changes", 3, first)
+    read = read_records(records.data, records.count, "changes", 3, first, 7_000)
     assert [(one.key, one.value, one.headers) for one in read] == messages
     assert [one.offset for one in read] == [first + number for number in range(len(messages))]
-    assert {(one.topic, one.partition) for one in read} == {("changes", 3)}
+    assert {(one.topic, one.partition, one.timestamp) for one in read} <= {("changes", 3, 7_000)}
 
 
 def test_what_another_client_writes_is_read() -> None:
@@ -73,10 +73,11 @@ def test_what_another_client_writes_is_read() -> None:
     for number, time_ms in ((0, 1_700_000_000_000), (1, 1_700_000_000_070), (9_000, 1_600_000_000)):
         assert builder.append(number, time_ms, b"k", b"v", [("h", None)])
     data = bytes(builder._buffer[DefaultRecordBatchBuilder.HEADER_STRUCT.size :])
-    read = read_records(data, 3, "changes", 0, 5)
+    read = read_records(data, 3, "changes", 0, 5, 1_700_000_000_000)
     assert [(one.offset, one.key, one.value, one.headers) for one in read] == [
         (offset, b"k", b"v", [("h", None)]) for offset in (5, 6, 9_005)
     ]
+    assert [one.timestamp for one in read] == [1_700_000_000_000, 1_700_000_000_070, 1_600_000_000]
 
 
 def test_damaged_records_are_refused() -> None:
@@ -84,11 +85,11 @@ def test_damaged_records_are_refused() -> None:
     data = records.data
     for end in [*range(120), *range(9_000, len(data))]:
         with pytest.raises(ValueError, match="a record"):
-            read_records(data[:end], 2, "changes", 0, 0)
+            read_records(data[:end], 2, "changes", 0, 0, 0)
     with pytest.raises(ValueError, match="behind the records"):
-        read_records(data, 1, "changes", 0, 0)
+        read_records(data, 1, "changes", 0, 0, 0)
     with pytest.raises(ValueError, match="a record"):
-        read_records(data, 3, "changes", 0, 0)
+        read_records(data, 3, "changes", 0, 0, 0)
 
 
 class Producer:
