@@ -23,7 +23,6 @@ from mynamo.mysql.failures import LostConnection
 from mynamo.mysql.pool import Result, Session, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Check, Producer, Update
 from mynamo.producer.requests import ask
-from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item, to_stored
 from mynamo.writer import Done, RequestToken, WriteRequest
 from mynamo.writer.transaction import evaluation, meeting, shard_steps, step_commit
@@ -61,12 +60,6 @@ from tests.steps import (
 
 ADD = "ADD n :one"
 ONE = {":one": 1}
-
-
-@pytest.fixture
-def config(engine_config: ClusterConfig) -> ClusterConfig:
-    """Each engine in turn."""
-    return engine_config
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""No write skew over several shards, on both engines: of two transactions that each check what the
+"""No write skew over several shards: of two transactions that each check what the
 other one writes, at most one happens."""
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import TransactionCanceled
 from mynamo.mysql.pool import Statement
 from mynamo.producer import MUST_NOT_EXIST, Check, Producer, Put
-from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.writer.transaction import across_shards
 from tests.intents import release
@@ -32,12 +31,6 @@ INTENTS: Statement = (
     " FROM mynamo_intent WHERE action = %s",
     (int(Action.CHECK),),
 )
-
-
-@pytest.fixture
-def config(engine_config: ClusterConfig) -> ClusterConfig:
-    """Each engine in turn."""
-    return engine_config
 
 
 def key(name: str) -> dict[str, str]:
