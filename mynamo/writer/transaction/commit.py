@@ -86,12 +86,13 @@ MAX_LEFT = 1000
 """Sets of rows that are remembered because their writers have left a batch."""
 
 
-def _mutexes(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
+def mutexes_for(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
+    """New mutexes of a shard's rows, for which callers wait as long as for the shard."""
     own = shard.own_timeout  # without the shard itself: see `PerShard`
     return KeyMutexes(shard.where, lambda: shard_module.PATIENCE if own is None else own)
 
 
-row_mutexes_of = PerShard(_mutexes).of
+row_mutexes_of = PerShard(mutexes_for).of
 """The mutexes of a shard's rows, one set per process."""
 
 

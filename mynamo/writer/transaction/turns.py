@@ -12,25 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from mynamo.catalog import shard as shard_module
-from mynamo.catalog.shard import DynamoDBShard, PerShard
+from mynamo.catalog.shard import PerShard
 from mynamo.errors import MynamoError, TransactionCanceled, TransactionConflict
 from mynamo.runtime import deadlines
-from mynamo.runtime.mutexes import KeyMutexes, MutexTimeout
+from mynamo.runtime.mutexes import MutexTimeout
 from mynamo.runtime.tasks import in_thread
-from mynamo.writer.transaction.commit import places_of
+from mynamo.writer.transaction.commit import mutexes_for, places_of
 from mynamo.writer.transaction.meeting import Caller
-from mynamo.writer.transaction.statements import LockedRow
 from mynamo.writer.transaction.transacted import Met
 from mynamo.writer.transaction.write_requests import Write
 
-
-def _mutexes(shard: DynamoDBShard) -> KeyMutexes[LockedRow]:
-    own = shard.own_timeout  # without the shard itself: see `PerShard`
-    return KeyMutexes(shard.where, lambda: shard_module.PATIENCE if own is None else own)
-
-
-_mutexes_of = PerShard(_mutexes).of
+_mutexes_of = PerShard(mutexes_for).of
 """Of the rows of a shard, for transactions over several shards; one set per process."""
 
 
