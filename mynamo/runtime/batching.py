@@ -5,6 +5,12 @@ row as for a hundred, and so does a commit. While one batch runs, the requests t
 the next batch takes all of them. A request that finds nothing running runs at once: it does not
 wait for others.
 
+Callers that have just been answered often ask again at once. Without more, the request that came
+while their batch ran would run alone, they would wait for it, and every other batch would have one
+request. So a batcher may let the leader after a batch of several wait for as many requests as that
+one had, for a few milliseconds at most: they *gather*. If they do not come, the next batch is
+smaller, and the one after it waits for fewer, or for none.
+
 The first request of a batch is its leader, and its caller runs the batch, be it a thread or a task
 (see `mynamo.runtime.tasks`). The batcher has no threads of its own.
 """
@@ -12,10 +18,11 @@ The first request of a batch is its leader, and its caller runs the batch, be it
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import Task, current
@@ -23,6 +30,9 @@ from mynamo.runtime.tasks import Task, current
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
+
+WORTH_WAITING_FOR = 4
+"""Requests of a batch, and behind it, from which on the next one gathers."""
 
 
 class Entry(Generic[Request, Answer]):
@@ -60,6 +70,20 @@ class Entry(Generic[Request, Answer]):
         elif self.ready is not None:
             self.ready.acquire()
 
+    def _block_for(self, seconds: float, late: Callable[[Self], None]) -> None:
+        """Block until `_resume` is called.
+
+        Args:
+            late: called after so many seconds, to see to that.
+        """
+        if self._task is not None:
+            timer = self._task.scheduler.call_later(seconds, lambda: late(self))
+            self._task.wait()
+            timer.cancel()
+        elif self.ready is not None and not self.ready.acquire(timeout=seconds):
+            late(self)
+            self.ready.acquire()
+
     def _resume(self) -> None:
         if self._task is not None:
             self._task.scheduler.wake(self._task)
@@ -75,6 +99,8 @@ class Batcher(Generic[Request, Answer]):
             ends its thread.
         max_running: batches that may run at the same time.
         max_count, max_size: of the entries of a batch together; one alone may be more.
+        gather: seconds for which a batch waits at most, until it has as many entries as the one
+            before it had, and left behind. Of one that may run at a time.
 
     Attributes:
         max_running, max_count, max_size: the same.
@@ -87,8 +113,10 @@ class Batcher(Generic[Request, Answer]):
         max_running: int,
         max_count: int,
         max_size: int,
+        gather: float = 0.0,
     ) -> None:
         self._run_together = run
+        self._gather_seconds = gather
         self.max_running = max_running
         self.max_count = max_count
         self.max_size = max_size
@@ -100,11 +128,20 @@ class Batcher(Generic[Request, Answer]):
         self._lock = threading.Lock()
         self._waiting: deque[Entry[Request, Answer]] = deque()
         self._running = 0
+        self._expected = 0
+        self._expected_until = 0.0
+        self._gathering: Entry[Request, Answer] | None = None
+        """The leader that waits; who takes it from here wakes it."""
 
     @property
     def waiting(self) -> int:
         """How many requests wait."""
         return len(self._waiting)
+
+    @property
+    def gathering(self) -> bool:
+        """Whether a batch waits for others."""
+        return self._gathering is not None
 
     def submit(self, me: Entry[Request, Answer]) -> Answer | None:
         """Run a request, alone or in a batch with others.
@@ -125,6 +162,8 @@ class Batcher(Generic[Request, Answer]):
             else:
                 me._prepare_to_block()
                 self._waiting.append(me)
+                if self._gathering is not None and 1 + len(self._waiting) >= self._expected:
+                    self._end_gathering(self._gathering)
         if not is_leader:
             self._wait(me)
         elif me._task is not None:
@@ -151,15 +190,48 @@ class Batcher(Generic[Request, Answer]):
         """Run this request and those that wait; then make the next one the leader."""
         batch = [me]
         try:
+            if self._expected >= WORTH_WAITING_FOR and self._gather_seconds:
+                self._gather(me)
             self.join(batch)
             self._run_together(batch)
         finally:
-            self._hand_over_lead()
+            self._hand_over_lead(len(batch))
             for entry in batch[1:]:
                 entry._resume()
 
-    def _hand_over_lead(self) -> None:
+    def _gather(self, me: Entry[Request, Answer]) -> None:
+        """Wait until there are as many requests as expected, but not for long."""
         with self._lock:
+            if 1 + len(self._waiting) >= self._expected or time.monotonic() > self._expected_until:
+                return
+            if me.ready is None:
+                me._prepare_to_block()
+            self._gathering = me
+        try:
+            me._block_for(self._gather_seconds, self._stop_gathering)
+        finally:
+            with self._lock:
+                if self._gathering is me:
+                    self._gathering = None
+
+    def _stop_gathering(self, me: Entry[Request, Answer]) -> None:
+        with self._lock:
+            if self._gathering is me:
+                self._end_gathering(me)
+
+    def _end_gathering(self, leader: Entry[Request, Answer]) -> None:
+        self._gathering = None
+        leader._resume()
+
+    def _hand_over_lead(self, done: int = 0) -> None:
+        """Make the first that waits the leader.
+
+        Args:
+            done: entries of the batch that has just run.
+        """
+        with self._lock:
+            self._expected = done + len(self._waiting)
+            self._expected_until = time.monotonic() + self._gather_seconds
             leader = self._waiting.popleft() if self._waiting else None
             if leader is None:  # a leader whose thread forked is not counted in the child
                 self._running = max(0, self._running - 1)

@@ -92,6 +92,10 @@ class Scheduler:
             if late is not None:
                 late.cancel()
 
+    def call_later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call something in the loop's thread after some time, unless it is cancelled."""
+        return self._loop.call_later(seconds, work)
+
     def yield_to_ready(self, me: Task) -> None:
         """Let tasks run first that the loop has something for already: they may join the batch."""
         self.wake(me)

@@ -20,12 +20,12 @@ class HeldBatches:
         batches: the requests of each batch.
     """
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, gather: float = 0.0, **limits: int) -> None:
         self.batches: list[list[int]] = []
         self.go = threading.Semaphore(0)
         self.fails: Callable[[list[int]], BaseException | None] = lambda request: None
         chosen = {"max_running": 1, "max_count": 10, "max_size": 1_000} | limits
-        self.batcher: Batcher[int, int] = Batcher(self._run_together, **chosen)
+        self.batcher: Batcher[int, int] = Batcher(self._run_together, **chosen, gather=gather)
         self.pool = ThreadPoolExecutor(50)
 
     def _run_together(self, entries: Sequence[Entry[int, int]]) -> None:
@@ -94,6 +94,70 @@ def test_an_answer_may_be_an_exception_of_ones_own() -> None:
         batcher.submit(Entry(7, 1, 1))
 
 
+def ask_soon(held: HeldBatches, *numbers: int) -> list[Future[int | None]]:
+    """Let threads ask."""
+    return [held.pool.submit(held.batcher.submit, Entry(number, 1, 1)) for number in numbers]
+
+
+def a_batch_of_four(held: HeldBatches) -> None:
+    """The first of them waits for the caller of the request before it, which asks again."""
+    futures = [held.ask(number) for number in range(4)]
+    held.go.release(2)
+    assert futures[0].result(20) == 0
+    futures += ask_soon(held, 4)
+    assert [future.result(20) for future in futures] == [0, 2, 4, 6, 8]
+    assert held.batches == [[0], [1, 2, 3, 4]]
+
+
+def test_a_batch_waits_for_as_many_as_the_one_before_it_had() -> None:
+    held = HeldBatches(gather=60.0)
+    a_batch_of_four(held)
+    futures = ask_soon(held, 5)
+    eventually(lambda: held.batcher.gathering)
+    futures += [held.ask(number) for number in (6, 7)]
+    assert len(held.batches) == 2
+    futures += ask_soon(held, 8)
+    held.go.release()
+    assert [future.result(20) for future in futures] == [10, 12, 14, 16]
+    assert held.batches[2:] == [[5, 6, 7, 8]]
+
+
+def test_a_request_that_came_while_a_batch_ran_waits_for_the_callers_of_that_batch() -> None:
+    held = HeldBatches(gather=60.0)
+    a_batch_of_four(held)
+    futures = ask_soon(held, 0, 1, 2, 3)
+    eventually(lambda: len(held.batches) == 3)
+    behind = held.ask(10)
+    held.go.release()
+    assert [future.result(20) for future in futures] == [0, 2, 4, 6]
+    eventually(lambda: held.batcher.gathering)  # five are expected
+    futures = [held.ask(number) for number in range(11, 14)]
+    assert len(held.batches) == 3
+    futures += ask_soon(held, 14)
+    held.go.release()
+    assert [future.result(20) for future in (behind, *futures)] == [20, 22, 24, 26, 28]
+    assert [len(batch) for batch in held.batches[3:]] == [5]
+
+
+def test_callers_that_do_not_come_are_not_waited_for_long() -> None:
+    held = HeldBatches(gather=0.5)
+    a_batch_of_four(held)
+    futures = ask_soon(held, 5)
+    eventually(lambda: held.batches[2:] == [[5]])
+    held.go.release()
+    assert futures[0].result(20) == 10
+
+
+def test_few_are_not_waited_for() -> None:
+    held = HeldBatches(gather=60.0)
+    futures = [held.ask(number) for number in range(3)]
+    held.go.release(2)
+    assert [future.result(20) for future in futures] == [0, 2, 4]
+    assert held.batches == [[0], [1, 2]]
+    held.go.release()
+    assert held.ask(5).result(20) == 10
+
+
 class Interrupted(BaseException):
     """As KeyboardInterrupt."""
 
@@ -158,6 +222,30 @@ def test_who_is_interrupted_while_waiting_is_not_waited_for(chosen: bool) -> Non
     assert late[0].result(20) == 4
     assert held.ask(3).result(20) == 6
     assert held.batches == [[0], [2], [3]]
+
+
+class InterruptedWait:
+    """The lock of a leader that is interrupted while its batch gathers."""
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """The wait for others has a time."""
+        if timeout >= 0:
+            raise Interrupted
+        return True
+
+    def release(self) -> None:
+        """Nobody waits."""
+
+
+def test_a_leader_that_is_interrupted_while_its_batch_gathers_hands_over() -> None:
+    held = HeldBatches(gather=60.0)
+    a_batch_of_four(held)
+    me: Entry[int, int] = Entry(5, 1, 1)
+    me.ready = InterruptedWait()  # type: ignore[assignment]
+    with pytest.raises(Interrupted):
+        held.batcher.submit(me)
+    held.go.release()
+    assert held.ask(6).result(20) == 12
 
 
 def test_keys_have_batchers_of_their_own_while_somebody_uses_them() -> None:

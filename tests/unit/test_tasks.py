@@ -46,12 +46,12 @@ class HeldBatches:
         batches: the requests of each batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gather: float = 0.0) -> None:
         self.batches: list[list[int]] = []
         self.go = threading.Semaphore(0)
         self.fails = False
         self.batcher: Batcher[int, int] = Batcher(
-            self._together, max_running=1, max_count=9, max_size=99
+            self._together, max_running=1, max_count=9, max_size=99, gather=gather
         )
 
     def _together(self, entries: Sequence[Entry[int, int]]) -> None:
@@ -65,6 +65,24 @@ class HeldBatches:
     def ask(self, number: int) -> int | None:
         """Submit a request."""
         return self.batcher.submit(Entry(number, 1, 1))
+
+
+@in_a_loop
+@pytest.mark.parametrize("come", [True, False])
+async def test_the_leader_of_a_batch_waits_for_the_callers_of_the_one_before(come: bool) -> None:
+    held = HeldBatches(gather=60.0 if come else 0.2)
+    with scheduler() as here:
+        answers = [spawn(here, lambda n=n: held.ask(n)) for n in range(6)]  # type: ignore[misc]
+        held.go.release(3)
+        while not held.batcher.gathering:
+            await asyncio.sleep(0.01)
+        begun = len(held.batches)
+        if come:
+            missing = sum(map(len, held.batches))
+            answers += [spawn(here, lambda: held.ask(9)) for _ in range(missing)]
+        await asyncio.gather(*answers)
+    assert len(held.batches) == begun + 1
+    assert (9 in held.batches[-1]) == come
 
 
 @in_a_loop

@@ -57,6 +57,8 @@ MAX_BYTES = 2 * 1024 * 1024
 AT_ONCE = 1
 """Transactions of one process at the same time: two would be half as large each, and cost both
 sides more than they gain."""
+GATHER = 0.003
+"""Seconds for which a batch waits at most for the callers of the one before it."""
 
 
 @dataclass(slots=True)
@@ -231,15 +233,17 @@ class _OfShard:
 
     def __init__(self, shard: DynamoDBShard) -> None:
         self.lock_waits = lock_waits_of(shard)
-        self.batcher = _batcher(partial(_commit_batch, self.lock_waits))
+        self.batcher = _batcher(partial(_commit_batch, self.lock_waits), GATHER)
         self.waiting: BatcherPerKey[_Key, _Request, list[Outcome]] = BatcherPerKey(
             lambda: _batcher(_commit_waiting)
         )
         self.mutexes = row_mutexes_of(shard)
 
 
-def _batcher(run: Callable[[list[_Entry]], None]) -> _Batcher:
-    return Batcher(run, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES)
+def _batcher(run: Callable[[list[_Entry]], None], gather: float = 0.0) -> _Batcher:
+    return Batcher(
+        run, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES, gather=gather
+    )
 
 
 batcher_of = PerShard(_OfShard).of
