@@ -70,19 +70,18 @@ class HeldBatches:
 @in_a_loop
 @pytest.mark.parametrize("come", [True, False])
 async def test_the_leader_of_a_batch_waits_for_the_callers_of_the_one_before(come: bool) -> None:
-    held = HeldBatches(gather=60.0 if come else 0.2)
+    held = HeldBatches(gather=2.0 if come else 0.2)
+    held.go.release(9)
     with scheduler() as here:
-        answers = [spawn(here, lambda n=n: held.ask(n)) for n in range(6)]  # type: ignore[misc]
-        held.go.release(3)
-        while not held.batcher.gathering:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*[spawn(here, lambda: held.ask(1)) for _ in range(6)])
         begun = len(held.batches)
+        answers = [spawn(here, lambda: held.ask(2))]
+        while not held.batcher.gathering:
+            await asyncio.sleep(0)
         if come:
-            missing = sum(map(len, held.batches))
-            answers += [spawn(here, lambda: held.ask(9)) for _ in range(missing)]
+            answers += [spawn(here, lambda: held.ask(3)) for _ in range(5)]
         await asyncio.gather(*answers)
-    assert len(held.batches) == begun + 1
-    assert (9 in held.batches[-1]) == come
+    assert held.batches[begun:] == [[2, 3, 3, 3, 3, 3] if come else [2]]
 
 
 @in_a_loop
