@@ -21,6 +21,9 @@ from mynamo.schemas.gateway_config import GatewayConfig
 
 SERVING = "DynamoDB's API on "
 """How the first line begins that it prints; then the address follows."""
+MOST_WORKERS = 8
+"""Processes, unless more are asked for. Each may have `pool.size` connections, 16 by default, to
+each database, and MySQL takes 151 unless told otherwise."""
 
 
 @click.command()
@@ -30,8 +33,8 @@ SERVING = "DynamoDB's API on "
     help="Address to listen on; localhost: 127.0.0.1 and ::1.  [default: 127.0.0.1]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True,
-    help="Processes that share the port.",
+    "--workers", type=click.IntRange(1, 64),
+    help=f"Processes that share the port.  [default: one for each core, {MOST_WORKERS} at most]",
 )  # fmt: skip
 @click.option(
     "--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
@@ -50,7 +53,7 @@ SERVING = "DynamoDB's API on "
 def serve(
     port: int | None,
     host: str | None,
-    workers: int,
+    workers: int | None,
     cors_origins: tuple[str, ...],
     index_reads: str | None,
     no_auth: bool,
@@ -83,11 +86,14 @@ def serve(
     _allow_many_files()
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
+    from mynamo.gateway.http.turns import Turns
     from mynamo.gateway.own_writes import AnsweredWrites
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
     listeners = listen(config)
+    workers = workers or _workers()
+    turns = Turns(workers) if workers > 1 else None
     ready = _once(lambda: _announce(config, listeners[0], no_auth))
     answered: AnsweredWrites | None = None
     if config.index_reads == "own-writes":  # in memory that the processes have in common
@@ -95,13 +101,15 @@ def serve(
         answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
 
     def work(process: int) -> int:
-        if answered is not None:
-            answered.become(process)
+        for shared in (answered, turns):
+            if shared is not None:
+                shared.become(process)
         return run_until_told(
             lambda opened, stop: serve_until(
-                opened, config, listeners, stop, verify=not no_auth, answered=answered, ready=ready
+                opened, config, listeners, stop,
+                verify=not no_auth, answered=answered, turns=turns, ready=ready,
             )
-        )
+        )  # fmt: skip
 
     if workers == 1:
         sys.exit(work(0))
@@ -120,6 +128,13 @@ def _once(say: Callable[[], None]) -> Callable[[], None]:
             say()
 
     return first
+
+
+def _workers() -> int:
+    """As many as there are cores for this process."""
+    linux = sys.platform == "linux"
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores)
 
 
 def _configured(cluster: ClusterConfig, **options: Any) -> GatewayConfig:

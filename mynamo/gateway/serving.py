@@ -14,6 +14,7 @@ from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import EVERYONE, Cors
 from mynamo.gateway.http.server import HttpServer, tls_context
+from mynamo.gateway.http.turns import Turns
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
@@ -28,6 +29,7 @@ def gateway(
     *,
     verify: bool,
     answered: AnsweredWrites | None = None,
+    turns: Turns | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -36,6 +38,7 @@ def gateway(
         verify: check signatures against the configuration's credentials; if false, any
             credentials are accepted.
         answered: see `Service`.
+        turns: see `HttpServer`.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -57,7 +60,7 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
         )
-        server = HttpServer(app, listeners, config.limits, tls_context(config))
+        server = HttpServer(app, listeners, config.limits, tls_context(config), turns)
         with _shares(cluster, server.free_permits):
             yield server
     finally:
@@ -88,6 +91,7 @@ def serve(
     *,
     verify: bool,
     answered: AnsweredWrites | None,
+    turns: Turns | None,
     ready: Callable[[], None],
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
@@ -96,7 +100,8 @@ def serve(
         ready: called when requests can be taken.
         others: see `gateway`.
     """
-    with gateway(cluster, config, listeners, verify=verify, answered=answered) as server:
+    parts = gateway(cluster, config, listeners, verify=verify, answered=answered, turns=turns)
+    with parts as server:
 
         def watch() -> None:
             stop.wait()

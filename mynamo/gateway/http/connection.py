@@ -79,11 +79,13 @@ class Shared:
         connections: all that are open.
         stopping: set once the server stops: answers from then on are a connection's last.
         date: the header of every answer, as bytes with its line end.
+        lost: called with each connection that has ended.
     """
 
     def __init__(self) -> None:
         self.connections: set[HttpProtocol] = set()
         self.stopping = threading.Event()
+        self.lost: Callable[[HttpProtocol], object] = _forget
         self.set_date()
 
     def set_date(self) -> None:
@@ -152,6 +154,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
         del self.parser  # which refers to this
+        self.shared.lost(self)
 
     def pause_writing(self) -> None:
         """The client is slow to take its answer."""
@@ -322,6 +325,10 @@ class HttpProtocol(asyncio.Protocol):
     def _is_last(self) -> bool:
         """Whether the server stops and no request waits for its answer behind this one's."""
         return self.shared.stopping.is_set() and not self.pipeline
+
+
+def _forget(_: HttpProtocol) -> None:
+    """Nobody counts connections."""
 
 
 @lru_cache(maxsize=256)  # clients have few

@@ -17,9 +17,11 @@ from contextlib import suppress
 import uvloop
 
 from mynamo.errors import ConfigError
+from mynamo.gateway.http.accepting import Acceptor
 from mynamo.gateway.http.answering import Answering, Application
 from mynamo.gateway.http.connection import Shared
 from mynamo.gateway.http.guard import guarded
+from mynamo.gateway.http.turns import Turns
 from mynamo.schemas.gateway_config import LOCALHOST, GatewayConfig, GatewayLimits
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class HttpServer:
         listeners: bound and listening, from `listen`; the server closes them.
         limits: what clients may cost.
         tls: for HTTPS.
+        turns: with the other processes that have these listeners; None: there are none.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class HttpServer:
         listeners: Sequence[socket.socket],
         limits: GatewayLimits,
         tls: ssl.SSLContext | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._answering = Answering(app, limits)
         self.free_permits = self._answering.free_permits
         """How many more small requests are taken, at this moment; from any thread."""
         self._listeners = list(listeners)
         self._tls = tls
+        self._turns = turns
         self._shared = Shared()
         self._connect = guarded(limits, self._answering.answer, self._shared)
         self._told: Callable[[], object] | None = None  # ends the wait in `_serve`
@@ -82,10 +87,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         self._answering.start(loop)
-        servers = [
-            await loop.create_server(self._connect, sock=one, ssl=self._tls, backlog=BACKLOG)
-            for one in self._listeners
-        ]
+        servers = await self._accept(loop)
         await self._until_told(loop)
         for server in servers:
             server.close()
@@ -101,6 +103,17 @@ class HttpServer:
         for connection in list(connections):
             connection.transport.abort()
         await asyncio.sleep(0)
+
+    async def _accept(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> Sequence[asyncio.AbstractServer | Acceptor]:
+        """Take connections, until what this returns is closed."""
+        if self._turns is not None:
+            return [Acceptor(self._listeners, self._connect, self._shared, self._tls, self._turns)]
+        return [
+            await loop.create_server(self._connect, sock=one, ssl=self._tls, backlog=BACKLOG)
+            for one in self._listeners
+        ]
 
     async def _until_told(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve until `stop`; keep the date meanwhile."""
