@@ -86,14 +86,16 @@ def sharing(processes: int, **options: Any) -> Iterator[Sharing]:
     with start(
         words, program="tests.gateway.sharing_process", stdout=subprocess.PIPE, text=True
     ) as parent:
-        made = Sharing(parent, processes)
+        made = None
         try:
+            made = Sharing(parent, processes)
             yield made
         finally:
-            made.close()
-            for process in made.processes.values():
+            for process in made.processes.values() if made else ():
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGCONT)
+            if made:
+                made.close()
             parent.terminate()
             assert parent.wait(30) == 0
 
