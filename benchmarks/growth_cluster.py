@@ -78,7 +78,7 @@ class Servers:
         for name in names:
             words, ready = [name], _at_once
             if name == "gateway":
-                words = ["serve", "--port", str(self.port), "--no-auth"]
+                words = ["serve", "--port", str(self.port), "--no-auth", "--workers", "1"]
                 ready = partial(is_listening, self.port)
             elif name == "indexer":
                 log = self._workers[name].log

@@ -229,7 +229,10 @@ async def measure(servers: LocalCluster, code: Path, seconds: float) -> None:
             config_toml(config.model_copy(update={"shards": shards}))
         )
         port = free_port()
-        command = [sys.executable, "-m", "mynamo", "serve", "--no-auth", "--port", str(port)]
+        command = [
+            sys.executable, "-m", "mynamo", "serve", "--no-auth", "--port", str(port),
+            "--workers", "1",
+        ]  # fmt: skip
         environment = os.environ | {
             "MYNAMO_CONFIG": str(folder / "mynamo.toml"), "PYTHONPATH": str(code),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -84,16 +84,16 @@ def serve(
     )
     _refuse_if_open(config, no_auth, open_to_network)
     _allow_many_files()
+    from mynamo.gateway.http.connection_counts import ConnectionCounts
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
-    from mynamo.gateway.http.turns import Turns
     from mynamo.gateway.own_writes import AnsweredWrites
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
     listeners = listen(config)
     workers = workers or _workers()
-    turns = Turns(workers) if workers > 1 else None
+    counts = ConnectionCounts(workers) if workers > 1 else None
     ready = _once(lambda: _announce(config, listeners[0], no_auth))
     answered: AnsweredWrites | None = None
     if config.index_reads == "own-writes":  # in memory that the processes have in common
@@ -101,13 +101,13 @@ def serve(
         answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
 
     def work(process: int) -> int:
-        for shared in (answered, turns):
+        for shared in (answered, counts):
             if shared is not None:
                 shared.become(process)
         return run_until_told(
             lambda opened, stop: serve_until(
                 opened, config, listeners, stop,
-                verify=not no_auth, answered=answered, turns=turns, ready=ready,
+                verify=not no_auth, answered=answered, counts=counts, ready=ready,
             )
         )  # fmt: skip
 

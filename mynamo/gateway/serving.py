@@ -12,9 +12,9 @@ from mynamo.gateway.auth.claims import AnyCredentials
 from mynamo.gateway.auth.signatures import Signatures
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
+from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.cors import EVERYONE, Cors
 from mynamo.gateway.http.server import HttpServer, tls_context
-from mynamo.gateway.http.turns import Turns
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
@@ -29,7 +29,7 @@ def gateway(
     *,
     verify: bool,
     answered: AnsweredWrites | None = None,
-    turns: Turns | None = None,
+    counts: ConnectionCounts | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -38,7 +38,7 @@ def gateway(
         verify: check signatures against the configuration's credentials; if false, any
             credentials are accepted.
         answered: see `Service`.
-        turns: see `HttpServer`.
+        counts: see `HttpServer`.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -60,7 +60,7 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
         )
-        server = HttpServer(app, listeners, config.limits, tls_context(config), turns)
+        server = HttpServer(app, listeners, config.limits, tls_context(config), counts)
         with _shares(cluster, server.free_permits):
             yield server
     finally:
@@ -91,7 +91,7 @@ def serve(
     *,
     verify: bool,
     answered: AnsweredWrites | None,
-    turns: Turns | None,
+    counts: ConnectionCounts | None,
     ready: Callable[[], None],
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
@@ -100,7 +100,7 @@ def serve(
         ready: called when requests can be taken.
         others: see `gateway`.
     """
-    parts = gateway(cluster, config, listeners, verify=verify, answered=answered, turns=turns)
+    parts = gateway(cluster, config, listeners, verify=verify, answered=answered, counts=counts)
     with parts as server:
 
         def watch() -> None:

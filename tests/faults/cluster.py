@@ -209,8 +209,9 @@ class FaultCluster:
             self.add(name, name, "mynamo", name.partition("-")[0], root=self.earlier)
         port = str(self.gateway_port)
         self.add(
-            "gateway", "gateway", "mynamo", "serve", "--host", LOOPBACK, "--port", port, "--no-auth"
-        )
+            "gateway", "gateway", "mynamo",
+            "serve", "--host", LOOPBACK, "--port", port, "--no-auth", "--workers", "1",
+        )  # fmt: skip
 
     def add(
         self,

@@ -14,11 +14,11 @@ import signal
 import sys
 from typing import Any
 
-from mynamo.gateway.http import turns
+from mynamo.gateway.http import connection_counts
+from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.messages import Request, Response
 from mynamo.gateway.http.processes import run_processes
 from mynamo.gateway.http.server import HttpServer, listen, tls_context
-from mynamo.gateway.http.turns import Turns
 from mynamo.schemas.gateway_config import GatewayConfig
 
 
@@ -33,7 +33,7 @@ class SaysWho:
     overloaded = answer
 
 
-class ToldTurns(Turns):
+class ToldCounts(ConnectionCounts):
     """Says when a process first takes part."""
 
     told = False
@@ -51,14 +51,14 @@ def main(options: dict[str, Any]) -> int:
 
     Args:
         options: `processes`: how many; `files`: how many the first may have open; `constants`: of
-            `mynamo.gateway.http.turns`; all others: of `GatewayConfig`.
+            `mynamo.gateway.http.connection_counts`; all others: of `GatewayConfig`.
     """
     processes, files = options.pop("processes"), options.pop("files", None)
     for name, value in options.pop("constants", {}).items():
-        setattr(turns, name, value)
+        setattr(connection_counts, name, value)
     config = GatewayConfig(port=0, **options)
     listeners = listen(config)
-    shared = ToldTurns(processes)
+    shared = ToldCounts(processes)
 
     def work(process: int) -> int:
         shared.become(process)

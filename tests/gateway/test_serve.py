@@ -19,10 +19,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, SSLError
 from click.testing import CliRunner
 
+from mynamo.cli import serve as command
 from mynamo.cli.app import root
+from mynamo.gateway.http.connection_counts import ENOUGH
 from mynamo.local import free_port
 from mynamo.local.state import config_toml
-from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.config import ClusterConfig, PoolConfig
 from tests.certificates import Authority
 from tests.commands import run, start
 from tests.gateway.conftest import client_of
@@ -197,8 +199,10 @@ def test_a_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()  # nothing was started for nothing
 
 
-def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path) -> None:
-    with serving(config, tmp_path, "--no-auth") as served, wire(served.url) as idle:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path, workers: str) -> None:
+    options = ("--no-auth", "--workers", workers)
+    with serving(config, tmp_path, *options) as served, wire(served.url) as idle:
         client = client_of(served.url)
         client.create_table(
             TableName="orders", BillingMode="PAY_PER_REQUEST",
@@ -223,7 +227,8 @@ def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path) ->
                 if n == 20:
                     begun.set()
 
-        threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+        many = 4 if workers == "1" else ENOUGH + 8
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(many)]
         for thread in threads:
             thread.start()
         assert begun.wait(60)
@@ -260,6 +265,42 @@ def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -
         assert client_of(served.url).list_tables()["TableNames"] == []
         served.process.kill()
         eventually(lambda: not any(alive(pid) for pid in children))
+
+
+def test_there_is_a_process_for_each_core(config: ClusterConfig, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    for used in (cores, {min(cores)}):
+        os.sched_setaffinity(0, used)
+        try:
+            with serving(config, tmp_path, "--no-auth") as served:
+                assert client_of(served.url).list_tables()["TableNames"] == []
+                count = min(len(used), command.MOST_WORKERS)
+                assert len(served.children) == (count if count > 1 else 0)
+        finally:
+            os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (3, 3), (8, 8), (96, 8)])
+def test_but_no_more_than_mysql_has_connections_for(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert command._workers() == workers
+    assert PoolConfig().size * workers < 151
+
+
+def test_a_frozen_process_holds_up_no_client(config: ClusterConfig, tmp_path: Path) -> None:
+    with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
+        eventually(lambda: len(served.children) == 2)
+        for turn, pid in enumerate(served.children * 2):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with wire(served.url) as client:
+                    client.socket.settimeout(3.0 if turn > 1 else 60.0)  # the other may start still
+                    client.send(post())
+                    assert client.hear().status == 200
+            finally:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_processes_that_cannot_work_end_the_whole(config: ClusterConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mynamo.cli.serve import MOST_WORKERS
 from tests.commands import CREATE_ORDERS, WORKER_SECONDS, Dev, processes_of, start
 from tests.gateway.conftest import client_of
 from tests.gateway.raw import has_ipv6
@@ -47,6 +48,9 @@ def test_it_serves_ends_cleanly_and_comes_back(dev: Dev) -> None:
         )
         assert found["Items"] == [order]
     assert all(any(part in line for line in dev.processes) for part in ("writer", "indexer"))
+    gateways = [line for line in dev.processes if " serve" in line]
+    cores = len(os.sched_getaffinity(0))
+    assert len(gateways) == (1 if cores == 1 else 1 + min(cores, MOST_WORKERS))
     assert dev.end(signal.SIGTERM) == 0
     assert dev.processes == []
     assert "the data stays in" in dev.said
@@ -58,11 +62,12 @@ def test_it_serves_ends_cleanly_and_comes_back(dev: Dev) -> None:
 
 def test_workers_and_servers_that_die_are_started_again(dev: Dev) -> None:
     processes = dev.processes
-    for part in (" indexer", " writer", "tansu"):
-        (victim,) = [line for line in processes if part in line and "mynamo dev" not in line]
-        os.kill(int(victim.split()[0]), signal.SIGKILL)
-    eventually(lambda: dev.said.count("starting it again") >= 3, WORKER_SECONDS)
+    for part in (" indexer", " writer", " serve", "tansu"):
+        lines = [line for line in processes if part in line and "mynamo dev" not in line]
+        os.kill(min(int(line.split()[0]) for line in lines), signal.SIGKILL)
+    eventually(lambda: dev.said.count("starting it again") >= 4, WORKER_SECONDS)
     assert dev.open_orders(dev.put(1)) == [1]
+    eventually(lambda: client_of(dev.endpoint).list_tables()["TableNames"] == ["orders"])
     assert dev.end(signal.SIGHUP) == 0  # its terminal is closed
     assert dev.processes == []
     assert "the data stays in" in dev.said

@@ -47,7 +47,7 @@ def test_a_database_of_another_cluster_is_named(config: ClusterConfig, file: Pat
 
 @pytest.mark.parametrize(
     "words",
-    [["indexer"], ["serve", "--no-auth", "--port", "0"],
+    [["indexer"], ["serve", "--no-auth", "--port", "0", "--workers", "1"],
      ["serve", "--no-auth", "--port", "0", "--workers", "2"]],
 )  # fmt: skip
 def test_a_hangup_is_ignored_with_a_line(file: Path, words: list[str], tmp_path: Path) -> None:

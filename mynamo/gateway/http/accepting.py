@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from mynamo.gateway.http.connection import HttpProtocol, Shared
-from mynamo.gateway.http.turns import TICK_SECONDS, Turns
+from mynamo.gateway.http.connection_counts import TICK_SECONDS, ConnectionCounts
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Acceptor:
         connect: makes a connection's protocol.
         shared: what the connections share.
         tls: for HTTPS.
-        turns: shared with the other processes.
+        counts: shared with the other processes.
     """
 
     def __init__(
@@ -37,45 +37,45 @@ class Acceptor:
         connect: Callable[[], HttpProtocol],
         shared: Shared,
         tls: ssl.SSLContext | None,
-        turns: Turns,
+        counts: ConnectionCounts,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listeners = listeners
         self._connect = connect
         self._tls = tls
-        self._turns = turns
+        self._counts = counts
         self._open: set[HttpProtocol] = set()  # those in TLS's handshake too
         self._beginning: set[asyncio.Task[None]] = set()
         self._watching = False
         self._able_at = 0.0
         self._closed = False
         shared.lost = self._lost
-        self._loop.add_reader(turns.woken, self._woken)
+        self._loop.add_reader(counts.woken, self._woken)
         self._tick()
 
     def close(self) -> None:
         """Take no more connections."""
         self._closed = True
         self._timer.cancel()
-        self._loop.remove_reader(self._turns.woken)
-        self._turns.leave()
+        self._loop.remove_reader(self._counts.woken)
+        self._counts.leave()
         self._look()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
         if self._loop.time() >= self._able_at:
-            self._turns.live()
+            self._counts.live()
             self._look()
 
     def _woken(self) -> None:
-        self._turns.note_wake()
+        self._counts.note_wake()
         self._look()
 
     def _look(self) -> bool:
         """Watch the sockets if it is this process's turn; returns whether it is."""
-        mine = not self._closed and self._turns.is_mine()
+        mine = not self._closed and self._counts.is_next()
         if self._watching and not mine:
-            self._turns.pass_on()
+            self._counts.wake_next()
         self._watch(mine)
         return mine
 
@@ -99,7 +99,7 @@ class Acceptor:
         except OSError as error:
             log.error("no connection can be taken: %s", error)
             self._able_at = self._loop.time() + REST_SECONDS
-            self._turns.leave()
+            self._counts.leave()
             self._watch(False)
             return
         client.setblocking(False)
@@ -126,5 +126,5 @@ class Acceptor:
         self._count()
 
     def _count(self) -> None:
-        self._turns.count(len(self._open))
+        self._counts.note(len(self._open))
         self._look()

@@ -20,8 +20,8 @@ from mynamo.errors import ConfigError
 from mynamo.gateway.http.accepting import Acceptor
 from mynamo.gateway.http.answering import Answering, Application
 from mynamo.gateway.http.connection import Shared
+from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.guard import guarded
-from mynamo.gateway.http.turns import Turns
 from mynamo.schemas.gateway_config import LOCALHOST, GatewayConfig, GatewayLimits
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class HttpServer:
         listeners: bound and listening, from `listen`; the server closes them.
         limits: what clients may cost.
         tls: for HTTPS.
-        turns: with the other processes that have these listeners; None: there are none.
+        counts: with the other processes that have these listeners; None: there are none.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class HttpServer:
         listeners: Sequence[socket.socket],
         limits: GatewayLimits,
         tls: ssl.SSLContext | None = None,
-        turns: Turns | None = None,
+        counts: ConnectionCounts | None = None,
     ) -> None:
         self._answering = Answering(app, limits)
         self.free_permits = self._answering.free_permits
         """How many more small requests are taken, at this moment; from any thread."""
         self._listeners = list(listeners)
         self._tls = tls
-        self._turns = turns
+        self._counts = counts
         self._shared = Shared()
         self._connect = guarded(limits, self._answering.answer, self._shared)
         self._told: Callable[[], object] | None = None  # ends the wait in `_serve`
@@ -108,8 +108,8 @@ class HttpServer:
         self, loop: asyncio.AbstractEventLoop
     ) -> Sequence[asyncio.AbstractServer | Acceptor]:
         """Take connections, until what this returns is closed."""
-        if self._turns is not None:
-            return [Acceptor(self._listeners, self._connect, self._shared, self._tls, self._turns)]
+        if self._counts is not None:
+            return [Acceptor(self._listeners, self._connect, self._shared, self._tls, self._counts)]
         return [
             await loop.create_server(self._connect, sock=one, ssl=self._tls, backlog=BACKLOG)
             for one in self._listeners

@@ -23,7 +23,7 @@ two of them take connections for a moment, which harms nothing."""
 _WORD = 8
 
 
-class Turns:
+class ConnectionCounts:
     """Counts of open connections and signs of life, in memory that the processes share.
 
     Make it before the processes are forked. Each writes words of its own, a word as a whole, so
@@ -49,9 +49,9 @@ class Turns:
         """
         self._me = process
         self.leave()
-        self.count(0)
+        self.note(0)
 
-    def count(self, connections: int) -> None:
+    def note(self, connections: int) -> None:
         """So many are open here."""
         self._open[self._me] = connections
 
@@ -63,11 +63,11 @@ class Turns:
         """Take no more part, until the next sign of life."""
         self._alive[self._me] = 0
 
-    def is_mine(self) -> bool:
+    def is_next(self) -> bool:
         """Whether the next connection is for this process."""
         return self._next() == self._me
 
-    def pass_on(self) -> None:
+    def wake_next(self) -> None:
         """Wake the process whose turn it is: it may have waited for that."""
         with suppress(BlockingIOError):  # it has not looked yet
             os.write(self._wakes[self._next()][1], b".")
