@@ -59,6 +59,7 @@ def closed_port() -> int:
         ("writer", signal.SIGTERM),
         ("serve --no-auth --port 0", signal.SIGINT),
         ("serve --no-auth --port 0 --workers 2", signal.SIGTERM),
+        ("serve --no-auth --port 0 --workers 2", signal.SIGINT),
     ],
 )
 def test_a_signal_ends_the_wait_for_a_catalog(

@@ -17,6 +17,7 @@ from mynamo.errors import MynamoError
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
+INTERRUPTED = 128 + signal.SIGINT
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -29,7 +30,7 @@ def run_processes(count: int, work: Callable[[int], int]) -> int:
     Args:
         count: of processes.
         work: takes the number of its process, from 0 on (a process that replaces another one has
-            its number), ends at SIGTERM, and returns the status to end with.
+            its number), ends at SIGTERM and Ctrl-C, and returns the status to end with.
 
     Returns:
         The status to end with.
@@ -56,6 +57,9 @@ class _Family:
             number, started = self._children.pop(pid)
             code = os.waitstatus_to_exitcode(code)
             if self._stopping:
+                if code == -signal.SIGINT:  # so early that nothing handled it
+                    code = INTERRUPTED
+                status = status or max(0, code)
                 continue
             if code >= 0:
                 log.error("a process of the gateway ended with status %s", code)
@@ -86,6 +90,8 @@ class _Family:
         status = 1
         try:
             status = self._work(number)
+        except KeyboardInterrupt as again:  # it was about to end
+            status = INTERRUPTED if signal.SIGINT in again.args else 0
         except MynamoError as failure:  # says all there is to say
             log.error("a process of the gateway failed: %s", failure)
         except BaseException:
@@ -99,8 +105,8 @@ class _Family:
         os.read(self._alive, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _stop(self, *_: object) -> None:
+    def _stop(self, kind: int = signal.SIGTERM, _: object = None) -> None:
         self._stopping = True
         for pid in list(self._children):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, kind)
