@@ -13,8 +13,8 @@ import time
 from contextlib import suppress
 
 ENOUGH = 24
-"""Connections that fill the batches of one process. On two cores two processes, with half of the
-connections each, answer fewer requests than one does with 16 connections, and more with 64."""
+"""Connections that fill the batches of one process. On two cores, two processes with 8 connections
+each answer fewer requests than one with 16; with 24 and 8 they answer more than one with 32."""
 TICK_SECONDS = 0.1
 """From one sign of life of a process to the next."""
 SILENT_SECONDS = 0.35
