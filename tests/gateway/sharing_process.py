@@ -10,10 +10,11 @@ import json
 import logging
 import os
 import resource
-import signal
 import sys
+import threading
 from typing import Any
 
+from mynamo.cli.workers import stop_on_signals
 from mynamo.gateway.http import connection_counts
 from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.messages import Request, Response
@@ -65,7 +66,13 @@ def main(options: dict[str, Any]) -> int:
         if files and process == 0:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
         server = HttpServer(SaysWho(), listeners, config.limits, tls_context(config), shared)
-        signal.signal(signal.SIGTERM, lambda *_: server.stop())
+        told = stop_on_signals()
+
+        def watch() -> None:
+            told.wait()
+            server.stop()
+
+        threading.Thread(target=watch, daemon=True).start()
         server.run()
         return 0
 
