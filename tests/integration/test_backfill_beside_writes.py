@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.tables import Index
+from mynamo.catalog.tables import Index, RowKey
 from mynamo.errors import ShardUnavailable
 from mynamo.local.state import config_toml
 from mynamo.mysql.pool import Session
@@ -25,9 +28,10 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item
 from mynamo.schemas.keys import hash_of_parts
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.writer.backfill import backfiller, global_index, indexes
-from mynamo.writer.backfill.chunks import read_chunk
+from mynamo.writer.backfill import backfiller, global_index, indexes, read_ahead
+from mynamo.writer.backfill.chunks import Chunk, read_chunk
 from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
+from mynamo.writer.backfill.read_ahead import ReadAhead
 from mynamo.writer.outbox.back_pressure import Waiting
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
@@ -101,6 +105,95 @@ def test_an_item_that_changes_before_its_checkpoints_are_locked(
     bench.catch_up(one)
     assert activate_if_backfilled(bench.cluster, index)
     assert (gsi_damage(bench.cluster, "orders") == []) == comparing
+
+
+class Noted:
+    """What was read ahead, and when that was done.
+
+    Attributes:
+        chunks: those that were read.
+        done: set for each; clear it before the next.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.chunks: list[Chunk] = []
+        self.done = threading.Event()
+        self._rows_of = global_index.rows_of
+        patch.setattr(read_ahead, "rows_of", self._noted)
+
+    def _noted(self, index: Index, chunk: Chunk) -> Any:
+        rows = self._rows_of(index, chunk)
+        self.chunks.append(chunk)
+        self.done.set()
+        return rows
+
+
+def on_one_shard(cluster: Cluster, shard: DynamoDBShard, count: int) -> list[str]:
+    """Keys of items that lie on a shard."""
+    names = (f"k{number}" for number in range(10_000))
+    return list(islice((n for n in names if home_of(cluster, n) is shard), count))
+
+
+@pytest.mark.parametrize("comparing", [True, False], ids=["", "control"])
+def test_items_that_change_once_they_were_read_ahead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, comparing: bool
+) -> None:
+    cluster, (shard, *_) = bench.cluster, bench.cluster.shards.values()
+    names = on_one_shard(cluster, shard, 12)
+    for name in names:
+        put(bench, name, "old")
+    index, one, noted = add(bench), bench.indexer(), Noted(monkeypatch)
+    if not comparing:
+        monkeypatch.setattr(global_index, "is_current", lambda *_: True)
+    with ReadAhead(cluster, shard, index) as ahead:
+        assert backfill_chunk(cluster, shard, index, 4, None, ahead).more
+        assert noted.done.wait(20)
+        changed = [key for key in names if key_in(cluster, key) in keys_of(noted.chunks[0])]
+        assert len(changed) == 4
+        for name in changed[:2]:
+            put(bench, name, "new")
+        bench.producer.delete("orders", {"id": changed[2], "at": "1"})
+        bench.catch_up(one)
+        while backfill_chunk(cluster, shard, index, 4, None, ahead).more:
+            pass
+    backfill_all(bench, index)
+    bench.catch_up(one)
+    assert activate_if_backfilled(cluster, index)
+    assert (gsi_damage(cluster, "orders") == []) == comparing
+    assert sum(len(chunk.rows) for chunk in noted.chunks) == 8, "each chunk but the first, once"
+
+
+def key_in(cluster: Cluster, name: str) -> RowKey:
+    return cluster.table("orders").key_of({"id": {"S": name}, "at": {"S": "1"}})
+
+
+def keys_of(chunk: Chunk) -> set[RowKey]:
+    return {row.key for row in chunk.rows}
+
+
+def test_what_was_read_ahead_of_another_position_is_not_used(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has taken that chunk, or the backfill has begun again, or few are wanted."""
+    cluster, (shard, *_) = bench.cluster, bench.cluster.shards.values()
+    for name in on_one_shard(cluster, shard, 12):
+        put(bench, name, "red")
+    index, snapshot = add(bench), cluster.snapshot
+    with ReadAhead(cluster, shard, index) as ahead:
+        first = backfill_chunk(cluster, shard, index, 2, None, ahead)
+        assert ahead.take(snapshot, (None, None), 2) is None
+        assert ahead.take(snapshot, first.end, 2) is None, "it is given once"
+        table = cluster.table("orders")
+        ahead.begin(snapshot, table, first.end, 2)
+        assert ahead.take(snapshot, first.end, 1) is None
+        ahead.begin(snapshot, table, first.end, 2)
+        cluster.refresh()
+        assert ahead.take(replace(snapshot), first.end, 2) is None
+        ahead.begin(snapshot, table, first.end, 2)
+        found = ahead.take(snapshot, first.end, 2)
+        assert found is not None
+        assert len(found.rows) == 2
+        assert found.index_rows == global_index.rows_of(index, found)
 
 
 @pytest.mark.parametrize("locking", [True, False], ids=["", "control"])

@@ -14,6 +14,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index
 from mynamo.writer.backfill.chunks import Position
 from mynamo.writer.backfill.indexes import CHUNK_ROWS, backfill_chunk
+from mynamo.writer.backfill.read_ahead import ReadAhead
 from mynamo.writer.outbox.back_pressure import Backlog, Waiting
 
 BESIDE_ROWS = 250
@@ -52,17 +53,20 @@ class Backfiller:
             See `backfill.backfill_chunk`.
         """
         until = time.monotonic() + seconds
-        while True:
-            waiting = self._waiting()
-            began = time.monotonic()
-            rows = BESIDE_ROWS if waiting.events else CHUNK_ROWS
-            done = backfill_chunk(self._cluster, self._shard, self._index, rows, self._left_at)
-            self._left_at = None if done.others else done.end
-            if done.others or not done.more:
-                return False
-            time.sleep(rest_after(time.monotonic() - began, waiting))
-            if time.monotonic() > until:
-                return True
+        with ReadAhead(self._cluster, self._shard, self._index) as ahead:
+            while True:
+                waiting = self._waiting()
+                began = time.monotonic()
+                rows = BESIDE_ROWS if waiting.events else CHUNK_ROWS
+                done = backfill_chunk(
+                    self._cluster, self._shard, self._index, rows, self._left_at, ahead
+                )
+                self._left_at = None if done.others else done.end
+                if done.others or not done.more:
+                    return False
+                time.sleep(rest_after(time.monotonic() - began, waiting))
+                if time.monotonic() > until:
+                    return True
 
     def _waiting(self) -> Waiting:
         if self._index.kind == "LSI":  # which concerns no indexer

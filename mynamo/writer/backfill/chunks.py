@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mynamo.catalog import sql
+from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import Session, Statement
@@ -39,12 +40,14 @@ class Chunk:
         end: the position behind them.
         rows: the items.
         last: whether no more items follow.
+        index_rows: of the items, if they have been made already.
     """
 
     start: Position
     end: Position
     rows: list[MainRow]
     last: bool
+    index_rows: list[RowChange] | None = None
 
 
 def read_chunk(session: Session, table: Table, start: Position, rows: int, lock: bool) -> Chunk:

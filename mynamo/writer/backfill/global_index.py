@@ -5,7 +5,9 @@ index rows lie). `backfill` takes 1 and 2; a crash before step 6 leaves nothing 
 
 1.  Source: BEGIN; lock the slot guard shared, and the row of this backfill. Who comes second waits
     here, and so does a move of slots.
-2.  Source: read the next items, without locks, and leave out those whose slots others own.
+2.  Source: read the next items, without locks, and leave out those whose slots others own. This
+    may be done ahead of step 1, while the chunk before is written (`read_ahead`): what has changed
+    since is left out in step 4, and no slots have moved if step 1 finds the guard of the same map.
 3.  Targets, in ascending order: BEGIN; lock the slot guard shared, and the checkpoints of the
     items' streams. From here on nobody applies an event of these items there. A worker that
     freezes loses this lock only together with the rows that it has written.

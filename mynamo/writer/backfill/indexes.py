@@ -19,6 +19,7 @@ from mynamo.schemas.items import load_item
 from mynamo.writer.backfill.chunks import Chunk, Position, read_chunk
 from mynamo.writer.backfill.global_index import COMMIT, OUTBOX_END, rows_of, write_rows
 from mynamo.writer.backfill.re_emit import re_emitted_event
+from mynamo.writer.backfill.read_ahead import ReadAhead
 from mynamo.writer.transaction.evaluation import OutboxRow
 from mynamo.writer.transaction.statements import insert_local, insert_outbox
 
@@ -54,6 +55,7 @@ def backfill_chunk(
     index: Index,
     rows: int | None = None,
     left_at: Position | None = None,
+    ahead: ReadAhead | None = None,
 ) -> ChunkDone:
     """Put the next items of one shard into an index that is CREATING.
 
@@ -62,6 +64,7 @@ def backfill_chunk(
     Args:
         rows: not more than so many; by default `CHUNK_ROWS`.
         left_at: do nothing if the backfill has another position by now.
+        ahead: may have read this chunk, and reads the next one.
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.
@@ -75,7 +78,7 @@ def backfill_chunk(
     def once(by_events: bool = False) -> ChunkDone:
         with shard.session() as session:
             slots = (cluster.snapshot, shard)
-            chunk = begin_chunk(session, slots, table, index, most, left_at, by_events)
+            chunk = begin_chunk(session, slots, table, index, most, left_at, by_events, ahead)
             if isinstance(chunk, ChunkDone):
                 return chunk
             if index.kind == "LSI":
@@ -83,7 +86,9 @@ def backfill_chunk(
             elif by_events:
                 _backfill_by_events(cluster, session, table, index, chunk)
             else:
-                found = rows_of(index, chunk)
+                if ahead is not None and not chunk.last:
+                    ahead.begin(slots[0], table, chunk.end, most)
+                found = rows_of(index, chunk) if chunk.index_rows is None else chunk.index_rows
                 note = _note(index, chunk, len(found))
                 write_rows(cluster, shard, session, table, chunk, found, note)
             return ChunkDone(not chunk.last, chunk.end)
@@ -113,6 +118,7 @@ def begin_chunk(
     rows: int,
     left_at: Position | None,
     by_events: bool,
+    ahead: ReadAhead | None = None,
 ) -> Chunk | ChunkDone:
     """Steps 1 and 2 of `global_index`; an LSI's items, or those to be re-emitted, are locked.
 
@@ -139,10 +145,12 @@ def begin_chunk(
         return ChunkDone(more=True, end=at, others=True)
     crash_point("fill.1")
     lock = by_events or index.kind == "LSI"
-    chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
+    chunk = None if lock or ahead is None else ahead.take(snapshot, at, rows)
+    if chunk is None:
+        chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
     crash_point("fill.2")
     own = [row for row in chunk.rows if snapshot.owners[row.key.slot][0] == shard.id]
-    return replace(chunk, rows=own)
+    return chunk if len(own) == len(chunk.rows) else replace(chunk, rows=own, index_rows=None)
 
 
 def _note(index: Index, chunk: Chunk, fit: int) -> Statement:
