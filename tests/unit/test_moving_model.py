@@ -1,0 +1,121 @@
+"""The models of how slots move, checked exhaustively by Spin where it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.spin import MODELS, errors_of, large, needs_spin
+
+ITEMS = MODELS / "moving.pml"
+INDEXES = MODELS / "moving_index.pml"
+TOKENS = MODELS / "moving_token.pml"
+QUEUED = ["-DQUEUE", "-DWRITES=1", "-DMOVERS=1"]
+IN_TRANSACTION = ["-DTRANSACTION", "-DWRITES=1", "-DMOVERS=1"]
+AND_BACK = ["-DBACK", "-DWRITES=1", "-DBACKS=0"]
+STEADY = ["-DBACKS=0"]
+AWAY = ["-DAWAY", "-DBACKS=0", "-DINDEXERS=1"]
+pytestmark = needs_spin
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["-DWRITES=1"], id="two movers"),
+        pytest.param(["-DMOVERS=1"], id="one mover, two writes"),
+        pytest.param(QUEUED, id="a queued write"),
+        pytest.param(IN_TRANSACTION, id="a transaction"),
+        pytest.param(AND_BACK, id="there and back"),
+        pytest.param([], id="two movers, two writes", marks=large),
+        pytest.param(["-DQUEUE"], id="a queued write, two movers", marks=large),
+        pytest.param(
+            ["-DTRANSACTION", "-DWRITES=1"], id="a transaction, two movers", marks=large
+        ),
+    ],
+)
+def test_items_that_move_lose_nothing(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(ITEMS, tmp_path, *options) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-DNO_EPOCH"],
+        ["-DNO_READ_EPOCH"],
+        ["-DMOVERS=1", "-DNO_START"],
+        ["-DNO_WAIT"],
+        ["-DNO_LOG"],
+        ["-DLOG_LAST"],
+        ["-DNO_FENCE"],
+        ["-DNO_STOP"],
+        ["-DNO_DRAIN"],
+        ["-DNO_IDS"],
+        ["-DNO_CLOSE"],
+        ["-DANY_MOVER"],
+        ["-DREACHED"],
+        [*QUEUED, "-DNO_COMMANDS"],
+        [*IN_TRANSACTION, "-DNO_INTENTS"],
+        [*IN_TRANSACTION, "-DOLD_INTENTS"],
+        [*AND_BACK, "-DNO_CLEAN_FENCE"],
+    ],
+    ids=" ".join,
+)
+def test_control_moving_items_needs_each_mechanism(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(ITEMS, tmp_path, *options) > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(STEADY, id="two indexers"),
+        pytest.param(["-DINDEXERS=1", "-DEVENTS=3"], id="one indexer, three events"),
+        pytest.param(AWAY, id="targets that are away"),
+        pytest.param([], id="taken back", marks=large),
+        pytest.param([*AWAY, "-DEVENTS=3"], id="away, three events", marks=large),
+    ],
+)
+def test_index_rows_that_move_have_every_event(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(INDEXES, tmp_path, *options) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-DNO_EPOCH"],
+        ["-DNO_LOG"],
+        ["-DNO_CLOSE"],
+        [*STEADY, "-DNO_TARGET"],
+        ["-DPARTLY"],
+        ["-DNO_EQUAL"],
+        [*STEADY, "-DONLY_RAISE"],
+        ["-DLOWER"],
+        [*STEADY, "-DNO_LOCK"],
+        ["-DREACHED"],
+        [*AWAY, "-DNO_RESUME"],
+    ],
+    ids=" ".join,
+)
+def test_control_moving_index_rows_needs_each_mechanism(
+    tmp_path: Path, options: list[str]
+) -> None:
+    assert errors_of(INDEXES, tmp_path, *options) > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="two attempts"),
+    ],
+)
+def test_a_request_whose_deciding_shard_changes_happens_once(
+    tmp_path: Path, options: list[str]
+) -> None:
+    assert errors_of(TOKENS, tmp_path, *options) == 0
+
+
+@pytest.mark.parametrize(
+    "without", ["NOT_COPIED", "NOT_LOGGED", "OWN", "NEWER", "ANY", "EARLY", "REACHED"]
+)
+def test_control_moving_tokens_needs_each_mechanism(tmp_path: Path, without: str) -> None:
+    assert errors_of(TOKENS, tmp_path, f"-D{without}") > 0
