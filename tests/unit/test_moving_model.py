@@ -15,6 +15,7 @@ QUEUED = ["-DQUEUE", "-DWRITES=1", "-DMOVERS=1"]
 IN_TRANSACTION = ["-DTRANSACTION", "-DWRITES=1", "-DMOVERS=1"]
 AND_BACK = ["-DBACK", "-DWRITES=1", "-DBACKS=0"]
 STEADY = ["-DBACKS=0"]
+FORGOTTEN = ["-DRAISES=3", "-DTARGET_RAISES=1"]
 AWAY = ["-DAWAY", "-DBACKS=0", "-DINDEXERS=1"]
 pytestmark = needs_spin
 
@@ -29,9 +30,7 @@ pytestmark = needs_spin
         pytest.param(AND_BACK, id="there and back"),
         pytest.param([], id="two movers, two writes", marks=large),
         pytest.param(["-DQUEUE"], id="a queued write, two movers", marks=large),
-        pytest.param(
-            ["-DTRANSACTION", "-DWRITES=1"], id="a transaction, two movers", marks=large
-        ),
+        pytest.param(["-DTRANSACTION", "-DWRITES=1"], id="a transaction, two movers", marks=large),
     ],
 )
 def test_items_that_move_lose_nothing(tmp_path: Path, options: list[str]) -> None:
@@ -96,16 +95,16 @@ def test_index_rows_that_move_have_every_event(tmp_path: Path, options: list[str
     ],
     ids=" ".join,
 )
-def test_control_moving_index_rows_needs_each_mechanism(
-    tmp_path: Path, options: list[str]
-) -> None:
+def test_control_moving_index_rows_needs_each_mechanism(tmp_path: Path, options: list[str]) -> None:
     assert errors_of(INDEXES, tmp_path, *options) > 0
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param([], id="two attempts"),
+        pytest.param([], id="forgotten on the target"),
+        pytest.param(FORGOTTEN, id="forgotten on the source"),
+        pytest.param(["-DRAISES=3"], id="on both", marks=large),
     ],
 )
 def test_a_request_whose_deciding_shard_changes_happens_once(
@@ -115,7 +114,17 @@ def test_a_request_whose_deciding_shard_changes_happens_once(
 
 
 @pytest.mark.parametrize(
-    "without", ["NOT_COPIED", "NOT_LOGGED", "OWN", "NEWER", "ANY", "EARLY", "REACHED"]
+    "options",
+    [
+        ["-DNOT_COPIED"],
+        ["-DNOT_LOGGED"],
+        ["-DOWN"],
+        ["-DNEWER"],
+        [*FORGOTTEN, "-DANY"],
+        ["-DEARLY"],
+        ["-DREACHED"],
+    ],
+    ids=" ".join,
 )
-def test_control_moving_tokens_needs_each_mechanism(tmp_path: Path, without: str) -> None:
-    assert errors_of(TOKENS, tmp_path, f"-D{without}") > 0
+def test_control_moving_tokens_needs_each_mechanism(tmp_path: Path, options: list[str]) -> None:
+    assert errors_of(TOKENS, tmp_path, *options) > 0
