@@ -288,7 +288,8 @@ begin:
             epoch[owner]++;
 #endif
             mover = me
-        :: state != NONE -> mover = me
+        :: state == COPYING || state == DONE -> mover = me
+        :: state == STOPPED || state == CLOSED -> state = COPYING; mover = me
         fi;
         src = (state == DONE -> 1 - owner : owner) };
     if

@@ -18,6 +18,7 @@
  *     -DNO_LOCK       M10 does not lock the checkpoints
  *     -DREACHED       nothing is taken out; asserts that the row never moves
  * With AWAY (targets may be away, see paused.pml):
+ *     -DNO_TELL       a target is told how far a batch goes without a look at its guard
  *     -DNO_RESUME     who misses events does not begin again there when the slots change
  *
  * Which rows an event has is chosen at the beginning. A row shows its last event. Each of two
@@ -92,6 +93,17 @@ inline resume() {
 
 #define AT_HAND (phase == DONE -> T : S)
 
+#ifdef NO_TELL
+#define MAY_TELL(x) true
+#else
+#define MAY_TELL(x) MAY(x)
+#endif
+
+/* Note on a target that it has all of a batch, of which another one misses something. */
+inline tell(x) {
+    checkpoint[x] = (upto > checkpoint[x] -> upto : checkpoint[x])
+}
+
 /* What a batch does on one target, in one transaction. */
 inline apply(x) {
     d_step {
@@ -158,6 +170,13 @@ proctype Indexer() {
         :: !done[S] && missed[S] == NOTHING && !held && MAY(S) -> apply(S); done[S] = true
         :: !done[T] && missed[T] == NOTHING && !held && MAY(T) -> apply(T); done[T] = true
         :: done[S] && done[T] ->
+#ifdef AWAY
+            if
+            :: missed[S] != NOTHING && missed[T] == NOTHING && !held && MAY_TELL(T) -> tell(T)
+            :: missed[T] != NOTHING && missed[S] == NOTHING && !held && MAY_TELL(S) -> tell(S)
+            :: true
+            fi;
+#endif
             position = upto; done[S] = false; done[T] = false;
             if
             :: true  /* it is recorded with a later batch */

@@ -91,6 +91,7 @@ def test_index_rows_that_move_have_every_event(tmp_path: Path, options: list[str
         ["-DLOWER"],
         [*STEADY, "-DNO_LOCK"],
         ["-DREACHED"],
+        [*AWAY, "-DNO_TELL"],
         [*AWAY, "-DNO_RESUME"],
     ],
     ids=" ".join,
