@@ -29,8 +29,12 @@ pytestmark = needs_spin
         pytest.param(IN_TRANSACTION, id="a transaction"),
         pytest.param(AND_BACK, id="there and back"),
         pytest.param([], id="two movers, two writes", marks=large),
-        pytest.param(["-DQUEUE"], id="a queued write, two movers", marks=large),
-        pytest.param(["-DTRANSACTION", "-DWRITES=1"], id="a transaction, two movers", marks=large),
+        pytest.param(["-DQUEUE", "-DMOVERS=1"], id="a queued write beside two", marks=large),
+        pytest.param(
+            ["-DTRANSACTION", "-DWRITES=1", "-DBACKS=0", "-DENDED=0"],
+            id="a transaction, two movers",
+            marks=large,
+        ),
     ],
 )
 def test_items_that_move_lose_nothing(tmp_path: Path, options: list[str]) -> None:
