@@ -60,11 +60,13 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 
 PROCESSES ?= 3
 
+SHARE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
 test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time; TESTS=folders for some)
-	@$(BIN)/python -m pytest $(TESTS) --numprocesses $(PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest $(TESTS) $(SHARE)
 
 test-fast: fetch ## run the unit tests and most others, on MySQL, in some minutes
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/gateway --fast --numprocesses $(PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/gateway --fast $(SHARE)
 
 test-nightly: ## as `make test`, with ten times as many random tries
 	@MYNAMO_TEST_AMOUNT=10 $(MAKE) --no-print-directory test

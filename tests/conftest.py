@@ -106,7 +106,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cluster_servers", ENGINES, indirect=True, scope="session")
 
 
+LONGEST = [
+    "test_faults", "test_incarnations", "test_writer_worker", "test_dev", "test_slow_brokers",
+    "test_verify", "test_data_folder", "test_verify_resumed", "test_differential", "test_readme",
+    "test_away_shards", "test_back_pressure",
+]  # fmt: skip
+"""Files whose tests take a minute and more. Processes that share the tests (`--dist loadfile`)
+begin with them, so that none is left alone with one in the end."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(s) if (s := item.path.stem) in LONGEST else 99)
     if not config.option.fast:
         return
     left_out = {item for item in items if item.get_closest_marker("slow") or _names_second(item)}
