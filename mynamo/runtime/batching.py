@@ -100,7 +100,7 @@ class Batcher(Generic[Request, Answer]):
         max_running: batches that may run at the same time.
         max_count, max_size: of the entries of a batch together; one alone may be more.
         gather: seconds for which a batch waits at most, until it has as many entries as the one
-            before it had, and left behind. Of one that may run at a time.
+            before it had, and left behind, or is full. Of one that may run at a time.
 
     Attributes:
         max_running, max_count, max_size: the same.
@@ -200,9 +200,15 @@ class Batcher(Generic[Request, Answer]):
                 entry._resume()
 
     def _gather(self, me: Entry[Request, Answer]) -> None:
-        """Wait until there are as many requests as expected, but not for long."""
+        """Wait until there are as many requests as expected, but not for long, and not if those
+        that are there fill a batch."""
         with self._lock:
-            if 1 + len(self._waiting) >= self._expected or time.monotonic() > self._expected_until:
+            there = [me, *self._waiting]
+            if len(there) >= self._expected or time.monotonic() > self._expected_until:
+                return
+            if sum([entry.count for entry in there]) >= self.max_count:
+                return
+            if sum([entry.size for entry in there]) >= self.max_size:
                 return
             if me.ready is None:
                 me._prepare_to_block()

@@ -148,6 +148,16 @@ def test_callers_that_do_not_come_are_not_waited_for_long() -> None:
     assert futures[0].result(20) == 10
 
 
+@pytest.mark.parametrize("limits", [{"max_count": 4}, {"max_size": 4}])
+def test_a_batch_that_is_full_waits_for_nobody(limits: dict[str, int]) -> None:
+    """Callers that are answered would not fit into it, whether they come again or not."""
+    held = HeldBatches(gather=60.0, **limits)
+    futures = [held.ask(number) for number in range(9)]
+    held.go.release(3)
+    assert [future.result(20) for future in futures] == [2 * number for number in range(9)]
+    assert held.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8]]
+
+
 def test_few_are_not_waited_for() -> None:
     held = HeldBatches(gather=60.0)
     futures = [held.ask(number) for number in range(3)]
