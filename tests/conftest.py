@@ -117,7 +117,8 @@ begin with them, so that none is left alone with one in the end."""
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: LONGEST.index(s) if (s := item.path.stem) in LONGEST else 99)
+        place = {stem: number for number, stem in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
     if not config.option.fast:
         return
     left_out = {item for item in items if item.get_closest_marker("slow") or _names_second(item)}

@@ -112,7 +112,7 @@ class Noted:
 
     Attributes:
         chunks: those that were read.
-        done: set for each; clear it before the next.
+        done: set once there is one.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
