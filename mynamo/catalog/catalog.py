@@ -25,7 +25,15 @@ from mynamo.catalog.changes import (
 from mynamo.catalog.incarnation import give_number
 from mynamo.catalog.migrations import CATALOG, migrate
 from mynamo.catalog.shard import retry
-from mynamo.catalog.snapshot import TABLES, KnownTables, SlotRange, Snapshot
+from mynamo.catalog.snapshot import (
+    TABLES,
+    KnownTables,
+    Member,
+    MoveState,
+    SlotMove,
+    SlotRange,
+    Snapshot,
+)
 from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
 from mynamo.mysql.failures import DuplicateKey, MissingTable
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
@@ -52,6 +60,12 @@ READ_ALL_EVERY = 60.0
 _CLUSTER: Statement = ("SELECT cluster_id, format, partitions, version FROM mynamo_cluster", ())
 _SLOTS: Statement = (
     "SELECT first_slot, last_slot, shard_id, epoch FROM mynamo_slots ORDER BY 1",
+    (),
+)
+_MEMBERS: Statement = ("SELECT shard_id, state, epoch FROM mynamo_shards", ())
+_MOVES: Statement = (
+    "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, incarnations,"
+    " generations FROM mynamo_moves ORDER BY 1",
     (),
 )
 TABLE_NAMES: Statement = (
@@ -257,9 +271,9 @@ class Catalog:
     def load(self, known: Snapshot | None = None) -> Snapshot:
         """Read the catalog in one consistent view, as far as it has changed.
 
-        Every change counts up the catalog's version. Tables are read again if the version is
-        another one, or if they were read `READ_ALL_EVERY` seconds ago, as a catalog that was
-        restored may have the same version again. A definition is parsed only if its rows differ.
+        Every change counts up the catalog's version. All is read again if the version is another
+        one, or if it was read `READ_ALL_EVERY` seconds ago, as a catalog that was restored may
+        have the same version again. A definition is parsed only if its rows differ.
 
         Args:
             known: what was read last; None: read everything.
@@ -269,15 +283,17 @@ class Catalog:
             ConfigError: it was written by a newer mynamo.
         """
         if known is not None and time.monotonic() - self._read_at < READ_ALL_EVERY:
-            cluster, slots = self._run(_CLUSTER, _SLOTS)
-            if (self._header(cluster), _ranges(slots)) == (known.header, known.slots):
+            (cluster,) = self._run(_CLUSTER)
+            if self._header(cluster) == known.header:
                 return known
         started = time.monotonic()
-        _, _, cluster, slots, tables, indexes, _ = self._run(
+        _, _, cluster, slots, members, moves, tables, indexes, _ = self._run(
             ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
             ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
             _CLUSTER,
             _SLOTS,
+            _MEMBERS,
+            _MOVES,
             ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
              " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
              " ON s.table_id = t.table_id ORDER BY 1", ()),
@@ -287,13 +303,16 @@ class Catalog:
         )  # fmt: skip
         header = self._header(cluster)
         by_id = self._tables.read(tables.rows, indexes.rows)
+        ranges = tuple(SlotRange(*row) for row in slots.rows)
         self._read_at = started
         return Snapshot(
             cluster_id=header[0],
             partitions=header[1],
             version=header[2],
             format=header[3],
-            slots=_ranges(slots),
+            slots=ranges,
+            members=_members(members, ranges),
+            moves=tuple(_move(*row) for row in moves.rows),
             tables=by_id,
             names={table.name: table for table in by_id.values()},
         )
@@ -513,8 +532,39 @@ class Catalog:
         return retry(once, self._timeout)
 
 
-def _ranges(slots: Result) -> tuple[SlotRange, ...]:
-    return tuple(SlotRange(*row) for row in slots.rows)
+def _members(members: Result, slots: Sequence[SlotRange]) -> dict[int, Member]:
+    """All shards; up to format 3 they are known from their slots, and do not change."""
+    if members.rows:
+        return {row[0]: Member(*row) for row in members.rows}
+    found: dict[int, Member] = {}
+    for owned in slots:
+        before = found.get(owned.shard_id)
+        epoch = owned.since if before is None else max(owned.since, before.epoch)
+        found[owned.shard_id] = Member(owned.shard_id, "ACTIVE", epoch)
+    return found
+
+
+def _move(
+    id_: int,
+    first: int,
+    last: int,
+    source: int,
+    target: int,
+    state: MoveState,
+    attempt: int,
+    mover: bytes,
+    incarnations: bytes,
+    generations: bytes | None,
+) -> SlotMove:
+    return SlotMove(
+        id_, first, last, source, target, state, attempt, mover,
+        _pair(incarnations), None if generations is None else _pair(generations),
+    )  # fmt: skip
+
+
+def _pair(stored: bytes) -> tuple[int, int]:
+    first, second = orjson.loads(stored)
+    return first, second
 
 
 def _table_with(session: Session, name: bytes, keys: bytes) -> int | None:

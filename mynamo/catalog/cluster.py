@@ -181,19 +181,18 @@ class Cluster:
         """Where a row of a main table belongs."""
         snapshot = self._snapshot
         slot = slot_of(hash16)
-        shard_id, epoch = snapshot.owners[slot]
+        shard_id, _, epoch, _ = snapshot.owners[slot]
         partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
         return Route(self.shards[shard_id], epoch, partition)
 
     def owner_of(self, hash16: bytes) -> Owner:
         """The shard that owns a hash, with what the shard's slot guard must say of it."""
-        shard_id, epoch = self._snapshot.owners[slot_of(hash16)]
+        shard_id, _, epoch, _ = self._snapshot.owners[slot_of(hash16)]
         return Owner(self.shards[shard_id], epoch)
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
         """The shard that owns a hash."""
-        shard_id, _ = self._snapshot.owners[slot_of(hash16)]
-        return self.shards[shard_id]
+        return self.shards[self._snapshot.owners[slot_of(hash16)].shard_id]
 
     def partition_of(self, table_id: int, slot: int) -> int:
         """The partition of `changes` for the events of a table's slot."""

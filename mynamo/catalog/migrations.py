@@ -124,9 +124,49 @@ CREATE TABLE IF NOT EXISTS mynamo_token (
             f"INSERT IGNORE INTO mynamo_fence VALUES ({GENERATION_ROW}, 1)",
         ),
     ),
+    Migration(
+        3,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_move (
+    first_slot SMALLINT UNSIGNED PRIMARY KEY,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    move_id BIGINT UNSIGNED NOT NULL,
+    mover BINARY(16) NOT NULL,
+    progress LONGBLOB NOT NULL
+) ENGINE=InnoDB
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_move_log (
+    id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    move_id BIGINT UNSIGNED NOT NULL,
+    kind TINYINT NOT NULL,
+    table_id BIGINT UNSIGNED NOT NULL,
+    index_id BIGINT UNSIGNED NOT NULL,
+    hash BINARY(16) NOT NULL,
+    sort VARBINARY(2048) NOT NULL,
+    item_hash BINARY(16) NULL,
+    item_sort VARBINARY(1024) NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_applied (
+    slot SMALLINT UNSIGNED NOT NULL,
+    command_id BINARY(16) NOT NULL,
+    done_at BIGINT UNSIGNED NOT NULL,
+    version BIGINT UNSIGNED NULL,
+    refused VARBINARY(2000) NULL,
+    PRIMARY KEY (slot, command_id),
+    KEY by_time (done_at)
+) ENGINE=InnoDB
+""",
+        ),
+    ),
 )
 SHARD = Migrations("shard", _SHARD)
-"""1: incarnations. 2: transactions: intents, decisions, request tokens, generations."""
+"""1: incarnations. 2: transactions: intents, decisions, request tokens, generations. 3: moves of
+slots: who changes rows that the shard does not own, keys that have changed, queued writes by slot.
+"""
 INTENTS = 2
 """The format of shards that has intents. Where there may be some, `oldest` is at least this."""
 REQUIRE_INTENTS = (
@@ -146,9 +186,35 @@ CREATE TABLE IF NOT EXISTS mynamo_incarnations (
 """,
         ),
     ),
+    Migration(
+        2,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_shards (
+    shard_id SMALLINT UNSIGNED PRIMARY KEY,
+    state VARCHAR(16) NOT NULL,
+    epoch BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_moves (
+    move_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    first_slot SMALLINT UNSIGNED NOT NULL UNIQUE,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    source SMALLINT UNSIGNED NOT NULL,
+    target SMALLINT UNSIGNED NOT NULL,
+    state VARCHAR(16) NOT NULL,
+    attempt INT UNSIGNED NOT NULL,
+    mover BINARY(16) NOT NULL,
+    incarnations VARBINARY(64) NOT NULL,
+    generations VARBINARY(64) NULL
+) ENGINE=InnoDB
+""",
+        ),
+    ),
 )
 CATALOG = Migrations("catalog", _CATALOG)
-"""1: the numbers of incarnations that were given."""
+"""1: the numbers of incarnations that were given. 2: shards and moves of slots."""
 
 
 def migrate(session: Session, migrations: Migrations, where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -22,13 +22,71 @@ class SlotRange:
     """Consecutive slots and the shard that owns them.
 
     Attributes:
-        epoch: raised whenever the shard's slots change.
+        since: the least epoch of the shard's slots at which a process knows all that it must know
+            to work on them.
     """
 
     first: int
     last: int
     shard_id: int
+    since: int
+
+
+MemberState = Literal["JOINING", "ACTIVE", "DRAINING", "LEAVING", "REMOVED"]
+
+
+class Member(NamedTuple):
+    """A shard of the cluster.
+
+    Attributes:
+        state: JOINING until it has all tables; ACTIVE; DRAINING: no slots are moved to it; LEAVING:
+            it has no slots; REMOVED: for ever, its number is not given again.
+        epoch: of its slots: raised whenever they change, and what its slot guard follows.
+    """
+
+    shard_id: int
+    state: MemberState
     epoch: int
+
+
+MoveState = Literal["COPYING", "STOPPED", "CLOSED", "DONE", "ENDED", "CANCELLED"]
+
+
+class SlotMove(NamedTuple):
+    """Slots on their way from one shard to another one.
+
+    Attributes:
+        state: see `docs/design/resharding.md`.
+        attempt: counts how often the move was STOPPED.
+        mover: the process that may go on, 16 bytes.
+        incarnations: of source and target when the copy began.
+        generations: of their request tokens, source's and target's, at the switch; None before.
+    """
+
+    id: int
+    first: int
+    last: int
+    source: int
+    target: int
+    state: MoveState
+    attempt: int
+    mover: bytes
+    incarnations: tuple[int, int]
+    generations: tuple[int, int] | None
+
+
+class Owned(NamedTuple):
+    """What a slot map says of one slot. A slot guard G fits if since <= G <= epoch.
+
+    Attributes:
+        epoch: of the shard's slots.
+        move: of the range that the slot is in, if there is one.
+    """
+
+    shard_id: int
+    since: int
+    epoch: int
+    move: SlotMove | None
 
 
 @dataclass(frozen=True)
@@ -36,7 +94,10 @@ class Snapshot:
     """The whole catalog at one moment.
 
     Attributes:
-        format: of the catalog; from 3 on transactions over several shards are allowed.
+        format: of the catalog; from 3 on transactions over several shards are allowed, from 4 on
+            slots can be moved.
+        members: all shards, those that were removed too.
+        moves: of slots, by their ids; those that have ended too, for some time.
     """
 
     cluster_id: bytes
@@ -44,6 +105,8 @@ class Snapshot:
     version: int
     format: int
     slots: tuple[SlotRange, ...]
+    members: dict[int, Member]
+    moves: tuple[SlotMove, ...]
     tables: dict[int, Table]
     names: dict[str, Table]
 
@@ -52,28 +115,30 @@ class Snapshot:
         """The cluster's id, its number of partitions, and the catalog's version and format."""
         return self.cluster_id, self.partitions, self.version, self.format
 
-    @cached_property
+    @property
     def epochs(self) -> dict[int, int]:
-        """Per shard: the epoch of its slots."""
-        epochs: dict[int, int] = {}
-        for owned in self.slots:
-            epochs[owned.shard_id] = max(owned.epoch, epochs.get(owned.shard_id, 0))
-        return epochs
+        """Per shard that is there: the epoch of its slots."""
+        return {id_: one.epoch for id_, one in self.members.items() if one.state != "REMOVED"}
 
     @cached_property
-    def owners(self) -> list[tuple[int, int]]:
-        """Per slot: the shard that owns it, and the epoch of that shard's slots.
+    def owners(self) -> list[Owned]:
+        """What the slot map says of each slot.
 
         Raises:
             ConfigError: a slot has no shard.
         """
-        owners: list[tuple[int, int]] = []
+        moves = {move.first: move for move in self.moves if move.state != "ENDED"}
+        owners: list[Owned] = []
         for owned in sorted(self.slots, key=lambda owned: owned.first):
             if owned.first != len(owners):
                 break
-            owners += [(owned.shard_id, self.epochs[owned.shard_id])] * (
-                owned.last + 1 - owned.first
+            one = Owned(
+                owned.shard_id,
+                owned.since,
+                self.members[owned.shard_id].epoch,
+                moves.get(owned.first),
             )
+            owners += [one] * (owned.last + 1 - owned.first)
         if len(owners) != SLOTS:
             raise ConfigError(f"slot {len(owners)} has no shard; the catalog is damaged")
         return owners

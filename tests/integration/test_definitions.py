@@ -271,7 +271,10 @@ def raise_epoch(cluster: Cluster) -> None:
     """As if slots of shard 1 had been moved."""
     catalog = ConnectionPool(cluster.config.catalog, PoolConfig(), "catalog")
     with catalog.session() as session:
-        session.run(("UPDATE mynamo_slots SET epoch = epoch + 1 WHERE shard_id = 1", ()))
+        session.run(
+            ("UPDATE mynamo_slots SET epoch = epoch + 1 WHERE shard_id = 1", ()),
+            ("UPDATE mynamo_cluster SET version = version + 1", ()),
+        )
     catalog.close()
     cluster.shards[1].run(("UPDATE mynamo_fence SET version = version + 1 WHERE id = 0", ()))
 

@@ -149,7 +149,7 @@ def begin_chunk(
     if chunk is None:
         chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
     crash_point("fill.2")
-    own = [row for row in chunk.rows if snapshot.owners[row.key.slot][0] == shard.id]
+    own = [row for row in chunk.rows if snapshot.owners[row.key.slot].shard_id == shard.id]
     return chunk if len(own) == len(chunk.rows) else replace(chunk, rows=own, index_rows=None)
 
 
