@@ -44,7 +44,7 @@ from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.table_settings import IndexSettings, TableSettings
 
-FORMAT = 3
+FORMAT = 4
 """Of a new catalog, and the newest that this process knows. 1 had no settings of tables, and one
 attribute in each key of an index. From 3 on transactions over several shards are allowed, so that
 processes which do not know of intents refuse to work (`mynamo.catalog.enabling`)."""
@@ -63,7 +63,7 @@ _SLOTS: Statement = (
     (),
 )
 _MEMBERS: Statement = ("SELECT shard_id, state, epoch FROM mynamo_shards", ())
-_MOVES: Statement = (
+MOVES: Statement = (
     "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, incarnations,"
     " generations FROM mynamo_moves ORDER BY 1",
     (),
@@ -86,11 +86,13 @@ class Catalog:
         self._pool = ConnectionPool(database, limits, where)
         self.where = where
         self._database = database
-        self._timeout = timeout
+        self.timeout = timeout
         self._tables = KnownTables()
         self._read_at = -math.inf
         if timeout is not None:
             self._pool.limit(timeout)
+        self.session = self._pool.session
+        """Lends a connection, as that of a shard does."""
         self.renew_after_fork()
         forks.note(self)
 
@@ -113,7 +115,7 @@ class Catalog:
             with self._pool.session() as session:
                 check_server(session, self._database, self.where)
 
-        retry(once, self._timeout)
+        retry(once, self.timeout)
 
     def exists(self) -> bool:
         """Whether the cluster was set up in this database.
@@ -184,7 +186,7 @@ class Catalog:
                 )
             return True
 
-        return retry(once, self._timeout)
+        return retry(once, self.timeout)
 
     def give_incarnation(self, shard_id: int, at_least: int) -> int:
         """A number for a shard's next incarnation, which it never had.
@@ -243,7 +245,7 @@ class Catalog:
         if not changing.acquire(timeout=deadlines.left(LOCK_SECONDS)):
             raise self._locked_for_too_long()
         try:
-            with retry(self._hold, self._timeout):
+            with retry(self._hold, self.timeout):
                 yield
         finally:
             changing.release()
@@ -293,7 +295,7 @@ class Catalog:
             _CLUSTER,
             _SLOTS,
             _MEMBERS,
-            _MOVES,
+            MOVES,
             ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
              " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
              " ON s.table_id = t.table_id ORDER BY 1", ()),
@@ -312,7 +314,7 @@ class Catalog:
             format=header[3],
             slots=ranges,
             members=_members(members, ranges),
-            moves=tuple(_move(*row) for row in moves.rows),
+            moves=moves_in(moves),
             tables=by_id,
             names={table.name: table for table in by_id.values()},
         )
@@ -369,7 +371,7 @@ class Catalog:
                 session.run(COUNT_UP, ("COMMIT", ()))
             return table_id
 
-        return retry(once, self._timeout)
+        return retry(once, self.timeout)
 
     def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
         """Give a new index an id; until `add_index` nobody hears of it.
@@ -387,7 +389,7 @@ class Catalog:
                 )[1].insert_id  # fmt: skip
 
         try:
-            return retry(once, self._timeout)
+            return retry(once, self.timeout)
         except DuplicateKey:
             raise AlreadyExists(f"the table has an index {index.name} already") from None
 
@@ -422,7 +424,7 @@ class Catalog:
                     ("COMMIT", ()),
                 )  # fmt: skip
 
-        retry(once, self._timeout)
+        retry(once, self.timeout)
 
     def activate_table(self, table_id: int) -> None:
         """Record that a table is there on every shard (unless it is being dropped)."""
@@ -449,7 +451,7 @@ class Catalog:
                     ("COMMIT", ()),
                 )  # fmt: skip
 
-        retry(once, self._timeout)
+        retry(once, self.timeout)
 
     def change_settings(self, table_id: int, change: Change) -> TableSettings:
         """Change a table's settings; of several changes at once, none is lost.
@@ -472,7 +474,7 @@ class Catalog:
                 session.run(store_settings(table_id, changed), COUNT_UP, ("COMMIT", ()))
                 return changed
 
-        return retry(once, self._timeout)
+        return retry(once, self.timeout)
 
     def activate_index(self, index_id: int) -> None:
         """Record that an index is backfilled (unless it is being dropped)."""
@@ -505,7 +507,7 @@ class Catalog:
                     ("COMMIT", ()),
                 )  # fmt: skip
 
-        retry(once, self._timeout)
+        retry(once, self.timeout)
 
     def forget_index(self, index_id: int) -> None:
         """Remove an index whose physical tables are gone."""
@@ -529,7 +531,7 @@ class Catalog:
             with self._pool.session() as session:
                 return session.run(*statements)
 
-        return retry(once, self._timeout)
+        return retry(once, self.timeout)
 
 
 def _members(members: Result, slots: Sequence[SlotRange]) -> dict[int, Member]:
@@ -542,6 +544,11 @@ def _members(members: Result, slots: Sequence[SlotRange]) -> dict[int, Member]:
         epoch = owned.since if before is None else max(owned.since, before.epoch)
         found[owned.shard_id] = Member(owned.shard_id, "ACTIVE", epoch)
     return found
+
+
+def moves_in(found: Result) -> tuple[SlotMove, ...]:
+    """What `MOVES` gave."""
+    return tuple(_move(*row) for row in found.rows)
 
 
 def _move(

@@ -28,9 +28,11 @@ LABELS = (
     "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
     "transact.1", "transact.2", "transact.3", "transact.4", "transact.5", "transact.6",
     "transact.7",
+    "move.1", "move.2", "move.3", "move.4", "move.5", "move.6", "move.7", "move.8", "move.9",
+    "move.10", "move.11", "move.12", "move.13",
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, the backfill of a new index, and transactions over several shards."""
+one shard, the backfill of a new index, transactions over several shards, and moves of slots."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)

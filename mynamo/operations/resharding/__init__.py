@@ -1,0 +1,1 @@
+"""Moving slots between shards; the protocol is `docs/design/resharding.md`."""

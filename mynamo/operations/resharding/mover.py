@@ -1,0 +1,293 @@
+"""`Mover`: moves one range of slots, from its record to its end, or cancels it.
+
+The protocol, M1 to M13, is `docs/design/resharding.md`. Any process may go on with a move that
+another one has left: it takes the move over, and the other one stops at its next step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mynamo.catalog import moves
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.intents import READ_GENERATION
+from mynamo.catalog.moves import NoLongerMover, SwitchBusy
+from mynamo.catalog.shard import pause, retry
+from mynamo.catalog.snapshot import SlotMove
+from mynamo.errors import InvalidRequest
+from mynamo.mysql.failures import MissingTable
+from mynamo.operations.resharding.catching_up import catch_up
+from mynamo.operations.resharding.checkpoints import SwitchTooLong
+from mynamo.operations.resharding.comparing import compare
+from mynamo.operations.resharding.copying import Copy, make_room
+from mynamo.operations.resharding.hidden_rows import UNTIL_MOVED
+from mynamo.operations.resharding.ranges import delete_range, leave, take
+from mynamo.operations.resharding.switch import Switch, Switched
+from mynamo.runtime.crash_points import crash_point
+from mynamo.writer.backfill.backfiller import rest_after
+from mynamo.writer.outbox.back_pressure import Backlog, Waiting
+
+log = logging.getLogger(__name__)
+
+CLEAN_AFTER = 60.0
+"""Seconds behind the switch after which the source's rows are deleted: a target that fails over
+meanwhile, and loses the copy, leaves a source that still has it."""
+_PAUSE = 0.05
+_AFTER_TAKEN_BACK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a move has come.
+
+    Attributes:
+        move: as it is.
+        doing: in words.
+        rows: copied so far.
+        switched: once it has moved.
+    """
+
+    move: SlotMove
+    doing: str
+    rows: int = 0
+    switched: Switched | None = None
+
+
+class Mover:
+    """Moves one range. For one thread.
+
+    Args:
+        rate: rows per second that are copied at most; None: no limit.
+        on_progress: told what is going on.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        rate: float | None = None,
+        on_progress: Callable[[Report], None] = lambda report: None,
+    ) -> None:
+        self.identity = os.urandom(16)
+        """By which the catalog and the shards know this mover."""
+        self._cluster = cluster
+        self._rate = rate
+        self._tell = on_progress
+        self._switched: Switched | None = None
+        self._rows = 0
+
+    def move(self, first: int, last: int, target: int) -> Switched:
+        """Move slots to a shard.
+
+        Args:
+            first, last: the slots, both included, which one shard owns.
+
+        Raises:
+            InvalidRequest: they cannot be moved there; nothing was changed.
+            NoLongerMover: another process goes on with the move, or has cancelled it.
+            CorruptData: source and target differ; the slots stay where they are.
+            ShardUnavailable: a server does not answer; `go_on` continues later.
+        """
+        move = moves.record_move(self._cluster.catalog, first, last, target, self.identity)  # M1
+        crash_point("move.1")
+        switched = self._go_on(move)
+        assert switched is not None  # noqa: S101 - it was not done before
+        return switched
+
+    def go_on(self, move_id: int) -> Switched | None:
+        """Go on with a move that another process has left, whatever its state.
+
+        Returns:
+            What the switch took, if it was still to do; None: it was done before.
+
+        Raises:
+            See `move`.
+        """
+        move = moves.take_over(self._cluster.catalog, move_id, self.identity)
+        if move is None:
+            return None
+        if move.state == "CANCELLED":
+            self._remove_copy(move)
+            return None
+        return self._go_on(move)
+
+    def cancel(self, move_id: int) -> None:
+        """Give up a move: its slots stay where they are, and the copy is deleted.
+
+        Raises:
+            InvalidRequest: the slots have moved already.
+            ShardUnavailable: a server does not answer; call again.
+        """
+        self._remove_copy(moves.cancel(self._cluster.catalog, move_id, self.identity))
+
+    def _go_on(self, move: SlotMove) -> Switched | None:
+        if move.state != "DONE":
+            move = self._to_target(move)
+        self._clean(move)
+        return self._switched
+
+    def _to_target(self, move: SlotMove) -> SlotMove:
+        """M2 to M11."""
+        catalog = self._cluster.catalog
+        attempt = 0
+        while True:
+            try:
+                known = moves.definitions(catalog)
+                move = self._begin(move)
+                self._copy_all(move)
+                self._report(move, "comparing")
+                compare(self._cluster, move)  # M6
+            except MissingTable:  # dropped in the meantime
+                pause(attempt)
+                continue
+            crash_point("move.6")
+            switch = Switch(self._cluster, move)
+            while self._settle(move, switch, known):
+                try:
+                    self._report(move, "switching")
+                    self._switched = switch.run(known, attempt)
+                    return switch.move
+                except (SwitchBusy, SwitchTooLong) as late:
+                    self._report(move, f"waits for {late}")
+                    attempt += isinstance(late, SwitchTooLong)
+                except NoLongerMover:
+                    if not self._is_mine(move):
+                        raise
+                    attempt += 1  # whoever waited has taken the switch back
+                time.sleep(_AFTER_TAKEN_BACK)
+
+    def _begin(self, move: SlotMove) -> SlotMove:
+        """M2 and M3."""
+        source = self._cluster.shards[move.source]
+        epoch = self._cluster.refresh().epochs[move.source]
+        retry(lambda: moves.raise_guard(source, epoch))  # M2
+        crash_point("move.2")
+        again = moves.incarnations_of(self._cluster.catalog, move) != move.incarnations
+        self._rows = make_room(self._cluster, move, again).rows  # M3
+        if again:
+            move = moves.restart(self._cluster.catalog, move)
+        return move
+
+    def _is_mine(self, move: SlotMove) -> bool:
+        """Whether the move is still this mover's, and not at its end."""
+        now = [each for each in self._cluster.refresh().moves if each.id == move.id]
+        return bool(now) and now[0].mover == self.identity and now[0].state == "COPYING"
+
+    def _copy_all(self, move: SlotMove) -> None:
+        """M4, with M5 by turns."""
+        copy = Copy(self._cluster, move)
+        backlogs = [
+            (self._cluster.shards[number], Backlog()) for number in (move.source, move.target)
+        ]
+        budget = _Budget(self._rate)
+        began = time.monotonic()
+        for rows in copy.chunks():
+            self._rows += rows
+            took = time.monotonic() - began
+            catch_up(self._cluster, move)
+            waiting = sum((log_.bound(shard, 2001) for shard, log_ in backlogs), Waiting())
+            self._report(move, "copying")
+            time.sleep(max(rest_after(took, waiting), budget.spend(rows)))
+            began = time.monotonic()
+
+    def _settle(self, move: SlotMove, switch: Switch, known: moves.Definitions) -> bool:
+        """M5 until a switch may begin. Returns whether the copy is by the newest definitions, and
+        of the newest incarnations."""
+        catalog = self._cluster.catalog
+        attempt = 0
+        while True:
+            entries = catch_up(self._cluster, move)
+            if moves.definitions(catalog) != known:
+                return False
+            if moves.incarnations_of(catalog, move) != move.incarnations:
+                return False
+            reason = switch.not_ready(entries)
+            if reason is None:
+                return True
+            self._report(move, f"waits for {reason}")
+            if not entries:
+                pause(attempt)
+                attempt += 1
+
+    def _clean(self, move: SlotMove) -> None:
+        """M12 and M13."""
+        source, target = self._cluster.shards[move.source], self._cluster.shards[move.target]
+        target.run(
+            ("UPDATE mynamo_token SET generation ="
+             f" ({READ_GENERATION[0]}) WHERE generation = %s AND slot BETWEEN %s AND %s",
+             (*READ_GENERATION[1], UNTIL_MOVED, move.first, move.last))
+        )  # fmt: skip
+        leave(target, move)
+        crash_point("move.12")
+        until = time.monotonic() + CLEAN_AFTER
+        while (left := until - time.monotonic()) > 0:
+            self._report(move, f"moved; the old rows are deleted in {left:.0f} s")
+            time.sleep(min(1.0, left))
+        self._report(move, "deleting the old rows")
+        retry(lambda: take(source, move))
+        delete_range(source, move, self._cluster)
+        self._forget_log(move)
+        leave(source, move)
+        moves.end(self._cluster.catalog, move)
+        self._cluster.refresh()
+        crash_point("move.13")
+        self._report(move, "done")
+
+    def _remove_copy(self, move: SlotMove) -> None:
+        """What the target has of a move that was cancelled goes."""
+        self._report(move, "deleting the copy")
+        target = self._cluster.shards[move.target]
+        retry(lambda: take(target, move))
+        delete_range(target, move, self._cluster)
+        self._forget_log(move)
+        leave(target, move)
+        moves.end(self._cluster.catalog, move)
+        self._cluster.refresh()
+        self._report(move, "cancelled")
+
+    def _forget_log(self, move: SlotMove) -> None:
+        source = self._cluster.shards[move.source]
+        while source.run(("DELETE FROM mynamo_move_log WHERE move_id = %s LIMIT 5000", (move.id,)))[
+            0
+        ].count:
+            pass
+
+    def _report(self, move: SlotMove, doing: str) -> None:
+        self._tell(Report(move, doing, self._rows, self._switched))
+
+
+class _Budget:
+    """Bounds rows per second."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._free_at = time.monotonic()
+
+    def spend(self, rows: int) -> float:
+        """Seconds to rest after so many."""
+        if not self._rate:
+            return 0.0
+        now = time.monotonic()
+        self._free_at = max(self._free_at, now - 0.1) + rows / self._rate
+        return max(0.0, self._free_at - now)
+
+
+def open_moves(cluster: Cluster) -> list[SlotMove]:
+    """Moves that have something left to do, in their order."""
+    return [move for move in cluster.refresh().moves if move.state != "ENDED"]
+
+
+def move_of(cluster: Cluster, first: int, last: int) -> SlotMove:
+    """The open move of just these slots.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    for move in open_moves(cluster):
+        if (move.first, move.last) == (first, last):
+            return move
+    found = ", ".join(f"{move.first}-{move.last}" for move in open_moves(cluster)) or "none"
+    raise InvalidRequest(f"no move of slots {first}-{last} is open; open moves: {found}")

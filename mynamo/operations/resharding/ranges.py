@@ -1,0 +1,193 @@
+"""What belongs to a range of slots on a shard, and the row that lets one mover write it.
+
+Whoever changes rows of slots that a shard does not own locks the range's row of `mynamo_move`
+there, before it reads anything that it writes. So of two movers only the newer one writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.moves import NoLongerMover
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.snapshot import SlotMove
+from mynamo.catalog.tables import Table
+from mynamo.mysql.pool import Session, Statement
+from mynamo.schemas.keys import slot_range
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a copy has come.
+
+    Attributes:
+        empty: what the target had of the range has been deleted.
+        after: by name of a physical table, the primary key of the last row that was copied, in
+            hexadecimal; None: all of it is copied.
+        definitions: by table's id, the version of its definition that its copy was made by.
+        rows: copied so far, in all tables.
+    """
+
+    empty: bool = False
+    after: dict[str, list[str] | None] = field(default_factory=dict)
+    definitions: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+
+    def dump(self) -> bytes:
+        """As it is stored."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, stored: bytes) -> Progress:
+        """What `dump` gave."""
+        return cls(**orjson.loads(stored)) if stored else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The hashes of a move's slots: `low` is the lowest one, `high` the first one above them, or
+    None if there is none."""
+
+    low: bytes
+    high: bytes | None
+
+    @classmethod
+    def of(cls, move: SlotMove) -> Range:
+        """That of a move."""
+        return cls(*slot_range(move.first, move.last))
+
+    def within(self, column: str) -> tuple[str, list[Any]]:
+        """The condition that a column is in it."""
+        if self.high is None:
+            return f"{column} >= %s", [self.low]
+        return f"{column} >= %s AND {column} < %s", [self.low, self.high]
+
+    def has(self, hash16: bytes) -> bool:
+        """Whether a hash is in it."""
+        return self.low <= hash16 and (self.high is None or hash16 < self.high)
+
+
+@contextmanager
+def held(shard: DynamoDBShard, move: SlotMove) -> Iterator[tuple[Session, Progress]]:
+    """Begin a transaction that changes rows of the range on a shard that does not own them.
+
+    The caller ends the transaction; if it raises, it is rolled back.
+
+    Raises:
+        NoLongerMover: another mover has the range.
+        ShardUnavailable: the shard does not answer.
+    """
+    with shard.session() as session:
+        _, found = session.run(
+            ("BEGIN", ()),
+            ("SELECT move_id, mover, progress FROM mynamo_move FORCE INDEX (PRIMARY)"
+             " WHERE first_slot = %s FOR UPDATE", (move.first,)),
+        )  # fmt: skip
+        if not found.rows or found.rows[0][:2] != (move.id, move.mover):
+            raise NoLongerMover(
+                f"{shard.where}: another process moves slots {move.first}-{move.last}"
+            )
+        yield session, Progress.load(found.rows[0][2])
+
+
+def note(move: SlotMove, progress: Progress) -> Statement:
+    """Note how far the copy has come, in the transaction that has copied."""
+    return (
+        "UPDATE mynamo_move SET progress = %s WHERE first_slot = %s",
+        (progress.dump(), move.first),
+    )
+
+
+def take(shard: DynamoDBShard, move: SlotMove, again: bool = False) -> Progress:
+    """Take the range's row, or make it: from now on no other mover writes the range there.
+
+    Args:
+        again: what has been copied is to be copied again.
+
+    Returns:
+        How far the copy of this move has come.
+
+    Raises:
+        ShardUnavailable: the shard does not answer; `Contention` among them.
+    """
+    with shard.session() as session:
+        *_, found = session.run(
+            ("BEGIN", ()),
+            ("INSERT IGNORE INTO mynamo_move VALUES (%s, %s, %s, %s, %s)",
+             (move.first, move.last, move.id, move.mover, b"")),
+            ("SELECT move_id, progress FROM mynamo_move FORCE INDEX (PRIMARY)"
+             " WHERE first_slot = %s FOR UPDATE", (move.first,)),
+        )  # fmt: skip
+        move_id, stored = found.rows[0]
+        goes_on = move_id == move.id and not again
+        progress = Progress.load(stored) if goes_on else Progress()
+        session.run(
+            ("UPDATE mynamo_move SET last_slot = %s, move_id = %s, mover = %s, progress = %s"
+             " WHERE first_slot = %s",
+             (move.last, move.id, move.mover, progress.dump(), move.first)),
+            ("COMMIT", ()),
+        )  # fmt: skip
+    return progress
+
+
+def leave(shard: DynamoDBShard, move: SlotMove) -> None:
+    """Delete the range's row, if it is this mover's."""
+    shard.run(
+        ("DELETE FROM mynamo_move WHERE first_slot = %s AND move_id = %s AND mover = %s",
+         (move.first, move.id, move.mover))
+    )  # fmt: skip
+
+
+def delete_range(shard: DynamoDBShard, move: SlotMove, cluster: Cluster, most: int = 1000) -> int:
+    """Delete what a shard that does not own the range has of it, a chunk at a time, each behind the
+    lock of the range's row. No events are made.
+
+    Returns:
+        How many rows.
+
+    Raises:
+        NoLongerMover: another mover has the range.
+        ShardUnavailable: the shard does not answer.
+    """
+    total = 0
+    for text, values in _deletions(move, cluster):
+        while True:
+            with held(shard, move) as (session, _):
+                (deleted, _) = session.run((f"{text} LIMIT {most:d}", values), ("COMMIT", ()))
+            total += deleted.count
+            if deleted.count < most:
+                break
+    return total
+
+
+def _deletions(move: SlotMove, cluster: Cluster) -> Iterator[Statement]:
+    range_ = Range.of(move)
+    by_hash, hashes = range_.within("hash")
+    by_index_hash, index_hashes = range_.within("index_hash")
+    for table in tables_of(cluster):
+        yield f"DELETE FROM {sql.main_table(table.id)} WHERE {by_hash} ORDER BY hash", hashes
+        for index in table.live_indexes:
+            name = sql.index_table(index)
+            if index.kind == "LSI":
+                yield f"DELETE FROM {name} WHERE {by_hash} ORDER BY hash", hashes
+            else:
+                yield (
+                    f"DELETE FROM {name} WHERE {by_index_hash} ORDER BY index_hash",
+                    index_hashes,
+                )
+    yield f"DELETE FROM mynamo_intent WHERE {by_hash}", hashes
+    slots = (move.first, move.last)
+    yield "DELETE FROM mynamo_token WHERE slot BETWEEN %s AND %s", slots
+    yield "DELETE FROM mynamo_applied WHERE slot BETWEEN %s AND %s", slots
+
+
+def tables_of(cluster: Cluster) -> list[Table]:
+    """The tables with something to copy; others change the catalog once they have."""
+    return [table for table in cluster.snapshot.tables.values() if table.status == "ACTIVE"]

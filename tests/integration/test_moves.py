@@ -1,0 +1,175 @@
+"""Moving slots between shards while everything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mynamo.catalog import moves
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.tables import Table
+from mynamo.errors import InvalidRequest
+from mynamo.operations import wait_until_applied
+from mynamo.operations.resharding import mover as mover_module
+from mynamo.operations.resharding.mover import Mover, Report, move_of, open_moves
+from mynamo.producer import Producer
+from mynamo.reader import Reader
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.keys import slot_of
+from tests.comparing import gsi_damage
+from tests.rows import everywhere, in_catalog, select
+from tests.workers import pipeline
+
+COUNT = 300
+
+
+@pytest.fixture(autouse=True)
+def quick_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mover_module, "CLEAN_AFTER", 0.2)
+
+
+@pytest.fixture
+def cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    with Cluster(config) as opened:
+        in_catalog(
+            config,
+            "INSERT INTO mynamo_shards VALUES (1, 'ACTIVE', 1), (2, 'ACTIVE', 1)",
+            "UPDATE mynamo_cluster SET format = 4, version = version + 1",
+        )
+        opened.refresh()
+        yield opened
+
+
+@pytest.fixture
+def filled(config: ClusterConfig, cluster: Cluster, orders: Table, producer: Producer) -> Cluster:
+    """A cluster with items whose GSI rows are on both shards."""
+    for number in range(COUNT):
+        producer.put("orders", item(number))
+    with pipeline(config):
+        assert wait_until_applied(cluster)
+    return cluster
+
+
+def item(number: int, **more: Any) -> dict[str, Any]:
+    return {"id": f"i{number}", "at": "1", "price": number, "name": f"n{number % 50}", **more}
+
+
+def all_items(cluster: Cluster, index: str | None = None) -> list[Any]:
+    read, found, token = Reader(cluster), [], None
+    while True:
+        page = read.scan("orders", index=index, page_token=token, limit=70)
+        found += page.items
+        token = page.page_token
+        if token is None:
+            return sorted(found, key=lambda each: each["id"])
+
+
+def slots_of(cluster: Cluster, shard_id: int) -> tuple[int, int]:
+    """The first range of a shard."""
+    owned = next(one for one in cluster.refresh().slots if one.shard_id == shard_id)
+    return owned.first, owned.last
+
+
+def rows_on(cluster: Cluster, shard_id: int, first: int, last: int) -> dict[str, int]:
+    """How many rows of slots a shard has, by kind."""
+    table = cluster.table("orders")
+    (local,) = table.local_indexes
+    (global_,) = table.global_indexes
+    shard = cluster.shards[shard_id]
+    names = {
+        "items": (f"t{table.id}", "hash"),
+        "local": (f"t{table.id}_l{local.id}", "hash"),
+        "global": (f"t{table.id}_g{global_.id}", "index_hash"),
+    }
+    return {
+        kind: sum(
+            first <= slot_of(hash16) <= last
+            for (hash16,) in select(shard, f"SELECT {column} FROM {name}")
+        )
+        for kind, (name, column) in names.items()
+    }
+
+
+def test_everything_of_a_range_moves(config: ClusterConfig, filled: Cluster) -> None:
+    first, last = slots_of(filled, 1)
+    middle = (first + last) // 2
+    before = rows_on(filled, 1, middle, last)
+    assert all(before.values())
+    reports: list[Report] = []
+    with pipeline(config):
+        switched = Mover(filled, on_progress=reports.append).move(middle, last, 2)
+    assert switched.writes < 5
+    assert rows_on(filled, 2, middle, last) == before
+    assert not any(rows_on(filled, 1, middle, last).values())
+    assert [owned.shard_id for owned in filled.refresh().slots] == [1, 2]  # joined
+    assert open_moves(filled) == []
+    assert reports[-1].doing == "done"
+    assert everywhere(filled, "SELECT * FROM mynamo_move") == []
+    assert everywhere(filled, "SELECT * FROM mynamo_move_log") == []
+    assert all_items(filled) == sorted(map(item, range(COUNT)), key=lambda each: each["id"])
+    assert len(all_items(filled, "by_name")) == COUNT
+    assert gsi_damage(filled, "orders") == []
+
+
+def test_versions_go_on_growing(config: ClusterConfig, filled: Cluster, producer: Producer) -> None:
+    table = filled.table("orders")
+    first, last = slots_of(filled, 1)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+        versions = dict(select(filled.shards[2], f"SELECT hash, version FROM t{table.id}"))
+        for number in range(COUNT):
+            producer.put("orders", item(number, changed=True))
+        after = dict(select(filled.shards[2], f"SELECT hash, version FROM t{table.id}"))
+        assert wait_until_applied(filled)
+    assert all(after[hash16] > version for hash16, version in versions.items())
+    assert gsi_damage(filled, "orders") == []
+
+
+def test_there_and_back(config: ClusterConfig, filled: Cluster) -> None:
+    first, last = slots_of(filled, 1)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+        Mover(filled).move(first, last, 1)
+    assert gsi_damage(filled, "orders") == []
+    assert len(all_items(filled)) == COUNT
+
+
+def test_a_cancelled_move_leaves_nothing(filled: Cluster) -> None:
+    first, last = slots_of(filled, 1)
+    move = moves.record_move(filled.catalog, first, last, 2, bytes(16))
+    mover = Mover(filled)
+    taken = moves.take_over(filled.catalog, move.id, mover.identity)
+    assert taken is not None
+    mover._copy_all(mover._begin(taken))
+    assert any(rows_on(filled, 2, first, last).values())
+    Mover(filled).cancel(move_of(filled, first, last).id)
+    assert not any(rows_on(filled, 2, first, last).values())
+    assert open_moves(filled) == []
+    assert everywhere(filled, "SELECT * FROM mynamo_move") == []
+    assert all_items(filled) == sorted(map(item, range(COUNT)), key=lambda each: each["id"])
+
+
+REFUSED = {
+    "to nowhere": ((0, 10, 9), "shard 9 is not in the cluster"),
+    "to itself": ((0, 10, 1), "slots 0-10 are on shard 1 already"),
+    "of two shards": ((2000, 2100, 2), "these slots are not all on one shard"),
+    "backwards": ((10, 0, 2), "slots are numbered from 0 to 4095"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_move_changes_nothing(cluster: Cluster, case: str) -> None:
+    before = cluster.refresh()
+    arguments, message = REFUSED[case]
+    with pytest.raises(InvalidRequest, match=message):
+        Mover(cluster).move(*arguments)
+    assert cluster.refresh() == before
+
+
+def test_a_range_that_moves_already_is_refused(cluster: Cluster) -> None:
+    moves.record_move(cluster.catalog, 0, 10, 2, bytes(16))
+    for range_ in ((5, 20), (100, 200)):
+        with pytest.raises(InvalidRequest, match="slots resume"):
+            Mover(cluster).move(*range_, 2)
