@@ -23,8 +23,8 @@ from mynamo.schemas.keys import SLOTS
 
 MOVES_FORMAT = 4
 """Of the catalog, from which on slots can be moved."""
-OPEN: tuple[MoveState, ...] = ("COPYING", "STOPPED", "CLOSED", "DONE", "CANCELLED")
-"""States of moves that have something left to do."""
+UNDER_WAY: tuple[MoveState, ...] = ("COPYING", "STOPPED", "CLOSED")
+"""States of moves whose slots have not moved yet."""
 SWITCHING: tuple[MoveState, ...] = ("STOPPED", "CLOSED")
 
 Answer = TypeVar("Answer")
@@ -104,7 +104,7 @@ def record_move(catalog: Catalog, first: int, last: int, target: int, mover: byt
                     f"slots {move.first}-{move.last} are on their way to shard {move.target} "
                     f"already ({move.state}): `mynamo slots resume` goes on with that"
                 )
-            if {move.source, move.target} == pair:
+            if {move.source, move.target} == pair and move.state in UNDER_WAY:
                 raise InvalidRequest(
                     f"slots {move.first}-{move.last} are on their way between the same shards: "
                     "`mynamo slots resume` goes on with that"
@@ -358,6 +358,40 @@ def end(catalog: Catalog, move: SlotMove) -> None:
         )
         apart = {m.first for m in _all_moves(session) if m.state != "ENDED"}
         session.run(*_joined(slots.rows, apart), COUNT_UP, ("COMMIT", ()))
+
+    return _transaction(catalog, once)
+
+
+def set_draining(catalog: Catalog, shard_id: int, draining: bool) -> None:
+    """D1: no slots are moved to a shard from now on; or they are again.
+
+    Raises:
+        InvalidRequest: it is neither active nor draining, or no other shard is active.
+    """
+    before, after = ("ACTIVE", "DRAINING") if draining else ("DRAINING", "ACTIVE")
+
+    def once(session: Session) -> None:
+        *_, found = session.run(*_BEGIN, ("SELECT shard_id, state FROM mynamo_shards", ()))
+        states = dict(found.rows)
+        if states.get(shard_id) == after:
+            session.rollback()
+            return
+        if states.get(shard_id) != before:
+            state = states.get(shard_id)
+            raise InvalidRequest(
+                f"shard {shard_id} is not in the cluster"
+                if state is None
+                else f"shard {shard_id} is {state}, not {before}"
+            )
+        if draining and not any(
+            state == "ACTIVE" for number, state in states.items() if number != shard_id
+        ):
+            raise InvalidRequest(f"shard {shard_id} is the only one that can have slots")
+        session.run(
+            ("UPDATE mynamo_shards SET state = %s WHERE shard_id = %s", (after, shard_id)),
+            COUNT_UP,
+            ("COMMIT", ()),
+        )
 
     return _transaction(catalog, once)
 

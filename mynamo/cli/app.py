@@ -71,6 +71,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "transaction",
             "Enable, show and finish transactions over several shards.",
         ),
+        "slots": Entry("slot_commands", "slots", "Move slots to another shard."),
         "incarnation": Entry(
             "incarnation_commands", "incarnation", "Show what became of shards that were restored."
         ),

@@ -48,13 +48,30 @@ class Report:
         move: as it is.
         doing: in words.
         rows: copied so far.
-        switched: once it has moved.
     """
 
     move: SlotMove
     doing: str
-    rows: int = 0
-    switched: Switched | None = None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Slots that have moved, and of which the source has rows yet.
+
+    Attributes:
+        switched: what the switch took; nothing, if another process has done it.
+        at: when (monotonic).
+    """
+
+    move: SlotMove
+    switched: Switched
+    at: float
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the source's rows may go now."""
+        return time.monotonic() >= self.at + CLEAN_AFTER
 
 
 class Mover:
@@ -76,11 +93,10 @@ class Mover:
         self._cluster = cluster
         self._rate = rate
         self._tell = on_progress
-        self._switched: Switched | None = None
         self._rows = 0
 
-    def move(self, first: int, last: int, target: int) -> Switched:
-        """Move slots to a shard.
+    def transfer(self, first: int, last: int, target: int) -> Moved:
+        """Move slots to a shard; what the source has of them is yet to be deleted (`clean`).
 
         Args:
             first, last: the slots, both included, which one shard owns.
@@ -93,18 +109,26 @@ class Mover:
         """
         move = moves.record_move(self._cluster.catalog, first, last, target, self.identity)  # M1
         crash_point("move.1")
-        switched = self._go_on(move)
-        assert switched is not None  # noqa: S101 - it was not done before
-        return switched
+        return self._to_target(move)
 
-    def go_on(self, move_id: int) -> Switched | None:
+    def move(self, first: int, last: int, target: int) -> Switched:
+        """Move slots to a shard, and delete what the source has of them.
+
+        Raises:
+            See `transfer`.
+        """
+        moved = self.transfer(first, last, target)
+        self.clean(moved)
+        return moved.switched
+
+    def go_on(self, move_id: int) -> Moved | None:
         """Go on with a move that another process has left, whatever its state.
 
         Returns:
-            What the switch took, if it was still to do; None: it was done before.
+            What is yet to be cleaned; None: it was cancelled, or has ended.
 
         Raises:
-            See `move`.
+            See `transfer`.
         """
         move = moves.take_over(self._cluster.catalog, move_id, self.identity)
         if move is None:
@@ -112,7 +136,9 @@ class Mover:
         if move.state == "CANCELLED":
             self._remove_copy(move)
             return None
-        return self._go_on(move)
+        if move.state == "DONE":
+            return Moved(move, Switched(0.0, 0.0, 0), time.monotonic())
+        return self._to_target(move)
 
     def cancel(self, move_id: int) -> None:
         """Give up a move: its slots stay where they are, and the copy is deleted.
@@ -123,13 +149,7 @@ class Mover:
         """
         self._remove_copy(moves.cancel(self._cluster.catalog, move_id, self.identity))
 
-    def _go_on(self, move: SlotMove) -> Switched | None:
-        if move.state != "DONE":
-            move = self._to_target(move)
-        self._clean(move)
-        return self._switched
-
-    def _to_target(self, move: SlotMove) -> SlotMove:
+    def _to_target(self, move: SlotMove) -> Moved:
         """M2 to M11."""
         catalog = self._cluster.catalog
         attempt = 0
@@ -148,8 +168,8 @@ class Mover:
             while self._settle(move, switch, known):
                 try:
                     self._report(move, "switching")
-                    self._switched = switch.run(known, attempt)
-                    return switch.move
+                    switched = switch.run(known, attempt)
+                    return Moved(switch.move, switched, time.monotonic())
                 except (SwitchBusy, SwitchTooLong) as late:
                     self._report(move, f"waits for {late}")
                     attempt += isinstance(late, SwitchTooLong)
@@ -212,8 +232,14 @@ class Mover:
                 pause(attempt)
                 attempt += 1
 
-    def _clean(self, move: SlotMove) -> None:
-        """M12 and M13."""
+    def clean(self, moved: Moved) -> None:
+        """M12 and M13: wait until the source's rows may go, and delete them.
+
+        Raises:
+            NoLongerMover: another process does it.
+            ShardUnavailable: a server does not answer; call again.
+        """
+        move = moved.move
         source, target = self._cluster.shards[move.source], self._cluster.shards[move.target]
         target.run(
             ("UPDATE mynamo_token SET generation ="
@@ -222,8 +248,7 @@ class Mover:
         )  # fmt: skip
         leave(target, move)
         crash_point("move.12")
-        until = time.monotonic() + CLEAN_AFTER
-        while (left := until - time.monotonic()) > 0:
+        while (left := moved.at + CLEAN_AFTER - time.monotonic()) > 0:
             self._report(move, f"moved; the old rows are deleted in {left:.0f} s")
             time.sleep(min(1.0, left))
         self._report(move, "deleting the old rows")
@@ -256,7 +281,7 @@ class Mover:
             pass
 
     def _report(self, move: SlotMove, doing: str) -> None:
-        self._tell(Report(move, doing, self._rows, self._switched))
+        self._tell(Report(move, doing, self._rows))
 
 
 class _Budget:

@@ -1,0 +1,129 @@
+"""What commands that move slots share: their options, and what they show meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.live import Live
+from rich.table import Table as Grid
+
+from mynamo.cli.command_context import as_json
+from mynamo.cli.output import console, print_json, say
+from mynamo.operations.resharding.mover import Report
+from mynamo.operations.resharding.switch import Switched
+
+TELL_EVERY = 1.0
+"""Seconds between two lines of JSON, or ten times that between two lines for people who have no
+terminal, unless what is done changes."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_rate(command: Command) -> Command:
+    """Add the options of commands that copy."""
+    options = (
+        click.option(
+            "--rate", type=click.FloatRange(0, min_open=True), metavar="ROWS",
+            help="Rows that each move copies per second, at most; an item counts as a row for "
+            "each 4 KB.  [default: as many as the indexers leave time for]",
+        ),
+        as_json,
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Shown:
+    """Shows how moves get on. Safe to share between threads.
+
+    Attributes:
+        pauses: what each switch took.
+    """
+
+    def __init__(self, json: bool, live: Live | None) -> None:
+        self._json = json
+        self._live = live
+        self._lock = threading.Lock()
+        self._last: dict[int, tuple[str, float]] = {}
+        self._began: dict[int, tuple[float, int]] = {}
+        self._rows: dict[int, list[str]] = {}
+
+    def __call__(self, report: Report) -> None:
+        """Take note of a report."""
+        move, now = report.move, time.monotonic()
+        with self._lock:
+            began, before = self._began.setdefault(move.id, (now, report.rows))
+            rate = (report.rows - before) / (now - began) if now > began else 0.0
+            doing, at = self._last.get(move.id, ("", 0.0))
+            kind = report.doing.split(" (")[0].split(" in ")[0]
+            changed = kind != doing
+            every = TELL_EVERY if self._json else 10 * TELL_EVERY
+            if not changed and now - at < every and self._live is None:
+                return
+            self._last[move.id] = kind, now
+            if self._json:
+                print_json(_json(report, rate), indent=False)
+            elif self._live is None:
+                say(f"{_where(report)}: {report.doing}, {report.rows:,} rows copied")
+            else:
+                self._rows[move.id] = [
+                    f"{move.first}-{move.last}", f"{move.source} -> {move.target}",
+                    report.doing, f"{report.rows:,}", f"{rate:,.0f}" if rate else "",
+                ]  # fmt: skip
+                self._live.update(self._grid())
+
+    def _grid(self) -> Grid:
+        grid = Grid(box=None, pad_edge=False)
+        for name in ("slots", "shards", "doing", "rows", "rows/s"):
+            grid.add_column(name, justify="right" if name.startswith("rows") else "left")
+        for row in list(self._rows.values())[-8:]:
+            grid.add_row(*row)
+        return grid
+
+
+@contextmanager
+def shown(json: bool) -> Iterator[Shown]:
+    """Show progress while the block runs: a table on a terminal, else lines."""
+    if json or not console(stderr=True).is_terminal:
+        yield Shown(json, None)
+        return
+    with Live(console=console(stderr=True), refresh_per_second=4) as live:
+        yield Shown(json, live)
+
+
+def summary(switched: Sequence[Switched]) -> str:
+    """What switches took, in words."""
+    if not switched:
+        return "nothing had to be moved"
+    pauses = sorted(1000 * each.writes for each in switched)
+    middle, late = pauses[len(pauses) // 2], pauses[min(len(pauses) - 1, len(pauses) * 99 // 100)]
+    return (
+        f"{len(pauses)} {'move' if len(pauses) == 1 else 'moves'}; writes paused for "
+        f"p50 {middle:.0f} ms, p99 {late:.0f} ms, longest {pauses[-1]:.0f} ms"
+    )
+
+
+def _where(report: Report) -> str:
+    move = report.move
+    return f"{move.source} -> {move.target}: slots {move.first}-{move.last}"
+
+
+def _json(report: Report, rate: float) -> dict[str, Any]:
+    move = report.move
+    return {
+        "move": move.id,
+        "first_slot": move.first,
+        "last_slot": move.last,
+        "source": move.source,
+        "target": move.target,
+        "state": move.state,
+        "doing": report.doing,
+        "rows": report.rows,
+        "rows_per_second": round(rate),
+    }

@@ -1,0 +1,154 @@
+"""Moving many ranges: rebalancing all shards, draining one, going on with what is open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from mynamo.catalog import moves
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.snapshot import SlotMove
+from mynamo.operations.resharding.mover import Moved, Mover, Report, open_moves
+from mynamo.operations.resharding.plan import PlannedMove, plan
+from mynamo.operations.resharding.switch import Switched
+
+OnProgress = Callable[[Report], None]
+
+
+def planned_moves(cluster: Cluster) -> list[PlannedMove]:
+    """What `rebalance` would move now.
+
+    Raises:
+        ShardUnavailable: a server does not answer.
+    """
+    snapshot = cluster.refresh()
+    counts: dict[int, int] = {}
+    for owned in snapshot.slots:
+        counts[owned.shard_id] = counts.get(owned.shard_id, 0) + owned.last - owned.first + 1
+    per_slot = {id_: size_of(cluster.shards[id_]) / count for id_, count in counts.items()}
+    return plan(snapshot, per_slot)
+
+
+def size_of(shard: DynamoDBShard) -> int:
+    """Bytes of all tables and indexes of a shard, as its server estimates them.
+
+    Raises:
+        ShardUnavailable: it does not answer.
+    """
+    ((size,),) = shard.run(
+        ("SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables"
+         " WHERE table_schema = DATABASE() AND table_name LIKE 't%%'", ())
+    )[0].rows  # fmt: skip
+    return int(size)
+
+
+def rebalance(
+    cluster: Cluster,
+    *,
+    rate: float | None = None,
+    parallel: int = 1,
+    on_progress: OnProgress = lambda report: None,
+    stop: threading.Event | None = None,
+) -> list[Switched]:
+    """Go on with moves that are open, then move slots until all shards have their share.
+
+    Args:
+        rate: rows per second that each move copies at most; None: no limit.
+        parallel: pairs of shards between which ranges are copied at the same time. Switches come
+            one after another.
+        on_progress: told what is going on, by several threads if several work.
+        stop: once it is set, no further move begins; those under way go on.
+
+    Returns:
+        What each switch took.
+
+    Raises:
+        NoLongerMover: another process goes on with a move.
+        CorruptData: source and target differ; these slots stay where they are.
+        ShardUnavailable: a server does not answer; call again later.
+    """
+    stop = stop or threading.Event()
+    mover = Mover(cluster, rate, on_progress)
+    to_clean = [moved for move in open_moves(cluster) if (moved := mover.go_on(move.id))]
+    switched = [moved.switched for moved in to_clean if moved.switched.attempts]
+    todo = planned_moves(cluster)
+    with ThreadPoolExecutor(parallel, thread_name_prefix="mynamo-move") as pool:
+        running: dict[Future[Moved], frozenset[int]] = {}
+        while running or (todo and not stop.is_set()):
+            for each in _startable(todo, running.values(), parallel):
+                if stop.is_set():
+                    break
+                todo.remove(each)
+                one = Mover(cluster, rate, on_progress)
+                future = pool.submit(one.transfer, each.first, each.last, each.target)
+                running[future] = frozenset((each.source, each.target))
+            ended, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in ended:
+                del running[future]
+                to_clean.append(future.result())
+                switched.append(to_clean[-1].switched)
+            while to_clean and running and to_clean[0].is_due:
+                mover.clean(to_clean.pop(0))
+    for moved in to_clean:
+        mover.clean(moved)
+    return switched
+
+
+def drain(
+    cluster: Cluster,
+    shard_id: int,
+    *,
+    rate: float | None = None,
+    parallel: int = 1,
+    on_progress: OnProgress = lambda report: None,
+    stop: threading.Event | None = None,
+) -> list[Switched]:
+    """Move all slots of a shard to the others.
+
+    Args:
+        shard_id: which gets no slots any more (D1).
+        others: see `rebalance`.
+
+    Raises:
+        InvalidRequest: it is not a shard that can be drained; nothing was changed.
+        others: see `rebalance`.
+    """
+    moves.set_draining(cluster.catalog, shard_id, True)
+    return rebalance(cluster, rate=rate, parallel=parallel, on_progress=on_progress, stop=stop)
+
+
+def resume(
+    cluster: Cluster,
+    *,
+    rate: float | None = None,
+    on_progress: OnProgress = lambda report: None,
+) -> list[SlotMove]:
+    """Go on with all moves that are open, to their ends.
+
+    Returns:
+        Those that there were.
+
+    Raises:
+        See `rebalance`.
+    """
+    mover = Mover(cluster, rate, on_progress)
+    found = open_moves(cluster)
+    for moved in [moved for move in found if (moved := mover.go_on(move.id))]:
+        mover.clean(moved)
+    return found
+
+
+def _startable(
+    todo: Sequence[PlannedMove], busy: Iterable[frozenset[int]], parallel: int
+) -> list[PlannedMove]:
+    """The next moves, of which no two are between the same shards."""
+    pairs = set(busy)
+    found = []
+    for each in todo:
+        pair = frozenset((each.source, each.target))
+        if pair not in pairs and len(pairs) < parallel:
+            pairs.add(pair)
+            found.append(each)
+    return found
