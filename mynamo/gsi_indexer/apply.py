@@ -3,12 +3,12 @@
 For each shard that rows go to, one transaction of two round trips:
 
 1.  BEGIN; lock the slot guard shared and compare it with the slot map that the rows were routed
-    by; lock the checkpoints of the events' streams, in order.  A process that was frozen and wakes
-    up late waits here, and then finds that its events are known.
+    by, all of a batch by one; lock the checkpoints of the events' streams, in order.  A process
+    that was frozen and wakes up late waits here, and then finds that its events are known.
 2.  Drop the events that this shard contains already.
 3.  Of the others, write the net effect on each row.
-4.  Move the checkpoints; COMMIT.  A crash before it: nothing happened on this shard;
-    after it: the next process drops these events in step 2.
+4.  Move the checkpoints; log the keys of rows whose slots are moving; COMMIT.  A crash before it:
+    nothing happened on this shard; after it: the next process drops these events in step 2.
 
 When all shards are done, the progress is recorded on the shards that the events come
 from: from then on the outbox may delete them. A crash before that: they are read again
@@ -34,8 +34,10 @@ from mynamo.catalog.gsi_rows import (
     move_checkpoints,
     upsert_rows,
 )
+from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.slot_guard import SlotsMoved
+from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.mysql.failures import MissingTable
@@ -44,6 +46,7 @@ from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.parts import parts_of
 from mynamo.schemas.events import ChangeEvent, PlainEvent
 from mynamo.schemas.items import dump_item
+from mynamo.schemas.keys import slot_of
 
 
 def changes_of(event: PlainEvent | ChangeEvent, table: Table) -> list[RowChange]:
@@ -139,8 +142,22 @@ class Effect(NamedTuple):
     changes: Sequence[RowChange]
 
 
+class Part(NamedTuple):
+    """The effects that go to one shard.
+
+    Attributes:
+        owner: the shard.
+        logs: moves of slots of some of the rows, in whose log these rows' keys are kept.
+    """
+
+    owner: Owner
+    effects: list[Effect]
+    logs: set[SlotMove]
+
+
 def apply_effects(
     cluster: Cluster,
+    snapshot: Snapshot,
     effects: Sequence[Effect],
     pool: Executor,
     *,
@@ -150,6 +167,7 @@ def apply_effects(
     """Apply the effects of events to all shards that they concern; safe to repeat.
 
     Args:
+        snapshot: the slot map to route by.
         effects: of each stream, what follows without a gap on what was applied before.
         pool: shards are worked on side by side.
         due: progress that has been made, and is recorded where rows are written anyway.
@@ -162,42 +180,45 @@ def apply_effects(
         ShardsAway: some do not answer; the others are done.
         TablesMissing: an index was dropped, or a shard is damaged; the others are done.
         StatementRefused: MySQL does not take a row; some may have been done.
-        SlotsMoved: the slot map has changed; some may have been done.
+        SlotsMoved: the slot map has changed; some may have been done. If a row's slot is closed,
+            nothing was.
     """
-    parts = _by_owner(cluster, effects)
+    parts = _by_shard(cluster, snapshot, effects)
     known = {**due, **progress_at_home(own, parts)}
-    noted = {
-        owner.shard.id: {s: n for s, n in known.items() if s.shard == owner.shard.id}
-        for owner in parts
-    }
-    calls = {
-        owner.shard.id: partial(apply_on_shard, owner, part, noted[owner.shard.id])
-        for owner, part in parts.items()
-    }
+    noted = {id_: {s: n for s, n in known.items() if s.shard == id_} for id_ in parts}
+    calls = {id_: partial(apply_on_shard, part, noted[id_]) for id_, part in parts.items()}
     _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
 
 def tell_targets(
-    cluster: Cluster, reached: Mapping[int, Mapping[Stream, int]], pool: Executor
+    cluster: Cluster,
+    snapshot: Snapshot,
+    reached: Mapping[int, Mapping[Stream, int]],
+    pool: Executor,
 ) -> None:
     """Note in the checkpoints of targets that they have all of streams up to some number, also
     where the last events had no rows for them.
 
     Args:
+        snapshot: the slot map by which they have no rows there.
         reached: by target.
 
     Raises:
         ShardsAway: some do not answer; the others have noted it.
+        SlotsMoved: the slot map has changed; some may have noted it.
     """
-    calls = {id_: partial(_tell, cluster.shards[id_], some) for id_, some in reached.items()}
+    calls = {
+        id_: partial(_tell, cluster.owner_of_all(cluster.shards[id_], snapshot), some)
+        for id_, some in reached.items()
+    }
     _side_by_side(pool, calls)
 
 
-def _tell(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
+def _tell(target: Owner, reached: Mapping[Stream, int]) -> None:
     def once() -> None:
-        with shard.session() as session:
-            contained = hold_checkpoints(session, sorted(reached), ("BEGIN", ()))
+        with target.shard.session() as session:
+            contained = hold_checkpoints(session, sorted(reached), ("BEGIN", ()), owner=target)
             raised = {stream: max(n, contained[stream]) for stream, n in reached.items()}
             session.run(move_checkpoints(raised), ("COMMIT", ()))
 
@@ -267,43 +288,56 @@ def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
     return [sql.raise_streams("applied_seq", {s.partition: n for s, n in reached.items()})]
 
 
-def _by_owner(cluster: Cluster, effects: Sequence[Effect]) -> dict[Owner, list[Effect]]:
-    parts: dict[Owner, list[Effect]] = {}
+def _by_shard(cluster: Cluster, snapshot: Snapshot, effects: Sequence[Effect]) -> dict[int, Part]:
+    """The effects by the number of the shard that they go to. Raises RangeStopped if a row's slot
+    is closed."""
+    parts: dict[int, Part] = {}
+
+    def part_of(change: RowChange) -> Part:
+        owner = cluster.owner_of(change.row.index_hash, snapshot)
+        part = parts.get(owner.shard.id)
+        if part is None:
+            part = parts[owner.shard.id] = Part(owner._replace(log=None), [], set())
+        elif part.owner.since < owner.since:
+            part = parts[owner.shard.id] = part._replace(owner=part.owner.and_of(owner))
+        if owner.log is not None:
+            part.logs.add(owner.log)
+        return part
+
     for effect in effects:
         if len(effect.changes) == 1:
-            owner = cluster.owner_of(effect.changes[0].row.index_hash)
-            parts.setdefault(owner, []).append(effect)
+            part_of(effect.changes[0]).effects.append(effect)
             continue
-        split: dict[Owner, list[RowChange]] = {}
+        split: dict[int, list[RowChange]] = {}
         for change in effect.changes:
-            split.setdefault(cluster.owner_of(change.row.index_hash), []).append(change)
-        for owner, changes in split.items():
-            parts.setdefault(owner, []).append(Effect(effect.stream, effect.sequence, changes))
+            split.setdefault(part_of(change).owner.shard.id, []).append(change)
+        for shard_id, changes in split.items():
+            parts[shard_id].effects.append(Effect(effect.stream, effect.sequence, changes))
     return parts
 
 
 def progress_at_home(
-    progress: Mapping[Stream, int], parts: Mapping[Owner, Sequence[Effect]]
+    progress: Mapping[Stream, int], parts: Mapping[int, Part]
 ) -> dict[Stream, int]:
     """The progress of streams whose effects are all on their own shard."""
     targets: dict[Stream, set[int]] = {}
-    for owner, part in parts.items():
-        for effect in part:
-            targets.setdefault(effect.stream, set()).add(owner.shard.id)
+    for shard_id, part in parts.items():
+        for effect in part.effects:
+            targets.setdefault(effect.stream, set()).add(shard_id)
     return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
 
 
-def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
+def apply_on_shard(part: Part, noted: Mapping[Stream, int]) -> None:
     """Apply the effects that go to one shard: one transaction, steps 1 to 4.
 
     Args:
-        owner: the shard, and the epoch of its slots by the map that the effects were routed by.
         noted: progress of the shard's own streams, recorded in the same transaction.
 
     Raises:
         ShardUnavailable: the shard does not answer.
         MissingTable, StatementRefused, SlotsMoved: see `apply_effects`.
     """
+    owner, effects, logs = part
     shard = owner.shard
     streams = sorted({effect.stream for effect in effects})
 
@@ -318,12 +352,24 @@ def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Strea
                 session.run(*statements)
             crash_point("apply.3")
             reached = {effect.stream: effect.sequence for effect in fresh}
+            logged = log_gsi_rows(_moving(net.values(), logs)) if logs else ()
             session.run(  # and step 4
-                *last, *_move_checkpoints(reached), *_progress(noted), ("COMMIT", ())
+                *last, *_move_checkpoints(reached), *_progress(noted), *logged, ("COMMIT", ())
             )
             crash_point("apply.4")
 
     retry(once, PATIENCE, PASSING)
+
+
+def _moving(
+    changes: Iterable[RowChange], moves: Iterable[SlotMove]
+) -> Iterator[tuple[Index, GsiRow, SlotMove]]:
+    """The rows whose slots are among those of moves."""
+    for change in changes:
+        slot = slot_of(change.row.index_hash)
+        for move in moves:
+            if move.has(slot):
+                yield change.index, change.row, move
 
 
 def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:

@@ -23,7 +23,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, load_item, to_stored
 from mynamo.schemas.keys import hash_of_parts
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.writer.backfill import global_index, indexes, re_emit
+from mynamo.writer.backfill import indexes, re_emit
 from mynamo.writer.backfill.indexes import backfill_chunk
 from tests.fake_log import Bench
 from tests.rows import everywhere, make_table, select
@@ -180,10 +180,11 @@ def test_in_one_batch_each_caller_is_judged_by_the_map_that_it_was_routed_by(
 ) -> None:
     shard, rows = cluster.shards[1], {orders.id: [orders.key_of(stored("a"))]}
     batcher = batch_gets.batcher_of(shard)
-    assert batcher.read(Owner(shard, 1), rows) == {}
-    for epoch in (0, 2):
+    for since, epoch in ((1, 1), (0, 1), (1, 2), (0, 2)):
+        assert batcher.read(Owner(shard, since, epoch), rows) == {}
+    for since, epoch in ((0, 0), (2, 2)):
         with pytest.raises(SlotsMoved):
-            batcher.read(Owner(shard, epoch), rows)
+            batcher.read(Owner(shard, since, epoch), rows)
 
 
 def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
@@ -207,7 +208,7 @@ def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
 def test_a_move_that_takes_too_long_is_an_outage_for_readers(
     stale: Cluster, orders: Table, move: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot_guard, "_ATTEMPTS", 2)
+    monkeypatch.setattr(slot_guard, "PATIENCE", 0.1)
     move.record()
     stale.refresh()
     with pytest.raises(SlotsMoved, match="slots"):
@@ -295,7 +296,7 @@ def test_a_backfill_with_an_old_slot_map_reads_and_writes_by_the_new_one(
         (f"UPDATE {sql.main_table(table.id)} SET item = %s, version = version + 5000", (item,))
     )
     if not guarded:
-        unguarded(monkeypatch, gsi_rows, indexes, global_index)
+        unguarded(monkeypatch, gsi_rows, indexes)
     for shard in stale.shards.values():
         while backfill_chunk(stale, shard, index).more:
             pass

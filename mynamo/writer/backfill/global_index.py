@@ -28,14 +28,15 @@ not ACTIVE before all events up to the noted end of the outbox are applied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
 from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import GsiRow, RowChange, Stream, hold_checkpoints, upsert_rows
+from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.slot_guard import check_epoch
+from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.runtime.crash_points import crash_point
@@ -47,6 +48,8 @@ _MOST_THREADS = 16
 OUTBOX_END: Statement = ("SELECT COALESCE(MAX(id), 0) INTO @outbox_end FROM mynamo_outbox", ())
 """All that is committed by now has no larger id. Ids are not given in the order of commits, so it
 counts only what was committed before this is read."""
+Routed = dict[GsiRow, tuple[RowChange, SlotMove | None]]
+"""Index rows of one shard, and the move in whose log each is kept."""
 BEGIN: Statement = ("BEGIN", ())
 COMMIT: Statement = ("COMMIT", ())
 
@@ -70,6 +73,7 @@ def rows_of(index: Index, chunk: Chunk) -> list[RowChange]:
 
 def write_rows(
     cluster: Cluster,
+    snapshot: Snapshot,
     source: DynamoDBShard,
     session: Session,
     table: Table,
@@ -80,6 +84,7 @@ def write_rows(
     """Steps 3 to 7.
 
     Args:
+        snapshot: the slot map, which routes the rows.
         session: of the source shard, in the transaction of step 1.
         rows: the index rows of the chunk.
         note: says how far the backfill has come; it may use `@outbox_end`.
@@ -91,7 +96,7 @@ def write_rows(
         SlotsMoved: the slot map has changed; read it and try again from step 1.
         ShardUnavailable: a shard does not answer.
     """
-    parts, owners = _by_target(cluster, rows)
+    parts, owners = _by_target(cluster, snapshot, rows)
     with ExitStack() as stack:
         # 3. One after the other, in the order in which every worker locks them.
         targets: dict[int, Session] = {}
@@ -108,7 +113,7 @@ def write_rows(
         now = current_versions(session, table, chunk, note)
         crash_point("fill.4")
         # 5 and 6.
-        own = _unchanged(parts.pop(source.id, ()), now)
+        own = _unchanged(parts.pop(source.id, {}), now)
         others = [(targets[target], _unchanged(part, now)) for target, part in parts.items()]
         with ThreadPoolExecutor(max(1, min(len(others), _MOST_THREADS))) as pool:
             working = [pool.submit(_write_and_commit, *each) for each in others]
@@ -123,28 +128,28 @@ def write_rows(
 
 
 def _by_target(
-    cluster: Cluster, rows: Sequence[RowChange]
-) -> tuple[dict[int, list[RowChange]], dict[int, Owner]]:
+    cluster: Cluster, snapshot: Snapshot, rows: Sequence[RowChange]
+) -> tuple[dict[int, Routed], dict[int, Owner]]:
     """Index rows by the number of the shard that they go to, and these shards.
 
     Raises:
-        SlotsMoved: they were routed by two slot maps.
+        RangeStopped: the slot of one is closed.
     """
-    parts: dict[int, list[RowChange]] = {}
+    parts: dict[int, Routed] = {}
     owners: dict[int, Owner] = {}
     for row in rows:
-        owner = cluster.owner_of(row.row.index_hash)
+        owner = cluster.owner_of(row.row.index_hash, snapshot)
         target = owner.shard.id
-        check_epoch(owners.setdefault(target, owner).epoch, owner.epoch, owner.shard.where)
-        parts.setdefault(target, []).append(row)
+        owners[target] = owners.get(target, owner).and_of(owner)
+        parts.setdefault(target, {})[row.row] = row, owner.log
     return parts, owners
 
 
 def _streams(
-    cluster: Cluster, source: DynamoDBShard, table: Table, rows: Sequence[RowChange]
+    cluster: Cluster, source: DynamoDBShard, table: Table, rows: Iterable[GsiRow]
 ) -> list[Stream]:
     """Of the events of some rows' items."""
-    slots = {RowKey(row.row.hash, row.row.sort).slot for row in rows}
+    slots = {RowKey(row.hash, row.sort).slot for row in rows}
     return sorted({Stream(source.id, cluster.partition_of(table.id, slot)) for slot in slots})
 
 
@@ -159,8 +164,8 @@ def current_versions(
     return {RowKey(h, s): version for h, s, version in there.rows}
 
 
-def _unchanged(rows: Sequence[RowChange], now: Mapping[RowKey, int]) -> list[RowChange]:
-    return [row for row in rows if is_current(row, now)]
+def _unchanged(rows: Routed, now: Mapping[RowKey, int]) -> Routed:
+    return {key: routed for key, routed in rows.items() if is_current(routed[0], now)}
 
 
 def is_current(row: RowChange, now: Mapping[RowKey, int]) -> bool:
@@ -168,15 +173,17 @@ def is_current(row: RowChange, now: Mapping[RowKey, int]) -> bool:
     return now.get(RowKey(row.row.hash, row.row.sort)) == row.version
 
 
-def _write_and_commit(session: Session, rows: Sequence[RowChange]) -> None:
+def _write_and_commit(session: Session, rows: Routed) -> None:
     _write(session, rows)
     crash_point("fill.5")
     session.run(COMMIT)
 
 
-def _write(session: Session, rows: Sequence[RowChange]) -> None:
-    """Write rows in the order of their primary keys."""
-    ordered = sorted(rows, key=lambda change: change.row)
+def _write(session: Session, rows: Routed) -> None:
+    """Write rows in the order of their primary keys, and log those whose slots are moving."""
+    ordered = [rows[key] for key in sorted(rows)]
     if ordered:
-        starts = range(0, len(ordered), _STATEMENT_ROWS)
-        session.run(*(upsert_rows(ordered[at : at + _STATEMENT_ROWS]) for at in starts))
+        changes = [change for change, _ in ordered]
+        starts = range(0, len(changes), _STATEMENT_ROWS)
+        logged = log_gsi_rows((change.index, change.row, move) for change, move in ordered)
+        session.run(*(upsert_rows(changes[at : at + _STATEMENT_ROWS]) for at in starts), *logged)
