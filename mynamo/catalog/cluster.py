@@ -78,16 +78,27 @@ class Route(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The shard that owns a slot, by one snapshot; see `Route`."""
+    """The shard that owns a slot, or several, by one snapshot; see `Route`.
+
+    Attributes:
+        logs: the moves in whose logs the keys of index rows are kept that are changed.
+    """
 
     shard: DynamoDBShard
     since: int
     epoch: int
-    log: SlotMove | None = None
+    logs: tuple[SlotMove, ...] = ()
 
     def and_of(self, other: Owner) -> Owner:
         """The same shard, for work on the slots of both."""
-        return Owner(self.shard, max(self.since, other.since), min(self.epoch, other.epoch))
+        if self == other:
+            return self
+        return Owner(
+            self.shard,
+            max(self.since, other.since),
+            min(self.epoch, other.epoch),
+            tuple({*self.logs, *other.logs}),
+        )
 
 
 class Cluster:
@@ -288,11 +299,11 @@ class Cluster:
         """The shard of a slot, of which a snapshot says this; see `owner_of`."""
         shard_id, since, epoch, move = owned
         shard = self.shards[shard_id]
-        if move is not None:
-            if move.stops_all:
-                raise RangeStopped(shard, move, snapshot)
-            move = move if move.is_logged else None
-        return Owner(shard, since, epoch, move)
+        if move is None:
+            return Owner(shard, since, epoch)
+        if move.stops_all:
+            raise RangeStopped(shard, move, snapshot)
+        return Owner(shard, since, epoch, (move,) if move.is_logged else ())
 
     def owner_of_all(self, shard: DynamoDBShard, snapshot: Snapshot | None = None) -> Owner:
         """A shard, for work on any slots that it owns by one snapshot."""

@@ -7,14 +7,15 @@ before `COMMIT`, since it changes LAST_INSERT_ID(), which versions are made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from mynamo.catalog.gsi_rows import GsiRow
+from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.snapshot import SlotMove
-from mynamo.catalog.tables import Index, RowKey
+from mynamo.catalog.tables import RowKey
 from mynamo.mysql.pool import Statement
+from mynamo.schemas.keys import slot_of
 
 ITEM = 1
 """An item: hash and sort of its key."""
@@ -65,16 +66,20 @@ def item_entry(move: SlotMove, table_id: int, row: RowKey) -> Entry:
     return Entry(move.id, ITEM, table_id, 0, row.hash, row.sort)
 
 
-def log_gsi_rows(rows: Iterable[tuple[Index, GsiRow, SlotMove | None]]) -> list[Statement]:
-    """Log GSI rows that are written or deleted.
+def log_gsi_rows(rows: Iterable[RowChange], moves: Collection[SlotMove]) -> list[Statement]:
+    """Log the GSI rows among some whose slots are moving.
 
     Args:
-        rows: each with its index, and the move in whose log it belongs, if there is one.
+        rows: that are written or deleted on one shard.
+        moves: of slots of the shard.
     """
+    if not moves:
+        return []
     return insert_log(
         [
-            Entry(move.id, GSI_ROW, index.table_id, index.id, *row)
-            for index, row, move in rows
-            if move is not None
+            Entry(move.id, GSI_ROW, change.index.table_id, change.index.id, *change.row)
+            for change in rows
+            for move in moves
+            if move.has(slot_of(change.row.index_hash))
         ]
     )

@@ -37,7 +37,7 @@ from mynamo.catalog.gsi_rows import (
 from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.slot_guard import SlotsMoved
-from mynamo.catalog.snapshot import SlotMove, Snapshot
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.mysql.failures import MissingTable
@@ -46,7 +46,6 @@ from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.parts import parts_of
 from mynamo.schemas.events import ChangeEvent, PlainEvent
 from mynamo.schemas.items import dump_item
-from mynamo.schemas.keys import slot_of
 
 
 def changes_of(event: PlainEvent | ChangeEvent, table: Table) -> list[RowChange]:
@@ -142,19 +141,6 @@ class Effect(NamedTuple):
     changes: Sequence[RowChange]
 
 
-class Part(NamedTuple):
-    """The effects that go to one shard.
-
-    Attributes:
-        owner: the shard.
-        logs: moves of slots of some of the rows, in whose log these rows' keys are kept.
-    """
-
-    owner: Owner
-    effects: list[Effect]
-    logs: set[SlotMove]
-
-
 def apply_effects(
     cluster: Cluster,
     snapshot: Snapshot,
@@ -183,10 +169,16 @@ def apply_effects(
         SlotsMoved: the slot map has changed; some may have been done. If a row's slot is closed,
             nothing was.
     """
-    parts = _by_shard(cluster, snapshot, effects)
+    parts = _by_owner(cluster, snapshot, effects)
     known = {**due, **progress_at_home(own, parts)}
-    noted = {id_: {s: n for s, n in known.items() if s.shard == id_} for id_ in parts}
-    calls = {id_: partial(apply_on_shard, part, noted[id_]) for id_, part in parts.items()}
+    noted = {
+        owner.shard.id: {s: n for s, n in known.items() if s.shard == owner.shard.id}
+        for owner in parts
+    }
+    calls = {
+        owner.shard.id: partial(apply_on_shard, owner, part, noted[owner.shard.id])
+        for owner, part in parts.items()
+    }
     _side_by_side(pool, calls)
     return {stream: n for some in noted.values() for stream, n in some.items()}
 
@@ -288,56 +280,53 @@ def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
     return [sql.raise_streams("applied_seq", {s.partition: n for s, n in reached.items()})]
 
 
-def _by_shard(cluster: Cluster, snapshot: Snapshot, effects: Sequence[Effect]) -> dict[int, Part]:
-    """The effects by the number of the shard that they go to. Raises RangeStopped if a row's slot
-    is closed."""
-    parts: dict[int, Part] = {}
+def _by_owner(
+    cluster: Cluster, snapshot: Snapshot, effects: Sequence[Effect]
+) -> dict[Owner, list[Effect]]:
+    """The effects by the shards that they go to, each shard once. Raises RangeStopped if a row's
+    slot is closed."""
+    owners: dict[int, Owner] = {}
+    parts: dict[int, list[Effect]] = {}
 
-    def part_of(change: RowChange) -> Part:
+    def shard_of(change: RowChange) -> int:
         owner = cluster.owner_of(change.row.index_hash, snapshot)
-        part = parts.get(owner.shard.id)
-        if part is None:
-            part = parts[owner.shard.id] = Part(owner._replace(log=None), [], set())
-        elif part.owner.since < owner.since:
-            part = parts[owner.shard.id] = part._replace(owner=part.owner.and_of(owner))
-        if owner.log is not None:
-            part.logs.add(owner.log)
-        return part
+        owners[owner.shard.id] = owners.get(owner.shard.id, owner).and_of(owner)
+        return owner.shard.id
 
     for effect in effects:
         if len(effect.changes) == 1:
-            part_of(effect.changes[0]).effects.append(effect)
+            parts.setdefault(shard_of(effect.changes[0]), []).append(effect)
             continue
         split: dict[int, list[RowChange]] = {}
         for change in effect.changes:
-            split.setdefault(part_of(change).owner.shard.id, []).append(change)
+            split.setdefault(shard_of(change), []).append(change)
         for shard_id, changes in split.items():
-            parts[shard_id].effects.append(Effect(effect.stream, effect.sequence, changes))
-    return parts
+            parts.setdefault(shard_id, []).append(Effect(effect.stream, effect.sequence, changes))
+    return {owners[shard_id]: part for shard_id, part in parts.items()}
 
 
 def progress_at_home(
-    progress: Mapping[Stream, int], parts: Mapping[int, Part]
+    progress: Mapping[Stream, int], parts: Mapping[Owner, Sequence[Effect]]
 ) -> dict[Stream, int]:
     """The progress of streams whose effects are all on their own shard."""
     targets: dict[Stream, set[int]] = {}
-    for shard_id, part in parts.items():
-        for effect in part.effects:
-            targets.setdefault(effect.stream, set()).add(shard_id)
+    for owner, part in parts.items():
+        for effect in part:
+            targets.setdefault(effect.stream, set()).add(owner.shard.id)
     return {stream: n for stream, n in progress.items() if targets.get(stream) == {stream.shard}}
 
 
-def apply_on_shard(part: Part, noted: Mapping[Stream, int]) -> None:
+def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Stream, int]) -> None:
     """Apply the effects that go to one shard: one transaction, steps 1 to 4.
 
     Args:
+        owner: the shard, by the slot map that the effects were routed by.
         noted: progress of the shard's own streams, recorded in the same transaction.
 
     Raises:
         ShardUnavailable: the shard does not answer.
         MissingTable, StatementRefused, SlotsMoved: see `apply_effects`.
     """
-    owner, effects, logs = part
     shard = owner.shard
     streams = sorted({effect.stream for effect in effects})
 
@@ -352,24 +341,13 @@ def apply_on_shard(part: Part, noted: Mapping[Stream, int]) -> None:
                 session.run(*statements)
             crash_point("apply.3")
             reached = {effect.stream: effect.sequence for effect in fresh}
-            logged = log_gsi_rows(_moving(net.values(), logs)) if logs else ()
+            logged = log_gsi_rows(net.values(), owner.logs)
             session.run(  # and step 4
                 *last, *_move_checkpoints(reached), *_progress(noted), *logged, ("COMMIT", ())
             )
             crash_point("apply.4")
 
     retry(once, PATIENCE, PASSING)
-
-
-def _moving(
-    changes: Iterable[RowChange], moves: Iterable[SlotMove]
-) -> Iterator[tuple[Index, GsiRow, SlotMove]]:
-    """The rows whose slots are among those of moves."""
-    for change in changes:
-        slot = slot_of(change.row.index_hash)
-        for move in moves:
-            if move.has(slot):
-                yield change.index, change.row, move
 
 
 def is_fresh(effect: Effect, contained: Mapping[Stream, int]) -> bool:

@@ -27,7 +27,6 @@ from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.mysql.failures import StatementRefused
 from mynamo.runtime.parts import parts_of
 from mynamo.schemas.dead_letters import DeadLetter
-from mynamo.schemas.keys import slot_of
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Of messages that are applied at once; a batch has one message at least."""
@@ -173,14 +172,15 @@ class BatchWriter:
     def _within_reach(
         self, snapshot: Snapshot, arrival: Arrival, changes: Sequence[RowChange]
     ) -> list[RowChange]:
-        """The changes that are not passed over, as their target is away."""
-        owners = snapshot.shard_ids
+        """The changes that are not passed over, as their target is away. Raises RangeStopped if the
+        slot of one is closed: what is passed over there, its next owner might never get."""
+        targets = [
+            self._cluster.owner_of(change.row.index_hash, snapshot).shard.id for change in changes
+        ]
         return [
             change
-            for change in changes
-            if not self._paused.passes_over(
-                arrival, owners[slot_of(change.row.index_hash)], self._away.ids
-            )
+            for change, target in zip(changes, targets, strict=True)
+            if not self._paused.passes_over(arrival, target, self._away.ids)
         ]
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.gsi_rows import GsiRow
+from mynamo.catalog.gsi_rows import GsiRow, RowChange
 from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.slot_guard import (
@@ -137,7 +137,7 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
     by, deletes = cluster.owner_of_all(where, snapshot), [delete]
     if owned.shard_id == where.id:
         by = cluster.owner(owned, snapshot)
-        deletes += log_gsi_rows([(finding.index, GsiRow(*row), by.log)])
+        deletes += log_gsi_rows([RowChange(finding.index, GsiRow(*row), 0, None)], by.logs)
     shard = cluster.shard_of(finding.row.hash)
 
     def once() -> str:

@@ -28,7 +28,7 @@ not ACTIVE before all events up to the noted end of the outbox are applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
@@ -48,8 +48,6 @@ _MOST_THREADS = 16
 OUTBOX_END: Statement = ("SELECT COALESCE(MAX(id), 0) INTO @outbox_end FROM mynamo_outbox", ())
 """All that is committed by now has no larger id. Ids are not given in the order of commits, so it
 counts only what was committed before this is read."""
-Routed = dict[GsiRow, tuple[RowChange, SlotMove | None]]
-"""Index rows of one shard, and the move in whose log each is kept."""
 BEGIN: Statement = ("BEGIN", ())
 COMMIT: Statement = ("COMMIT", ())
 
@@ -113,11 +111,14 @@ def write_rows(
         now = current_versions(session, table, chunk, note)
         crash_point("fill.4")
         # 5 and 6.
-        own = _unchanged(parts.pop(source.id, {}), now)
-        others = [(targets[target], _unchanged(part, now)) for target, part in parts.items()]
+        own = _unchanged(parts.pop(source.id, ()), now)
+        others = [
+            (targets[target], _unchanged(part, now), owners[target].logs)
+            for target, part in parts.items()
+        ]
         with ThreadPoolExecutor(max(1, min(len(others), _MOST_THREADS))) as pool:
             working = [pool.submit(_write_and_commit, *each) for each in others]
-            _write(session, own)
+            _write(session, own, owners[source.id].logs if own else ())
             wait(working)
         for each in working:
             each.result()
@@ -129,27 +130,27 @@ def write_rows(
 
 def _by_target(
     cluster: Cluster, snapshot: Snapshot, rows: Sequence[RowChange]
-) -> tuple[dict[int, Routed], dict[int, Owner]]:
+) -> tuple[dict[int, list[RowChange]], dict[int, Owner]]:
     """Index rows by the number of the shard that they go to, and these shards.
 
     Raises:
         RangeStopped: the slot of one is closed.
     """
-    parts: dict[int, Routed] = {}
+    parts: dict[int, list[RowChange]] = {}
     owners: dict[int, Owner] = {}
     for row in rows:
         owner = cluster.owner_of(row.row.index_hash, snapshot)
         target = owner.shard.id
         owners[target] = owners.get(target, owner).and_of(owner)
-        parts.setdefault(target, {})[row.row] = row, owner.log
+        parts.setdefault(target, []).append(row)
     return parts, owners
 
 
 def _streams(
-    cluster: Cluster, source: DynamoDBShard, table: Table, rows: Iterable[GsiRow]
+    cluster: Cluster, source: DynamoDBShard, table: Table, rows: Sequence[RowChange]
 ) -> list[Stream]:
     """Of the events of some rows' items."""
-    slots = {RowKey(row.hash, row.sort).slot for row in rows}
+    slots = {RowKey(row.row.hash, row.row.sort).slot for row in rows}
     return sorted({Stream(source.id, cluster.partition_of(table.id, slot)) for slot in slots})
 
 
@@ -164,8 +165,8 @@ def current_versions(
     return {RowKey(h, s): version for h, s, version in there.rows}
 
 
-def _unchanged(rows: Routed, now: Mapping[RowKey, int]) -> Routed:
-    return {key: routed for key, routed in rows.items() if is_current(routed[0], now)}
+def _unchanged(rows: Sequence[RowChange], now: Mapping[RowKey, int]) -> list[RowChange]:
+    return [row for row in rows if is_current(row, now)]
 
 
 def is_current(row: RowChange, now: Mapping[RowKey, int]) -> bool:
@@ -173,17 +174,20 @@ def is_current(row: RowChange, now: Mapping[RowKey, int]) -> bool:
     return now.get(RowKey(row.row.hash, row.row.sort)) == row.version
 
 
-def _write_and_commit(session: Session, rows: Routed) -> None:
-    _write(session, rows)
+def _write_and_commit(
+    session: Session, rows: Sequence[RowChange], logs: Sequence[SlotMove]
+) -> None:
+    _write(session, rows, logs)
     crash_point("fill.5")
     session.run(COMMIT)
 
 
-def _write(session: Session, rows: Routed) -> None:
+def _write(session: Session, rows: Sequence[RowChange], logs: Sequence[SlotMove]) -> None:
     """Write rows in the order of their primary keys, and log those whose slots are moving."""
-    ordered = [rows[key] for key in sorted(rows)]
+    ordered = sorted(rows, key=lambda change: change.row)
     if ordered:
-        changes = [change for change, _ in ordered]
-        starts = range(0, len(changes), _STATEMENT_ROWS)
-        logged = log_gsi_rows((change.index, change.row, move) for change, move in ordered)
-        session.run(*(upsert_rows(changes[at : at + _STATEMENT_ROWS]) for at in starts), *logged)
+        starts = range(0, len(ordered), _STATEMENT_ROWS)
+        session.run(
+            *(upsert_rows(ordered[at : at + _STATEMENT_ROWS]) for at in starts),
+            *log_gsi_rows(ordered, logs),
+        )
