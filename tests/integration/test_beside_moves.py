@@ -232,6 +232,21 @@ def test_writes_of_stopped_slots_wait_and_go_on_with_their_owner(
     assert bool(there) == (kind not in ("delete", "write without effect"))
 
 
+@pytest.mark.parametrize("kind", WRITES)
+def test_control_without_states_a_write_of_closed_slots_is_done_on_the_source(
+    cluster: Cluster, orders: Table, move: HandMove, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlotMove, "stops_writes", False)
+    (moving,) = names(orders, move.has)
+    move.to("CLOSED")
+    cluster.refresh()
+    write, _ = WRITES[kind]
+    write(cluster, moving)
+    there = list(outbox_of(cluster.shards[1], orders))
+    assert bool(there) == (kind not in ("delete", "write without effect"))
+    assert move.log() == []
+
+
 def test_writes_of_stopped_slots_go_on_when_the_switch_is_taken_back(
     cluster: Cluster, orders: Table, move: HandMove, pool: ThreadPoolExecutor
 ) -> None:
@@ -357,6 +372,24 @@ def test_reads_go_on_until_slots_are_closed_and_then_wait_for_their_owner(
     move.to("DONE")
     found = working.result(20)
     assert found in (None, [None], [])  # shard 2 has nothing of it
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_control_without_states_a_read_of_closed_slots_is_answered_by_the_source(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    move: HandMove,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SlotMove, "stops_all", False)
+    (moving,) = names(orders, move.has)
+    producer.put("orders", {"id": moving, "at": "1", "price": 1})
+    move.to("CLOSED")
+    cluster.refresh()
+    found = READS[kind](Reader(cluster), moving, value(move))
+    assert bool(found) == (kind not in ("global index", "scan of an index"))
 
 
 def test_a_scan_reads_what_lies_before_a_closed_range(

@@ -478,8 +478,8 @@ def check_guards(writes: Sequence[Write], found: Mapping[int, int]) -> None:
     for write in writes:
         if found.get(write.table.id) != write.table.version:
             outdated.add(write.table.id)
-        _, since, newest, *_ = write.route
-        moved = moved or not since <= epoch <= newest
+        route = write.route
+        moved = moved or not route.since <= epoch <= route.epoch
     if outdated or moved:
         raise StaleDefinition(outdated, found)
 
