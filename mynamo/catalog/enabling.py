@@ -55,6 +55,8 @@ def enable(cluster: Cluster, say: Callable[[str], None]) -> None:
         ConfigError: a shard lacks the control tables; nothing was changed.
         ShardUnavailable: a server does not answer. The message says what is not done.
     """
+    cluster.refresh()
+    cluster.check_complete()
     _check_formats(cluster, say)  # E1
     if cluster.catalog.allow_transactions():  # E2
         say("catalog: format 3; from now on processes of earlier releases refuse to work")

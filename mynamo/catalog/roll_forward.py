@@ -30,9 +30,12 @@ def roll_forward(cluster: Cluster, table_id: int) -> None:
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.
+        ShardNotConfigured: a member is not in the configuration of this process, which leaves it
+            to others.
     """
     with cluster.catalog.lock():
         table = cluster.refresh().tables.get(table_id)
+        cluster.check_complete()
         if table is None or (is_complete(table) and _is_known_everywhere(cluster, table)):
             return
         if table.status == "DELETING":

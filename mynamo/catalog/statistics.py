@@ -87,14 +87,17 @@ class Statistics:
         self._known: dict[int, _Known] = {}
 
     def of(self, table: Table) -> TableStatistics:
-        """The figures of a table. Of a shard that does not answer, the last known ones count."""
+        """The figures of a table. Of a shard that does not answer, the last known ones count, and
+        of one that the configuration lacks none."""
         known = self._known_of(table)
         # One caller counts. A shard may keep it waiting for long; the others take what is known.
         if known.counting.acquire(blocking=known.taken_at is None):
             try:
                 taken_at = known.taken_at
                 if taken_at is None or time.monotonic() - taken_at >= self._max_age:
-                    known.shards = known.shards | self._count(table)
+                    figures = known.shards | self._count(table)
+                    members = self._cluster.shards
+                    known.shards = {id_: one for id_, one in figures.items() if id_ in members}
                     known.taken_at = time.monotonic()
             finally:
                 known.counting.release()

@@ -163,6 +163,7 @@ def apply_effects(
         TablesMissing: an index was dropped, or a shard is damaged; the others are done.
         StatementRefused: MySQL does not take a row; some may have been done.
         SlotsMoved: the slot map has changed; some may have been done.
+        ShardNotConfigured: nothing was done.
     """
     parts = _by_owner(cluster, effects)
     known = {**due, **progress_at_home(own, parts)}
@@ -190,7 +191,7 @@ def tell_targets(
     Raises:
         ShardsAway: some do not answer; the others have noted it.
     """
-    calls = {id_: partial(_tell, cluster.shards[id_], some) for id_, some in reached.items()}
+    calls = {id_: partial(_tell, cluster.configured[id_], some) for id_, some in reached.items()}
     _side_by_side(pool, calls)
 
 
@@ -214,7 +215,8 @@ def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Execu
     for stream, sequence in reached.items():
         by_shard.setdefault(stream.shard, {})[stream] = sequence
     _side_by_side(
-        pool, {id_: partial(_record, cluster.shards[id_], some) for id_, some in by_shard.items()}
+        pool,
+        {id_: partial(_record, cluster.configured[id_], some) for id_, some in by_shard.items()},
     )
 
 

@@ -13,7 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.tables import Table
-from mynamo.errors import MynamoError, ShardUnavailable
+from mynamo.errors import MynamoError, ShardNotConfigured, ShardUnavailable
 from mynamo.gsi_indexer.apply import (
     Effect,
     ShardsAway,
@@ -78,7 +78,8 @@ class BatchWriter:
         self._dropped: set[int] = set()
 
     def write(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
-        """Apply a batch, but for what shards that are away miss of it; safe to repeat.
+        """Apply a batch, but for what shards that are away, or are not configured, miss of it; safe
+        to repeat.
 
         Args:
             batch: of each stream, what follows without a gap on what was applied before.
@@ -98,6 +99,8 @@ class BatchWriter:
                 return written
             except ShardsAway as failure:  # the rest again: what is done of it is known
                 self._away.note_all(failure.failures)
+            except ShardNotConfigured as failure:  # likewise
+                self._away.note(failure.shard, failure)
 
     def _write(
         self,
@@ -161,7 +164,7 @@ class BatchWriter:
             change
             for change in changes
             if not self._paused.passes_over(
-                arrival, self._cluster.shard_of(change.row.index_hash).id, self._away.ids
+                arrival, self._cluster.shard_id_of(change.row.index_hash), self._away.ids
             )
         ]
 

@@ -185,7 +185,7 @@ def lag(cluster: Cluster) -> LagReport:
             note in the report.
     """
     tables = cluster.refresh().tables
-    notes: list[str] = []
+    notes = [f"shard {id_} is not in the configuration" for id_ in cluster.lacking]
     shards: list[ShardLag] = []
     indexes: list[IndexLag] = []
     for shard in cluster.shards.values():
@@ -215,7 +215,7 @@ def lag(cluster: Cluster) -> LagReport:
         indexes=tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
         queued_writes=queued,
         notes=tuple(notes),
-        complete=len(shards) == len(cluster.shards),
+        complete=len(shards) == len(cluster.snapshot.epochs),
         indexers=indexers,
     )
 

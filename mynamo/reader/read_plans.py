@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mynamo.catalog.cluster import Cluster, Owner
+from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.index_status import progress
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
@@ -154,6 +154,7 @@ def resolve_scan(
 
     Raises:
         InvalidRequest: only one of segment and total is given, or they are out of range.
+        ShardNotConfigured: some are on a shard that the configuration lacks.
     """
     if (segment is None) != (total_segments is None):
         raise InvalidRequest(
@@ -172,8 +173,7 @@ def resolve_scan(
         bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
         if stop is not None:
             bounds.append((column, ("<", stop)))
-        owner = Owner(cluster.shards[owned.shard_id], snapshot.epochs[owned.shard_id])
-        shard_ranges.append(ShardRange(owner, tuple(bounds)))
+        shard_ranges.append(ShardRange(cluster.owner_of(begin), tuple(bounds)))
     source = f"{index.kind} {index.name}" if index else "the table"
     part = "" if total_segments is None else f", segment {segment} of {total_segments}"
     return Resolved(

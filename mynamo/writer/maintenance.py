@@ -69,8 +69,10 @@ class Maintenance:
         self._cluster.refresh()
         self._finish_enabling()
         self._sweeper.round()
-        self._roll_forward()
-        more = self._backfill()
+        more = False
+        if not self._cluster.lacking:  # else definitions are left to other workers
+            self._roll_forward()
+            more = self._backfill()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
             self._enabled.clear()  # a shard may have been restored

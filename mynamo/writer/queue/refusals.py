@@ -24,7 +24,10 @@ def record_refusals(cluster: Cluster, reasons: Mapping[bytes, str]) -> set[bytes
 
     Raises:
         ShardUnavailable: some shards may have recorded them; call again.
+        ShardNotConfigured: the configuration lacks a shard that must record them.
     """
+    cluster.refresh()  # a shard may have come
+    cluster.check_complete()
     rows = ", ".join([f"(%s, {sql.NOW}, NULL, %s)"] * len(reasons))
     values = [value for i, why in reasons.items() for value in (i, why.encode()[:2000])]
     applied: set[bytes] = set()
@@ -45,7 +48,10 @@ def forget_refusals(cluster: Cluster, command_ids: Collection[bytes]) -> None:
 
     Raises:
         ShardUnavailable: some shards may have forgotten; call again.
+        ShardNotConfigured: the configuration lacks a shard that may know them.
     """
+    cluster.refresh()
+    cluster.check_complete()
     for shard in cluster.shards.values():
         shard.run(
             ("DELETE FROM mynamo_command WHERE refused IS NOT NULL"

@@ -14,6 +14,7 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConfigError,
     MynamoError,
+    ShardNotConfigured,
     ShardUnavailable,
     Unavailable,
 )
@@ -246,6 +247,9 @@ def _by_shard(
             continue
         try:
             write = prepare(cluster, request, table)
+        except ShardNotConfigured as failure:
+            answers[position] = (failure.shard, Refused(failure, whole=True))
+            continue
         except MynamoError as error:
             answers[position] = (0, Refused(error))
             continue
