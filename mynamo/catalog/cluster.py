@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES, Catalog
-from mynamo.catalog.migrations import REQUIRE_INTENTS, SHARD, migrate
+from mynamo.catalog.migrations import MOVES, SHARD, migrate, require
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
@@ -92,6 +92,7 @@ class Cluster:
         for shard in self.configured.values():
             shard.limit(config.timeout, config.outcome_timeout)
         self.shards: Mapping[int, DynamoDBShard] = {}
+        self._said: set[int] = set()  # of which shards the log says that they are not configured
         self.is_new = False
         """This process found the databases empty, and set the cluster up."""
         self.renew_after_fork()
@@ -287,25 +288,10 @@ class Cluster:
         cluster_id = self.catalog.create(list(self.configured))
         partitions = self.config.kafka.partitions
         for shard in self.configured.values():
-            self._set_up_shard(shard, cluster_id, partitions)
+            refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
+            set_up_shard(shard, cluster_id, partitions)
         self.catalog.record(cluster_id, partitions)
         self.is_new = True
-
-    def _set_up_shard(self, shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
-        refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
-        shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
-        with shard.session() as session:
-            migrate(session, SHARD, shard.where)
-        shard.run(
-            ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
-             " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
-             (cluster_id, shard.id)),
-            ("INSERT IGNORE INTO mynamo_fence VALUES (0, 1)", ()),
-            ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
-            *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
-              for part in range(partitions)),
-            REQUIRE_INTENTS,
-        )  # fmt: skip
 
     def _owner_anew(self, slot: int) -> Owner:
         """The owner of a slot that was on a shard which the configuration lacks."""
@@ -327,6 +313,9 @@ class Cluster:
             if shard_id not in self.shards:
                 shard.belong_to(snapshot.cluster_id, self.catalog.give_incarnation)
         self.shards = members
+        for shard_id in sorted(snapshot.epochs.keys() - self.configured.keys() - self._said):
+            self._said.add(shard_id)
+            log.warning("%s", _lacks(f"the cluster has shard {shard_id}"))
 
     def _check_configuration(self) -> None:
         members = self._snapshot.epochs.keys()
@@ -341,8 +330,6 @@ class Cluster:
                 f"configuration says {self.config.kafka.partitions}; an item's events would "
                 "lose their order, so correct the configuration"
             )
-        for shard_id in self.lacking:
-            log.warning("%s", _lacks(f"the cluster has shard {shard_id}"))
 
 
 _ASK_AGAIN = 1.0
@@ -362,6 +349,28 @@ def _lacks(what: str) -> str:
         f"{what}, which the configuration of this process does not name: add a [[shards]] with "
         f"id = {number}, and start it again"
     )
+
+
+def set_up_shard(shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
+    """Make a shard's control tables, and record whose it is; safe to repeat.
+
+    Raises:
+        MissingRight: this user may not.
+        ShardUnavailable: the shard does not answer.
+    """
+    shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
+    with shard.session() as session:
+        migrate(session, SHARD, shard.where)
+    shard.run(
+        ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
+         " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
+         (cluster_id, shard.id)),
+        ("INSERT IGNORE INTO mynamo_fence VALUES (0, 1)", ()),
+        ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
+        *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
+          for part in range(partitions)),
+        require(MOVES),
+    )  # fmt: skip
 
 
 def refuse_foreign(where: str, tables: Iterable[str]) -> None:

@@ -117,7 +117,7 @@ class Statistics:
     def _count(self, table: Table) -> dict[int, dict[str, Size]]:
         shards = list(self._cluster.shards.values())
         with ThreadPoolExecutor(len(shards), "mynamo-statistics") as threads:
-            figures = threads.map(lambda shard: _figures(shard, table), shards)
+            figures = threads.map(lambda shard: figures_of(shard, table), shards)
             return {s.id: found for s, found in zip(shards, figures, strict=True) if found}
 
 
@@ -125,7 +125,7 @@ def _total(shards: Iterable[Mapping[str, Size]], name: str) -> Size:
     return sum((figures.get(name, Size()) for figures in shards), Size())
 
 
-def _figures(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
+def figures_of(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
     """Figures of the physical tables on one shard; None if it does not answer."""
 
     def once() -> dict[str, Size]:

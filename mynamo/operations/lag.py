@@ -190,7 +190,7 @@ def lag(cluster: Cluster) -> LagReport:
     indexes: list[IndexLag] = []
     for shard in cluster.shards.values():
         try:
-            entry, waiting = _shard_lag(shard)
+            entry, waiting = shard_lag(shard)
         except ShardUnavailable as failure:
             notes.append(f"shard {shard.id} is not known: {failure}")
             continue
@@ -230,8 +230,12 @@ def _standing(cluster: Cluster, lags: Sequence[ShardLag]) -> tuple[int, ...]:
     return tuple(sorted({one.stream.shard for one in found}))
 
 
-def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
-    """A shard's lag, and per table how many events wait and for how many seconds."""
+def shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
+    """A shard's lag, and per table how many events wait and for how many seconds.
+
+    Raises:
+        ShardUnavailable: it does not answer.
+    """
 
     def look() -> list[Result]:
         with shard.session() as session:

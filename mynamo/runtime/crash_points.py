@@ -31,6 +31,11 @@ LABELS = (
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
 one shard, the backfill of a new index, and transactions over several shards."""
+COMMAND_LABELS = (
+    "shard.add.1", "shard.add.2", "shard.add.3", "shard.add.4",
+    "shard.remove.2", "shard.remove.3", "shard.remove.4",
+)  # fmt: skip
+"""Of commands that add and remove shards."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)
