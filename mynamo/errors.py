@@ -22,6 +22,7 @@
     +-- ConsistencyTimeout        the index did not apply the awaited write in time
     +-- Unavailable               try again later
     |   +-- ShardUnavailable      a MySQL server does not answer or refuses
+    |   |   +-- ShardNotConfigured  the configuration lacks a shard of the cluster
     |   +-- LogUnavailable        Kafka does not answer or refuses
     |   +-- IndexBehind           an index is beyond its lag limit; nothing was written
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
@@ -143,6 +144,15 @@ class Unavailable(MynamoError, ConnectionError):  # noqa: N818
 
 class ShardUnavailable(Unavailable):
     """A MySQL server does not answer; check that it runs and that its address is right."""
+
+
+class ShardNotConfigured(ShardUnavailable):
+    """The configuration of this process lacks a shard of the cluster; add it, and start again."""
+
+    def __init__(self, message: str | None = None, *, shard: int = 0) -> None:
+        """Args: shard: its number."""
+        super().__init__(message)
+        self.shard = shard
 
 
 class LogUnavailable(Unavailable):

@@ -21,8 +21,7 @@ def main() -> None:
     with Cluster(ClusterConfig.load(sys.argv[1])) as cluster:
         try:
             mover.Mover(cluster).move(*map(int, sys.argv[2:5]))
-        except (NoLongerMover, InvalidRequest) as over:
-            print(over, file=sys.stderr)
+        except (NoLongerMover, InvalidRequest):
             raise SystemExit(3) from None
 
 

@@ -11,6 +11,7 @@ import pytest
 from mynamo.catalog import definitions, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import MARK
+from mynamo.catalog.migrations import INTENTS
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import ConnectionPool, Session, Statement
@@ -54,11 +55,16 @@ def in_catalog(config: ClusterConfig, *statements: str) -> tuple[tuple[Any, ...]
         pool.close()
 
 
-def as_format_2(cluster: Cluster) -> None:
-    """Make a new cluster one that an earlier release has set up, which allows transactions of
-    items on one shard only."""
-    in_catalog(cluster.config, "UPDATE mynamo_cluster SET format = 2, version = version + 1")
-    everywhere(cluster, "UPDATE mynamo_format SET oldest = 0")
+def as_earlier(cluster: Cluster, format_: int = 2) -> None:
+    """Make a new cluster one that an earlier release has set up: one of format 2 allows
+    transactions of items on one shard only, one of format 3 no moves of slots."""
+    in_catalog(
+        cluster.config,
+        "DELETE FROM mynamo_shards",
+        f"UPDATE mynamo_cluster SET format = {format_}, version = version + 1",
+    )
+    oldest = INTENTS if format_ == 3 else 0
+    everywhere(cluster, f"UPDATE mynamo_format SET oldest = {oldest} WHERE kind = 'shard'")
     cluster.refresh()
 
 

@@ -213,6 +213,18 @@ def own_databases(config: ClusterConfig) -> Iterator[ClusterConfig]:
             _run(place, f"DROP DATABASE `{place.database}`")
 
 
+@contextmanager
+def with_third_shard(config: ClusterConfig) -> Iterator[ClusterConfig]:
+    """Lend a test one more shard, whose database is empty."""
+    last = config.shards[-1]
+    new = last.model_copy(update={"id": 3, "database": f"{last.database}_new"})
+    _run(new, f"CREATE DATABASE `{new.database}`")
+    try:
+        yield config.model_copy(update={"shards": (*config.shards, new)})
+    finally:
+        _run(new, f"DROP DATABASE `{new.database}`")
+
+
 def drop_topics(admin: KafkaAdminClient, kafka: KafkaConfig) -> None:
     """Delete the topics of a test, those of them that were made."""
     names = {kafka.changes_topic, kafka.writes_topic, kafka.dead_letter_topic}

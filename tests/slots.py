@@ -44,6 +44,7 @@ class Move:
                 ("UPDATE mynamo_slots SET last_slot = %s WHERE shard_id = 1", (self.first - 1,)),
                 ("INSERT INTO mynamo_slots VALUES (%s, %s, 2, 0)", (self.first, self.last)),
                 ("UPDATE mynamo_slots SET epoch = %s", (self.epoch,)),
+                ("UPDATE mynamo_shards SET epoch = %s", (self.epoch,)),
                 ("UPDATE mynamo_cluster SET version = version + 1", ()),
                 ("COMMIT", ()),
             )

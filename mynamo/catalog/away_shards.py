@@ -96,8 +96,14 @@ class AwayShards:
         return back
 
     def _ask(self, shard_id: int, absence: _Absence) -> None:
+        """One that the configuration lacks is back when it has no slots any more."""
         try:
-            self._cluster.shards[shard_id].health()
+            shard = self._cluster.configured.get(shard_id)
+            if shard is not None:
+                shard.health()
+            elif any(owned.shard_id == shard_id for owned in self._cluster.refresh().slots):
+                absence.answered = False
+                return
         except Exception as failure:  # it is asked again
             log.debug("still away: %s", failure)
             absence.answered = False

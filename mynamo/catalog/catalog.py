@@ -6,7 +6,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import orjson
@@ -22,7 +22,7 @@ from mynamo.catalog.changes import (
     refuse_protected,
     store_settings,
 )
-from mynamo.catalog.incarnation import give_number
+from mynamo.catalog.incarnation import Allocated, give_number
 from mynamo.catalog.migrations import CATALOG, migrate
 from mynamo.catalog.shard import retry
 from mynamo.catalog.snapshot import (
@@ -30,6 +30,7 @@ from mynamo.catalog.snapshot import (
     KnownTables,
     Member,
     MoveState,
+    Row,
     SlotMove,
     SlotRange,
     Snapshot,
@@ -44,10 +45,15 @@ from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 from mynamo.schemas.table_settings import IndexSettings, TableSettings
 
-FORMAT = 4
+TRANSACTIONS = 3
+"""From this format on transactions over several shards are allowed, so that processes which do not
+know of intents refuse to work (`mynamo.catalog.enabling`)."""
+MOVES = 4
+"""From this format on shards are recorded in `mynamo_shards`; they come and go, and slots can be
+moved between them. Processes which do not know of moves refuse to work."""
+FORMAT = MOVES
 """Of a new catalog, and the newest that this process knows. 1 had no settings of tables, and one
-attribute in each key of an index. From 3 on transactions over several shards are allowed, so that
-processes which do not know of intents refuse to work (`mynamo.catalog.enabling`)."""
+attribute in each key of an index."""
 OLDEST = 2
 """A catalog of an older format is brought up to this one by whoever opens it. Only `enabling` goes
 further."""
@@ -63,7 +69,7 @@ _SLOTS: Statement = (
     (),
 )
 _MEMBERS: Statement = ("SELECT shard_id, state, epoch FROM mynamo_shards", ())
-MOVES: Statement = (
+SLOT_MOVES: Statement = (
     "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, incarnations,"
     " generations FROM mynamo_moves ORDER BY 1",
     (),
@@ -160,8 +166,11 @@ class Catalog:
                 f"({failure})"
             ) from None
 
-    def allow_transactions(self) -> bool:
-        """Raise the format to 3, and with it the epoch of every shard's slots; safe to repeat.
+    def raise_format(self, format_: int) -> bool:
+        """Raise the format, and with it the epoch of every shard's slots; safe to repeat.
+
+        Args:
+            format_: from 3 on.
 
         Returns:
             Whether that was still to do.
@@ -170,26 +179,56 @@ class Catalog:
             ShardUnavailable: the server does not answer.
         """
 
+        def step(session: Session, _: int) -> Sequence[Statement]:
+            found, slots = session.run(("SELECT format FROM mynamo_cluster", ()), _SLOTS)
+            if found.rows[0][0] >= format_:
+                return ()
+            epochs: dict[int, int] = {}
+            for _, _, shard_id, epoch in slots.rows:
+                epochs[shard_id] = max(epoch + 1, epochs.get(shard_id, 0))
+            return [
+                *(("UPDATE mynamo_slots SET epoch = %s WHERE shard_id = %s", (epoch, shard_id))
+                  for shard_id, epoch in epochs.items()),
+                ("DELETE FROM mynamo_shards", ()),
+                *(_insert_member(shard_id, epoch)
+                  for shard_id, epoch in epochs.items() if format_ >= MOVES),
+                ("UPDATE mynamo_cluster SET format = %s", (format_,)),
+            ]  # fmt: skip
+
+        return self.decide(step)
+
+    def decide(self, step: Callable[[Session, int], Sequence[Statement]]) -> bool:
+        """Change shards or slots, in one transaction; such changes come one after another.
+
+        Args:
+            step: gets the session, whose transaction has locked the cluster's row, and the
+                catalog's version. It looks, and returns what is to be done; nothing: the
+                transaction ends. It may be called again, also if it is done already.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+            Exception: whatever `step` raises; nothing was changed.
+        """
+
         def once() -> bool:
             with self._pool.session() as session:
                 _, found = session.run(
-                    ("BEGIN", ()), ("SELECT format FROM mynamo_cluster FOR UPDATE", ())
+                    ("BEGIN", ()), ("SELECT version FROM mynamo_cluster FOR UPDATE", ())
                 )
-                if found.rows[0][0] >= FORMAT:
+                statements = step(session, found.rows[0][0])
+                if not statements:
                     session.rollback()
                     return False
-                session.run(
-                    ("UPDATE mynamo_slots SET epoch = epoch + 1", ()),
-                    ("UPDATE mynamo_cluster SET format = %s", (FORMAT,)),
-                    COUNT_UP,
-                    ("COMMIT", ()),
-                )
+                session.run(*statements, COUNT_UP, ("COMMIT", ()))
             return True
 
         return retry(once, self.timeout)
 
-    def give_incarnation(self, shard_id: int, at_least: int) -> int:
-        """A number for a shard's next incarnation, which it never had.
+    def give_incarnation(self, shard_id: int, at_least: int) -> Allocated:
+        """A number for a shard's next incarnation, which it never had, and its slots' epoch.
 
         Args:
             at_least: the least that it must be.
@@ -201,12 +240,14 @@ class Catalog:
             return give_number(session, shard_id, at_least)
 
     def create(self, shard_ids: Sequence[int]) -> bytes:
-        """Make the catalog's tables, with the slots dealt out evenly; idempotent.
+        """Make the catalog's tables, with shards, and slots dealt out evenly; idempotent.
 
         Returns:
             The new cluster's id, which is not yet recorded: see `record`.
         """
         self._run(*((sql, ()) for sql in TABLES))
+        with self._pool.session() as session:
+            migrate(session, CATALOG, self.where)
         ids = sorted(shard_ids)
         edges = [SLOTS * i // len(ids) for i in range(len(ids) + 1)]
         deal = [
@@ -216,7 +257,9 @@ class Catalog:
         self._run(
             ("BEGIN", ()),
             ("DELETE FROM mynamo_slots", ()),
+            ("DELETE FROM mynamo_shards", ()),
             *(("INSERT INTO mynamo_slots VALUES (%s, %s, %s, 1)", row) for row in deal),
+            *(_insert_member(shard_id, 1) for shard_id in ids),
             ("COMMIT", ()),
         )
         return uuid.uuid4().bytes
@@ -295,7 +338,7 @@ class Catalog:
             _CLUSTER,
             _SLOTS,
             _MEMBERS,
-            MOVES,
+            SLOT_MOVES,
             ("SELECT t.table_id, name, status, version, keys_json, created_at, settings_json"
              " FROM mynamo_tables t LEFT JOIN mynamo_table_settings s"
              " ON s.table_id = t.table_id ORDER BY 1", ()),
@@ -313,7 +356,7 @@ class Catalog:
             version=header[2],
             format=header[3],
             slots=ranges,
-            members=_members(members, ranges),
+            members=_members(members.rows if header[3] >= MOVES else (), ranges),
             moves=moves_in(moves),
             tables=by_id,
             names={table.name: table for table in by_id.values()},
@@ -534,10 +577,14 @@ class Catalog:
         return retry(once, self.timeout)
 
 
-def _members(members: Result, slots: Sequence[SlotRange]) -> dict[int, Member]:
+def _insert_member(shard_id: int, epoch: int) -> Statement:
+    return "INSERT INTO mynamo_shards VALUES (%s, 'ACTIVE', %s)", (shard_id, epoch)
+
+
+def _members(rows: Sequence[Row], slots: Sequence[SlotRange]) -> dict[int, Member]:
     """All shards; up to format 3 they are known from their slots, and do not change."""
-    if members.rows:
-        return {row[0]: Member(*row) for row in members.rows}
+    if rows:
+        return {row[0]: Member(*row) for row in rows}
     found: dict[int, Member] = {}
     for owned in slots:
         before = found.get(owned.shard_id)
@@ -547,7 +594,7 @@ def _members(members: Result, slots: Sequence[SlotRange]) -> dict[int, Member]:
 
 
 def moves_in(found: Result) -> tuple[SlotMove, ...]:
-    """What `MOVES` gave."""
+    """What `SLOT_MOVES` gave."""
     return tuple(_move(*row) for row in found.rows)
 
 

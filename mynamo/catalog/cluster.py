@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES, Catalog
-from mynamo.catalog.migrations import REQUIRE_INTENTS, SHARD, migrate
+from mynamo.catalog.migrations import MOVES, SHARD, migrate, require
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.snapshot import Owned, SlotMove, Snapshot
+from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.catalog.tables import Table
-from mynamo.errors import ConfigError, ShardUnavailable, TableNotFound, TableNotReady
+from mynamo.errors import (
+    ConfigError,
+    ShardNotConfigured,
+    ShardUnavailable,
+    TableNotFound,
+    TableNotReady,
+)
 from mynamo.mysql.failures import MissingRight
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
+
+log = logging.getLogger(__name__)
 
 _SLOT = struct.Struct(">QH")
 """A table's id and a slot."""
@@ -112,8 +123,13 @@ class Cluster:
         shards: those of the configuration, where the caller has opened them already; they
             are disconnected together with the cluster.
 
+    Attributes:
+        configured: the shards that the configuration names, by their numbers.
+        shards: those of them that are members by the catalog. It is replaced when the catalog has
+            other members, and never changed: who goes over it goes over those of one moment.
+
     Raises:
-        ConfigError: the configuration's shards are not those of the cluster; or it is not set
+        ConfigError: the configuration names none of the cluster's shards; or it is not set
             up, and this user may not do that.
         ShardUnavailable: the catalog's server does not answer, or is no primary.
     """
@@ -122,11 +138,13 @@ class Cluster:
         self.config = config
         self.catalog = Catalog(config.catalog, config.pool, config.timeout)
         opened = {shard.id: shard for shard in shards}
-        self.shards = {
+        self.configured: Mapping[int, DynamoDBShard] = {
             s.id: opened.get(s.id) or DynamoDBShard.of(s, config.pool) for s in config.shards
         }
-        for shard in self.shards.values():
+        for shard in self.configured.values():
             shard.limit(config.timeout, config.outcome_timeout)
+        self.shards: Mapping[int, DynamoDBShard] = {}
+        self._said: set[int] = set()  # of which shards the log says that they are not configured
         self.is_new = False
         """This process found the databases empty, and set the cluster up."""
         self.renew_after_fork()
@@ -138,14 +156,13 @@ class Cluster:
             self.catalog.upgrade()
             self._snapshot = self.catalog.load()
             self._loaded_at = time.monotonic()
-            self._check_shards()
+            self._check_configuration()
         except BaseException:
             self.close()
             raise
         self.id = self._snapshot.cluster_id
         """16 bytes, of the cluster for its whole life."""
-        for shard in self.shards.values():
-            shard.belong_to(self.id, self.catalog.give_incarnation)
+        self._take_members(self._snapshot)
         self.fingerprint = zlib.crc32(self.id)
         """Marks consistency tokens, so that another cluster refuses them."""
 
@@ -167,7 +184,7 @@ class Cluster:
     def close(self) -> None:
         """Close all connections."""
         self.catalog.close()
-        for shard in self.shards.values():
+        for shard in self.configured.values():
             shard.disconnect()
 
     @property
@@ -198,7 +215,10 @@ class Cluster:
             # Whoever waited here while another thread read has what it needs.
             if self._loaded_at < asked_at and asked_at - self._loaded_at >= if_older_than:
                 started = time.monotonic()
-                self._snapshot = self.catalog.load(self._snapshot)
+                snapshot = self.catalog.load(self._snapshot)
+                if snapshot is not self._snapshot:
+                    self._take_members(snapshot)  # first, as its slots may lead to new ones
+                    self._snapshot = snapshot
                 self._loaded_at = started
             return self._snapshot
         finally:
@@ -271,11 +291,15 @@ class Cluster:
 
         Raises:
             RangeStopped: items of the slot are not written at the moment.
+            ShardNotConfigured: on a shard that the configuration lacks.
         """
         snapshot = self._snapshot if snapshot is None else snapshot
         slot = slot_of(hash16)
         shard_id, since, epoch, move = snapshot.owners[slot]
-        shard = self.shards[shard_id]
+        shard = self.configured.get(shard_id)
+        if shard is None:
+            shard, snapshot = self._owner_anew(slot)
+            _, since, epoch, move = snapshot.owners[slot]
         if move is not None:
             if move.stops_writes:
                 raise RangeStopped(shard, move, snapshot)
@@ -291,14 +315,15 @@ class Cluster:
 
         Raises:
             RangeStopped: nothing of the slot is read or written at the moment.
+            ShardNotConfigured: the configuration lacks the shard.
         """
         snapshot = self._snapshot if snapshot is None else snapshot
-        return self.owner(snapshot.owners[slot_of(hash16)], snapshot)
-
-    def owner(self, owned: Owned, snapshot: Snapshot) -> Owner:
-        """The shard of a slot, of which a snapshot says this; see `owner_of`."""
-        shard_id, since, epoch, move = owned
-        shard = self.shards[shard_id]
+        slot = slot_of(hash16)
+        shard_id, since, epoch, move = snapshot.owners[slot]
+        shard = self.configured.get(shard_id)
+        if shard is None:
+            shard, snapshot = self._owner_anew(slot)
+            _, since, epoch, move = snapshot.owners[slot]
         if move is None:
             return Owner(shard, since, epoch)
         if move.stops_all:
@@ -311,8 +336,61 @@ class Cluster:
         return Owner(shard, snapshot.since.get(shard.id, 0), snapshot.epochs.get(shard.id, 0))
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
-        """The shard that owns a hash."""
-        return self.shards[self._snapshot.owners[slot_of(hash16)].shard_id]
+        """The shard that owns a hash.
+
+        Raises:
+            ShardNotConfigured: the configuration lacks it.
+        """
+        return self.owner_of(hash16).shard
+
+    def shard_id_of(self, hash16: bytes) -> int:
+        """The number of the shard that owns a hash, also if the configuration lacks it."""
+        return self._snapshot.owners[slot_of(hash16)].shard_id
+
+    def target_of(self, hash16: bytes, snapshot: Snapshot) -> int:
+        """The number of the shard that owns an index row, also if the configuration lacks it.
+
+        Raises:
+            SlotsMoved: nothing of the slot is written at the moment.
+        """
+        owned = snapshot.owners[slot_of(hash16)]
+        if owned.move is not None and owned.move.stops_all:
+            shard = self.configured.get(owned.shard_id)
+            if shard is None:
+                raise SlotsMoved
+            raise RangeStopped(shard, owned.move, snapshot)
+        return owned.shard_id
+
+    def member(self, shard_id: int) -> DynamoDBShard:
+        """A shard by its number; the catalog is asked about one that this process does not know.
+
+        Raises:
+            ShardNotConfigured: the configuration lacks it.
+            ShardUnavailable: it is no member; or the catalog does not answer.
+        """
+        found = self.shards.get(shard_id)
+        if found is None:
+            member = self.refresh().members.get(shard_id)
+            if member is None or member.state == "REMOVED":
+                raise ShardUnavailable(f"the cluster has no shard {shard_id}")
+            found = self.shards.get(shard_id)
+        if found is None:
+            raise ShardNotConfigured(_lacks(f"the cluster has shard {shard_id}"), shard=shard_id)
+        return found
+
+    @property
+    def lacking(self) -> list[int]:
+        """The numbers of the members that the configuration lacks."""
+        return sorted(self._snapshot.epochs.keys() - self.configured.keys())
+
+    def check_complete(self) -> None:
+        """Refuse work for which all members are needed.
+
+        Raises:
+            ShardNotConfigured: the configuration lacks one.
+        """
+        for shard_id in self.lacking:
+            raise ShardNotConfigured(_lacks(f"the cluster has shard {shard_id}"), shard=shard_id)
 
     def partition_of(self, table_id: int, slot: int) -> int:
         """The partition of `changes` for the events of a table's slot."""
@@ -333,36 +411,45 @@ class Cluster:
         if self.catalog.exists():  # another process did it while this one waited
             return
         refuse_foreign(self.catalog.where, self.catalog.tables())
-        cluster_id = self.catalog.create(list(self.shards))
+        cluster_id = self.catalog.create(list(self.configured))
         partitions = self.config.kafka.partitions
-        for shard in self.shards.values():
-            self._set_up_shard(shard, cluster_id, partitions)
+        for shard in self.configured.values():
+            refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
+            set_up_shard(shard, cluster_id, partitions)
         self.catalog.record(cluster_id, partitions)
         self.is_new = True
 
-    def _set_up_shard(self, shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
-        refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
-        shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
-        with shard.session() as session:
-            migrate(session, SHARD, shard.where)
-        shard.run(
-            ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
-             " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
-             (cluster_id, shard.id)),
-            ("INSERT IGNORE INTO mynamo_fence VALUES (0, 1)", ()),
-            ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
-            *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
-              for part in range(partitions)),
-            REQUIRE_INTENTS,
-        )  # fmt: skip
+    def _owner_anew(self, slot: int) -> tuple[DynamoDBShard, Snapshot]:
+        """The owner of a slot that was on a shard which the configuration lacks, and the catalog
+        that says so."""
+        with suppress(ShardUnavailable):  # the catalog is away: by what is known then
+            deadlines.until(time.monotonic() + _ASKING, partial(self.refresh, _ASK_AGAIN))
+        snapshot = self._snapshot
+        shard_id = snapshot.owners[slot].shard_id
+        shard = self.configured.get(shard_id)
+        if shard is None:
+            owned = next(one for one in snapshot.slots if one.first <= slot <= one.last)
+            what = f"slots {owned.first}-{owned.last} are on shard {shard_id}"
+            raise ShardNotConfigured(_lacks(what), shard=shard_id)
+        return shard, snapshot
 
-    def _check_shards(self) -> None:
-        known = {owned.shard_id for owned in self._snapshot.slots}
-        configured = set(self.shards)
-        if known != configured:
+    def _take_members(self, snapshot: Snapshot) -> None:
+        """Work with the members of a snapshot from now on, as far as they are configured."""
+        members = {id_: one for id_, one in self.configured.items() if id_ in snapshot.epochs}
+        for shard_id, shard in members.items():
+            if shard_id not in self.shards:
+                shard.belong_to(snapshot.cluster_id, self.catalog.give_incarnation)
+        self.shards = members
+        for shard_id in sorted(snapshot.epochs.keys() - self.configured.keys() - self._said):
+            self._said.add(shard_id)
+            log.warning("%s", _lacks(f"the cluster has shard {shard_id}"))
+
+    def _check_configuration(self) -> None:
+        members = self._snapshot.epochs.keys()
+        if not members & self.configured.keys():
             raise ConfigError(
-                f"the cluster's shards are {sorted(known)}, but the configuration names "
-                f"{sorted(configured)}; correct the configuration"
+                f"the cluster's shards are {sorted(members)}, but the configuration names "
+                f"{sorted(self.configured)}; correct the configuration"
             )
         if self._snapshot.partitions != self.config.kafka.partitions:
             raise ConfigError(
@@ -370,6 +457,47 @@ class Cluster:
                 f"configuration says {self.config.kafka.partitions}; an item's events would "
                 "lose their order, so correct the configuration"
             )
+
+
+_ASK_AGAIN = 1.0
+"""Seconds until the catalog is asked again who owns a slot of a shard that is not configured."""
+_ASKING = 1.0
+"""Seconds that this may take."""
+
+
+def _lacks(what: str) -> str:
+    """Says of a shard that the configuration lacks it.
+
+    Args:
+        what: is so; it ends with the shard's number.
+    """
+    number = what.rpartition(" ")[2]
+    return (
+        f"{what}, which the configuration of this process does not name: add a [[shards]] with "
+        f"id = {number}, and start it again"
+    )
+
+
+def set_up_shard(shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
+    """Make a shard's control tables, and record whose it is; safe to repeat.
+
+    Raises:
+        MissingRight: this user may not.
+        ShardUnavailable: the shard does not answer.
+    """
+    shard.run(*((statement, ()) for statement in sql.CONTROL_TABLES))
+    with shard.session() as session:
+        migrate(session, SHARD, shard.where)
+    shard.run(
+        ("INSERT INTO mynamo_shard VALUES (1, %s, %s)"
+         " ON DUPLICATE KEY UPDATE cluster_id = VALUES(cluster_id)",
+         (cluster_id, shard.id)),
+        ("INSERT IGNORE INTO mynamo_fence VALUES (0, 1)", ()),
+        ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
+        *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
+          for part in range(partitions)),
+        require(MOVES),
+    )  # fmt: skip
 
 
 def refuse_foreign(where: str, tables: Iterable[str]) -> None:

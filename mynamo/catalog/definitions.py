@@ -89,7 +89,9 @@ def begin_table(
 
     Raises:
         AlreadyExists: there is a table of that name; perhaps it is still being deleted.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
+    cluster.check_complete()
     return _known(cluster, cluster.catalog.add_table(schema, settings))
 
 
@@ -101,8 +103,10 @@ def begin_drop_table(cluster: Cluster, name: str) -> Table:
     Raises:
         TableNotFound: there is none of that name.
         TableProtected: its deletion protection is on.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
     table = cluster.refresh().names.get(name)
+    cluster.check_complete()
     if table is None:
         raise TableNotFound(f"Requested resource not found: Table: {name} not found")
     cluster.catalog.retire_table(table.id)
@@ -123,10 +127,12 @@ def begin_index(
 
     Raises:
         TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
-        ShardUnavailable: a shard does not answer, and nothing was changed.
+        ShardUnavailable: a shard does not answer, or the configuration lacks one, and nothing was
+            changed.
     """
     with cluster.catalog.lock():
         cluster.refresh()
+        cluster.check_complete()
         table = cluster.table(table_name)
         check_index_changes(table, added=[index])
         # 1. Its tables, everywhere: once any shard's writes know the index, an indexer may
@@ -145,8 +151,10 @@ def begin_drop_index(cluster: Cluster, table_name: str, index_name: str) -> Tabl
 
     Raises:
         TableNotFound, IndexNotFound: there is none of that name.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
     cluster.refresh()
+    cluster.check_complete()
     table = cluster.table(table_name)
     index = table.index(index_name)
     cluster.catalog.retire_index(table.id, index.id)

@@ -1,15 +1,17 @@
-"""Enabling transactions over several shards, in a cluster that an earlier release has set up.
+"""Enabling what an earlier release does not know, in a cluster that it has set up.
 
-Processes of earlier releases know of no intents: one that writes an item with a mark would take the
-mark away, and one that reads a placeholder would answer an empty item. So none of them may read or
-write a shard on which intents can be. Once all processes are of this release:
+Transactions over several shards (format 3): processes of earlier releases know of no intents; one
+that writes an item with a mark would take the mark away, and one that reads a placeholder would
+answer an empty item. Shards that come and go, and moves of slots (format 4): such a process would
+write items of slots that are on their way to another shard. So none of them may read or write any
+more. Once all processes are of this release:
 
-E1. Every shard has the control tables of intents (`migrations.INTENTS`).  A crash here: nothing
+E1. Every shard has the control tables (`migrations.INTENTS`, `MOVES`).  A crash here: nothing
     happened.
-E2. One transaction in the catalog: format 3, and the epoch of every shard's slots is raised. From
-    here on an old process that reads the catalog refuses to work.  A crash here: reads and writes
-    by the new slot map are refused by the slot guards until E3 is done, by `enable` called again or
-    by a writer worker.
+E2. One transaction in the catalog: the format, and the epoch of every shard's slots is raised; for
+    format 4 the shards are recorded (`mynamo_shards`). From here on an old process that reads the
+    catalog refuses to work.  A crash here: reads and writes by the new slot map are refused by the
+    slot guards until E3 is done, by `enable` called again or by a writer worker.
 E3. One transaction on each shard: its slot guard is raised to the new epoch, which waits for the
     transactions that hold it shared; its generation is raised to that of its incarnation, which
     older processes did not do; and `oldest` in `mynamo_format` is raised, which says that this step
@@ -17,36 +19,56 @@ E3. One transaction on each shard: its slot guard is raised to the new epoch, wh
     whatever connection it has; it reads the catalog then.  A crash here: as after E2, for the other
     shards.
 
-An intent is placed only where the slot guard is that of a slot map of format 3, so after E3. A new
-cluster begins with format 3. There is no way back.
+An intent is placed, and a row moved, only where the slot guard is that of a slot map of the format,
+so after E3. A new cluster begins with the newest format. Format 4 may follow on 2. There is no way
+back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from mynamo.catalog.catalog import FORMAT
+from mynamo.catalog import catalog, migrations
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.incarnation import base, newest
-from mynamo.catalog.migrations import (
-    GENERATION_ROW,
-    INTENTS,
-    READ_FORMAT,
-    REQUIRE_INTENTS,
-    SHARD,
-)
+from mynamo.catalog.incarnation import base, newest, raise_epoch
+from mynamo.catalog.migrations import GENERATION_ROW, READ_FORMAT, SHARD, require
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.errors import ConfigError, InvalidRequest, MynamoError, ShardUnavailable
 
-_RAISE = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
-_NOT_ENABLED = (
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a format of the catalog allows.
+
+    Attributes:
+        catalog: the format.
+        shards: the format of shards that it needs.
+        refusal: what to say where it is not allowed.
+    """
+
+    catalog: int
+    shards: int
+    refusal: str
+
+
+TRANSACTIONS = Feature(
+    catalog.TRANSACTIONS,
+    migrations.INTENTS,
     "the items of this transaction are on several shards, and this cluster does not allow that "
-    "yet: once all processes are of this release, run `mynamo transaction enable`"
+    "yet: once all processes are of this release, run `mynamo transaction enable`",
 )
+MOVES = Feature(
+    catalog.MOVES,
+    migrations.MOVES,
+    "an earlier release has set this cluster up, and its shards cannot change yet: once all "
+    "processes are of this release, run `mynamo shard enable`",
+)
+_RAISE_GENERATION = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 
 
-def enable(cluster: Cluster, say: Callable[[str], None]) -> None:
-    """Allow transactions over several shards; safe to repeat, also beside others who do it.
+def enable(cluster: Cluster, say: Callable[[str], None], feature: Feature = TRANSACTIONS) -> None:
+    """Allow what a format allows; safe to repeat, also beside others who do it.
 
     Args:
         say: told of each step what was done, or that it was done before.
@@ -54,12 +76,18 @@ def enable(cluster: Cluster, say: Callable[[str], None]) -> None:
     Raises:
         ConfigError: a shard lacks the control tables; nothing was changed.
         ShardUnavailable: a server does not answer. The message says what is not done.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
-    _check_formats(cluster, say)  # E1
-    if cluster.catalog.allow_transactions():  # E2
-        say("catalog: format 3; from now on processes of earlier releases refuse to work")
+    cluster.refresh()
+    cluster.check_complete()
+    _check_formats(cluster, say, feature)  # E1
+    if cluster.catalog.raise_format(feature.catalog):  # E2
+        say(
+            f"catalog: format {feature.catalog}; from now on processes of earlier releases refuse "
+            "to work"
+        )
     else:
-        say("catalog: it has format 3 already")
+        say(f"catalog: it has format {cluster.snapshot.format} already")
     cluster.refresh()
     waiting = []
     for shard in cluster.shards.values():  # E3
@@ -76,21 +104,21 @@ def enable(cluster: Cluster, say: Callable[[str], None]) -> None:
         )
 
 
-def is_enabled(cluster: Cluster) -> bool:
-    """Whether transactions over several shards are allowed, as far as this process knows."""
-    return cluster.snapshot.format >= FORMAT
+def is_enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> bool:
+    """Whether it is allowed, as far as this process knows."""
+    return cluster.snapshot.format >= feature.catalog
 
 
-def check_enabled(cluster: Cluster) -> None:
-    """Refuse a transaction over several shards where they are not allowed.
+def check_enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> None:
+    """Refuse what is not allowed.
 
     Raises:
         InvalidRequest: the message says what to run.
     """
-    if not is_enabled(cluster):
+    if not is_enabled(cluster, feature):
         cluster.refresh()
-        if not is_enabled(cluster):
-            raise InvalidRequest(_NOT_ENABLED)
+        if not is_enabled(cluster, feature):
+            raise InvalidRequest(feature.refusal)
 
 
 def raise_slot_guard(cluster: Cluster, shard: DynamoDBShard) -> bool:
@@ -103,36 +131,36 @@ def raise_slot_guard(cluster: Cluster, shard: DynamoDBShard) -> bool:
     Raises:
         ShardUnavailable: the shard does not answer.
     """
-    if not is_enabled(cluster):
-        return False
-    epoch = cluster.snapshot.epochs.get(shard.id, 0)
+    snapshot = cluster.snapshot
+    needed = max([f.shards for f in (TRANSACTIONS, MOVES) if f.catalog <= snapshot.format] or [0])
+    epoch = snapshot.epochs.get(shard.id, 0)
 
     def once() -> bool:
         with shard.session() as session:
             _, found = session.run(("BEGIN", ()), (f"{READ_FORMAT} FOR UPDATE", (SHARD.kind,)))
-            if found.rows[0][1] >= INTENTS:
+            if found.rows[0][1] >= needed:
                 session.rollback()
                 return False
             last = newest(session)
             session.run(
-                (_RAISE, (epoch, 0)),
-                (_RAISE, (base(0 if last is None else last.number), GENERATION_ROW)),
-                REQUIRE_INTENTS,
+                raise_epoch(epoch),
+                (_RAISE_GENERATION, (base(0 if last is None else last.number), GENERATION_ROW)),
+                require(needed),
                 ("COMMIT", ()),
             )
         return True
 
-    return retry(once, shard.timeout, PASSING)
+    return retry(once, shard.timeout, PASSING) if needed else False
 
 
-def _check_formats(cluster: Cluster, say: Callable[[str], None]) -> None:
+def _check_formats(cluster: Cluster, say: Callable[[str], None], feature: Feature) -> None:
     """E1. A new connection brings a shard's control tables up to date, if its user may."""
     lacking: list[MynamoError] = []
     for shard in cluster.shards.values():
         try:
             number = shard.run((READ_FORMAT, (SHARD.kind,)))[0].rows[0][0]
-            if number < INTENTS:
-                raise ConfigError(f"{shard.where}: it is of format {number}, not {INTENTS}")
+            if number < feature.shards:
+                raise ConfigError(f"{shard.where}: it is of format {number}, not {feature.shards}")
         except (ConfigError, ShardUnavailable) as failure:
             lacking.append(failure)
         else:

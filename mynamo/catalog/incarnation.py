@@ -7,12 +7,14 @@ The catalog gives incarnations their numbers, and never one twice.
 
 The first process that connects to another server than the one that the shard was on adopts it:
 
-A1. The catalog counts up the shard's incarnation.  A crash here: a number is left out.
+A1. The catalog counts up the shard's incarnation, and says which epoch its slots have.  A crash
+    here: a number is left out.
 A2. One transaction on the shard: look whether somebody was faster; give up the lease of the relay;
     take the numbers from changes that are not applied everywhere, so that they get new ones; set
     the sequence, what is applied and AUTO_INCREMENT to the base, and the generation above all that
     the shard may have had: transactions that began before, some of which it may have forgotten, are
-    not decided any more; record the incarnation.  A crash before the commit: nothing happened.
+    not decided any more; raise the slot guard to the epoch, so that no older map gets in; record
+    the incarnation.  A crash before the commit: nothing happened.
     After it: whoever relays does the next step.
 A3. Definitions (`roll_forward_shard`): tables and indexes that the catalog has and the shard lacks
     are made, and its guards are raised to the catalog's versions. Until then writes that know a
@@ -30,7 +32,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -58,7 +60,20 @@ CLEAN = "clean"
 NOTE_LOST: Statement = ("UPDATE mynamo_incarnation SET lost = 1 WHERE state = %s", (FENCING,))
 """Record that the shard has lost changes, in a new incarnation that is not fenced yet."""
 
-Allocate = Callable[[int, int], int]
+
+class Allocated(NamedTuple):
+    """What the catalog gives a new incarnation of a shard.
+
+    Attributes:
+        number: that the shard never had.
+        epoch: of its slots; 0: not known, up to format 3 of the catalog.
+    """
+
+    number: int
+    epoch: int
+
+
+Allocate = Callable[[int, int], Allocated]
 """From a shard's number and the least incarnation to one that nobody else has."""
 
 
@@ -184,8 +199,8 @@ def _adopt(
         before = newest(session)
         if before is not None and before.server == server and before.number >= at_least:
             return None  # somebody was faster
-        number = allocate(shard_id, at_least)  # A1
-        needed = _begin(session, number, server, lost=at_least > 0)  # A2
+        number, epoch = allocate(shard_id, at_least)  # A1
+        needed = _begin(session, number, epoch, server, lost=at_least > 0)  # A2
         if number >= needed:
             old = before.server.decode() if before is not None else ""
             log.warning(
@@ -198,7 +213,7 @@ def _adopt(
     raise ShardUnavailable(f"{where}: its new incarnation could not be recorded; try again")
 
 
-def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
+def _begin(session: Session, number: int, epoch: int, server: bytes, lost: bool) -> int:
     """A2, which does nothing if the number is too low. Returns the least that it must be."""
     _, _, found, relay, streams, ids = session.run(
         ("BEGIN", ()),
@@ -234,12 +249,18 @@ def _begin(session: Session, number: int, server: bytes, lost: bool) -> int:
         ("INSERT INTO mynamo_fence (id, version) VALUES (%s, %s)"
          " ON DUPLICATE KEY UPDATE version = GREATEST(version + 2, VALUES(version))",
          (GENERATION_ROW, start)),
+        raise_epoch(epoch),
         ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, lost, state)"
          f" VALUES (%s, %s, {sql.NOW}, %s, %s, %s)",
          (number, server, orjson.dumps(kept), lost, FENCING)),
         ("COMMIT", ()),
     )  # fmt: skip
     return needed
+
+
+def raise_epoch(epoch: int) -> Statement:
+    """Let a shard's slot guard follow the catalog; an epoch that it has reached changes nothing."""
+    return "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = 0", (epoch,)
 
 
 def set_state(session: Session, number: int, before: str, state: str) -> None:
@@ -251,21 +272,22 @@ def set_state(session: Session, number: int, before: str, state: str) -> None:
     )  # fmt: skip
 
 
-def give_number(session: Session, shard_id: int, at_least: int) -> int:
-    """A1, in the catalog's database: a number that this shard never had.
+def give_number(session: Session, shard_id: int, at_least: int) -> Allocated:
+    """A1, in the catalog's database.
 
     It is not below the hours since 2026, so that a catalog that went back in time, too, does not
     give a number twice.
     """
-    *_, found, _ = session.run(
+    *_, found, epochs, _ = session.run(
         ("BEGIN", ()),
         ("INSERT INTO mynamo_incarnations VALUES (%s, %s)"
          " ON DUPLICATE KEY UPDATE incarnation = GREATEST(incarnation + 1, VALUES(incarnation))",
          (shard_id, max(1, at_least, _hours()))),
         ("SELECT incarnation FROM mynamo_incarnations WHERE shard_id = %s", (shard_id,)),
+        ("SELECT epoch FROM mynamo_shards WHERE shard_id = %s", (shard_id,)),
         ("COMMIT", ()),
     )  # fmt: skip
-    return int(found.rows[0][0])
+    return Allocated(int(found.rows[0][0]), int(epochs.rows[0][0]) if epochs.rows else 0)
 
 
 def _hours() -> int:

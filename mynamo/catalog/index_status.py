@@ -32,7 +32,7 @@ class Progress:
 def progress(cluster: Cluster, index: Index) -> Progress:
     """How far the backfill of an index has come."""
     slots_done = rows = skipped = 0
-    finished = True
+    finished = not cluster.lacking
     for shard in cluster.shards.values():
         found = shard.run(
             ("SELECT after_hash, rows_done, rows_skipped, finished FROM mynamo_backfill"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mynamo.errors import ConfigError
 from mynamo.mysql.failures import MissingRight, MissingTable
-from mynamo.mysql.pool import Session
+from mynamo.mysql.pool import Session, Statement
 
 log = logging.getLogger(__name__)
 
@@ -169,11 +169,18 @@ slots: who changes rows that the shard does not own, keys that have changed, que
 """
 INTENTS = 2
 """The format of shards that has intents. Where there may be some, `oldest` is at least this."""
-REQUIRE_INTENTS = (
-    "UPDATE mynamo_format SET oldest = GREATEST(oldest, %s) WHERE kind = %s",
-    (INTENTS, SHARD.kind),
-)
-"""Processes that do not know of intents must not work on this shard."""
+MOVES = 3
+"""That has moves of slots; likewise."""
+
+
+def require(number: int) -> Statement:
+    """Let no process work on this shard that does not know a format of shards."""
+    return (
+        "UPDATE mynamo_format SET oldest = GREATEST(oldest, %s) WHERE kind = %s",
+        (number, SHARD.kind),
+    )
+
+
 _CATALOG = (
     Migration(
         1,

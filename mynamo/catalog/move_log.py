@@ -24,7 +24,7 @@ GSI_ROW = 2
 TOKEN = 3
 """A request token, as hash."""
 COMMAND = 4
-"""The id of a queued write, as hash."""
+"""The id of a queued write, as hash, and its slot, in place of the index."""
 _ENTRIES = 500
 """In one statement."""
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import orjson
 
-from mynamo.catalog.catalog import MOVES, Catalog, moves_in
+from mynamo.catalog.catalog import MOVES, SLOT_MOVES, Catalog, moves_in
 from mynamo.catalog.changes import COUNT_UP
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.snapshot import MoveState, SlotMove
@@ -21,8 +21,6 @@ from mynamo.errors import InvalidRequest, MynamoError
 from mynamo.mysql.pool import Session, Statement
 from mynamo.schemas.keys import SLOTS
 
-MOVES_FORMAT = 4
-"""Of the catalog, from which on slots can be moved."""
 UNDER_WAY: tuple[MoveState, ...] = ("COPYING", "STOPPED", "CLOSED")
 """States of moves whose slots have not moved yet."""
 SWITCHING: tuple[MoveState, ...] = ("STOPPED", "CLOSED")
@@ -76,7 +74,7 @@ def record_move(catalog: Catalog, first: int, last: int, target: int, mover: byt
         if own is not None and own.state == "COPYING":  # an attempt whose answer was lost
             session.rollback()
             return own
-        if cluster.rows[0][0] < MOVES_FORMAT:
+        if cluster.rows[0][0] < MOVES:
             raise InvalidRequest(
                 "slots cannot be moved in this cluster yet: once all processes are of this "
                 "release, run `mynamo shard enable`"
@@ -463,7 +461,7 @@ def _locked(session: Session, move_id: int) -> SlotMove | None:
 
 
 def _all_moves(session: Session) -> list[SlotMove]:
-    return list(moves_in(session.run(MOVES)[0]))
+    return list(moves_in(session.run(SLOT_MOVES)[0]))
 
 
 def _other(session: Session, now: SlotMove | None) -> NoReturn:

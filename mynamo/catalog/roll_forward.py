@@ -30,9 +30,12 @@ def roll_forward(cluster: Cluster, table_id: int) -> None:
 
     Raises:
         ShardUnavailable: a shard does not answer; call again.
+        ShardNotConfigured: a member is not in the configuration of this process, which leaves it
+            to others.
     """
     with cluster.catalog.lock():
         table = cluster.refresh().tables.get(table_id)
+        cluster.check_complete()
         if table is None or (is_complete(table) and _is_known_everywhere(cluster, table)):
             return
         if table.status == "DELETING":
@@ -54,7 +57,8 @@ def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
 
 @in_thread
 def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
-    """Bring the definitions of a shard that went back in time up to the catalog's; safe to repeat.
+    """Bring the definitions of a shard that is new, or went back in time, up to the catalog's; safe
+    to repeat.
 
     Tables and indexes that it lacks are made, empty, and it is recorded that it has lost changes;
     also if an index is ACTIVE whose backfill has not ended here. What it has and the catalog has
@@ -65,7 +69,7 @@ def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
         ShardUnavailable: the shard or the catalog does not answer.
     """
     with cluster.catalog.lock():
-        tables = [t for t in cluster.refresh().tables.values() if t.status == "ACTIVE"]
+        tables = [t for t in cluster.refresh().tables.values() if t.status != "DELETING"]
         names, guards, unfinished = shard.run(
             TABLE_NAMES,
             ("SELECT id, version FROM mynamo_fence", ()),

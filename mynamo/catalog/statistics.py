@@ -87,14 +87,17 @@ class Statistics:
         self._known: dict[int, _Known] = {}
 
     def of(self, table: Table) -> TableStatistics:
-        """The figures of a table. Of a shard that does not answer, the last known ones count."""
+        """The figures of a table. Of a shard that does not answer, the last known ones count, and
+        of one that the configuration lacks none."""
         known = self._known_of(table)
         # One caller counts. A shard may keep it waiting for long; the others take what is known.
         if known.counting.acquire(blocking=known.taken_at is None):
             try:
                 taken_at = known.taken_at
                 if taken_at is None or time.monotonic() - taken_at >= self._max_age:
-                    known.shards = known.shards | self._count(table)
+                    figures = known.shards | self._count(table)
+                    members = self._cluster.shards
+                    known.shards = {id_: one for id_, one in figures.items() if id_ in members}
                     known.taken_at = time.monotonic()
             finally:
                 known.counting.release()
@@ -114,7 +117,7 @@ class Statistics:
     def _count(self, table: Table) -> dict[int, dict[str, Size]]:
         shards = list(self._cluster.shards.values())
         with ThreadPoolExecutor(len(shards), "mynamo-statistics") as threads:
-            figures = threads.map(lambda shard: _figures(shard, table), shards)
+            figures = threads.map(lambda shard: figures_of(shard, table), shards)
             return {s.id: found for s, found in zip(shards, figures, strict=True) if found}
 
 
@@ -122,7 +125,7 @@ def _total(shards: Iterable[Mapping[str, Size]], name: str) -> Size:
     return sum((figures.get(name, Size()) for figures in shards), Size())
 
 
-def _figures(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
+def figures_of(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
     """Figures of the physical tables on one shard; None if it does not answer."""
 
     def once() -> dict[str, Size]:

@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
+        "shard": Entry("shard_commands", "shard", "Show, add and remove shards."),
         "transaction": Entry(
             "transaction_commands",
             "transaction",

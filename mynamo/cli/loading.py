@@ -94,7 +94,7 @@ class Loader:
         self._queues = [
             RecordQueue(max(1, WAITING // threads), self._abandoned) for _ in range(threads)
         ]
-        shards = sorted(cluster.shards)
+        shards = sorted(cluster.configured)
         self._of_shard = {
             shard: self._queues[number :: len(shards)] or [self._queues[number % threads]]
             for number, shard in enumerate(shards)
@@ -162,7 +162,7 @@ class Loader:
         return busy
 
     def _batcher_of(self, row: RowKey) -> RecordQueue:
-        queues = self._of_shard[self._cluster.shard_of(row.hash).id]
+        queues = self._of_shard.get(self._cluster.shard_id_of(row.hash), self._queues)
         return queues[hash(row) % len(queues)]
 
     def _key(self, record: Record) -> dict[str, Any]:

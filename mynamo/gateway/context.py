@@ -54,5 +54,5 @@ class Context:
         self.account_id = config.account_id
         self.own_writes: OwnWrites | None = None
         if config.index_reads == "own-writes":
-            answered = answered or AnsweredWrites(1, cluster.shards, cluster.partitions)
+            answered = answered or AnsweredWrites(1, cluster.configured, cluster.partitions)
             self.own_writes = OwnWrites(cluster, answered)

@@ -24,13 +24,9 @@ class Health:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        shards = cluster.shards.values()
-        self._checks: dict[str, Callable[[], object]] = {"catalog": cluster.catalog.exists}
-        self._checks |= {f"shard {s.id}": s.health for s in shards}
-        looks = {f"indexes from shard {s.id}": Standstill(s).look for s in shards}
-        self._indexes = list(looks)
-        self._checks |= looks
-        self._threads = ThreadPoolExecutor(len(self._checks), thread_name_prefix="health")
+        self._cluster = cluster
+        self._looks = {id_: Standstill(s).look for id_, s in cluster.configured.items()}
+        self._threads = ThreadPoolExecutor(1 + 2 * len(self._looks), thread_name_prefix="health")
         self._running: dict[str, Future[Any]] = {}
         self._asking = threading.Lock()
         self._known: dict[str, object] = {}
@@ -43,7 +39,8 @@ class Health:
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether all servers are well; each one's state; whether the indexes move.
 
-        A gateway whose indexes stand still is well: it writes, and reads tables.
+        A gateway whose indexes stand still is well: it writes, and reads tables. One whose
+        configuration lacks a shard is well until slots are there.
         """
         with self._asking:
             if time.monotonic() - self._known_at >= FRESH_SECONDS:
@@ -52,18 +49,32 @@ class Health:
         return self._known["status"] == "ok", dict(self._known)
 
     def _ask(self) -> dict[str, object]:
-        for name, check in self._checks.items():
-            before = self._running.get(name)
-            if before is None or before.done():  # one that hangs is not asked twice
-                self._running[name] = self._threads.submit(check)
-        wait(self._running.values(), PATIENCE_SECONDS)
-        servers = {n: _state(f) for n, f in self._running.items() if n not in self._indexes}
+        members = self._cluster.shards.items()
+        checks: dict[str, Callable[[], object]] = {"catalog": self._cluster.refresh}
+        checks |= {f"shard {id_}": shard.health for id_, shard in members}
+        looks = {f"indexes from shard {id_}": self._looks[id_] for id_, _ in members}
+        running = {name: self._run(name, check) for name, check in (checks | looks).items()}
+        self._running = running
+        wait(running.values(), PATIENCE_SECONDS)
+        servers = {name: _state(running[name]) for name in checks}
+        servers |= {f"shard {id_}": "not configured" for id_ in self._lacking()}
         well = all(state == "ok" for state in servers.values())
         return {
             "status": "ok" if well else "unavailable",
             "servers": servers,
-            "indexes": _movement([self._running[name] for name in self._indexes]),
+            "indexes": _movement([running[name] for name in looks]),
         }
+
+    def _run(self, name: str, check: Callable[[], object]) -> Future[Any]:
+        before = self._running.get(name)
+        if before is not None and not before.done():  # one that hangs is not asked twice
+            return before
+        return self._threads.submit(check)
+
+    def _lacking(self) -> list[int]:
+        """The shards with slots that the configuration lacks."""
+        slots = self._cluster.snapshot.slots
+        return sorted({owned.shard_id for owned in slots} - self._cluster.configured.keys())
 
 
 def _movement(looks: Sequence[Future[Any]]) -> str:

@@ -38,7 +38,7 @@ class AnsweredWrites:
 
     Args:
         processes: how many there are.
-        shards: their numbers.
+        shards: numbers of all that are configured.
         partitions: of each.
     """
 
@@ -105,7 +105,7 @@ class OwnWrites:
     def __init__(self, cluster: Cluster, answered: AnsweredWrites) -> None:
         self._cluster = cluster
         self._answered = answered
-        self._followers = {s.id: Follower(s) for s in cluster.shards.values()}
+        self._followers = {s.id: Follower(s) for s in cluster.configured.values()}
         self._totals: dict[int, int] = {}  # by a table's place among the counts, as all below
         self._applied: dict[tuple[int, int], list[int]] = {}  # and by shard
         self._lock = threading.Lock()

@@ -70,7 +70,7 @@ def gateway(
 @contextmanager
 def _shares(cluster: Cluster, free_permits: Callable[[], int]) -> Iterator[None]:
     """Let no shard have so many of the permits that none is left for the others."""
-    shares = [shard.admission for shard in cluster.shards.values()]
+    shares = [shard.admission for shard in cluster.configured.values()]
     if len(shares) < 2:
         yield
         return

@@ -168,6 +168,7 @@ def apply_effects(
         StatementRefused: MySQL does not take a row; some may have been done.
         SlotsMoved: the slot map has changed; some may have been done. If a row's slot is closed,
             nothing was.
+        ShardNotConfigured: nothing was done.
     """
     parts = _by_owner(cluster, snapshot, effects)
     known = {**due, **progress_at_home(own, parts)}
@@ -201,7 +202,7 @@ def tell_targets(
         SlotsMoved: the slot map has changed; some may have noted it.
     """
     calls = {
-        id_: partial(_tell, cluster.owner_of_all(cluster.shards[id_], snapshot), some)
+        id_: partial(_tell, cluster.owner_of_all(cluster.configured[id_], snapshot), some)
         for id_, some in reached.items()
     }
     _side_by_side(pool, calls)
@@ -227,7 +228,8 @@ def record_progress(cluster: Cluster, reached: Mapping[Stream, int], pool: Execu
     for stream, sequence in reached.items():
         by_shard.setdefault(stream.shard, {})[stream] = sequence
     _side_by_side(
-        pool, {id_: partial(_record, cluster.shards[id_], some) for id_, some in by_shard.items()}
+        pool,
+        {id_: partial(_record, cluster.configured[id_], some) for id_, some in by_shard.items()},
     )
 
 

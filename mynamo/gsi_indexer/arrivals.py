@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import Stream as Stream
 from mynamo.catalog.shard import PASSING, retry
-from mynamo.errors import CorruptData, NewerFormat, ShardUnavailable
+from mynamo.errors import CorruptData, NewerFormat, ShardNotConfigured, ShardUnavailable
 from mynamo.log.dead_letter_topic import dead_letter_of
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import ChangeEvent, PlainEvent, read_event
@@ -126,14 +126,15 @@ class Found:
         dead_letters: for messages that have no position.
         waiting: streams that cannot go on, by the offset of a damaged message that has to be looked
             up on the stream's own shard, which is away; and why.
-        newer: partitions that cannot go on, by the offset of a message that a newer version of
-            mynamo wrote; and what this one says of it. Nothing from there on is among the others.
+        left: partitions that cannot go on, by the offset of a message that is left to other
+            indexers; and why: a newer version of mynamo wrote it, or it is of a shard that the
+            configuration lacks. Nothing from there on is among the others.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     waiting: dict[Stream, tuple[int, ShardUnavailable]] = field(default_factory=dict)
-    newer: dict[int, tuple[int, NewerFormat]] = field(default_factory=dict)
+    left: dict[int, tuple[int, NewerFormat | ShardNotConfigured]] = field(default_factory=dict)
 
 
 def read(cluster: Cluster, records: Collection[Any]) -> Found:
@@ -143,19 +144,43 @@ def read(cluster: Cluster, records: Collection[Any]) -> Found:
         records: as the consumer gave them, in the order of their partition.
 
     Raises:
-        NewerFormat: one is of a later format. It is left to an indexer that knows it.
+        ShardUnavailable: one is of a shard that this process does not know, and the catalog does
+            not answer.
     """
     found = Found()
     for record in records:
-        if record.partition in found.newer:
+        if record.partition in found.left:
             continue
         try:
-            found.arrivals.append(_arrival(cluster, record, read_event(record.value or b"")))
-        except NewerFormat as failure:
-            found.newer[record.partition] = record.offset, failure
-        except CorruptData as flaw:
-            _look_up(cluster, record, str(flaw), found)
+            try:
+                event = read_event(record.value or b"")
+                if _is_of_removed(cluster, event.shard):
+                    continue
+                found.arrivals.append(_arrival(cluster, record, event))
+            except CorruptData as flaw:
+                _look_up(cluster, record, str(flaw), found)
+        except (NewerFormat, ShardNotConfigured) as failure:
+            found.left[record.partition] = record.offset, failure
     return found
+
+
+def _is_of_removed(cluster: Cluster, shard_id: int) -> bool:
+    """Whether a shard is none any more: all of its events are applied.
+
+    Raises:
+        CorruptData: it never was one.
+        ShardNotConfigured: it is one, and the configuration lacks it.
+        ShardUnavailable: this process does not know it, and the catalog does not answer.
+    """
+    if shard_id in cluster.shards:
+        return False
+    member = cluster.refresh().members.get(shard_id)
+    if member is None:
+        raise CorruptData(f"it is of shard {shard_id}, which this cluster does not have")
+    if member.state == "REMOVED":
+        return True
+    cluster.member(shard_id)
+    return False
 
 
 def _look_up(cluster: Cluster, record: Any, flaw: str, found: Found) -> None:
@@ -183,8 +208,6 @@ def dead_letter(record: Any, reason: str, event_id: str | None = None) -> DeadLe
 
 
 def _arrival(cluster: Cluster, record: Any, event: PlainEvent | ChangeEvent) -> Arrival:
-    if event.shard not in cluster.shards:
-        raise CorruptData(f"it is of shard {event.shard}, which this cluster does not have")
     if event.partition != record.partition:
         raise CorruptData(f"it belongs to partition {event.partition}")
     if max(event.sequence, event.version) > _LARGEST:
@@ -200,13 +223,19 @@ def _arrival(cluster: Cluster, record: Any, event: PlainEvent | ChangeEvent) -> 
 
 
 def _named(cluster: Cluster, record: Any) -> tuple[Stream, int] | None:
-    """The stream and sequence that a message's headers name."""
+    """The stream and sequence that a message's headers name; None: those of no shard.
+
+    Raises:
+        ShardNotConfigured, ShardUnavailable: see `_is_of_removed`.
+    """
     headers = dict(record.headers)
     try:
-        shard = cluster.shards[int(headers["shard"])]
-        return Stream(shard.id, record.partition), int(headers["sequence"])
-    except (KeyError, ValueError, TypeError):
+        shard_id, sequence = int(headers["shard"]), int(headers["sequence"])
+        if _is_of_removed(cluster, shard_id):
+            return None
+    except (KeyError, ValueError, TypeError, CorruptData):
         return None
+    return Stream(shard_id, record.partition), sequence
 
 
 def _find_position(
@@ -219,7 +248,7 @@ def _find_position(
     """
 
     def once() -> tuple[tuple[Any, ...], ...]:
-        with cluster.shards[stream.shard].session() as session:
+        with cluster.configured[stream.shard].session() as session:
             return session.run(
                 ("SELECT previous, feeds FROM mynamo_outbox WHERE seq = %s AND part = %s",
                  (sequence, record.partition)),

@@ -13,7 +13,7 @@ from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
-from mynamo.errors import MynamoError, ShardUnavailable
+from mynamo.errors import MynamoError, ShardNotConfigured, ShardUnavailable
 from mynamo.gsi_indexer.apply import (
     Effect,
     ShardsAway,
@@ -78,7 +78,8 @@ class BatchWriter:
         self._dropped: set[int] = set()
 
     def write(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
-        """Apply a batch, but for what shards that are away miss of it; safe to repeat.
+        """Apply a batch, but for what shards that are away, or are not configured, miss of it; safe
+        to repeat.
 
         Args:
             batch: of each stream, what follows without a gap on what was applied before.
@@ -95,6 +96,8 @@ class BatchWriter:
                 return by_newest_slots(self._cluster, lambda: self._write_and_tell(batch, due))
             except ShardsAway as failure:  # the rest again: what is done of it is known
                 self._away.note_all(failure.failures)
+            except ShardNotConfigured as failure:  # likewise
+                self._away.note(failure.shard, failure)
 
     def _write_and_tell(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
         """One attempt, by one slot map. Raises SlotsMoved if it is outdated, or slots are closed:
@@ -174,9 +177,7 @@ class BatchWriter:
     ) -> list[RowChange]:
         """The changes that are not passed over, as their target is away. Raises RangeStopped if the
         slot of one is closed: what is passed over there, its next owner might never get."""
-        targets = [
-            self._cluster.owner_of(change.row.index_hash, snapshot).shard.id for change in changes
-        ]
+        targets = [self._cluster.target_of(change.row.index_hash, snapshot) for change in changes]
         return [
             change
             for change, target in zip(changes, targets, strict=True)

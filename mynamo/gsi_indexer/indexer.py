@@ -131,7 +131,7 @@ class Indexer:
         self._partitions: set[int] = set()
         self._due: dict[Stream, int] = {}  # progress that is yet to be recorded
         self._publisher = Publisher(self._kafka)
-        self._pool = ThreadPoolExecutor(min(_MAX_THREADS, len(cluster.shards)), "gsi-apply")
+        self._pool = ThreadPoolExecutor(_MAX_THREADS, "gsi-apply")
         self._troubles = 0
         self._troubled_at = 0.0
         self._committed_at = time.monotonic()
@@ -237,6 +237,7 @@ class Indexer:
         Raises:
             Unavailable: Kafka or the catalog does not answer; the same messages will come again.
             NewerFormat: so will a message that a newer version of mynamo wrote.
+            ShardNotConfigured: so will one of a shard that the configuration lacks.
             Stalled: the consumer does not read on.
         """
         self._resume()
@@ -260,11 +261,11 @@ class Indexer:
         except BaseException:
             self._rewind(polled)
             raise
-        for partition, (offset, _) in found.newer.items():
+        for partition, (offset, _) in found.left.items():
             self._seek(partition, offset)
         self._watch.look(gaps, self._paused.waits_for)
         self._commit_now_and_then()
-        for _, failure in found.newer.values():  # all else is done
+        for _, failure in found.left.values():  # all else is done
             raise failure
         quiet = time.monotonic() - self._troubled_at > _QUIET
         if self._troubles and (records or quiet):
@@ -443,7 +444,7 @@ def home_progress(cluster: Cluster, shard_id: int) -> tuple[tuple[Any, ...], ...
     """
 
     def once() -> tuple[tuple[Any, ...], ...]:
-        with cluster.shards[shard_id].session() as session:
+        with cluster.configured[shard_id].session() as session:
             return session.run(("SELECT part, applied_seq FROM mynamo_stream", ()))[0].rows
 
     return retry(once, _MAX_PAUSE, PASSING)

@@ -13,6 +13,7 @@ published again.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ LOOK_EVERY = 1.0
 LOOK_EVERY_AT_GAPS = 0.2
 """The same while an event has come before the one that its stream waits for."""
 _TOPICS_EVERY = 5.0
+_MEMBERS_EVERY = 5.0
 _KAFKA_MS = 3_000
 _PATIENCE = 1.0
 
@@ -81,6 +83,8 @@ class Watch:
         self._watermarks: dict[Stream, _Watermark] = {}
         self._looked_at = time.monotonic()
         self._topics_at = self._looked_at
+        self._members_at = self._looked_at
+        self._asking: threading.Thread | None = None
 
     def look(self, gaps: Collection[Stream] = (), paused: Collection[Stream] = ()) -> None:
         """Ask for what was lost; does nothing unless the last look is a while ago.
@@ -96,6 +100,7 @@ class Watch:
         if now - self._looked_at < (LOOK_EVERY_AT_GAPS if gaps else LOOK_EVERY):
             return
         self._looked_at = now
+        self._follow_members()
         partitions = {assigned.partition for assigned in self._consumer.assignment()}
         if not partitions:
             self._ensure_topics()
@@ -116,6 +121,21 @@ class Watch:
         self._watermarks = {
             s: watermark for s, watermark in self._watermarks.items() if s in self._before
         }
+
+    def _follow_members(self) -> None:
+        """Hear of new shards, of which all events may be lost. It waits for nobody."""
+        now = time.monotonic()
+        asking = self._asking is not None and self._asking.is_alive()
+        if now - self._members_at >= _MEMBERS_EVERY and not asking:
+            self._members_at = now
+            self._asking = threading.Thread(target=self._ask_for_members, daemon=True)
+            self._asking.start()
+
+    def _ask_for_members(self) -> None:
+        try:
+            self._cluster.refresh()
+        except Exception as failure:  # it is asked again
+            log.debug("whether there are new shards is not known: %s", failure)
 
     def _waiting(self, shard: DynamoDBShard, partitions: Collection[int]) -> dict[Stream, int]:
         """The shard's streams that wait for an event, and their positions."""
@@ -196,7 +216,7 @@ class Watch:
 def published_next(cluster: Cluster, stream: Stream, position: int) -> int | None:
     """The number of the event that a stream waits for, if it has been published, as its relay
     says."""
-    rows = _run(cluster.shards[stream.shard], next_published("seq", stream, position)).rows
+    rows = _run(cluster.configured[stream.shard], next_published("seq", stream, position)).rows
     return int(rows[0][0]) if rows else None
 
 

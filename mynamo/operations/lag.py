@@ -185,12 +185,12 @@ def lag(cluster: Cluster) -> LagReport:
             note in the report.
     """
     tables = cluster.refresh().tables
-    notes: list[str] = []
+    notes = [f"shard {id_} is not in the configuration" for id_ in cluster.lacking]
     shards: list[ShardLag] = []
     indexes: list[IndexLag] = []
     for shard in cluster.shards.values():
         try:
-            entry, waiting = _shard_lag(shard)
+            entry, waiting = shard_lag(shard)
         except ShardUnavailable as failure:
             notes.append(f"shard {shard.id} is not known: {failure}")
             continue
@@ -215,7 +215,7 @@ def lag(cluster: Cluster) -> LagReport:
         indexes=tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
         queued_writes=queued,
         notes=tuple(notes),
-        complete=len(shards) == len(cluster.shards),
+        complete=len(shards) == len(cluster.snapshot.epochs),
         indexers=indexers,
     )
 
@@ -230,8 +230,12 @@ def _standing(cluster: Cluster, lags: Sequence[ShardLag]) -> tuple[int, ...]:
     return tuple(sorted({one.stream.shard for one in found}))
 
 
-def _shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
-    """A shard's lag, and per table how many events wait and for how many seconds."""
+def shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]]:
+    """A shard's lag, and per table how many events wait and for how many seconds.
+
+    Raises:
+        ShardUnavailable: it does not answer.
+    """
 
     def look() -> list[Result]:
         with shard.session() as session:

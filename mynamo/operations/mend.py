@@ -136,7 +136,7 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
         return NOTHING  # it is on its way there
     by, deletes = cluster.owner_of_all(where, snapshot), [delete]
     if owned.shard_id == where.id:
-        by = cluster.owner(owned, snapshot)
+        by = cluster.owner_of(row.index_hash, snapshot)
         deletes += log_gsi_rows([RowChange(finding.index, GsiRow(*row), 0, None)], by.logs)
     shard = cluster.shard_of(finding.row.hash)
 

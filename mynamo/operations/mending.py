@@ -61,7 +61,9 @@ def _try(cluster: Cluster, shard: DynamoDBShard, owner: str, stop: threading.Eve
         log.debug("%s: whether there is anything to mend is not known: %s", shard.where, failure)
         return True
     try:
-        return not waiting or mend_indexes(cluster, shard, waiting, owner, stop)
+        if not waiting or cluster.lacking:  # else it is left to other processes
+            return True
+        return mend_indexes(cluster, shard, waiting, owner, stop)
     except Claimed:
         return True
     except MynamoError as failure:

@@ -61,7 +61,7 @@ _INTENTS: Statement = (
 def open_transactions(cluster: Cluster) -> OpenTransactions:
     """Find them. Nothing is changed: some may be under way."""
     found: dict[bytes, OpenTransaction] = {}
-    notes = []
+    notes = [f"shard {shard_id} is not in the configuration" for shard_id in cluster.lacking]
     for shard in cluster.shards.values():
         try:
             rows = shard.run(_INTENTS)[0].rows
@@ -83,10 +83,7 @@ def open_transactions(cluster: Cluster) -> OpenTransactions:
 
 
 def _decision_of(cluster: Cluster, transaction: OpenTransaction) -> Decision | None:
-    shard = cluster.shards.get(transaction.decider)
-    if shard is None:
-        raise ShardUnavailable(f"there is no shard {transaction.decider}")
-    rows = shard.ask(read_decision(transaction.id))[0].rows
+    rows = cluster.member(transaction.decider).ask(read_decision(transaction.id))[0].rows
     return Decision(rows[0][0]) if rows else None
 
 

@@ -88,7 +88,10 @@ def wait_until_applied(cluster: Cluster, timeout: float = 30.0) -> bool:
 
     Raises:
         ShardUnavailable: a shard does not answer.
+        ShardNotConfigured: the configuration lacks one, of which nothing is known.
     """
+    cluster.refresh()
+    cluster.check_complete()
     horizons = [Horizon(shard) for shard in cluster.shards.values()]
     return await_horizons(horizons, time.monotonic() + timeout)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData
 from mynamo.mysql.failures import MissingTable
@@ -100,6 +101,7 @@ def verify(
     Raises:
         TableNotFound: there is no such table, or it was dropped in the meantime.
         ShardUnavailable: a shard does not answer.
+        ShardNotConfigured: the configuration lacks a shard.
         CorruptData: a shard lacks a physical table of this table.
         InvalidRequest: the file to resume from is not of this table as it is now, or in use.
     """
@@ -116,6 +118,7 @@ def examine(
 ) -> Verdict:
     """`verify`, with something that keeps a state in the same file."""
     cluster.refresh()
+    cluster.check_complete()
     table = cluster.table(table_name)
     kind, extra = (keeper.kind, keeper.dump) if keeper else ("verify", dict)
     journal = Journal(effort.resume, kind, extra)
@@ -133,6 +136,12 @@ def examine(
                 journal.forget()
     finally:
         journal.close()
+
+
+def with_tables(cluster: Cluster) -> dict[int, DynamoDBShard]:
+    """The shards that have all tables: those that are JOINING may lack some, and have no slots."""
+    members = cluster.snapshot.members
+    return {id_: one for id_, one in cluster.shards.items() if members[id_].state != "JOINING"}
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -158,6 +167,7 @@ class _Examination:
         self._journal = journal
         self._keeper = keeper
         self._indexes = {i.id: i for i in table.indexes if i.status == "ACTIVE"}
+        self._shards = with_tables(cluster)
         self._meter = Meter(cluster.snapshot.slots, effort.on_progress)
         self._throttle = Throttle(effort.rate)
         self._stop = threading.Event()
@@ -170,7 +180,7 @@ class _Examination:
             self._keeper.load(kept)
         try:
             if self._journal.phase == "survey":
-                self._round(list(all_scan_parts(self._cluster.shards, self._indexes)), self._survey)
+                self._round(list(all_scan_parts(self._shards, self._indexes)), self._survey)
                 self._journal.next_phase()
             self._compare_different()
         except BaseException:
@@ -179,13 +189,13 @@ class _Examination:
         self._journal.finish()
         self._meter.finish()
         left_out = tuple(i.name for i in self._table.indexes if i.status == "CREATING")
-        shards = len(self._cluster.shards)
+        shards = len(self._shards)
         return self._journal.counts.verdict(self._table.name, indexes, shards, left_out)
 
     def _compare_different(self) -> None:
         different = {id_: self._journal.ledger.different(id_) for id_ in self._indexes}
         there_are = [id_ for id_, buckets in different.items() if buckets]
-        scan_parts = list(all_scan_parts(self._cluster.shards, there_are)) if there_are else []
+        scan_parts = list(all_scan_parts(self._shards, there_are)) if there_are else []
         self._round(scan_parts, lambda scan_part: self._compare(scan_part, different))
 
     def _round(
@@ -231,7 +241,7 @@ class _Examination:
             raise
 
     def _survey(self, scan_part: ScanPart) -> Iterator[Step]:
-        shard, indexes = self._cluster.shards[scan_part.shard_id], list(self._indexes.values())
+        shard, indexes = self._shards[scan_part.shard_id], list(self._indexes.values())
         checksum_pass = ChecksumPass(self._cluster, shard, self._table, indexes)
         span = scan_part.span(self._journal.cursors.get(scan_part.name))
         if scan_part.index_id:
@@ -239,7 +249,7 @@ class _Examination:
         return checksum_pass.items(span)
 
     def _compare(self, scan_part: ScanPart, different: Different) -> Iterator[Step]:
-        shard, indexes = self._cluster.shards[scan_part.shard_id], list(self._indexes.values())
+        shard, indexes = self._shards[scan_part.shard_id], list(self._indexes.values())
         gap = gap_of(self._journal.counts.items)
         scan = Scan(self._cluster, shard, self._table, indexes, different, gap)
         span = scan_part.span(self._journal.cursors.get(scan_part.name))

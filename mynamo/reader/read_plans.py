@@ -154,6 +154,7 @@ def resolve_scan(
 
     Raises:
         InvalidRequest: only one of segment and total is given, or they are out of range.
+        ShardNotConfigured: some are on a shard that the configuration lacks.
     """
     if (segment is None) != (total_segments is None):
         raise InvalidRequest(
@@ -172,7 +173,8 @@ def resolve_scan(
         bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
         if stop is not None:
             bounds.append((column, ("<", stop)))
-        owner, stopped = Owner(cluster.shards[owned.shard_id], owned.since, owned.epoch), None
+        owner = Owner(cluster.member(owned.shard_id), owned.since, owned.epoch)
+        stopped = None
         if owned.move is not None:
             stopped = RangeStopped(owner.shard, owned.move, snapshot)
         shard_ranges.append(ShardRange(owner, tuple(bounds), stopped))

@@ -59,7 +59,6 @@ from mynamo.catalog.tables import RowKey
 from mynamo.errors import (
     InvalidRequest,
     MynamoError,
-    ShardUnavailable,
     TransactionCanceled,
     TransactionConflict,
 )
@@ -266,11 +265,7 @@ class _Reading:
 
     def _decided(self, decider: int, ids: Collection[bytes]) -> set[bytes]:
         """Which of the transactions that a shard decides are COMMITTED."""
-        shard = self._cluster.shards.get(decider)
-        if shard is None:
-            raise ShardUnavailable(
-                f"shard {decider} decides a transaction, and is not in this configuration"
-            )
+        shard = self._cluster.member(decider)
         ordered = sorted(ids)
         with shard.admission:
             found = shard.ask(*(read_decision(each) for each in ordered))

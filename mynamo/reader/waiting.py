@@ -101,10 +101,25 @@ def tokens_of(after: After, cluster: Cluster) -> list[ConsistencyToken]:
     tokens = []
     for text in token_texts(after):
         token = ConsistencyToken.parse(text)
-        if token.cluster != cluster.fingerprint or token.shard not in cluster.shards:
+        if token.cluster != cluster.fingerprint or not _is_known(cluster, token.shard):
             raise InvalidToken(f"the consistency token {token} belongs to another cluster")
-        tokens.append(token)
+        if token.shard in cluster.shards:  # one that was removed has no write left to wait for
+            tokens.append(token)
     return tokens
+
+
+def _is_known(cluster: Cluster, shard_id: int) -> bool:
+    """Whether a shard is a member, or was one.
+
+    Raises:
+        ShardNotConfigured: it is one, and the configuration lacks it.
+    """
+    if shard_id in cluster.shards:
+        return True
+    known = cluster.refresh().members.get(shard_id)
+    if known is not None and known.state != "REMOVED":
+        cluster.member(shard_id)
+    return known is not None
 
 
 def token_texts(after: After) -> list[str]:
@@ -225,7 +240,7 @@ def _pending(cluster: Cluster, waiting: Mapping[int, Sequence[int]]) -> dict[int
     for shard, ids in waiting.items():
         for start in range(0, len(ids), _IDS_PER_STATEMENT):
             some = ids[start : start + _IDS_PER_STATEMENT]
-            if found := cluster.shards[shard].ask(pending_statement(some))[0].rows:
+            if found := cluster.configured[shard].ask(pending_statement(some))[0].rows:
                 pending.setdefault(shard, []).extend(Pending(*row) for row in found)
     return pending
 

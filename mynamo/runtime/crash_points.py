@@ -28,11 +28,16 @@ LABELS = (
     "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
     "transact.1", "transact.2", "transact.3", "transact.4", "transact.5", "transact.6",
     "transact.7",
+)  # fmt: skip
+"""Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
+one shard, the backfill of a new index, and transactions over several shards."""
+COMMAND_LABELS = (
+    "shard.add.1", "shard.add.2", "shard.add.3", "shard.add.4",
+    "shard.remove.2", "shard.remove.3", "shard.remove.4",
     "move.1", "move.2", "move.3", "move.4", "move.5", "move.6", "move.7", "move.8", "move.9",
     "move.10", "move.11", "move.12", "move.13",
 )  # fmt: skip
-"""Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, the backfill of a new index, transactions over several shards, and moves of slots."""
+"""Of commands that add and remove shards, and move slots."""
 
 _label, _times, _what = (*os.environ.get(VARIABLE, "").split(":"), "", "")[:3]
 _passes = itertools.count(1)

@@ -55,7 +55,8 @@ class Maintenance:
         self._purged: dict[tuple[int, str], BatchSize] = {}
         self._generations = Generations()
         self._sweeper = Sweeper(cluster)
-        self._enabled: set[int] = set()  # shards where nothing was left to enable lately
+        # Shards where nothing was left to enable lately, and for which format.
+        self._enabled: set[tuple[int, int]] = set()
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -69,19 +70,22 @@ class Maintenance:
         self._cluster.refresh()
         self._finish_enabling()
         self._sweeper.round()
-        self._roll_forward()
-        more = self._backfill()
+        more = False
+        if not self._cluster.lacking:  # else definitions are left to other workers
+            self._roll_forward()
+            more = self._backfill()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
             self._enabled.clear()  # a shard may have been restored
         return more
 
     def _finish_enabling(self) -> None:
-        """Do what is left of `mynamo transaction enable`."""
+        """Do what is left of `mynamo transaction enable` and `mynamo shard enable`."""
         if not is_enabled(self._cluster):
             return
         for number, shard in self._cluster.shards.items():
-            if number in self._enabled:
+            enabled = number, self._cluster.snapshot.format
+            if enabled in self._enabled:
                 continue
             try:
                 if raise_slot_guard(self._cluster, shard):
@@ -89,7 +93,7 @@ class Maintenance:
             except ShardUnavailable as failure:  # in the next round; the others go on
                 log.debug("the slot guard is not raised yet: %s", failure)
             else:
-                self._enabled.add(number)
+                self._enabled.add(enabled)
 
     def _roll_forward(self) -> None:
         found = {}
@@ -146,7 +150,8 @@ class Maintenance:
 
     def _purge_on(self, shard: DynamoDBShard) -> bool:
         try:
-            more = self._forget(shard, "commands", _forget_commands)
+            more = self._forget(shard, "commands", partial(_forget_commands, "mynamo_applied"))
+            more |= self._forget(shard, "old", partial(_forget_commands, "mynamo_command"))
             generation = self._generations.of(shard)
             for what, delete in (("tokens", forget_tokens), ("aborted", forget_old_aborted)):
                 more |= self._forget(shard, what, partial(delete, generation))
@@ -185,10 +190,9 @@ class Maintenance:
                 return True
 
 
-def _forget_commands(limit: int) -> Statement:
+def _forget_commands(table: str, limit: int) -> Statement:
     return (
-        f"DELETE FROM mynamo_command WHERE done_at < {sql.NOW} - %s"
-        f" ORDER BY done_at LIMIT {limit:d}",
+        f"DELETE FROM {table} WHERE done_at < {sql.NOW} - %s ORDER BY done_at LIMIT {limit:d}",
         (round(REMEMBERED * 1_000_000),),
     )
 

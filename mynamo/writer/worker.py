@@ -27,6 +27,8 @@ _GATHER = 0.012
 a commit."""
 _STANDBY_PAUSE = 0.5
 """Seconds between two looks at a lease that another relay holds."""
+_NO_MEMBER_PAUSE = 0.5
+"""Seconds between two looks whether a configured shard is a member by now."""
 _ROUND_PAUSE = 1.0
 _TOPICS_EVERY = 15.0
 _MAX_RETRY_PAUSE = 1.0
@@ -43,8 +45,8 @@ def run_writer(
     Args:
         cluster: to work for.
         stop: when it is set, this gives up its leases and returns within seconds.
-        relay: publish committed changes: one thread per shard, each only while it holds
-            the shard's lease.
+        relay: publish committed changes: one thread per configured shard, each only while the
+            shard is a member, and it holds the shard's lease.
         queue: apply queued writes.
     """
     publisher = Publisher(cluster.config.kafka)  # of dead letters
@@ -52,7 +54,7 @@ def run_writer(
     relays = [
         # One producer for each: nobody waits for what another shard's relay has sent.
         Relay(cluster, shard, owner, Publisher(cluster.config.kafka))
-        for shard in cluster.shards.values()
+        for shard in cluster.configured.values()
     ]
     parts: dict[str, Callable[[], None]] = {"maintenance": partial(_maintain, cluster, stop)}
     if relay:
@@ -88,6 +90,11 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
     )
     try:
         while not stop.is_set():
+            if relay.shard.id not in cluster.shards:
+                with suppress(ShardUnavailable):
+                    relay.release()
+                stop.wait(_NO_MEMBER_PAUSE)
+                continue
             try:
                 done = relay.step()
             except LogUnavailable as failure:

@@ -15,6 +15,8 @@ PREVIOUS = "be07eba"
 FORMAT_2 = "62624e1"
 """The last commit that knows catalogs up to format 2. Its reads look at the slot guard; those of
 `PREVIOUS` do not."""
+FORMAT_3 = "0f4e1ba"
+"""The last commit that knows catalogs up to format 3."""
 
 
 def why_no_release(reference: str = PREVIOUS) -> str | None:

@@ -119,9 +119,9 @@ def _without_sequence() -> None:
 
 def _without_commands() -> None:
     """A queued write that comes again is applied again."""
-    select = "SELECT command_id, version, refused FROM mynamo_command WHERE"
+    select = "FROM mynamo_applied FORCE INDEX (PRIMARY) WHERE"
     _replace(select, f"{select} FALSE AND")
-    _replace("INSERT INTO mynamo_command", "INSERT IGNORE INTO mynamo_command")
+    _replace("INSERT INTO mynamo_applied", "INSERT IGNORE INTO mynamo_applied")
 
 
 def _without_fate() -> None:

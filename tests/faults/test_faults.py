@@ -10,7 +10,7 @@ import pytest
 
 import mynamo
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
-from mynamo.runtime.crash_points import LABELS
+from mynamo.runtime.crash_points import COMMAND_LABELS, LABELS
 from tests.faults.clocks import make_clocks
 from tests.faults.plan import Cast, draw
 from tests.faults.run import Settings, run
@@ -132,7 +132,8 @@ def test_every_label_is_in_the_code_once() -> None:
     text = "".join(
         path.read_text() for path in SOURCES.rglob("*.py") if path.name != "crash_points.py"
     )
-    assert {label: text.count(f'crash_point("{label}")') for label in LABELS} == dict.fromkeys(
-        LABELS, 1
+    labels = LABELS + COMMAND_LABELS
+    assert {label: text.count(f'crash_point("{label}")') for label in labels} == dict.fromkeys(
+        labels, 1
     )
-    assert text.count("crash_point(") == len(LABELS)
+    assert text.count("crash_point(") == len(labels)

@@ -304,13 +304,14 @@ def test_a_frozen_process_holds_up_no_client(config: ClusterConfig, tmp_path: Pa
 
 
 def test_processes_that_cannot_work_end_the_whole(config: ClusterConfig, tmp_path: Path) -> None:
-    wrong = config.model_copy(update={"shards": config.shards[:1]})
+    another = config.shards[0].model_copy(update={"id": 9})
+    wrong = config.model_copy(update={"shards": (another,)})
     with serving(config, tmp_path, "--no-auth") as served:  # sets the cluster up
         client_of(served.url).list_tables()
     with serving(wrong, tmp_path, "--no-auth", "--workers", "2") as served:
         assert served.first_line == ""
         assert served.process.wait(60) == 1
-    assert "the configuration names [1]" in (tmp_path / "log").read_text()
+    assert "the configuration names [9]" in (tmp_path / "log").read_text()
 
 
 def alive(pid: int) -> bool:

@@ -1,4 +1,5 @@
-"""Enabling transactions over several shards, beside processes of earlier releases."""
+"""Enabling transactions over several shards, and moves of slots, beside processes of earlier
+releases."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ import pytest
 
 from mynamo.catalog import enabling, shard
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.enabling import check_enabled, enable
+from mynamo.catalog.enabling import MOVES, TRANSACTIONS, Feature, check_enabled, enable
 from mynamo.catalog.incarnation import base
-from mynamo.catalog.migrations import GENERATION_ROW, INTENTS
+from mynamo.catalog.members import add_shard
+from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.roll_forward import roll_forward_shard
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.slot_guard import READ_EPOCH, SlotsMoved
@@ -28,8 +30,8 @@ from mynamo.schemas.items import to_stored
 from mynamo.writer.maintenance import Maintenance
 from tests.commands import run
 from tests.earlier_process import EarlierProcess
-from tests.faults.releases import FORMAT_2, PREVIOUS, check_out, why_no_release
-from tests.rows import as_format_2, everywhere, in_catalog, make_table, select
+from tests.faults.releases import FORMAT_2, FORMAT_3, PREVIOUS, check_out, why_no_release
+from tests.rows import as_earlier, everywhere, in_catalog, make_table, select
 
 KEY = {"id": "a", "at": "1"}
 
@@ -49,10 +51,10 @@ def guards(cluster: Cluster) -> list[int]:
     return [select(each, READ_EPOCH[0])[0][0] for each in cluster.shards.values()]
 
 
-def is_known(cluster: Cluster) -> bool:
+def is_known(cluster: Cluster, feature: Feature = TRANSACTIONS) -> bool:
     """Whether `mynamo_format` says of every shard that older processes must not work."""
     rows = everywhere(cluster, "SELECT oldest FROM mynamo_format WHERE kind = 'shard'")
-    return rows == [(INTENTS,)] * len(cluster.shards)
+    return rows == [(feature.shards,)] * len(cluster.shards)
 
 
 def over_several_shards(cluster: Cluster, table: Table) -> list[Put]:
@@ -63,12 +65,15 @@ def over_several_shards(cluster: Cluster, table: Table) -> list[Put]:
     return [Put(table.name, item) for item in found.values()]
 
 
-def enabled(cluster: Cluster) -> None:
+def enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> None:
     """Everything is as `enable` leaves it, and the cluster is at work."""
     snapshot = cluster.refresh()
-    assert snapshot.format == 3
+    assert snapshot.format == feature.catalog
     assert guards(cluster) == [snapshot.epochs[number] for number in cluster.shards]
-    assert is_known(cluster)
+    assert is_known(cluster, feature)
+    recorded = in_catalog(cluster.config, "SELECT shard_id, state, epoch FROM mynamo_shards")
+    members = tuple((number, "ACTIVE", epoch) for number, epoch in snapshot.epochs.items())
+    assert recorded == (members if feature is MOVES else ())
     Producer(cluster).put("orders", KEY)
     assert Reader(cluster).get("orders", KEY) == KEY
 
@@ -77,19 +82,20 @@ def enabled(cluster: Cluster) -> None:
 
 
 def test_a_new_cluster_allows_them(cluster: Cluster, orders: Table) -> None:
-    enabled(cluster)
-    check_enabled(cluster)
-    said: list[str] = []
-    enable(cluster, said.append)
-    assert "catalog: it has format 3 already" in said
-    assert guards(cluster) == [1, 1]
-    enabled(cluster)
+    enabled(cluster, MOVES)
+    for feature in (TRANSACTIONS, MOVES):
+        check_enabled(cluster, feature)
+        said: list[str] = []
+        enable(cluster, said.append, feature)
+        assert "catalog: it has format 4 already" in said
+        assert guards(cluster) == [1, 1]
+        enabled(cluster, MOVES)
 
 
 def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(
     config: ClusterConfig, cluster: Cluster, orders: Table
 ) -> None:
-    as_format_2(cluster)
+    as_earlier(cluster)
     with Cluster(config) as opened, Producer(opened) as producer:
         assert opened.snapshot.format == 2
         with pytest.raises(InvalidRequest, match="`mynamo transaction enable`"):
@@ -108,7 +114,7 @@ def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(
 
 
 def test_the_command_says_what_it_did(config_file: Path, cluster: Cluster, orders: Table) -> None:
-    as_format_2(cluster)
+    as_earlier(cluster)
     first = run(config_file, "transaction", "enable").stdout
     assert "catalog: format 3; from now on processes of earlier releases refuse" in first
     assert first.count("its slot guard is raised\n") == 2
@@ -120,14 +126,41 @@ def test_the_command_says_what_it_did(config_file: Path, cluster: Cluster, order
     assert guards(cluster) == [2, 2]
 
 
-def test_several_at_once_raise_epochs_once(config: ClusterConfig, cluster: Cluster) -> None:
+@pytest.mark.parametrize("format_", [2, 3])
+def test_moves_are_enabled_in_clusters_of_before(
+    config: ClusterConfig, config_file: Path, cluster: Cluster, orders: Table, format_: int
+) -> None:
+    as_earlier(cluster, format_)
+    with Cluster(config) as opened, Producer(opened) as producer:
+        with pytest.raises(InvalidRequest, match="`mynamo shard enable`"):
+            add_shard(opened, 3, say_nothing)
+        Maintenance(opened).round()
+        assert opened.refresh().format == format_
+        assert guards(opened) == [1, 1]
+        first = run(config_file, "shard", "enable").stdout
+        assert "catalog: format 4; from now on processes of earlier releases refuse" in first
+        assert first.count("its slot guard is raised\n") == 2
+        producer.transact(over_several_shards(opened, orders))
+        enabled(opened, MOVES)
+        assert guards(cluster) == [2, 2]
+        again = run(config_file, "shard", "enable").stdout
+        assert "catalog: it has format 4 already" in again
+        assert again.count("its slot guard is raised already\n") == 2
+        with pytest.raises(ConfigError, match="names no shard 3"):
+            add_shard(opened, 3, say_nothing)
+
+
+@pytest.mark.parametrize("feature", [TRANSACTIONS, MOVES], ids=["transactions", "moves"])
+def test_several_at_once_raise_epochs_once(
+    config: ClusterConfig, cluster: Cluster, feature: Feature
+) -> None:
     make_table(cluster)
-    as_format_2(cluster)
+    as_earlier(cluster)
     clusters = [Cluster(config) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda each: enable(each, say_nothing), clusters))
+        list(pool.map(lambda each: enable(each, say_nothing, feature), clusters))
     for each in clusters:
-        enabled(each)
+        enabled(each, feature)
         each.close()
     assert guards(cluster) == [2, 2]
 
@@ -139,14 +172,15 @@ class Ended(BaseException):
     """The process ends here."""
 
 
-def by_the_command(cluster: Cluster) -> None:
-    enable(cluster, say_nothing)
+def by_the_command(cluster: Cluster, feature: Feature) -> None:
+    enable(cluster, say_nothing, feature)
 
 
-def by_a_worker(cluster: Cluster) -> None:
+def by_a_worker(cluster: Cluster, _: Feature) -> None:
     Maintenance(cluster).round()
 
 
+@pytest.mark.parametrize("feature", [TRANSACTIONS, MOVES], ids=["transactions", "moves"])
 @pytest.mark.parametrize("goes_on", [by_the_command, by_a_worker])
 @pytest.mark.parametrize("done", [0, 1], ids=["E2", "E3 on one shard"])
 def test_a_crash_half_way(
@@ -155,9 +189,10 @@ def test_a_crash_half_way(
     orders: Table,
     monkeypatch: pytest.MonkeyPatch,
     done: int,
-    goes_on: Callable[[Cluster], None],
+    goes_on: Callable[[Cluster, Feature], None],
+    feature: Feature,
 ) -> None:
-    as_format_2(cluster)
+    as_earlier(cluster)
     raise_slot_guard = enabling.raise_slot_guard
 
     def end(cluster: Cluster, shard: DynamoDBShard) -> bool:
@@ -168,14 +203,14 @@ def test_a_crash_half_way(
     with monkeypatch.context() as patch:
         patch.setattr(enabling, "raise_slot_guard", end)
         with pytest.raises(Ended):
-            enable(cluster, say_nothing)
+            enable(cluster, say_nothing, feature)
     assert guards(cluster) == [2] * done + [1] * (2 - done)
     with Cluster(config) as opened:
         with pytest.raises(SlotsMoved):  # on some shard
             Reader(opened).scan("orders")
-        goes_on(opened)
-        enabled(opened)
-    enabled(cluster)
+        goes_on(opened, feature)
+        enabled(opened, feature)
+    enabled(cluster, feature)
     assert guards(cluster) == [2, 2]
 
 
@@ -183,7 +218,7 @@ def test_nothing_changes_if_a_shard_lacks_the_control_tables(
     config: ClusterConfig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_table(cluster)
-    as_format_2(cluster)
+    as_earlier(cluster)
     cluster.shards[2].run(("UPDATE mynamo_format SET number = 1 WHERE kind = 'shard'", ()))
     session_run = Session.run
 
@@ -211,7 +246,7 @@ def test_nothing_changes_if_a_shard_lacks_the_control_tables(
 def test_a_shard_that_is_away(
     config: ClusterConfig, cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_format_2(cluster)
+    as_earlier(cluster)
     first, second = config.shards
     nowhere = config.model_copy(
         update={"shards": (first, second.model_copy(update={"port": 1})), "timeout": 0.2}
@@ -229,12 +264,15 @@ def test_a_shard_that_is_away(
     enabled(cluster)
 
 
+@pytest.mark.parametrize("feature", [TRANSACTIONS, MOVES], ids=["transactions", "moves"])
 @pytest.mark.parametrize("how", ["new incarnation", "writer worker"])
-def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table, how: str) -> None:
+def test_a_shard_that_goes_back_to_before(
+    cluster: Cluster, orders: Table, how: str, feature: Feature
+) -> None:
     """Its incarnation may have been begun by an older process, which left the generation alone."""
-    as_format_2(cluster)
+    as_earlier(cluster)
     worker = Maintenance(cluster)
-    enable(cluster, say_nothing)
+    enable(cluster, say_nothing, feature)
     worker.round()
     one = cluster.shards[1]
     begun = one.adopt(7)
@@ -247,7 +285,7 @@ def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table, how: 
         roll_forward_shard(cluster, one)
     else:
         worker.round()
-    enabled(cluster)
+    enabled(cluster, feature)
     read = "SELECT version FROM mynamo_fence WHERE id = %s"
     assert select(one, read, GENERATION_ROW) == ((base(begun),),)
 
@@ -255,30 +293,34 @@ def test_a_shard_that_goes_back_to_before(cluster: Cluster, orders: Table, how: 
 # -- processes of earlier releases -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reference", [PREVIOUS, FORMAT_2])
+@pytest.mark.parametrize(
+    ("reference", "feature"),
+    [(PREVIOUS, TRANSACTIONS), (FORMAT_2, TRANSACTIONS), (FORMAT_2, MOVES), (FORMAT_3, MOVES)],
+)
 def test_processes_of_earlier_releases_work_until_it_is_enabled(
-    config: ClusterConfig, config_file: Path, tmp_path: Path, reference: str
+    config: ClusterConfig, config_file: Path, tmp_path: Path, reference: str, feature: Feature
 ) -> None:
     if reason := why_no_release(reference):
         pytest.skip(f"the earlier release comes from git: {reason}")
     start = partial(EarlierProcess, check_out(tmp_path / "earlier", reference), config_file)
+    newer = feature.catalog
     with start() as old, start() as idle:
         assert old.opened == idle.opened == "open"
         with Cluster(config) as cluster:
             make_table(cluster)
-            assert cluster.snapshot.format == 2
+            assert cluster.snapshot.format == (3 if reference == FORMAT_3 else 2)
             assert [old.do(word) for word in ("put", "get", "refresh")] == ["done"] * 3
 
-            assert cluster.catalog.allow_transactions()  # E2
+            assert cluster.catalog.raise_format(newer)  # E2
             # The control: until E3 nothing stops those that do not read the catalog.
             assert [old.do(word) for word in ("put", "get")] == ["done"] * 2
             assert "upgrade" in old.do("refresh")
 
-            enable(cluster, say_nothing)
-            enabled(cluster)
+            enable(cluster, say_nothing, feature)
+            enabled(cluster, feature)
         refused = ["put"] if reference == PREVIOUS else ["put", "get"]
         for word in refused:
-            assert "of format 3, which this version of mynamo" in idle.do(word)
+            assert f"of format {newer}, which this version of mynamo" in idle.do(word)
     with start() as late:
         assert "upgrade" in late.opened
-    assert in_catalog(config, "SELECT format FROM mynamo_cluster") == ((3,),)
+    assert in_catalog(config, "SELECT format FROM mynamo_cluster") == ((newer,),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,27 +18,15 @@ from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
 from tests.comparing import gsi_damage
-from tests.rows import everywhere, in_catalog, select
+from tests.rows import everywhere, select
 from tests.workers import pipeline
 
-COUNT = 300
+COUNT = 120
 
 
 @pytest.fixture(autouse=True)
 def quick_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover_module, "CLEAN_AFTER", 0.2)
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        in_catalog(
-            config,
-            "INSERT INTO mynamo_shards VALUES (1, 'ACTIVE', 1), (2, 'ACTIVE', 1)",
-            "UPDATE mynamo_cluster SET format = 4, version = version + 1",
-        )
-        opened.refresh()
-        yield opened
 
 
 @pytest.fixture
@@ -53,7 +40,7 @@ def filled(config: ClusterConfig, cluster: Cluster, orders: Table, producer: Pro
 
 
 def item(number: int, **more: Any) -> dict[str, Any]:
-    return {"id": f"i{number}", "at": "1", "price": number, "name": f"n{number % 50}", **more}
+    return {"id": f"i{number}", "at": "1", "price": number, "name": f"n{number % 30}", **more}
 
 
 def all_items(cluster: Cluster, index: str | None = None) -> list[Any]:

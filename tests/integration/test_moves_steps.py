@@ -18,11 +18,10 @@ from mynamo.operations import wait_until_applied
 from mynamo.operations.resharding import mover, rebalance
 from mynamo.operations.resharding.mover import Mover, open_moves
 from mynamo.producer import Producer
-from mynamo.runtime.crash_points import LABELS, VARIABLE
+from mynamo.runtime.crash_points import COMMAND_LABELS, VARIABLE
 from mynamo.schemas.config import ClusterConfig
 from tests.comparing import gsi_damage
 from tests.integration.test_moves import COUNT, all_items, item, rows_on, slots_of
-from tests.integration.test_moves import cluster as cluster
 from tests.integration.test_moves import filled as filled
 from tests.rows import everywhere
 from tests.waiting import eventually
@@ -30,7 +29,7 @@ from tests.workers import pipeline
 
 pytestmark = pytest.mark.slow
 
-STEPS = [label for label in LABELS if label.startswith("move.")]
+STEPS = [label for label in COMMAND_LABELS if label.startswith("move.")]
 
 
 @pytest.fixture(autouse=True)

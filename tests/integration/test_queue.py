@@ -16,6 +16,7 @@ from kafka.structs import OffsetAndMetadata
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.enabling import MOVES, enable
 from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
@@ -33,13 +34,14 @@ from mynamo.log.dead_letter_topic import read_dead_letters
 from mynamo.mysql.pool import Result, Statement
 from mynamo.producer import MUST_EXIST, MUST_NOT_EXIST, Producer, WriteCommand
 from mynamo.schemas.commands import load_command
-from mynamo.schemas.config import KafkaConfig
+from mynamo.schemas.config import ClusterConfig, KafkaConfig
 from mynamo.schemas.table import TableSchema
 from mynamo.schemas.validation import load
 from mynamo.schemas.values import StoredItem
 from mynamo.writer import apply, maintenance
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.queue import consumer as queue_module
+from mynamo.writer.queue import refusals
 from mynamo.writer.queue.commands_topic import DAY, command_message, command_request
 from mynamo.writer.queue.consumer import WriteQueue
 from mynamo.writer.transaction import commit, evaluation, group_commit, routing, statements
@@ -51,7 +53,7 @@ from mynamo.writer.transaction.write_requests import (
     apply_to,
     prepare,
 )
-from tests.rows import damage, everywhere, items_of, make_table, outbox_of
+from tests.rows import as_earlier, damage, everywhere, items_of, make_table, outbox_of
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orders")]
@@ -202,7 +204,7 @@ def test_a_queued_update_that_only_removes_makes_no_item(
     producer.publish(plain, worded, plain)
     consume(cluster, publisher, 3)
     assert applied(cluster) == 0
-    assert everywhere(cluster, "SELECT refused FROM mynamo_command") == [(None,), (None,)]
+    assert everywhere(cluster, "SELECT refused FROM mynamo_applied") == [(None,), (None,)]
     assert read_dead_letters(cluster.config.kafka) == []
 
 
@@ -247,6 +249,81 @@ def test_a_refused_command_stays_refused(
         consume(again, publisher, 1)
     assert applied(cluster) == 1
     assert len(read_dead_letters(cluster.config.kafka)) == 1
+
+
+@pytest.mark.parametrize("format_", [2, 3])
+def test_ids_from_before_slots_could_be_moved_are_known_afterwards(
+    cluster: Cluster, producer: Producer, publisher: Publisher, format_: int
+) -> None:
+    """They are kept as older processes look for them until `mynamo shard enable`."""
+    as_earlier(cluster, format_)
+    producer.publish(*interleaved(producer, items=2, each=5))
+    consume(cluster, publisher, 10)
+    assert everywhere(cluster, "SELECT * FROM mynamo_applied") == []
+    assert len(everywhere(cluster, "SELECT * FROM mynamo_command")) == 10
+    enable(cluster, lambda _: None, MOVES)
+    producer.publish(*interleaved(producer, items=1, each=2))
+    with regrouped(cluster) as again:
+        consume(again, publisher, 12)
+    assert applied(cluster) == 12
+    assert len(everywhere(cluster, "SELECT * FROM mynamo_applied")) == 2
+    assert len(everywhere(cluster, "SELECT * FROM mynamo_command")) == 10
+
+
+def test_control_who_looks_for_one_form_alone_applies_them_again(
+    cluster: Cluster, producer: Producer, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_earlier(cluster, 3)
+    producer.publish(*interleaved(producer, items=2, each=5))
+    consume(cluster, publisher, 10)
+    enable(cluster, lambda _: None, MOVES)
+    look_up = statements.look_up_commands
+    by_slot_alone = "mynamo_command WHERE FALSE AND"
+
+    def without(commands: Any) -> Statement:
+        text, values = look_up(commands)
+        return text.replace("mynamo_command WHERE", by_slot_alone), values
+
+    monkeypatch.setattr(statements, "look_up_commands", without)
+    with regrouped(cluster) as again:
+        consume(again, publisher, 10)
+    assert applied(cluster) == 20
+
+
+def test_an_applied_command_is_no_refused_one_once_its_table_is_gone(
+    cluster: Cluster, producer: Producer, publisher: Publisher
+) -> None:
+    """Nobody knows its slot any more, so it is looked for in all of them."""
+    producer.publish(producer.queued_put("orders", KEY))
+    consume(cluster, publisher, 1)
+    definitions.drop_table(cluster, "orders")
+    with regrouped(cluster) as again:
+        consume(again, publisher, 1)
+    assert read_dead_letters(cluster.config.kafka) == []
+
+
+def test_ids_are_looked_for_by_their_whole_keys(engine_config: ClusterConfig) -> None:
+    with Cluster(engine_config) as cluster:
+        for shard in cluster.shards.values():
+            rows = ", ".join(["(%s, %s, 1)"] * 2000)
+            values = [v for n in range(2000) for v in (n % 2048, n.to_bytes(16))]
+            shard.run(
+                (f"INSERT INTO mynamo_applied (slot, command_id, done_at) VALUES {rows}", values),
+                ("ANALYZE TABLE mynamo_applied", ()),
+            )
+            maria = "MariaDB" in shard.run(("SELECT VERSION()", ()))[0].rows[0][0]
+            ids = {bytes(16): "", b"x" * 16: ""}
+            several = [(number, number.to_bytes(16)) for number in range(40)]
+            for text, given in (
+                *refusals.applied_in_any_slot(cluster, shard.id, ids),
+                statements.look_up_commands(several[:1]),
+                statements.look_up_commands(several),
+            ):
+                kind = "EXPLAIN" if maria else "EXPLAIN FORMAT=TRADITIONAL"
+                plan = shard.run((f"{kind} {text}", given))[0].rows
+                found = [[str(cell) for cell in row] for row in plan]
+                (of_ids,) = (row for row in found if "mynamo_applied" in row)
+                assert {"18"} & set(of_ids), (text[:200], of_ids)  # a slot and an id
 
 
 # -- dead letters ---------------------------------------------------------------------
@@ -593,12 +670,12 @@ def test_remembered_commands_are_forgotten_only_when_they_cannot_come_again(
 ) -> None:
     producer.publish(*interleaved(producer, items=4, each=1))
     consume(cluster, publisher, 4)
-    command_count = "SELECT COUNT(*) FROM mynamo_command"
+    command_count = "SELECT COUNT(*) FROM mynamo_applied"
 
     def grow_older(days: float) -> int:
         for shard in cluster.shards.values():
             shard.run(
-                ("UPDATE mynamo_command SET done_at = done_at - %s", (round(days * DAY * 1e6),))
+                ("UPDATE mynamo_applied SET done_at = done_at - %s", (round(days * DAY * 1e6),))
             )
         Maintenance(cluster).round()
         return int(sum(row[0] for row in everywhere(cluster, command_count)))
@@ -662,8 +739,8 @@ OLD_COMMANDS = 10_000
 def remember_old_commands(cluster: Cluster) -> None:
     for shard in cluster.shards.values():
         shard.run(
-            ("INSERT INTO mynamo_command (command_id, done_at) VALUES "
-             + ", ".join(["(%s, 1)"] * OLD_COMMANDS),
+            ("INSERT INTO mynamo_applied (slot, command_id, done_at) VALUES "
+             + ", ".join(["(1, %s, 1)"] * OLD_COMMANDS),
              [number.to_bytes(16) for number in range(OLD_COMMANDS)])
         )  # fmt: skip
 
@@ -676,7 +753,7 @@ def forget(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seconds: float) ->
 
     def noting(self: DynamoDBShard, *statements: Statement) -> list[Result]:
         results = run(self, *statements)
-        if statements[0][0].startswith("DELETE FROM mynamo_command"):
+        if statements[0][0].startswith("DELETE FROM mynamo_applied"):
             forgotten.append(results[0].count)
         return results
 

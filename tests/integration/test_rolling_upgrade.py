@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.enabling import enable
+from mynamo.catalog.enabling import MOVES, TRANSACTIONS, Feature, enable
 from mynamo.local import EngineKind
 from mynamo.operations import verify
 from mynamo.schemas.config import ClusterConfig
@@ -19,7 +19,7 @@ from tests.faults.cluster import FaultCluster
 from tests.faults.history import Operation, load
 from tests.faults.journal import changes, keep_changes
 from tests.faults.model import TABLE, has_written
-from tests.faults.releases import FORMAT_2, PREVIOUS, make_table, why_no_release
+from tests.faults.releases import FORMAT_2, FORMAT_3, PREVIOUS, make_table, why_no_release
 from tests.rows import everywhere
 from tests.waiting import eventually
 from tests.workers import all_held
@@ -162,9 +162,14 @@ def test_workers_are_upgraded_one_by_one_and_back(releases: Releases, tmp_path: 
     assert report.violations == [], str(report)
 
 
-@pytest.mark.parametrize("releases", [FORMAT_2], indirect=True)
-def test_transactions_over_several_shards_are_enabled_under_load(
-    releases: Releases, tmp_path: Path
+@pytest.mark.parametrize(
+    ("releases", "feature"),
+    [(FORMAT_2, TRANSACTIONS), (FORMAT_3, MOVES)],
+    indirect=["releases"],
+    ids=["transactions over several shards", "moves of slots"],
+)
+def test_a_format_is_enabled_under_load(
+    releases: Releases, feature: Feature, tmp_path: Path
 ) -> None:
     """A client of the earlier release that nobody has stopped does nothing any more."""
     releases.start(OLD, *PARTS)
@@ -176,8 +181,8 @@ def test_transactions_over_several_shards_are_enabled_under_load(
     releases.stop(OLD, *PARTS)
     eventually(lambda: releases.relayed_by(NEW))
     with Cluster(releases.config) as cluster:
-        assert cluster.snapshot.format == 2
-        enable(cluster, lambda line: None)
+        assert cluster.snapshot.format == feature.catalog - 1
+        enable(cluster, lambda line: None, feature)
     enabled_at = time.monotonic_ns()
     old, *new = releases.histories
 
@@ -191,13 +196,14 @@ def test_transactions_over_several_shards_are_enabled_under_load(
     releases.stop_load()
     assert later("ok") == []
     told = later("crash")
-    assert all("of format 3, which this version" in each.result["error"] for each in told)
+    refusal = f"of format {feature.catalog}, which this version"
+    assert all(refusal in each.result["error"] for each in told)
     wait_until_at_rest(releases.config)
     assert damage(releases.config) == []
     histories = [*releases.histories.values(), tmp_path / "last.jsonl"]
     workload.final_reads(releases.config, histories[-1], workload.all_keys(load(histories[:-1])))
     report = check_all(histories, releases.config, events=changes(releases.config, TABLE))
-    found = [each for each in report.violations if "of format 3, which this version" not in each]
+    found = [each for each in report.violations if refusal not in each]
     assert found == [], str(report)
 
 

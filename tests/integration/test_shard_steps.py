@@ -462,7 +462,7 @@ def test_the_others_of_a_batch_go_on_and_commands_are_not_remembered(
     assert errors_of(outcome for _, outcome in answers) == [
         TransactionConflict, None, TransactionConflict, None, TransactionConflict,
     ]  # fmt: skip
-    remembered = everywhere(cluster, "SELECT command_id FROM mynamo_command")
+    remembered = everywhere(cluster, "SELECT command_id FROM mynamo_applied")
     assert {row[0] for row in remembered} == {b"2" * 16, b"9" * 16}
     apply_on(cluster, shard, transaction().id)
     assert all(isinstance(outcome, Done) for _, outcome in apply_each(cluster, commands))

@@ -35,10 +35,18 @@ class Shard:
         return 0.001
 
 
+def cluster_of(*shards: Shard) -> Any:
+    """Whose shards own a slot each."""
+    by_id = {shard.id: shard for shard in shards}
+    slots = [SimpleNamespace(shard_id=id_) for id_ in by_id]
+    snapshot = SimpleNamespace(slots=slots)
+    return SimpleNamespace(
+        refresh=lambda: snapshot, snapshot=snapshot, shards=by_id, configured=by_id
+    )
+
+
 def checked(*shards: Shard) -> Health:
-    catalog = SimpleNamespace(exists=lambda: True)
-    cluster = SimpleNamespace(catalog=catalog, shards={shard.id: shard for shard in shards})
-    return Health(cast(Cluster, cluster))
+    return Health(cast(Cluster, cluster_of(*shards)))
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +63,21 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_is_well() -> None:
     made = checked(Shard(1), Shard(2))
     servers = {"catalog": "ok", "shard 1": "ok", "shard 2": "ok"}
+    assert made.report() == (True, {"status": "ok", "servers": servers, "indexes": "ok"})
+    made.close()
+
+
+def test_a_shard_that_is_not_configured_counts_once_slots_are_there() -> None:
+    cluster = cluster_of(Shard(1), Shard(2))
+    cluster.shards, cluster.configured = {1: cluster.shards[1]}, {1: cluster.configured[1]}
+    made = Health(cluster)
+    servers = {"catalog": "ok", "shard 1": "ok", "shard 2": "not configured"}
+    unwell = {"status": "unavailable", "servers": servers, "indexes": "ok"}
+    assert made.report() == (False, unwell)
+    made.close()
+    cluster.snapshot.slots.pop()
+    made = Health(cluster)
+    del servers["shard 2"]
     assert made.report() == (True, {"status": "ok", "servers": servers, "indexes": "ok"})
     made.close()
 

@@ -125,7 +125,7 @@ def _places(
         _Place(
             name,
             position,
-            context.cluster.shard_of(tables[name].key_only(key).hash).id,
+            context.cluster.shard_id_of(tables[name].key_only(key).hash),
             Get(tables[name].name, key, part.projection),
         )
         for name, part in asked.items()

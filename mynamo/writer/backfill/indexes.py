@@ -227,7 +227,11 @@ def activate_if_backfilled(cluster: Cluster, index: Index) -> bool:
 
     Returns:
         Whether it is ACTIVE now.
+
+    Raises:
+        ShardNotConfigured: a member may not have its items in it.
     """
+    cluster.check_complete()
     for shard in cluster.shards.values():
         rows = shard.run(
             ("SELECT EXISTS (SELECT 1 FROM mynamo_outbox o"

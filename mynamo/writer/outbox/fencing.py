@@ -76,7 +76,7 @@ def fence(cluster: Cluster, shard: DynamoDBShard) -> None:
     for each in waiting:
         for part, sequence in each.kept.items():
             kept[part] = min(sequence, kept.get(part, sequence))
-    left = []
+    left = [f"shard {shard_id}" for shard_id in cluster.lacking]
     for target in cluster.shards.values():  # A4
         try:
             _fence_on(target, shard, kept, number)

@@ -176,9 +176,10 @@ class Relay:
         Raises:
             ShardUnavailable: it will expire by itself.
         """
-        with suppress(LeaseLost):
-            self._note()
-        self.lease.release()
+        if self.holding:
+            with suppress(LeaseLost):
+                self._note()
+            self.lease.release()
 
     def _sequence(self) -> _Numbered:
         """Give numbers to committed rows."""

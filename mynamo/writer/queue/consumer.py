@@ -409,7 +409,7 @@ def shard_of(cluster: Cluster, request: WriteRequest) -> int | None:
     if table is None:
         return None
     try:
-        return cluster.shard_of(table.key_of(request.item).hash).id
+        return cluster.shard_id_of(table.key_of(request.item).hash)
     except MynamoError:  # it will be refused
         return None
 

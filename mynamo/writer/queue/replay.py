@@ -20,7 +20,7 @@ from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.events import load_event
 from mynamo.writer.backfill.re_emit import re_emit
-from mynamo.writer.queue.commands_topic import command_message
+from mynamo.writer.queue.commands_topic import command_message, command_request
 from mynamo.writer.queue.refusals import forget_refusals, record_refusals
 
 
@@ -64,7 +64,8 @@ def _replay_command(cluster: Cluster, message: bytes, publisher: Publisher) -> N
     command = load_command(message)
     again = command.model_copy(update={"submitted_at": time.time_ns() // 1000})
     ready = command_message(cluster, again)  # or it could not be applied
-    forget_refusals(cluster, [command.command_id.bytes])  # 1
+    row = cluster.table(command.table).key_of(command_request(again).item)
+    forget_refusals(cluster, row.slot, command.command_id.bytes)  # 1
     publisher.send([ready])  # 2
 
 

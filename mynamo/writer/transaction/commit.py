@@ -36,6 +36,7 @@ from itertools import islice
 from typing import Any, cast
 
 from mynamo.catalog import shard as shard_module
+from mynamo.catalog.catalog import MOVES
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.migrations import GENERATION_ROW
 from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
@@ -358,7 +359,10 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
         moving = [write for write in locked.writes if write.route.log is not None]
         log = log_of(locked.callers, rows) if moving else ()
         if not is_large:
-            statements, outbox_at = statements_of(changed, plan, write_id, generation, (), log)
+            by_slot = cluster.snapshot.format >= MOVES
+            statements, outbox_at = statements_of(
+                changed, plan, write_id, generation, (), log, by_slot=by_slot
+            )
     except MynamoError:
         raise
     except Exception as error:
@@ -391,7 +395,7 @@ def _lock(session: Session, callers: Sequence[Sequence[Write]], if_held: IfHeld)
     writes = [write for writes in callers for write in writes]
     places = places_of(writes)
     table_ids = sorted({write.table.id for write in writes})
-    commands = [write.request.command_id for write in writes if write.request.command_id]
+    commands = [(w.row.slot, w.request.command_id) for w in writes if w.request.command_id]
     tokens = [w.token.token for w in callers if isinstance(w, AllOrNothing) and w.token]
     statements = lock_statements(table_ids, places, commands, tokens, if_held)
     before, after = looks(places) if if_held == "SKIP LOCKED" else ((), ())

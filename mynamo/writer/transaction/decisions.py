@@ -66,7 +66,10 @@ def forget_old_committed(cluster: Cluster, shard: DynamoDBShard, generation: Gen
 
 
 def _needed(cluster: Cluster, ids: list[bytes]) -> set[bytes] | None:
-    """Those of which some shard has intents; None: slots are moving, so nobody can say."""
+    """Those of which some shard has intents; None: slots are moving, or the configuration lacks a
+    shard, so this process cannot say."""
+    if cluster.lacking:
+        return None
     epochs = cluster.snapshot.epochs
     needed: set[bytes] = set()
     for shard in cluster.shards.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from orjson import Fragment
 
@@ -183,6 +183,20 @@ def rows_of(
     return rows
 
 
+class DoneCommand(NamedTuple):
+    """A queued write that is to be remembered.
+
+    Attributes:
+        event: number of its event; None: it made none.
+        refusal: why it was refused; None: it was not.
+    """
+
+    slot: int
+    command_id: bytes
+    event: int | None
+    refusal: str | None
+
+
 @dataclass(slots=True)
 class Plan:
     """What step 3 found out.
@@ -195,7 +209,7 @@ class Plan:
 
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[OutboxRow] = field(default_factory=list)
-    commands: list[tuple[bytes, int | None, str | None]] = field(default_factory=list)
+    commands: list[DoneCommand] = field(default_factory=list)
     tokens: list[tuple[bytes, KeptToken]] = field(default_factory=list)
     holds: bool = False
     size: int = 0
@@ -236,7 +250,8 @@ def evaluate(
                 event = (
                     len(plan.events) - 1 if isinstance(outcome, Done) and outcome.version else None
                 )
-                plan.commands.append((write.request.command_id, event, refusal))
+                command_id = write.request.command_id
+                plan.commands.append(DoneCommand(write.row.slot, command_id, event, refusal))
                 seen[write.request.command_id] = outcome
     return plan
 

@@ -220,7 +220,7 @@ def _finish(cluster: Cluster, intent: Intent, ends_at: float) -> None:
 
 def _pause_before(cluster: Cluster, intent: Intent, caller: Caller) -> float:
     """Seconds to wait before an intent's transaction is finished."""
-    decider = cluster.shards.get(intent.decider)
+    decider = cluster.configured.get(intent.decider)
     if decider is not None and decider.breaker.state is not State.CLOSED:
         return 0.0  # nobody can decide it now; to ask tells whether the shard is back
     is_younger = caller.age and caller.age < age_of(intent.transaction_id)

@@ -56,9 +56,7 @@ def decision_of(
         WentBack: see there.
         ShardUnavailable: the deciding shard does not answer.
     """
-    shard = cluster.shards.get(decider)
-    if shard is None:
-        raise ShardUnavailable(f"there is no shard {decider}, which has the decision")
+    shard = cluster.member(decider)
     for attempt in range(_ATTEMPTS):
         _, generations, decisions = shard.ask(
             insert_aborted(transaction_id, generation),

@@ -14,6 +14,7 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConfigError,
     MynamoError,
+    ShardNotConfigured,
     ShardUnavailable,
     Unavailable,
 )
@@ -254,6 +255,9 @@ def _by_shard(
         except RangeStopped as failure:
             stopped = failure
             held.append(position)
+            continue
+        except ShardNotConfigured as failure:
+            answers[position] = (failure.shard, Refused(failure, whole=True))
             continue
         except MynamoError as error:
             answers[position] = (0, Refused(error))

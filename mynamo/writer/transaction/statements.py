@@ -18,7 +18,7 @@ from mynamo.catalog.move_log import COMMAND, TOKEN, Entry, insert_log, item_entr
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.items import dump_item
-from mynamo.writer.transaction.evaluation import OutboxRow, Plan, Row
+from mynamo.writer.transaction.evaluation import DoneCommand, OutboxRow, Plan, Row
 from mynamo.writer.transaction.request_tokens import insert_tokens, look_up
 from mynamo.writer.transaction.write_requests import AllOrNothing, Write
 
@@ -33,6 +33,8 @@ def statements_of(
     generation: int,
     besides: Sequence[Statement] = (),
     log: Sequence[Statement] = (),
+    *,
+    by_slot: bool = True,
 ) -> tuple[list[Statement], int]:
     """Step 4, and the position of the insert into the outbox among its statements.
 
@@ -41,6 +43,7 @@ def statements_of(
         generation: the shard's, if there are tokens to keep.
         besides: what else belongs into the transaction.
         log: what `log_of` gave.
+        by_slot: see `insert_commands`.
     """
     changed = changed_by_table(rows)
     statements = new_rows(changed)
@@ -49,7 +52,7 @@ def statements_of(
         statements.append(insert_outbox(plan.events, write_id))
     statements += final_rows(changed)
     if plan.commands:
-        statements.append(insert_commands(plan.commands))
+        statements.append(insert_commands(plan.commands, by_slot))
     statements += besides
     if plan.tokens:
         statements.append(insert_tokens(plan.tokens, generation))
@@ -73,7 +76,7 @@ def log_of(callers: Iterable[Sequence[Write]], rows: Mapping[LockedRow, Row]) ->
             if rows[write.table.id, write.row].events:
                 entries[item_entry(move, write.table.id, write.row)] = None
             if write.request.command_id:
-                entries[Entry(move.id, COMMAND, 0, 0, write.request.command_id)] = None
+                entries[Entry(move.id, COMMAND, 0, write.row.slot, write.request.command_id)] = None
         if isinstance(writes, AllOrNothing) and writes.token is not None:
             move = writes[0].route.log
             if move is not None:
@@ -126,7 +129,7 @@ IfHeld = Literal["", "SKIP LOCKED"]
 def lock_statements(
     table_ids: Collection[int],
     rows: Sequence[LockedRow],
-    commands: Sequence[bytes],
+    commands: Sequence[tuple[int, bytes]],
     tokens: Sequence[bytes],
     if_held: IfHeld,
     decisions: Sequence[bytes] = (),
@@ -138,8 +141,8 @@ def lock_statements(
     Args:
         table_ids: in ascending order.
         rows: in ascending order.
-        commands: ids of queued writes, looked up after the locks, to see what whoever held them
-            has committed.
+        commands: slots and ids of queued writes, looked up after the locks, to see what whoever
+            held them has committed.
         tokens: of transactions, looked up likewise. The shard's generation is locked with the
             guards then.
         decisions: of transactions with these ids, likewise.
@@ -165,10 +168,7 @@ def lock_statements(
             list(chain.from_iterable(keys)),
         ))  # fmt: skip
     if commands:
-        statements.append(
-            ("SELECT command_id, version, refused FROM mynamo_command"
-             f" WHERE command_id IN ({sql.placeholders(commands)})", commands)
-        )  # fmt: skip
+        statements.append(look_up_commands(commands))
     if decisions:
         statements.append(read_decisions(decisions))
     if tokens:
@@ -361,18 +361,44 @@ def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
     )
 
 
-def insert_commands(commands: Sequence[tuple[bytes, int | None, str | None]]) -> Statement:
-    """Remember queued writes: command id, number of its event, and why it was refused."""
-    row_values, values = [], []
-    for command_id, event, refusal in commands:
-        version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
-        row_values.append(f"(%s, {sql.NOW}, {version}, %s)")
-        values += [command_id, None if refusal is None else refusal.encode()[:2000]]
+def look_up_commands(commands: Sequence[tuple[int, bytes]]) -> Statement:
+    """Queued writes that are done: id, version, and why it was refused.
+
+    They may be remembered in either form, see `insert_commands`; of both, the later row counts.
+
+    Args:
+        commands: slots and ids.
+    """
+    places = sql.any_pair("slot", "command_id", commands)
     return (
-        "INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES "
-        + ", ".join(row_values),
-        values,
+        "SELECT command_id, version, refused FROM mynamo_command"
+        f" WHERE command_id IN ({sql.placeholders(commands)}) UNION ALL"
+        " SELECT command_id, version, refused"
+        f" FROM mynamo_applied FORCE INDEX (PRIMARY) WHERE ({places})",
+        [*(command_id for _, command_id in commands), *chain.from_iterable(commands)],
     )
+
+
+def insert_commands(commands: Sequence[DoneCommand], by_slot: bool) -> Statement:
+    """Remember queued writes.
+
+    Args:
+        by_slot: with their slots, with which they move to other shards; up to format 3 of the
+            catalog without, as older processes look for them.
+    """
+    row_values: list[str] = []
+    values: list[Any] = []
+    for slot, command_id, event, refusal in commands:
+        version = "NULL" if event is None else f"LAST_INSERT_ID() + {event:d}"
+        row_values.append(f"({'%s, ' if by_slot else ''}%s, {sql.NOW}, {version}, %s)")
+        values += [slot] if by_slot else []
+        values += [command_id, None if refusal is None else refusal.encode()[:2000]]
+    insert = (
+        "INSERT INTO mynamo_applied (slot, command_id, done_at, version, refused)"
+        if by_slot
+        else "INSERT INTO mynamo_command (command_id, done_at, version, refused)"
+    )
+    return f"{insert} VALUES {', '.join(row_values)}", values
 
 
 def _tuples(columns: int, rows: int) -> str:

@@ -99,7 +99,7 @@ class Sweeper:
             )
         except WentBack as failure:
             log.warning("%s", failure)
-            self._cluster.shards[decider].adopt(incarnation_of(generation) + 1)
+            self._cluster.member(decider).adopt(incarnation_of(generation) + 1)
         except MynamoError as failure:  # in a later round
             log.debug("a transaction on %s is not finished: %s", shard.where, failure)
 

@@ -1,0 +1,91 @@
+"""What an operator sees of the shards: their state, what they hold, and how far they are behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from mynamo.catalog import sql
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.snapshot import MemberState
+from mynamo.catalog.statistics import Size, figures_of
+from mynamo.catalog.tables import Table
+from mynamo.errors import ShardUnavailable
+from mynamo.operations.lag import shard_lag
+
+_MOST_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """One shard.
+
+    Attributes:
+        shard: its number.
+        state: JOINING, ACTIVE, DRAINING, LEAVING or REMOVED; None: it is in the configuration, and
+            no member.
+        where: its server and database; None: the configuration lacks it.
+        slots: how many it owns, of 4096.
+        items: of all tables; rows are counted while they are few, and else InnoDB's estimate.
+        bytes: of all tables and indexes, likewise.
+        lag: seconds that its oldest change has waited for an index; 0: none waits.
+        trouble: why figures are not known (None); empty: they are.
+    """
+
+    shard: int
+    state: MemberState | None
+    where: str | None
+    slots: int
+    items: int | None = None
+    bytes: int | None = None
+    lag: float | None = None
+    trouble: str = ""
+
+
+def list_shards(cluster: Cluster) -> list[ShardReport]:
+    """All shards that the catalog or the configuration has, by their numbers.
+
+    Raises:
+        ShardUnavailable: the catalog does not answer. That a shard does not is in its report.
+    """
+    snapshot = cluster.refresh()
+    tables = [table for table in snapshot.tables.values() if table.status == "ACTIVE"]
+    numbers = sorted(snapshot.members.keys() | cluster.configured.keys())
+    with ThreadPoolExecutor(_MOST_THREADS, "mynamo-shards") as threads:
+        return list(threads.map(partial(_report, cluster, tables), numbers))
+
+
+def _place(shard: DynamoDBShard) -> str:
+    return f"{shard.config.host}:{shard.config.port}/{shard.config.database}"
+
+
+def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardReport:
+    snapshot = cluster.snapshot
+    member = snapshot.members.get(shard_id)
+    configured = cluster.configured.get(shard_id)
+    report = partial(
+        ShardReport,
+        shard_id,
+        member.state if member is not None else None,
+        _place(configured) if configured is not None else None,
+        sum(o.last + 1 - o.first for o in snapshot.slots if o.shard_id == shard_id),
+    )
+    shard = cluster.shards.get(shard_id)
+    if shard is None:
+        lacking = member is not None and member.state != "REMOVED"
+        return report(trouble="the configuration does not name it" if lacking else "")
+    try:
+        lag, _ = shard_lag(shard)
+    except ShardUnavailable as failure:
+        return report(trouble=str(failure))
+    items, size = 0, 0
+    for table in tables:
+        figures = figures_of(shard, table)
+        if figures is None:
+            return report(lag=lag.unapplied_seconds, trouble=f"{shard.where}: it is too slow")
+        items += figures.get(sql.main_table(table.id), Size()).items
+        size += sum(one.bytes for one in figures.values())
+    return report(items, size, lag.unapplied_seconds)
