@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from mynamo.errors import InvalidRequest
 from mynamo.operations import wait_until_applied
 from mynamo.operations.resharding import mover as mover_module
 from mynamo.operations.resharding.mover import Mover, Report, move_of, open_moves
-from mynamo.producer import Producer
+from mynamo.producer import Producer, Put
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
@@ -160,3 +163,55 @@ def test_a_range_that_moves_already_is_refused(cluster: Cluster) -> None:
     for range_ in ((5, 20), (100, 200)):
         with pytest.raises(InvalidRequest, match="slots resume"):
             Mover(cluster).move(*range_, 2)
+
+
+def test_writes_go_on_meanwhile(config: ClusterConfig, filled: Cluster) -> None:
+    """Puts, deletions, additions, and transactions of two items on any shards, by several threads,
+    each on items of its own; none of them fails, and nothing is lost."""
+    stop = threading.Event()
+    first, last = slots_of(filled, 1)
+
+    def work(thread: int) -> dict[str, dict[str, Any]]:
+        chosen = random.Random(thread)
+        mine: dict[str, dict[str, Any]] = {}
+        with Cluster(config) as own:
+            producer, read = Producer(own), Reader(own)
+            while not stop.is_set():
+                names = [f"w{thread}-{chosen.randrange(40)}" for _ in range(2)]
+                keys = [{"id": name, "at": "1"} for name in names]
+                new = [
+                    {**key, "price": chosen.randrange(9), "name": f"n{chosen.randrange(30)}"}
+                    for key in keys
+                ]
+                action = chosen.randrange(5)
+                if action == 0:
+                    producer.delete("orders", keys[0])
+                    mine.pop(names[0], None)
+                elif action == 1 and names[0] != names[1]:
+                    producer.transact([Put("orders", each) for each in new])
+                    mine |= dict(zip(names, new, strict=True))
+                elif action == 2 and names[0] in mine:
+                    producer.update("orders", keys[0], expression="ADD n :one", values={":one": 1})
+                    mine[names[0]]["n"] = mine[names[0]].get("n", 0) + 1
+                else:
+                    producer.put("orders", new[0])
+                    mine[names[0]] = new[0]
+                assert read.get("orders", keys[0]) == mine.get(names[0])
+        return mine
+
+    switched = []
+    with pipeline(config), ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work, thread) for thread in range(4)]
+        try:
+            for round_ in range(3):
+                switched.append(Mover(filled).move(first, last, 2 - round_ % 2))
+        finally:
+            stop.set()
+        written: dict[str, dict[str, Any]] = {}
+        for each in working:
+            written |= each.result()
+        assert wait_until_applied(filled)
+    found = {each["id"]: each for each in all_items(filled) if each["id"].startswith("w")}
+    assert found == written
+    assert gsi_damage(filled, "orders") == []
+    assert len(written) > 40
