@@ -197,6 +197,7 @@ def test_writes_go_on_meanwhile(config: ClusterConfig, filled: Cluster) -> None:
                     producer.put("orders", new[0])
                     mine[names[0]] = new[0]
                 assert read.get("orders", keys[0]) == mine.get(names[0])
+                stop.wait(0.05)  # the workers are threads of this process, too
         return mine
 
     switched = []

@@ -7,6 +7,7 @@ no entry, was copied wrongly.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import chain
 
@@ -31,12 +32,26 @@ def compare(cluster: Cluster, move: SlotMove) -> None:
         NoLongerMover: another mover has the range.
         ShardUnavailable: a shard does not answer.
     """
+    source, target = cluster.shards[move.source], cluster.shards[move.target]
     for compared in _all_of(cluster):
-        for slot in range(move.first, move.last + 1):
-            if _sums(cluster.shards[move.source], compared, slot) != _sums(
-                cluster.shards[move.target], compared, slot
-            ):
-                _compare_rows(cluster, move, compared, slot)
+        first, count = move.first, _MOST_SLOTS
+        while first <= move.last:
+            last = min(move.last, first + count - 1)
+            began = time.monotonic()
+            found, copied = (_sums(shard, compared, first, last) for shard in (source, target))
+            for slot in sorted(found.keys() | copied.keys()):
+                if found.get(slot) != copied.get(slot):
+                    _compare_rows(cluster, move, compared, slot)
+            took, first = time.monotonic() - began, last + 1
+            if took > _SLOW:
+                count = max(1, count // 2)
+            elif took < _QUICK:
+                count = min(_MOST_SLOTS, count * 2)
+
+
+_MOST_SLOTS = 256
+_SLOW, _QUICK = 1.0, 0.2
+"""Slots and seconds of one statement that sums up."""
 
 
 class _Compared:
@@ -69,8 +84,8 @@ class _Compared:
             return self.table.id, self.index.id, *key
         return self.table.id, 0, key[0], key[-1], None, None
 
-    def within(self, slot: int) -> tuple[str, list[bytes]]:
-        low, high = slot_range(slot, slot)
+    def within(self, first: int, last: int) -> tuple[str, list[bytes]]:
+        low, high = slot_range(first, last)
         if high is None:
             return f"{self.order[0]} >= %s{self.where}", [low]
         return f"{self.order[0]} >= %s AND {self.order[0]} < %s{self.where}", [low, high]
@@ -84,19 +99,22 @@ def _all_of(cluster: Cluster) -> list[_Compared]:
     ]
 
 
-def _sums(shard: DynamoDBShard, compared: _Compared, slot: int) -> tuple[int, int]:
-    """How many rows a slot has, and the exclusive or of their checksums."""
-    where, values = compared.within(slot)
+def _sums(
+    shard: DynamoDBShard, compared: _Compared, first: int, last: int
+) -> dict[int, tuple[int, int]]:
+    """Per slot that has any: how many rows, and the exclusive or of their checksums."""
+    where, values = compared.within(first, last)
     checksum = f"CAST(CONV(LEFT(SHA2({compared.row}, 256), 16), 16, 10) AS UNSIGNED)"
-    ((count, bits),) = shard.run(
-        (f"SELECT COUNT(*), BIT_XOR({checksum}) FROM {compared.name} FORCE INDEX (PRIMARY)"
-         f" WHERE {where}", values)
-    )[0].rows  # fmt: skip
-    return count, bits
+    slot = f"CAST(CONV(LEFT(HEX({compared.order[0]}), 3), 16, 10) AS UNSIGNED)"
+    (found,) = shard.run(
+        (f"SELECT {slot} AS slot, COUNT(*), BIT_XOR({checksum}) FROM {compared.name}"
+         f" FORCE INDEX (PRIMARY) WHERE {where} GROUP BY slot", values)
+    )  # fmt: skip
+    return {slot: (count, bits) for slot, count, bits in found.rows}
 
 
 def _compare_rows(cluster: Cluster, move: SlotMove, compared: _Compared, slot: int) -> None:
-    where, values = compared.within(slot)
+    where, values = compared.within(slot, slot)
     order = ", ".join(compared.order)
     query = (
         f"SELECT {order}, SHA2({compared.row}, 256) FROM {compared.name} FORCE INDEX (PRIMARY)"

@@ -164,8 +164,8 @@ class Mover:
                 pause(attempt)
                 continue
             crash_point("move.6")
-            switch = Switch(self._cluster, move)
-            while self._settle(move, switch, known):
+            switch, since = Switch(self._cluster, move), time.monotonic()
+            while self._settle(move, switch, known, since):
                 try:
                     self._report(move, "switching")
                     switched = switch.run(known, attempt)
@@ -213,9 +213,17 @@ class Mover:
             time.sleep(max(rest_after(took, waiting), budget.spend(rows)))
             began = time.monotonic()
 
-    def _settle(self, move: SlotMove, switch: Switch, known: moves.Definitions) -> bool:
-        """M5 until a switch may begin. Returns whether the copy is by the newest definitions, and
-        of the newest incarnations."""
+    def _settle(
+        self, move: SlotMove, switch: Switch, known: moves.Definitions, since: float
+    ) -> bool:
+        """M5 until a switch may begin.
+
+        Args:
+            since: when the range was found complete (monotonic).
+
+        Returns:
+            Whether the copy is by the newest definitions, and of the newest incarnations.
+        """
         catalog = self._cluster.catalog
         attempt = 0
         while True:
@@ -224,7 +232,7 @@ class Mover:
                 return False
             if moves.incarnations_of(catalog, move) != move.incarnations:
                 return False
-            reason = switch.not_ready(entries)
+            reason = switch.not_ready(entries, time.monotonic() - since)
             if reason is None:
                 return True
             self._report(move, f"waits for {reason}")

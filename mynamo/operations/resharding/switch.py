@@ -30,7 +30,10 @@ from mynamo.writer.outbox.back_pressure import Backlog
 FEW_ENTRIES = 100
 """In the last round of M5 before a switch."""
 LAG = 0.1
-"""Seconds for which a change of the source may wait for the indexers when a switch begins."""
+MOST_LAG = 0.8
+"""Seconds for which a change of the source may wait for the indexers when a switch begins: at
+first, and where they are always behind: twice as long for each `LAG_DOUBLES` seconds of waiting."""
+LAG_DOUBLES = 5.0
 FIRST_ATTEMPT = 0.15
 LAST_ATTEMPT = 2.0
 """Seconds that the first and the last attempts may take for M8; each has twice the time of the one
@@ -68,11 +71,12 @@ class Switch:
         self.move = move
         """As it is now."""
 
-    def not_ready(self, entries: int) -> str | None:
+    def not_ready(self, entries: int, waited: float) -> str | None:
         """M6: what a switch has to wait for; None: nothing.
 
         Args:
             entries: of the last round of M5.
+            waited: seconds since the range was found complete.
 
         Raises:
             ShardUnavailable: a member does not answer.
@@ -82,7 +86,7 @@ class Switch:
         for shard in self._cluster.shards.values():
             shard.health()
         waiting = self._backlog.bound(self._source, 5000)
-        if waiting.events and waiting.seconds > LAG:
+        if waiting.events and waiting.seconds > lag_after(waited):
             return f"the indexes (lag {waiting.seconds:.1f} s)"
         if (unfinished := self._backfills()) is not None:
             return f"the backfill of index {unfinished}"
@@ -198,6 +202,12 @@ class Switch:
                 finally:
                     session.broken = True  # its limit is another one
         return None
+
+
+def lag_after(waited: float) -> float:
+    """Seconds for which changes may wait for the indexers, after so many seconds of waiting for
+    less."""
+    return min(MOST_LAG, LAG * 2 ** (waited / LAG_DOUBLES)) if waited < 60 else MOST_LAG
 
 
 def _check(deadline: float, what: str) -> None:
