@@ -1,25 +1,29 @@
-"""`mynamo shard`: which shards a cluster has; adding and removing them."""
+"""`mynamo shard`: which shards a cluster has; adding, filling, draining and removing them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
-from mynamo.catalog import enabling, members
+from mynamo.catalog import enabling, members, moves
 from mynamo.cli.command_context import as_json as with_json
 from mynamo.cli.command_context import opened
 from mynamo.cli.groups import Group
+from mynamo.cli.moving import shown, summary, with_rate
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.statuses import FAILED
 from mynamo.operations.leaving import TIMEOUT, remove_shard
+from mynamo.operations.resharding import rebalance as resharding
+from mynamo.operations.resharding.plan import PlannedMove
 from mynamo.operations.shard_list import ShardReport, list_shards
 from mynamo.schemas.keys import SLOTS
 
 
 @click.group(cls=Group)
 def shard() -> None:
-    """Show the shards of a cluster, add one, or remove one."""
+    """Show the shards of a cluster; add, fill, drain or remove one."""
 
 
 @shard.command()
@@ -104,7 +108,7 @@ def list_(as_json: bool) -> None:
         print_json([asdict(each) for each in reports])
     else:
         print_grid(
-            ["shard", "state", "server", "slots", "items", "bytes", "lag"],
+            ["shard", "state", "server", "slots", "items", "bytes", "lag", "moves"],
             [_row(each) for each in reports],
             right=["shard", "slots", "items", "bytes", "lag"],
         )
@@ -113,6 +117,82 @@ def list_(as_json: bool) -> None:
                 say(f"shard {each.shard}: {each.trouble}")
     if any(each.trouble for each in reports):
         raise SystemExit(FAILED)
+
+
+with_parallel = click.option(
+    "--parallel", type=click.IntRange(1, 16), default=1, show_default=True, metavar="N",
+    help="Pairs of shards between which slots are copied at the same time.",
+)  # fmt: skip
+
+
+@shard.command()
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Show what would be moved, and move nothing."
+)
+@with_parallel
+@with_rate
+def rebalance(only_plan: bool, parallel: int, rate: float | None, as_json: bool) -> None:
+    """Move slots until all active shards have as many, and those to be drained none.
+
+    Moves that were interrupted go on first. Reads and writes go on meanwhile; items of slots that
+    change their shard are not written for a moment. Once interrupted, it is safe to repeat.
+
+    \b
+    Examples:
+      mynamo shard rebalance --plan
+      mynamo shard rebalance --rate 20000 --parallel 2
+    """
+    with opened() as cluster:
+        if only_plan:
+            _show_plan(resharding.planned_moves(cluster), as_json)
+            return
+        with shown(as_json) as progress:
+            switched = resharding.rebalance(
+                cluster, rate=rate, parallel=parallel, on_progress=progress
+            )
+    if not as_json:
+        click.echo(summary(switched))
+
+
+@shard.command()
+@click.argument("shard_id", type=click.IntRange(1), metavar="ID")
+@click.option("--undo", is_flag=True, help="Let the shard have slots again; none is moved back.")
+@with_parallel
+@with_rate
+def drain(shard_id: int, undo: bool, parallel: int, rate: float | None, as_json: bool) -> None:
+    """Move all slots of a shard to the others; then `mynamo shard remove` can remove it.
+
+    No slots are moved to the shard from now on. Once interrupted, it is safe to repeat.
+
+    \b
+    Example:
+      mynamo shard drain 1
+    """
+    with opened() as cluster:
+        if undo:
+            moves.set_draining(cluster.catalog, shard_id, False)
+            say(f"shard {shard_id} can have slots again: `mynamo shard rebalance` gives it some")
+            return
+        with shown(as_json) as progress:
+            switched = resharding.drain(
+                cluster, shard_id, rate=rate, parallel=parallel, on_progress=progress
+            )
+    if not as_json:
+        click.echo(f"shard {shard_id} has no slots: {summary(switched)}")
+
+
+def _show_plan(planned: Sequence[PlannedMove], as_json: bool) -> None:
+    if as_json:
+        print_json([each._asdict() for each in planned])
+        return
+    pairs: dict[tuple[int, int], list[PlannedMove]] = {}
+    for each in planned:
+        pairs.setdefault((each.source, each.target), []).append(each)
+    for (source, target), some in pairs.items():
+        slots = sum(each.slots for each in some)
+        click.echo(f"{source} -> {target}: {slots:,} slots in {len(some)} moves")
+    if not planned:
+        say("nothing to move: all active shards have their share of the slots")
 
 
 def _row(each: ShardReport) -> tuple[object, ...]:
@@ -124,4 +204,5 @@ def _row(each: ShardReport) -> tuple[object, ...]:
         "" if each.items is None else f"{each.items:,}",
         "" if each.bytes is None else f"{each.bytes:,}",
         "" if each.lag is None else f"{each.lag:.1f} s",
+        ", ".join(each.moves),
     )

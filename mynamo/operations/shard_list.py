@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ from functools import partial
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.snapshot import MemberState
+from mynamo.catalog.snapshot import MemberState, Snapshot
 from mynamo.catalog.statistics import Size, figures_of
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -31,6 +31,7 @@ class ShardReport:
         slots: how many it owns, of 4096.
         items: of all tables; rows are counted while they are few, and else InnoDB's estimate.
         bytes: of all tables and indexes, likewise.
+        moves: of slots from and to it that are not at their end, in words.
         lag: seconds that its oldest change has waited for an index; 0: none waits.
         trouble: why figures are not known (None); empty: they are.
     """
@@ -39,6 +40,7 @@ class ShardReport:
     state: MemberState | None
     where: str | None
     slots: int
+    moves: tuple[str, ...] = ()
     items: int | None = None
     bytes: int | None = None
     lag: float | None = None
@@ -62,6 +64,17 @@ def _place(shard: DynamoDBShard) -> str:
     return f"{shard.config.host}:{shard.config.port}/{shard.config.database}"
 
 
+def _moves(snapshot: Snapshot, shard_id: int) -> Iterator[str]:
+    for move in snapshot.moves:
+        if move.state == "ENDED":
+            continue
+        slots = f"slots {move.first}-{move.last}, {move.state}"
+        if move.source == shard_id:
+            yield f"-> {move.target}: {slots}"
+        elif move.target == shard_id:
+            yield f"<- {move.source}: {slots}"
+
+
 def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardReport:
     snapshot = cluster.snapshot
     member = snapshot.members.get(shard_id)
@@ -72,6 +85,7 @@ def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardRe
         member.state if member is not None else None,
         _place(configured) if configured is not None else None,
         sum(o.last + 1 - o.first for o in snapshot.slots if o.shard_id == shard_id),
+        tuple(_moves(snapshot, shard_id)),
     )
     shard = cluster.shards.get(shard_id)
     if shard is None:

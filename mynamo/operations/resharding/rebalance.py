@@ -17,6 +17,10 @@ from mynamo.operations.resharding.switch import Switched
 OnProgress = Callable[[Report], None]
 
 
+class _Interrupted(Exception):  # noqa: N818
+    """Another move has failed, or the caller was interrupted."""
+
+
 def planned_moves(cluster: Cluster) -> list[PlannedMove]:
     """What `rebalance` would move now.
 
@@ -50,7 +54,6 @@ def rebalance(
     rate: float | None = None,
     parallel: int = 1,
     on_progress: OnProgress = lambda report: None,
-    stop: threading.Event | None = None,
 ) -> list[Switched]:
     """Go on with moves that are open, then move slots until all shards have their share.
 
@@ -59,7 +62,6 @@ def rebalance(
         parallel: pairs of shards between which ranges are copied at the same time. Switches come
             one after another.
         on_progress: told what is going on, by several threads if several work.
-        stop: once it is set, no further move begins; those under way go on.
 
     Returns:
         What each switch took.
@@ -69,28 +71,35 @@ def rebalance(
         CorruptData: source and target differ; these slots stay where they are.
         ShardUnavailable: a server does not answer; call again later.
     """
-    stop = stop or threading.Event()
+    stop = threading.Event()
+
+    def tell(report: Report) -> None:
+        if stop.is_set():
+            raise _Interrupted
+        on_progress(report)
+
     mover = Mover(cluster, rate, on_progress)
     to_clean = [moved for move in open_moves(cluster) if (moved := mover.go_on(move.id))]
     switched = [moved.switched for moved in to_clean if moved.switched.attempts]
     todo = planned_moves(cluster)
     with ThreadPoolExecutor(parallel, thread_name_prefix="mynamo-move") as pool:
         running: dict[Future[Moved], frozenset[int]] = {}
-        while running or (todo and not stop.is_set()):
-            for each in _startable(todo, running.values(), parallel):
-                if stop.is_set():
-                    break
-                todo.remove(each)
-                one = Mover(cluster, rate, on_progress)
-                future = pool.submit(one.transfer, each.first, each.last, each.target)
-                running[future] = frozenset((each.source, each.target))
-            ended, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in ended:
-                del running[future]
-                to_clean.append(future.result())
-                switched.append(to_clean[-1].switched)
-            while to_clean and running and to_clean[0].is_due:
-                mover.clean(to_clean.pop(0))
+        try:
+            while running or todo:
+                for each in _startable(todo, running.values(), parallel):
+                    todo.remove(each)
+                    one = Mover(cluster, rate, tell)
+                    future = pool.submit(one.transfer, each.first, each.last, each.target)
+                    running[future] = frozenset((each.source, each.target))
+                ended, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    del running[future]
+                    to_clean.append(future.result())
+                    switched.append(to_clean[-1].switched)
+                while to_clean and running and to_clean[0].is_due:
+                    mover.clean(to_clean.pop(0))
+        finally:
+            stop.set()  # those under way end at their next step
     for moved in to_clean:
         mover.clean(moved)
     return switched
@@ -103,7 +112,6 @@ def drain(
     rate: float | None = None,
     parallel: int = 1,
     on_progress: OnProgress = lambda report: None,
-    stop: threading.Event | None = None,
 ) -> list[Switched]:
     """Move all slots of a shard to the others.
 
@@ -116,7 +124,7 @@ def drain(
         others: see `rebalance`.
     """
     moves.set_draining(cluster.catalog, shard_id, True)
-    return rebalance(cluster, rate=rate, parallel=parallel, on_progress=on_progress, stop=stop)
+    return rebalance(cluster, rate=rate, parallel=parallel, on_progress=on_progress)
 
 
 def resume(
