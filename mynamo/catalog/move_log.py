@@ -27,6 +27,7 @@ COMMAND = 4
 """The id of a queued write, as hash, and its slot, in place of the index."""
 _ENTRIES = 500
 """In one statement."""
+_COLUMNS = "move_id, kind, table_id, index_id, hash, sort, item_hash, item_sort"
 
 
 class Entry(NamedTuple):
@@ -49,12 +50,12 @@ class Entry(NamedTuple):
 
 def insert_log(entries: Sequence[Entry]) -> list[Statement]:
     """Add entries, in the transaction that changes their rows, as the last statements of it."""
-    row = f"({', '.join(['%s'] * len(Entry._fields))})"
+    row = f"({', '.join(['%s'] * 8)})"
     statements: list[Statement] = []
     for start in range(0, len(entries), _ENTRIES):
         some = entries[start : start + _ENTRIES]
         statements.append((
-            f"INSERT INTO mynamo_move_log ({', '.join(Entry._fields)}) VALUES "
+            f"INSERT INTO mynamo_move_log ({_COLUMNS}) VALUES "
             + ", ".join([row] * len(some)),
             list(chain.from_iterable(some)),
         ))  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.catalog import definitions, move_log, sql
+from mynamo.catalog import definitions, gsi_rows, move_log, sql
 from mynamo.catalog.cluster import Cluster, RangeStopped
 from mynamo.catalog.intents import Decision
 from mynamo.catalog.snapshot import SlotMove
@@ -37,6 +37,7 @@ from mynamo.writer.transaction import (
     commit,
     group_commit,
     request_tokens,
+    resolver,
     shard_steps,
     statements,
     sweeper,
@@ -465,7 +466,7 @@ def test_no_target_is_told_by_an_old_map(
     one = bench.indexer(stale)
     told = {2: {Stream(1, 0): 50}}
     if by == "control":
-        hold = apply.hold_checkpoints
+        hold = gsi_rows.hold_checkpoints
         monkeypatch.setattr(apply, "hold_checkpoints", lambda *args, owner: hold(*args))
         apply.tell_targets(stale, stale.snapshot, told, one._pool)
     else:
@@ -618,7 +619,7 @@ def test_a_batch_that_a_guard_refuses_gives_one_answer_to_all_whose_map_is_old(
     move.to("COPYING")
     cluster.refresh()
     new = [prepare(cluster, request("PUT", staying[2]), orders)]
-    callers = [
+    callers: list[group_commit._Entry] = [
         Entry(group_commit._Request(cluster, shard, writes, 0.0), 1, 1) for writes in (*old, new)
     ]
     group_commit._commit_batch(commit.lock_waits_of(shard), callers)
@@ -716,11 +717,13 @@ def test_what_is_left_of_intents_on_the_source_is_left_alone(
     if is_moved:
         switch(cluster, orders, move)
         cluster.refresh()
-    asked = []
-    resolve = sweeper.resolve
-    monkeypatch.setattr(
-        sweeper, "resolve", lambda *args: (asked.append(args[1].id), resolve(*args))[1]
-    )
+    asked: list[int] = []
+
+    def noted(cluster_: Cluster, shard: Any, *more: Any) -> Any:
+        asked.append(shard.id)
+        return resolver.resolve(cluster_, shard, *more)
+
+    monkeypatch.setattr(sweeper, "resolve", noted)
     Sweeper(cluster).round()
     assert asked == ([2] if is_moved else [1])
     left = [len(select(s, "SELECT 1 FROM mynamo_intent")) for s in cluster.shards.values()]

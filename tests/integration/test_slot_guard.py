@@ -291,7 +291,10 @@ def test_as_many_ranges_as_slots(
     cluster: Cluster, orders: Table, producer: Producer, owners: str
 ) -> None:
     """Items are found by key, and by scans, which read neighbouring ranges of one shard as one."""
-    of = (lambda slot: 1 + slot // 2048) if owners == "neighbours" else (lambda slot: 1 + slot % 2)
+
+    def of(slot: int) -> int:
+        return 1 + (slot // 2048 if owners == "neighbours" else slot % 2)
+
     rows = ", ".join(f"({slot}, {slot}, {of(slot)}, 1)" for slot in range(SLOTS))
     in_catalog(
         cluster.config,
