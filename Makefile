@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients lock
+.PHONY: help install demo demo-grow test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -41,6 +41,9 @@ engine: install
 
 demo: engine ## show mynamo at work on this machine, with servers of its own
 	@$(BIN)/mynamo demo
+
+demo-grow: engine ## show a cluster grow from one shard to three under load (a quarter of an hour)
+	@$(BIN)/mynamo demo-grow
 
 fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafka
 	@{ command -v java && command -v mvn; } >/dev/null || { $(call apt,default-jre-headless maven); } || true

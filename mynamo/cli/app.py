@@ -39,6 +39,9 @@ class Entry:
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Start here": {
         "demo": Entry("demo", "demo", "See everything work: load, index, query, verify.", False),
+        "demo-grow": Entry(
+            "demo_grow", "demo_grow", "See a cluster grow and shrink under load.", False
+        ),
         "dev": Entry("dev", "dev", "Run a whole cluster on this machine.", False),
     },
     "Tables": {

@@ -53,7 +53,7 @@ def demo(orders: int, keep: Path | None, engine: EngineKind | None, kafka: str) 
     screen = console()
     started = time.monotonic()
     try:
-        with interruptible(), _folder(keep) as folder, _running(folder, engine, kafka) as local:
+        with interruptible(), data_folder(keep) as folder, _running(folder, engine, kafka) as local:
             screen.print(
                 f"Started 2 x {local.engine.title} and {_broker(local)}, a writer and an indexer: "
                 f"{time.monotonic() - started:.1f} s"
@@ -72,7 +72,7 @@ def demo(orders: int, keep: Path | None, engine: EngineKind | None, kafka: str) 
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
+def data_folder(keep: Path | None) -> Iterator[Path]:
     """The folder that was asked for, or one that is removed in the end."""
     if keep is not None:
         yield keep
