@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -17,7 +18,7 @@ from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES, Catalog
 from mynamo.catalog.migrations import MOVES, SHARD, migrate, require
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.snapshot import Snapshot
+from mynamo.catalog.snapshot import Owned, SlotMove, Snapshot
 from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConfigError,
@@ -28,6 +29,7 @@ from mynamo.errors import (
 )
 from mynamo.mysql.failures import MissingRight
 from mynamo.runtime import deadlines, forks
+from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
@@ -38,26 +40,76 @@ _SLOT = struct.Struct(">QH")
 """A table's id and a slot."""
 
 
+LOOK_EVERY = 0.005
+"""Seconds between two looks at the catalog, of all who wait for slots in a process."""
+_LOOK_FOR = 0.5
+"""Seconds after which whoever waits looks at its own patience."""
+
+
+class SlotsMoved(ShardUnavailable):
+    """The slot map has changed, or is about to; nothing was read or written, try again."""
+
+
+class RangeStopped(SlotsMoved):
+    """Slots are on their way to another shard, and what is asked for waits until they are there, or
+    until the move is taken back; nothing was read or written, try again.
+
+    Attributes:
+        shard: that owns the slots.
+        move: of them.
+        snapshot: the catalog that says so.
+    """
+
+    def __init__(self, shard: DynamoDBShard, move: SlotMove, snapshot: Snapshot) -> None:
+        super().__init__(
+            f"{shard.where}: slots {move.first}-{move.last} go to shard {move.target} at this "
+            "moment; try again"
+        )
+        self.shard = shard
+        self.move = move
+        self.snapshot = snapshot
+
+
 class Route(NamedTuple):
-    """Where a row of a main table belongs, by one snapshot of the catalog.
+    """Where a row of a main table belongs, by one snapshot of the catalog. A slot guard G of the
+    shard fits if since <= G <= epoch.
 
     Attributes:
         shard: that owns the row's slot.
-        epoch: of the shard's slots in that snapshot. A write is refused if the shard's slots
-            have changed since.
+        epoch: of the shard's slots.
         partition: of `changes`, for the row's events.
+        log: the move in whose log the row's key is kept if it is changed.
     """
 
     shard: DynamoDBShard
+    since: int
     epoch: int
     partition: int
+    log: SlotMove | None = None
 
 
 class Owner(NamedTuple):
-    """The shard that owns a slot, and the epoch of the shard's slots, by one snapshot."""
+    """The shard that owns a slot, or several, by one snapshot; see `Route`.
+
+    Attributes:
+        logs: the moves in whose logs the keys of index rows are kept that are changed.
+    """
 
     shard: DynamoDBShard
+    since: int
     epoch: int
+    logs: tuple[SlotMove, ...] = ()
+
+    def and_of(self, other: Owner) -> Owner:
+        """The same shard, for work on the slots of both."""
+        if self == other:
+            return self
+        return Owner(
+            self.shard,
+            max(self.since, other.since),
+            min(self.epoch, other.epoch),
+            tuple({*self.logs, *other.logs}),
+        )
 
 
 class Cluster:
@@ -119,6 +171,9 @@ class Cluster:
     def renew_after_fork(self) -> None:
         """Have a lock of its own; catalog and shards do likewise."""
         self._refreshing = threading.Lock()
+        self._looks: Batcher[Snapshot, bool] = Batcher(
+            self._look, max_running=1, max_count=sys.maxsize, max_size=sys.maxsize
+        )
 
     def __enter__(self) -> Cluster:
         return self
@@ -169,6 +224,37 @@ class Cluster:
         finally:
             refreshing.release()
 
+    def wait_for_other(self, known: Snapshot, ends_at: float) -> None:
+        """Wait until the catalog is another one, for half a second at most. One caller in a process
+        looks for all who wait.
+
+        Args:
+            known: the catalog that makes the caller wait.
+            ends_at: when the caller's patience ends (monotonic).
+        """
+        entry: Entry[Snapshot, bool] = Entry(known, 1, 0)
+        if self._looks.submit(entry) is None:  # it has a deadline of its own
+            self._look([entry], ends_at)
+
+    @in_thread
+    def _look(self, waiting: list[Entry[Snapshot, bool]], ends_at: float | None = None) -> None:
+        until = time.monotonic() + _LOOK_FOR
+        if ends_at is not None:
+            until = min(until, ends_at)
+        while True:
+            try:
+                found = self.refresh(if_older_than=LOOK_EVERY)
+            except ShardUnavailable:  # nobody can decide now; those who wait go on waiting
+                found = self._snapshot
+            if ends_at is None:
+                self._looks.join(waiting)
+            is_other = any(one.request is not found for one in waiting)
+            if is_other or time.monotonic() >= until:
+                break
+            time.sleep(LOOK_EVERY)
+        for one in waiting:
+            one.answer = True
+
     def table(self, name: str) -> Table:
         """The table of that name, asking the catalog if this process has not heard of it.
 
@@ -197,31 +283,70 @@ class Cluster:
             table = self.refresh().tables.get(table_id)
         return table
 
-    def route(self, table_id: int, hash16: bytes) -> Route:
-        """Where a row of a main table belongs.
+    def route(self, table_id: int, hash16: bytes, snapshot: Snapshot | None = None) -> Route:
+        """Where a row of a main table belongs, which is to be written.
+
+        Args:
+            snapshot: the slot map, where several rows are routed by one; None: the newest.
 
         Raises:
-            ShardNotConfigured: on a shard that the configuration lacks.
+            RangeStopped: items of the slot are not written at the moment.
+            ShardNotConfigured: the slot is on a shard that the configuration lacks.
         """
-        snapshot = self._snapshot
+        snapshot = self._snapshot if snapshot is None else snapshot
         slot = slot_of(hash16)
-        shard_id, _, epoch, _ = snapshot.owners[slot]
+        shard_id, since, epoch, move = snapshot.owners[slot]
+        shard = self.configured.get(shard_id) or self.owner_by_number(shard_id, snapshot)
+        if move is not None:
+            if move.stops_writes:
+                raise RangeStopped(shard, move, snapshot)
+            move = move if move.is_logged else None
+        partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
+        return Route(shard, since, epoch, partition, move)
+
+    def owner_of(self, hash16: bytes, snapshot: Snapshot | None = None) -> Owner:
+        """The shard that owns a hash, of an item that is to be read, or of an index row.
+
+        Args:
+            snapshot: as of `route`.
+
+        Raises:
+            RangeStopped: nothing of the slot is read or written at the moment.
+            ShardNotConfigured: the slot is on a shard that the configuration lacks.
+        """
+        snapshot = self._snapshot if snapshot is None else snapshot
+        return self.owner(snapshot.owners[slot_of(hash16)], snapshot)
+
+    def owner(self, owned: Owned, snapshot: Snapshot) -> Owner:
+        """The shard of a slot, of which a snapshot says this; see `owner_of`."""
+        shard_id, since, epoch, move = owned
+        shard = self.configured.get(shard_id) or self.owner_by_number(shard_id, snapshot)
+        if move is None:
+            return Owner(shard, since, epoch)
+        if move.stops_all:
+            raise RangeStopped(shard, move, snapshot)
+        return Owner(shard, since, epoch, (move,) if move.is_logged else ())
+
+    def owner_by_number(self, shard_id: int, snapshot: Snapshot) -> DynamoDBShard:
+        """A shard that owns slots by a snapshot.
+
+        Raises:
+            ShardNotConfigured: the configuration lacks it. The catalog is asked whether that is so
+                still, for the next attempt.
+        """
         shard = self.configured.get(shard_id)
         if shard is None:
-            shard, epoch = self._owner_anew(slot)
-        partition = zlib.crc32(_SLOT.pack(table_id, slot)) % snapshot.partitions
-        return Route(shard, epoch, partition)
+            with suppress(ShardUnavailable):  # the catalog is away: by what is known then
+                deadlines.until(time.monotonic() + _ASKING, partial(self.refresh, _ASK_AGAIN))
+            ranges = [f"{o.first}-{o.last}" for o in snapshot.slots if o.shard_id == shard_id]
+            what = f"slots {', '.join(ranges)} are on shard {shard_id}"
+            raise ShardNotConfigured(_lacks(what), shard=shard_id)
+        return shard
 
-    def owner_of(self, hash16: bytes) -> Owner:
-        """The shard that owns a hash, with what the shard's slot guard must say of it.
-
-        Raises:
-            ShardNotConfigured: the configuration lacks it.
-        """
-        slot = slot_of(hash16)
-        shard_id, _, epoch, _ = self._snapshot.owners[slot]
-        shard = self.configured.get(shard_id)
-        return self._owner_anew(slot) if shard is None else Owner(shard, epoch)
+    def owner_of_all(self, shard: DynamoDBShard, snapshot: Snapshot | None = None) -> Owner:
+        """A shard, for work on any slots that it owns by one snapshot."""
+        snapshot = self._snapshot if snapshot is None else snapshot
+        return Owner(shard, snapshot.since.get(shard.id, 0), snapshot.epochs.get(shard.id, 0))
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
         """The shard that owns a hash.
@@ -292,19 +417,6 @@ class Cluster:
             set_up_shard(shard, cluster_id, partitions)
         self.catalog.record(cluster_id, partitions)
         self.is_new = True
-
-    def _owner_anew(self, slot: int) -> Owner:
-        """The owner of a slot that was on a shard which the configuration lacks."""
-        with suppress(ShardUnavailable):  # the catalog is away: by what is known then
-            deadlines.until(time.monotonic() + _ASKING, partial(self.refresh, _ASK_AGAIN))
-        snapshot = self._snapshot
-        shard_id, _, epoch, _ = snapshot.owners[slot]
-        shard = self.configured.get(shard_id)
-        if shard is None:
-            owned = next(one for one in snapshot.slots if one.first <= slot <= one.last)
-            what = f"slots {owned.first}-{owned.last} are on shard {shard_id}"
-            raise ShardNotConfigured(_lacks(what), shard=shard_id)
-        return Owner(shard, epoch)
 
     def _take_members(self, snapshot: Snapshot) -> None:
         """Work with the members of a snapshot from now on, as far as they are configured."""

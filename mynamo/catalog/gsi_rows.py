@@ -74,12 +74,12 @@ def hold_checkpoints(
 
     Raises:
         Contention: others hold them, or were faster to make them.
-        SlotsMoved: the slot map is newer than the one that `owner` is of.
+        SlotsMoved: the slot guard does not fit.
     """
     guard = [] if owner is None else [LOCK_EPOCH]
     results = session.run(*before, *guard, lock_checkpoints(streams))
     if owner is not None:
-        check_epoch(epoch_in(results[-2]), owner.epoch, owner.shard.where)
+        check_epoch(epoch_in(results[-2]), owner)
     found = {Stream(*stream): sequence for *stream, sequence in results[-1].rows}
     missing = [stream for stream in streams if stream not in found]
     if missing:  # the stream's first event here; a row of its own is the only lock

@@ -233,14 +233,14 @@ def insert_aborted(transaction_id: bytes, generation: int) -> Statement:
 
 def read_open(after: bytes, most: int) -> Statement:
     """Transactions with intents on a shard, in the order of their ids: id, number of the deciding
-    shard, generation, table's id.
+    shard, generation, the item's table and hash.
 
     Args:
         after: this id.
         most: intents; a transaction with several comes several times.
     """
     return (
-        "SELECT transaction_id, decider, generation, table_id FROM mynamo_intent"
+        "SELECT transaction_id, decider, generation, table_id, hash FROM mynamo_intent"
         f" FORCE INDEX (by_transaction) WHERE transaction_id > %s ORDER BY transaction_id"
         f" LIMIT {most:d}",
         (after,),

@@ -1,10 +1,21 @@
 """The move log: keys of moving slots whose rows have changed.
 
 While slots move, whoever changes one of their rows on the source adds its key here, in the same
-transaction. The mover reads the keys, and copies these rows again.
+transaction. The mover reads the keys, and copies these rows again. The insert is the last statement
+before `COMMIT`, since it changes LAST_INSERT_ID(), which versions are made of.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from mynamo.catalog.gsi_rows import RowChange
+from mynamo.catalog.snapshot import SlotMove
+from mynamo.catalog.tables import RowKey
+from mynamo.mysql.pool import Statement
+from mynamo.schemas.keys import slot_of
 
 ITEM = 1
 """An item: hash and sort of its key."""
@@ -14,3 +25,61 @@ TOKEN = 3
 """A request token, as hash."""
 COMMAND = 4
 """The id of a queued write, as hash."""
+_ENTRIES = 500
+"""In one statement."""
+
+
+class Entry(NamedTuple):
+    """One row of `mynamo_move_log`, but for its id. What a kind does not have is 0, empty or NULL.
+
+    Attributes:
+        hash, sort: of the kind; see there.
+        item_hash, item_sort: of a GSI row: its item's.
+    """
+
+    move_id: int
+    kind: int
+    table_id: int
+    index_id: int
+    hash: bytes
+    sort: bytes = b""
+    item_hash: bytes | None = None
+    item_sort: bytes | None = None
+
+
+def insert_log(entries: Sequence[Entry]) -> list[Statement]:
+    """Add entries, in the transaction that changes their rows, as the last statements of it."""
+    row = f"({', '.join(['%s'] * len(Entry._fields))})"
+    statements: list[Statement] = []
+    for start in range(0, len(entries), _ENTRIES):
+        some = entries[start : start + _ENTRIES]
+        statements.append((
+            f"INSERT INTO mynamo_move_log ({', '.join(Entry._fields)}) VALUES "
+            + ", ".join([row] * len(some)),
+            list(chain.from_iterable(some)),
+        ))  # fmt: skip
+    return statements
+
+
+def item_entry(move: SlotMove, table_id: int, row: RowKey) -> Entry:
+    """Of an item that is written."""
+    return Entry(move.id, ITEM, table_id, 0, row.hash, row.sort)
+
+
+def log_gsi_rows(rows: Iterable[RowChange], moves: Collection[SlotMove]) -> list[Statement]:
+    """Log the GSI rows among some whose slots are moving.
+
+    Args:
+        rows: that are written or deleted on one shard.
+        moves: of slots of the shard.
+    """
+    if not moves:
+        return []
+    return insert_log(
+        [
+            Entry(move.id, GSI_ROW, change.index.table_id, change.index.id, *change.row)
+            for change in rows
+            for move in moves
+            if move.has(slot_of(change.row.index_hash))
+        ]
+    )

@@ -74,6 +74,30 @@ class SlotMove(NamedTuple):
     incarnations: tuple[int, int]
     generations: tuple[int, int] | None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the slots may go to the target yet, and have not."""
+        return self.state in ("COPYING", "STOPPED", "CLOSED")
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the keys of rows that change on the source are kept in its move log."""
+        return self.state in ("COPYING", "STOPPED")
+
+    @property
+    def stops_writes(self) -> bool:
+        """Whether the items of the slots are not written at the moment."""
+        return self.state in ("STOPPED", "CLOSED")
+
+    @property
+    def stops_all(self) -> bool:
+        """Whether nothing of the slots is read or written at the moment."""
+        return self.state == "CLOSED"
+
+    def has(self, slot: int) -> bool:
+        """Whether a slot is one of those."""
+        return self.first <= slot <= self.last
+
 
 class Owned(NamedTuple):
     """What a slot map says of one slot. A slot guard G fits if since <= G <= epoch.
@@ -119,6 +143,44 @@ class Snapshot:
     def epochs(self) -> dict[int, int]:
         """Per shard that is there: the epoch of its slots."""
         return {id_: one.epoch for id_, one in self.members.items() if one.state != "REMOVED"}
+
+    @cached_property
+    def open_moves(self) -> tuple[SlotMove, ...]:
+        """Those whose slots may go to the target yet, and have not."""
+        return tuple(move for move in self.moves if move.is_open)
+
+    @cached_property
+    def since(self) -> dict[int, int]:
+        """Per shard that has slots: the least epoch of them at which a process knows all that it
+        must know to work on any of them."""
+        since: dict[int, int] = {}
+        for owned in self.slots:
+            since[owned.shard_id] = max(owned.since, since.get(owned.shard_id, 0))
+        return since
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[int, int, Owned], ...]:
+        """Ranges of slots, neighbours of one shard as one, but for those that are closed: first and
+        last slot, and what the map says of all of them. `move`: that of a closed range."""
+        found: list[tuple[int, int, Owned]] = []
+        for owned in self.slots:
+            one = self.owners[owned.first]
+            if one.move is None or not one.move.stops_all:
+                one = one._replace(move=None)
+            first = owned.first
+            if found:
+                begun, _, before = found[-1]
+                if before[:1] == one[:1] and before.move is None and one.move is None:
+                    one = one._replace(since=max(one.since, before.since))
+                    first = begun
+                    found.pop()
+            found.append((first, owned.last, one))
+        return tuple(found)
+
+    @cached_property
+    def shard_ids(self) -> tuple[int, ...]:
+        """Which shard owns each slot."""
+        return tuple([owned.shard_id for owned in self.owners])
 
     @cached_property
     def owners(self) -> list[Owned]:

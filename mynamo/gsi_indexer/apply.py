@@ -3,12 +3,12 @@
 For each shard that rows go to, one transaction of two round trips:
 
 1.  BEGIN; lock the slot guard shared and compare it with the slot map that the rows were routed
-    by; lock the checkpoints of the events' streams, in order.  A process that was frozen and wakes
-    up late waits here, and then finds that its events are known.
+    by, all of a batch by one; lock the checkpoints of the events' streams, in order.  A process
+    that was frozen and wakes up late waits here, and then finds that its events are known.
 2.  Drop the events that this shard contains already.
 3.  Of the others, write the net effect on each row.
-4.  Move the checkpoints; COMMIT.  A crash before it: nothing happened on this shard;
-    after it: the next process drops these events in step 2.
+4.  Move the checkpoints; log the keys of rows whose slots are moving; COMMIT.  A crash before it:
+    nothing happened on this shard; after it: the next process drops these events in step 2.
 
 When all shards are done, the progress is recorded on the shards that the events come
 from: from then on the outbox may delete them. A crash before that: they are read again
@@ -34,8 +34,10 @@ from mynamo.catalog.gsi_rows import (
     move_checkpoints,
     upsert_rows,
 )
+from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
 from mynamo.catalog.slot_guard import SlotsMoved
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.mysql.failures import MissingTable
@@ -141,6 +143,7 @@ class Effect(NamedTuple):
 
 def apply_effects(
     cluster: Cluster,
+    snapshot: Snapshot,
     effects: Sequence[Effect],
     pool: Executor,
     *,
@@ -150,6 +153,7 @@ def apply_effects(
     """Apply the effects of events to all shards that they concern; safe to repeat.
 
     Args:
+        snapshot: the slot map to route by.
         effects: of each stream, what follows without a gap on what was applied before.
         pool: shards are worked on side by side.
         due: progress that has been made, and is recorded where rows are written anyway.
@@ -162,10 +166,11 @@ def apply_effects(
         ShardsAway: some do not answer; the others are done.
         TablesMissing: an index was dropped, or a shard is damaged; the others are done.
         StatementRefused: MySQL does not take a row; some may have been done.
-        SlotsMoved: the slot map has changed; some may have been done.
+        SlotsMoved: the slot map has changed; some may have been done. If a row's slot is closed,
+            nothing was.
         ShardNotConfigured: nothing was done.
     """
-    parts = _by_owner(cluster, effects)
+    parts = _by_owner(cluster, snapshot, effects)
     known = {**due, **progress_at_home(own, parts)}
     noted = {
         owner.shard.id: {s: n for s, n in known.items() if s.shard == owner.shard.id}
@@ -180,25 +185,33 @@ def apply_effects(
 
 
 def tell_targets(
-    cluster: Cluster, reached: Mapping[int, Mapping[Stream, int]], pool: Executor
+    cluster: Cluster,
+    snapshot: Snapshot,
+    reached: Mapping[int, Mapping[Stream, int]],
+    pool: Executor,
 ) -> None:
     """Note in the checkpoints of targets that they have all of streams up to some number, also
     where the last events had no rows for them.
 
     Args:
+        snapshot: the slot map by which they have no rows there.
         reached: by target.
 
     Raises:
         ShardsAway: some do not answer; the others have noted it.
+        SlotsMoved: the slot map has changed; some may have noted it.
     """
-    calls = {id_: partial(_tell, cluster.configured[id_], some) for id_, some in reached.items()}
+    calls = {
+        id_: partial(_tell, cluster.owner_of_all(cluster.configured[id_], snapshot), some)
+        for id_, some in reached.items()
+    }
     _side_by_side(pool, calls)
 
 
-def _tell(shard: DynamoDBShard, reached: Mapping[Stream, int]) -> None:
+def _tell(target: Owner, reached: Mapping[Stream, int]) -> None:
     def once() -> None:
-        with shard.session() as session:
-            contained = hold_checkpoints(session, sorted(reached), ("BEGIN", ()))
+        with target.shard.session() as session:
+            contained = hold_checkpoints(session, sorted(reached), ("BEGIN", ()), owner=target)
             raised = {stream: max(n, contained[stream]) for stream, n in reached.items()}
             session.run(move_checkpoints(raised), ("COMMIT", ()))
 
@@ -269,19 +282,29 @@ def _progress(reached: Mapping[Stream, int]) -> list[Statement]:
     return [sql.raise_streams("applied_seq", {s.partition: n for s, n in reached.items()})]
 
 
-def _by_owner(cluster: Cluster, effects: Sequence[Effect]) -> dict[Owner, list[Effect]]:
-    parts: dict[Owner, list[Effect]] = {}
+def _by_owner(
+    cluster: Cluster, snapshot: Snapshot, effects: Sequence[Effect]
+) -> dict[Owner, list[Effect]]:
+    """The effects by the shards that they go to, each shard once. Raises RangeStopped if a row's
+    slot is closed."""
+    owners: dict[int, Owner] = {}
+    parts: dict[int, list[Effect]] = {}
+
+    def shard_of(change: RowChange) -> int:
+        owner = cluster.owner_of(change.row.index_hash, snapshot)
+        owners[owner.shard.id] = owners.get(owner.shard.id, owner).and_of(owner)
+        return owner.shard.id
+
     for effect in effects:
         if len(effect.changes) == 1:
-            owner = cluster.owner_of(effect.changes[0].row.index_hash)
-            parts.setdefault(owner, []).append(effect)
+            parts.setdefault(shard_of(effect.changes[0]), []).append(effect)
             continue
-        split: dict[Owner, list[RowChange]] = {}
+        split: dict[int, list[RowChange]] = {}
         for change in effect.changes:
-            split.setdefault(cluster.owner_of(change.row.index_hash), []).append(change)
-        for owner, changes in split.items():
-            parts.setdefault(owner, []).append(Effect(effect.stream, effect.sequence, changes))
-    return parts
+            split.setdefault(shard_of(change), []).append(change)
+        for shard_id, changes in split.items():
+            parts.setdefault(shard_id, []).append(Effect(effect.stream, effect.sequence, changes))
+    return {owners[shard_id]: part for shard_id, part in parts.items()}
 
 
 def progress_at_home(
@@ -299,7 +322,7 @@ def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Strea
     """Apply the effects that go to one shard: one transaction, steps 1 to 4.
 
     Args:
-        owner: the shard, and the epoch of its slots by the map that the effects were routed by.
+        owner: the shard, by the slot map that the effects were routed by.
         noted: progress of the shard's own streams, recorded in the same transaction.
 
     Raises:
@@ -320,8 +343,9 @@ def apply_on_shard(owner: Owner, effects: Sequence[Effect], noted: Mapping[Strea
                 session.run(*statements)
             crash_point("apply.3")
             reached = {effect.stream: effect.sequence for effect in fresh}
+            logged = log_gsi_rows(net.values(), owner.logs)
             session.run(  # and step 4
-                *last, *_move_checkpoints(reached), *_progress(noted), ("COMMIT", ())
+                *last, *_move_checkpoints(reached), *_progress(noted), *logged, ("COMMIT", ())
             )
             crash_point("apply.4")
 

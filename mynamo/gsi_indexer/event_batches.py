@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 
 from mynamo.catalog.away_shards import AwayShards
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, SlotsMoved
 from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.slot_guard import by_newest_slots
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, ShardNotConfigured, ShardUnavailable
 from mynamo.gsi_indexer.apply import (
@@ -27,6 +27,7 @@ from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.mysql.failures import StatementRefused
 from mynamo.runtime.parts import parts_of
 from mynamo.schemas.dead_letters import DeadLetter
+from mynamo.schemas.keys import slot_of
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Of messages that are applied at once; a batch has one message at least."""
@@ -86,36 +87,47 @@ class BatchWriter:
             due: progress that is yet to be recorded.
 
         Raises:
-            ShardUnavailable: the catalog does not answer; some may have been done.
+            ShardUnavailable: the catalog does not answer, or slots keep moving; some may have been
+                done.
+            OwnersChanged: see there.
             LogUnavailable: a dead letter could not be sent; likewise.
         """
         while True:
             try:
-                written = self._write(batch, due, whole=True)
-                if self._paused.missed:
-                    there = self._cluster.shards.keys() - self._away.ids
-                    told = self._paused.targets(reached_by(batch), there)
-                    tell_targets(self._cluster, told, self._pool)
-                return written
+                return by_newest_slots(self._cluster, lambda: self._write_and_tell(batch, due))
             except ShardsAway as failure:  # the rest again: what is done of it is known
                 self._away.note_all(failure.failures)
             except ShardNotConfigured as failure:  # likewise
                 self._away.note(failure.shard, failure)
 
+    def _write_and_tell(self, batch: Sequence[Arrival], due: Mapping[Stream, int]) -> Written:
+        """One attempt, by one slot map. Raises SlotsMoved if it is outdated, or slots are closed:
+        what was left out for shards that are away was left out by this map."""
+        snapshot = self._cluster.snapshot
+        self._paused.check_owners(snapshot.shard_ids)
+        written = self._write(snapshot, batch, due, whole=True)
+        if self._paused.missed:
+            there = self._cluster.shards.keys() - self._away.ids
+            told = self._paused.targets(reached_by(batch), there)
+            tell_targets(self._cluster, snapshot, told, self._pool)
+        return written
+
     def _write(
         self,
+        snapshot: Snapshot,
         batch: Sequence[Arrival],
         due: Mapping[Stream, int],
         whole: bool,
     ) -> Written:
         for _ in range(2):
-            effects, dead_letters = self._effects(batch)
+            effects, dead_letters = self._effects(snapshot, batch)
             own = {}
             if whole and not dead_letters:  # those are sent before progress passes their events
                 own = self._paused.settled(reached_by(batch))
-            apply = partial(apply_effects, self._cluster, effects, self._pool, due=due, own=own)
             try:
-                noted = by_newest_slots(self._cluster, apply)
+                noted = apply_effects(
+                    self._cluster, snapshot, effects, self._pool, due=due, own=own
+                )
                 return Written(dead_letters, noted)
             except TablesMissing as failure:  # dropped in the meantime: the catalog says so
                 missing = failure.failures
@@ -129,14 +141,17 @@ class BatchWriter:
                 # Find those that are refused; they must not block the others.
                 middle = len(batch) // 2
                 halves = [
-                    self._write(half, {}, whole=False) for half in (batch[:middle], batch[middle:])
+                    self._write(snapshot, half, {}, whole=False)
+                    for half in (batch[:middle], batch[middle:])
                 ]
                 return Written([one for half in halves for one in half.dead_letters], {})
         raise ShardsAway(  # as if it were away, until it is mended
             {id_: ShardUnavailable(f"an index is damaged: {one}") for id_, one in missing.items()}
         )
 
-    def _effects(self, batch: Sequence[Arrival]) -> tuple[list[Effect], list[DeadLetter]]:
+    def _effects(
+        self, snapshot: Snapshot, batch: Sequence[Arrival]
+    ) -> tuple[list[Effect], list[DeadLetter]]:
         tables = self._tables(batch)
         effects = []
         dead_letters = []
@@ -154,19 +169,30 @@ class BatchWriter:
                 dead_letters.append(_dead_letter(arrival, f"it cannot be applied: {flaw}"))
                 continue
             if self._away.ids or self._paused.missed:
-                changes = self._within_reach(arrival, changes)
+                changes = self._within_reach(snapshot, arrival, changes)
             effects.append(Effect(arrival.stream, arrival.sequence, changes))
         return effects, dead_letters
 
-    def _within_reach(self, arrival: Arrival, changes: Sequence[RowChange]) -> list[RowChange]:
-        """The changes that are not passed over, as their target is away."""
+    def _within_reach(
+        self, snapshot: Snapshot, arrival: Arrival, changes: Sequence[RowChange]
+    ) -> list[RowChange]:
+        """The changes that are not passed over, as their target is away. Raises RangeStopped if the
+        slot of one is closed: what is passed over there, its next owner might never get."""
+        targets = [self._target(snapshot, change) for change in changes]
         return [
             change
-            for change in changes
-            if not self._paused.passes_over(
-                arrival, self._cluster.shard_id_of(change.row.index_hash), self._away.ids
-            )
+            for change, target in zip(changes, targets, strict=True)
+            if not self._paused.passes_over(arrival, target, self._away.ids)
         ]
+
+    def _target(self, snapshot: Snapshot, change: RowChange) -> int:
+        """The number of the shard that a row goes to, which the configuration may lack."""
+        owned = snapshot.owners[slot_of(change.row.index_hash)]
+        if owned.shard_id in self._cluster.configured:
+            return self._cluster.owner(owned, snapshot).shard.id
+        if owned.move is not None and owned.move.stops_all:
+            raise SlotsMoved(f"slots {owned.move.first}-{owned.move.last} move; try again")
+        return owned.shard_id
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
         """The tables of events, as new as the events know them."""

@@ -35,7 +35,7 @@ from mynamo.gsi_indexer.apply import ShardsAway, record_progress
 from mynamo.gsi_indexer.arrivals import Arrival, Found, Positions, Stream, classify, read
 from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches, reached_by
 from mynamo.gsi_indexer.lost_events import Watch
-from mynamo.gsi_indexer.paused import PausedStreams
+from mynamo.gsi_indexer.paused import OwnersChanged, PausedStreams
 from mynamo.log import (
     Patience,
     Publisher,
@@ -253,6 +253,11 @@ class Indexer:
         try:
             found = read(self._cluster, records)
             gaps = self._work(found)
+        except OwnersChanged:
+            self._rewind(polled)
+            for partition, offset in self._paused.begin_again(self._positions).items():
+                self._seek(partition, offset)
+            return len(records)
         except BaseException:
             self._rewind(polled)
             raise

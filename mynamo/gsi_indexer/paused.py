@@ -20,6 +20,11 @@ steps:
     targets have comes a second time, and their checkpoints say so. A late message cannot do harm:
     it follows without a gap on what was applied, or it does not (`arrivals`).
 
+5.  Begin again, when a slot has another owner than when something was missed first: a target's
+    missing events are known by the target's number, and rows may belong to another one now. Before
+    anything is applied by the new slot map, all streams of which something is missed are set back
+    and read again, as in step 4.
+
 Between 1 and 4 an event of a paused stream that is not found is not lost: `lost_events` leaves
 paused streams alone. The model is tests/models/paused.pml.
 """
@@ -30,6 +35,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
+
+
+class OwnersChanged(Exception):  # noqa: N818
+    """Slots have other owners than when targets missed events first: begin again (step 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class PausedStreams:
     def __init__(self) -> None:
         self.waits_for: dict[Stream, int] = {}
         self.missed: dict[Stream, dict[int, Missed]] = {}
+        self._owners: tuple[int, ...] | None = None
         self._offsets: dict[Stream, int] = {}
 
     @property
@@ -98,6 +108,19 @@ class PausedStreams:
         first = Missed(arrival.record.offset, arrival.previous)
         self.missed.setdefault(arrival.stream, {})[target] = first
         return True
+
+    def check_owners(self, owners: tuple[int, ...]) -> None:
+        """Call before a batch is applied by a slot map.
+
+        Args:
+            owners: of each slot, by that map.
+
+        Raises:
+            OwnersChanged: something is missed by another map.
+        """
+        if self.missed and self._owners is not owners and self._owners != owners:
+            raise OwnersChanged
+        self._owners = owners
 
     def targets(
         self, reached: Mapping[Stream, int], shard_ids: Collection[int]
@@ -156,6 +179,17 @@ class PausedStreams:
                 read_from(stream, first.offset)
             if not missed:
                 del self.missed[stream]
+        return offsets
+
+    def begin_again(self, positions: Positions) -> dict[int, int]:
+        """Step 5; see `resume`. A stream that is paused stays so."""
+        offsets: dict[int, int] = {}
+        for stream, missed in self.missed.items():
+            for first in missed.values():
+                positions.set_back(stream, first.previous)
+                known = offsets.get(stream.partition, first.offset)
+                offsets[stream.partition] = min(first.offset, known)
+        self.missed.clear()
         return offsets
 
     def forget(self, partitions: Iterable[int]) -> None:

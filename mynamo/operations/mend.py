@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.gsi_rows import GsiRow, RowChange
+from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.slot_guard import (
     LOCK_EPOCH,
@@ -37,6 +39,7 @@ from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Location, expected_row, only, read_ghost, read_item
 from mynamo.operations.findings import Finding
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.transaction.statements import delete_local, insert_local
@@ -117,7 +120,7 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
 
 
 def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
-    slots = cluster.snapshot.slots
+    snapshot = cluster.snapshot
     row = IndexRow(*finding.index_key, *finding.row)
     where = cluster.shards[finding.index_shard]
     found = only(where, comparison_statements.global_rows_of(finding.index, [row]))
@@ -128,7 +131,13 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
         re_emit(cluster, table, finding.index, finding.row, ghost)
         return RE_EMITTED
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
-    epoch = cluster.snapshot.epochs.get(where.id, 0)
+    owned = snapshot.owners[slot_of(row.index_hash)]
+    if owned.move is not None and owned.move.is_open and owned.move.target == where.id:
+        return NOTHING  # it is on its way there
+    by, deletes = cluster.owner_of_all(where, snapshot), [delete]
+    if owned.shard_id == where.id:
+        by = cluster.owner(owned, snapshot)
+        deletes += log_gsi_rows([RowChange(finding.index, GsiRow(*row), 0, None)], by.logs)
     shard = cluster.shard_of(finding.row.hash)
 
     def once() -> str:
@@ -136,17 +145,17 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
             if not locked.readable:
                 return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
-            if cluster.snapshot.slots != slots:
+            if cluster.snapshot.slots != snapshot.slots:
                 raise SlotsMoved
             if expected is not None and expected.location == Location(where.id, finding.index_key):
                 return NOTHING
             if where is shard:
-                session.run(delete)
+                session.run(*deletes)
             else:
                 with where.session() as other:
                     guard = other.run(("BEGIN", ()), LOCK_EPOCH)[1]
-                    check_epoch(epoch_in(guard), epoch, where.where)
-                    other.run(delete, ("COMMIT", ()))
+                    check_epoch(epoch_in(guard), by)
+                    other.run(*deletes, ("COMMIT", ()))
         return DELETED
 
     with _deleting:
@@ -177,12 +186,12 @@ def lock_item_row(
     Raises:
         SlotsMoved: the slot map has changed.
     """
-    shard, epoch = cluster.owner_of(row.hash)
-    with shard.session() as session:
+    route = cluster.route(table.id, row.hash)
+    with route.shard.session() as session:
         _, guard, rows = session.run(
             ("BEGIN", ()), LOCK_EPOCH, comparison_statements.lock_item(table, row)
         )
-        check_epoch(epoch_in(guard), epoch, shard.where)
+        check_epoch(epoch_in(guard), route)
         found = rows.rows
         locked = LockedItem(True, None, 0)
         if found and found[0][0]:

@@ -151,13 +151,13 @@ def free(cluster: Cluster, table: Table, found: Unmatched) -> str:
 
 def _free(cluster: Cluster, table: Table, found: Unmatched) -> str:
     shard, place = cluster.shards[found.shard], (table.id, found.row)
-    epoch = cluster.snapshot.epochs.get(shard.id, 0)
+    owner = cluster.owner_of_all(shard)
     with shard.session() as session:
         _, guard, rows, intents = session.run(
             ("BEGIN", ()), LOCK_EPOCH, whole_row(table, found.row, lock=True),
             read_intents([place], lock=True),
         )  # fmt: skip
-        check_epoch(epoch_in(guard), epoch, shard.where)
+        check_epoch(epoch_in(guard), owner)
         version, data = rows.rows[0] if rows.rows else (1, b"")
         if is_free(version) or intents.rows:
             did, statements = NOTHING, []

@@ -121,7 +121,7 @@ class GetBatcher(Generic[Kept]):
             found = self.batcher.submit(Entry((shard, wanted), count, 0))
         if found is None:
             found = self._found_in(wanted, shard.ask(*self._statements_for(wanted)))
-        check_epoch(found.epoch, owner.epoch, shard.where)
+        check_epoch(found.epoch, owner)
         return found.rows
 
     def _run_batch(
@@ -201,11 +201,19 @@ def guarded_statement(
 
 
 def by_owner(cluster: Cluster, rows: Sequence[TableRow]) -> dict[Owner, Wanted]:
-    """The rows by the shards that own them, each once."""
-    wanted: dict[Owner, Wanted] = {}
+    """The rows by the shards that own them, each shard once, all by one slot map.
+
+    Raises:
+        RangeStopped: some are not read at the moment.
+    """
     if len(rows) == 1:  # as mostly
         ((table, key),) = rows
         return {cluster.owner_of(key.hash): {table: [key]}}
+    snapshot = cluster.snapshot
+    owners: dict[DynamoDBShard, Owner] = {}
+    wanted: dict[DynamoDBShard, Wanted] = {}
     for table, key in dict.fromkeys(rows):
-        wanted.setdefault(cluster.owner_of(key.hash), {}).setdefault(table, []).append(key)
-    return wanted
+        owner = cluster.owner_of(key.hash, snapshot)
+        owners[owner.shard] = owners.get(owner.shard, owner).and_of(owner)
+        wanted.setdefault(owner.shard, {}).setdefault(table, []).append(key)
+    return {owners[shard]: some for shard, some in wanted.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mynamo.catalog.cluster import Owner
+from mynamo.catalog.cluster import Owner, RangeStopped
 from mynamo.catalog.shard import DynamoDBShard, PerShard
 from mynamo.catalog.slot_guard import READ_EPOCH, check_epoch, epoch_in
 from mynamo.errors import MynamoError
@@ -99,10 +99,12 @@ class ShardRange:
     Attributes:
         owner: the shard that owns the rows' slots, and what its slot guard must say.
         bounds: columns of the access, and what they must be.
+        stopped: why nothing of it is read at the moment.
     """
 
     owner: Owner
     bounds: tuple[tuple[str, Comparison], ...]
+    stopped: RangeStopped | None = None
 
 
 @dataclass(slots=True)
@@ -220,6 +222,8 @@ def fetch(
     page = Fetched()
     most = limit + 1 if limit is not None and look_ahead else limit
     for shard_range in shard_ranges:
+        if shard_range.stopped is not None:
+            raise shard_range.stopped
         _note(page.shards, shard_range.owner.shard.id)
         reached = after
         while True:
@@ -257,7 +261,7 @@ def fetch_rows(owner: Owner, access: Access, statement: Statement, most: int) ->
 
     Raises:
         MissingTable: the table's definition is newer than `access` knows.
-        SlotsMoved: the slot map is newer than the one that `owner` is of.
+        SlotsMoved: the slot guard does not fit.
     """
     shard, table = owner.shard, access.table
     if access.index is None:
@@ -270,7 +274,7 @@ def fetch_rows(owner: Owner, access: Access, statement: Statement, most: int) ->
         epoch = versions.get(0)
         if versions.get(table.id, 0) > table.version:
             raise MissingTable(f"{shard.where}: table {table.name} has a newer definition")
-    check_epoch(epoch, owner.epoch, shard.where)
+    check_epoch(epoch, owner)
     return rows
 
 

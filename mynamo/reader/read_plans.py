@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner, RangeStopped
 from mynamo.catalog.index_status import progress
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import IndexNotFound, IndexNotReady, InvalidRequest
@@ -165,15 +165,19 @@ def resolve_scan(
     column = access.columns[0]
     shard_ranges = []
     snapshot = cluster.snapshot
-    for owned in snapshot.slots:
-        first, end = slot_range(owned.first, owned.last)
+    for first_slot, last_slot, owned in snapshot.neighbours:
+        first, end = slot_range(first_slot, last_slot)
         begin, stop = max(low, first), _lower(high, end)
         if stop is not None and stop <= begin:
             continue
         bounds: list[tuple[str, Comparison]] = [(column, (">=", begin))]
         if stop is not None:
             bounds.append((column, ("<", stop)))
-        shard_ranges.append(ShardRange(cluster.owner_of(begin), tuple(bounds)))
+        shard = cluster.owner_by_number(owned.shard_id, snapshot)
+        owner, stopped = Owner(shard, owned.since, owned.epoch), None
+        if owned.move is not None:
+            stopped = RangeStopped(owner.shard, owned.move, snapshot)
+        shard_ranges.append(ShardRange(owner, tuple(bounds), stopped))
     source = f"{index.kind} {index.name}" if index else "the table"
     part = "" if total_segments is None else f", segment {segment} of {total_segments}"
     return Resolved(

@@ -151,7 +151,7 @@ def _read_one_shard(owner: Owner, wanted: Wanted) -> Items | None:
         else:
             results = owner.shard.ask(*_BEGIN, *_statements_for(wanted), _END)
             seen = _rows_in(wanted, results[len(_BEGIN) : -1])
-            check_epoch(seen.epoch, owner.epoch, owner.shard.where)
+            check_epoch(seen.epoch, owner)
             found = seen.rows
     own = [(table_id, key) for table_id, keys in wanted.items() for key in keys]
     there = {row: found[row] for row in own if row in found}
@@ -306,7 +306,7 @@ def _first_look(owner: Owner, wanted: Wanted) -> _Seen:
     with owner.shard.admission:
         newest, *results = owner.shard.ask(_NEWEST_EVENT, *_statements_for(wanted))
         found = _rows_in(wanted, results)
-        check_epoch(found.epoch, owner.epoch, owner.shard.where)
+        check_epoch(found.epoch, owner)
         marked = [row for row, (version, _) in found.rows.items() if not is_free(version)]
         intents = intents_in(owner.shard.ask(read_intents(marked))[0]) if marked else []
     return _Seen(owner, wanted, newest.rows[0][0] or 0, found.rows, marked, intents)
@@ -321,7 +321,7 @@ def _second_look(seen: _Seen, event_keys: dict[TableRow, tuple[int, bytes]]) -> 
     with owner.shard.admission:
         results = owner.shard.ask(*looks, *held, *events, _NEWEST_EVENT, READ_EPOCH)
     *results, newest, guard = results
-    check_epoch(epoch_in(guard), owner.epoch, owner.shard.where)
+    check_epoch(epoch_in(guard), owner)
     everything = {(table_id, key) for table_id, keys in wanted.items() for key in keys}
     if incarnation_of(newest.rows[0][0] or 0) != incarnation_of(seen.newest):
         return everything  # the shard has gone back in time, perhaps

@@ -15,7 +15,7 @@ from mynamo.writer.transaction.request_tokens import RequestToken
 from mynamo.writer.transaction.routing import apply, apply_each
 from mynamo.writer.transaction.transact import transact
 from mynamo.writer.transaction.transacted import Transacted
-from mynamo.writer.transaction.write_requests import Operation, WriteRequest, prepare
+from mynamo.writer.transaction.write_requests import Operation, WriteRequest, check_request
 
 __all__ = [
     "Done",
@@ -28,12 +28,12 @@ __all__ = [
     "WriteRequest",
     "apply",
     "apply_each",
+    "check_request",
     "check_return_values",
     "command_message",
     "command_request",
     "finish_transaction",
     "parse_texts",
-    "prepare",
     "returned",
     "transact",
 ]

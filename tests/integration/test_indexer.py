@@ -23,6 +23,7 @@ from mynamo.catalog.gsi_rows import (
     next_published,
 )
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.errors import ConsistencyTimeout, NewerFormat, ShardUnavailable, TableNotFound
 from mynamo.gsi_indexer import Indexer, apply, arrivals, event_batches, indexer, lost_events
 from mynamo.gsi_indexer.apply import Effect
@@ -174,7 +175,7 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
     Returns:
         What it does when it wakes up.
     """
-    taken: list[tuple[Cluster, list[Effect], Executor]] = []
+    taken: list[tuple[Cluster, Snapshot, list[Effect], Executor]] = []
 
     def stop(*arguments: Any, **_: Any) -> None:
         taken.append(arguments)
@@ -185,10 +186,10 @@ def take_and_stop(bench: Bench, patch: pytest.MonkeyPatch) -> Callable[[], None]
         stopped.setattr(event_batches, "apply_effects", stop)
         with pytest.raises(ShardUnavailable):
             zombie.step(0)
-    ((cluster, batch, pool),) = taken
+    ((cluster, slots, batch, pool),) = taken
 
     def wake() -> None:
-        apply.apply_effects(cluster, batch, pool, due={}, own={})
+        apply.apply_effects(cluster, slots, batch, pool, due={}, own={})
         apply.record_progress(cluster, {e.stream: e.sequence for e in batch}, pool)
 
     return wake

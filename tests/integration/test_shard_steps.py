@@ -232,7 +232,7 @@ def test_prepare_refuses_an_old_definition_and_old_slots(
 ) -> None:
     (write,) = writes_of(cluster, request("PUT", 1))
     old = replace(write, table=replace(orders, version=orders.version - 1))
-    moved = replace(write, route=write.route._replace(epoch=write.route.epoch + 1))
+    moved = replace(write, route=write.route._replace(since=write.route.epoch + 1))
     for wrong in (old, moved):
         with pytest.raises(StaleDefinition):
             prepare_on(cluster, shard, [wrong], transaction())

@@ -15,18 +15,20 @@ from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.slot_guard import LOCK_EPOCH, SlotsMoved
 from mynamo.catalog.tables import Index, Table
+from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Session
 from mynamo.operations.mend import lock_item_row
-from mynamo.producer import Producer
+from mynamo.producer import Producer, Put
 from mynamo.reader import Reader, batch_gets, fetching, transact_gets
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import dump_item, load_item, to_stored
-from mynamo.schemas.keys import hash_of_parts
+from mynamo.schemas.keys import SLOTS, hash_of_parts
 from mynamo.schemas.table import GlobalIndexSchema
-from mynamo.writer.backfill import global_index, indexes, re_emit
+from mynamo.writer.backfill import indexes, re_emit
 from mynamo.writer.backfill.indexes import backfill_chunk
+from mynamo.writer.transaction import commit, step_commit
 from tests.fake_log import Bench
-from tests.rows import everywhere, make_table, select
+from tests.rows import everywhere, in_catalog, make_table, select
 from tests.slots import Move
 from tests.waiting import eventually
 
@@ -180,10 +182,11 @@ def test_in_one_batch_each_caller_is_judged_by_the_map_that_it_was_routed_by(
 ) -> None:
     shard, rows = cluster.shards[1], {orders.id: [orders.key_of(stored("a"))]}
     batcher = batch_gets.batcher_of(shard)
-    assert batcher.read(Owner(shard, 1), rows) == {}
-    for epoch in (0, 2):
+    for since, epoch in ((1, 1), (0, 1), (1, 2), (0, 2)):
+        assert batcher.read(Owner(shard, since, epoch), rows) == {}
+    for since, epoch in ((0, 0), (2, 2)):
         with pytest.raises(SlotsMoved):
-            batcher.read(Owner(shard, epoch), rows)
+            batcher.read(Owner(shard, since, epoch), rows)
 
 
 def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
@@ -207,11 +210,106 @@ def test_a_read_waits_for_a_shard_that_does_not_have_its_rows_yet(
 def test_a_move_that_takes_too_long_is_an_outage_for_readers(
     stale: Cluster, orders: Table, move: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot_guard, "_ATTEMPTS", 2)
+    monkeypatch.setattr(slot_guard, "PATIENCE", 0.1)
     move.record()
     stale.refresh()
     with pytest.raises(SlotsMoved, match="slots"):
         Reader(stale).get("orders", {"id": moving(orders, move), "at": "1"})
+
+
+WRITES: dict[str, Callable[[Producer, str], Any]] = {
+    "put": lambda write, key: write.put("orders", {"id": key, "at": "1"}),
+    "batch": lambda write, key: write.write_batch([Put("orders", {"id": key, "at": "1"})]),
+    "transact": lambda write, key: write.transact([Put("orders", {"id": key, "at": "1"})]),
+    "transact over shards": lambda write, key: write.transact(
+        [Put("orders", {"id": f"{key}{n}", "at": "1"}) for n in range(20)]
+    ),
+}
+
+
+@pytest.fixture
+def guarded_by(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], None]:
+    """Sets the guards of all shards; the slot map has since 3 and epoch 5."""
+    monkeypatch.setattr(slot_guard, "PATIENCE", 0.05)
+    in_catalog(
+        cluster.config,
+        *(f"REPLACE INTO mynamo_shards VALUES ({id_}, 'ACTIVE', 5)" for id_ in cluster.shards),
+        "UPDATE mynamo_slots SET epoch = 3",
+        "UPDATE mynamo_cluster SET version = version + 1",
+    )
+    cluster.refresh()
+
+    def set_to(epoch: int) -> None:
+        for shard in cluster.shards.values():
+            shard.run(("UPDATE mynamo_fence SET version = %s WHERE id = 0", (epoch,)))
+
+    return set_to
+
+
+@pytest.mark.parametrize("kind", [*READS, *WRITES])
+def test_a_guard_between_the_least_epoch_that_will_do_and_the_newest_one_is_accepted(
+    cluster: Cluster, producer: Producer, guarded_by: Callable[[int], None], kind: str
+) -> None:
+    """It follows the catalog, so a map that is newer says more than the guard."""
+    make_table(cluster, "others")
+
+    def work() -> None:
+        if kind in READS:
+            READS[kind](Reader(cluster), "a", NAME)
+        else:
+            for outcome in [WRITES[kind](producer, "a")]:
+                if isinstance(outcome, list) and isinstance(outcome[0], Exception):
+                    raise outcome[0]
+
+    for epoch in (3, 4, 5):
+        guarded_by(epoch)
+        work()
+    for epoch in (2, 6):
+        guarded_by(epoch)
+        with pytest.raises(ShardUnavailable):
+            work()
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_control_without_the_guard_a_write_by_an_old_map_is_accepted(
+    producer: Producer,
+    guarded_by: Callable[[int], None],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (commit, step_commit):
+        monkeypatch.setattr(module, "check_guards", lambda *_: None)
+    monkeypatch.setattr(step_commit, "_check_finish", lambda *_: None)
+    guarded_by(6)
+    WRITES[kind](producer, "a")
+
+
+@pytest.mark.parametrize("owners", ["neighbours", "alternating"])
+def test_as_many_ranges_as_slots(
+    cluster: Cluster, orders: Table, producer: Producer, owners: str
+) -> None:
+    """Items are found by key, and by scans, which read neighbouring ranges of one shard as one."""
+    of = (lambda slot: 1 + slot // 2048) if owners == "neighbours" else (lambda slot: 1 + slot % 2)
+    rows = ", ".join(f"({slot}, {slot}, {of(slot)}, 1)" for slot in range(SLOTS))
+    in_catalog(
+        cluster.config,
+        "DELETE FROM mynamo_slots",
+        f"INSERT INTO mynamo_slots VALUES {rows}",
+        "UPDATE mynamo_cluster SET version = version + 1",
+    )
+    snapshot = cluster.refresh()
+    assert [owned.shard_id for owned in snapshot.owners] == [of(slot) for slot in range(SLOTS)]
+    items = [{"id": f"i{number}", "at": "1"} for number in range(20)]
+    for item in items:
+        producer.put("orders", item)
+    reader = Reader(cluster)
+    assert reader.batch_get("orders", items) == items
+    scanned = [*reader.scan("orders", segment=0, total_segments=2).items]
+    scanned += reader.scan("orders", segment=1, total_segments=2).items
+    assert sorted(scanned, key=lambda item: item["id"]) == sorted(items, key=lambda i: i["id"])
+    assert len(snapshot.neighbours) == (2 if owners == "neighbours" else SLOTS)
 
 
 def test_a_move_waits_for_whoever_holds_the_guard(cluster: Cluster, move: Move) -> None:
@@ -295,7 +393,7 @@ def test_a_backfill_with_an_old_slot_map_reads_and_writes_by_the_new_one(
         (f"UPDATE {sql.main_table(table.id)} SET item = %s, version = version + 5000", (item,))
     )
     if not guarded:
-        unguarded(monkeypatch, gsi_rows, indexes, global_index)
+        unguarded(monkeypatch, gsi_rows, indexes)
     for shard in stale.shards.values():
         while backfill_chunk(stale, shard, index).more:
             pass

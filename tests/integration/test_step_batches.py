@@ -85,7 +85,7 @@ def t5(cluster: Cluster, number: int, *asked: WriteRequest, applies: bool = True
     return Finish(
         places=places_of(writes),
         transaction_id=transaction(number).id,
-        epoch=writes[0].route.epoch,
+        routes={(write.table.id, write.row): write.route for write in writes},
         tables={write.table.id: write.table for write in writes},
         applies=applies,
     )
@@ -237,7 +237,9 @@ def test_steps_that_cannot_be_done_leave_the_others_alone(
     over = t4(cluster, 3, request("PUT", 3), generation=9)
     refused = t4(cluster, 4, request("PUT", 4, MUST_EXIST))
     moved = t5(cluster, 5, request("PUT", 5))
-    moved.epoch = (moved.epoch or 0) + 1
+    moved.routes = {
+        place: route._replace(epoch=route.epoch - 1) for place, route in moved.routes.items()
+    }
     fine = t4(cluster, 6, request("PUT", 6), token=TOKEN)
     run_steps(cluster, shard, [old, aborted, over, refused, moved, fine])
     assert [type(step.answer) for step in (old, aborted, over, moved)] == [

@@ -32,7 +32,7 @@ from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get
 from mynamo.schemas.items import SURELY_FITS, check_size, normalise
 from mynamo.schemas.values import StoredItem
-from mynamo.writer import Refused, WriteRequest, apply, prepare, returned
+from mynamo.writer import Refused, WriteRequest, apply, check_request, returned
 
 _OLD_VALUES = ("NONE", "ALL_OLD")
 """What puts and deletes can return: the other kinds are about what an update changes."""
@@ -53,7 +53,7 @@ def write(
         ConditionFailed, InvalidItem: nothing was written.
         MynamoError: see `apply`.
     """
-    _check_paths(context, table, write_request)
+    _check_paths(table, write_request)
     ((shard_id, outcome),) = apply(context.cluster, [write_request])
     if isinstance(outcome, Refused):
         raise outcome.error
@@ -75,14 +75,14 @@ def write(
     return answer
 
 
-def _check_paths(context: Context, table: Table, write_request: WriteRequest) -> None:
+def _check_paths(table: Table, write_request: WriteRequest) -> None:
     """Refuse paths into keys, unless there is something of which DynamoDB speaks first."""
     try:
         condition = write_request.condition
         expression = condition if isinstance(condition, Condition) else None
         check_scalar_keys(table, write_request.update, expression)
     except ServiceError:
-        prepare(context.cluster, write_request, table)
+        check_request(write_request, table)
         raise
 
 

@@ -45,7 +45,7 @@ from mynamo.writer import (
     RequestToken,
     Transacted,
     WriteRequest,
-    prepare,
+    check_request,
     transact,
 )
 
@@ -101,7 +101,7 @@ def transact_write_items(context: Context, request: dict[str, Any], call: Call) 
     places = _places(
         context,
         [write.table for write in writes],
-        lambda n, table: _written_row(context, writes[n], table),
+        lambda n, table: _written_row(writes[n], table),
     )
     transacted = transact(context.cluster, writes, _request_token(request))
     _note_writes(context, call, writes, places, transacted)
@@ -130,7 +130,7 @@ def _write_of(name: str, given: Mapping[str, Any]) -> WriteRequest:
     )
 
 
-def _written_row(context: Context, write: WriteRequest, table: Table) -> RowKey:
+def _written_row(write: WriteRequest, table: Table) -> RowKey:
     """Check an entry by its table's definition.
 
     Returns:
@@ -139,7 +139,7 @@ def _written_row(context: Context, write: WriteRequest, table: Table) -> RowKey:
     Raises:
         InvalidItem: it could never be done.
     """
-    row = prepare(context.cluster, write, table).row
+    row, _ = check_request(write, table)
     condition = write.condition if isinstance(write.condition, Condition) else None
     _check_paths(table, write.update, condition)
     return row

@@ -34,8 +34,9 @@ from contextlib import ExitStack
 
 from mynamo.catalog.cluster import Cluster, Owner
 from mynamo.catalog.gsi_rows import GsiRow, RowChange, Stream, hold_checkpoints, upsert_rows
+from mynamo.catalog.move_log import log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard
-from mynamo.catalog.slot_guard import check_epoch
+from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.runtime.crash_points import crash_point
@@ -70,6 +71,7 @@ def rows_of(index: Index, chunk: Chunk) -> list[RowChange]:
 
 def write_rows(
     cluster: Cluster,
+    snapshot: Snapshot,
     source: DynamoDBShard,
     session: Session,
     table: Table,
@@ -80,6 +82,7 @@ def write_rows(
     """Steps 3 to 7.
 
     Args:
+        snapshot: the slot map, which routes the rows.
         session: of the source shard, in the transaction of step 1.
         rows: the index rows of the chunk.
         note: says how far the backfill has come; it may use `@outbox_end`.
@@ -91,7 +94,7 @@ def write_rows(
         SlotsMoved: the slot map has changed; read it and try again from step 1.
         ShardUnavailable: a shard does not answer.
     """
-    parts, owners = _by_target(cluster, rows)
+    parts, owners = _by_target(cluster, snapshot, rows)
     with ExitStack() as stack:
         # 3. One after the other, in the order in which every worker locks them.
         targets: dict[int, Session] = {}
@@ -109,10 +112,13 @@ def write_rows(
         crash_point("fill.4")
         # 5 and 6.
         own = _unchanged(parts.pop(source.id, ()), now)
-        others = [(targets[target], _unchanged(part, now)) for target, part in parts.items()]
+        others = [
+            (targets[target], _unchanged(part, now), owners[target].logs)
+            for target, part in parts.items()
+        ]
         with ThreadPoolExecutor(max(1, min(len(others), _MOST_THREADS))) as pool:
             working = [pool.submit(_write_and_commit, *each) for each in others]
-            _write(session, own)
+            _write(session, own, owners[source.id].logs if own else ())
             wait(working)
         for each in working:
             each.result()
@@ -123,19 +129,19 @@ def write_rows(
 
 
 def _by_target(
-    cluster: Cluster, rows: Sequence[RowChange]
+    cluster: Cluster, snapshot: Snapshot, rows: Sequence[RowChange]
 ) -> tuple[dict[int, list[RowChange]], dict[int, Owner]]:
     """Index rows by the number of the shard that they go to, and these shards.
 
     Raises:
-        SlotsMoved: they were routed by two slot maps.
+        RangeStopped: the slot of one is closed.
     """
     parts: dict[int, list[RowChange]] = {}
     owners: dict[int, Owner] = {}
     for row in rows:
-        owner = cluster.owner_of(row.row.index_hash)
+        owner = cluster.owner_of(row.row.index_hash, snapshot)
         target = owner.shard.id
-        check_epoch(owners.setdefault(target, owner).epoch, owner.epoch, owner.shard.where)
+        owners[target] = owners.get(target, owner).and_of(owner)
         parts.setdefault(target, []).append(row)
     return parts, owners
 
@@ -168,15 +174,20 @@ def is_current(row: RowChange, now: Mapping[RowKey, int]) -> bool:
     return now.get(RowKey(row.row.hash, row.row.sort)) == row.version
 
 
-def _write_and_commit(session: Session, rows: Sequence[RowChange]) -> None:
-    _write(session, rows)
+def _write_and_commit(
+    session: Session, rows: Sequence[RowChange], logs: Sequence[SlotMove]
+) -> None:
+    _write(session, rows, logs)
     crash_point("fill.5")
     session.run(COMMIT)
 
 
-def _write(session: Session, rows: Sequence[RowChange]) -> None:
-    """Write rows in the order of their primary keys."""
+def _write(session: Session, rows: Sequence[RowChange], logs: Sequence[SlotMove]) -> None:
+    """Write rows in the order of their primary keys, and log those whose slots are moving."""
     ordered = sorted(rows, key=lambda change: change.row)
     if ordered:
         starts = range(0, len(ordered), _STATEMENT_ROWS)
-        session.run(*(upsert_rows(ordered[at : at + _STATEMENT_ROWS]) for at in starts))
+        session.run(
+            *(upsert_rows(ordered[at : at + _STATEMENT_ROWS]) for at in starts),
+            *log_gsi_rows(ordered, logs),
+        )

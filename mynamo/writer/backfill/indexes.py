@@ -6,7 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass, replace
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Owner, RangeStopped
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
 from mynamo.catalog.snapshot import Snapshot
@@ -26,6 +26,8 @@ from mynamo.writer.transaction.statements import insert_local, insert_outbox
 log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 1_000
+BESIDE_MOVES_ROWS = 250
+"""While slots move."""
 LOCKED_ROWS = 200
 """Of a chunk whose items are locked while it is backfilled, so that writes to them wait."""
 _STATEMENT_BYTES = 4 * 1024 * 1024
@@ -73,11 +75,12 @@ def backfill_chunk(
     table = cluster.table_by_id(index.table_id)
     if table is None:
         return _DONE
-    most = CHUNK_ROWS if rows is None else rows
 
     def once(by_events: bool = False) -> ChunkDone:
+        snapshot = cluster.snapshot
+        slots = cluster.owner_of_all(shard, snapshot), snapshot
+        most = _most_rows(slots, CHUNK_ROWS if rows is None else rows)
         with shard.session() as session:
-            slots = (cluster.snapshot, shard)
             chunk = begin_chunk(session, slots, table, index, most, left_at, by_events, ahead)
             if isinstance(chunk, ChunkDone):
                 return chunk
@@ -87,10 +90,10 @@ def backfill_chunk(
                 _backfill_by_events(cluster, session, table, index, chunk)
             else:
                 if ahead is not None and not chunk.last:
-                    ahead.begin(slots[0], table, chunk.end, most)
+                    ahead.begin(snapshot, table, chunk.end, most)
                 found = rows_of(index, chunk) if chunk.index_rows is None else chunk.index_rows
                 note = _note(index, chunk, len(found))
-                write_rows(cluster, shard, session, table, chunk, found, note)
+                write_rows(cluster, snapshot, shard, session, table, chunk, found, note)
             return ChunkDone(not chunk.last, chunk.end)
 
     try:
@@ -110,9 +113,23 @@ def backfill_chunk(
     return done
 
 
+def _most_rows(slots: tuple[Owner, Snapshot], rows: int) -> int:
+    """Rows of a chunk: few while slots move, as a chunk holds the slot guard.
+
+    Raises:
+        RangeStopped: slots come to the shard or leave it at this moment; a chunk must neither pass
+            over them nor hold them up.
+    """
+    owner, snapshot = slots
+    for move in snapshot.open_moves:
+        if move.stops_writes and owner.shard.id in (move.source, move.target):
+            raise RangeStopped(owner.shard, move, snapshot)
+    return min(rows, BESIDE_MOVES_ROWS) if snapshot.open_moves else rows
+
+
 def begin_chunk(
     session: Session,
-    slots: tuple[Snapshot, DynamoDBShard],
+    slots: tuple[Owner, Snapshot],
     table: Table,
     index: Index,
     rows: int,
@@ -123,19 +140,19 @@ def begin_chunk(
     """Steps 1 and 2 of `global_index`; an LSI's items, or those to be re-emitted, are locked.
 
     Args:
-        slots: the slot map, and the session's shard.
+        slots: the session's shard, and the slot map.
 
     Raises:
         SlotsMoved: the slot map is another one by now.
     """
-    snapshot, shard = slots
+    owner, snapshot = slots
     _, guard, state = session.run(
         ("BEGIN", ()),
         LOCK_EPOCH,
         ("SELECT after_hash, after_sort FROM mynamo_backfill"
          " WHERE index_id = %s AND finished = 0 FOR UPDATE", (index.id,)),
     )  # fmt: skip
-    check_epoch(epoch_in(guard), snapshot.epochs.get(shard.id, 0), shard.where)
+    check_epoch(epoch_in(guard), owner)
     if not state.rows:
         session.rollback()
         return _DONE
@@ -149,7 +166,8 @@ def begin_chunk(
     if chunk is None:
         chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)
     crash_point("fill.2")
-    own = [row for row in chunk.rows if snapshot.owners[row.key.slot].shard_id == shard.id]
+    shard_ids = snapshot.shard_ids
+    own = [row for row in chunk.rows if shard_ids[row.key.slot] == owner.shard.id]
     return chunk if len(own) == len(chunk.rows) else replace(chunk, rows=own, index_rows=None)
 
 

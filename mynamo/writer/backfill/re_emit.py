@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 
 from mynamo.catalog import sql
-from mynamo.catalog.cluster import Cluster, Owner
+from mynamo.catalog.cluster import Cluster, Route
 from mynamo.catalog.intents import OWN_VERSION
 from mynamo.catalog.shard import retry
 from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
@@ -79,10 +79,10 @@ def re_emit(
     """
 
     def once() -> int:
-        owner = cluster.owner_of(row.hash)
-        with owner.shard.session() as session:
-            outbox_id = _re_emit(cluster, session, owner, table, index, row, ghost)
-        wake_up(cluster.id, relay_wake_ups(owner.shard.id))
+        route = cluster.route(table.id, row.hash)
+        with route.shard.session() as session:
+            outbox_id = _re_emit(cluster, session, route, table, index, row, ghost)
+        wake_up(cluster.id, relay_wake_ups(route.shard.id))
         return outbox_id
 
     return by_newest_slots(cluster, lambda: retry(once))
@@ -91,7 +91,7 @@ def re_emit(
 def _re_emit(
     cluster: Cluster,
     session: Session,
-    owner: Owner,
+    route: Route,
     table: Table,
     index: Index,
     row: RowKey,
@@ -103,7 +103,7 @@ def _re_emit(
         row,
     )
     _, guard, rows = session.run(("BEGIN", ()), LOCK_EPOCH, locked)
-    check_epoch(epoch_in(guard), owner.epoch, owner.shard.where)
+    check_epoch(epoch_in(guard), route)
     found = rows.rows
     version, data = found[0] if found else (0, b"")
     if not version and ghost is None:
@@ -114,7 +114,7 @@ def _re_emit(
             session.run((f"INSERT INTO {main} VALUES (%s, %s, 0, '')", row))
         except DuplicateKey:
             session.rollback()
-            return _re_emit(cluster, session, owner, table, index, row, ghost)
+            return _re_emit(cluster, session, route, table, index, row, ghost)
     item = load_item(data) if version else None
     event = re_emitted_event(cluster, table, row, item, ghost, version, "repair", index)
     done = session.run(insert_outbox([event], uuid.uuid4().bytes))

@@ -11,7 +11,7 @@ from mynamo.log.clients import Message
 from mynamo.schemas.commands import WriteCommand
 from mynamo.schemas.items import normalise
 from mynamo.writer.transaction.expression_texts import parse_texts
-from mynamo.writer.transaction.write_requests import WriteRequest, prepare
+from mynamo.writer.transaction.write_requests import WriteRequest, check_request
 
 DAY = 86_400.0
 MAX_AGE = 7 * DAY
@@ -56,10 +56,11 @@ def command_message(cluster: Cluster, command: WriteCommand) -> Message:
         TableNotFound: there is no such table.
     """
     table = cluster.table(command.table)
-    write = prepare(cluster, command_request(command), table)
-    key = command.table.encode() + b"\0" + write.row.hash + write.row.sort
+    row, _ = check_request(command_request(command), table)
+    key = command.table.encode() + b"\0" + row.hash + row.sort
+    partition = cluster.partition_of(table.id, row.slot)
     topic = cluster.config.kafka.writes_topic
-    return topic, write.route.partition, key, command.dump(), [("table", command.table.encode())]
+    return topic, partition, key, command.dump(), [("table", command.table.encode())]
 
 
 def check_age(command: WriteCommand) -> None:

@@ -49,6 +49,7 @@ from mynamo.writer.transaction.meeting import note_gone
 from mynamo.writer.transaction.repeated_requests import (
     answer_again,
     ids_behind,
+    stream_of,
     waits_for_shard,
 )
 from mynamo.writer.transaction.request_tokens import RequestToken, note_generation
@@ -161,9 +162,7 @@ def transact_across(
         return known
     turn.pass_on()
     applied = _apply_all(attempt)
-    return Transacted(
-        _versions(attempt, outcomes, applied), [write.route.shard.id for write in writes]
-    )
+    return _answer(attempt, outcomes, applied)
 
 
 def _begin(
@@ -350,15 +349,15 @@ def _all_outcomes(attempt: _Attempt, found: Found, decided: Decided) -> list[Out
     return [by_position[position] for position in range(len(attempt.writes))]
 
 
-def _apply_all(attempt: _Attempt) -> dict[LockedRow, int]:
-    """T5. Returns the versions of the items that were applied here, by their places."""
+def _apply_all(attempt: _Attempt) -> dict[LockedRow, Applied]:
+    """T5. Returns what was applied here, by place."""
     found = side_by_side([partial(_apply, attempt, shard) for shard in attempt.others])
-    versions: dict[LockedRow, int] = {}
+    everything: dict[LockedRow, Applied] = {}
     for each in found:
         if isinstance(each, MynamoError):
             raise waits_for_shard(each)
-        versions |= {(applied.table_id, applied.row): applied.version for applied in each}
-    return versions
+        everything |= {(applied.table_id, applied.row): applied for applied in each}
+    return everything
 
 
 def _apply(attempt: _Attempt, shard: DynamoDBShard) -> list[Applied] | MynamoError:
@@ -388,28 +387,28 @@ def _release(attempt: _Attempt, shard: DynamoDBShard) -> None:
     note_gone(shard, attempt.transaction.id)
 
 
-def _versions(
-    attempt: _Attempt, outcomes: Sequence[Done], applied: Mapping[LockedRow, int]
-) -> list[Done]:
+def _answer(
+    attempt: _Attempt, outcomes: Sequence[Done], applied: Mapping[LockedRow, Applied]
+) -> Transacted:
     """The outcomes with their versions. Where somebody else has applied an item, or the answer
     that had the version is lost, they say which change of the stream to wait for instead."""
-    writes = attempt.writes
-    done = [
-        replace(each, version=applied.get((write.table.id, write.row), each.version))
-        for write, each in zip(writes, outcomes, strict=True)
-    ]
-    unknown = [
-        write
-        for write, each in zip(writes, done, strict=True)
-        if not each.version and _changes(write, each)
-    ]
+    done, shards = list(outcomes), [write.route.shard.id for write in attempt.writes]
+    unknown: dict[int, Write] = {}
+    for position, write in enumerate(attempt.writes):
+        known = applied.get((write.table.id, write.row))
+        if known is not None:
+            done[position] = replace(done[position], version=known.version)
+            shards[position] = known.shard
+        if not done[position].version and _changes(write, done[position]):
+            unknown[position] = write
     if not unknown:
-        return done
+        return Transacted(done, shards)
     try:
-        behind = ids_behind(unknown)
+        behind = ids_behind(attempt.cluster, list(unknown.values()))
     except ShardUnavailable as failure:
         raise waits_for_shard(failure) from None
-    return [
-        replace(each, followed_by=behind.get((write.route.shard.id, each.partition), 0))
-        for write, each in zip(writes, done, strict=True)
-    ]
+    for position, write in unknown.items():
+        stream = stream_of(attempt.cluster, write)
+        done[position] = replace(done[position], followed_by=behind.get(stream, 0))
+        shards[position] = stream[0]
+    return Transacted(done, shards)

@@ -65,6 +65,7 @@ from mynamo.writer.transaction.statements import (
     IfHeld,
     LockedRow,
     lock_statements,
+    log_of,
     looks,
     statements_of,
 )
@@ -132,11 +133,17 @@ lock_waits_of = PerShard(lambda _: LockWaits()).of
 
 
 class StaleDefinition(MynamoError):  # noqa: N818
-    """The write knew an outdated definition of its table, or of the slots."""
+    """The write knew an outdated definition of its table, or of the slots.
 
-    def __init__(self, table_ids: set[int]) -> None:
+    Attributes:
+        table_ids: of the tables.
+        guards: what was found, if several callers are to be told apart.
+    """
+
+    def __init__(self, table_ids: set[int], guards: Mapping[int, int] | None = None) -> None:
         super().__init__()
         self.table_ids = table_ids
+        self.guards = guards
 
 
 class TooMuch(MynamoError):  # noqa: N818
@@ -349,10 +356,12 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
         if is_large and not _is_one_entry(locked.callers):
             raise TooMuch
         changed = list(rows.values())
+        moving = [write for write in locked.writes if write.route.log is not None]
+        log = log_of(locked.callers, rows) if moving else ()
         if not is_large:
             by_slot = cluster.snapshot.format >= MOVES
             statements, outbox_at = statements_of(
-                changed, plan, write_id, generation, by_slot=by_slot
+                changed, plan, write_id, generation, (), log, by_slot=by_slot
             )
     except MynamoError:
         raise
@@ -362,7 +371,9 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
     crash_point("writer.3")
     try:  # step 4
         if is_large:
-            first_id = run_in_packets(session, changed, plan, write_id, generation, (), MAX_BYTES)
+            first_id = run_in_packets(
+                session, changed, plan, write_id, generation, (), log, MAX_BYTES
+            )
         else:
             results = session.run(*statements)
             first_id = results[outbox_at].insert_id if plan.events else 0
@@ -465,15 +476,16 @@ def check_guards(writes: Sequence[Write], found: Mapping[int, int]) -> None:
 
     Each write is compared by itself: those of one batch may know different definitions of a table.
     """
-    epoch = found.get(0)
+    epoch = found.get(0, -1)
     outdated: set[int] = set()
     moved = False
     for write in writes:
         if found.get(write.table.id) != write.table.version:
             outdated.add(write.table.id)
-        moved = moved or write.route.epoch != epoch
+        route = write.route
+        moved = moved or not route.since <= epoch <= route.epoch
     if outdated or moved:
-        raise StaleDefinition(outdated)
+        raise StaleDefinition(outdated, found)
 
 
 def remembered_outcomes(result: Result) -> dict[bytes, Outcome]:

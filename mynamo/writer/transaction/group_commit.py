@@ -18,6 +18,8 @@ A write takes one of these ways to `mynamo.writer.transaction.commit`:
         happened; after it: all of it is on disk.
 3.  If the transaction of several callers fails in any other way, and not because its outcome is
     unknown, each of them has a transaction of its own: no caller gets another caller's failure.
+    But those whose definitions or slots are outdated are all told so: they learn the newest ones
+    and come back together.
 
 See `mynamo.runtime.batching` for what a batch is.
 """
@@ -26,7 +28,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -38,6 +40,8 @@ from mynamo.runtime.batching import Batcher, BatcherPerKey, Entry
 from mynamo.writer.transaction.commit import (
     MENDS,
     LockWaits,
+    StaleDefinition,
+    check_guards,
     commit,
     commit_in_turn,
     commit_together,
@@ -204,6 +208,10 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
     except WriteOutcomeUnknown as failure:  # to try again might do it twice
         for caller in callers:
             caller.answer = WriteOutcomeUnknown(str(failure))
+    except StaleDefinition as failure:
+        if failure.guards is not None:
+            _answer_outdated(callers, failure.guards)
+        return failure
     except MynamoError as failure:
         return failure
     except BaseException:
@@ -217,6 +225,15 @@ def _commit(callers: Sequence[_Entry], together: Together) -> MynamoError | None
         for caller, answer in zip(callers, answers, strict=True):
             caller.answer = answer
     return None
+
+
+def _answer_outdated(callers: Sequence[_Entry], guards: Mapping[int, int]) -> None:
+    """Tell those whose definitions or slots are outdated, at once: so they come back together."""
+    for caller in callers:
+        try:
+            check_guards(caller.request.writes, guards)
+        except StaleDefinition as failure:
+            caller.answer = failure
 
 
 class _OfShard:

@@ -31,13 +31,14 @@ def run_in_packets(
     write_id: bytes,
     generation: int,
     besides: Sequence[Statement],
+    log: Sequence[Statement],
     most: int,
 ) -> int:
     """Run what `statements_of` makes, and commit.
 
     Args:
         rows: those of one table side by side.
-        besides: what else belongs into the transaction.
+        besides, log: see `statements_of`.
         most: bytes of values in one packet, unless one row alone has more.
 
     Returns:
@@ -61,6 +62,7 @@ def run_in_packets(
     statements += besides
     if plan.tokens:
         statements.append(insert_tokens(plan.tokens, generation))
+    statements += log
     run_bounded(session, [*statements, ("COMMIT", ())], most)
     return first_id
 

@@ -6,7 +6,7 @@ that waits for the newest change of an item's stream waits for the item's own to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from mynamo.catalog import sql
@@ -58,7 +58,7 @@ def repeated(
     route = writes[0].route
     # In this order: a token goes only once its generation and the next one are over.
     found, now, epoch = route.shard.ask(look_up([token.token]), READ_GENERATION, READ_EPOCH)
-    check_epoch(epoch_in(epoch), route.epoch, route.shard.where)
+    check_epoch(epoch_in(epoch), route)
     known = kept_tokens(found).get(token.token)
     if known is None:
         at = int(now.rows[0][0]) if now.rows else 0
@@ -80,14 +80,15 @@ def answer_again(cluster: Cluster, writes: Sequence[Write], known: KeptToken) ->
         WriteOutcomeUnknown: a part of it waits for a shard.
     """
     if known.transaction_id is not None:
-        others = {w.route.shard for w in writes} - {writes[0].route.shard}
+        decider = writes[0].route.shard
+        others = [write for write in writes if write.route.shard is not decider]
         _apply_everywhere(cluster, others, known.transaction_id)
     elsewhere = [
         write for write, made in zip(writes, known.changed, strict=True)
         if made == CHANGED_ELSEWHERE
     ]  # fmt: skip
     try:
-        behind = ids_behind(elsewhere)
+        behind = ids_behind(cluster, elsewhere)
     except ShardUnavailable as failure:
         raise waits_for_shard(failure) from None
     done = [
@@ -95,23 +96,30 @@ def answer_again(cluster: Cluster, writes: Sequence[Write], known: KeptToken) ->
             version,
             repeated=True,
             partition=write.route.partition,
-            followed_by=behind.get((write.route.shard.id, write.route.partition), 0),
+            followed_by=behind.get(stream_of(cluster, write), 0),
         )
         for write, version in zip(writes, known.versions(), strict=True)
     ]
-    return Transacted(done, [write.route.shard.id for write in writes], repeated=True)
+    shards = [stream_of(cluster, write)[0] for write in writes]
+    return Transacted(done, shards, repeated=True)
 
 
-def _apply_everywhere(
-    cluster: Cluster, shards: Collection[DynamoDBShard], transaction_id: bytes
-) -> None:
-    """Apply a committed transaction's intents on shards, where others have not.
+def _apply_everywhere(cluster: Cluster, writes: Sequence[Write], transaction_id: bytes) -> None:
+    """Apply a committed transaction's intents on the items of writes, where others have not.
 
     Raises:
         WriteOutcomeUnknown: a shard does not answer.
     """
+    parts: dict[DynamoDBShard, list[Write]] = {}
+    for write in writes:
+        parts.setdefault(write.route.shard, []).append(write)
     try:
-        side_by_side([partial(apply_on, cluster, shard, transaction_id) for shard in shards])
+        side_by_side(
+            [
+                partial(apply_on, cluster, shard, transaction_id, some)
+                for shard, some in parts.items()
+            ]
+        )
     except MynamoError as failure:
         raise waits_for_shard(failure) from None
 
@@ -123,7 +131,13 @@ def waits_for_shard(failure: MynamoError) -> WriteOutcomeUnknown:
     )
 
 
-def ids_behind(writes: Sequence[Write]) -> Mapping[tuple[int, int], int]:
+def stream_of(cluster: Cluster, write: Write) -> tuple[int, int]:
+    """The shard and partition of a write's event, if somebody else has made it: if the item has
+    moved since it was routed, the event is the new shard's, or is applied everywhere."""
+    return cluster.shard_of(write.row.hash).id, write.route.partition
+
+
+def ids_behind(cluster: Cluster, writes: Sequence[Write]) -> Mapping[tuple[int, int], int]:
     """An outbox row for each write of which a change is committed: who waits until indexes have
     the row has the change too.
 
@@ -136,11 +150,13 @@ def ids_behind(writes: Sequence[Write]) -> Mapping[tuple[int, int], int]:
     Raises:
         ShardUnavailable: a shard does not answer.
     """
-    parts: dict[DynamoDBShard, set[int]] = {}
+    parts: dict[int, set[int]] = {}
     for write in writes:
-        parts.setdefault(write.route.shard, set()).add(write.route.partition)
+        shard_id, partition = stream_of(cluster, write)
+        parts.setdefault(shard_id, set()).add(partition)
     found: dict[tuple[int, int], int] = {}
-    for shard, some in parts.items():
+    for shard_id, some in parts.items():
+        shard = cluster.shards[shard_id]
         # In this order: what is numbered between the two is not above the last number.
         waiting, numbered = shard.ask(_last_unnumbered(sorted(some)), _last_numbered(sorted(some)))
         for result in (numbered, waiting):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
-from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard, pause
+from mynamo.catalog.cluster import Cluster, RangeStopped
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import (
     ConfigError,
@@ -20,7 +20,7 @@ from mynamo.errors import (
 )
 from mynamo.runtime.side_by_side import side_by_side
 from mynamo.writer.outbox.back_pressure import BackPressure
-from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
+from mynamo.writer.transaction.catching_up import CatchingUp
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.evaluation import (
     ItemInTransaction,
@@ -73,10 +73,9 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
     answers: list[Answer | None] = [None] * len(requests)
     waiting: Sequence[int] = range(len(requests))
     caller: Caller | None = None
-    attempt = 0
-    while attempt < PATIENT_ATTEMPTS:
-        groups = _by_shard(cluster, requests, waiting, answers)
-        stale: list[int] = []
+    catching_up: CatchingUp | None = None
+    while True:
+        groups, stale, stopped = _by_shard(cluster, requests, waiting, answers)
         table_ids: set[int] = set()
         met: list[Member] = []
         for part in _commit_groups(cluster, groups):
@@ -93,13 +92,11 @@ def apply_each(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Answe
         waiting = sorted(stale)
         if not table_ids and met:
             continue
+        catching_up = catching_up or CatchingUp(cluster)
         try:
-            catch_up(cluster, table_ids, attempt)
+            catching_up.wait(table_ids, stopped)
         except (Unavailable, ConfigError) as failure:
             return _refused(answers, failure)
-        pause(attempt)
-        attempt += 1
-    return _refused(answers, ShardUnavailable(UNFINISHED))
 
 
 def _wait_for_transactions(
@@ -230,12 +227,20 @@ def _by_shard(
     requests: Sequence[WriteRequest],
     positions: Sequence[int],
     answers: list[Answer | None],
-) -> dict[DynamoDBShard, list[Member]]:
+) -> tuple[dict[DynamoDBShard, list[Member]], list[int], RangeStopped | None]:
+    """Route requests, all by one slot map, so that an item's writes keep their order.
+
+    Returns:
+        The writes by shard; positions of those that wait for their slots; why.
+    """
+    held: list[int] = []
+    stopped: RangeStopped | None = None
     groups: dict[DynamoDBShard, list[Member]] = {}
     tables: dict[str, Table | MynamoError] = {}
     limits = cluster.config.limits
     limited = limits.index_events or limits.index_seconds or limits.indexes
     pressure = BackPressure(limits) if limited else None
+    snapshot = cluster.snapshot
     for position in positions:
         request = requests[position]
         # Looked up once: an item's writes must not be answered by different catalogs.
@@ -246,7 +251,11 @@ def _by_shard(
             answers[position] = (0, Refused(table, whole=isinstance(table, Unavailable)))
             continue
         try:
-            write = prepare(cluster, request, table)
+            write = prepare(cluster, request, table, snapshot)
+        except RangeStopped as failure:
+            stopped = failure
+            held.append(position)
+            continue
         except ShardNotConfigured as failure:
             answers[position] = (failure.shard, Refused(failure, whole=True))
             continue
@@ -263,7 +272,7 @@ def _by_shard(
             answers[position] = (shard.id, Refused(behind, whole=True))
             continue
         groups.setdefault(shard, []).append((position, write))
-    return groups
+    return groups, held, stopped
 
 
 def _table(cluster: Cluster, name: str) -> Table | MynamoError:

@@ -21,19 +21,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, RangeStopped, Route
 from mynamo.catalog.intents import Transaction, intents_in, read_transaction_intents
-from mynamo.catalog.shard import DynamoDBShard, PerShard, pause, retry
+from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
+from mynamo.catalog.slot_guard import READ_EPOCH, SlotsMoved, check_epoch, epoch_in
 from mynamo.catalog.tables import Table
-from mynamo.errors import MynamoError, ShardUnavailable, WriteOutcomeUnknown
+from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.runtime import deadlines
 from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
-from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
+from mynamo.writer.transaction.catching_up import CatchingUp
 from mynamo.writer.transaction.commit import CAREFUL_FOR, MENDS, StaleDefinition, places_of
 from mynamo.writer.transaction.evaluation import Outcome
 from mynamo.writer.transaction.statements import LockedRow
@@ -125,7 +126,7 @@ def apply_on(
 
     Args:
         writes: of the transaction on this shard, which saves a round trip; none: its intents are
-            looked up.
+            looked up. If their items have moved, the intents have too, and are applied there.
         seconds: for which to try by itself; None: as long as the shard's timeout.
 
     Returns:
@@ -168,40 +169,56 @@ class _Finishing:
     transaction_id: bytes
     applies: bool
 
-    def at(self, places: Sequence[LockedRow], epoch: int | None, size: int = 0) -> Finish | None:
+    def at(self, routes: Mapping[LockedRow, Route], size: int = 0) -> Finish | None:
         """The step; None: there is nothing to do.
 
         Args:
-            epoch: of the slots by which the places are on this shard.
+            routes: of its places, all to this shard.
             size: of their items, in bytes.
         """
         tables: dict[int, Table] = {}
-        for table_id in {table_id for table_id, _ in places}:
+        for table_id in {table_id for table_id, _ in routes}:
             table = self.cluster.table_by_id(table_id)
             if table is not None and table.status != "DELETING":
                 tables[table_id] = table
-        places = sorted(place for place in places if place[0] in tables)
+        places = sorted(place for place in routes if place[0] in tables)
         if not places:
             return None
         return Finish(
             places=places,
             size=size,
             transaction_id=self.transaction_id,
-            epoch=epoch,
+            routes=routes,
             tables=tables,
             applies=self.applies,
         )
 
     def look_up(self) -> Finish | None:
-        """The step for all intents that are there."""
-        epoch = self.cluster.snapshot.epochs.get(self.shard.id)
-        found = intents_in(self.shard.run(read_transaction_intents(self.transaction_id))[0])
-        return self.at([(intent.table_id, intent.row) for intent in found], epoch)
+        """The step for all intents that are there, but for those on slots that the shard does not
+        own: it may have some of before a move, or of a move that is under way.
+
+        Raises:
+            RangeStopped: some wait for their slots.
+            SlotsMoved: the slot map is older than the shard's.
+        """
+        cluster, shard, snapshot = self.cluster, self.shard, self.cluster.snapshot
+        result, guard = shard.run(read_transaction_intents(self.transaction_id), READ_EPOCH)
+        found = [(intent.table_id, intent.row) for intent in intents_in(result)]
+        own = [place for place in found if snapshot.shard_ids[place[1].slot] == shard.id]
+        if len(own) < len(found):
+            check_epoch(epoch_in(guard), cluster.owner_of_all(shard, snapshot))
+        return self.at({place: cluster.route(place[0], place[1].hash, snapshot) for place in own})
+
+    def finish(self) -> list[Applied]:
+        """Do it, by itself."""
+        step = self.look_up()
+        return [] if step is None else _run_alone(self.cluster, self.shard, step)
 
 
 def _finish(finishing: _Finishing, writes: Sequence[Write], seconds: float | None) -> list[Applied]:
     if writes:
-        step = finishing.at(places_of(writes), writes[0].route.epoch, _size_of(writes))
+        routes = {(write.table.id, write.row): write.route for write in writes}
+        step = finishing.at(routes, _size_of(writes))
         if step is None:
             return []
         try:
@@ -210,30 +227,45 @@ def _finish(finishing: _Finishing, writes: Sequence[Write], seconds: float | Non
             found = None
         if found is not None:
             return found
-    return _finish_alone(finishing, seconds)
+    return _finish_alone(finishing, writes, seconds)
 
 
 @in_thread
-def _finish_alone(finishing: _Finishing, seconds: float | None) -> list[Applied]:
+def _finish_alone(
+    finishing: _Finishing, writes: Sequence[Write], seconds: float | None
+) -> list[Applied]:
     if seconds is None:
-        return _finish_by_newest(finishing)
-    return deadlines.until(time.monotonic() + seconds, lambda: _finish_by_newest(finishing))
+        return _finish_by_newest(finishing, writes)
+    return deadlines.until(time.monotonic() + seconds, lambda: _finish_by_newest(finishing, writes))
 
 
-def _finish_by_newest(finishing: _Finishing) -> list[Applied]:
-    shard, since = finishing.shard, time.monotonic()
-
-    def finish() -> list[Applied]:
-        step = finishing.look_up()
-        return [] if step is None else _run_alone(finishing.cluster, shard, step)
-
-    for attempt in range(PATIENT_ATTEMPTS):
+def _finish_by_newest(finishing: _Finishing, writes: Sequence[Write]) -> list[Applied]:
+    """On the shard, and where the items of writes have moved."""
+    cluster, since = finishing.cluster, time.monotonic()
+    catching_up: CatchingUp | None = None
+    while True:
+        shards = {finishing.shard, *(cluster.shard_of(write.row.hash) for write in writes)}
+        table_ids: set[int] = set()
+        stopped = None
         try:
-            return retry(finish, patience=shard.timeout, mends=MENDS, since=since)
+            return [
+                applied
+                for shard in shards
+                for applied in retry(
+                    replace(finishing, shard=shard).finish,
+                    patience=shard.timeout,
+                    mends=MENDS,
+                    since=since,
+                )
+            ]
         except StaleDefinition as failure:
-            catch_up(finishing.cluster, failure.table_ids, attempt)
-            pause(attempt)
-    raise ShardUnavailable(UNFINISHED)
+            table_ids = failure.table_ids
+        except RangeStopped as failure:
+            stopped = failure
+        except SlotsMoved:
+            pass
+        catching_up = catching_up or CatchingUp(cluster)
+        catching_up.wait(table_ids, stopped)
 
 
 # -- One step, with others or by itself ------------------------------------------------------------

@@ -7,18 +7,20 @@ waits for the rows of other writers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, groupby
 from typing import Any, Literal
 
 from mynamo.catalog import sql
 from mynamo.catalog.intents import MARK, read_decisions
 from mynamo.catalog.migrations import GENERATION_ROW
+from mynamo.catalog.move_log import COMMAND, TOKEN, Entry, insert_log, item_entry
 from mynamo.catalog.tables import Index, RowKey
 from mynamo.mysql.pool import Statement
 from mynamo.schemas.items import dump_item
 from mynamo.writer.transaction.evaluation import DoneCommand, OutboxRow, Plan, Row
 from mynamo.writer.transaction.request_tokens import insert_tokens, look_up
+from mynamo.writer.transaction.write_requests import AllOrNothing, Write
 
 LockedRow = tuple[int, RowKey]
 """A table's id and a row of it."""
@@ -30,6 +32,7 @@ def statements_of(
     write_id: bytes,
     generation: int,
     besides: Sequence[Statement] = (),
+    log: Sequence[Statement] = (),
     *,
     by_slot: bool = True,
 ) -> tuple[list[Statement], int]:
@@ -39,6 +42,7 @@ def statements_of(
         rows: those of one table side by side.
         generation: the shard's, if there are tokens to keep.
         besides: what else belongs into the transaction.
+        log: what `log_of` gave.
         by_slot: see `insert_commands`.
     """
     changed = changed_by_table(rows)
@@ -52,8 +56,32 @@ def statements_of(
     statements += besides
     if plan.tokens:
         statements.append(insert_tokens(plan.tokens, generation))
+    statements += log
     statements.append(("COMMIT", ()))
     return statements, outbox_at
+
+
+def log_of(callers: Iterable[Sequence[Write]], rows: Mapping[LockedRow, Row]) -> list[Statement]:
+    """What is logged of writes to slots that are moving: items, tokens and ids of commands.
+
+    Args:
+        rows: as the writes left them.
+    """
+    entries: dict[Entry, None] = {}
+    for writes in callers:
+        for write in writes:
+            move = write.route.log
+            if move is None:
+                continue
+            if rows[write.table.id, write.row].events:
+                entries[item_entry(move, write.table.id, write.row)] = None
+            if write.request.command_id:
+                entries[Entry(move.id, COMMAND, 0, 0, write.request.command_id)] = None
+        if isinstance(writes, AllOrNothing) and writes.token is not None:
+            move = writes[0].route.log
+            if move is not None:
+                entries[Entry(move.id, TOKEN, 0, 0, writes.token.token)] = None
+    return insert_log(list(entries))
 
 
 Changed = Sequence[tuple[str, Sequence[Row]]]

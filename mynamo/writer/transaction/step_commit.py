@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, Route
 from mynamo.catalog.intents import (
     Action,
     Decision,
@@ -73,6 +73,7 @@ from mynamo.writer.transaction.statements import (
     delete_rows,
     insert_placeholders,
     lock_statements,
+    log_of,
     mark,
     statements_of,
     unmark,
@@ -137,12 +138,14 @@ class Applied:
     """What T5 has done to one item.
 
     Attributes:
+        shard: its number.
         partition: of its event.
         version: 0: it was only checked, or was absent before and after.
     """
 
     table_id: int
     row: RowKey
+    shard: int
     partition: int
     version: int
 
@@ -194,12 +197,12 @@ class Finish(Step[list[Applied]]):
     """T5 of a committed transaction, or the release of one that never will be.
 
     Attributes:
-        epoch: of the slots by which its places are on this shard.
+        routes: of its places, all to this shard.
         tables: of them, by id.
     """
 
     transaction_id: bytes
-    epoch: int | None
+    routes: Mapping[LockedRow, Route]
     tables: Mapping[int, Table]
     applies: bool
 
@@ -323,13 +326,17 @@ def _write(
 ) -> None:
     """Steps 2 and 3."""
     with _foreseen(f"{shard.where}: {len(steps)} steps of transactions"):
-        work = _evaluate(cluster, shard, steps, locked)
+        work = _evaluate(shard, steps, locked)
         fits = work.size <= MAX_BYTES or len(work.rows) == 1
         if not fits and len(steps) > 1:
             raise TooMuch
         last = [*_besides(work, locked), *_placing(work)]
         changed, write_id = list(work.rows.values()), os.urandom(16)
-        statements, outbox_at = statements_of(changed, work.plan, write_id, work.generation, last)
+        written = [writes for _, writes, _ in work.applied]
+        log = log_of([*written, *(step.writes for step, _ in work.decided)], work.rows)
+        statements, outbox_at = statements_of(
+            changed, work.plan, write_id, work.generation, last, log
+        )
     first_id = 0
     if not last:
         session.rollback()
@@ -342,7 +349,7 @@ def _write(
                 run_bounded(session, statements, MAX_BYTES)
             else:
                 first_id = run_in_packets(
-                    session, changed, work.plan, write_id, work.generation, last, MAX_BYTES
+                    session, changed, work.plan, write_id, work.generation, last, log, MAX_BYTES
                 )
         except LostConnection as failure:
             _answer_lost(work, failure)
@@ -368,9 +375,7 @@ def _foreseen(what: str) -> Iterator[None]:
 # -- Step 2 ----------------------------------------------------------------------------------------
 
 
-def _evaluate(
-    cluster: Cluster, shard: DynamoDBShard, steps: Sequence[AnyStep], locked: _Locked
-) -> _Work:
+def _evaluate(shard: DynamoDBShard, steps: Sequence[AnyStep], locked: _Locked) -> _Work:
     generation = locked.guards.get(GENERATION_ROW, 0)
     if generation:
         note_generation(shard, generation)
@@ -382,7 +387,7 @@ def _evaluate(
         [step for step in steps if isinstance(step, Decide) and _is_open(step, shard, locked)]
     )
     _free_rows(work, [intent for step in finishes for intent in locked.of(step)])
-    _evaluate_writes(cluster, work, finishes, decides, locked)
+    _evaluate_writes(work, finishes, decides, locked)
     for step in decides:
         if step.is_trial:
             work.otherwise.append((step, Decided(_evaluate_apart(step.writes, work))))
@@ -407,8 +412,10 @@ def _is_by_newest(step: AnyStep, guards: Mapping[int, int]) -> bool:
 
 def _check_finish(step: Finish, guards: Mapping[int, int]) -> None:
     outdated = {id_ for id_, table in step.tables.items() if guards.get(id_) != table.version}
+    epoch = guards.get(0, -1)
+    moved = any(not by.since <= epoch <= by.epoch for by in step.routes.values())
     # To release intents changes no index.
-    if guards.get(0) != step.epoch or (outdated and step.applies):
+    if moved or (outdated and step.applies):
         raise StaleDefinition(outdated)
 
 
@@ -464,7 +471,6 @@ def _free_rows(work: _Work, intents: Iterable[Intent]) -> None:
 
 
 def _evaluate_writes(
-    cluster: Cluster,
     work: _Work,
     finishes: Sequence[Finish],
     decides: Sequence[Decide],
@@ -474,7 +480,7 @@ def _evaluate_writes(
     committing = [step for step in decides if not step.is_trial]
     applies = {
         step: AllOrNothing(
-            [_write_of(cluster, step.tables, work.rows, each) for each in locked.of(step)]
+            [_write_of(step, work.rows, each) for each in locked.of(step)]
         )
         for step in finishes if step.applies
     }  # fmt: skip
@@ -532,18 +538,13 @@ def _intent(write: Write, done: Done, transaction: Transaction) -> Intent:
     )  # fmt: skip
 
 
-def _write_of(
-    cluster: Cluster,
-    tables: Mapping[int, Table],
-    rows: Mapping[LockedRow, Row],
-    intent: Intent,
-) -> Write:
+def _write_of(step: Finish, rows: Mapping[LockedRow, Row], intent: Intent) -> Write:
     """What an intent does, as an ordinary write without a condition.
 
     The item was checked in T3. An index that was added since may not be able to take it, and then
     leaves it out.
     """
-    table = tables[intent.table_id]
+    table = step.tables[intent.table_id]
     operation: Operation
     if intent.action is Action.PUT:
         item = load_item(intent.item or b"")
@@ -554,7 +555,7 @@ def _write_of(
         key = {} if old is None else table.key_attributes(old)
         operation = "DELETE" if intent.action is Action.DELETE else "CHECK"
         request = WriteRequest(table.name, operation, key)
-    route = cluster.route(table.id, intent.row.hash)
+    route = step.routes[intent.table_id, intent.row]
     return Write(request, table, intent.row, route, key, 0)
 
 
@@ -612,7 +613,13 @@ def _answer(work: _Work, first_id: int) -> None:
         decide.answer = Decided(with_versions(outcomes, first_id))
     for finish, writes, outcomes in work.applied:
         finish.answer = [
-            Applied(write.table.id, write.row, write.route.partition, outcome.version)
+            Applied(
+                write.table.id,
+                write.row,
+                write.route.shard.id,
+                write.route.partition,
+                outcome.version,
+            )
             for write, outcome in zip(writes, with_versions(outcomes, first_id), strict=True)
             if isinstance(outcome, Done)
         ]

@@ -18,6 +18,7 @@ from mynamo.catalog.intents import delete_intents_of, read_open
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError, Unavailable
 from mynamo.runtime import deadlines
+from mynamo.schemas.keys import slot_of
 from mynamo.writer.transaction.resolver import WentBack, resolve
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,10 @@ class Sweeper:
         now = time.monotonic()
         old = _note(seen, [row[0] for row in rows], now)
         self._delete_dropped(shard, {row[3] for row in rows if row[0] in old})
-        for transaction_id, (decider, generation) in {r[0]: (r[1], r[2]) for r in rows}.items():
+        # Others are left from before a move of slots, or have come with one that is under way.
+        owners = self._cluster.snapshot.shard_ids
+        own = {r[0]: (r[1], r[2]) for r in rows if owners[slot_of(r[4])] == shard.id}
+        for transaction_id, (decider, generation) in own.items():
             if transaction_id in old and time.monotonic() - now < _ROUND_SECONDS:
                 self._finish(shard, decider, transaction_id, generation)
 

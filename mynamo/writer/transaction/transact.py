@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, RangeStopped
 from mynamo.catalog.enabling import check_enabled
 from mynamo.catalog.shard import DynamoDBShard, pause
 from mynamo.catalog.slot_guard import SlotsMoved
+from mynamo.catalog.snapshot import SlotMove
 from mynamo.errors import (
     InvalidRequest,
     MynamoError,
@@ -20,9 +22,9 @@ from mynamo.runtime import deadlines
 from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.across_shards import AttemptOver, transact_across
-from mynamo.writer.transaction.catching_up import PATIENT_ATTEMPTS, UNFINISHED, catch_up
+from mynamo.writer.transaction.catching_up import CatchingUp
 from mynamo.writer.transaction.commit import StaleDefinition
-from mynamo.writer.transaction.evaluation import unforeseen
+from mynamo.writer.transaction.evaluation import is_current, not_current, unforeseen
 from mynamo.writer.transaction.group_commit import commit_with_others
 from mynamo.writer.transaction.meeting import Caller, wait_for
 from mynamo.writer.transaction.repeated_requests import repeated
@@ -60,12 +62,16 @@ def transact(
     call = _Call(cluster, token)
     with call.turn:
         while True:
-            writes = _prepared(cluster, requests)
+            try:
+                writes = _prepared(cluster, requests)
+            except RangeStopped as stopped:
+                call.catch_up(set(), stopped)
+                continue
             _wait_for_indexes(cluster, writes)
             try:
                 return _attempt(cluster, writes, token, call)
             except StaleDefinition as failure:
-                call.catch_up(failure)
+                call.catch_up(failure.table_ids)
             except (Met, AttemptOver) as failure:
                 try:
                     call.wait(failure)
@@ -74,6 +80,31 @@ def transact(
                     if known is not None:
                         return known
                     raise failure.cancelled from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """The generation in which a call began.
+
+    Attributes:
+        shard: of the first write.
+        value: the shard's generation.
+        came_by: the last move that brought the first write's slot to the shard; 0: none is known.
+    """
+
+    shard: DynamoDBShard
+    value: int
+    came_by: int
+
+
+def _came_by(cluster: Cluster, write: Write) -> SlotMove | None:
+    """The last move that brought a write's slot to its shard, if the catalog has it yet."""
+    moves = cluster.snapshot.moves
+    if not moves:
+        return None
+    slot, shard_id = write.row.slot, write.route.shard.id
+    there = [m for m in moves if m.state in ("DONE", "ENDED") and m.target == shard_id]
+    return max((m for m in there if m.has(slot)), default=None, key=lambda move: move.id)
 
 
 class _Call:
@@ -89,33 +120,45 @@ class _Call:
         self.turn = Turn()
         self._cluster = cluster
         self._began = time.monotonic()
-        self._generation: tuple[DynamoDBShard, int] | None = None
-        self._outdated = 0
+        self._generation: _Generation | None = None
+        self._catching_up: CatchingUp | None = None
         self._over = 0
 
-    def generation_on(self, shard: DynamoDBShard) -> int:
+    def generation_on(self, first: Write) -> int:
         """The shard's generation when the first attempt of this call began: with a token, none is
         made in a later one, since the request may have been repeated and forgotten by then.
 
+        If the first write's slot has moved since, what was committed on the source before the
+        switch was there to be copied, if the source's generation was current at the switch. Then
+        the attempt goes on with the generation that the target had at the switch.
+
         Args:
-            shard: of the first write.
+            first: of the writes.
 
         Raises:
-            SlotsMoved: with a token, the first attempt was made on another shard.
+            SlotsMoved: with a token, the first attempt was made on another shard, and nothing more
+                is known of it.
+            WriteOutcomeUnknown: with a token, it began too long before the switch.
         """
-        if self._generation is None or self.caller.token is None:
-            self._generation = shard, generation_of(shard)
-        elif self._generation[0] is not shard:
-            raise SlotsMoved(f"{shard.where}: the items have moved there; try again")
-        return self._generation[1]
+        shard, began = first.route.shard, self._generation
+        came = _came_by(self._cluster, first)
+        came_id = 0 if came is None else came.id
+        if began is None or self.caller.token is None:
+            began = _Generation(shard, generation_of(shard), came_id)
+        elif began.shard is not shard or began.came_by != came_id:
+            if came is None or came.source != began.shard.id or came.generations is None:
+                raise SlotsMoved(f"{shard.where}: the items have moved there; try again")
+            of_source, of_target = came.generations
+            if not is_current(began.value, of_source):
+                raise not_current(began.value, of_source)
+            began = _Generation(shard, of_target, came_id)
+        self._generation = began
+        return began.value
 
-    def catch_up(self, failure: StaleDefinition) -> None:
-        """Learn the newest definitions. Raises ShardUnavailable if they keep changing."""
-        self._outdated += 1
-        if self._outdated == PATIENT_ATTEMPTS:
-            raise ShardUnavailable(UNFINISHED)
-        catch_up(self._cluster, failure.table_ids, self._outdated - 1)
-        pause(self._outdated - 1)
+    def catch_up(self, table_ids: set[int], stopped: RangeStopped | None = None) -> None:
+        """Learn the newest definitions and slots; see `CatchingUp.wait`."""
+        self._catching_up = self._catching_up or CatchingUp(self._cluster)
+        self._catching_up.wait(table_ids, stopped)
 
     def wait(self, failure: Met | AttemptOver) -> None:
         """Wait before another attempt.
@@ -144,10 +187,10 @@ def _attempt(
     shards = [write.route.shard for write in writes]
     if len(set(shards)) > 1:
         check_enabled(cluster)
-        generation = call.generation_on(shards[0])
+        generation = call.generation_on(writes[0])
         call.turn.take(writes, call.caller)
         return transact_across(cluster, writes, token, generation, call.caller.age, call.turn)
-    generation = 0 if token is None else call.generation_on(shards[0])
+    generation = 0 if token is None else call.generation_on(writes[0])
     outcomes = commit_with_others(cluster, shards[0], AllOrNothing(writes, token, generation))
     done = all_done(writes, outcomes)
     return Transacted(done, [shard.id for shard in shards], done[0].repeated)
@@ -156,17 +199,18 @@ def _attempt(
 def _repeated(
     cluster: Cluster, writes: Sequence[Write], token: RequestToken, call: _Call
 ) -> Transacted | None:
-    return repeated(cluster, writes, token, call.generation_on(writes[0].route.shard))
+    return repeated(cluster, writes, token, call.generation_on(writes[0]))
 
 
 def _prepared(cluster: Cluster, requests: Sequence[WriteRequest]) -> list[Write]:
     # Looked up once: an item's writes must not be answered by different catalogs.
     tables = {name: cluster.table(name) for name in {request.table for request in requests}}
+    snapshot = cluster.snapshot
     writes = []
     reasons: list[MynamoError | None] = []
     for request in requests:
         try:
-            writes.append(prepare(cluster, request, tables[request.table]))
+            writes.append(prepare(cluster, request, tables[request.table], snapshot))
             reasons.append(None)
         except InvalidRequest as error:
             reasons.append(error)

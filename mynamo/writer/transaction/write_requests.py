@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from mynamo import expressions
 from mynamo.catalog.cluster import Cluster, Route
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
@@ -251,8 +252,28 @@ class AllOrNothing(tuple[Write, ...]):
         return self
 
 
-def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
+def prepare(
+    cluster: Cluster, request: WriteRequest, table: Table, snapshot: Snapshot | None = None
+) -> Write:
+    """Check a request, and route it.
+
+    Args:
+        snapshot: the slot map to route by; None: the newest.
+
+    Raises:
+        InvalidItem, InvalidRequest: see `check_request`.
+        RangeStopped: items of its slot are not written at the moment.
+    """
+    key = {name: request.item[name] for name in table.key_names if name in request.item}
+    row, size = check_request(request, table)
+    return Write(request, table, row, cluster.route(table.id, row.hash, snapshot), key, size)
+
+
+def check_request(request: WriteRequest, table: Table) -> tuple[RowKey, int]:
     """Check what of a request can be checked without the item that is there.
+
+    Returns:
+        The item's key, and the bytes of an item that is put, 0 for others.
 
     Raises:
         InvalidItem: it could never be applied: its item is too large, its key is not one of
@@ -260,7 +281,6 @@ def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
         InvalidRequest: a check without a condition.
     """
     size = 0
-    key = {name: request.item[name] for name in table.key_names if name in request.item}
     if request.operation == "PUT":
         size = check_size(request.item)  # before the key, as DynamoDB does
         row = table.key_of(request.item)
@@ -273,7 +293,7 @@ def prepare(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
         if request.operation != "UPDATE":
             raise InvalidItem(f"an update belongs to UPDATE, not to {request.operation}")
         check_update(table, request.update)
-    return Write(request, table, row, cluster.route(table.id, row.hash), key, size)
+    return row, size
 
 
 def apply_to(write: Write, current: Current) -> StoredItem | None:
