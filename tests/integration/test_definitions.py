@@ -273,6 +273,7 @@ def raise_epoch(cluster: Cluster) -> None:
     with catalog.session() as session:
         session.run(
             ("UPDATE mynamo_slots SET epoch = epoch + 1 WHERE shard_id = 1", ()),
+            ("UPDATE mynamo_shards SET epoch = epoch + 1 WHERE shard_id = 1", ()),
             ("UPDATE mynamo_cluster SET version = version + 1", ()),
         )
     catalog.close()

@@ -320,7 +320,8 @@ def test_processes_of_earlier_releases_work_until_it_is_enabled(
             enabled(cluster, feature)
         refused = ["put"] if reference == PREVIOUS else ["put", "get"]
         for word in refused:
-            assert f"of format {newer}, which this version of mynamo" in idle.do(word)
+            # As the catalog says, or a shard to which it has a new connection.
+            assert "which this version of mynamo" in idle.do(word)
     with start() as late:
         assert "upgrade" in late.opened
     assert in_catalog(config, "SELECT format FROM mynamo_cluster") == ((newer,),)

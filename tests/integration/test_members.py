@@ -272,8 +272,9 @@ def test_the_page_about_adding_a_shard(
             stop.wait(0.01)
 
     def go_on() -> None:
-        before = len(written)
-        eventually(lambda: set(written[:before]) <= by_name(clusters[-1], OLD_NAMES[0]), 90)
+        until = len(written) + (0 if stop.is_set() else 5)
+        eventually(lambda: len(written) >= until, 60)
+        eventually(lambda: set(written[:until]) <= by_name(clusters[-1], OLD_NAMES[0]), 90)
 
     with ExitStack() as stack:
         workers: dict[str, subprocess.Popen[Any]] = {}

@@ -152,6 +152,7 @@ def test_a_writer_that_missed_a_moved_slot_reads_the_catalog_again(
     in_catalog(
         cluster.config,
         "UPDATE mynamo_slots SET epoch = 2",
+        "UPDATE mynamo_shards SET epoch = 2",
         "UPDATE mynamo_cluster SET version = version + 1",
     )
     refreshed = []
