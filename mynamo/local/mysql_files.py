@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mynamo.errors import LocalServerError
-from mynamo.local.cache import version_key
+from mynamo.local.cache import cache_folder, version_key
 from mynamo.local.engines import Engine
 from mynamo.local.files import sync_folder, write_if_changed, write_private
 from mynamo.local.ports import LOOPBACK
 from mynamo.local.process import tied_to_parent
+
+log = logging.getLogger(__name__)
 
 USER = "mynamo"
 ENGINE_NOTE = "engine.json"
@@ -72,6 +77,9 @@ def initialise(
 ) -> None:
     """Make the system tables, in a folder that gets its name once it is whole.
 
+    What a server of this version has made once is kept in the cache, without its identity and its
+    keys, and copied.
+
     Args:
         engine: the server program.
         files: the new folder.
@@ -85,7 +93,24 @@ def initialise(
     work = files.with_suffix(".new")
     if work.exists():
         shutil.rmtree(work)
-    work.mkdir(mode=0o700)
+    pattern = cache_folder() / f"data-{engine.kind}-{engine.version}"
+    if pattern.is_dir():
+        _copy(pattern, work)
+    else:
+        work.mkdir(mode=0o700)
+        _make(engine, work, options, timeout, started)
+        _keep(work, pattern)
+    work.rename(files)
+    sync_folder(files.parent)
+
+
+def _make(
+    engine: Engine,
+    work: Path,
+    options: Sequence[str],
+    timeout: float,
+    started: Callable[[subprocess.Popen[bytes]], None],
+) -> None:
     if engine.kind == "mysql":
         mode, sql = ["--initialize-insecure"], b""
     else:
@@ -104,13 +129,37 @@ def initialise(
         except subprocess.TimeoutExpired:
             process.kill()
             raise LocalServerError(
-                f"{engine.title} did not make its data folder {files} within {timeout:.0f} s"
+                f"{engine.title} did not make its data folder {work} within {timeout:.0f} s"
             ) from None
     if process.returncode != 0:
         text = said.decode("utf-8", "replace")[-2000:].strip()
-        raise LocalServerError(f"{engine.title} could not make its data folder {files}:\n{text}")
-    work.rename(files)
-    sync_folder(files.parent)
+        raise LocalServerError(f"{engine.title} could not make its data folder {work}:\n{text}")
+
+
+def _keep(made: Path, pattern: Path) -> None:
+    """Keep a new data folder for copies; without room or right for it, there is none."""
+    try:
+        pattern.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".data-", dir=pattern.parent) as part:
+            _copy(made, Path(part) / "data")
+            (Path(part) / "data").rename(pattern)
+    except OSError as failure:  # another process may have been faster, too
+        log.debug("%s is not kept for other servers: %s", made, failure)
+
+
+def _copy(made: Path, to: Path) -> None:
+    """Copy a data folder, but what a server makes for itself alone: its identity and its keys."""
+
+    def copied(source: str, target: str) -> str:
+        shutil.copy2(source, target)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+        return target
+
+    shutil.copytree(
+        made, to, copy_function=copied, ignore=shutil.ignore_patterns("auto.cnf", "*.pem")
+    )
+    to.chmod(0o700)
 
 
 def _mariadb_system_sql(engine: Engine) -> bytes:

@@ -19,6 +19,7 @@ from mynamo.cli.app import root
 from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind, LocalCluster, LocalMySQL, find_engine, free_port
 from mynamo.local import local_cluster as cluster_module
+from mynamo.local.cache import cache_folder
 from mynamo.local.ports import is_listening
 from tests.commands import processes_of, start
 from tests.servers import why_no_engine
@@ -57,6 +58,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.decode()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def new_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data folder is there yet that the first start could copy."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for each in cache_folder().iterdir():
+        if not each.name.startswith("data-"):
+            (cache / each.name).symlink_to(each)
+    monkeypatch.setenv("MYNAMO_CACHE", str(cache))
 
 
 def refused(folder: Path, *options: str) -> str:
@@ -104,6 +116,7 @@ def test_a_folder_of_a_newer_server_is_refused_and_left(
     assert contents(cluster.data_dir) == before
 
 
+@pytest.mark.usefixtures("new_servers")
 def test_a_first_start_that_was_killed_leaves_a_folder_for_any_other(
     tmp_path: Path, chosen_engine: EngineKind | None
 ) -> None:
@@ -125,6 +138,7 @@ def test_a_first_start_that_was_killed_leaves_a_folder_for_any_other(
         assert not (data / "shard-1" / "unfinished").exists()
 
 
+@pytest.mark.usefixtures("new_servers")
 def test_a_first_start_that_is_interrupted_ends_soon_and_with_130(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with start(

@@ -17,7 +17,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 
 from mynamo.errors import LocalServerError
-from mynamo.local import Broker, EmbeddedBroker, LocalCluster, LocalMySQL, free_port
+from mynamo.local import Broker, EmbeddedBroker, LocalCluster, LocalMySQL, free_port, mysql_files
 from mynamo.local.process import ServerProcess, belongs_to
 from mynamo.schemas.config import ClusterConfig
 
@@ -49,6 +49,30 @@ def test_data_survives_stop_and_kill(engine_servers: LocalMySQL) -> None:
     server.restart()
     assert rows(server, "mynamo_survival") == [1, 2]
     server.drop_database("mynamo_survival")
+
+
+def test_servers_share_no_identity_and_no_keys(
+    engine_servers: LocalMySQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the second one's data folder is a copy of what the first one has made."""
+    engine, cache = engine_servers.engine, tmp_path / "cache"
+    monkeypatch.setattr(mysql_files, "cache_folder", lambda: cache)
+    servers = [LocalMySQL(engine, tmp_path / name, free_port()) for name in ("one", "two")]
+    own = []
+    for server in servers:
+        with server:
+            own.append(
+                {
+                    path.name: path.read_bytes()
+                    for path in (server.data_dir / "data").iterdir()
+                    if path.name == "auto.cnf" or path.suffix == ".pem"
+                }
+            )
+    (pattern,) = cache.iterdir()
+    assert not [path for path in pattern.iterdir() if path.name in own[0]]
+    assert own[0].keys() == own[1].keys()
+    assert bool(own[0]) == (engine.kind == "mysql")
+    assert all(own[0][name] != own[1][name] for name in own[0])
 
 
 def test_accounts_reach_no_further_than_they_must(engine_servers: LocalMySQL) -> None:
