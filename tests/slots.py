@@ -113,7 +113,7 @@ class HandMove:
         self._epochs = dict(cluster.snapshot.epochs)
         in_catalog(
             cluster.config,
-            *(f"INSERT INTO mynamo_shards VALUES ({id_}, 'ACTIVE', {epoch})"
+            *(f"REPLACE INTO mynamo_shards VALUES ({id_}, 'ACTIVE', {epoch})"
               for id_, epoch in self._epochs.items()),
             f"UPDATE mynamo_slots SET last_slot = {self.first - 1} WHERE shard_id = 1",
             f"INSERT INTO mynamo_slots VALUES ({self.first}, {self.last}, 1, {owned.since})",

@@ -189,9 +189,9 @@ def test_control_a_log_before_the_versions_damages_them(
     cluster.refresh()
     statements_of = statements.statements_of
 
-    def first(*args: Any) -> Any:
+    def first(*args: Any, **more: Any) -> Any:
         *before, log = args
-        made, outbox_at = statements_of(*before)
+        made, outbox_at = statements_of(*before, **more)
         made[outbox_at + 1 : outbox_at + 1] = log
         return made, outbox_at
 

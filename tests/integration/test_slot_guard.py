@@ -235,7 +235,7 @@ def guarded_by(
     monkeypatch.setattr(slot_guard, "PATIENCE", 0.05)
     in_catalog(
         cluster.config,
-        *(f"INSERT INTO mynamo_shards VALUES ({id_}, 'ACTIVE', 5)" for id_ in cluster.shards),
+        *(f"REPLACE INTO mynamo_shards VALUES ({id_}, 'ACTIVE', 5)" for id_ in cluster.shards),
         "UPDATE mynamo_slots SET epoch = 3",
         "UPDATE mynamo_cluster SET version = version + 1",
     )
