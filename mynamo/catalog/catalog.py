@@ -70,8 +70,8 @@ _SLOTS: Statement = (
 )
 _MEMBERS: Statement = ("SELECT shard_id, state, epoch FROM mynamo_shards", ())
 SLOT_MOVES: Statement = (
-    "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, incarnations,"
-    " generations FROM mynamo_moves ORDER BY 1",
+    "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, term,"
+    " incarnations, generations FROM mynamo_moves ORDER BY 1",
     (),
 )
 TABLE_NAMES: Statement = (
@@ -607,11 +607,12 @@ def _move(
     state: MoveState,
     attempt: int,
     mover: bytes,
+    term: int,
     incarnations: bytes,
     generations: bytes | None,
 ) -> SlotMove:
     return SlotMove(
-        id_, first, last, source, target, state, attempt, mover,
+        id_, first, last, source, target, state, attempt, mover, term,
         _pair(incarnations), None if generations is None else _pair(generations),
     )  # fmt: skip
 

@@ -330,22 +330,6 @@ class Cluster:
             raise RangeStopped(shard, move, snapshot)
         return Owner(shard, since, epoch, (move,) if move.is_logged else ())
 
-    def owner_by_number(self, shard_id: int, snapshot: Snapshot) -> DynamoDBShard:
-        """A shard that owns slots by a snapshot.
-
-        Raises:
-            ShardNotConfigured: the configuration lacks it. The catalog is asked whether that is so
-                still, for the next attempt.
-        """
-        shard = self.configured.get(shard_id)
-        if shard is None:
-            with suppress(ShardUnavailable):  # the catalog is away: by what is known then
-                deadlines.until(time.monotonic() + _ASKING, partial(self.refresh, _ASK_AGAIN))
-            ranges = [f"{o.first}-{o.last}" for o in snapshot.slots if o.shard_id == shard_id]
-            what = f"slots {', '.join(ranges)} are on shard {shard_id}"
-            raise ShardNotConfigured(_lacks(what), shard=shard_id)
-        return shard
-
     def owner_of_all(self, shard: DynamoDBShard, snapshot: Snapshot | None = None) -> Owner:
         """A shard, for work on any slots that it owns by one snapshot."""
         snapshot = self._snapshot if snapshot is None else snapshot

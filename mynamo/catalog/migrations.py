@@ -129,11 +129,10 @@ CREATE TABLE IF NOT EXISTS mynamo_token (
         (
             """
 CREATE TABLE IF NOT EXISTS mynamo_move (
-    first_slot SMALLINT UNSIGNED PRIMARY KEY,
-    last_slot SMALLINT UNSIGNED NOT NULL,
+    slot SMALLINT UNSIGNED PRIMARY KEY,
     move_id BIGINT UNSIGNED NOT NULL,
-    mover BINARY(16) NOT NULL,
-    progress LONGBLOB NOT NULL
+    term INT UNSIGNED NOT NULL,
+    progress LONGBLOB NULL
 ) ENGINE=InnoDB
 """,
             """
@@ -213,6 +212,7 @@ CREATE TABLE IF NOT EXISTS mynamo_moves (
     state VARCHAR(16) NOT NULL,
     attempt INT UNSIGNED NOT NULL,
     mover BINARY(16) NOT NULL,
+    term INT UNSIGNED NOT NULL,
     incarnations VARBINARY(64) NOT NULL,
     generations VARBINARY(64) NULL
 ) ENGINE=InnoDB

@@ -122,7 +122,7 @@ def record_move(catalog: Catalog, first: int, last: int, target: int, mover: byt
             *(("INSERT INTO mynamo_slots VALUES (%s, %s, %s, %s)", (a, b, source, since))
               for a, b in edges if a <= b),
             ("INSERT INTO mynamo_moves (first_slot, last_slot, source, target, state, attempt,"
-             " mover, incarnations) VALUES (%s, %s, %s, %s, 'COPYING', 0, %s, %s)",
+             " mover, term, incarnations) VALUES (%s, %s, %s, %s, 'COPYING', 0, %s, 1, %s)",
              (first, last, source, target, mover,
               orjson.dumps([known.get(source, 0), known.get(target, 0)]))),
             raise_epochs(source),
@@ -148,7 +148,7 @@ def take_over(catalog: Catalog, move_id: int, mover: bytes) -> SlotMove | None:
             return None
         state: MoveState = "COPYING" if move.state in SWITCHING else move.state
         session.run(_set(move_id, state, mover=mover), COUNT_UP, ("COMMIT", ()))
-        return move._replace(state=state, mover=mover)
+        return move._replace(state=state, mover=mover, term=move.term + 1)
 
     return _transaction(catalog, once)
 
@@ -162,7 +162,7 @@ def restart(catalog: Catalog, move: SlotMove) -> SlotMove:
 
     def once(session: Session) -> SlotMove:
         now = _locked(session, move.id)
-        if now is None or now.mover != move.mover or now.state != "COPYING":
+        if now is None or now.term != move.term or now.state != "COPYING":
             _other(session, now)
         known = _incarnations(session, move)
         session.run(
@@ -201,12 +201,12 @@ def stop(catalog: Catalog, move: SlotMove) -> SlotMove:
 
     def once(session: Session) -> SlotMove:
         now = _locked(session, move.id)
-        if now is not None and (now.state, now.mover, now.attempt) == (
-            "STOPPED", move.mover, attempt,
+        if now is not None and (now.state, now.term, now.attempt) == (
+            "STOPPED", move.term, attempt,
         ):  # fmt: skip
             session.rollback()  # an attempt whose answer was lost
             return now
-        if now is None or now.state != "COPYING" or now.mover != move.mover:
+        if now is None or now.state != "COPYING" or now.term != move.term:
             _other(session, now)
         if any(other.state in SWITCHING for other in _all_moves(session)):
             session.rollback()
@@ -235,7 +235,7 @@ def close(catalog: Catalog, move: SlotMove) -> SlotMove:
         if now == move._replace(state="CLOSED"):
             session.rollback()
             return now
-        if now is None or now.state != "STOPPED" or now.mover != move.mover:
+        if now is None or now.state != "STOPPED" or now.term != move.term:
             _other(session, now)
         session.run(
             _set(move.id, "CLOSED"),
@@ -263,10 +263,10 @@ def open_on_target(
 
     def once(session: Session) -> SlotMove:
         now = _locked(session, move.id)
-        if now is not None and (now.state, now.mover) == ("DONE", move.mover):
+        if now is not None and (now.state, now.term) == ("DONE", move.term):
             session.rollback()
             return now
-        if now is None or now.state != "CLOSED" or now.mover != move.mover:
+        if now is None or now.state != "CLOSED" or now.term != move.term:
             _other(session, now)
         if _definitions(session) != known:
             session.rollback()
@@ -329,7 +329,7 @@ def cancel(catalog: Catalog, move_id: int, mover: bytes) -> SlotMove:
                 "these slots have moved already: to have them back, move them back"
             )
         session.run(_set(move_id, "CANCELLED", mover=mover), COUNT_UP, ("COMMIT", ()))
-        return now._replace(state="CANCELLED", mover=mover)
+        return now._replace(state="CANCELLED", mover=mover, term=now.term + 1)
 
     return _transaction(catalog, once)
 
@@ -347,7 +347,7 @@ def end(catalog: Catalog, move: SlotMove) -> None:
         if now is None or now.state == "ENDED":
             session.rollback()
             return
-        if now.state not in ("DONE", "CANCELLED") or now.mover != move.mover:
+        if now.state not in ("DONE", "CANCELLED") or now.term != move.term:
             _other(session, now)
         forget: Statement = ("DELETE FROM mynamo_moves WHERE move_id = %s", (move.id,))
         session.run(_set(move.id, "ENDED") if now.state == "DONE" else forget)
@@ -478,7 +478,7 @@ def _set(move_id: int, state: MoveState, mover: bytes | None = None) -> Statemen
     if mover is None:
         return "UPDATE mynamo_moves SET state = %s WHERE move_id = %s", (state, move_id)
     return (
-        "UPDATE mynamo_moves SET state = %s, mover = %s WHERE move_id = %s",
+        "UPDATE mynamo_moves SET state = %s, mover = %s, term = term + 1 WHERE move_id = %s",
         (state, mover, move_id),
     )
 

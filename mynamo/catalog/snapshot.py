@@ -59,6 +59,7 @@ class SlotMove(NamedTuple):
         state: see `docs/design/resharding.md`.
         attempt: counts how often the move was STOPPED.
         mover: the process that may go on, 16 bytes.
+        term: counts movers; of two, the one with the greater term may go on.
         incarnations: of source and target when the copy began.
         generations: of their request tokens, source's and target's, at the switch; None before.
     """
@@ -71,6 +72,7 @@ class SlotMove(NamedTuple):
     state: MoveState
     attempt: int
     mover: bytes
+    term: int
     incarnations: tuple[int, int]
     generations: tuple[int, int] | None
 

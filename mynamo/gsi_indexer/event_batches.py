@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from mynamo.catalog.away_shards import AwayShards
-from mynamo.catalog.cluster import Cluster, SlotsMoved
+from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import RowChange
 from mynamo.catalog.slot_guard import by_newest_slots
 from mynamo.catalog.snapshot import Snapshot
@@ -27,7 +27,6 @@ from mynamo.gsi_indexer.paused import PausedStreams
 from mynamo.mysql.failures import StatementRefused
 from mynamo.runtime.parts import parts_of
 from mynamo.schemas.dead_letters import DeadLetter
-from mynamo.schemas.keys import slot_of
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Of messages that are applied at once; a batch has one message at least."""
@@ -184,15 +183,6 @@ class BatchWriter:
             for change, target in zip(changes, targets, strict=True)
             if not self._paused.passes_over(arrival, target, self._away.ids)
         ]
-
-    def _target(self, snapshot: Snapshot, change: RowChange) -> int:
-        """The number of the shard that a row goes to, which the configuration may lack."""
-        owned = snapshot.owners[slot_of(change.row.index_hash)]
-        if owned.shard_id in self._cluster.configured:
-            return self._cluster.owner(owned, snapshot).shard.id
-        if owned.move is not None and owned.move.stops_all:
-            raise SlotsMoved(f"slots {owned.move.first}-{owned.move.last} move; try again")
-        return owned.shard_id
 
     def _tables(self, batch: Sequence[Arrival]) -> dict[int, Table]:
         """The tables of events, as new as the events know them."""

@@ -72,7 +72,7 @@ def test_large_slots_move_a_few_at_a_time() -> None:
 
 def test_slots_on_their_way_are_left_alone() -> None:
     slots = [(0, 2047, 1), (2048, SLOTS - 1, 1)]
-    move = SlotMove(1, 2048, SLOTS - 1, 1, 2, "COPYING", 0, bytes(16), (0, 0), None)
+    move = SlotMove(1, 2048, SLOTS - 1, 1, 2, "COPYING", 0, bytes(16), 1, (0, 0), None)
     planned = plan(snapshot(slots, {1: "ACTIVE", 2: "ACTIVE"}, (move,)), {})
     assert planned
     assert all(each.last <= 2047 for each in planned)

@@ -1,6 +1,6 @@
 """M5: what has changed since it was copied, by the source's move log.
 
-a.  On the target: begin, lock the range's row, and compare move and mover.
+a.  On the target: begin, lock the fences of the range's slots, and compare move and term.
 b.  On the source: read the next entries of the log, **then** the rows that they name.
 c.  On the target: write or delete these rows; commit.
 d.  On the source: delete the entries that b has read, by their ids.

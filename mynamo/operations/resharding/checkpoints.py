@@ -82,7 +82,7 @@ def bring_together(cluster: Cluster, move: SlotMove) -> None:
 
 @contextmanager
 def _both(cluster: Cluster, move: SlotMove) -> Iterator[tuple[Session, Session]]:
-    """Transactions on both shards, the target's behind the lock of the range's row."""
+    """Transactions on both shards, the target's behind the fences of the range's slots."""
     with (
         held(cluster.shards[move.target], move) as (target, _),
         cluster.shards[move.source].session() as source,

@@ -1,6 +1,6 @@
 """M3 and M4: the copy of a range, a chunk at a time.
 
-a.  On the target: begin, lock the range's row, and compare move and mover.
+a.  On the target: begin, lock the fences of the range's slots, and compare move and term.
 b.  On the source: read the next rows, without locks.
 c.  On the target: write them, note the position, commit.
 
@@ -75,7 +75,7 @@ class Part:
 
 
 def make_room(cluster: Cluster, move: SlotMove, again: bool) -> Progress:
-    """M3: take the range's row on the target, delete what it has of the range unless that is this
+    """M3: take the range's slots on the target, delete what it has of the range unless that is this
     move's copy, and make all checkpoints, which M10 locks.
 
     Args:

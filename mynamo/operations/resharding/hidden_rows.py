@@ -1,7 +1,7 @@
 """Writing rows of a range to the shard that does not own it yet; nobody looks at them there.
 
-Each function gives statements, for the transaction that holds the range's row (`ranges.held`), or
-runs some in it. All are idempotent.
+Each function gives statements for the transaction that holds the range's fences (`ranges.held`),
+or runs some in it. All are idempotent.
 """
 
 from __future__ import annotations

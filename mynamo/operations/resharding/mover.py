@@ -25,7 +25,7 @@ from mynamo.operations.resharding.checkpoints import SwitchTooLong
 from mynamo.operations.resharding.comparing import compare
 from mynamo.operations.resharding.copying import Copy, make_room
 from mynamo.operations.resharding.hidden_rows import UNTIL_MOVED
-from mynamo.operations.resharding.ranges import delete_range, leave, take
+from mynamo.operations.resharding.ranges import delete_range, held, take
 from mynamo.operations.resharding.switch import Switch, Switched
 from mynamo.runtime.crash_points import crash_point
 from mynamo.writer.backfill.backfiller import rest_after
@@ -249,12 +249,8 @@ class Mover:
         """
         move = moved.move
         source, target = self._cluster.shards[move.source], self._cluster.shards[move.target]
-        target.run(
-            ("UPDATE mynamo_token SET generation ="
-             f" ({READ_GENERATION[0]}) WHERE generation = %s AND slot BETWEEN %s AND %s",
-             (*READ_GENERATION[1], UNTIL_MOVED, move.first, move.last))
-        )  # fmt: skip
-        leave(target, move)
+        retry(lambda: take(target, move))  # no earlier mover writes there any more
+        retry(lambda: self._age_tokens(move))
         crash_point("move.12")
         while (left := moved.at + CLEAN_AFTER - time.monotonic()) > 0:
             self._report(move, f"moved; the old rows are deleted in {left:.0f} s")
@@ -263,11 +259,20 @@ class Mover:
         retry(lambda: take(source, move))
         delete_range(source, move, self._cluster)
         self._forget_log(move)
-        leave(source, move)
         moves.end(self._cluster.catalog, move)
         self._cluster.refresh()
         crash_point("move.13")
         self._report(move, "done")
+
+    def _age_tokens(self, move: SlotMove) -> None:
+        """Request tokens that were copied get the generation of the target, by which they go."""
+        with held(self._cluster.shards[move.target], move) as (session, _):
+            session.run(
+                ("UPDATE mynamo_token SET generation ="
+                 f" ({READ_GENERATION[0]}) WHERE generation = %s AND slot BETWEEN %s AND %s",
+                 (*READ_GENERATION[1], UNTIL_MOVED, move.first, move.last)),
+                ("COMMIT", ()),
+            )  # fmt: skip
 
     def _remove_copy(self, move: SlotMove) -> None:
         """What the target has of a move that was cancelled goes."""
@@ -276,7 +281,6 @@ class Mover:
         retry(lambda: take(target, move))
         delete_range(target, move, self._cluster)
         self._forget_log(move)
-        leave(target, move)
         moves.end(self._cluster.catalog, move)
         self._cluster.refresh()
         self._report(move, "cancelled")

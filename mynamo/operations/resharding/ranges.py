@@ -1,6 +1,6 @@
-"""What belongs to a range of slots on a shard, and the row that lets one mover write it.
+"""What belongs to a range of slots on a shard, and the fences that let one mover write it.
 
-Whoever changes rows of slots that a shard does not own locks the range's row of `mynamo_move`
+Whoever changes rows of slots that a shard does not own locks the slots' rows of `mynamo_move`
 there, before it reads anything that it writes. So of two movers only the newer one writes.
 """
 
@@ -45,7 +45,7 @@ class Progress:
         return orjson.dumps(asdict(self))
 
     @classmethod
-    def load(cls, stored: bytes) -> Progress:
+    def load(cls, stored: bytes | None) -> Progress:
         """What `dump` gave."""
         return cls(**orjson.loads(stored)) if stored else cls()
 
@@ -81,32 +81,31 @@ def held(shard: DynamoDBShard, move: SlotMove) -> Iterator[tuple[Session, Progre
     The caller ends the transaction; if it raises, it is rolled back.
 
     Raises:
-        NoLongerMover: another mover has the range.
+        NoLongerMover: another mover has taken some of the slots.
         ShardUnavailable: the shard does not answer.
     """
     with shard.session() as session:
-        _, found = session.run(
-            ("BEGIN", ()),
-            ("SELECT move_id, mover, progress FROM mynamo_move FORCE INDEX (PRIMARY)"
-             " WHERE first_slot = %s FOR UPDATE", (move.first,)),
-        )  # fmt: skip
-        if not found.rows or found.rows[0][:2] != (move.id, move.mover):
-            raise NoLongerMover(
-                f"{shard.where}: another process moves slots {move.first}-{move.last}"
-            )
-        yield session, Progress.load(found.rows[0][2])
+        _, found = session.run(("BEGIN", ()), _lock(move))
+        fences = {(move_id, term) for _, move_id, term, _ in found.rows}
+        if fences != {(move.id, move.term)} or len(found.rows) != move.last + 1 - move.first:
+            raise _taken(shard, move)
+        yield session, Progress.load(found.rows[0][-1])
 
 
 def note(move: SlotMove, progress: Progress) -> Statement:
     """Note how far the copy has come, in the transaction that has copied."""
     return (
-        "UPDATE mynamo_move SET progress = %s WHERE first_slot = %s",
+        "UPDATE mynamo_move SET progress = %s WHERE slot = %s",
         (progress.dump(), move.first),
     )
 
 
 def take(shard: DynamoDBShard, move: SlotMove, again: bool = False) -> Progress:
-    """Take the range's row, or make it: from now on no other mover writes the range there.
+    """Take the range's slots: no earlier mover, of this move or an earlier one, changes rows of
+    them on this shard from now on.
+
+    The rows of `mynamo_move` are never deleted, and (move, term) in them only grows. So a mover
+    that slept through others' moves finds it out, however late it wakes up.
 
     Args:
         again: what has been copied is to be copied again.
@@ -115,39 +114,48 @@ def take(shard: DynamoDBShard, move: SlotMove, again: bool = False) -> Progress:
         How far the copy of this move has come.
 
     Raises:
+        NoLongerMover: a later mover has taken some of them.
         ShardUnavailable: the shard does not answer; `Contention` among them.
     """
+    mine = (move.id, move.term)
+    places = ", ".join(["(%s, 0, 0, NULL)"] * (move.last + 1 - move.first))
     with shard.session() as session:
         *_, found = session.run(
             ("BEGIN", ()),
-            ("INSERT IGNORE INTO mynamo_move VALUES (%s, %s, %s, %s, %s)",
-             (move.first, move.last, move.id, move.mover, b"")),
-            ("SELECT move_id, progress FROM mynamo_move FORCE INDEX (PRIMARY)"
-             " WHERE first_slot = %s FOR UPDATE", (move.first,)),
-        )  # fmt: skip
-        move_id, stored = found.rows[0]
+            (f"INSERT IGNORE INTO mynamo_move VALUES {places}", range(move.first, move.last + 1)),
+            _lock(move),
+        )
+        if any((move_id, term) > mine for _, move_id, term, _ in found.rows):
+            raise _taken(shard, move)
+        _, move_id, _, stored = found.rows[0]
         goes_on = move_id == move.id and not again
         progress = Progress.load(stored) if goes_on else Progress()
         session.run(
-            ("UPDATE mynamo_move SET last_slot = %s, move_id = %s, mover = %s, progress = %s"
-             " WHERE first_slot = %s",
-             (move.last, move.id, move.mover, progress.dump(), move.first)),
+            ("UPDATE mynamo_move SET move_id = %s, term = %s, progress = NULL"
+             " WHERE slot BETWEEN %s AND %s", (*mine, move.first, move.last)),
+            note(move, progress),
             ("COMMIT", ()),
         )  # fmt: skip
     return progress
 
 
-def leave(shard: DynamoDBShard, move: SlotMove) -> None:
-    """Delete the range's row, if it is this mover's."""
-    shard.run(
-        ("DELETE FROM mynamo_move WHERE first_slot = %s AND move_id = %s AND mover = %s",
-         (move.first, move.id, move.mover))
-    )  # fmt: skip
+def _lock(move: SlotMove) -> Statement:
+    return (
+        "SELECT slot, move_id, term, progress FROM mynamo_move FORCE INDEX (PRIMARY)"
+        " WHERE slot BETWEEN %s AND %s ORDER BY slot FOR UPDATE",
+        (move.first, move.last),
+    )
+
+
+def _taken(shard: DynamoDBShard, move: SlotMove) -> NoLongerMover:
+    return NoLongerMover(
+        f"{shard.where}: another process has moved slots {move.first}-{move.last}, or some of them"
+    )
 
 
 def delete_range(shard: DynamoDBShard, move: SlotMove, cluster: Cluster, most: int = 1000) -> int:
     """Delete what a shard that does not own the range has of it, a chunk at a time, each behind the
-    lock of the range's row. No events are made.
+    fences. No events are made.
 
     Returns:
         How many rows.
