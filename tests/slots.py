@@ -118,8 +118,8 @@ class HandMove:
             f"UPDATE mynamo_slots SET last_slot = {self.first - 1} WHERE shard_id = 1",
             f"INSERT INTO mynamo_slots VALUES ({self.first}, {self.last}, 1, {owned.since})",
             "INSERT INTO mynamo_moves VALUES"
-            f" ({self.ID}, {self.first}, {self.last}, 1, 2, 'CANCELLED', 0, '{'m' * 16}', 1, '[0,0]',"
-            " NULL)",
+            f" ({self.ID}, {self.first}, {self.last}, 1, 2, 'CANCELLED', 0, '{'m' * 16}', 1,"
+            " '[0,0]', NULL)",
         )  # fmt: skip
 
     def has(self, hash16: bytes) -> bool:

@@ -249,13 +249,18 @@ def close(catalog: Catalog, move: SlotMove) -> SlotMove:
 
 
 def open_on_target(
-    catalog: Catalog, move: SlotMove, known: Definitions, generations: tuple[int, int]
+    catalog: Catalog,
+    move: SlotMove,
+    known: Definitions,
+    generations: tuple[int, int],
+    since: int,
 ) -> SlotMove:
     """M11: the range belongs to the target.
 
     Args:
         known: what the copy was made by.
         generations: of source and target, read in M8.
+        since: the epoch of the target's slots to which its guard was raised in M9.
 
     Raises:
         NoLongerMover: the switch was taken back; or definitions or incarnations have changed.
@@ -276,10 +281,8 @@ def open_on_target(
             raise NoLongerMover("a shard has begun a new incarnation since the copy began")
         source, target = move.incarnations
         session.run(
-            # The target's guard is at its epoch since M9, so nobody need wait for it.
-            ("UPDATE mynamo_slots SET shard_id = %s, epoch ="
-             " (SELECT epoch FROM mynamo_shards WHERE shard_id = %s) WHERE first_slot = %s",
-             (move.target, move.target, move.first)),
+            ("UPDATE mynamo_slots SET shard_id = %s, epoch = %s WHERE first_slot = %s",
+             (move.target, since, move.first)),
             ("UPDATE mynamo_moves SET state = 'DONE', generations = %s WHERE move_id = %s",
              (orjson.dumps(generations), move.id)),
             *([("INSERT INTO mynamo_incarnations VALUES (%s, %s) ON DUPLICATE KEY UPDATE"

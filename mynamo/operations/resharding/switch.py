@@ -114,13 +114,15 @@ class Switch:
             crash_point("move.8")
             self.move = moves.close(catalog, self.move)  # M9
             closed = time.monotonic()
-            self._raise_guards(self._source, self._target)
+            since = self._raise_guards(self._source, self._target)[self._target.id]
             crash_point("move.9")
             while catch_up(self._cluster, self.move):  # M10
                 pass
             bring_together(self._cluster, self.move)
             crash_point("move.10")
-            self.move = moves.open_on_target(catalog, self.move, known, generations)  # M11
+            self.move = moves.open_on_target(  # M11
+                catalog, self.move, known, generations, since
+            )
         except BaseException:
             if moves.take_back(catalog, self.move):
                 self.move = self.move._replace(state="COPYING")
@@ -148,8 +150,11 @@ class Switch:
         ]
         return found[0], found[1]
 
-    def _raise_guards(self, *shards: DynamoDBShard) -> None:
+    def _raise_guards(self, *shards: DynamoDBShard) -> dict[int, int]:
         """Raise slot guards to the epochs in the catalog, side by side.
+
+        Returns:
+            These epochs.
 
         Raises:
             SwitchTooLong: a transaction holds one for too long.
@@ -158,11 +163,12 @@ class Switch:
         try:
             if len(shards) == 1:
                 moves.raise_guard(shards[0], epochs[shards[0].id])
-                return
+                return epochs
             with ThreadPoolExecutor(len(shards)) as pool:
                 list(pool.map(lambda shard: moves.raise_guard(shard, epochs[shard.id]), shards))
         except Contention:
             raise SwitchTooLong("a transaction that lasts long on one of the shards") from None
+        return epochs
 
     def _backfills(self) -> str | None:
         """An index whose backfill on the source has not passed the range, if there is one."""
