@@ -437,10 +437,10 @@ def read_carelessly(value: bytes) -> WriteCommand:
     return command
 
 
-def prepare_carelessly(cluster: Cluster, request: WriteRequest, table: Table) -> Write:
+def prepare_carelessly(cluster: Cluster, request: WriteRequest, table: Table, *slots: Any) -> Write:
     if table.name == "other":
         raise RuntimeError("a mistake")
-    return prepare(cluster, request, table)
+    return prepare(cluster, request, table, *slots)
 
 
 def evaluate_carelessly(write: Write, current: Current) -> StoredItem | None:
