@@ -18,13 +18,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from mynamo.catalog.cluster import Cluster, Owner, RangeStopped, Route
 from mynamo.catalog.cluster import SlotsMoved as SlotsMoved
+from mynamo.catalog.moves import take_back
 from mynamo.catalog.shard import pause
+from mynamo.catalog.snapshot import SlotMove
+from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Result, Statement
 from mynamo.runtime import deadlines
+from mynamo.runtime.tasks import in_thread
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +37,8 @@ READ_EPOCH: Statement = ("SELECT version FROM mynamo_fence FORCE INDEX (PRIMARY)
 LOCK_EPOCH: Statement = (f"{READ_EPOCH[0]} LOCK IN SHARE MODE", ())
 PATIENCE = 20.0
 """Seconds for which work is begun again, unless its call or its cluster has less."""
+TAKE_BACK_AFTER = 2.0
+"""Seconds of waiting for one attempt to switch slots, after which whoever waits takes it back."""
 
 
 def epoch_in(found: Result) -> int | None:
@@ -67,6 +74,8 @@ class Waiting:
         self.ends_at = time.monotonic() + deadlines.left(most)
         self._cluster = cluster
         self._attempts = 0
+        self._waits_for: tuple[int, int] | None = None
+        self._since = 0.0
 
     def wait(self, refused: SlotsMoved) -> None:
         """Wait until it may be worth while to begin again, by the newest slot map.
@@ -81,11 +90,23 @@ class Waiting:
         if isinstance(refused, RangeStopped):
             with refused.shard.admission:
                 self._cluster.wait_for_other(refused.snapshot, self.ends_at)
+            self._take_back(refused.move)
             return
         before = self._cluster.snapshot
         if self._cluster.refresh() is before:  # the guard is behind it; or it was read just now
             pause(self._attempts)
             self._attempts += 1
+
+    def _take_back(self, move: SlotMove) -> None:
+        """End an attempt that the call has waited for too long, if this process may do that. A
+        later attempt, or one that has succeeded, is left alone."""
+        now = time.monotonic()
+        if self._waits_for != (move.id, move.attempt):
+            self._waits_for, self._since = (move.id, move.attempt), now
+        elif now - self._since >= TAKE_BACK_AFTER:
+            self._since = now
+            with suppress(MynamoError):  # a reader has no right to; others have
+                in_thread(take_back)(self._cluster.catalog, move)
 
 
 def by_newest_slots(cluster: Cluster, work: Callable[[], Answer]) -> Answer:

@@ -261,6 +261,27 @@ def test_writes_of_stopped_slots_go_on_when_the_switch_is_taken_back(
     assert kinds(move) == [1]
 
 
+@pytest.mark.parametrize("state", ["STOPPED", "CLOSED"])
+def test_who_waits_for_one_attempt_for_long_takes_it_back(
+    cluster: Cluster,
+    orders: Table,
+    move: HandMove,
+    state: Any,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mynamo.catalog.slot_guard.TAKE_BACK_AFTER", 0.3)
+    (moving,) = names(orders, move.has)
+    move.to(state)
+    cluster.refresh()
+    working = pool.submit(_write, cluster, request("PUT", moving))
+    assert waits(working)
+    working.result(20)
+    (found,) = cluster.snapshot.moves
+    assert found.state == "COPYING"
+    assert kinds(move) == [1]
+
+
 def test_who_waits_for_slots_for_too_long_hears_which_and_nothing_is_written(
     cluster: Cluster, orders: Table, move: HandMove, monkeypatch: pytest.MonkeyPatch
 ) -> None:
