@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
@@ -21,7 +20,7 @@ from mynamo.producer import Producer, Update
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from tests.comparing import gsi_damage
-from tests.rows import damaged_local_indexes, in_catalog, items_of
+from tests.rows import damaged_local_indexes, items_of
 from tests.workers import pipeline
 
 ITEMS = 40
@@ -33,18 +32,6 @@ def quick_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover_module, "CLEAN_AFTER", 0.2)
     monkeypatch.setattr(switch, "LAG", 1.0)  # everything is in one process, on a busy machine
     monkeypatch.setattr(switch, "FIRST_ATTEMPT", 1.0)
-
-
-@pytest.fixture
-def cluster(config: ClusterConfig) -> Iterator[Cluster]:
-    with Cluster(config) as opened:
-        in_catalog(
-            config,
-            "INSERT INTO mynamo_shards VALUES (1, 'ACTIVE', 1), (2, 'ACTIVE', 1)",
-            "UPDATE mynamo_cluster SET format = 4, version = version + 1",
-        )
-        opened.refresh()
-        yield opened
 
 
 class Clients:

@@ -35,9 +35,9 @@ MOST_LAG = 0.8
 first, and where they are always behind: twice as long for each `LAG_DOUBLES` seconds of waiting."""
 LAG_DOUBLES = 5.0
 FIRST_ATTEMPT = 0.15
-LAST_ATTEMPT = 2.0
+LAST_ATTEMPT = 1.5
 """Seconds that the first and the last attempts may take for M8; each has twice the time of the one
-before."""
+before. Whoever waits takes a switch back after 2 s (`slot_guard.TAKE_BACK_AFTER`)."""
 PROBE_SECONDS = 1
 _OUTBOX_INSERT = (
     "INSERT INTO mynamo_outbox (id, part, feeds, table_id, write_id, created, payload)"
