@@ -72,7 +72,7 @@ def test_one_name_one_file() -> None:
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-PUBLIC = {"_exit", "_replace"}
+PUBLIC = {"_asdict", "_exit", "_replace"}
 """Names that the standard library documents: `os._exit`, and `_replace` of named tuples."""
 
 

@@ -19,7 +19,7 @@ from mynamo.catalog.snapshot import SlotMove
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import CorruptData
 from mynamo.mysql.pool import Statement
-from mynamo.operations.resharding.catching_up import catch_up
+from mynamo.operations.resharding.changed_rows import catch_up
 from mynamo.operations.resharding.ranges import held, tables_of
 from mynamo.schemas.keys import slot_range
 

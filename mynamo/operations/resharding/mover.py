@@ -20,7 +20,7 @@ from mynamo.catalog.shard import pause, retry
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.errors import InvalidRequest
 from mynamo.mysql.failures import MissingTable
-from mynamo.operations.resharding.catching_up import catch_up
+from mynamo.operations.resharding.changed_rows import catch_up
 from mynamo.operations.resharding.checkpoints import SwitchTooLong
 from mynamo.operations.resharding.comparing import compare
 from mynamo.operations.resharding.copying import Copy, make_room

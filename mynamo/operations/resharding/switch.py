@@ -21,7 +21,7 @@ from mynamo.catalog.snapshot import SlotMove
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session, Statement
-from mynamo.operations.resharding.catching_up import catch_up, waiting_entries
+from mynamo.operations.resharding.changed_rows import catch_up, waiting_entries
 from mynamo.operations.resharding.checkpoints import SwitchTooLong, bring_together
 from mynamo.operations.resharding.ranges import Range
 from mynamo.runtime.crash_points import crash_point
