@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.schemas.keys import SLOTS
 
-MOST_SLOTS = 64
+MOST_SLOTS = 256
 MOST_BYTES = 1_000_000_000
 """In one move, unless a single slot has more."""
 
