@@ -40,11 +40,7 @@ def with_rate(command: Command) -> Command:
 
 
 class Shown:
-    """Shows how moves get on. Safe to share between threads.
-
-    Attributes:
-        pauses: what each switch took.
-    """
+    """Shows how moves get on. Safe to share between threads."""
 
     def __init__(self, json: bool, live: Live | None) -> None:
         self._json = json
@@ -97,16 +93,32 @@ def shown(json: bool) -> Iterator[Shown]:
         yield Shown(json, live)
 
 
+def finish(switched: Sequence[Switched], as_json: bool, say_first: str) -> None:
+    """Say what all switches took, in the end.
+
+    Args:
+        say_first: what has been done, in words.
+    """
+    if as_json:
+        print_json({"moves": len(switched), "pauses_ms": _pauses(switched)}, indent=False)
+    else:
+        click.echo(f"{say_first}{summary(switched)}")
+
+
 def summary(switched: Sequence[Switched]) -> str:
     """What switches took, in words."""
     if not switched:
         return "nothing had to be moved"
-    pauses = sorted(1000 * each.writes for each in switched)
+    pauses = _pauses(switched)
     middle, late = pauses[len(pauses) // 2], pauses[min(len(pauses) - 1, len(pauses) * 99 // 100)]
     return (
         f"{len(pauses)} {'move' if len(pauses) == 1 else 'moves'}; writes paused for "
         f"p50 {middle:.0f} ms, p99 {late:.0f} ms, longest {pauses[-1]:.0f} ms"
     )
+
+
+def _pauses(switched: Sequence[Switched]) -> list[float]:
+    return sorted(round(1000 * each.writes, 1) for each in switched)
 
 
 def _where(report: Report) -> str:

@@ -11,7 +11,7 @@ from mynamo.catalog import enabling, members, moves
 from mynamo.cli.command_context import as_json as with_json
 from mynamo.cli.command_context import opened
 from mynamo.cli.groups import Group
-from mynamo.cli.moving import shown, summary, with_rate
+from mynamo.cli.moving import finish, shown, with_rate
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.statuses import FAILED
 from mynamo.operations.leaving import TIMEOUT, remove_shard
@@ -150,8 +150,7 @@ def rebalance(only_plan: bool, parallel: int, rate: float | None, as_json: bool)
             switched = resharding.rebalance(
                 cluster, rate=rate, parallel=parallel, on_progress=progress
             )
-    if not as_json:
-        click.echo(summary(switched))
+    finish(switched, as_json, "")
 
 
 @shard.command()
@@ -177,8 +176,7 @@ def drain(shard_id: int, undo: bool, parallel: int, rate: float | None, as_json:
             switched = resharding.drain(
                 cluster, shard_id, rate=rate, parallel=parallel, on_progress=progress
             )
-    if not as_json:
-        click.echo(f"shard {shard_id} has no slots: {summary(switched)}")
+    finish(switched, as_json, f"shard {shard_id} has no slots: ")
 
 
 def _show_plan(planned: Sequence[PlannedMove], as_json: bool) -> None:

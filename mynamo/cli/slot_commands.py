@@ -6,7 +6,7 @@ import click
 
 from mynamo.cli.command_context import opened
 from mynamo.cli.groups import Group
-from mynamo.cli.moving import shown, summary, with_rate
+from mynamo.cli.moving import finish, shown, with_rate
 from mynamo.cli.output import say
 from mynamo.operations.resharding import rebalance
 from mynamo.operations.resharding.mover import Mover, move_of
@@ -56,8 +56,7 @@ def move(range_: tuple[int, int], target: int, rate: float | None, as_json: bool
     """
     with opened() as cluster, shown(as_json) as progress:
         switched = Mover(cluster, rate, progress).move(*range_, target)
-    if not as_json:
-        click.echo(f"slots {range_[0]}-{range_[1]} are on shard {target}: {summary([switched])}")
+    finish([switched], as_json, f"slots {range_[0]}-{range_[1]} are on shard {target}: ")
 
 
 @slots.command()

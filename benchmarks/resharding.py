@@ -1,0 +1,164 @@
+"""Measure moving slots: rows per second, what clients feel, and the pause at each switch.
+
+    python benchmarks/resharding.py                       # takes some minutes
+    python benchmarks/resharding.py --items 20000 --rate 5000
+
+The cluster is that of `mynamo dev` (shards whose commits are synced to disk, the embedded broker, a
+writer and an indexer, each a process of its own), with one shard that has all items, of a table
+with one LSI and two GSIs. Four threads read and write (`mynamo.cli.demo_load`): gets, puts,
+updates, queries by a GSI. A second shard is added, and half of the slots are moved to it by `mynamo
+shard rebalance`, a process of its own; once with `--rate`, and, after they were moved back by
+draining, once without. The figures of clients are those of the phases before, during and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rounds import machine, table, write_json
+
+from mynamo.catalog import definitions, moves
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.members import add_shard
+from mynamo.cli.children import Workers
+from mynamo.cli.demo_load import Load, fill, quantile
+from mynamo.cli.demo_orders import SCHEMA
+from mynamo.cli.output import console
+from mynamo.local import LocalCluster
+from mynamo.log import ensure_topics
+from mynamo.operations.pipeline import wait_until_applied
+
+QUIET_SECONDS = 15.0
+
+
+def main() -> None:
+    """Run it, and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=50_000)
+    parser.add_argument("--rate", type=float, default=3_000, help="rows per second, when bounded")
+    parser.add_argument("--engine", choices=["mysql", "mariadb"])
+    parser.add_argument("--out", type=Path, help="a folder for the figures as JSON")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mynamo-resharding-") as folder:
+        local = LocalCluster(folder, 2, given.engine, "embedded", fetch=True)
+        workers: Workers | None = None
+        try:
+            local.start()
+            ensure_topics(local.config.kafka)
+            with Cluster(local.config.model_copy(update={"shards": local.config.shards[:1]})):
+                pass  # set up with one shard
+            workers = Workers(local)
+            workers.start()
+            with Cluster(local.config) as cluster:
+                figures = measure(cluster, local.config_file, given.items, given.rate)
+        finally:
+            if workers is not None:
+                workers.stop()
+            local.stop()
+    print(machine())
+    show(figures)
+    if given.out:
+        write_json(given.out / "resharding.json", {"machine": machine(), "phases": figures})
+
+
+def measure(cluster: Cluster, config: Path, items: int, rate: float) -> list[dict[str, Any]]:
+    """All phases, each with what clients felt in it."""
+    definitions.create_table(cluster, SCHEMA)
+    fill(cluster, items, console())
+    wait_until_applied(cluster, 600)
+    phases = []
+    with Load(cluster, items) as load:
+        time.sleep(3)
+        load.recent()
+        phases.append(phase("one shard", load, QUIET_SECONDS))
+        add_shard(cluster, 2, lambda _: None)
+        phases.append(moving(f"to two shards, {rate:,.0f} rows/s", load, config, "rebalance",
+                             "--rate", str(rate)))  # fmt: skip
+        phases.append(phase("two shards", load, QUIET_SECONDS))
+        phases.append(moving("back to one", load, config, "drain", "2"))
+        moves.set_draining(cluster.catalog, 2, False)
+        phases.append(moving("to two shards again", load, config, "rebalance"))
+        failures = load.failures
+    if failures:
+        print(f"{len(failures)} requests failed: {failures[:3]}")
+    return phases
+
+
+def phase(name: str, load: Load, seconds: float) -> dict[str, Any]:
+    """Clients alone."""
+    load.recent()
+    time.sleep(seconds)
+    return felt(name, load, seconds)
+
+
+def moving(name: str, load: Load, config: Path, *words: str) -> dict[str, Any]:
+    """Clients beside a command that moves slots."""
+    load.recent()
+    began = time.monotonic()
+    path = os.pathsep.join(p for p in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if p)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mynamo", "--config", str(config), "shard", *words, "--json"],
+        stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert process.stdout is not None
+    moved_at, rows, told = began, {}, {}
+    for line in process.stdout:
+        told = orjson.loads(line)
+        if "move" in told:
+            rows[told["move"]] = max(told["rows"], rows.get(told["move"], 0))
+            if told["doing"].startswith("moved"):
+                moved_at = time.monotonic()
+    if process.wait():
+        raise SystemExit(f"mynamo shard {' '.join(words)} ended with {process.returncode}")
+    seconds = time.monotonic() - began
+    figures = felt(name, load, seconds)
+    figures["rows"] = sum(rows.values())
+    figures["rows_per_second"] = sum(rows.values()) / (moved_at - began)
+    figures["pauses_ms"] = told["pauses_ms"]
+    return figures
+
+
+def felt(name: str, load: Load, seconds: float) -> dict[str, Any]:
+    """What clients felt since the last call."""
+    taken = sorted(load.recent())
+    return {
+        "phase": name,
+        "requests_per_second": len(taken) / seconds,
+        "p50_ms": 1000 * quantile(taken, 0.5),
+        "p99_ms": 1000 * quantile(taken, 0.99),
+        "longest_ms": 1000 * quantile(taken, 1.0),
+        "seconds": seconds,
+    }
+
+
+def show(phases: list[dict[str, Any]]) -> None:
+    """Print the figures as a table."""
+    rows = []
+    for each in phases:
+        pauses = each.get("pauses_ms", [])
+        copied = [f"{each['rows']:,}", f"{each['rows_per_second']:,.0f}"] if pauses else ["", ""]
+        paused = [f"{quantile(pauses, 0.5):,.0f}", f"{pauses[-1]:,.0f}"] if pauses else ["", ""]
+        rows.append(
+            [
+                each["phase"],
+                f"{each['requests_per_second']:,.0f}",
+                *(f"{each[name]:,.1f}" for name in ("p50_ms", "p99_ms", "longest_ms")),
+                *copied, str(len(pauses) or ""), *paused,
+            ]
+        )  # fmt: skip
+    head = ["phase", "requests/s", "p50 ms", "p99 ms", "longest ms", "rows", "rows/s", "switches"]
+    print(table([*head, "pause p50 ms", "longest pause ms"], rows))
+
+
+if __name__ == "__main__":
+    main()
