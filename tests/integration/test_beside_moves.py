@@ -172,7 +172,7 @@ def test_who_writes_an_item_of_a_moving_slot_logs_its_key(
     expected = {
         move_log.ITEM: (orders.id, 0, hash16, b"1", None, None),
         move_log.TOKEN: (0, 0, token_of(during).token, b"", None, None),
-        move_log.COMMAND: (0, 0, command_of(during).bytes, b"", None, None),
+        move_log.COMMAND: (0, slot_of(hash16), command_of(during).bytes, b"", None, None),
     }
     for kind_, *entry in move.log():
         assert tuple(entry) in (expected[kind_], (orders.id, 0, hash16, b"2", None, None))

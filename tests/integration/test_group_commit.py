@@ -169,8 +169,8 @@ def test_what_spoils_the_transaction_is_one_callers_alone(
     gate = Gate(monkeypatch)
     made = statements_of
 
-    def refused(rows: Any, plan: Any, *rest: Any) -> Any:
-        statements, at = made(rows, plan, *rest)
+    def refused(rows: Any, plan: Any, *rest: Any, **named: Any) -> Any:
+        statements, at = made(rows, plan, *rest, **named)
         if any(b"poison" in event.payload for event in plan.events):
             statements.insert(0, ("SELECT no_such_column FROM mynamo_relay", ()))
             at += 1
