@@ -27,7 +27,7 @@ from mynamo.reader import Reader
 from mynamo.runtime.batching import Entry
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import load_item, to_stored
-from mynamo.schemas.keys import hash_of_parts
+from mynamo.schemas.keys import hash_of_parts, slot_of
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer import Done, Refused, RequestToken, WriteRequest, apply_each, transact
 from mynamo.writer.backfill import re_emit

@@ -49,8 +49,8 @@ def break_at(
     """Put statements into step 4 of the transaction."""
     made = statements_of
 
-    def broken(*arguments: Any) -> tuple[list[Statement], int]:
-        plan, outbox_at = made(*arguments)
+    def broken(*arguments: Any, **named: Any) -> tuple[list[Statement], int]:
+        plan, outbox_at = made(*arguments, **named)
         plan[position:position] = statements
         return plan, outbox_at + len(statements) * (position <= outbox_at)
 
