@@ -1,7 +1,8 @@
 /* Moving a slot from one shard to another, beside writes, reads, a queued write, a transaction and
- * the indexer: one item, two shards, two movers of which each may stop for ever at any step.
+ * the indexer: one item, two shards, movers of which each may stop for ever at any step, or go on
+ * late.
  *
- * The steps M1 to M12 are those of docs/design/resharding.md. Checked exhaustively by
+ * The steps M1 to M13 are those of docs/design/resharding.md. Checked exhaustively by
  * tests/unit/test_moving_model.py:
  *
  *     spin -a moving.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan -E
@@ -14,19 +15,33 @@
  *     -DNO_LOG         nothing is logged
  *     -DLOG_LAST       M5 reads the row before the log
  *     -DNO_FENCE       the row of mynamo_move is not locked before the source is read
+ *     -DNO_TERM        that row has the move alone: any mover of the move passes
+ *     -DBLIND          M3 deletes in the same message that locks the row, so that it may arrive late
  *     -DNO_STOP        M8 does not raise the guard
  *     -DNO_DRAIN       M8 does not wait for the source's events
  *     -DNO_IDS         M8 does not raise the target's ids
  *     -DNO_CLOSE       M9 does not raise the source's guard
- *     -DANY_MOVER      M9 and M11 do not compare the mover
+ *     -DANY_MOVER      M9 and M11 do not compare the term
  *     -DREACHED        nothing is taken out; asserts that nobody writes on the target
  * With QUEUE:
  *     -DNO_COMMANDS    the ids of queued writes are not logged
  * With TRANSACTION:
  *     -DNO_INTENTS     M10 does not copy intents
  *     -DOLD_INTENTS    M10 does not take away what an earlier attempt has copied
- * With BACK (a second move, from the target back to the source):
+ * With BACK (a second move, from the target back to the source; MOVES=3: and there again):
  *     -DNO_CLEAN_FENCE  M12 does not lock the row of mynamo_move
+ *     -DFORGET          M13 deletes the rows of mynamo_move
+ *     -DNO_COMPARE      a mover takes the row whatever is in it
+ * With CANCELS (moves that are cancelled) and MOVES=2:
+ *     -DNO_TAKE_CANCELLED  whoever cancels does not take the target's row
+ * With TOKENS (copied request tokens, and when they begin to age) and MOVES=3:
+ *     -DNO_TOKEN_FENCE  M12 lets them age without a lock on the target's row
+ *
+ * With NO_TAKE_DONE and without TOKENS, M12 does not take the target's row. That is not found wrong:
+ * whoever has done M11 has that row, and is the only one who could still write there.
+ *
+ * Nobody looks at the catalog in the transaction in which a shard's row is taken: the shard compares
+ * only the (move, term) that a mover brings with what was brought before.
  *
  * A version is an id of the outbox of the shard on which the item was written. Events are applied
  * in the order of their shard, and those of two shards in any order. "Gone" stands for an item that
@@ -48,10 +63,15 @@
 #ifndef ENDED
 #define ENDED 1  /* sessions that servers end */
 #endif
+#ifndef CANCELS
+#define CANCELS 0
+#endif
+#ifndef MOVES
 #ifdef BACK
 #define MOVES 2
 #else
 #define MOVES 1
+#endif
 #endif
 
 #define NONE 0
@@ -59,6 +79,7 @@
 #define STOPPED 2
 #define CLOSED 3
 #define DONE 4
+#define CANCELLED 5
 
 #define COMMAND 128  /* in the log; lower bits are writes of the item */
 
@@ -66,8 +87,9 @@
 byte owner;
 byte state;
 byte epoch[2] = 1;
-byte mover;
-byte moves;
+byte moves;          /* the newest move's number */
+byte term;           /* counts those who took it over */
+byte cancels;
 
 /* The shards. */
 byte guard[2] = 1;
@@ -77,9 +99,16 @@ bool known[2];       /* the id of the queued write */
 bool intent[2];
 byte ids[2];
 byte logged[2];
-byte fence[2];       /* the mover in the row of mynamo_move */
+byte fence[2];       /* the move and the term in the row of mynamo_move */
 byte holder[2];      /* who has that row locked */
-bool copied;         /* progress in that row, on the target */
+bool copied[2];      /* progress in that row */
+#ifdef TOKENS
+bool ageless[2];      /* copied tokens that do not age yet */
+#endif
+#ifdef BLIND
+byte sent;           /* a message of M3 that is on its way */
+byte sent_to;
+#endif
 byte waiting[2];     /* events that are not applied, by version */
 
 /* The index, on a third shard. */
@@ -226,13 +255,34 @@ proctype Indexer() {
     od
 }
 
+#define TOKEN (moves * 4 + term)
+#ifdef NO_TERM
+#define FENCE(t) (t & ~3)
+#else
+#define FENCE(t) t
+#endif
+
+/* Everybody who comes later stops all who came before. */
+inline take(s) {
+    atomic {
+        holder[s] == 0;
+        if
+#ifndef NO_COMPARE
+        :: fence[s] > FENCE(token) -> goto over
+#endif
+        :: else ->
+            copied[s] = copied[s] && fence[s] / 4 == token / 4;
+            fence[s] = FENCE(token)
+        fi }
+}
+
 inline lock(s) {
     atomic {
 #ifndef NO_FENCE
         holder[s] == 0;
 #endif
         if
-        :: fence[s] == me -> holder[s] = me
+        :: fence[s] == FENCE(token) -> holder[s] = me
         :: else -> goto over
         fi }
 }
@@ -243,7 +293,7 @@ inline lock(s) {
 #define LIVES(s) (holder[s] == me)
 #endif
 
-/* M4 and M5: one transaction on the target. */
+/* M4 and M5: one transaction on the target. If its session ends, nothing is done. */
 inline pass() {
     lock(1 - src);
 #ifdef LOG_LAST
@@ -256,60 +306,91 @@ inline pass() {
     atomic {
         if
         :: LIVES(1 - src) ->
-            row[1 - src] = (!copied || (mask & ~COMMAND) -> read : row[1 - src]);
-            known[1 - src] = (!copied || (mask & COMMAND) -> had : known[1 - src]);
-            copied = true;
+            row[1 - src] = (!copied[1 - src] || (mask & ~COMMAND) -> read : row[1 - src]);
+            known[1 - src] = (!copied[1 - src] || (mask & COMMAND) -> had : known[1 - src]);
+            copied[1 - src] = true;
+#ifdef TOKENS
+            ageless[1 - src] = true;
+#endif
             holder[1 - src] = 0
+        :: else -> mask = 0
+        fi;
+        read = 0; had = false };
+    atomic { logged[src] = logged[src] & ~mask; mask = 0 }
+}
+
+/* Delete what a shard has of the range, which it does not own. */
+inline clear(s) {
+    lock(s);
+    atomic {
+        if
+        :: LIVES(s) ->
+            row[s] = 0; known[s] = false; intent[s] = false;
+#ifdef TOKENS
+            ageless[s] = false;
+#endif
+            holder[s] = 0
         :: else -> goto over
-        fi };
-    atomic { logged[src] = logged[src] & ~mask; mask = 0; read = 0; had = false }
+        fi }
+}
+
+/* Delete a move's log, which is not locked: nobody reads that of another move. */
+inline forget_log() {
+    atomic { logged[src] = (moves == token / 4 -> 0 : logged[src]) }
 }
 
 inline raise(s) {
     atomic { IS_FREE(s) -> guard[s] = epoch[s] }
 }
 
+#define MINE (TOKEN == token)
 #ifdef ANY_MOVER
-#define MINE true
+#define SWITCHES true
 #else
-#define MINE (mover == me)
+#define SWITCHES MINE
 #endif
 
 proctype Mover(byte me) {
-    byte src, mask, read;
+    byte src, token, mask, read;
     bool had;
 begin:
     atomic {
         if
         :: state == NONE && moves == MOVES -> goto over
         :: state == NONE && moves < MOVES ->  /* M1 */
-            state = COPYING; moves++; copied = false;
+            state = COPYING; moves++; term = 1; logged[owner] = 0;
 #ifndef NO_START
-            epoch[owner]++;
+            epoch[owner]++
 #endif
-            mover = me
-        :: state == COPYING || state == DONE -> mover = me
-        :: state == STOPPED || state == CLOSED -> state = COPYING; mover = me
+        :: state == COPYING || state == DONE || state == CANCELLED -> term++
+        :: state == STOPPED || state == CLOSED -> state = COPYING; term++
+        :: (state == COPYING || state == STOPPED || state == CLOSED) && cancels < CANCELS ->
+            state = CANCELLED; cancels++; term++
         fi;
-        src = (state == DONE -> 1 - owner : owner) };
-    if
-    :: atomic { state == DONE && mover == me -> goto clean }
-    :: atomic { state != DONE && mover == me }
-    :: atomic { mover != me -> goto over }
-    fi;
+        assert(term < 4);
+        token = TOKEN;
+        src = (state == DONE -> 1 - owner : owner);
+        if
+        :: state == DONE -> goto clean
+        :: state == CANCELLED -> goto cancelled
+        :: else
+        fi };
     /* M2, M3. */
     raise(src);
-    atomic {
-        holder[1 - src] == 0;
-        if
-        :: mover == me -> fence[1 - src] = me; assert(copied || row[1 - src] == 0)
-        :: else -> goto over
-        fi };
-    /* M4. */
+    take(1 - src);
     if
-    :: !copied -> pass()
+    :: !copied[1 - src] ->
+#ifdef BLIND
+        atomic { sent = token; sent_to = 1 - src };  /* its answer is lost, and it is sent again */
+#endif
+        clear(1 - src)
     :: else
     fi;
+    /* M4. */
+    do
+    :: !copied[1 - src] -> pass()
+    :: else -> break
+    od;
 again:
     /* M5. */
     do
@@ -319,7 +400,7 @@ again:
     /* M7. */
     atomic {
         if
-        :: state == COPYING && mover == me ->
+        :: state == COPYING && MINE ->
             state = STOPPED; epoch[src]++
         :: else -> goto over
         fi };
@@ -340,8 +421,8 @@ again:
     /* M9. */
     atomic {
         if
-        :: state == STOPPED && MINE -> state = CLOSED; epoch[src]++
-        :: state == COPYING && mover == me -> goto again
+        :: state == STOPPED && SWITCHES -> state = CLOSED; epoch[src]++
+        :: state == COPYING && MINE -> goto again
         :: else -> goto over
         fi };
 #ifndef NO_CLOSE
@@ -366,43 +447,66 @@ again:
     /* M11. */
     atomic {
         if
-        :: state == CLOSED && MINE -> state = DONE; owner = 1 - src
-        :: state == COPYING && mover == me -> goto again
+        :: state == CLOSED && SWITCHES -> state = DONE; owner = 1 - src
+        :: state == COPYING && MINE -> goto again
         :: else -> goto over
         fi };
 clean:
     /* M12. */
-    atomic {
-        holder[src] == 0;
-        if
-        :: state == DONE && mover == me -> fence[src] = me; fence[1 - src] = 0
-        :: else -> goto over
-        fi };
-#ifndef NO_CLEAN_FENCE
-    lock(src);
+#if !defined(NO_TAKE_DONE) && !defined(NO_TOKEN_FENCE)
+    take(1 - src);
+#endif
+#ifdef TOKENS
+#ifndef NO_TOKEN_FENCE
+    lock(1 - src);
 #endif
     atomic {
         if
-#ifdef NO_CLEAN_FENCE
+#ifdef NO_TOKEN_FENCE
         :: true ->
 #else
-        :: holder[src] == me -> holder[src] = 0;
+        :: LIVES(1 - src) -> holder[1 - src] = 0;
 #endif
-            row[src] = 0; known[src] = false; intent[src] = false; logged[src] = 0
+            assert(!ageless[1 - src] || owner == 1 - src);
+            ageless[1 - src] = false
         :: else -> goto over
         fi };
+#endif
+    take(src);
+#ifdef NO_CLEAN_FENCE
+    atomic { row[src] = 0; known[src] = false; intent[src] = false };
+#else
+    clear(src);
+#endif
+    goto end;
+cancelled:
+#ifdef NO_TAKE_CANCELLED
+    atomic { row[1 - src] = 0; known[1 - src] = false; intent[1 - src] = false };
+#else
+    take(1 - src);
+    clear(1 - src);
+#endif
+end:
+    forget_log();
     /* M13. */
     atomic {
         if
-        :: state == DONE && mover == me -> state = NONE; fence[src] = 0; mover = 0
+        :: (state == DONE || state == CANCELLED) && MINE ->
+            state = NONE;
+#ifdef FORGET
+            fence[0] = 0; fence[1] = 0
+#endif
         :: else -> goto over
         fi };
 #ifdef BACK
-    src = 0;
+    atomic { src = 0; token = 0 };
     goto begin;
 #endif
 over:
-    atomic { src = 0; mask = 0; read = 0; had = false }
+    atomic { src = 0; token = 0; mask = 0; read = 0; had = false }
+#if CANCELS > 0
+    atomic { (state == NONE && moves < MOVES) || (state == CANCELLED && term == 2) -> goto begin }
+#endif
 }
 
 /* Whoever waits, and any server. */
@@ -414,6 +518,15 @@ proctype Others() {
     :: atomic { ended < ENDED && holder[1] -> holder[1] = 0; ended++ }
     od
 }
+
+#ifdef BLIND
+/* A message that a server reads late. */
+proctype Late() {
+    do
+    :: atomic { sent && holder[sent_to] == 0 && fence[sent_to] == sent -> row[sent_to] = 0; sent = 0 }
+    od
+}
+#endif
 
 proctype Monitor() {
     atomic { working == 0 && waiting[0] == 0 && waiting[1] == 0 ->
@@ -442,6 +555,12 @@ init {
         run Mover(1);
 #if MOVERS > 1
         run Mover(2);
+#endif
+#if MOVERS > 2
+        run Mover(3);
+#endif
+#ifdef BLIND
+        run Late();
 #endif
         run Others();
         run Monitor()

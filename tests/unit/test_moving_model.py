@@ -14,6 +14,8 @@ TOKENS = MODELS / "moving_token.pml"
 QUEUED = ["-DQUEUE", "-DWRITES=1", "-DMOVERS=1"]
 IN_TRANSACTION = ["-DTRANSACTION", "-DWRITES=1", "-DMOVERS=1"]
 AND_BACK = ["-DBACK", "-DWRITES=1", "-DBACKS=0"]
+CANCELLED = ["-DMOVES=2", "-DCANCELS=1", "-DWRITES=1", "-DBACKS=0", "-DENDED=0"]
+AND_AGAIN = [*AND_BACK, "-DMOVES=3", "-DENDED=0", "-DTOKENS"]
 STEADY = ["-DBACKS=0"]
 FORGOTTEN = ["-DRAISES=3", "-DTARGET_RAISES=1"]
 AWAY = ["-DAWAY", "-DBACKS=0", "-DINDEXERS=1"]
@@ -28,6 +30,12 @@ pytestmark = needs_spin
         pytest.param(QUEUED, id="a queued write"),
         pytest.param(IN_TRANSACTION, id="a transaction"),
         pytest.param(AND_BACK, id="there and back"),
+        pytest.param(CANCELLED, id="a move that is cancelled, and another one"),
+        pytest.param(AND_AGAIN, id="there, back and there again", marks=large),
+        pytest.param([*AND_BACK, "-DNO_TAKE_DONE"], id="no second fence", marks=large),
+        pytest.param(
+            ["-DMOVERS=3", "-DWRITES=1", "-DBACKS=0", "-DENDED=0"], id="three movers", marks=large
+        ),
         pytest.param([], id="two movers, two writes", marks=large),
         pytest.param(["-DQUEUE", "-DMOVERS=1"], id="a queued write beside two", marks=large),
         pytest.param(
@@ -56,11 +64,18 @@ def test_items_that_move_lose_nothing(tmp_path: Path, options: list[str]) -> Non
         ["-DNO_IDS"],
         ["-DNO_CLOSE"],
         ["-DANY_MOVER"],
+        ["-DNO_TERM"],
+        ["-DBLIND", "-DWRITES=1", "-DMOVERS=1"],
         ["-DREACHED"],
         [*QUEUED, "-DNO_COMMANDS"],
         [*IN_TRANSACTION, "-DNO_INTENTS"],
         [*IN_TRANSACTION, "-DOLD_INTENTS"],
         [*AND_BACK, "-DNO_CLEAN_FENCE"],
+        [*AND_BACK, "-DNO_TERM"],
+        [*AND_BACK, "-DFORGET"],
+        [*AND_BACK, "-DNO_COMPARE"],
+        [*CANCELLED, "-DNO_TAKE_CANCELLED"],
+        [*AND_AGAIN, "-DNO_TOKEN_FENCE"],
     ],
     ids=" ".join,
 )
