@@ -36,8 +36,10 @@ from tests.faults.workload import COLD_HASHES, GRADES, HOT_KEYS, STATUSES
 
 CLEAN_AFTER = 1.0
 """Seconds behind a switch after which the source's rows are deleted."""
-LEFT_ALONE = (2.0, 8.0)
-"""Seconds without a step after which a move counts as left by its mover."""
+LEFT_ALONE = (6.0, 20.0)
+LEFT_ALONE_AT_FIRST = (0.5, 3.0)
+"""Seconds without a step after which a move counts as left by its mover; for a process that has
+just begun, less."""
 _SIZES = ((1, 64), (1, 64), (65, 1024), (1024, SLOTS // 2))
 """Numbers of slots, of which one pair is drawn."""
 _GIVEN_UP = 0.15
@@ -66,7 +68,7 @@ class RandomMover:
         self._cluster = cluster
         self._choice = choice
         self._journal = journal
-        self._seen: tuple[Any, float, float] = (None, 0.0, 0.0)
+        self._seen: tuple[Any, float, float] | None = None
         self._slots = _slots_in_use(cluster)
 
     def turn(self) -> None:
@@ -98,17 +100,18 @@ class RandomMover:
         """Whether nobody has brought open moves forward for a while."""
         now = time.monotonic()
         state = [(move.id, move.state, move.attempt, move.term) for move in found]
-        if state != self._seen[0]:
-            self._seen = state, now, self._choice.uniform(*LEFT_ALONE)
-        _, since, patience = self._seen
-        return now - since >= patience
+        if self._seen is None or state != self._seen[0]:
+            patience = LEFT_ALONE_AT_FIRST if self._seen is None else LEFT_ALONE
+            self._seen = state, now, self._choice.uniform(*patience)
+        _, since, seconds = self._seen
+        return now - since >= seconds
 
     def _take_over(self, move: SlotMove) -> None:
         if move.is_open and self._choice.random() < _CANCELLED:
             Mover(self._cluster).cancel(move.id)
             self._note("cancelled for another", move)
             return
-        one = Mover(self._cluster)
+        one = Mover(self._cluster, on_progress=_log)
         moved = one.go_on(move.id)
         if moved is not None:
             one.clean(moved)
@@ -142,6 +145,7 @@ class RandomMover:
 
         def tell(report: Report) -> None:
             nonlocal left
+            _log(report)
             recorded.append(report.move)
             left -= 1
             if left == 0:
@@ -162,6 +166,13 @@ class RandomMover:
             more |= {name: getattr(move, name) for name in places}
         with self._journal.open("ab") as file:
             file.write(orjson.dumps({"what": what, **more}) + b"\n")
+
+
+def _log(report: Report) -> None:
+    """For whoever looks for a violation's cause."""
+    move = report.move
+    what = f"{move.first}-{move.last} {move.source}->{move.target}: {report.doing}"
+    sys.stderr.write(f"{time.monotonic():.1f} move {move.id}, {what} ({report.rows} rows)\n")
 
 
 def finish(config: ClusterConfig) -> str:
@@ -255,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     try:
                         one.turn()
                     except _EXPECTED as failure:
-                        sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
+                        now = time.monotonic()
+                        sys.stderr.write(f"{now:.1f} {type(failure).__name__}: {failure}\n")
                         time.sleep(_PAUSE)
         except Unavailable:  # before it has begun
             time.sleep(_PAUSE)

@@ -262,7 +262,7 @@ def _everywhere(name: str, by: Callable[..., Any]) -> None:
     if not places:
         raise LookupError(f"nobody has {name} any more")
     for place in places:
-        setattr(place, name, by)
+        _put(place, name, by)
 
 
 def _import_all() -> None:
