@@ -2,9 +2,9 @@
 
     python -m tests.faults.moving --config CONFIG.toml --seed 1 --journal FILE
 
-It runs until it is ended, which may be at any step. There are several of them: a move that nobody
-has brought forward for a while is taken over by whoever sees it, so the one that has left it finds
-another mover when it wakes up.
+It runs until it is ended, which may be at any step, and does not rest while indexers are behind.
+There are several of them: a move that nobody has brought forward for a while is taken over by
+whoever sees it, so the one that has left it finds another mover when it wakes up.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mynamo.operations.resharding.mover import Mover, Report, open_moves
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.keys import SLOTS, slot_of
+from mynamo.writer.backfill import backfiller
 from tests.faults.model import INDEXES, TABLE
 from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS
 from tests.faults.workload import COLD_HASHES, GRADES, HOT_KEYS, STATUSES
@@ -255,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--journal", required=True, type=Path)
     given = parser.parse_args(arguments)
     mover.CLEAN_AFTER = CLEAN_AFTER
+    backfiller._LONGEST_REST = 0.0
     done = len(given.journal.read_bytes().splitlines()) if given.journal.exists() else 0
     choice = random.Random(given.seed * 10_007 + done)
     config = ClusterConfig.load(given.config)
