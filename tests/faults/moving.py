@@ -2,9 +2,9 @@
 
     python -m tests.faults.moving --config CONFIG.toml --seed 1 --journal FILE
 
-It runs until it is ended, which may be at any step, and does not rest while indexers are behind.
-There are several of them: a move that nobody has brought forward for a while is taken over by
-whoever sees it, so the one that has left it finds another mover when it wakes up.
+It runs until it is ended, which may be at any step, and hardly waits for indexers. There are
+several of them: a move that nobody has brought forward for a while is taken over by whoever sees
+it, so the one that has left it finds another mover when it wakes up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.moves import NoLongerMover, SwitchBusy
 from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.errors import InvalidRequest, Unavailable
-from mynamo.operations.resharding import mover, rebalance
+from mynamo.operations.resharding import mover, rebalance, switch
 from mynamo.operations.resharding.mover import Mover, Report, open_moves
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
@@ -169,6 +169,14 @@ class RandomMover:
             file.write(orjson.dumps({"what": what, **more}) + b"\n")
 
 
+def _be_quick() -> None:
+    """Many moves in a short time, on a machine whose indexers are always behind."""
+    mover.CLEAN_AFTER = CLEAN_AFTER
+    backfiller._LONGEST_REST = 0.0
+    switch.LAG = switch.MOST_LAG = 5.0
+    switch.FIRST_ATTEMPT = 1.0
+
+
 def _log(report: Report) -> None:
     """For whoever looks for a violation's cause."""
     move = report.move
@@ -185,7 +193,7 @@ def finish(config: ClusterConfig) -> str:
     Raises:
         MynamoError: a move could not be ended.
     """
-    mover.CLEAN_AFTER = CLEAN_AFTER
+    _be_quick()
     with Cluster(config) as cluster:
         rebalance.resume(cluster)
         left = [str(move) for move in open_moves(cluster)]
@@ -255,8 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--journal", required=True, type=Path)
     given = parser.parse_args(arguments)
-    mover.CLEAN_AFTER = CLEAN_AFTER
-    backfiller._LONGEST_REST = 0.0
+    _be_quick()
     done = len(given.journal.read_bytes().splitlines()) if given.journal.exists() else 0
     choice = random.Random(given.seed * 10_007 + done)
     config = ClusterConfig.load(given.config)

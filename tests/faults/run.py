@@ -157,9 +157,9 @@ class _Run:
                 self._harm()
             self._heal_all()
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
-            self._finish_moves()
             self._say("healed; the clients stop")
             self._cluster.stop(self._clients)
+            self._finish_moves()
             if self._injector.restored_at:
                 self._say("waiting until indexes are mended")
                 self._await_mended()
@@ -295,7 +295,7 @@ class _Run:
         ]
 
     def _finish_moves(self) -> None:
-        """Let the movers end, and end what they have left, beside the clients."""
+        """Let the movers end, and end what they have left."""
         if not self._cluster.movers:
             return
         self._say("ending the moves that are open")
@@ -307,6 +307,7 @@ class _Run:
         except MynamoError as failure:
             left = f"{type(failure).__name__}: {failure}"
         if left:
+            self._say(f"moves have not ended: {left}")
             self._outcome.violations.append(f"moves have not ended: {left}")
 
     def _await_quiet(self) -> None:
