@@ -331,7 +331,12 @@ def cancel(catalog: Catalog, move_id: int, mover: bytes) -> SlotMove:
             raise InvalidRequest(
                 "these slots have moved already: to have them back, move them back"
             )
-        session.run(_set(move_id, "CANCELLED", mover=mover), COUNT_UP, ("COMMIT", ()))
+        session.run(
+            _set(move_id, "CANCELLED", mover=mover),
+            raise_epochs(now.source),
+            COUNT_UP,
+            ("COMMIT", ()),
+        )
         return now._replace(state="CANCELLED", mover=mover, term=now.term + 1)
 
     return _transaction(catalog, once)

@@ -1,9 +1,9 @@
 """A whole cluster of real processes on this machine, each of which a test may harm.
 
 Two shards, Apache Kafka with one broker or several, or the embedded broker, writers, indexers, a
-gateway and clients. Every process of mynamo's has a configuration of its own, whose addresses are
-those of its own links to the servers (see `proxy`); the harness itself goes around them. The
-embedded broker sends all its clients to one address, so all share one link to it.
+gateway, clients, and movers of slots. Every process of mynamo's has a configuration of its own,
+whose addresses are those of its own links to the servers (see `proxy`); the harness itself goes
+around them. The embedded broker sends all its clients to one address, so all share one link to it.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class FaultCluster:
         embedded: whether the broker is the embedded one, which keeps nothing when it ends.
         clocks: the wall clocks of shards and members; None: they cannot be moved.
         earlier: where the packages of an earlier release are, which processes may run.
+        movers: names of the processes that move slots.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class FaultCluster:
         embedded: bool = False,
         writers: int = 2,
         indexers: int = 2,
+        movers: int = 0,
         mysql_options: Sequence[str] = (),
         launcher: Callable[[str], Sequence[str]] = lambda module: ("-m", module),
         earlier: str | None = None,
@@ -155,7 +157,8 @@ class FaultCluster:
         self._options = (*SERVER_OPTIONS, *mysql_options)
         self._workers = [f"writer-{n}" for n in range(1, writers + 1)]
         self._workers += [f"indexer-{n}" for n in range(1, indexers + 1)]
-        self._zones = [*self._workers, "gateway", "clients"]
+        self.movers = [f"mover-{n}" for n in range(1, movers + 1)]
+        self._zones = [*self._workers, *self.movers, "gateway", "clients"]
         self._stack = ExitStack()
         self._shard_count = shards
         self._broker_count = 1 if embedded else brokers
@@ -212,6 +215,18 @@ class FaultCluster:
             "gateway", "gateway", "mynamo",
             "serve", "--host", LOOPBACK, "--port", port, "--no-auth", "--workers", "1",
         )  # fmt: skip
+
+    def journal_of(self, mover: str) -> Path:
+        """Where a mover notes what it has done."""
+        return self.folder / f"{mover}.jsonl"
+
+    def start_movers(self, seed: int) -> None:
+        """Start the movers."""
+        for number, name in enumerate(self.movers, 1):
+            self.add(
+                name, name, "tests.faults.moving",
+                "--seed", str(seed * 1000 + number), "--journal", str(self.journal_of(name)),
+            )  # fmt: skip
 
     def add(
         self,

@@ -217,11 +217,12 @@ class Injector:
         self._revive(name)
 
     def _rivals(self, fault: Fault) -> list[str]:
-        """Who may hold what the process needs to get to its point: a shard's lease."""
-        if not fault.detail.startswith("relay"):
+        """Who may hold what the process needs to get to its point: a shard's lease, a move."""
+        role = {"relay": "writer", "move": "mover"}.get(fault.detail.partition(".")[0])
+        if role is None:
             return []
-        writers = [name for name in self._cluster.members if name.startswith("writer")]
-        return [name for name in writers if name != fault.target]
+        rivals = [name for name in self._cluster.members if name.startswith(role)]
+        return [name for name in rivals if name != fault.target]
 
     @contextmanager
     def _link(self, fault: Fault) -> Iterator[bool]:
@@ -302,6 +303,8 @@ class Injector:
         ends = time.monotonic() + fault.seconds  # after which other faults come
         self._await_mended()
         server = self._cluster.shards[fault.target]
+        if self._neighbours is not None:
+            self._neighbours.look()
         if fault.detail == "dead":
             server.kill()
         else:
@@ -343,8 +346,11 @@ class Injector:
         assert self._neighbours is not None
         if seconds < _LEAST_MEASURED:
             return
-        measured = self._neighbours.watch(number, self._heal, seconds)
         what = f"{name} while {fault.target} is {fault.detail}"
+        measured = self._neighbours.watch(number, self._heal, seconds)
+        if measured is None:
+            self.measured.append(f"{what}: it has no slots that stay there")
+            return
         self.measured.append(f"{what}: {measured}")
         if not self._heal.is_set():
             self.bounds += measured.violations(what)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.table import TableSchema
 
 TABLE = "neighbours"
@@ -101,16 +103,31 @@ class Neighbours:
         self._producer.close()
         self._cluster.close()
 
-    def watch(self, shard_id: int, until: threading.Event, seconds: float) -> Measured:
+    def look(self) -> None:
+        """Read the slot map: while the catalog is away, a client that has an old one cannot."""
+        with suppress(MynamoError):
+            self._cluster.refresh()
+
+    def watch(self, shard_id: int, until: threading.Event, seconds: float) -> Measured | None:
         """Put items of one shard, and wait for each in the index, for so long.
 
         Args:
             until: ends it sooner.
+
+        Returns:
+            None: the shard has no slots that stay there.
         """
+        slots = {
+            slot
+            for slot, owned in enumerate(self._cluster.snapshot.owners)
+            if owned.shard_id == shard_id and not (owned.move and owned.move.is_open)
+        }
+        if not slots:
+            return None
         measured = Measured()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not until.is_set():
-            item = self._item_of(shard_id)
+            item = self._item_in(slots)
             began = time.monotonic()
             try:
                 self._producer.put(TABLE, item)
@@ -132,19 +149,24 @@ class Neighbours:
                 return False
         return True
 
-    def _item_of(self, shard_id: int) -> dict[str, str]:
-        """A new item that lies, with its index row, on this shard."""
+    def _item_in(self, slots: Collection[int]) -> dict[str, str]:
+        """A new item that lies, with its index row, in some slots."""
         table = self._cluster.table(TABLE)
         index = table.index(INDEX)
-        names = (f"n{next(self._numbers)}" for _ in itertools.repeat(None))
-        while True:
-            item = {"id": next(names), "place": next(names)}
-            stored = to_stored(item)
-            place = index.key_of(stored)
-            assert place is not None
-            hashes = (table.key_of(stored).hash, place.hash)
-            if all(self._cluster.shard_of(h).id == shard_id for h in hashes):
-                return item
+
+        def name_in(slot_of_name: Callable[[str], int]) -> str:
+            names = (f"n{next(self._numbers)}" for _ in itertools.repeat(None))
+            return next(name for name in names if slot_of_name(name) in slots)
+
+        def place_of(name: str) -> int:
+            found = index.key_of(to_stored({"id": "", "place": name}))
+            assert found is not None
+            return slot_of(found.hash)
+
+        return {
+            "id": name_in(lambda name: slot_of(table.key_of(to_stored({"id": name})).hash)),
+            "place": name_in(place_of),
+        }
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from mynamo.runtime.crash_points import LABELS
+from mynamo.runtime.crash_points import COMMAND_LABELS, LABELS
 from tests.faults.cluster import SESSION_SECONDS
 from tests.faults.faults import Fault
 
@@ -32,6 +32,9 @@ RESOLVING, SWEEPING = "transact.6", "transact.7"
 """The steps that not only coordinators get to, and that they do not get to."""
 BETWEEN = ("transact.3", "transact.4", "transact.5")
 """Steps behind which a transaction is left half done: prepared, decided, applied on one shard."""
+MOVE_LABELS = [label for label in COMMAND_LABELS if label.startswith("move.")]
+_MANY = ("move.4", "move.5")
+"""Steps that a move gets to several times."""
 _LONGEST_JUMP = 3_600
 """Of a clock, in seconds."""
 
@@ -48,6 +51,7 @@ class Cast:
         upgrades: the processes that change between this release and an earlier one.
         coordinators: the processes that make transactions over several shards.
         cleaning: whether decisions of transactions are deleted within a run.
+        movers: the processes that move slots.
     """
 
     workers: Sequence[str]
@@ -61,11 +65,12 @@ class Cast:
     upgrades: Sequence[str] = ()
     coordinators: Sequence[str] = ()
     cleaning: bool = False
+    movers: Sequence[str] = ()
 
     @property
     def zones(self) -> list[str]:
         """Whose links may be harmed."""
-        return [*self.workers, "gateway", "clients"]
+        return [*self.workers, *self.movers, "gateway", "clients"]
 
 
 def draw(seed: int, seconds: float, cast: Cast, only: Sequence[str] = ()) -> list[Fault]:
@@ -148,13 +153,20 @@ def _deck(cast: Cast) -> list[Card]:
     ]
     if cast.coordinators:
         cards += [_strand(cast)] * 3
+    if cast.movers:
+        cards += [
+            _simple("kill", cast.movers, short),
+            _simple("freeze", cast.movers, long),
+            *[_at_move(cast, "crash", short)] * 3,
+            *[_at_move(cast, "halt", long)] * 4,
+        ]
     if cast.clients:
         cards += [
             _simple("kill", cast.clients, (0.0, 0.0)),
             _simple("freeze", cast.clients, (1.0, 12.0)),
         ]
     if cast.clocks:
-        cards += [_clock([*workers, "gateway", *cast.clients]), _clock(shards)]
+        cards += [_clock([*workers, *cast.movers, "gateway", *cast.clients]), _clock(shards)]
     if cast.disk:
         cards.append(_simple("disk", shards[-1:], (1.0, 5.0)))
     if cast.restores:
@@ -216,6 +228,18 @@ def _at_point(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
             targets = _at_step(cast, label, targets)
         times = 1 if label == "indexer.6" else choice.randint(1, 4)  # that one is once a second
         target = choice.choice(targets)
+        return Fault(now, kind, target, choice.uniform(*seconds), f"{label}:{times}")
+
+    return card
+
+
+def _at_move(cast: Cast, kind: str, seconds: tuple[float, float]) -> Card:
+    """A mover ends or freezes at a step."""
+
+    def card(choice: random.Random, now: float, _: Iterator[str]) -> Fault:
+        label = choice.choice(MOVE_LABELS)
+        times = choice.randint(1, 4) if label in _MANY else 1
+        target = choice.choice(cast.movers)
         return Fault(now, kind, target, choice.uniform(*seconds), f"{label}:{times}")
 
     return card

@@ -20,6 +20,7 @@ class Outcome:
         faults: injected, by kind.
         checks: made, by kind.
         violations: of what mynamo promises.
+        moves: of slots, by what became of them.
         measured: what clients of the other shards got while one was away.
         notes: what went otherwise than the harness meant.
         folder: of histories and logs.
@@ -28,6 +29,7 @@ class Outcome:
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
+    moves: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     measured: list[str] = field(default_factory=list)
@@ -41,8 +43,9 @@ class Outcome:
         yield from self._operations()
         yield from _counted("faults injected", self.faults)
         yield from _counted("checks made", self.checks)
+        yield from _counted("moves of slots", self.moves)
         if self.measured:
-            yield "shards beside one that was away:"
+            yield "measured:"
             yield from (f"  {line}" for line in self.measured)
         if self.notes:
             yield "notes:"

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.errors import LocalServerError
+from mynamo.errors import LocalServerError, MynamoError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
-from tests.faults import history, releases, streams, workload
+from tests.faults import history, moving, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import SHARDS, FaultCluster
@@ -42,6 +42,7 @@ from tests.faults.short_generations import shortened
 from tests.faults.streams import Follower
 from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, LISTS
 
+MOVERS = 2
 MODES = ("library", "library", "gateway", "queue")
 _UPGRADED = ("library", "queue")
 """Modes of the clients that begin with an earlier release, if there is one."""
@@ -65,7 +66,8 @@ class Settings:
     Attributes:
         only: see `draw`.
         restores: the last shard is restored from backups too; then less can be checked of its
-            items, as it may lose what it acknowledged.
+            items, as it may lose what it acknowledged. No slots move then: a target that loses
+            what it has copied loses what the source had acknowledged.
         short_generations: see `tests.faults.short_generations`.
         earlier: the commit of the release that workers and some clients begin with, and are
             upgraded from; None: all are of this release.
@@ -102,6 +104,7 @@ def run(settings: Settings) -> Outcome:
         shards=settings.shards,
         brokers=settings.brokers,
         embedded=settings.embedded,
+        movers=0 if settings.restores or settings.earlier else MOVERS,
         mysql_options=mechanism.mysql_options if mechanism else (),
         launcher=shortened(launch) if settings.short_generations else launch,
         earlier=settings.earlier,
@@ -149,12 +152,14 @@ class _Run:
             for name in self._clients:
                 self._start(name, {})
             self._await_writes(FIRST_SECONDS, "before anything was harmed")
+            self._cluster.start_movers(self._settings.seed)
             with self._definitions.changing():
                 self._harm()
             self._heal_all()
             self._await_writes(AGAIN_SECONDS, "after everything was healed")
             self._say("healed; the clients stop")
             self._cluster.stop(self._clients)
+            self._finish_moves()
             if self._injector.restored_at:
                 self._say("waiting until indexes are mended")
                 self._await_mended()
@@ -225,6 +230,7 @@ class _Run:
             upgrades=upgraded if cluster.earlier else [],
             coordinators=coordinators if self._transactions else [],
             cleaning=self._settings.short_generations,
+            movers=cluster.movers,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
         self._began = time.monotonic()
@@ -287,6 +293,22 @@ class _Run:
             f"{name} ({self._clients[name]}) had nothing acknowledged for {seconds:g} s {when}"
             for name in sorted(missing)
         ]
+
+    def _finish_moves(self) -> None:
+        """Let the movers end, and end what they have left."""
+        if not self._cluster.movers:
+            return
+        self._say("ending the moves that are open")
+        self._look_for_the_dead()
+        self._cluster.stop(self._cluster.movers)
+        self._outcome.checks["no move is open in the end"] += 1
+        try:
+            left = moving.finish(self._cluster.config)
+        except MynamoError as failure:
+            left = f"{type(failure).__name__}: {failure}"
+        if left:
+            self._say(f"moves have not ended: {left}")
+            self._outcome.violations.append(f"moves have not ended: {left}")
 
     def _await_quiet(self) -> None:
         waiting = wait_until_quiet(self._cluster.config, QUIET_SECONDS)
@@ -361,7 +383,8 @@ class _Run:
         if injector.measured:
             outcome.checks["shards beside one that is away"] += len(injector.measured)
         outcome.violations += injector.bounds
-        outcome.measured = injector.measured
+        outcome.moves, pauses = moving.told(map(self._cluster.journal_of, self._cluster.movers))
+        outcome.measured = [*injector.measured, *pauses]
         outcome.notes += [*report.notes, *injector.notes]
 
     def _say(self, line: str) -> None:

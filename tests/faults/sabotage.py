@@ -8,11 +8,13 @@ Nothing of this is in mynamo itself.
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import random
 import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import mynamo
 from mynamo.catalog import shard
 from mynamo.gsi_indexer import apply, arrivals, lost_events, paused
 from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.operations.resharding import checkpoints, switch
 from mynamo.reader import transact_gets
 from mynamo.writer.backfill import global_index
 from mynamo.writer.outbox import relay
@@ -240,6 +243,53 @@ def _without_second_look() -> None:
     _put(reading, "_moving", lambda *_: set())
 
 
+def _without_slot_guard() -> None:
+    """Whoever has an old slot map reads and writes where slots were."""
+    _everywhere("check_epoch", lambda *_: None)
+    compare = commit.check_guards
+
+    def blind(writes: Sequence[Any], found: Mapping[int, int]) -> None:
+        for write in writes:
+            fitting = {**found, 0: write.route.epoch}
+            compare([write], fitting)
+
+    _everywhere("check_guards", blind)
+
+
+def _everywhere(name: str, by: Callable[..., Any]) -> None:
+    """Replace a function wherever it was imported to."""
+    places = [m for n, m in sys.modules.items() if n.startswith("mynamo.") and hasattr(m, name)]
+    if not places:
+        raise LookupError(f"nobody has {name} any more")
+    for place in places:
+        _put(place, name, by)
+
+
+def _import_all() -> None:
+    """So that no module imports what was taken out later on."""
+    for module in pkgutil.walk_packages(mynamo.__path__, "mynamo."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _without_drain() -> None:
+    _put(switch._Goals, "are_reached", lambda _: True)
+
+
+def _without_outbox_ids() -> None:
+    _put(switch, "raise_ids", lambda *_: None)
+
+
+def _without_meeting() -> None:
+    """The target gets the intents, and its checkpoints stay where they are."""
+    _put(checkpoints, "_events_between", lambda *_: [])
+    _put(checkpoints, "move_checkpoints", lambda _: ("DO 0", ()))
+
+
+def _without_move_log() -> None:
+    _everywhere("log_gsi_rows", lambda *_: [])
+
+
 MECHANISMS = {
     "locks": Mechanism("rows are read without a lock", _without_locks),
     "fate": Mechanism("a commit whose answer was lost is repeated unasked", _without_fate),
@@ -269,6 +319,13 @@ MECHANISMS = {
     "second-look": Mechanism(
         "several items are read once, and not looked at again", _without_second_look
     ),
+    "slot_guard": Mechanism("nobody compares slot maps with slot guards", _without_slot_guard),
+    "drain": Mechanism("a switch does not wait for the indexes", _without_drain),
+    "outbox_ids": Mechanism("a target's ids are not above the source's", _without_outbox_ids),
+    "checkpoints": Mechanism(
+        "the checkpoints of source and target are not brought together", _without_meeting
+    ),
+    "move_log": Mechanism("changed index rows are not in the move log", _without_move_log),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
@@ -286,6 +343,7 @@ def launcher(mechanism: str | None) -> Callable[[str], Sequence[str]]:
 def main() -> None:
     """Take a mechanism out and run a module."""
     mechanism, module, *arguments = sys.argv[1:]
+    _import_all()
     take_out: Any = MECHANISMS[mechanism].take_out
     take_out()
     sys.argv = [module, *arguments]

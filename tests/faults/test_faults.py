@@ -12,7 +12,7 @@ import mynamo
 from mynamo.local import EngineKind, LocalMySQL, find_engine, free_port
 from mynamo.runtime.crash_points import COMMAND_LABELS, LABELS
 from tests.faults.clocks import make_clocks
-from tests.faults.plan import Cast, draw
+from tests.faults.plan import MOVE_LABELS, Cast, draw
 from tests.faults.run import Settings, run
 
 pytestmark = pytest.mark.slow
@@ -25,6 +25,7 @@ CAST = Cast(
     brokers=["broker-1"],
     coordinators=["gateway", "client-1"],
     cleaning=True,
+    movers=["mover-1", "mover-2"],
 )
 
 
@@ -65,7 +66,7 @@ def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
     }  # fmt: skip
     for kind in ("crash", "halt"):
         points = {fault.detail.partition(":")[0] for fault in plan if fault.kind == kind}
-        assert points == set(LABELS), kind
+        assert points == {*LABELS, *MOVE_LABELS}, kind
     weathers = {fault.detail.partition(":")[0] for fault in plan if fault.kind == "link"}
     assert weathers == {"cut", "reset", "forgetful", "delay", "throttle", "late", "half-open"}
 
@@ -91,7 +92,7 @@ def test_clocks_jump_by_seconds_up_to_an_hour_where_they_can() -> None:
     assert 1_000 < max(jumps) <= 3_600
     assert 1 <= min(abs(jump) for jump in jumps) < 60
     assert {fault.target for fault in plan} == {
-        *CAST.workers, "gateway", *CAST.clients, *CAST.shards,
+        *CAST.workers, *CAST.movers, "gateway", *CAST.clients, *CAST.shards,
     }  # fmt: skip
     fixed = draw(1, 3_000, replace(CAST, clocks=False))
     assert not any(fault.kind == "clock" for fault in fixed)

@@ -139,6 +139,20 @@ def test_a_cancelled_move_leaves_nothing(filled: Cluster) -> None:
     assert all_items(filled) == sorted(map(item, range(COUNT)), key=lambda each: each["id"])
 
 
+def test_nobody_logs_for_a_move_that_was_cancelled(filled: Cluster, other: Cluster) -> None:
+    """Nor who has not heard of it."""
+    first, last = slots_of(filled, 1)
+    move = moves.record_move(filled.catalog, first, last, 2, bytes(16))
+    moves.raise_guard(filled.shards[1], filled.refresh().epochs[1])
+    other.refresh()
+    with Producer(other) as producer:
+        producer.write_batch([Put("orders", item(number)) for number in range(20)])
+        assert everywhere(filled, "SELECT * FROM mynamo_move_log") != []
+        Mover(filled).cancel(move.id)
+        producer.write_batch([Put("orders", item(number)) for number in range(20)])
+    assert everywhere(filled, "SELECT * FROM mynamo_move_log") == []
+
+
 REFUSED = {
     "to nowhere": ((0, 10, 9), "shard 9 is not in the cluster"),
     "to itself": ((0, 10, 1), "slots 0-10 are on shard 1 already"),

@@ -277,7 +277,9 @@ class Mover:
     def _remove_copy(self, move: SlotMove) -> None:
         """What the target has of a move that was cancelled goes."""
         self._report(move, "deleting the copy")
-        target = self._cluster.shards[move.target]
+        source, target = self._cluster.shards[move.source], self._cluster.shards[move.target]
+        epoch = self._cluster.refresh().epochs[move.source]
+        retry(lambda: moves.raise_guard(source, epoch))  # nobody logs keys for it any more
         retry(lambda: take(target, move))
         delete_range(target, move, self._cluster)
         self._forget_log(move)
