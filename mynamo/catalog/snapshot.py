@@ -81,6 +81,9 @@ class SlotMove(NamedTuple):
         """Whether the slots may go to the target yet, and have not."""
         return self.state in ("COPYING", "STOPPED", "CLOSED")
 
+    def __str__(self) -> str:
+        return f"slots {self.first}-{self.last}: shard {self.source} -> {self.target}, {self.state}"
+
     def hidden_on(self, owner: int) -> int:
         """The one of source and target that does not own the slots, though it may have rows of
         them: a copy that is being made, or what is not deleted yet.
@@ -160,6 +163,11 @@ class Snapshot:
         """Those whose slots may go to the target yet, and have not."""
         return tuple(move for move in self.moves if move.is_open)
 
+    @property
+    def moves_left(self) -> tuple[SlotMove, ...]:
+        """Those that have not ended: slots that may have rows on two shards."""
+        return tuple(move for move in self.moves if move.state != "ENDED")
+
     @cached_property
     def since(self) -> dict[int, int]:
         """Per shard that has slots: the least epoch of them at which a process knows all that it
@@ -193,10 +201,9 @@ class Snapshot:
         """Per shard that may have rows of slots that it does not own, because they are moved and
         the move has not ended: these slots, the first and the last one of each range, in order."""
         found: dict[int, list[tuple[int, int]]] = {}
-        for move in self.moves:
-            if move.state != "ENDED":
-                shard_id = move.hidden_on(self.shard_ids[move.first])
-                found.setdefault(shard_id, []).append((move.first, move.last))
+        for move in self.moves_left:
+            shard_id = move.hidden_on(self.shard_ids[move.first])
+            found.setdefault(shard_id, []).append((move.first, move.last))
         return {shard_id: tuple(sorted(ranges)) for shard_id, ranges in found.items()}
 
     def is_hidden(self, shard_id: int, slot: int) -> bool:
@@ -216,7 +223,7 @@ class Snapshot:
         Raises:
             ConfigError: a slot has no shard.
         """
-        moves = {move.first: move for move in self.moves if move.state != "ENDED"}
+        moves = {move.first: move for move in self.moves_left}
         owners: list[Owned] = []
         for owned in sorted(self.slots, key=lambda owned: owned.first):
             if owned.first != len(owners):

@@ -31,8 +31,8 @@ from mynamo.operations.expected_rows import read_claim, read_item
 from mynamo.operations.findings import Damaged, Unmatched
 from mynamo.operations.scan_parts import Position, Step
 from mynamo.operations.unmatched import unmatched_among
-from mynamo.schemas.items import dump_item
 from mynamo.operations.visible_slots import VisibleSlots, end_of
+from mynamo.schemas.items import dump_item
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 
@@ -79,7 +79,11 @@ class ChecksumPass:
                     self._expect(row, version, item, data, sums, counts)
             if counts.unreadable and self._slots.renew():
                 continue  # slots may have moved since
-            after = read.last if read.more else end_of(part, span, len(comparison_statements.ITEM_ORDER))
+            after = (
+                read.last
+                if read.more
+                else end_of(part, span, len(comparison_statements.ITEM_ORDER))
+            )
             yield Step(after, len(read.rows), counts, sums=sums, unmatched=unmatched)
             if after is None:
                 return

@@ -159,9 +159,7 @@ class Rechecker:
         while True:
             pending = {shard_id: horizon.pending() for shard_id, horizon in horizons.items()}
             waited_for = {
-                homes[s.row].id
-                for s in suspects
-                if self._partition(s) in pending[homes[s.row].id]
+                homes[s.row].id for s in suspects if self._partition(s) in pending[homes[s.row].id]
             }
             if waited_for <= self._standing_still or time.monotonic() >= deadline:
                 break

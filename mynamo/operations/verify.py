@@ -10,7 +10,8 @@ In two rounds, both in parts along ranges of slots:
 
 Rows that are hidden because their slots are being moved are left out (see `visible_slots`). Slots
 that moved during a round are compared row by row in the next one, however the sums are, until none
-has moved. What is wrong in these may be counted twice, and the number of items may be off by theirs.
+has moved. What is wrong in these may be counted twice, and the number of items may be off by
+theirs.
 
 The progress of each part is kept, so that a run that was killed is resumed from there.
 """
