@@ -7,7 +7,8 @@ follows within seconds after a tenth of the table has changed. DynamoDB itself u
 figures "approximately every six hours" (API reference, TableDescription).
 
 Rows of slots that are being moved count on the shard that owns these. InnoDB's figures do not tell
-slots apart; they are reduced by the share of slots that the shard may have rows of and does not own.
+slots apart: they are reduced by the share of slots of which the shard may have rows that are not
+its own.
 """
 
 from __future__ import annotations

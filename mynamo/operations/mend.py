@@ -11,8 +11,8 @@ Everything is done under the lock of the item's main row:
     the same state; later events are applied later.
 *   A row of an LSI is mended in the transaction that holds the lock.
 *   Rows that are hidden because their slots are being moved are left alone. Where a row is deleted
-    on a shard that does not own it, the slot's row of `mynamo_move` is locked first, and the catalog
-    is read again: a copy that begins later waits for the deletion, and deletes what is there itself.
+    on a shard that does not own it, the slot's row of `mynamo_move` is locked first, and the
+    catalog is read again: a copy that begins later waits for that.
 
 Each function returns in a few words what it did.
 """
@@ -24,8 +24,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.catalog import MOVES
+from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import GsiRow, RowChange
 from mynamo.catalog.move_log import lock_fence, log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard, retry
