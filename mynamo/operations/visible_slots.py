@@ -11,6 +11,8 @@ the map was the newest one before and after it read the rows (`is_newest`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.operations.comparison_statements import Span
@@ -66,19 +68,25 @@ class VisibleSlots:
     def first_part(self, span: Span) -> Span | None:
         """The first part of a span of which no row is hidden, as long as possible; None: there is
         none."""
-        for low, high in self._hidden:
-            start = span.after[0] if span.after else span.low
-            if high is not None and high <= start:
-                continue
-            if low > start:
-                end = low if span.high is None else min(low, span.high)
-                return span._replace(high=end)
-            if high is None:
-                return None
-            span = Span(high, span.high)
-        if span.high is not None and span.low >= span.high:
+        return visible_part(span, self._hidden)
+
+
+def visible_part(span: Span, hidden: Iterable[tuple[bytes, bytes | None]]) -> Span | None:
+    """The first part of a span that is outside of ranges, as long as possible; None: there is none.
+
+    Args:
+        hidden: ranges of hashes, half-open, in order; None is the end.
+    """
+    for low, high in hidden:
+        start = span.after[0] if span.after else span.low
+        if high is not None and high <= start:
+            continue
+        if low > start:
+            return span if span.high is not None and span.high <= low else span._replace(high=low)
+        if high is None or (span.high is not None and span.high <= high):
             return None
-        return span
+        span = Span(high, span.high)
+    return span
 
 
 def end_of(part: Span, whole: Span, columns: int) -> tuple[bytes, ...] | None:
