@@ -84,3 +84,12 @@ def log_gsi_rows(rows: Iterable[RowChange], moves: Collection[SlotMove]) -> list
             if move.has(slot_of(change.row.index_hash))
         ]
     )
+
+
+def lock_fence(slot: int) -> list[Statement]:
+    """Lock a slot's row of `mynamo_move`, which is made if there is none: until the transaction
+    ends, no mover changes rows of the slot that the shard does not own."""
+    return [
+        ("INSERT IGNORE INTO mynamo_move VALUES (%s, 0, 0, NULL)", (slot,)),
+        ("SELECT 1 FROM mynamo_move WHERE slot = %s FOR UPDATE", (slot,)),
+    ]

@@ -81,6 +81,18 @@ class SlotMove(NamedTuple):
         """Whether the slots may go to the target yet, and have not."""
         return self.state in ("COPYING", "STOPPED", "CLOSED")
 
+    def __str__(self) -> str:
+        return f"slots {self.first}-{self.last}: shard {self.source} -> {self.target}, {self.state}"
+
+    def hidden_on(self, owner: int) -> int:
+        """The one of source and target that does not own the slots, though it may have rows of
+        them: a copy that is being made, or what is not deleted yet.
+
+        Args:
+            owner: of the slots, by the slot map.
+        """
+        return self.target if owner == self.source else self.source
+
     @property
     def is_logged(self) -> bool:
         """Whether the keys of rows that change on the source are kept in its move log."""
@@ -151,6 +163,11 @@ class Snapshot:
         """Those whose slots may go to the target yet, and have not."""
         return tuple(move for move in self.moves if move.is_open)
 
+    @property
+    def moves_left(self) -> tuple[SlotMove, ...]:
+        """Those that have not ended: slots that may have rows on two shards."""
+        return tuple(move for move in self.moves if move.state != "ENDED")
+
     @cached_property
     def since(self) -> dict[int, int]:
         """Per shard that has slots: the least epoch of them at which a process knows all that it
@@ -180,6 +197,21 @@ class Snapshot:
         return tuple(found)
 
     @cached_property
+    def hidden(self) -> dict[int, tuple[tuple[int, int], ...]]:
+        """Per shard that may have rows of slots that it does not own, because they are moved and
+        the move has not ended: these slots, the first and the last one of each range, in order."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for move in self.moves_left:
+            shard_id = move.hidden_on(self.shard_ids[move.first])
+            found.setdefault(shard_id, []).append((move.first, move.last))
+        return {shard_id: tuple(sorted(ranges)) for shard_id, ranges in found.items()}
+
+    def is_hidden(self, shard_id: int, slot: int) -> bool:
+        """Whether what a shard has of a slot is to be left alone, see `hidden`."""
+        owner, _, _, move = self.owners[slot]
+        return move is not None and owner != shard_id and move.hidden_on(owner) == shard_id
+
+    @cached_property
     def shard_ids(self) -> tuple[int, ...]:
         """Which shard owns each slot."""
         return tuple([owned.shard_id for owned in self.owners])
@@ -191,7 +223,7 @@ class Snapshot:
         Raises:
             ConfigError: a slot has no shard.
         """
-        moves = {move.first: move for move in self.moves if move.state != "ENDED"}
+        moves = {move.first: move for move in self.moves_left}
         owners: list[Owned] = []
         for owned in sorted(self.slots, key=lambda owned: owned.first):
             if owned.first != len(owners):

@@ -5,25 +5,33 @@ bytes of all of them. What exceeds the bounds is told by InnoDB's own statistics
 number of rows is kept with every change but was sampled once, the size is that of pages and
 follows within seconds after a tenth of the table has changed. DynamoDB itself updates these
 figures "approximately every six hours" (API reference, TableDescription).
+
+Rows of slots that are being moved count on the shard that owns these. InnoDB's figures do not tell
+slots apart: they are reduced by the share of slots of which the shard may have rows that are not
+its own.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import IS_ITEM
 from mynamo.catalog.shard import PASSING, DynamoDBShard, retry
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Statement
-from mynamo.runtime import forks
+from mynamo.runtime import deadlines, forks
+from mynamo.schemas.keys import slot_range
 
 EXACT_ROWS = 20_000
 EXACT_BYTES = 64 * 1024 * 1024
@@ -49,6 +57,10 @@ class Size:
 
     def __add__(self, other: Size) -> Size:
         return Size(self.items + other.items, self.bytes + other.bytes, self.exact and other.exact)
+
+    def times(self, share: float) -> Size:
+        """A part of it."""
+        return Size(round(self.items * share), round(self.bytes * share), self.exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +127,12 @@ class Statistics:
             return self._known.setdefault(table.id, _Known())
 
     def _count(self, table: Table) -> dict[int, dict[str, Size]]:
+        with suppress(ShardUnavailable):  # by what is known then
+            deadlines.until(time.monotonic() + _PATIENCE, partial(self._cluster.refresh, MAX_AGE))
+        snapshot = self._cluster.snapshot
         shards = list(self._cluster.shards.values())
         with ThreadPoolExecutor(len(shards), "mynamo-statistics") as threads:
-            figures = threads.map(lambda shard: figures_of(shard, table), shards)
+            figures = threads.map(lambda shard: figures_of(shard, table, snapshot), shards)
             return {s.id: found for s, found in zip(shards, figures, strict=True) if found}
 
 
@@ -125,18 +140,21 @@ def _total(shards: Iterable[Mapping[str, Size]], name: str) -> Size:
     return sum((figures.get(name, Size()) for figures in shards), Size())
 
 
-def figures_of(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
+def figures_of(shard: DynamoDBShard, table: Table, snapshot: Snapshot) -> dict[str, Size] | None:
     """Figures of the physical tables on one shard; None if it does not answer."""
+    hidden = snapshot.hidden.get(shard.id, ())
+    share = _visible_share(snapshot, shard.id)
 
     def once() -> dict[str, Size]:
         with shard.session() as session:
             rows = session.run(estimates(table))[0].rows
             figures = {name: Size(int(n), int(size), exact=False) for name, n, size in rows}
             small = tables_to_count(figures)
+            figures = {name: size.times(share) for name, size in figures.items()}
             if not small:
                 return figures
             try:
-                counted = session.run(*(count_rows(name, table) for name in small))
+                counted = session.run(*(count_rows(name, table, hidden) for name in small))
             except MissingTable:  # dropped in this moment
                 return figures
             for name, result in zip(small, counted, strict=True):
@@ -149,6 +167,13 @@ def figures_of(shard: DynamoDBShard, table: Table) -> dict[str, Size] | None:
         return retry(once, _PATIENCE, PASSING)
     except ShardUnavailable:
         return None
+
+
+def _visible_share(snapshot: Snapshot, shard_id: int) -> float:
+    """Of the slots that a shard may have rows of, the share that it owns."""
+    hidden = sum(last + 1 - first for first, last in snapshot.hidden.get(shard_id, ()))
+    owned = snapshot.shard_ids.count(shard_id) if hidden else 0
+    return owned / (owned + hidden) if hidden else 1.0
 
 
 def tables_to_count(figures: Mapping[str, Size]) -> list[str]:
@@ -174,13 +199,22 @@ def estimates(table: Table) -> Statement:
     )
 
 
-def count_rows(name: str, table: Table) -> Statement:
-    """The rows and bytes of a physical table, of which no more are counted than the bound."""
+def count_rows(name: str, table: Table, hidden: Sequence[tuple[int, int]] = ()) -> Statement:
+    """The rows and bytes of a physical table, of which no more are counted than the bound.
+
+    Args:
+        hidden: first and last slots of ranges that do not count.
+    """
     local = {sql.index_table(i) for i in table.indexes if i.kind == "LSI"}
     size = "LENGTH(hash) + LENGTH(index_sort) + LENGTH(sort)" if name in local else "LENGTH(item)"
-    where = f" WHERE {IS_ITEM}" if name == sql.main_table(table.id) else ""
+    conditions, values = [IS_ITEM] if name == sql.main_table(table.id) else [], list[bytes]()
+    column = "index_hash" if name in {sql.index_table(i) for i in table.global_indexes} else "hash"
+    for low, high in (slot_range(*slots) for slots in hidden):
+        conditions.append(f"({column} < %s" + (f" OR {column} >= %s)" if high else ")"))
+        values += [low, high] if high else [low]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return (
         "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM"
         f" (SELECT {size} AS size FROM {name}{where} LIMIT {EXACT_ROWS + 1:d}) AS counted",
-        (),
+        values,
     )

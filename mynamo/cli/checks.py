@@ -309,6 +309,8 @@ def _print_lag(report: LagReport) -> None:
         click.echo(report.standstill)
     if report.queued_writes is not None:
         click.echo(f"queued writes that wait: {report.queued_writes:,}")
+    for move in report.moves:
+        click.echo(f"moving {move}")
     for note in report.notes:
         say(note)
 

@@ -2,6 +2,7 @@
 
 Each step says what the ledger must add or subtract; see `checksums`. The pass finds items that
 are damaged themselves, and marks and intents that seem not to go together; it decides nothing else.
+It leaves out rows that are hidden (see `visible_slots`).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from mynamo.operations.expected_rows import read_claim, read_item
 from mynamo.operations.findings import Damaged, Unmatched
 from mynamo.operations.scan_parts import Position, Step
 from mynamo.operations.unmatched import unmatched_among
+from mynamo.operations.visible_slots import VisibleSlots, end_of
 from mynamo.schemas.items import dump_item
-from mynamo.schemas.keys import SLOTS, slot_of
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 
 COMMIT = ("COMMIT", ())
@@ -52,7 +54,7 @@ class ChecksumPass:
         self._table = table
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
-        self._owners = owners(cluster)
+        self._slots = VisibleSlots(cluster, shard.id)
         self._rows = min(500, MOST)
 
     def items(self, span: Span) -> Iterator[Step]:
@@ -62,22 +64,31 @@ class ChecksumPass:
             ShardUnavailable: the shard does not answer.
             MissingTable: the table was dropped.
         """
-        more = True
-        while more:
-            read, unmatched = retry(partial(self._read, span))
-            more = read.more
+        while (part := self._slots.first_part(span)) is not None:
+            read, unmatched = retry(partial(self._read, part))
+            owners = self._slots.owners
             counts = Counts(items=len(read.rows))
             sums: dict[int, Sums] = {index.id: {} for index in (*self._local, *self._global)}
             for hash16, sort, version, data in read.rows:
                 row = RowKey(hash16, sort)
                 item = read_item(self._table, row, data)
-                if item is None or self._owners[slot_of(hash16)] != self._shard.id:
-                    counts.add_unreadable(self._damage(row, item, data))
+                if item is None or owners[slot_of(hash16)] != self._shard.id:
+                    damaged = damage_of(self._table, self._shard.id, owners, row, item, data)
+                    counts.add_unreadable(damaged)
                 else:
                     self._expect(row, version, item, data, sums, counts)
-            after = read.last if more else None
+            if counts.unreadable and self._slots.renew():
+                continue  # slots may have moved since
+            after = (
+                read.last
+                if read.more
+                else end_of(part, span, len(comparison_statements.ITEM_ORDER))
+            )
             yield Step(after, len(read.rows), counts, sums=sums, unmatched=unmatched)
-            span = span._replace(after=after)
+            if after is None:
+                return
+            span = span.beyond(after)
+        yield Step(None)
 
     def rows(self, index: Index, span: Span) -> Iterator[Step]:
         """Sum up the rows that an index has.
@@ -86,15 +97,17 @@ class ChecksumPass:
             ShardUnavailable: the shard does not answer.
             MissingTable: the index was dropped.
         """
-        while True:
+        while (part := self._slots.first_part(span)) is not None:
             started = time.monotonic()
-            digests, last = retry(partial(self._digests, index, span))
+            digests, last = retry(partial(self._digests, index, part))
             self._adapt(time.monotonic() - started)
             sums = {index.id: taken_away(digest for (digest,) in digests)}
-            yield Step(last, len(digests), sums=sums)
-            if last is None:
+            after = last or end_of(part, span, len(comparison_statements.index_order(index)))
+            yield Step(after, len(digests), sums=sums)
+            if after is None:
                 return
-            span = span.beyond(last)
+            span = span.beyond(after)
+        yield Step(None)
 
     def _read(self, span: Span) -> tuple[Read, list[Unmatched]]:
         with self._shard.session() as session:
@@ -105,7 +118,7 @@ class ChecksumPass:
         unmatched = [
             each
             for each in unmatched_among(self._table, self._shard.id, read.occupied, intents)
-            if self._owners[each.row.slot] == self._shard.id
+            if self._slots.owns(each.row.hash)
         ]
         return read, unmatched
 
@@ -144,7 +157,7 @@ class ChecksumPass:
                 continue
             whole = index.projection.type == "ALL"
             projected = data if whole else dump_item(index.project(item))
-            owner = self._owners[slot_of(key.hash)]
+            owner = self._slots.owners[slot_of(key.hash)]
             number = global_checksum(owner, key, row, version, projected)
             some = sums[index.id]
             some[bucket] = some.get(bucket, 0) + number
@@ -158,24 +171,30 @@ class ChecksumPass:
             some[bucket] = some.get(bucket, 0) + number
             counts.expected[index.id] += 1
 
-    def _damage(self, row: RowKey, item: StoredItem | None, data: bytes) -> Damaged:
-        keys = self._table.key_attributes(item) if item else None
-        if item is not None:
-            owner = self._owners[slot_of(row.hash)]
-            detail = f"it lies on shard {self._shard.id}, but belongs on shard {owner}"
-        elif claim := read_claim(self._table, data):
-            detail = f"its bytes are those of the item {claim}"
-        else:
-            detail = "its bytes are not an item"
-        return Damaged.at(self._table, row, self._shard.id, keys, detail)
 
+def damage_of(
+    table: Table,
+    shard_id: int,
+    owners: Sequence[int],
+    row: RowKey,
+    item: StoredItem | None,
+    data: bytes,
+) -> Damaged:
+    """What is wrong with an item that is damaged, or lies on another shard than its own.
 
-def owners(cluster: Cluster) -> list[int]:
-    """The shard of each slot."""
-    shards = [0] * SLOTS
-    for owned in cluster.snapshot.slots:
-        shards[owned.first : owned.last + 1] = [owned.shard_id] * (owned.last - owned.first + 1)
-    return shards
+    Args:
+        shard_id: where it lies.
+        owners: the shard of each slot.
+    """
+    keys = table.key_attributes(item) if item else None
+    if item is not None:
+        owner = owners[slot_of(row.hash)]
+        detail = f"it lies on shard {shard_id}, but belongs on shard {owner}"
+    elif claim := read_claim(table, data):
+        detail = f"its bytes are those of the item {claim}"
+    else:
+        detail = "its bytes are not an item"
+    return Damaged.at(table, row, shard_id, keys, detail)
 
 
 class Read(NamedTuple):

@@ -19,6 +19,7 @@ from hashlib import sha256
 
 from mynamo.catalog.tables import Index, IndexKey, RowKey
 from mynamo.errors import InvalidRequest
+from mynamo.schemas.keys import SLOTS
 
 BUCKETS = 1 << 16
 _BITS = (1 << 64) - 1
@@ -40,6 +41,12 @@ def bucket_start(bucket: int) -> bytes:
 def bucket_end(bucket: int) -> bytes | None:
     """The lowest hash behind a bucket; None: it is the last one."""
     return bucket_start(bucket + 1) if bucket + 1 < BUCKETS else None
+
+
+def buckets_of(slots: Iterable[int]) -> frozenset[int]:
+    """The buckets of the items of these slots."""
+    each = BUCKETS // SLOTS
+    return frozenset(bucket for slot in slots for bucket in range(slot * each, (slot + 1) * each))
 
 
 def digest_columns(index: Index, shard_id: int) -> str:

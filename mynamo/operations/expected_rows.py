@@ -54,7 +54,7 @@ def expected_row(
     key = index.key_of(item)
     if item is None or key is None:
         return None
-    location = Location(cluster.shard_of(key.hash).id, key)
+    location = Location(cluster.shard_id_of(key.hash), key)
     return Expected(location, Stored(version, dump_item(index.project(item))), item)
 
 
@@ -93,5 +93,5 @@ def by_shard(cluster: Cluster, rows: Iterable[RowKey]) -> dict[DynamoDBShard, li
     """Items by the shard that owns them, in the order of their keys."""
     groups: dict[DynamoDBShard, list[RowKey]] = {}
     for row in sorted(set(rows)):
-        groups.setdefault(cluster.shard_of(row.hash), []).append(row)
+        groups.setdefault(cluster.member(cluster.shard_id_of(row.hash)), []).append(row)
     return groups

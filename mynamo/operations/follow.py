@@ -38,7 +38,7 @@ def follow(
         ShardUnavailable: a shard does not answer.
         MissingTable: the index was dropped.
     """
-    home = cluster.shard_of(row.hash)
+    home = cluster.member(cluster.shard_id_of(row.hash))
     known = home.run(comparison_statements.event_of(version))[0].rows
     if not known:
         return None  # forgotten: it is not written that often

@@ -19,17 +19,19 @@ from typing import Any, Literal
 import orjson
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.tables import Index, Table
+from mynamo.catalog.snapshot import Snapshot
+from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import InvalidRequest
 from mynamo.operations.checksums import Ledger
 from mynamo.operations.counts import Counts
 from mynamo.operations.scan_parts import Position, ScanPart, Step
 
-Phase = Literal["survey", "compare"]
-"""As files have them: the checksum pass, and the comparison row by row."""
+Phase = Literal["survey", "compare", "again"]
+"""As files have them: the checksum pass, the comparison row by row, and that of slots that have
+moved meanwhile."""
 SAVE_EVERY = 5.0
 """Seconds."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Journal:
@@ -39,6 +41,9 @@ class Journal:
         file: where to keep it; None: nowhere.
         kind: of comparison, in a word: one kind does not go on with another's file.
         extra: what else to keep, from now to then.
+
+    Attributes:
+        moved: slots that moved during the phases before.
 
     Raises:
         InvalidRequest: another process uses the file.
@@ -54,11 +59,19 @@ class Journal:
         self.counts = Counts()
         self.ledger = Ledger(())
         self.cursors: dict[str, Position | None] = {}
+        self.moved = frozenset[int]()
+        self._slots: list[SlotsOf] = []  # when the phase began
+        self._shards: list[int] = []
         self._identity: dict[str, Any] = {}
         self._saved_at = time.monotonic()
 
-    def begin(self, cluster: Cluster, table: Table, indexes: Sequence[Index]) -> Any:
-        """Begin a comparison, or go on with the one in the file.
+    def begin(
+        self, cluster: Cluster, table: Table, indexes: Sequence[Index], shards: Iterable[int]
+    ) -> Any:
+        """Begin a comparison, or go on with the one in the file. One of other shards begins anew.
+
+        Args:
+            shards: that are compared.
 
         Returns:
             What was kept besides; None: it begins.
@@ -67,6 +80,8 @@ class Journal:
             InvalidRequest: the file holds something else.
         """
         self.phase, self.counts, self.cursors = "survey", Counts(), {}
+        self.moved, self._slots = frozenset(), _slots_of(cluster.snapshot)
+        self._shards = sorted(shards)
         self.ledger = Ledger(index.id for index in indexes)
         self._identity = {"kind": self._kind, **_identity(cluster, table, indexes)}
         if self._file is None or not self._file.exists():
@@ -84,14 +99,23 @@ class Journal:
                 f"{self._file} holds another comparison: of another table, of this one before its "
                 "definition changed, or another command's; delete the file to begin anew"
             )
+        if kept["shards"] != self._shards:
+            self.save()
+            return None
         self.phase = kept["phase"]
+        self.moved, self._slots = frozenset(kept["moved"]), kept["slots"]
         self.counts = Counts.load(kept["tally"], indexes)
         self.ledger.load(kept["ledger"])
         self.cursors = {name: _position(after) for name, after in kept["cursors"].items()}
         return kept["extra"]
 
+    @property
+    def known_damage(self) -> frozenset[RowKey]:
+        """Some of the damaged items that have been counted."""
+        return frozenset(each.row for each in self.counts.damaged) if self.moved else frozenset()
+
     def forget(self) -> None:
-        """Begin anew: the definition changed."""
+        """Begin anew: the definition changed, or slots have moved to another shard."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
@@ -110,11 +134,26 @@ class Journal:
             if self._file is not None and time.monotonic() - self._saved_at >= SAVE_EVERY:
                 self._save()
 
-    def next_phase(self) -> None:
-        """The checksum pass is complete."""
+    def next_phase(self, snapshot: Snapshot) -> bool:
+        """A phase is complete.
+
+        Args:
+            snapshot: the catalog, read after the phase.
+
+        Returns:
+            Whether there is another one: the comparison row by row, or that of slots that have
+            moved during the one before.
+        """
+        slots = _slots_of(snapshot)
+        before, now = _expanded(self._slots), _expanded(slots)
+        moved = frozenset(slot for slot in now if now[slot] != before.get(slot))
         with self._lock:
-            self.phase, self.cursors = "compare", {}
+            if self.phase != "survey" and not moved:
+                return False
+            self.phase = "compare" if self.phase == "survey" else "again"
+            self.moved, self._slots, self.cursors = moved, slots, {}
             self._save()
+        return True
 
     def save(self) -> None:
         """Keep the state as it is now."""
@@ -141,7 +180,10 @@ class Journal:
         state = {
             "format": _FORMAT,
             "identity": self._identity,
+            "shards": self._shards,
             "phase": self.phase,
+            "moved": sorted(self.moved),
+            "slots": self._slots,
             "cursors": {
                 name: None if after is None else [part.hex() for part in after]
                 for name, after in self.cursors.items()
@@ -170,7 +212,22 @@ def _identity(cluster: Cluster, table: Table, indexes: Iterable[Index]) -> dict[
         "table_id": table.id,
         "version": table.version,
         "indexes": [index.id for index in indexes],
-        "slots": [[s.first, s.last, s.shard_id] for s in cluster.snapshot.slots],
+    }
+
+
+SlotsOf = list[int]
+"""First and last slot of a range, its shard, and the epoch since which that has it."""
+
+
+def _slots_of(snapshot: Snapshot) -> list[SlotsOf]:
+    return [[s.first, s.last, s.shard_id, s.since] for s in snapshot.slots]
+
+
+def _expanded(slots: Iterable[SlotsOf]) -> dict[int, tuple[int, int]]:
+    return {
+        slot: (shard_id, since)
+        for first, last, shard_id, since in slots
+        for slot in range(first, last + 1)
     }
 
 

@@ -106,6 +106,7 @@ class LagReport:
         indexers: members of the indexers' group; None: not known.
         standing: numbers of the shards of which some events stand still: they are published,
             have waited for 30 s, and none of them was applied in 10 s of looking.
+        moves: of slots that have not ended, in words.
         notes: what could not be found out, and why.
         complete: every shard has answered.
     """
@@ -117,6 +118,7 @@ class LagReport:
     complete: bool = True
     indexers: int | None = None
     standing: tuple[int, ...] = ()
+    moves: tuple[str, ...] = ()
 
     @property
     def indexer_missing(self) -> bool:
@@ -172,6 +174,7 @@ class LagReport:
             lines.append(self.standstill.replace("indexes stand still", "INDEXES STAND STILL"))
         if self.queued_writes is not None:
             lines.append(f"queued writes waiting: {self.queued_writes:,}")
+        lines += self.moves
         return "\n".join([*lines, *self.notes])
 
 
@@ -184,7 +187,8 @@ def lag(cluster: Cluster) -> LagReport:
         ShardUnavailable: the catalog does not answer. That a shard or Kafka does not is a
             note in the report.
     """
-    tables = cluster.refresh().tables
+    snapshot = cluster.refresh()
+    tables = snapshot.tables
     notes = [f"shard {id_} is not in the configuration" for id_ in cluster.lacking]
     shards: list[ShardLag] = []
     indexes: list[IndexLag] = []
@@ -217,6 +221,7 @@ def lag(cluster: Cluster) -> LagReport:
         notes=tuple(notes),
         complete=len(shards) == len(cluster.snapshot.epochs),
         indexers=indexers,
+        moves=tuple(map(str, snapshot.moves_left)),
     )
 
 

@@ -10,6 +10,9 @@ Everything is done under the lock of the item's main row:
     the lock the item was seen not to have this row. Earlier events that are not applied yet end in
     the same state; later events are applied later.
 *   A row of an LSI is mended in the transaction that holds the lock.
+*   Rows that are hidden because their slots are being moved are left alone. Where a row is deleted
+    on a shard that does not own it, the slot's row of `mynamo_move` is locked first, and the
+    catalog is read again: a copy that begins later waits for that.
 
 Each function returns in a few words what it did.
 """
@@ -17,13 +20,14 @@ Each function returns in a few words what it did.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mynamo.catalog.catalog import MOVES
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import GsiRow, RowChange
-from mynamo.catalog.move_log import log_gsi_rows
+from mynamo.catalog.move_log import lock_fence, log_gsi_rows
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.slot_guard import (
     LOCK_EPOCH,
@@ -32,13 +36,15 @@ from mynamo.catalog.slot_guard import (
     check_epoch,
     epoch_in,
 )
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.failures import Contention, DuplicateKey
-from mynamo.mysql.pool import Session
+from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import comparison_statements
 from mynamo.operations.comparison_statements import IndexRow
 from mynamo.operations.expected_rows import Location, expected_row, only, read_ghost, read_item
 from mynamo.operations.findings import Finding
+from mynamo.operations.visible_slots import is_newest
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill.re_emit import re_emit
@@ -122,22 +128,25 @@ def is_wrong(shard: DynamoDBShard, table: Table, finding: Finding) -> bool:
 def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
     snapshot = cluster.snapshot
     row = IndexRow(*finding.index_key, *finding.row)
-    where = cluster.shards[finding.index_shard]
+    where = cluster.member(finding.index_shard)
     found = only(where, comparison_statements.global_rows_of(finding.index, [row]))
     if found is None:
         return NOTHING
     ghost = read_ghost(table, finding.index, row, found.item)
-    if ghost is not None and cluster.shard_of(row.index_hash) is where:
+    slot = slot_of(row.index_hash)
+    if snapshot.is_hidden(where.id, slot):
+        return NOTHING  # it is on its way there, or has left
+    if ghost is not None and cluster.owner_of(row.index_hash, snapshot).shard is where:
         re_emit(cluster, table, finding.index, finding.row, ghost)
         return RE_EMITTED
     delete = comparison_statements.delete_global(finding.index, row, found.version, found.item)
-    owned = snapshot.owners[slot_of(row.index_hash)]
-    if owned.move is not None and owned.move.is_open and owned.move.target == where.id:
-        return NOTHING  # it is on its way there
     by, deletes = cluster.owner_of_all(where, snapshot), [delete]
-    if owned.shard_id == where.id:
+    fence: list[Statement] = []
+    if snapshot.shard_ids[slot] == where.id:
         by = cluster.owner_of(row.index_hash, snapshot)
         deletes += log_gsi_rows([RowChange(finding.index, GsiRow(*row), 0, None)], by.logs)
+    elif snapshot.format >= MOVES:
+        fence = lock_fence(slot)
     shard = cluster.shard_of(finding.row.hash)
 
     def once() -> str:
@@ -145,25 +154,49 @@ def _mend_ghost(cluster: Cluster, table: Table, finding: Finding) -> str:
             if not locked.readable:
                 return NOTHING
             expected = expected_row(cluster, finding.index, locked.item, locked.version)
-            if cluster.snapshot.slots != snapshot.slots:
+            if cluster.snapshot is not snapshot:
                 raise SlotsMoved
             if expected is not None and expected.location == Location(where.id, finding.index_key):
                 return NOTHING
             if where is shard:
-                session.run(*deletes)
+                _delete(cluster, snapshot, session, fence, deletes)
             else:
                 with where.session() as other:
                     guard = other.run(("BEGIN", ()), LOCK_EPOCH)[1]
                     check_epoch(epoch_in(guard), by)
-                    other.run(*deletes, ("COMMIT", ()))
+                    _delete(cluster, snapshot, other, fence, deletes)
+                    other.run(("COMMIT", ()))
         return DELETED
 
     with _deleting:
         return retry(once)
 
 
+def _delete(
+    cluster: Cluster,
+    snapshot: Snapshot,
+    session: Session,
+    fence: Sequence[Statement],
+    deletes: Sequence[Statement],
+) -> None:
+    """Delete a row in a transaction.
+
+    Args:
+        snapshot: by which it may be deleted.
+        fence: locks its slot, where the shard does not own it; else nothing.
+
+    Raises:
+        SlotsMoved: the catalog is another one.
+    """
+    if fence:
+        session.run(*fence)
+        if not is_newest(cluster, snapshot):
+            raise SlotsMoved
+    session.run(*deletes)
+
+
 def _mend_local(cluster: Cluster, table: Table, finding: Finding) -> str:
-    if cluster.shard_of(finding.row.hash).id != finding.index_shard:
+    if cluster.shard_id_of(finding.row.hash) != finding.index_shard:
         return NOTHING  # the item has moved, with rows of its own
     with lock_item_row(cluster, table, finding.row) as (session, locked):
         if not locked.readable:

@@ -15,6 +15,10 @@ A row that the item should not have is easier: if the same row is still there al
 event of another version has been applied since, no event will remove it. The same holds if an
 absent item was written and deleted between 1 and 3: the row is older than the deletion, which
 is applied.
+
+While slots move, all of this is by one slot map. If the catalog is another one at the end, what
+seemed to be a finding is looked at again, by the new map. A row that is hidden (`visible_slots`) is
+no finding. If it was seen before its slots moved away, the shard decides that has them now.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ from mynamo.operations.expected_rows import (
 from mynamo.operations.findings import Finding
 from mynamo.operations.follow import follow
 from mynamo.operations.pipeline import Horizon, doze
+from mynamo.operations.visible_slots import is_newest
+from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 
 
@@ -112,15 +118,21 @@ class Rechecker:
         changed: list[Suspect] = []
         attempt = 0
         while suspects:
+            snapshot = self._cluster.snapshot
             versions = self._versions(suspects)  # step 1
             applied, behind = self._await(suspects, deadline)  # step 2
             changed = []
+            found: list[tuple[Suspect, Finding]] = []
             for suspect in applied:
                 outcome = self._examine(suspect, versions[suspect.row])  # steps 3 and 4
                 if isinstance(outcome, Finding):
-                    findings.append(outcome)
+                    found.append((suspect, outcome))
                 elif outcome is not None:
                     changed.append(outcome)
+            if found and not is_newest(self._cluster, snapshot):
+                changed += [suspect for suspect, _ in found]
+            else:
+                findings += [finding for _, finding in found]
             suspects = [*changed, *behind]
             if not changed or time.monotonic() >= deadline:
                 break
@@ -141,15 +153,13 @@ class Rechecker:
         self, suspects: Sequence[Suspect], deadline: float
     ) -> tuple[list[Suspect], list[Suspect]]:
         """Those whose events are applied, and those whose events are not in time."""
-        homes = {self._home(suspect) for suspect in suspects}
-        horizons = {shard.id: Horizon(shard) for shard in homes}
+        homes = {suspect.row: self._home(suspect) for suspect in suspects}
+        horizons = {shard.id: Horizon(shard) for shard in set(homes.values())}
         attempt = 0
         while True:
             pending = {shard_id: horizon.pending() for shard_id, horizon in horizons.items()}
             waited_for = {
-                self._home(s).id
-                for s in suspects
-                if self._partition(s) in pending[self._home(s).id]
+                homes[s.row].id for s in suspects if self._partition(s) in pending[homes[s.row].id]
             }
             if waited_for <= self._standing_still or time.monotonic() >= deadline:
                 break
@@ -159,12 +169,14 @@ class Rechecker:
         applied: list[Suspect] = []
         behind: list[Suspect] = []
         for suspect in suspects:
-            late = self._partition(suspect) in pending[self._home(suspect).id]
+            late = self._partition(suspect) in pending[homes[suspect.row].id]
             (behind if late else applied).append(suspect)
         return applied, behind
 
     def _examine(self, suspect: Suspect, before: int | None) -> Finding | Suspect | None:
         """Steps 3 and 4: a finding, or what to look at again, or nothing."""
+        if suspect.location is not None and self._is_hidden(suspect.location):
+            return self._on_owner(suspect, suspect.location)
         home = self._home(suspect)
         item = only(home, comparison_statements.items_of(self._table, [suspect.row]))
         image = read_item(self._table, suspect.row, item.item) if item else None
@@ -191,6 +203,17 @@ class Rechecker:
             return suspect
         return self._follow(suspect, before)
 
+    def _is_hidden(self, location: Location) -> bool:
+        return self._cluster.snapshot.is_hidden(location.shard, slot_of(location.key.hash))
+
+    def _on_owner(self, suspect: Suspect, location: Location) -> Suspect | None:
+        """The suspicion against the row on the shard that its slots have moved to; None: it is in
+        a copy."""
+        owned = self._cluster.snapshot.owners[slot_of(location.key.hash)]
+        if owned.move is None or owned.move.state != "DONE":
+            return None
+        return replace(suspect, location=location._replace(shard=owned.shard_id))
+
     def _follow(self, suspect: Suspect, before: int) -> Finding | Suspect | None:
         """Step 4 for an item that is written all the time."""
         followed = follow(self._cluster, self._table, suspect.index, suspect.row, before)
@@ -202,7 +225,7 @@ class Rechecker:
         return self._finding(suspect, said.location, said.item, said.content, found)
 
     def _row_at(self, suspect: Suspect, location: Location) -> Stored | None:
-        shard = self._cluster.shards[location.shard]
+        shard = self._cluster.member(location.shard)
         row = location.of(suspect.row)
         return only(shard, comparison_statements.global_rows_of(suspect.index, [row]))
 
@@ -242,14 +265,14 @@ class Rechecker:
             if found.version != wanted.version:
                 return f"its row {where} is of version {found.version}, not {wanted.version}"
             return f"its row {where} has another content than its version {wanted.version}"
-        if self._cluster.shard_of(location.key.hash).id != location.shard:
+        if self._cluster.shard_id_of(location.key.hash) != location.shard:
             return f"a row {where}, which does not own this index key"
         if item is None:
             return f"a row {where}, but there is no such item"
         return f"a row {where} under an index key that the item does not have"
 
     def _home(self, suspect: Suspect) -> DynamoDBShard:
-        return self._cluster.shard_of(suspect.row.hash)
+        return self._cluster.member(self._cluster.shard_id_of(suspect.row.hash))
 
     def _partition(self, suspect: Suspect) -> int:
         return self._cluster.partition_of(self._table.id, suspect.row.slot)

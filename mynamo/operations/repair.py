@@ -237,11 +237,13 @@ class _Repairer:
         """Which of the findings are still there, once the indexers have applied the repair."""
         suspects = [_suspect(f) for f in findings if f.index.kind == "GSI"]
         decision = Rechecker(self._cluster, table, self._wait).decide(suspects)
+        snapshot = self._cluster.snapshot
         still_wrong = [
             finding
             for finding in findings
             if finding.index.kind == "LSI"
-            and is_wrong(self._cluster.shards[finding.shard], table, finding)
+            and not snapshot.is_hidden(finding.shard, finding.row.slot)
+            and is_wrong(self._cluster.member(finding.shard), table, finding)
         ]
         return replace(decision, findings=[*decision.findings, *still_wrong])
 

@@ -2,6 +2,9 @@
 
 LSIs are committed with their items, so one consistent view of a shard decides at once.
 GSIs are updated later, so a difference there is only suspected; see `recheck`.
+
+Slots that have moved since the comparison began are compared as a whole, whatever their sums are:
+one pass may have read them on no shard or on both.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.tables import Index, IndexKey, RowKey, Table
 from mynamo.mysql.pool import Session
 from mynamo.operations import comparison_statements
-from mynamo.operations.checksum_pass import COMMIT, Read, next_items, owners
-from mynamo.operations.checksums import bucket_of
+from mynamo.operations.checksum_pass import COMMIT, Read, damage_of, next_items
+from mynamo.operations.checksums import bucket_of, buckets_of
 from mynamo.operations.comparison_statements import SNAPSHOT, IndexRow, Span, fitting
 from mynamo.operations.counts import Counts
 from mynamo.operations.expected_rows import (
@@ -28,9 +31,10 @@ from mynamo.operations.expected_rows import (
     read_ghost,
     read_item,
 )
-from mynamo.operations.findings import Finding, Kind
+from mynamo.operations.findings import Damaged, Finding, Kind
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.scan_parts import Position, Step, spans_of
+from mynamo.operations.scan_parts import Position, Step, slots_of, spans_of
+from mynamo.operations.visible_slots import VisibleSlots, end_of
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
 
@@ -58,15 +62,24 @@ class _Gathered:
         self.rows = 0
         self.sound: list[Item] = []
         self.findings: list[Finding] = []
+        self.counts = Counts()
         self._size = 0
 
-    def add(self, read: Read, sound: Sequence[Item], findings: Sequence[Finding]) -> None:
+    def add(
+        self,
+        read: Read,
+        sound: Sequence[Item],
+        findings: Sequence[Finding],
+        damaged: Sequence[Damaged],
+    ) -> None:
         """What one statement read."""
         if read.last:
             self.after = read.last
         self.rows += len(read.rows)
         self.sound += sound
         self.findings += findings
+        for each in damaged:
+            self.counts.add_unreadable(each)
         self._size += read.size
 
     @property
@@ -86,6 +99,8 @@ class Scan:
         indexes: those to compare; none of them is being backfilled.
         different: which buckets.
         gap: see `spans_of`.
+        moved: slots that have moved since the comparison began.
+        known: some of the damaged items that have been counted.
     """
 
     def __init__(
@@ -96,16 +111,22 @@ class Scan:
         indexes: Sequence[Index],
         different: Different,
         gap: int,
+        moved: frozenset[int] = frozenset(),
+        known: frozenset[RowKey] = frozenset(),
     ) -> None:
         self._cluster = cluster
         self._shard = shard
         self._table = table
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
-        self._different = different
-        self._buckets = frozenset[int]().union(*different.values())
+        moved_buckets = buckets_of(moved)
+        self._different = {id_: buckets | moved_buckets for id_, buckets in different.items()}
+        self._of_rows = different  # of GSIs; rows of slots that have moved come to these
+        self._moved = moved
+        self._known = known
+        self._buckets = moved_buckets.union(*different.values())
         self._gap = gap
-        self._owners = owners(cluster)
+        self._slots = VisibleSlots(cluster, shard.id)
 
     def items(self, span: Span) -> Iterator[Step]:
         """Find items that lack a row in an index.
@@ -119,10 +140,13 @@ class Scan:
             rest, more = part, True
             while more:
                 read, items, existing = retry(partial(self._read_items, rest))
-                more = read.more
                 sound = [item for item in items if self._is_sound(item)]
                 missing = [f for i in self._local for f in self._missing_local(i, sound, existing)]
-                gathered.add(read, sound, missing)
+                damaged = list(self._damaged(read)) if self._moved else []
+                if (missing or damaged) and self._slots.renew():
+                    continue  # slots may have moved since
+                more = read.more
+                gathered.add(read, sound, missing, damaged)
                 if read.last:
                     rest = part.beyond(read.last)
                 if gathered.enough:
@@ -133,7 +157,16 @@ class Scan:
 
     def _step(self, gathered: _Gathered) -> Step:
         suspects = [s for i in self._global for s in self._suspect_items(i, gathered.sound)]
-        return Step(gathered.after, gathered.rows, Counts(), gathered.findings, suspects)
+        return Step(gathered.after, gathered.rows, gathered.counts, gathered.findings, suspects)
+
+    def _damaged(self, read: Read) -> Iterator[Damaged]:
+        """Damaged items of slots that have moved; the checksum pass may have missed them."""
+        for hash16, sort, _, data in read.rows:
+            row = RowKey(hash16, sort)
+            if row.slot not in self._moved or row in self._known or not self._slots.owns(hash16):
+                continue
+            if read_item(self._table, row, data) is None:
+                yield damage_of(self._table, self._shard.id, self._slots.owners, row, None, data)
 
     def local_rows(self, index: Index, span: Span) -> Iterator[Step]:
         """Find rows of an LSI that no item has.
@@ -147,9 +180,11 @@ class Scan:
                 rows = retry(partial(self._read_local, index, rest))
                 if not rows:
                     break
-                rest = part.beyond(rows[-1][:3])
                 counts = Counts()
                 ghosts = [g for row in rows for g in self._local_ghost(index, counts, *row)]
+                if ghosts and self._slots.renew():
+                    continue  # slots may have moved since
+                rest = part.beyond(rows[-1][:3])
                 yield Step(rest.after, len(rows), counts, ghosts)
         yield Step(None)
 
@@ -159,14 +194,18 @@ class Scan:
         Raises:
             ShardUnavailable, MissingTable: see `items`.
         """
-        different = self._different[index.id]
-        while True:
-            rows = self._shard.run(comparison_statements.global_rows(index, span))[0].rows
-            if not rows:
+        different = self._of_rows[index.id]
+        is_wanted = different or any(slot in self._moved for slot in slots_of(span))
+        while is_wanted and (part := self._slots.first_part(span)) is not None:
+            rows = self._shard.run(comparison_statements.global_rows(index, part))[0].rows
+            after = rows[-1][:4] if rows else end_of(part, span, 4)
+            if after is None:
                 break
-            span = span.beyond(rows[-1][:4])
+            span = span.beyond(after)
             seen = {
-                IndexRow(*row[:4]): int(row[4]) for row in rows if bucket_of(row[2]) in different
+                IndexRow(*row[:4]): int(row[4])
+                for row in rows
+                if bucket_of(row[2]) in different or slot_of(row[0]) in self._moved
             }
             counts = Counts()
             suspects = list(self._suspect_rows(index, seen, counts))
@@ -194,7 +233,7 @@ class Scan:
         return set(session.run(comparison_statements.local_rows_of(index, wanted))[0].rows)
 
     def _is_sound(self, item: Item) -> bool:
-        return item.item is not None and self._owners[slot_of(item.row.hash)] == self._shard.id
+        return item.item is not None and self._slots.owns(item.row.hash)
 
     def _missing_local(
         self, index: Index, items: Sequence[Item], existing: dict[int, set[Position]]
@@ -238,7 +277,7 @@ class Scan:
         data: bytes | None,
     ) -> Iterator[Finding]:
         location = (hash16, index_sort, sort)
-        if bucket_of(hash16) not in self._different[index.id]:
+        if bucket_of(hash16) not in self._different[index.id] or self._slots.is_hidden(hash16):
             return
         if data is None:
             detail = "the index has it, but there is no such item"
@@ -246,7 +285,7 @@ class Scan:
             return
         item = read_item(self._table, RowKey(hash16, sort), data)
         key = index.key_of(item)
-        if item is None or self._owners[slot_of(hash16)] != self._shard.id:
+        if item is None or not self._slots.owns(hash16):
             counts.kept[index.id] += 1
         elif key is None or key.sort != index_sort:
             detail = "the index has it under a sort key that it does not have"

@@ -97,7 +97,7 @@ def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardRe
         return report(trouble=str(failure))
     items, size = 0, 0
     for table in tables:
-        figures = figures_of(shard, table)
+        figures = figures_of(shard, table, snapshot)
         if figures is None:
             return report(lag=lag.unapplied_seconds, trouble=f"{shard.where}: it is too slow")
         items += figures.get(sql.main_table(table.id), Size()).items

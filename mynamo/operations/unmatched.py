@@ -27,6 +27,7 @@ from mynamo.mysql.pool import Statement
 from mynamo.operations.comparison_statements import SNAPSHOT, whole_row
 from mynamo.operations.expected_rows import read_item
 from mynamo.operations.findings import Unmatched, UnmatchedKind
+from mynamo.operations.visible_slots import is_newest
 from mynamo.writer.transaction.statements import delete_rows, unmark
 
 LOOK_AGAIN_AFTER = 1.0
@@ -72,11 +73,19 @@ def still_unmatched(cluster: Cluster, table: Table, found: Sequence[Unmatched]) 
         MissingTable: the table was dropped.
     """
     time.sleep(LOOK_AGAIN_AFTER)
-    cluster.refresh()
-    known = cluster.table_by_id(table.id)
-    if known is None or known.status == "DELETING":
-        return []  # its intents are deleted before its rows
-    return [told for each in found if (told := look_again(cluster, table, each)) is not None]
+    while True:
+        snapshot = cluster.refresh()
+        known = snapshot.tables.get(table.id)
+        if known is None or known.status == "DELETING":
+            return []  # its intents are deleted before its rows
+        left = [
+            told
+            for each in found
+            if snapshot.shard_ids[each.row.slot] == each.shard  # else it has moved, as it must be
+            and (told := look_again(cluster, table, each)) is not None
+        ]
+        if not left or is_newest(cluster, snapshot):
+            return left
 
 
 def look_again(cluster: Cluster, table: Table, found: Unmatched) -> Unmatched | None:
@@ -150,14 +159,16 @@ def free(cluster: Cluster, table: Table, found: Unmatched) -> str:
 
 
 def _free(cluster: Cluster, table: Table, found: Unmatched) -> str:
-    shard, place = cluster.shards[found.shard], (table.id, found.row)
-    owner = cluster.owner_of_all(shard)
-    with shard.session() as session:
+    place = (table.id, found.row)
+    route = cluster.route(table.id, found.row.hash)
+    if route.shard.id != found.shard:
+        return NOTHING  # its slots have moved
+    with route.shard.session() as session:
         _, guard, rows, intents = session.run(
             ("BEGIN", ()), LOCK_EPOCH, whole_row(table, found.row, lock=True),
             read_intents([place], lock=True),
         )  # fmt: skip
-        check_epoch(epoch_in(guard), owner)
+        check_epoch(epoch_in(guard), route)
         version, data = rows.rows[0] if rows.rows else (1, b"")
         if is_free(version) or intents.rows:
             did, statements = NOTHING, []
