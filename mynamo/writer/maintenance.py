@@ -11,6 +11,7 @@ from functools import partial
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import is_enabled, raise_slot_guard
+from mynamo.catalog.moves import forget_ended
 from mynamo.catalog.roll_forward import is_complete, roll_forward
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ABANDONED = 10.0
 """Seconds after which an unfinished change of definitions counts as abandoned."""
+MOVES_KEPT = 1800.0
+"""Seconds for which a move of slots is kept after its end."""
 _BACKFILL_SECONDS = 0.5
 """For which one round backfills one index on one shard; all shards in parallel."""
 _MOST_THREADS = 16
@@ -57,6 +60,7 @@ class Maintenance:
         self._sweeper = Sweeper(cluster)
         # Shards where nothing was left to enable lately, and for which format.
         self._enabled: set[tuple[int, int]] = set()
+        self._ended: dict[int, float] = {}  # moves, and since when they were seen so (monotonic)
 
     def round(self) -> bool:
         """Do what there is to do now.
@@ -69,6 +73,7 @@ class Maintenance:
         """
         self._cluster.refresh()
         self._finish_enabling()
+        self._forget_moves()
         self._sweeper.round()
         more = False
         if not self._cluster.lacking:  # else definitions are left to other workers
@@ -94,6 +99,16 @@ class Maintenance:
                 log.debug("the slot guard is not raised yet: %s", failure)
             else:
                 self._enabled.add(enabled)
+
+    def _forget_moves(self) -> None:
+        """Forget moves of slots that ended so long ago that no attempt of a request with a token is
+        older (`transact.generation_on` needs them until then)."""
+        now = time.monotonic()
+        ended = [move.id for move in self._cluster.snapshot.moves if move.state == "ENDED"]
+        self._ended = {id_: self._ended.get(id_, now) for id_ in ended}
+        old = [id_ for id_, since in self._ended.items() if now - since > MOVES_KEPT]
+        if old:
+            forget_ended(self._cluster.catalog, old)
 
     def _roll_forward(self) -> None:
         found = {}

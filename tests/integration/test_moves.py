@@ -20,6 +20,8 @@ from mynamo.producer import Producer, Put
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
+from mynamo.writer import maintenance as maintenance_module
+from mynamo.writer.maintenance import Maintenance
 from tests.comparing import gsi_damage
 from tests.rows import everywhere, select
 from tests.workers import pipeline
@@ -151,6 +153,20 @@ def test_nobody_logs_for_a_move_that_was_cancelled(filled: Cluster, other: Clust
         Mover(filled).cancel(move.id)
         producer.write_batch([Put("orders", item(number)) for number in range(20)])
     assert everywhere(filled, "SELECT * FROM mynamo_move_log") == []
+
+
+def test_a_move_is_forgotten_some_time_after_its_end(
+    config: ClusterConfig, filled: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = slots_of(filled, 1)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+    maintenance = Maintenance(filled)
+    maintenance.round()
+    assert [move.state for move in filled.refresh().moves] == ["ENDED"]
+    monkeypatch.setattr(maintenance_module, "MOVES_KEPT", 0.0)
+    maintenance.round()
+    assert filled.refresh().moves == ()
 
 
 REFUSED = {
