@@ -475,8 +475,10 @@ def _fill(backfiller: Path) -> None:
 
 
 def _place(target: str) -> str:
-    """What is harmed by one fault at a time: brokers count as one."""
-    return "brokers" if target.startswith("broker") else target
+    """What is harmed by one fault at a time: brokers count as one, and movers do."""
+    if ">" in target:
+        return target
+    return next((f"{role}s" for role in ("broker", "mover") if target.startswith(role)), target)
 
 
 def unmended(cluster: Cluster) -> list[str]:

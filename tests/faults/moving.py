@@ -41,14 +41,16 @@ LEFT_ALONE = (6.0, 20.0)
 LEFT_ALONE_AT_FIRST = (0.5, 3.0)
 """Seconds without a step after which a move counts as left by its mover; for a process that has
 just begun, less."""
-_SIZES = ((1, 64), (1, 64), (65, 1024), (1024, SLOTS // 2))
+_SIZES = ((1, 64), (1, 64), (1, 64), (65, 1024))
 """Numbers of slots, of which one pair is drawn."""
 _GIVEN_UP = 0.15
 _CANCELLED = 0.25
-"""Shares of moves that their own mover, and another one, cancel."""
+_CANCELLED_AT_FIRST = 0.6
+"""Shares of moves that their own mover, another one, and one that has just begun, cancel: the last
+so that it gets to the first steps of a move."""
 _BACK = 0.4
 """Share of moves that go back at once."""
-_DRAINED = 0.05
+_DRAINED = 0.03
 """Share of turns at which a shard begins to be drained."""
 _PAUSE = 0.3
 _EXPECTED = (NoLongerMover, SwitchBusy, InvalidRequest, Unavailable)
@@ -70,6 +72,7 @@ class RandomMover:
         self._choice = choice
         self._journal = journal
         self._seen: tuple[Any, float, float] | None = None
+        self._has_just_begun = True
         self._slots = _slots_in_use(cluster)
 
     def turn(self) -> None:
@@ -108,7 +111,9 @@ class RandomMover:
         return now - since >= seconds
 
     def _take_over(self, move: SlotMove) -> None:
-        if move.is_open and self._choice.random() < _CANCELLED:
+        share = _CANCELLED_AT_FIRST if self._has_just_begun else _CANCELLED
+        self._has_just_begun = False
+        if move.is_open and self._choice.random() < share:
             Mover(self._cluster).cancel(move.id)
             self._note("cancelled for another", move)
             return

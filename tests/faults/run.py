@@ -374,7 +374,11 @@ class _Run:
             there = set(cluster.snapshot.names)
             changed = [name for name in self._definitions.tables if name in there]
             for name in (*own, *changed):
-                verdict = verify(cluster, name)
+                try:
+                    verdict = verify(cluster, name)
+                except MynamoError as failure:
+                    outcome.violations.append(f"mynamo verify {name}: {failure!r}")
+                    continue
                 rows = sum(index.rows for index in verdict.indexes)
                 outcome.checks["mynamo verify, rows"] += rows
                 if not verdict.ok:

@@ -59,7 +59,7 @@ def test_a_plan_can_be_of_some_faults_only() -> None:
 
 
 def test_some_time_has_every_kind_of_fault_and_every_point() -> None:
-    plan = draw(1, 12_000, replace(CAST, restores=["shard-2"], upgrades=CAST.workers))
+    plan = draw(1, 30_000, replace(CAST, restores=["shard-2"], upgrades=CAST.workers))
     assert {fault.kind for fault in plan} == {
         "kill", "stop", "freeze", "crash", "halt", "link", "wipe", "topic", "disk", "clock", "away",
         "restore", "upgrade", "strand",
