@@ -33,7 +33,7 @@ from mynamo.operations.expected_rows import (
 )
 from mynamo.operations.findings import Damaged, Finding, Kind
 from mynamo.operations.recheck import Suspect
-from mynamo.operations.scan_parts import Position, Step, slots_of, spans_of
+from mynamo.operations.scan_parts import Position, Step, spans_of
 from mynamo.operations.visible_slots import VisibleSlots, end_of
 from mynamo.schemas.keys import slot_of
 from mynamo.schemas.values import StoredItem
@@ -99,7 +99,7 @@ class Scan:
         indexes: those to compare; none of them is being backfilled.
         different: which buckets.
         gap: see `spans_of`.
-        moved: slots that have moved since the comparison began.
+        moved: slots that have moved since the comparison began, of those that are scanned.
         known: some of the damaged items that have been counted.
     """
 
@@ -120,7 +120,9 @@ class Scan:
         self._local = [index for index in indexes if index.kind == "LSI"]
         self._global = [index for index in indexes if index.kind == "GSI"]
         moved_buckets = buckets_of(moved)
-        self._different = {id_: buckets | moved_buckets for id_, buckets in different.items()}
+        self._different = different
+        if moved:
+            self._different = {id_: buckets | moved_buckets for id_, buckets in different.items()}
         self._of_rows = different  # of GSIs; rows of slots that have moved come to these
         self._moved = moved
         self._known = known
@@ -195,8 +197,7 @@ class Scan:
             ShardUnavailable, MissingTable: see `items`.
         """
         different = self._of_rows[index.id]
-        is_wanted = different or any(slot in self._moved for slot in slots_of(span))
-        while is_wanted and (part := self._slots.first_part(span)) is not None:
+        while (different or self._moved) and (part := self._slots.first_part(span)) is not None:
             rows = self._shard.run(comparison_statements.global_rows(index, part))[0].rows
             after = rows[-1][:4] if rows else end_of(part, span, 4)
             if after is None:

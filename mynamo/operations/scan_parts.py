@@ -12,7 +12,7 @@ from mynamo.operations.comparison_statements import Span
 from mynamo.operations.counts import Counts
 from mynamo.operations.findings import Finding, Unmatched
 from mynamo.operations.recheck import Suspect
-from mynamo.schemas.keys import SLOTS, slot_of, slot_range
+from mynamo.schemas.keys import SLOTS, slot_range
 
 PIECES = 64
 """Of each table and index on each shard: ranges of 64 slots."""
@@ -92,11 +92,6 @@ def all_scan_parts(shards: Iterable[int], indexes: Iterable[int]) -> Iterator[Sc
         for piece in range(PIECES):
             for shard_id in shards:
                 yield ScanPart(shard_id, index_id, piece)
-
-
-def slots_of(span: Span) -> range:
-    """The slots of a span, whose borders are those of slots."""
-    return range(slot_of(span.low), SLOTS if span.high is None else slot_of(span.high))
 
 
 def gap_of(items: int) -> int:

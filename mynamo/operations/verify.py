@@ -277,7 +277,9 @@ class _Examination:
     def _compare(self, scan_part: ScanPart, different: Different) -> Iterator[Step]:
         shard, indexes = self._shards[scan_part.shard_id], list(self._indexes.values())
         gap = gap_of(self._journal.counts.items)
-        moved, known = self._journal.moved, self._journal.known_damage
+        first, last = scan_part.slots
+        moved = self._journal.moved.intersection(range(first, last + 1))
+        known = self._journal.known_damage
         scan = Scan(self._cluster, shard, self._table, indexes, different, gap, moved, known)
         span = scan_part.span(self._journal.cursors.get(scan_part.name))
         if not scan_part.index_id:
