@@ -32,7 +32,8 @@ def keep_changes(config: ClusterConfig) -> None:
 
 
 def changes(config: ClusterConfig, table: str) -> list[ChangeEvent]:
-    """All changes of a table, those of each shard in the order of their ids.
+    """All changes of a table in the order of their versions, since an item's may be on several
+    shards. One whose version went back is where its old image does not fit.
 
     Raises:
         ShardUnavailable: a shard does not answer.
@@ -46,6 +47,7 @@ def changes(config: ClusterConfig, table: str) -> list[ChangeEvent]:
             )[0].rows  # fmt: skip
             # A new incarnation takes an id, with a row that is no change.
             events += [_event(shard.id, row) for row in rows if row[-1]]
+    events.sort(key=lambda event: event.version)
     return [event for event in events if event.table == table]
 
 

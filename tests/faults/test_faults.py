@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,13 @@ def test_nothing_else_is_harmed_while_a_shard_is_away() -> None:
             for other in others
         )
     assert not any(fault.kind == "away" for fault in draw(1, 60, CAST))
+
+
+def test_one_mover_is_harmed_at_a_time() -> None:
+    plan = [fault for fault in draw(1, 3_000, CAST) if fault.target in CAST.movers]
+    assert len(plan) > 50
+    for one, other in itertools.pairwise(plan):
+        assert one.at + one.seconds <= other.at
 
 
 def test_clocks_jump_by_seconds_up_to_an_hour_where_they_can() -> None:
