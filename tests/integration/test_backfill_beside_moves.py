@@ -1,0 +1,100 @@
+"""An index that is added while slots move ends complete, at whatever step it comes."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.definitions import add_index
+from mynamo.operations import wait_until_applied
+from mynamo.operations.resharding import copying, switch
+from mynamo.operations.resharding import mover as mover_module
+from mynamo.operations.resharding.mover import Mover, open_moves
+from mynamo.operations.resharding.switch import Switch
+from mynamo.producer import Producer
+from mynamo.runtime.crash_points import COMMAND_LABELS
+from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
+from tests.comparing import gsi_damage
+from tests.integration.test_moves import COUNT, item, slots_of
+from tests.integration.test_moves import filled as filled
+from tests.waiting import eventually
+from tests.workers import pipeline
+
+pytestmark = pytest.mark.slow
+
+STEPS = [label for label in COMMAND_LABELS if label.startswith("move.")]
+BY_PRICE = GlobalIndexSchema.model_validate({"name": "by_cost", "hash_key": "price:N"})
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mover_module, "CLEAN_AFTER", 0.1)
+    monkeypatch.setattr(switch, "LAG", 1.0)
+    monkeypatch.setattr(switch, "FIRST_ATTEMPT", 1.0)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_index_that_is_added_at_a_step(
+    config: ClusterConfig, filled: Cluster, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    added: list[str] = []
+    stop = threading.Event()
+
+    def at(label: str) -> None:
+        if label == step and not added:
+            added.append(label)
+            with Cluster(config) as other:
+                add_index(other, "orders", BY_PRICE)
+
+    def write() -> None:
+        chance = Random(step)
+        with Cluster(config) as own, Producer(own) as producer:
+            while not stop.wait(0.01):
+                producer.put("orders", item(chance.randrange(COUNT), price=chance.randrange(20)))
+
+    for module in (mover_module, switch, copying, catching_up):
+        monkeypatch.setattr(module, "crash_point", at)
+    first, last = slots_of(filled, 1)
+    with pipeline(config), ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            Mover(filled).move(first, last, 2)
+            filled.refresh()
+            eventually(lambda: is_active(filled), 60)
+        finally:
+            stop.set()
+        writing.result(60)
+        assert wait_until_applied(filled)
+    assert added == [step]
+    assert open_moves(filled) == []
+    assert {owned.shard_id for owned in filled.refresh().slots} == {2}
+    assert gsi_damage(filled, "orders") == []
+
+
+def is_active(cluster: Cluster) -> bool:
+    return cluster.refresh().names["orders"].index("by_cost").status == "ACTIVE"
+
+
+def test_control_a_switch_before_the_backfill_is_past(
+    config: ClusterConfig, filled: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target's backfill has passed the slots, the source's comes too late."""
+    first, last = slots_of(filled, 1)
+    index = add_index(filled, "orders", BY_PRICE)
+    monkeypatch.setattr(Switch, "_backfills", lambda _: None)
+    monkeypatch.setattr("mynamo.writer.backfill.backfiller.Backfiller.work", lambda *_: False)
+    with pipeline(config):
+        while backfill_chunk(filled, filled.shards[2], index).more:
+            pass
+        Mover(filled).move(first, last, 2)
+        while backfill_chunk(filled, filled.shards[1], index).more:
+            pass
+        activate_if_backfilled(filled, index)
+        assert wait_until_applied(filled)
+    assert any("missing" in line for line in gsi_damage(filled, "orders"))
