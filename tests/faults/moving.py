@@ -45,7 +45,7 @@ _SIZES = ((1, 64), (1, 64), (1, 64), (65, 1024))
 """Numbers of slots, of which one pair is drawn."""
 _GIVEN_UP = 0.15
 _CANCELLED = 0.25
-_CANCELLED_AT_FIRST = 0.6
+_CANCELLED_AT_FIRST = 0.35
 """Shares of moves that their own mover, another one, and one that has just begun, cancel: the last
 so that it gets to the first steps of a move."""
 _BACK = 0.4

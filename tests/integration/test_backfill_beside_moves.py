@@ -58,7 +58,7 @@ def test_an_index_that_is_added_at_a_step(
             while not stop.wait(0.01):
                 producer.put("orders", item(chance.randrange(COUNT), price=chance.randrange(20)))
 
-    for module in (mover_module, switch, copying, catching_up):
+    for module in (mover_module, switch, copying, changed_rows):
         monkeypatch.setattr(module, "crash_point", at)
     first, last = slots_of(filled, 1)
     with pipeline(config), ThreadPoolExecutor(1) as pool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.catalog import moves
+from mynamo.catalog import definitions, moves
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest
@@ -23,7 +23,8 @@ from mynamo.schemas.keys import slot_of
 from mynamo.writer import maintenance as maintenance_module
 from mynamo.writer.maintenance import Maintenance
 from tests.comparing import gsi_damage
-from tests.rows import everywhere, select
+from tests.rows import everywhere, make_table, select
+from tests.waiting import eventually
 from tests.workers import pipeline
 
 COUNT = 120
@@ -167,6 +168,35 @@ def test_a_move_is_forgotten_some_time_after_its_end(
     monkeypatch.setattr(maintenance_module, "MOVES_KEPT", 0.0)
     maintenance.round()
     assert filled.refresh().moves == ()
+
+
+@pytest.mark.parametrize("step", ["move.6", "move.12"])
+def test_a_table_that_is_dropped_meanwhile_is_let_go(
+    config: ClusterConfig,
+    filled: Cluster,
+    other: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    """Behind the comparison, when the log has its keys; and before the old rows are deleted."""
+    first, last = slots_of(filled, 1)
+    table = make_table(other, "extra")
+    filled.refresh()
+
+    def drop(label: str) -> None:
+        if label == step and "extra" in other.refresh().names:
+            with Producer(other) as producer:
+                producer.write_batch([Put("extra", item(number)) for number in range(20)])
+            definitions.drop_table(other, "extra")
+            there = f"SHOW TABLES LIKE 't{table.id}'"
+            eventually(lambda: not everywhere(other, there))
+
+    monkeypatch.setattr(mover_module, "crash_point", drop)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+    assert open_moves(filled) == []
+    assert "extra" not in filled.refresh().names
+    assert gsi_damage(filled, "orders") == []
 
 
 REFUSED = {

@@ -151,33 +151,41 @@ class Mover:
 
     def _to_target(self, move: SlotMove) -> Moved:
         """M2 to M11."""
-        catalog = self._cluster.catalog
-        attempt = 0
+        tries = 0
         while True:
             try:
-                known = moves.definitions(catalog)
+                known = moves.definitions(self._cluster.catalog)
                 move = self._begin(move)
                 self._copy_all(move)
                 self._report(move, "comparing")
                 compare(self._cluster, move)  # M6
+                crash_point("move.6")
+                moved = self._switch(move, known)
             except MissingTable:  # dropped in the meantime
-                pause(attempt)
+                pause(tries)
+                tries += 1
                 continue
-            crash_point("move.6")
-            switch, since = Switch(self._cluster, move), time.monotonic()
-            while self._settle(move, switch, known, since):
-                try:
-                    self._report(move, "switching")
-                    switched = switch.run(known, attempt)
-                    return Moved(switch.move, switched, time.monotonic())
-                except (SwitchBusy, SwitchTooLong) as late:
-                    self._report(move, f"waits for {late}")
-                    attempt += isinstance(late, SwitchTooLong)
-                except NoLongerMover:
-                    if not self._is_mine(move):
-                        raise
-                    attempt += 1  # whoever waited has taken the switch back
-                time.sleep(_AFTER_TAKEN_BACK)
+            if moved is not None:
+                return moved
+
+    def _switch(self, move: SlotMove, known: moves.Definitions) -> Moved | None:
+        """M7 to M11, as often as it takes; None: the range is to be copied by new definitions."""
+        attempt = 0
+        switch, since = Switch(self._cluster, move), time.monotonic()
+        while self._settle(move, switch, known, since):
+            try:
+                self._report(move, "switching")
+                switched = switch.run(known, attempt)
+                return Moved(switch.move, switched, time.monotonic())
+            except (SwitchBusy, SwitchTooLong) as late:
+                self._report(move, f"waits for {late}")
+                attempt += isinstance(late, SwitchTooLong)
+            except NoLongerMover:
+                if not self._is_mine(move):
+                    raise
+                attempt += 1  # whoever waited has taken the switch back
+            time.sleep(_AFTER_TAKEN_BACK)
+        return None
 
     def _begin(self, move: SlotMove) -> SlotMove:
         """M2 and M3."""

@@ -19,6 +19,7 @@ from mynamo.catalog.moves import NoLongerMover
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.catalog.tables import Table
+from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Session, Statement
 from mynamo.schemas.keys import slot_range
 
@@ -167,8 +168,11 @@ def delete_range(shard: DynamoDBShard, move: SlotMove, cluster: Cluster, most: i
     total = 0
     for text, values in _deletions(move, cluster):
         while True:
-            with held(shard, move) as (session, _):
-                (deleted, _) = session.run((f"{text} LIMIT {most:d}", values), ("COMMIT", ()))
+            try:
+                with held(shard, move) as (session, _):
+                    (deleted, _) = session.run((f"{text} LIMIT {most:d}", values), ("COMMIT", ()))
+            except MissingTable:  # dropped in the meantime
+                break
             total += deleted.count
             if deleted.count < most:
                 break
