@@ -11,7 +11,7 @@ import pytest
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
 from mynamo.operations import wait_until_applied
-from mynamo.operations.resharding import copying, switch
+from mynamo.operations.resharding import changed_rows, copying, switch
 from mynamo.operations.resharding import mover as mover_module
 from mynamo.operations.resharding.mover import Mover, open_moves
 from mynamo.operations.resharding.switch import Switch
