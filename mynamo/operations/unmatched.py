@@ -75,7 +75,7 @@ def still_unmatched(cluster: Cluster, table: Table, found: Sequence[Unmatched]) 
     time.sleep(LOOK_AGAIN_AFTER)
     while True:
         snapshot = cluster.refresh()
-        known = snapshot.tables.get(table.id)
+        known = cluster.table_by_id(table.id)
         if known is None or known.status == "DELETING":
             return []  # its intents are deleted before its rows
         left = [

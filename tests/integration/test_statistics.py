@@ -91,9 +91,9 @@ def test_large_tables_are_not_counted(bench: Bench, monkeypatch: pytest.MonkeyPa
     fill(bench, 4)
     monkeypatch.setattr(statistics, "EXACT_BYTES", 3 * 16384)
 
-    def refuse(name: str, table: Any) -> Any:
+    def refuse(name: str, table: Any, hidden: Any) -> Any:
         assert name != sql.main_table(table.id), "the table was counted"
-        return count_rows(name, table)
+        return count_rows(name, table, hidden)
 
     count_rows = statistics.count_rows
     with monkeypatch.context() as patch:
