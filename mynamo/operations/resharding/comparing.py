@@ -144,7 +144,8 @@ def _settle(
         raise CorruptData(
             f"{cluster.shards[move.target].where}: {compared.name}: {len(different)} rows of slots "
             f"{move.first}-{move.last} are not those of the source though nobody has changed "
-            "them; the slots are not moved: run `mynamo slots cancel`, and report this"
+            "them; the slots are not moved: run `mynamo verify` and `mynamo repair`, then `mynamo "
+            "slots resume`; if that does not help, `mynamo slots cancel`, and report this"
         )
 
 
