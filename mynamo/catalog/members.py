@@ -147,23 +147,34 @@ def state_of(session: Session, shard_id: int) -> str | None:
 
 
 def _copy_commands(cluster: Cluster, target: DynamoDBShard) -> None:
-    """Copy what all other shards know of queued writes without a slot. Who applied one is right,
-    not who refused it."""
+    """Copy what all other shards know of queued writes without a slot."""
     for source in cluster.shards.values():
         after = b""
         while source is not target:
-            rows = source.run(
-                ("SELECT command_id, done_at, version, refused FROM mynamo_command"
-                 f" WHERE command_id > %s ORDER BY command_id LIMIT {_COPIED_AT_ONCE:d}", (after,))
-            )[0].rows  # fmt: skip
+            rows = source.run(read_commands(after, _COPIED_AT_ONCE))[0].rows
             if rows:
                 after = rows[-1][0]
-                target.run(_insert_copies(rows))
+                target.run(insert_copies(rows))
             if len(rows) < _COPIED_AT_ONCE:
                 break
 
 
-def _insert_copies(rows: Sequence[tuple[object, ...]]) -> Statement:
+def read_commands(after: bytes, most: int) -> Statement:
+    """What a shard knows of queued writes without a slot: refusals, and ids from before ids had
+    slots.
+
+    Args:
+        after: this id, in their order.
+    """
+    return (
+        "SELECT command_id, done_at, version, refused FROM mynamo_command FORCE INDEX (PRIMARY)"
+        f" WHERE command_id > %s ORDER BY command_id LIMIT {most:d}",
+        (after,),
+    )
+
+
+def insert_copies(rows: Sequence[tuple[object, ...]]) -> Statement:
+    """Copy what `read_commands` gave. Who applied a write is right, not who refused it."""
     values = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
     return (
         f"INSERT INTO mynamo_command (command_id, done_at, version, refused) VALUES {values}"

@@ -7,7 +7,7 @@ harm: each step that is tried again finds what it has done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -376,45 +376,30 @@ def set_draining(catalog: Catalog, shard_id: int, draining: bool) -> None:
     """
     before, after = ("ACTIVE", "DRAINING") if draining else ("DRAINING", "ACTIVE")
 
-    def once(session: Session) -> None:
-        *_, found = session.run(*_BEGIN, ("SELECT shard_id, state FROM mynamo_shards", ()))
-        states = dict(found.rows)
-        if states.get(shard_id) == after:
-            session.rollback()
-            return
-        if states.get(shard_id) != before:
-            state = states.get(shard_id)
-            raise InvalidRequest(
-                f"shard {shard_id} is not in the cluster"
-                if state is None
-                else f"shard {shard_id} is {state}, not {before}"
-            )
-        if draining and not any(
-            state == "ACTIVE" for number, state in states.items() if number != shard_id
-        ):
+    def step(session: Session, _: int) -> Sequence[Statement]:
+        states = dict(session.run(("SELECT shard_id, state FROM mynamo_shards", ()))[0].rows)
+        state = states.pop(shard_id, None)
+        if state == after:
+            return ()
+        if state is None:
+            raise InvalidRequest(f"shard {shard_id} is not in the cluster")
+        if state != before:
+            raise InvalidRequest(f"shard {shard_id} is {state}, not {before}")
+        if draining and "ACTIVE" not in states.values():
             raise InvalidRequest(f"shard {shard_id} is the only one that can have slots")
-        session.run(
-            ("UPDATE mynamo_shards SET state = %s WHERE shard_id = %s", (after, shard_id)),
-            COUNT_UP,
-            ("COMMIT", ()),
-        )
+        return [("UPDATE mynamo_shards SET state = %s WHERE shard_id = %s", (after, shard_id))]
 
-    return _transaction(catalog, once)
+    catalog.decide(step)
 
 
-def forget_ended(catalog: Catalog, move_ids: list[int]) -> None:
+def forget_ended(catalog: Catalog, move_ids: Sequence[int]) -> None:
     """Delete moves that ended a while ago."""
-
-    def once(session: Session) -> None:
-        session.run(
-            *_BEGIN,
-            *(("DELETE FROM mynamo_moves WHERE state = 'ENDED' AND move_id = %s", (id_,))
-              for id_ in move_ids),
-            COUNT_UP,
-            ("COMMIT", ()),
-        )  # fmt: skip
-
-    return _transaction(catalog, once)
+    catalog.decide(
+        lambda session, _: [
+            ("DELETE FROM mynamo_moves WHERE state = 'ENDED' AND move_id = %s", (id_,))
+            for id_ in move_ids
+        ]
+    )
 
 
 GUARD_SECONDS = 1

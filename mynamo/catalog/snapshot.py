@@ -217,6 +217,14 @@ class Snapshot:
         return tuple([owned.shard_id for owned in self.owners])
 
     @cached_property
+    def slot_counts(self) -> dict[int, int]:
+        """Per shard that is there: how many slots it owns."""
+        counts = dict.fromkeys(sorted(self.epochs), 0)
+        for owned in self.slots:
+            counts[owned.shard_id] += owned.last + 1 - owned.first
+        return counts
+
+    @cached_property
     def owners(self) -> list[Owned]:
         """What the slot map says of each slot.
 

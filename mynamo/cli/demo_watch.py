@@ -81,7 +81,9 @@ class Watch:
                 self._live.update(self._table(figures), refresh=True)
             elif now - self._line_at >= LINE_EVERY:
                 self._line_at = now
-                slots = ", ".join(f"{id_}: {count}" for id_, count in self._slots().items())
+                slots = ", ".join(
+                    f"{id_}: {count}" for id_, count in self._cluster.snapshot.slot_counts.items()
+                )
                 self._screen.print(
                     f"[{now - self._began:4.0f} s] slots {slots}; {figures}{self._doing()}"
                 )
@@ -91,13 +93,6 @@ class Watch:
             return f"{lag(self._cluster).seconds:.1f} s"
         except MynamoError:
             return "unknown"
-
-    def _slots(self) -> dict[int, int]:
-        snapshot = self._cluster.snapshot
-        counts = dict.fromkeys(sorted(snapshot.epochs), 0)
-        for owned in snapshot.slots:
-            counts[owned.shard_id] = counts.get(owned.shard_id, 0) + owned.last - owned.first + 1
-        return counts
 
     def _doing(self) -> str:
         report = self._report
@@ -114,7 +109,7 @@ class Watch:
         for name in ("shard", "state", "slots", ""):
             grid.add_column(name, justify="right" if name in ("shard", "slots") else "left")
         members = self._cluster.snapshot.members
-        for shard_id, count in self._slots().items():
+        for shard_id, count in self._cluster.snapshot.slot_counts.items():
             bar = "#" * round(_BAR * count / 4096)
             grid.add_row(str(shard_id), members[shard_id].state, f"{count:,}", bar)
         seconds = time.monotonic() - self._began

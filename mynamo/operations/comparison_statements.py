@@ -100,7 +100,7 @@ def intents_on_rows(table: Table, span: Span, last: Values | None) -> Statement:
     Args:
         last: row of the span to look at; None: up to its end.
     """
-    where, values = _within(ITEM_ORDER, span)
+    where, values = within(ITEM_ORDER, span)
     if last is not None:
         where.append("(hash < %s OR (hash = %s AND sort <= %s))")
         values += (last[0], *last)
@@ -280,7 +280,7 @@ def _scan(
     span: Span,
     rows: int | None = None,
 ) -> Statement:
-    where, values = _within(order, span)
+    where, values = within(order, span)
     condition = f" WHERE {' AND '.join(where)}" if where else ""
     limit = CHUNK_ROWS if rows is None else rows
     return (
@@ -289,7 +289,7 @@ def _scan(
     )
 
 
-def _within(order: tuple[str, ...], span: Span) -> tuple[list[str], list[Any]]:
+def within(order: tuple[str, ...], span: Span) -> tuple[list[str], list[Any]]:
     """Conditions that together name the rows of a span."""
     where: list[str] = []
     values: list[Any] = []

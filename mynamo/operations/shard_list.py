@@ -84,7 +84,7 @@ def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardRe
         shard_id,
         member.state if member is not None else None,
         _place(configured) if configured is not None else None,
-        sum(o.last + 1 - o.first for o in snapshot.slots if o.shard_id == shard_id),
+        snapshot.slot_counts.get(shard_id, 0),
         tuple(_moves(snapshot, shard_id)),
     )
     shard = cluster.shards.get(shard_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mynamo.catalog import definitions, moves
+from mynamo.catalog import definitions, moves, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidRequest
@@ -154,6 +154,20 @@ def test_nobody_logs_for_a_move_that_was_cancelled(filled: Cluster, other: Clust
         Mover(filled).cancel(move.id)
         producer.write_batch([Put("orders", item(number)) for number in range(20)])
     assert everywhere(filled, "SELECT * FROM mynamo_move_log") == []
+
+
+def test_who_applied_a_queued_write_without_a_slot_is_right(
+    config: ClusterConfig, filled: Cluster
+) -> None:
+    """Not the target, which was told that it was refused."""
+    first, last = slots_of(filled, 1)
+    insert = f"INSERT INTO mynamo_command VALUES (%s, {sql.NOW}, %s, %s)"
+    filled.shards[1].run((insert, (b"c" * 16, 7, None)))
+    filled.shards[2].run((insert, (b"c" * 16, None, b"no table")))
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+    found = select(filled.shards[2], "SELECT command_id, version, refused FROM mynamo_command")
+    assert found == ((b"c" * 16, 7, None),)
 
 
 def test_a_move_is_forgotten_some_time_after_its_end(

@@ -17,19 +17,19 @@ from typing import Any
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
+from mynamo.catalog.members import insert_copies, read_commands
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session
+from mynamo.operations.comparison_statements import CHUNK_ROWS, Span, fitting, within
 from mynamo.operations.resharding.hidden_rows import (
     GSI_COLUMNS,
     Item,
     gsi_change,
     read_applied,
-    read_commands,
     read_tokens,
     write_applied,
-    write_commands,
     write_gsi_rows,
     write_items,
     write_tokens,
@@ -45,8 +45,6 @@ from mynamo.operations.resharding.ranges import (
 )
 from mynamo.runtime.crash_points import crash_point
 
-CHUNK_ROWS = 500
-CHUNK_BYTES = 4 * 1024 * 1024
 ROW_BYTES = 4096
 """An item counts as a row for each so many bytes."""
 
@@ -61,7 +59,7 @@ class Part:
         name: of the table.
         order: its primary key, of which the first column bounds the range.
         columns: what is read, the primary key first.
-        where: of these rows, besides the range.
+        where: conditions of these rows, besides the range.
         table: whose rows they are.
         write: writes rows to the target.
     """
@@ -69,7 +67,7 @@ class Part:
     name: str
     order: tuple[str, ...]
     columns: str
-    where: str
+    where: tuple[str, ...]
     table: Table
     write: Callable[[Session, Sequence[Row]], None]
 
@@ -181,34 +179,21 @@ class Copy:
         return size
 
     def _read(self, part: Part, after: Sequence[bytes]) -> tuple[Sequence[Row], bool]:
-        where, values = self._within(part.order, after)
+        span = Span(self._range.low, self._range.high, tuple(after) or None)
+        where, values = within(part.order, span)
+        condition = " AND ".join([*where, *part.where])
         order = ", ".join(part.order)
-        text = f"FROM {part.name} FORCE INDEX (PRIMARY) WHERE {where}{part.where} ORDER BY {order}"
+        text = f"FROM {part.name} FORCE INDEX (PRIMARY)"
+        text += f"{f' WHERE {condition}' if condition else ''} ORDER BY {order}"
         with self._source.session() as session:
             sizes = session.run(
                 (f"SELECT OCTET_LENGTH(item) {text} LIMIT {CHUNK_ROWS:d}", values)
             )[0].rows  # fmt: skip
-            fit, total = 0, 0
-            for (size,) in sizes:
-                total += size
-                if fit and total > CHUNK_BYTES:
-                    break
-                fit += 1
+            fit = fitting(size for (size,) in sizes)
             if not fit:
                 return (), False
             rows = session.run((f"SELECT {part.columns} {text} LIMIT {fit:d}", values))[0].rows
         return rows, len(rows) == fit and (fit < len(sizes) or len(sizes) == CHUNK_ROWS)
-
-    def _within(self, order: tuple[str, ...], after: Sequence[bytes]) -> tuple[str, list[Any]]:
-        where, values = self._range.within(order[0])
-        if after:
-            ranges: list[str] = []
-            for position, column in reversed(list(enumerate(order))):
-                equal = [f"{name} = %s" for name in order[:position]]
-                ranges.append(" AND ".join([*equal, f"{column} > %s"]))
-                values += after[: position + 1]
-            where = f"{where} AND (({') OR ('.join(ranges)}))"
-        return where, values
 
     def _control(
         self, name: str, copy: Callable[[Session, Session, list[bytes]], list[bytes] | None]
@@ -256,7 +241,7 @@ class Copy:
     ) -> list[bytes] | None:
         rows = source.run(read_commands(after[0] if after else b"", _CONTROL_ROWS))[0].rows
         if rows:
-            target.run(write_commands(rows))
+            target.run(insert_copies(rows))
         return [rows[-1][0]] if len(rows) == _CONTROL_ROWS else None
 
 
@@ -270,7 +255,7 @@ def _items_of(table: Table) -> Part:
 
     return Part(
         sql.main_table(table.id), ("hash", "sort"), f"hash, sort, {OWN_VERSION}, item",
-        f" AND {IS_ITEM}", table, write,
+        (IS_ITEM,), table, write,
     )  # fmt: skip
 
 
@@ -280,5 +265,5 @@ def _gsi_rows_of(table: Table, index: Index) -> Part:
 
     return Part(
         sql.index_table(index), ("index_hash", "index_sort", "hash", "sort"), GSI_COLUMNS,
-        "", table, write,
+        (), table, write,
     )  # fmt: skip

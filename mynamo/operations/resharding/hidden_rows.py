@@ -150,27 +150,6 @@ def write_applied(rows: Sequence[Sequence[Any]]) -> Statement:
     )
 
 
-_COMMAND = "command_id, done_at, version, refused"
-
-
-def read_commands(after: bytes, most: int) -> Statement:
-    """Refusals that belong to no shard, and ids from before ids had slots."""
-    return (
-        f"SELECT {_COMMAND} FROM mynamo_command FORCE INDEX (PRIMARY) WHERE command_id > %s"
-        f" ORDER BY command_id LIMIT {most:d}",
-        (after,),
-    )
-
-
-def write_commands(rows: Sequence[Sequence[Any]]) -> Statement:
-    """Keep them on the target too."""
-    places = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
-    return (
-        f"INSERT IGNORE INTO mynamo_command ({_COMMAND}) VALUES {places}",
-        [value for row in rows for value in row],
-    )
-
-
 def gsi_change(index: Index, row: Sequence[Any]) -> RowChange:
     """A row of `GSI_COLUMNS` as it shall be."""
     return RowChange(index, GsiRow(*row[:4]), row[4], row[5])

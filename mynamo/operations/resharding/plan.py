@@ -41,9 +41,7 @@ def plan(snapshot: Snapshot, bytes_per_slot: Mapping[int, float]) -> list[Planne
     for owned in sorted(snapshot.slots, key=lambda one: one.first):
         if owned.first not in moving:
             ranges[owned.shard_id].append((owned.first, owned.last))
-    counts = dict.fromkeys(ranges, 0)
-    for owned in snapshot.slots:
-        counts[owned.shard_id] += owned.last - owned.first + 1
+    counts = snapshot.slot_counts
     shares = _shares(active, counts)
     surplus = {
         id_: counts[id_] - shares.get(id_, 0)

@@ -28,10 +28,11 @@ def planned_moves(cluster: Cluster) -> list[PlannedMove]:
         ShardUnavailable: a server does not answer.
     """
     snapshot = cluster.refresh()
-    counts: dict[int, int] = {}
-    for owned in snapshot.slots:
-        counts[owned.shard_id] = counts.get(owned.shard_id, 0) + owned.last - owned.first + 1
-    per_slot = {id_: size_of(cluster.shards[id_]) / count for id_, count in counts.items()}
+    per_slot = {
+        id_: size_of(cluster.shards[id_]) / count
+        for id_, count in snapshot.slot_counts.items()
+        if count
+    }
     return plan(snapshot, per_slot)
 
 

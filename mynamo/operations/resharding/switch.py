@@ -161,9 +161,6 @@ class Switch:
         """
         epochs = self._cluster.refresh().epochs
         try:
-            if len(shards) == 1:
-                moves.raise_guard(shards[0], epochs[shards[0].id])
-                return epochs
             with ThreadPoolExecutor(len(shards)) as pool:
                 list(pool.map(lambda shard: moves.raise_guard(shard, epochs[shard.id]), shards))
         except Contention:
@@ -213,7 +210,7 @@ class Switch:
 def lag_after(waited: float) -> float:
     """Seconds for which changes may wait for the indexers, after so many seconds of waiting for
     less."""
-    return min(MOST_LAG, LAG * 2 ** (waited / LAG_DOUBLES)) if waited < 60 else MOST_LAG
+    return min(MOST_LAG, LAG * 2 ** min(waited / LAG_DOUBLES, 10.0))
 
 
 def _check(deadline: float, what: str) -> None:

@@ -356,8 +356,8 @@ def _write(cluster: Cluster, shard: DynamoDBShard, session: Session, locked: _Lo
         if is_large and not _is_one_entry(locked.callers):
             raise TooMuch
         changed = list(rows.values())
-        moving = [write for write in locked.writes if write.route.log is not None]
-        log = log_of(locked.callers, rows) if moving else ()
+        is_moving = any(write.route.log is not None for write in locked.writes)
+        log = log_of(locked.callers, rows) if is_moving else ()
         if not is_large:
             by_slot = cluster.snapshot.format >= MOVES
             statements, outbox_at = statements_of(
