@@ -14,9 +14,11 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import orjson
 
@@ -174,12 +176,17 @@ class RandomMover:
             file.write(orjson.dumps({"what": what, **more}) + b"\n")
 
 
-def _be_quick() -> None:
+@contextmanager
+def _quick_moves() -> Iterator[None]:
     """Many moves in a short time, on a machine whose indexers are always behind."""
-    mover.CLEAN_AFTER = CLEAN_AFTER
-    backfiller._LONGEST_REST = 0.0
-    switch.LAG = switch.MOST_LAG = 5.0
-    switch.FIRST_ATTEMPT = 1.0
+    with (
+        mock.patch.object(mover, "CLEAN_AFTER", CLEAN_AFTER),
+        mock.patch.object(backfiller, "_LONGEST_REST", 0.0),
+        mock.patch.object(switch, "LAG", 5.0),
+        mock.patch.object(switch, "MOST_LAG", 5.0),
+        mock.patch.object(switch, "FIRST_ATTEMPT", 1.0),
+    ):
+        yield
 
 
 def _log(report: Report) -> None:
@@ -198,8 +205,7 @@ def finish(config: ClusterConfig) -> str:
     Raises:
         MynamoError: a move could not be ended.
     """
-    _be_quick()
-    with Cluster(config) as cluster:
+    with _quick_moves(), Cluster(config) as cluster:
         rebalance.resume(cluster)
         left = [str(move) for move in open_moves(cluster)]
         for shard in cluster.shards.values():
@@ -268,14 +274,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--journal", required=True, type=Path)
     given = parser.parse_args(arguments)
-    _be_quick()
-    done = len(given.journal.read_bytes().splitlines()) if given.journal.exists() else 0
-    choice = random.Random(given.seed * 10_007 + done)
-    config = ClusterConfig.load(given.config)
+    with _quick_moves():
+        _move_for_ever(ClusterConfig.load(given.config), given.seed, given.journal)
+
+
+def _move_for_ever(config: ClusterConfig, seed: int, journal: Path) -> None:
+    done = len(journal.read_bytes().splitlines()) if journal.exists() else 0
+    choice = random.Random(seed * 10_007 + done)
     while True:
         try:
             with Cluster(config) as cluster:
-                one = RandomMover(cluster, choice, given.journal)
+                one = RandomMover(cluster, choice, journal)
                 while True:
                     try:
                         one.turn()

@@ -77,6 +77,33 @@ def test_an_index_that_is_added_at_a_step(
     assert gsi_damage(filled, "orders") == []
 
 
+def test_an_index_that_the_mover_hears_of_before_it_compares(
+    config: ClusterConfig, filled: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are compared before they are copied; what the log said of them is forgotten."""
+    steps: list[str] = []
+
+    def at(label: str) -> None:
+        if label == "move.4" and label not in steps:
+            with Cluster(config) as other:
+                index = add_index(other, "orders", BY_PRICE)
+                for shard in other.shards.values():
+                    while backfill_chunk(other, shard, index).more:
+                        pass
+        if label == "move.5" and "move.6" not in steps:
+            filled.refresh()
+        steps.append(label)
+
+    for module in (mover_module, switch, copying, changed_rows):
+        monkeypatch.setattr(module, "crash_point", at)
+    first, last = slots_of(filled, 1)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+        eventually(lambda: is_active(filled), 60)
+    assert open_moves(filled) == []
+    assert gsi_damage(filled, "orders") == []
+
+
 def is_active(cluster: Cluster) -> bool:
     return cluster.refresh().names["orders"].index("by_cost").status == "ACTIVE"
 

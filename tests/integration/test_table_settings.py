@@ -350,7 +350,7 @@ def test_who_may_not_upgrade_is_told_who_may(
 
 
 def test_a_catalog_of_a_newer_format_is_refused(config: ClusterConfig, cluster: Cluster) -> None:
-    in_catalog(config, "UPDATE mynamo_cluster SET format = 4")
+    in_catalog(config, "UPDATE mynamo_cluster SET format = format + 1")
     with pytest.raises(ConfigError, match="upgrade"):
         Cluster(config)
 

@@ -18,7 +18,7 @@ from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.moves import NoLongerMover, SwitchBusy
 from mynamo.catalog.shard import pause, retry
 from mynamo.catalog.snapshot import SlotMove
-from mynamo.errors import InvalidRequest
+from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.mysql.failures import MissingTable
 from mynamo.operations.resharding.changed_rows import catch_up
 from mynamo.operations.resharding.checkpoints import SwitchTooLong
@@ -153,8 +153,8 @@ class Mover:
         """M2 to M11."""
         tries = 0
         while True:
+            known = moves.definitions(self._cluster.catalog)
             try:
-                known = moves.definitions(self._cluster.catalog)
                 move = self._begin(move)
                 self._copy_all(move)
                 self._report(move, "comparing")
@@ -164,6 +164,11 @@ class Mover:
             except MissingTable:  # dropped in the meantime
                 pause(tries)
                 tries += 1
+                continue
+            except CorruptData:
+                # An index that was added meanwhile has been compared, and not copied yet.
+                if moves.definitions(self._cluster.catalog) == known:
+                    raise
                 continue
             if moved is not None:
                 return moved
