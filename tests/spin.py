@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,18 @@ large = pytest.mark.skipif(
 
 def errors_of(model: Path, folder: Path, *options: str) -> int:
     """How many errors Spin finds in a model, in all that can happen."""
+    return _check(model, folder, options, "-O1")
+
+
+def is_wrong(model: Path, folder: Path, *options: str) -> bool:
+    """Whether Spin finds an error in a model that lacks something: mostly at once, so that it would
+    take longer to make the compiler optimise."""
+    return _check(model, folder, options, "-O0") > 0
+
+
+def _check(model: Path, folder: Path, options: Sequence[str], optimise: str) -> int:
     subprocess.run(["spin", *options, "-a", str(model)], cwd=folder, check=True, timeout=60)
-    compiling = ["gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c"]
+    compiling = ["gcc", optimise, "-DSAFETY", "-w", "-o", "pan", "pan.c"]
     subprocess.run(compiling, cwd=folder, check=True, timeout=120)
     checking = ["./pan", "-m200000", "-E"]
     done = subprocess.run(

@@ -336,12 +336,14 @@ class Cluster:
         return Owner(shard, snapshot.since.get(shard.id, 0), snapshot.epochs.get(shard.id, 0))
 
     def shard_of(self, hash16: bytes) -> DynamoDBShard:
-        """The shard that owns a hash.
+        """The shard that owns a hash, also while nothing of its slot is read or written.
 
         Raises:
             ShardNotConfigured: the configuration lacks it.
         """
-        return self.owner_of(hash16).shard
+        slot = slot_of(hash16)
+        shard = self.configured.get(self._snapshot.owners[slot].shard_id)
+        return self._owner_anew(slot)[0] if shard is None else shard
 
     def shard_id_of(self, hash16: bytes) -> int:
         """The number of the shard that owns a hash, also if the configuration lacks it."""

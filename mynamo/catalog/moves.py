@@ -197,14 +197,11 @@ def stop(catalog: Catalog, move: SlotMove) -> SlotMove:
         NoLongerMover: the move is another mover's, or was cancelled.
         SwitchBusy: another move is at its switch.
     """
-    attempt = move.attempt + 1
 
     def once(session: Session) -> SlotMove:
         now = _locked(session, move.id)
-        if now is not None and (now.state, now.term, now.attempt) == (
-            "STOPPED", move.term, attempt,
-        ):  # fmt: skip
-            session.rollback()  # an attempt whose answer was lost
+        if now is not None and (now.state, now.term) == ("STOPPED", move.term):
+            session.rollback()  # an attempt whose answer was lost: only the mover of a term stops
             return now
         if now is None or now.state != "COPYING" or now.term != move.term:
             _other(session, now)
@@ -212,13 +209,13 @@ def stop(catalog: Catalog, move: SlotMove) -> SlotMove:
             session.rollback()
             raise SwitchBusy("another move is at its switch; try again in a moment")
         session.run(
-            ("UPDATE mynamo_moves SET state = 'STOPPED', attempt = %s WHERE move_id = %s",
-             (attempt, move.id)),
+            ("UPDATE mynamo_moves SET state = 'STOPPED', attempt = attempt + 1 WHERE move_id = %s",
+             (move.id,)),
             raise_epochs(move.source),
             COUNT_UP,
             ("COMMIT", ()),
         )  # fmt: skip
-        return now._replace(state="STOPPED", attempt=attempt)
+        return now._replace(state="STOPPED", attempt=now.attempt + 1)
 
     return _transaction(catalog, once)
 

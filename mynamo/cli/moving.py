@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table as Grid
 
@@ -48,12 +49,14 @@ class Shown:
         self._lock = threading.Lock()
         self._last: dict[int, tuple[str, float]] = {}
         self._began: dict[int, tuple[float, int]] = {}
+        self._eta = Eta()
         self._rows: dict[int, list[str]] = {}
 
     def __call__(self, report: Report) -> None:
         """Take note of a report."""
         move, now = report.move, time.monotonic()
         with self._lock:
+            self._eta.note(report, now)
             began, before = self._began.setdefault(move.id, (now, report.rows))
             rate = (report.rows - before) / (now - began) if now > began else 0.0
             doing, at = self._last.get(move.id, ("", 0.0))
@@ -64,23 +67,78 @@ class Shown:
                 return
             self._last[move.id] = kind, now
             if self._json:
-                print_json(_json(report, rate), indent=False)
+                print_json(_json(report, rate, self._eta.seconds(now)), indent=False)
             elif self._live is None:
-                say(f"{_where(report)}: {report.doing}, {report.rows:,} rows copied")
+                say(f"{_where(report)}: {_progress(report)}{self._eta.words(now)}")
             else:
                 self._rows[move.id] = [
                     f"{move.first}-{move.last}", f"{move.source} -> {move.target}",
-                    report.doing, f"{report.rows:,}", f"{rate:,.0f}" if rate else "",
+                    report.doing, _share(report), f"{report.rows:,}",
+                    f"{rate:,.0f}" if rate else "",
                 ]  # fmt: skip
-                self._live.update(self._grid())
+                self._live.update(Group(self._grid(), self._eta.words(now).lstrip("; ")))
 
     def _grid(self) -> Grid:
         grid = Grid(box=None, pad_edge=False)
-        for name in ("slots", "shards", "doing", "rows", "rows/s"):
+        for name in ("slots", "shards", "doing", "copied", "rows", "rows/s"):
             grid.add_column(name, justify="right" if name.startswith("rows") else "left")
         for row in list(self._rows.values())[-8:]:
             grid.add_row(*row)
         return grid
+
+
+class Eta:
+    """When all slots will have been moved, if they go on as until now."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._ahead = 0
+        self._moves: dict[int, tuple[int, float, float]] = {}
+
+    def note(self, report: Report, now: float) -> None:
+        """Take note of how far a move is.
+
+        Args:
+            now: monotonic, in seconds.
+        """
+        if self._began is None:
+            self._began = now
+        move = report.move
+        done = 1.0 if move.state == "DONE" else _copied(report)
+        _, first, before = self._moves.get(move.id, (0, done, done))
+        self._moves[move.id] = move.last + 1 - move.first, first, max(before, done)
+        self._ahead = report.slots_ahead
+
+    def seconds(self, now: float) -> float | None:
+        """How long it still takes; None: that cannot be told yet."""
+        moved = sum(slots * (done - first) for slots, first, done in self._moves.values())
+        left = self._ahead + sum(slots * (1 - done) for slots, _, done in self._moves.values())
+        if not moved or self._began is None:
+            return None
+        return (now - self._began) * left / moved
+
+    def words(self, now: float) -> str:
+        """As people read it, behind a semicolon; empty: it cannot be told yet."""
+        seconds = self.seconds(now)
+        if not seconds:
+            return ""
+        minutes, rest = divmod(round(seconds), 60)
+        ahead = f"{self._ahead:,} slots have not begun, " if self._ahead else ""
+        return f"; {ahead}all slots moved in {minutes}:{rest:02d}"
+
+
+def _copied(report: Report) -> float:
+    """The share of a range that is copied; its estimate may be too low."""
+    return min(0.99, report.rows / report.expected) if report.expected else 0.0
+
+
+def _share(report: Report) -> str:
+    return f"{_copied(report):.0%}" if report.move.state == "COPYING" else ""
+
+
+def _progress(report: Report) -> str:
+    share = f" ({_share(report)})" if report.doing == "copying" and report.expected else ""
+    return f"{report.doing}{share}, {report.rows:,} rows copied"
 
 
 @contextmanager
@@ -126,7 +184,7 @@ def _where(report: Report) -> str:
     return f"{move.source} -> {move.target}: slots {move.first}-{move.last}"
 
 
-def _json(report: Report, rate: float) -> dict[str, Any]:
+def _json(report: Report, rate: float, eta: float | None) -> dict[str, Any]:
     move = report.move
     return {
         "move": move.id,
@@ -137,5 +195,8 @@ def _json(report: Report, rate: float) -> dict[str, Any]:
         "state": move.state,
         "doing": report.doing,
         "rows": report.rows,
+        "rows_expected": report.expected,
         "rows_per_second": round(rate),
+        "slots_ahead": report.slots_ahead,
+        "eta_seconds": None if eta is None else round(eta, 1),
     }

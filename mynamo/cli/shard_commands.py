@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import click
@@ -48,7 +48,8 @@ def enable() -> None:
 @shard.command()
 @click.argument("shard_id", type=click.IntRange(1), metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask whether all processes know the shard.")
-def add(shard_id: int, yes: bool) -> None:
+@with_json
+def add(shard_id: int, yes: bool, as_json: bool) -> None:
     """Make a shard of the configuration a member of the cluster.
 
     Its database is empty, and its number is new to the cluster. First add it to the configuration
@@ -63,10 +64,10 @@ def add(shard_id: int, yes: bool) -> None:
     if not yes:
         click.confirm(
             f"Is shard {shard_id} in the configuration of every process, and has each been started "
-            "with it?", abort=True,
+            "with it?", abort=True, err=True,
         )  # fmt: skip
     with opened() as cluster:
-        members.add_shard(cluster, shard_id, click.echo)
+        members.add_shard(cluster, shard_id, _steps(shard_id, as_json))
 
 
 @shard.command()
@@ -75,7 +76,8 @@ def add(shard_id: int, yes: bool) -> None:
     "--timeout", type=click.FloatRange(0), default=TIMEOUT, show_default=True,
     help="Seconds to wait until its last changes are applied.",
 )  # fmt: skip
-def remove(shard_id: int, timeout: float) -> None:
+@with_json
+def remove(shard_id: int, timeout: float, as_json: bool) -> None:
     """Remove a shard that has no slots any more.
 
     Its last changes are waited for, and its transactions. Then it may leave the configuration of
@@ -87,13 +89,20 @@ def remove(shard_id: int, timeout: float) -> None:
       mynamo shard remove 3
     """
     with opened() as cluster:
-        remove_shard(cluster, shard_id, click.echo, timeout)
+        remove_shard(cluster, shard_id, _steps(shard_id, as_json), timeout)
+
+
+def _steps(shard_id: int, as_json: bool) -> Callable[[str], None]:
+    """Tells of each step that was done, as a line."""
+    if not as_json:
+        return click.echo
+    return lambda done: print_json({"shard": shard_id, "done": done}, indent=False)
 
 
 @shard.command(name="list")
 @with_json
 def list_(as_json: bool) -> None:
-    """Show all shards: state, slots, items, bytes, and how far indexes are behind.
+    """Show all shards: state, slots, items, bytes, writes, and how far indexes are behind.
 
     Items and bytes are counted while they are few; else they are InnoDB's estimate. Ends with
     status 1 if a shard did not answer.
@@ -108,9 +117,9 @@ def list_(as_json: bool) -> None:
         print_json([asdict(each) for each in reports])
     else:
         print_grid(
-            ["shard", "state", "server", "slots", "items", "bytes", "lag", "moves"],
+            ["shard", "state", "server", "slots", "items", "bytes", "writes/s", "lag", "moves"],
             [_row(each) for each in reports],
-            right=["shard", "slots", "items", "bytes", "lag"],
+            right=["shard", "slots", "items", "bytes", "writes/s", "lag"],
         )
         for each in reports:
             if each.trouble:
@@ -201,6 +210,7 @@ def _row(each: ShardReport) -> tuple[object, ...]:
         f"{each.slots} ({each.slots / SLOTS:.0%})",
         "" if each.items is None else f"{each.items:,}",
         "" if each.bytes is None else f"{each.bytes:,}",
+        "" if each.writes is None else f"{each.writes:,.0f}",
         "" if each.lag is None else f"{each.lag:.1f} s",
         ", ".join(each.moves),
     )

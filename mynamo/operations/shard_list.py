@@ -31,6 +31,7 @@ class ShardReport:
         slots: how many it owns, of 4096.
         items: of all tables; rows are counted while they are few, and else InnoDB's estimate.
         bytes: of all tables and indexes, likewise.
+        writes: changes of items per second, in the last ten seconds.
         moves: of slots from and to it that are not at their end, in words.
         lag: seconds that its oldest change has waited for an index; 0: none waits.
         trouble: why figures are not known (None); empty: they are.
@@ -44,6 +45,7 @@ class ShardReport:
     items: int | None = None
     bytes: int | None = None
     lag: float | None = None
+    writes: float | None = None
     trouble: str = ""
 
 
@@ -93,13 +95,34 @@ def _report(cluster: Cluster, tables: Sequence[Table], shard_id: int) -> ShardRe
         return report(trouble="the configuration does not name it" if lacking else "")
     try:
         lag, _ = shard_lag(shard)
+        writes = _writes(shard)
     except ShardUnavailable as failure:
         return report(trouble=str(failure))
     items, size = 0, 0
     for table in tables:
         figures = figures_of(shard, table, snapshot)
         if figures is None:
-            return report(lag=lag.unapplied_seconds, trouble=f"{shard.where}: it is too slow")
+            return report(
+                lag=lag.unapplied_seconds, writes=writes, trouble=f"{shard.where}: it is too slow"
+            )
         items += figures.get(sql.main_table(table.id), Size()).items
         size += sum(one.bytes for one in figures.values())
-    return report(items, size, lag.unapplied_seconds)
+    return report(items, size, lag.unapplied_seconds, writes)
+
+
+_RECENT = 10.0
+"""Seconds; the outbox keeps what is done for longer."""
+_MOST_CHANGES = 20_000
+
+
+def _writes(shard: DynamoDBShard) -> float:
+    """Changes per second in the last seconds, by the shard's clock."""
+    ((count, seconds),) = shard.run(
+        ("SELECT COUNT(*),"
+         f" COALESCE((CAST({sql.NOW} AS SIGNED) - CAST(MIN(created) AS SIGNED)) / 1e6, 0) FROM"
+         " (SELECT created FROM mynamo_outbox FORCE INDEX (PRIMARY)"
+         f" ORDER BY id DESC LIMIT {_MOST_CHANGES:d}) AS newest"
+         f" WHERE created > {sql.NOW} - %s", (round(_RECENT * 1e6),))
+    )[0].rows  # fmt: skip
+    span = _RECENT if count < _MOST_CHANGES else max(float(seconds), 0.001)
+    return float(count / span)

@@ -756,15 +756,22 @@ def test_what_is_left_of_intents_on_the_source_is_left_alone(
     assert Reader(cluster).get("orders", {"id": moving, "at": "1"}) is not None
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["own", "another's"])
 @pytest.mark.parametrize("state", ["STOPPED", "CLOSED"])
 def test_intents_on_stopped_slots_are_applied_once_they_go_on(
-    cluster: Cluster, orders: Table, move: HandMove, pool: ThreadPoolExecutor, state: Any
+    cluster: Cluster,
+    orders: Table,
+    move: HandMove,
+    pool: ThreadPoolExecutor,
+    state: Any,
+    is_own: bool,
 ) -> None:
     (moving,) = names(orders, move.has)
     one = place(cluster, orders, {"id": moving, "at": "1"}, decider=2, generation=1)
+    own = [prepare(cluster, request("PUT", moving), orders)] if is_own else []
     move.to(state)
     cluster.refresh()
-    working = pool.submit(shard_steps.apply_on, cluster, cluster.shards[1], one.transaction_id)
+    working = pool.submit(shard_steps.apply_on, cluster, cluster.shards[1], one.transaction_id, own)
     assert waits(working)
     assert len(select(cluster.shards[1], "SELECT 1 FROM mynamo_intent")) == 1
     move.to("COPYING")

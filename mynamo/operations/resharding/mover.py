@@ -25,7 +25,7 @@ from mynamo.operations.resharding.checkpoints import SwitchTooLong
 from mynamo.operations.resharding.comparing import compare
 from mynamo.operations.resharding.copying import Copy, make_room
 from mynamo.operations.resharding.hidden_rows import UNTIL_MOVED
-from mynamo.operations.resharding.ranges import delete_range, held, take
+from mynamo.operations.resharding.ranges import delete_range, expected_rows, held, take
 from mynamo.operations.resharding.switch import Switch, Switched
 from mynamo.runtime.crash_points import crash_point
 from mynamo.writer.backfill.backfiller import rest_after
@@ -48,11 +48,15 @@ class Report:
         move: as it is.
         doing: in words.
         rows: copied so far.
+        expected: rows that there are to copy, about, by InnoDB's estimates; 0: not known.
+        slots_ahead: slots of moves that have not begun yet.
     """
 
     move: SlotMove
     doing: str
     rows: int
+    expected: int = 0
+    slots_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Mover:
         self._rate = rate
         self._tell = on_progress
         self._rows = 0
+        self._expected = 0
 
     def transfer(self, first: int, last: int, target: int) -> Moved:
         """Move slots to a shard; what the source has of them is yet to be deleted (`clean`).
@@ -200,6 +205,7 @@ class Mover:
         crash_point("move.2")
         again = moves.incarnations_of(self._cluster.catalog, move) != move.incarnations
         self._rows = make_room(self._cluster, move, again).rows  # M3
+        self._expected = expected_rows(self._cluster, move)
         if again:
             move = moves.restart(self._cluster.catalog, move)
         return move
@@ -308,7 +314,7 @@ class Mover:
             pass
 
     def _report(self, move: SlotMove, doing: str) -> None:
-        self._tell(Report(move, doing, self._rows))
+        self._tell(Report(move, doing, self._rows, self._expected))
 
 
 class _Budget:

@@ -140,6 +140,30 @@ def take(shard: DynamoDBShard, move: SlotMove, again: bool = False) -> Progress:
     return progress
 
 
+def expected_rows(cluster: Cluster, move: SlotMove) -> int:
+    """About how many rows a copy of the range has, by InnoDB's estimates of whole tables.
+
+    Raises:
+        ShardUnavailable: the source does not answer.
+    """
+    names = [
+        name
+        for table in tables_of(cluster)
+        for name in (sql.main_table(table.id), *map(sql.index_table, table.global_indexes))
+    ]
+    if not names:
+        return 0
+    snapshot = cluster.snapshot
+    slots = snapshot.slot_counts.get(move.source, 0) + sum(
+        last + 1 - first for first, last in snapshot.hidden.get(move.source, ())
+    )
+    ((rows,),) = cluster.shards[move.source].run(
+        ("SELECT COALESCE(SUM(table_rows), 0) FROM information_schema.tables"
+         f" WHERE table_schema = DATABASE() AND table_name IN ({sql.placeholders(names)})", names)
+    )[0].rows  # fmt: skip
+    return round(int(rows) * (move.last + 1 - move.first) / slots) if slots else 0
+
+
 def _lock(move: SlotMove) -> Statement:
     return (
         "SELECT slot, move_id, term, progress FROM mynamo_move FORCE INDEX (PRIMARY)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 from mynamo.catalog import moves
 from mynamo.catalog.cluster import Cluster
@@ -73,16 +74,17 @@ def rebalance(
         ShardUnavailable: a server does not answer; call again later.
     """
     stop = threading.Event()
+    todo: list[PlannedMove] = []
 
     def tell(report: Report) -> None:
         if stop.is_set():
             raise _Interrupted
-        on_progress(report)
+        on_progress(replace(report, slots_ahead=sum(each.slots for each in todo)))
 
     mover = Mover(cluster, rate, on_progress)
     to_clean = [moved for move in open_moves(cluster) if (moved := mover.go_on(move.id))]
     switched = [moved.switched for moved in to_clean if moved.switched.attempts]
-    todo = planned_moves(cluster)
+    todo += planned_moves(cluster)
     with ThreadPoolExecutor(parallel, thread_name_prefix="mynamo-move") as pool:
         running: dict[Future[Moved], frozenset[int]] = {}
         try:
