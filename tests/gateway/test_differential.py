@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 SEED = 20260101
 CLIENTS = 4
-OPERATIONS = amount(1_300)
+OPERATIONS = amount(1_000)
 """Of each client."""
 WAIT = 20.0
 

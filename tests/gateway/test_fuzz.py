@@ -21,7 +21,7 @@ from tests.gateway.fuzzing import CHANGES_TABLES, TABLE, VICTIM, Attempt, Fuzzer
 
 pytestmark = pytest.mark.slow
 
-REQUESTS = amount(5_000)
+REQUESTS = amount(4_000)
 CLIENTS = 6
 PATIENCE = 30.0
 """Seconds without an answer that count as a hang; the machine may be busy."""

@@ -19,6 +19,7 @@ from mynamo.producer import Producer
 from mynamo.runtime.crash_points import COMMAND_LABELS
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.writer.backfill import backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from tests.comparing import gsi_damage
 from tests.integration.test_moves import COUNT, item, slots_of
@@ -35,6 +36,8 @@ BY_PRICE = GlobalIndexSchema.model_validate({"name": "by_cost", "hash_key": "pri
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover_module, "CLEAN_AFTER", 0.1)
+    monkeypatch.setattr(mover_module, "_AFTER_TAKEN_BACK", 0.1)
+    monkeypatch.setattr(backfiller, "_LONGEST_REST", 0.0)
     monkeypatch.setattr(switch, "LAG", 1.0)
     monkeypatch.setattr(switch, "FIRST_ATTEMPT", 1.0)
 

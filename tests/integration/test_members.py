@@ -181,7 +181,7 @@ def test_a_crash_at_each_step_and_again(
         int(point) - 1
     ]
     with Cluster(wide_config) as opened, Producer(opened) as producer:
-        producer.put("orders", item("a", "b"))
+        producer.put("orders", {"id": "a", "at": "1"})
         Maintenance(opened).round()
         make_table(opened, "meanwhile")
         definitions.drop_table(opened, "meanwhile")
