@@ -60,8 +60,13 @@ def move(range_: tuple[int, int], target: int, rate: float | None, as_json: bool
 
 
 @slots.command()
+@click.option(
+    "--discard", is_flag=True,
+    help="Delete the old rows of slots that have moved, also if their new shard was restored since "
+    "and lacks items.",
+)  # fmt: skip
 @with_rate
-def resume(rate: float | None, as_json: bool) -> None:
+def resume(discard: bool, rate: float | None, as_json: bool) -> None:
     """Go on with moves that were interrupted.
 
     \b
@@ -69,7 +74,7 @@ def resume(rate: float | None, as_json: bool) -> None:
       mynamo slots resume
     """
     with opened() as cluster, shown(as_json) as progress:
-        found = rebalance.resume(cluster, rate=rate, on_progress=progress)
+        found = rebalance.resume(cluster, rate=rate, on_progress=progress, discard=discard)
     if not as_json:
         for each in found:
             click.echo(f"slots {each.first}-{each.last}: {each.source} -> {each.target}: done")

@@ -12,14 +12,15 @@ import pytest
 from mynamo.catalog import definitions, moves, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
-from mynamo.errors import InvalidRequest
+from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.operations import wait_until_applied
 from mynamo.operations.resharding import mover as mover_module
+from mynamo.operations.resharding import rebalance
 from mynamo.operations.resharding.mover import Mover, Report, move_of, open_moves
 from mynamo.producer import Producer, Put
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
-from mynamo.schemas.keys import slot_of
+from mynamo.schemas.keys import slot_of, slot_range
 from mynamo.writer import maintenance as maintenance_module
 from mynamo.writer.maintenance import Maintenance
 from tests.comparing import gsi_damage
@@ -211,6 +212,36 @@ def test_a_table_that_is_dropped_meanwhile_is_let_go(
     assert open_moves(filled) == []
     assert "extra" not in filled.refresh().names
     assert gsi_damage(filled, "orders") == []
+
+
+@pytest.mark.parametrize("lost", [3, 0])
+def test_old_rows_stay_if_the_target_was_restored_and_lacks_items(
+    config: ClusterConfig, filled: Cluster, lost: int
+) -> None:
+    """The control: it was restored, and has all of them."""
+    first, last = slots_of(filled, 1)
+    before = rows_on(filled, 1, first, last)
+    table = filled.table("orders")
+    with pipeline(config):
+        mover = Mover(filled)
+        moved = mover.transfer(first, last, 2)
+        low, high = slot_range(first, last)
+        assert high is not None
+        filled.shards[2].run(
+            (f"DELETE FROM t{table.id} WHERE hash >= %s AND hash < %s LIMIT {lost}", (low, high))
+        )
+        assert filled.shards[2].adopt(1)
+        if not lost:
+            mover.clean(moved)
+        else:
+            with pytest.raises(CorruptData, match=r"lacks 3 items .* resume --discard"):
+                mover.clean(moved)
+            assert rows_on(filled, 1, first, last) == before
+            with pytest.raises(CorruptData, match="lacks 3 items"):
+                rebalance.resume(filled)
+            rebalance.resume(filled, discard=True)
+    assert not any(rows_on(filled, 1, first, last).values())
+    assert open_moves(filled) == []
 
 
 REFUSED = {

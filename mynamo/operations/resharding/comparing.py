@@ -49,6 +49,26 @@ def compare(cluster: Cluster, move: SlotMove) -> None:
                 count = min(_MOST_SLOTS, count * 2)
 
 
+def missing_items(cluster: Cluster, move: SlotMove) -> int:
+    """How many items of a range the source has, and the target lacks.
+
+    Raises:
+        ShardUnavailable: a shard does not answer.
+    """
+    count = 0
+    for table in tables_of(cluster):
+        items = _Compared(table, None)
+        for slot in range(move.first, move.last + 1):
+            where, values = items.within(slot, slot)
+            query = f"SELECT hash, sort FROM {items.name} FORCE INDEX (PRIMARY) WHERE {where}"
+            had, has = (
+                set(cluster.shards[number].run((query, values))[0].rows)
+                for number in (move.source, move.target)
+            )
+            count += len(had - has)
+    return count
+
+
 _MOST_SLOTS = 256
 _SLOW, _QUICK = 1.0, 0.2
 """Slots and seconds of one statement that sums up."""

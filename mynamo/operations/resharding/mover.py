@@ -22,7 +22,7 @@ from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.mysql.failures import MissingTable
 from mynamo.operations.resharding.changed_rows import catch_up
 from mynamo.operations.resharding.checkpoints import SwitchTooLong
-from mynamo.operations.resharding.comparing import compare
+from mynamo.operations.resharding.comparing import compare, missing_items
 from mynamo.operations.resharding.copying import Copy, make_room
 from mynamo.operations.resharding.hidden_rows import UNTIL_MOVED
 from mynamo.operations.resharding.ranges import delete_range, expected_rows, held, take
@@ -84,6 +84,8 @@ class Mover:
     Args:
         rate: rows per second that are copied at most; None: no limit.
         on_progress: told what is going on.
+        discard: delete what the source has of slots that have moved, also if the target was
+            restored and lacks items of it.
     """
 
     def __init__(
@@ -91,11 +93,13 @@ class Mover:
         cluster: Cluster,
         rate: float | None = None,
         on_progress: Callable[[Report], None] = lambda report: None,
+        discard: bool = False,
     ) -> None:
         self.identity = os.urandom(16)
         """By which the catalog and the shards know this mover."""
         self._cluster = cluster
         self._rate = rate
+        self._discard = discard
         self._tell = on_progress
         self._rows = 0
         self._expected = 0
@@ -264,6 +268,8 @@ class Mover:
 
         Raises:
             NoLongerMover: another process does it.
+            CorruptData: the target was restored since, and lacks items that the source has; these
+                are kept.
             ShardUnavailable: a server does not answer; call again.
         """
         move = moved.move
@@ -274,6 +280,8 @@ class Mover:
         while (left := moved.at + CLEAN_AFTER - time.monotonic()) > 0:
             self._report(move, f"moved; the old rows are deleted in {left:.0f} s")
             time.sleep(min(1.0, left))
+        if not self._discard:
+            self._check_target(move)
         self._report(move, "deleting the old rows")
         retry(lambda: take(source, move))
         delete_range(source, move, self._cluster)
@@ -282,6 +290,23 @@ class Mover:
         self._cluster.refresh()
         crash_point("move.13")
         self._report(move, "done")
+
+    def _check_target(self, move: SlotMove) -> None:
+        """Refuse to delete what the target may have lost."""
+        source, target = self._cluster.shards[move.source], self._cluster.shards[move.target]
+        target.health()  # who connects to another server than before says so in the catalog
+        now = moves.incarnations_of(self._cluster.catalog, move)[1]
+        if now <= max(move.incarnations):  # M11 gives the target at least the source's
+            return
+        missing = missing_items(self._cluster, move)
+        if missing:
+            raise CorruptData(
+                f"{target.where}: it was restored, or is on another server, since slots "
+                f"{move.first}-{move.last} moved there, and lacks {missing:,} items that "
+                f"{source.where} had of them: it has lost them, or they were deleted since. The "
+                "old rows are kept there, where nobody reads them; once you have what you need, "
+                "`mynamo slots resume --discard` deletes them"
+            )
 
     def _age_tokens(self, move: SlotMove) -> None:
         """Request tokens that were copied get the generation of the target, by which they go."""

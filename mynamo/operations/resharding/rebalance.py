@@ -135,8 +135,13 @@ def resume(
     *,
     rate: float | None = None,
     on_progress: OnProgress = lambda report: None,
+    discard: bool = False,
 ) -> list[SlotMove]:
     """Go on with all moves that are open, to their ends.
+
+    Args:
+        discard: see `Mover`.
+        others: see `rebalance`.
 
     Returns:
         Those that there were.
@@ -144,7 +149,7 @@ def resume(
     Raises:
         See `rebalance`.
     """
-    mover = Mover(cluster, rate, on_progress)
+    mover = Mover(cluster, rate, on_progress, discard)
     found = open_moves(cluster)
     for moved in [moved for move in found if (moved := mover.go_on(move.id))]:
         mover.clean(moved)
