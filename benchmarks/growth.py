@@ -15,7 +15,9 @@ have 300 bytes, 10 of them each hash key and each hash key of the GSI; keys are 
 * items: tables of 10^4, 10^5 and 10^6 items on one and the same shard, with one GSI.
 * shards: clusters of 1, 2, 4 and 8 shards with 20,000 items each, by 1 thread and by 16 threads per
   shard. Each runs in its turn, with data of its own: idle ones would take CPU time from the others.
-  A batch goes to all shards on which its items are; the other operations go to one.
+  A batch goes to all shards on which its items are; the other operations go to one. With `--grown`
+  each stands beside one that was set up with one shard, filled, and grown to as many by `mynamo
+  shard add` and `rebalance`.
 * indexes: a table with 1 GSI, and one with 20.
 * sizes: items of 100 bytes to 400 KB. A query reads a page of 1 MB at most.
 * collection: 10^3 and 10^6 items of one hash key, which in the GSI are one collection as well.
@@ -49,6 +51,11 @@ from rounds import (
     medians,
     write_json,
 )
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.members import add_shard
+from mynamo.operations.resharding import mover
+from mynamo.operations.resharding.rebalance import rebalance
 
 KILO = 1024
 OVERHEAD = 65
@@ -191,18 +198,23 @@ def collection(part: Part, folder: Path) -> dict[str, Any]:
 def shards(part: Part, folder: Path) -> dict[str, Any]:
     """See the module."""
     counts = {f"{n} shard{'' if n == 1 else 's'}": n for n in part.asked.shard_counts}
+    grown = {f"{name}, grown from 1": n for name, n in counts.items() if part.asked.grown and n > 1}
+    counts |= grown
     about: dict[str, Any] = {}
     idle: dict[str, list[float]] = {name: [] for name in counts}
     found: Found = {}
     single, *more = part.asked.threads
 
     def turn(_: str, name: str) -> Figures:
-        home = folder / str(counts[name])
+        home = folder / name.replace(" ", "_")
         shape = Shape("items", min(SHARDS_ITEMS, max(part.asked.items)))
         is_new = not home.exists()
-        with running(home, part.asked, counts[name]) as servers:
+        first = 1 if is_new and name in grown else None
+        with running(home, part.asked, counts[name], members=first) as servers:
             if is_new:
                 fill(servers.cluster, shape)
+            if first is not None:
+                grow(servers.cluster)
             about.update(servers.about())
             idle[name].append(servers.idle_cores(IDLE_SECONDS))
             work = Work(servers.cluster, shape)
@@ -216,6 +228,14 @@ def shards(part: Part, folder: Path) -> dict[str, Any]:
     interleaved(["all operations"], list(counts), part.asked.rounds, turn)
     middle = {name: statistics.median(cores) for name, cores in idle.items()}
     return {"servers": about, "idle_cores": middle, "cells": as_json(found)}
+
+
+def grow(cluster: Cluster) -> None:
+    """Make all shards of the configuration members, and give each its share of the slots."""
+    for shard_id in sorted(cluster.configured.keys() - cluster.shards.keys()):
+        add_shard(cluster, shard_id, say)
+    mover.CLEAN_AFTER = 0.5
+    rebalance(cluster)
 
 
 def memory(part: Part, folder: Path) -> dict[str, Any]:
@@ -301,6 +321,7 @@ def main() -> None:
     parser.add_argument("--largest", action="store_true", help=f"{LARGEST:,} items too")
     parser.add_argument("--collections", type=int, nargs="+", default=list(COLLECTIONS))
     parser.add_argument("--shard-counts", type=int, nargs="+", default=list(SHARDS))
+    parser.add_argument("--grown", action="store_true", help="clusters that have grown too")
     parser.add_argument("--shards", type=int, default=1, help="of all parts but `shards`")
     parser.add_argument(
         "--minutes", type=float, help="of the memory part  [default: 10; among all parts: 1]"

@@ -173,12 +173,14 @@ def running(
     asked: argparse.Namespace,
     shards: int,
     workers: Sequence[str] = ("writer", "indexer"),
+    members: int | None = None,
 ) -> Iterator[Servers]:
     """Run a cluster, in a folder where it may have run before, until the block ends.
 
     Args:
         asked: what `add_options` added.
         workers: to begin with.
+        members: of a cluster that is set up now, the first so many of the shards; None: all.
 
     Raises:
         LocalServerError: something does not start.
@@ -189,7 +191,10 @@ def running(
     with ExitStack() as stack:
         stack.enter_context(local.start())
         ensure_topics(local.config.kafka)
-        cluster = stack.enter_context(Cluster(local.config))  # the first to open it sets it up
+        first = local.config.model_copy(update={"shards": local.config.shards[:members]})
+        with Cluster(first):
+            pass  # the first to open it sets it up
+        cluster = stack.enter_context(Cluster(local.config))
         servers = Servers(local, cluster)
         stack.callback(servers.stop, "gateway", "indexer", "writer")
         servers.start(*workers)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from peers import say
 from rounds import machine, table, write_json
 
 from mynamo.catalog import definitions, moves
@@ -81,10 +82,9 @@ def measure(cluster: Cluster, config: Path, items: int, rate: float) -> list[dic
     definitions.create_table(cluster, SCHEMA)
     fill(cluster, items, console())
     wait_until_applied(cluster, 600)
-    phases = []
+    phases: list[dict[str, Any]] = []
     with Load(cluster, items) as load:
         time.sleep(3)
-        load.recent()
         phases.append(phase("one shard", load, QUIET_SECONDS))
         add_shard(cluster, 2, lambda _: None)
         phases.append(moving(f"to two shards, {rate:,.0f} rows/s", load, config, "rebalance",
@@ -101,6 +101,7 @@ def measure(cluster: Cluster, config: Path, items: int, rate: float) -> list[dic
 
 def phase(name: str, load: Load, seconds: float) -> dict[str, Any]:
     """Clients alone."""
+    say(name)
     load.recent()
     time.sleep(seconds)
     return felt(name, load, seconds)
@@ -108,6 +109,7 @@ def phase(name: str, load: Load, seconds: float) -> dict[str, Any]:
 
 def moving(name: str, load: Load, config: Path, *words: str) -> dict[str, Any]:
     """Clients beside a command that moves slots."""
+    say(name)
     load.recent()
     began = time.monotonic()
     path = os.pathsep.join(p for p in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if p)
@@ -135,34 +137,49 @@ def moving(name: str, load: Load, config: Path, *words: str) -> dict[str, Any]:
 
 def felt(name: str, load: Load, seconds: float) -> dict[str, Any]:
     """What clients felt since the last call."""
-    taken = sorted(load.recent())
+    taken = {operation: sorted(each) for operation, each in load.recent().items()}
     return {
         "phase": name,
-        "requests_per_second": len(taken) / seconds,
-        "p50_ms": 1000 * quantile(taken, 0.5),
-        "p99_ms": 1000 * quantile(taken, 0.99),
-        "longest_ms": 1000 * quantile(taken, 1.0),
+        "requests_per_second": sum(map(len, taken.values())) / seconds,
+        "operations": {
+            operation: {
+                "p50_ms": 1000 * quantile(each, 0.5),
+                "p99_ms": 1000 * quantile(each, 0.99),
+                "longest_ms": 1000 * quantile(each, 1.0),
+            }
+            for operation, each in taken.items()
+        },
         "seconds": seconds,
     }
 
 
 def show(phases: list[dict[str, Any]]) -> None:
-    """Print the figures as a table."""
-    rows = []
-    for each in phases:
-        pauses = each.get("pauses_ms", [])
-        copied = [f"{each['rows']:,}", f"{each['rows_per_second']:,.0f}"] if pauses else ["", ""]
-        paused = [f"{quantile(pauses, 0.5):,.0f}", f"{pauses[-1]:,.0f}"] if pauses else ["", ""]
-        rows.append(
-            [
-                each["phase"],
-                f"{each['requests_per_second']:,.0f}",
-                *(f"{each[name]:,.1f}" for name in ("p50_ms", "p99_ms", "longest_ms")),
-                *copied, str(len(pauses) or ""), *paused,
-            ]
-        )  # fmt: skip
-    head = ["phase", "requests/s", "p50 ms", "p99 ms", "longest ms", "rows", "rows/s", "switches"]
-    print(table([*head, "pause p50 ms", "longest pause ms"], rows))
+    """Print the figures as tables."""
+    operations = list(phases[0]["operations"])
+    rows = [
+        [
+            each["phase"],
+            f"{each['requests_per_second']:,.0f}",
+            *(
+                " / ".join(f"{found[name]:,.1f}" for name in ("p50_ms", "p99_ms", "longest_ms"))
+                for found in each["operations"].values()
+            ),
+        ]
+        for each in phases
+    ]
+    print("\nRequests: p50 / p99 / longest, in ms\n")
+    print(table(["phase", "requests/s", *operations], rows))
+    rows = [
+        [
+            each["phase"], f"{each['rows']:,}", f"{each['rows_per_second']:,.0f}",
+            str(len(each["pauses_ms"])),
+            *(f"{quantile(each['pauses_ms'], share):,.0f}" for share in (0.5, 0.99, 1.0)),
+        ]
+        for each in phases if "pauses_ms" in each
+    ]  # fmt: skip
+    print("\nMoves: writes of a range pause at its switch, in ms\n")
+    head = ["phase", "rows", "rows/s", "switches", "pause p50", "pause p99", "longest pause"]
+    print(table(head, rows))
 
 
 if __name__ == "__main__":

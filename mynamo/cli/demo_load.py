@@ -76,8 +76,8 @@ class Load:
         self._count = count
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._taken: dict[str, list[float]] = {name: [] for name in OPERATIONS}
-        self._recent: list[float] = []
+        self._taken = self._none()
+        self._recent = self._none()
         self._threads = [
             threading.Thread(target=self._work, args=(number,), daemon=True)
             for number in range(THREADS)
@@ -98,10 +98,14 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def recent(self) -> list[float]:
-        """The seconds that each request took since the last call."""
+    @staticmethod
+    def _none() -> dict[str, list[float]]:
+        return {name: [] for name in OPERATIONS}
+
+    def recent(self) -> dict[str, list[float]]:
+        """By operation, the seconds that each request took since the last call."""
         with self._lock:
-            found, self._recent = self._recent, []
+            found, self._recent = self._recent, self._none()
         return found
 
     def show(self, screen: Console) -> None:
@@ -138,7 +142,7 @@ class Load:
         took = time.monotonic() - began
         with self._lock:
             self._taken[operation].append(took)
-            self._recent.append(took)
+            self._recent[operation].append(took)
 
 
 def _do(operation: str, number: int, producer: Producer, read: Reader) -> Any:

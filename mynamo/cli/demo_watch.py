@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -69,7 +70,7 @@ class Watch:
         before = time.monotonic()
         while not self._stop.wait(EVERY):
             now = time.monotonic()
-            recent = sorted(self._load.recent())
+            recent = sorted(chain.from_iterable(self._load.recent().values()))
             figures = (
                 f"{len(recent) / (now - before):,.0f} requests/s, "
                 f"p50 {1000 * quantile(recent, 0.5):,.0f} ms, "

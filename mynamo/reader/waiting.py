@@ -15,7 +15,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index
 from mynamo.errors import ConsistencyTimeout, InvalidToken, ShardUnavailable
 from mynamo.mysql.pool import Statement
-from mynamo.runtime import forks
+from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.events import SEPARATOR, ConsistencyToken
 
@@ -172,7 +172,7 @@ def _wait(
     targets: Collection[DynamoDBShard],
 ) -> None:
     began = time.monotonic()
-    deadline = began + timeout
+    deadline = began + deadlines.left(timeout)  # the call began before
     pause = FIRST_PAUSE
     while True:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -30,7 +31,8 @@ from mynamo.gsi_indexer.apply import Effect
 from mynamo.gsi_indexer.arrivals import Arrival, Positions, Stream
 from mynamo.gsi_indexer.lost_events import publish_again
 from mynamo.gsi_indexer.paused import PausedStreams
-from mynamo.reader import Reader, waiting
+from mynamo.reader import Reader, read_page, waiting
+from mynamo.runtime import deadlines
 from mynamo.schemas import validation
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import load_event
@@ -436,6 +438,27 @@ def test_a_query_with_a_token_does_not_wait_for_a_shard_that_it_does_not_read(
         reader.query("things", away[0], index="by_group", after=receipts, timeout=1)
     with pytest.raises(ConsistencyTimeout):
         reader.scan("things", index="by_group", after=receipts, timeout=1)
+
+
+def test_a_look_that_the_end_of_the_call_cuts_off_says_that_the_index_is_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long what came before the first look has taken."""
+    receipt = bench.producer.put("things", thing(from_shard(bench)[1][0]))
+    wait = read_page._wait
+
+    def late(*arguments: Any) -> None:
+        time.sleep(0.2)
+        wait(*arguments)
+
+    def cut_off(*_: Any) -> Any:
+        time.sleep(deadlines.left(5.0))
+        raise ShardUnavailable("the time of the call is over")
+
+    monkeypatch.setattr(read_page, "_wait", late)
+    monkeypatch.setattr(waiting, "_pending", cut_off)
+    with pytest.raises(ConsistencyTimeout):
+        Reader(bench.cluster).query("things", "g", index="by_group", after=[receipt], timeout=0.5)
 
 
 def test_a_shard_that_lacks_an_indexs_table_holds_up_its_own_rows_alone(bench: Bench) -> None:
