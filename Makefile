@@ -61,11 +61,11 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
-PROCESSES ?= 3
+PROCESSES ?= 4
 
 SHARE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=3 at a time; TESTS=folders for some)
+test: fetch clients ## run all tests, with real servers and real clients (PROCESSES=4 at a time; TESTS=folders for some)
 	@$(BIN)/python -m pytest $(TESTS) $(SHARE)
 
 test-fast: fetch ## run the unit tests and most others, on MySQL, in some minutes

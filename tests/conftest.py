@@ -107,9 +107,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 LONGEST = [
-    "test_faults", "test_incarnations", "test_writer_worker", "test_dev", "test_slow_brokers",
-    "test_verify", "test_data_folder", "test_verify_resumed", "test_differential", "test_readme",
-    "test_away_shards", "test_back_pressure",
+    "test_faults", "test_incarnations", "test_moves_steps", "test_writer_worker", "test_dev",
+    "test_rolling_upgrade", "test_transactions_across_shards", "test_slow_brokers",
+    "test_verify_beside_moves", "test_backfill_beside_moves", "test_back_pressure", "test_timeouts",
+    "test_eventual_consistency", "test_verify", "test_verify_resumed", "test_checkers",
+    "test_queue", "test_readme", "test_local_servers", "test_serve", "test_differential",
+    "test_isolation", "test_enabling", "test_transaction_stress", "test_data_folder",
 ]  # fmt: skip
 """Files whose tests take a minute and more. Processes that share the tests (`--dist loadfile`)
 begin with them, so that none is left alone with one in the end."""
