@@ -3,12 +3,12 @@
     python benchmarks/resharding.py                       # takes some minutes
     python benchmarks/resharding.py --items 20000 --rate 5000
 
-The cluster is that of `mynamo dev` (shards whose commits are synced to disk, the embedded broker, a
-writer and an indexer, each a process of its own), with one shard that has all items, of a table
-with one LSI and two GSIs. Four threads read and write (`mynamo.cli.demo_load`): gets, puts,
-updates, queries by a GSI. A second shard is added, and half of the slots are moved to it by `mynamo
-shard rebalance`, a process of its own; once with `--rate`, and, after they were moved back by
-draining, once without. The figures of clients are those of the phases before, during and after.
+Shards whose commits are synced to disk, a broker, a writer and an indexer are processes of their
+own. One shard has all items, of a table with one LSI and two GSIs. Four threads read and write
+(`mynamo.cli.demo_load`): gets, puts, updates, queries by a GSI. A second shard is added, and half
+of the slots are moved to it by `mynamo shard rebalance`, a process of its own; once with `--rate`,
+and, after they were moved back by draining, once without. The figures of clients are those of the
+phases before, during and after. Pauses are those of all attempts, also of those taken back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from growth_cluster import BROKERS
 from peers import say
 from rounds import machine, table, write_json
 
@@ -34,6 +35,7 @@ from mynamo.cli.demo_load import Load, fill, quantile
 from mynamo.cli.demo_orders import SCHEMA
 from mynamo.cli.output import console
 from mynamo.local import LocalCluster
+from mynamo.local.cache import find_fetched
 from mynamo.log import ensure_topics
 from mynamo.operations.pipeline import wait_until_applied
 
@@ -52,11 +54,15 @@ def main() -> None:
     )
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--rate", type=float, default=3_000, help="rows per second, when bounded")
+    parser.add_argument("--pause", type=float, default=20, help="ms between a thread's requests")
     parser.add_argument("--engine", choices=["mysql", "mariadb"])
+    parser.add_argument(
+        "--broker", choices=list(BROKERS), default="kafka" if find_fetched("kafka") else "embedded"
+    )
     parser.add_argument("--out", type=Path, help="a folder for the figures as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mynamo-resharding-") as folder:
-        local = LocalCluster(folder, 2, given.engine, "embedded", fetch=True)
+        local = LocalCluster(folder, 2, given.engine, BROKERS[given.broker], fetch=True)
         workers: Workers | None = None
         try:
             local.start()
@@ -66,7 +72,7 @@ def main() -> None:
             workers = Workers(local)
             workers.start()
             with Cluster(local.config) as cluster:
-                figures = measure(cluster, local.config_file, given.items, given.rate)
+                figures = measure(cluster, local.config_file, given)
         finally:
             if workers is not None:
                 workers.stop()
@@ -77,13 +83,14 @@ def main() -> None:
         write_json(given.out / "resharding.json", {"machine": machine(), "phases": figures})
 
 
-def measure(cluster: Cluster, config: Path, items: int, rate: float) -> list[dict[str, Any]]:
+def measure(cluster: Cluster, config: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
     """All phases, each with what clients felt in it."""
+    items, rate = given.items, given.rate
     definitions.create_table(cluster, SCHEMA)
     fill(cluster, items, console())
     wait_until_applied(cluster, 600)
     phases: list[dict[str, Any]] = []
-    with Load(cluster, items) as load:
+    with Load(cluster, items, given.pause / 1000) as load:
         time.sleep(3)
         phases.append(phase("one shard", load, QUIET_SECONDS))
         add_shard(cluster, 2, lambda _: None)

@@ -199,13 +199,14 @@ def stop(catalog: Catalog, move: SlotMove) -> SlotMove:
     """
 
     def once(session: Session) -> SlotMove:
-        now = _locked(session, move.id)
+        known = _locked_moves(session)
+        now = next((each for each in known if each.id == move.id), None)
         if now is not None and (now.state, now.term) == ("STOPPED", move.term):
             session.rollback()  # an attempt whose answer was lost: only the mover of a term stops
             return now
         if now is None or now.state != "COPYING" or now.term != move.term:
             _other(session, now)
-        if any(other.state in SWITCHING for other in _all_moves(session)):
+        if any(other.state in SWITCHING for other in known):
             session.rollback()
             raise SwitchBusy("another move is at its switch; try again in a moment")
         session.run(
@@ -412,13 +413,10 @@ def raise_guard(shard: DynamoDBShard, epoch: int) -> None:
         ShardUnavailable: the shard does not answer.
     """
     with shard.session() as session:
-        try:
-            session.run(
-                (f"SET SESSION innodb_lock_wait_timeout = {GUARD_SECONDS:d}", ()),
-                ("UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = 0", (epoch,)),
-            )
-        finally:
-            session.broken = True  # its limit is another one
+        session.run_with_lock_wait(
+            GUARD_SECONDS,
+            ("UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = 0", (epoch,)),
+        )
 
 
 def raise_epochs(*shards: int) -> Statement:
@@ -446,8 +444,12 @@ def _transaction(catalog: Catalog, once: Callable[[Session], Answer]) -> Answer:
 
 def _locked(session: Session, move_id: int) -> SlotMove | None:
     """Begin, and read a move; nobody else changes one until the transaction ends."""
-    session.run(*_BEGIN)
-    return next((move for move in _all_moves(session) if move.id == move_id), None)
+    return next((move for move in _locked_moves(session) if move.id == move_id), None)
+
+
+def _locked_moves(session: Session) -> list[SlotMove]:
+    """Begin, and read all moves, likewise."""
+    return list(moves_in(session.run(*_BEGIN, SLOT_MOVES)[-1]))
 
 
 def _all_moves(session: Session) -> list[SlotMove]:

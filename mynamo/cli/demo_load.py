@@ -22,7 +22,7 @@ from mynamo.producer import Producer
 from mynamo.reader import Reader
 
 THREADS = 4
-_PAUSE = 0.005
+PAUSE = 0.005
 """Seconds between two requests of a thread: the machine has other work."""
 OPERATIONS = ("get", "put", "update", "query by GSI")
 
@@ -66,14 +66,19 @@ def fill(cluster: Cluster, count: int, screen: Console) -> None:
 class Load:
     """Reads and writes orders until the block ends. Each thread changes orders of its own.
 
+    Args:
+        count: of orders.
+        pause: seconds between two requests of a thread.
+
     Attributes:
         failures: of requests, in words.
     """
 
-    def __init__(self, cluster: Cluster, count: int) -> None:
+    def __init__(self, cluster: Cluster, count: int, pause: float = PAUSE) -> None:
         self.failures: list[str] = []
         self._cluster = cluster
         self._count = count
+        self._pause = pause
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._taken = self._none()
@@ -128,7 +133,7 @@ class Load:
         chosen = random.Random(thread)  # noqa: S311 - which orders
         with Producer(self._cluster) as producer:
             read = Reader(self._cluster)
-            while not self._stop.wait(_PAUSE):
+            while not self._stop.wait(self._pause):
                 number = chosen.randrange(self._count // THREADS) * THREADS + thread
                 operation = chosen.choice(OPERATIONS)
                 self._do(operation, lambda: _do(operation, number, producer, read))  # noqa: B023

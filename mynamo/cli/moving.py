@@ -15,8 +15,7 @@ from rich.table import Table as Grid
 
 from mynamo.cli.command_context import as_json
 from mynamo.cli.output import console, print_json, say
-from mynamo.operations.resharding.mover import Report
-from mynamo.operations.resharding.switch import Switched
+from mynamo.operations.resharding.mover import Moved, Report
 
 TELL_EVERY = 1.0
 """Seconds between two lines of JSON, or ten times that between two lines for people who have no
@@ -151,32 +150,36 @@ def shown(json: bool) -> Iterator[Shown]:
         yield Shown(json, live)
 
 
-def finish(switched: Sequence[Switched], as_json: bool, say_first: str) -> None:
+def finish(moved: Sequence[Moved], as_json: bool, say_first: str) -> None:
     """Say what all switches took, in the end.
 
     Args:
         say_first: what has been done, in words.
     """
     if as_json:
-        print_json({"moves": len(switched), "pauses_ms": _pauses(switched)}, indent=False)
+        print_json({"moves": len(moved), "pauses_ms": _pauses(moved)}, indent=False)
     else:
-        click.echo(f"{say_first}{summary(switched)}")
+        click.echo(f"{say_first}{summary(moved)}")
 
 
-def summary(switched: Sequence[Switched]) -> str:
+def summary(moved: Sequence[Moved]) -> str:
     """What switches took, in words."""
-    if not switched:
+    if not moved:
         return "nothing had to be moved"
-    pauses = _pauses(switched)
+    done = f"{len(moved)} {'move' if len(moved) == 1 else 'moves'}"
+    pauses = _pauses(moved)
+    if not pauses:  # others have made them
+        return done
     middle, late = pauses[len(pauses) // 2], pauses[min(len(pauses) - 1, len(pauses) * 99 // 100)]
     return (
-        f"{len(pauses)} {'move' if len(pauses) == 1 else 'moves'}; writes paused for "
+        f"{done}; writes paused for "
         f"p50 {middle:.0f} ms, p99 {late:.0f} ms, longest {pauses[-1]:.0f} ms"
     )
 
 
-def _pauses(switched: Sequence[Switched]) -> list[float]:
-    return sorted(round(1000 * each.writes, 1) for each in switched)
+def _pauses(moved: Sequence[Moved]) -> list[float]:
+    found = [each.switched.pauses for each in moved if each.switched is not None]
+    return sorted(round(1000 * pause, 1) for pauses in found for pause in pauses)
 
 
 def _where(report: Report) -> str:

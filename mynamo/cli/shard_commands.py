@@ -156,10 +156,10 @@ def rebalance(only_plan: bool, parallel: int, rate: float | None, as_json: bool)
             _show_plan(resharding.planned_moves(cluster), as_json)
             return
         with shown(as_json) as progress:
-            switched = resharding.rebalance(
+            moved = resharding.rebalance(
                 cluster, rate=rate, parallel=parallel, on_progress=progress
             )
-    finish(switched, as_json, "")
+    finish(moved, as_json, "")
 
 
 @shard.command()
@@ -182,10 +182,10 @@ def drain(shard_id: int, undo: bool, parallel: int, rate: float | None, as_json:
             say(f"shard {shard_id} can have slots again: `mynamo shard rebalance` gives it some")
             return
         with shown(as_json) as progress:
-            switched = resharding.drain(
+            moved = resharding.drain(
                 cluster, shard_id, rate=rate, parallel=parallel, on_progress=progress
             )
-    finish(switched, as_json, f"shard {shard_id} has no slots: ")
+    finish(moved, as_json, f"shard {shard_id} has no slots: ")
 
 
 def _show_plan(planned: Sequence[PlannedMove], as_json: bool) -> None:

@@ -55,8 +55,8 @@ def move(range_: tuple[int, int], target: int, rate: float | None, as_json: bool
       mynamo slots move 0-63 --to 3
     """
     with opened() as cluster, shown(as_json) as progress:
-        switched = Mover(cluster, rate, progress).move(*range_, target)
-    finish([switched], as_json, f"slots {range_[0]}-{range_[1]} are on shard {target}: ")
+        moved = Mover(cluster, rate, progress).move(*range_, target)
+    finish([moved], as_json, f"slots {range_[0]}-{range_[1]} are on shard {target}: ")
 
 
 @slots.command()

@@ -13,6 +13,7 @@ published again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Collection
@@ -38,6 +39,11 @@ LOOK_EVERY_AT_GAPS = 0.2
 _TOPICS_EVERY = 5.0
 _MEMBERS_EVERY = 5.0
 _KAFKA_MS = 3_000
+_FIRST_KAFKA_MS = 250
+"""Most and least time for a broker to say where partitions end; twice as long after each time that
+was too short. The indexer waits meanwhile."""
+_PAUSE = 5.0
+"""Times as long as such an answer took, until the broker is asked again."""
 _PATIENCE = 1.0
 
 STREAMS = "SELECT part, last_seq, applied_seq FROM mynamo_stream"
@@ -85,6 +91,9 @@ class Watch:
         self._topics_at = self._looked_at
         self._members_at = self._looked_at
         self._asking: threading.Thread | None = None
+        self._kafka_ms = _FIRST_KAFKA_MS
+        self._ends_from = -math.inf
+        """When the broker may be asked for ends (monotonic)."""
 
     def look(self, gaps: Collection[Stream] = (), paused: Collection[Stream] = ()) -> None:
         """Ask for what was lost; does nothing unless the last look is a while ago.
@@ -159,6 +168,7 @@ class Watch:
     def _look_closer(
         self, shard: DynamoDBShard, stuck: dict[Stream, int], gaps: Collection[Stream]
     ) -> None:
+        self._set_watermarks(stuck, gaps)
         lost = {s: self._lost_event(s, position, s in gaps) for s, position in stuck.items()}
         missing = {stream: number for stream, number in lost.items() if number is not None}
         if missing:
@@ -171,34 +181,56 @@ class Watch:
             for stream in missing:
                 del self._watermarks[stream]
 
+    def _set_watermarks(self, stuck: dict[Stream, int], gaps: Collection[Stream]) -> None:
+        """Set those that streams lack at their positions, with one question to the broker."""
+        missing: dict[Stream, int] = {}
+        for stream, position in stuck.items():
+            known = self._watermarks.get(stream)
+            if known is not None and known.position == position:
+                continue
+            if stream not in gaps and self._reading.is_behind(self._partition(stream)):
+                continue  # it may be in what is yet to be read
+            number = published_next(self._cluster, stream, position)
+            if number is not None:
+                missing[stream] = number
+        if missing:
+            ends = self._ends({self._partition(stream) for stream in missing})
+            for stream, number in missing.items():
+                end = ends.get(self._partition(stream))
+                if end is not None:
+                    self._watermarks[stream] = _Watermark(stuck[stream], number, end)
+
     def _lost_event(self, stream: Stream, position: int, gap: bool) -> int | None:
         """The number of the event that a stream waits for, if Kafka has lost it."""
-        partition = TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
-        behind = self._reading.is_behind(partition)
         watermark = self._watermarks.get(stream)
         if watermark is None or watermark.position != position:
-            if behind and not gap:  # it may be in what is yet to be read
-                return None
-            missing = published_next(self._cluster, stream, position)
-            if missing is None:
-                return None
-            end = self._end(partition)
-            if end is None:
-                return None
-            watermark = self._watermarks[stream] = _Watermark(position, missing, end)
+            return None
+        partition = self._partition(stream)
         at = self._offset(partition)
         # More than `end` may be there: the embedded broker leaves out most of the last batch.
-        if at is None or at < watermark.end or (behind and not gap):
+        if at is None or at < watermark.end or (self._reading.is_behind(partition) and not gap):
             return None
         return watermark.missing
 
-    def _end(self, partition: TopicPartition) -> int | None:
-        """The offset at the end of a partition now; None: the broker does not say so soon."""
+    def _partition(self, stream: Stream) -> TopicPartition:
+        return TopicPartition(self._cluster.config.kafka.changes_topic, stream.partition)
+
+    def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offsets at the ends of partitions now; empty: the broker does not say so soon."""
+        began = time.monotonic()
+        if began < self._ends_from:
+            return {}
         with kafka_errors(self._cluster.config.kafka):
             try:
-                return int(self._consumer.end_offsets([partition], timeout_ms=_KAFKA_MS)[partition])
+                found = self._consumer.end_offsets(list(partitions), timeout_ms=self._kafka_ms)
+                self._kafka_ms = _FIRST_KAFKA_MS
+                return dict(found)
             except KafkaTimeoutError:
-                return None
+                self._kafka_ms = min(_KAFKA_MS, 2 * self._kafka_ms)
+                return {}
+            finally:
+                now = time.monotonic()
+                self._ends_from = now + _PAUSE * (now - began)
 
     def _offset(self, partition: TopicPartition) -> int | None:
         with kafka_errors(self._cluster.config.kafka):

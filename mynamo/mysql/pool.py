@@ -24,6 +24,8 @@ Answer = TypeVar("Answer")
 Statement = tuple[str, Sequence[Any]]
 """SQL with %s for each value, and the values."""
 
+LOCK_WAIT_TIMEOUT = 2
+"""Seconds for which a statement waits for a row's lock."""
 WAIT_TIMEOUT = 15
 """Seconds of silence after which a server ends a connection and what it had begun. A process
 that is frozen, or whose network is gone, in the middle of a transaction would otherwise keep
@@ -33,7 +35,8 @@ SESSION_SETTINGS = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
     # A multi-row insert into the outbox must get consecutive ids.
-    " auto_increment_increment = 1, auto_increment_offset = 1, innodb_lock_wait_timeout = 2,"
+    " auto_increment_increment = 1, auto_increment_offset = 1,"
+    f" innodb_lock_wait_timeout = {LOCK_WAIT_TIMEOUT:d},"
     f" lock_wait_timeout = 25, wait_timeout = {WAIT_TIMEOUT}"
     # MySQL alone keeps what it says of tables' sizes, by default for a day.
     " /*!80000 , information_schema_stats_expiry = 0 */",
@@ -93,6 +96,22 @@ class Session:
             WriteOutcomeUnknown: this process was forked after the connection was lent.
         """
         return self._execute(statements, _result)
+
+    def run_with_lock_wait(self, seconds: int, *statements: Statement) -> list[Result]:
+        """Run statements in one round trip, each of which waits for locks for so long at most.
+
+        Raises:
+            See `run`.
+        """
+        first, last = (
+            (f"SET SESSION innodb_lock_wait_timeout = {limit:d}", ())
+            for limit in (seconds, LOCK_WAIT_TIMEOUT)
+        )
+        try:
+            return self.run(first, *statements, last)[1:-1]
+        except MynamoError:
+            self.broken = True  # its limit may be another one
+            raise
 
     def _execute(
         self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]

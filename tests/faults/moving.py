@@ -160,13 +160,15 @@ class RandomMover:
                 raise _GivenUp
 
         try:
-            switched = Mover(self._cluster, on_progress=tell).move(first, last, target)
+            moved = Mover(self._cluster, on_progress=tell).move(first, last, target)
         except _GivenUp:
             Mover(self._cluster).cancel(recorded[-1].id)
             self._note("cancelled", recorded[-1])
             return
+        switched = moved.switched
+        assert switched is not None
         pauses = {"writes": switched.writes, "reads": switched.reads}
-        self._note("moved", recorded[-1], attempts=switched.attempts, **pauses)
+        self._note("moved", recorded[-1], attempts=len(switched.pauses), **pauses)
 
     def _note(self, what: str, move: SlotMove | None = None, **more: Any) -> None:
         if move is not None:

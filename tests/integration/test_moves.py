@@ -93,8 +93,9 @@ def test_everything_of_a_range_moves(config: ClusterConfig, filled: Cluster) -> 
     assert all(before.values())
     reports: list[Report] = []
     with pipeline(config):
-        switched = Mover(filled, on_progress=reports.append).move(middle, last, 2)
-    assert switched.writes < 5
+        moved = Mover(filled, on_progress=reports.append).move(middle, last, 2)
+    assert moved.switched is not None
+    assert 0 < moved.switched.reads < moved.switched.writes < 5
     assert rows_on(filled, 2, middle, last) == before
     assert not any(rows_on(filled, 1, middle, last).values())
     assert [owned.shard_id for owned in filled.refresh().slots] == [1, 2]  # joined

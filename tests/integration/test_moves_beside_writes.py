@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.cluster import Cluster, SlotsMoved
 from mynamo.catalog.tables import Table
 from mynamo.operations import wait_until_applied
 from mynamo.operations.resharding import mover as mover_module
@@ -53,10 +53,21 @@ class Clients:
                     producer.transact([update])
                 else:
                     updates = [self._update(chance, number) for number in numbers]
-                    producer.transact(updates, request_token=f"{seed}-{chance.random()}")
+                    self._transact(producer, updates, f"{seed}-{chance.random()}")
                 time.sleep(0.02)
                 with self._lock:
                     self.added.update(numbers)
+
+    @staticmethod
+    def _transact(producer: Producer, updates: list[Update], token: str) -> None:
+        """Again, if its slots have moved there and back during the call: nobody knows then whether
+        the token was used there meanwhile."""
+        while True:
+            try:
+                producer.transact(updates, request_token=token)
+                return
+            except SlotsMoved as failure:
+                assert "the items have moved there" in str(failure)
 
     @staticmethod
     def _update(chance: Random, number: int) -> Update:

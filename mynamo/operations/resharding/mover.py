@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mynamo.catalog import moves
 from mynamo.catalog.cluster import Cluster
@@ -61,15 +61,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Slots that have moved, and of which the source has rows yet.
+    """Slots that have moved; until `Mover.clean` the source has rows of them yet.
 
     Attributes:
-        switched: what the switch took; nothing, if another process has done it.
+        switched: what the switch took; None: another process has done it.
         at: when (monotonic).
     """
 
     move: SlotMove
-    switched: Switched
+    switched: Switched | None
     at: float
 
     @property
@@ -120,7 +120,7 @@ class Mover:
         crash_point("move.1")
         return self._to_target(move)
 
-    def move(self, first: int, last: int, target: int) -> Switched:
+    def move(self, first: int, last: int, target: int) -> Moved:
         """Move slots to a shard, and delete what the source has of them.
 
         Raises:
@@ -128,7 +128,7 @@ class Mover:
         """
         moved = self.transfer(first, last, target)
         self.clean(moved)
-        return moved.switched
+        return moved
 
     def go_on(self, move_id: int) -> Moved | None:
         """Go on with a move that another process has left, whatever its state.
@@ -146,7 +146,7 @@ class Mover:
             self._remove_copy(move)
             return None
         if move.state == "DONE":
-            return Moved(move, Switched(0.0, 0.0, 0), time.monotonic())
+            return Moved(move, None, time.monotonic())
         return self._to_target(move)
 
     def cancel(self, move_id: int) -> None:
@@ -184,20 +184,25 @@ class Mover:
 
     def _switch(self, move: SlotMove, known: moves.Definitions) -> Moved | None:
         """M7 to M11, as often as it takes; None: the range is to be copied by new definitions."""
-        attempt = 0
+        taken_back: list[float] = []
         switch, since = Switch(self._cluster, move), time.monotonic()
         while self._settle(move, switch, known, since):
+            began = time.monotonic()
             try:
                 self._report(move, "switching")
-                switched = switch.run(known, attempt)
-                return Moved(switch.move, switched, time.monotonic())
-            except (SwitchBusy, SwitchTooLong) as late:
+                switched = switch.run(known, len(taken_back))
+                return Moved(
+                    switch.move, replace(switched, taken_back=tuple(taken_back)), time.monotonic()
+                )
+            except SwitchBusy as busy:
+                self._report(move, f"waits for {busy}")
+            except SwitchTooLong as late:
+                taken_back.append(time.monotonic() - began)
                 self._report(move, f"waits for {late}")
-                attempt += isinstance(late, SwitchTooLong)
             except NoLongerMover:
                 if not self._is_mine(move):
                     raise
-                attempt += 1  # whoever waited has taken the switch back
+                taken_back.append(time.monotonic() - began)  # by whoever waited
             time.sleep(_AFTER_TAKEN_BACK)
         return None
 

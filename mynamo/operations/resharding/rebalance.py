@@ -13,7 +13,6 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.operations.resharding.mover import Moved, Mover, Report, open_moves
 from mynamo.operations.resharding.plan import PlannedMove, plan
-from mynamo.operations.resharding.switch import Switched
 
 OnProgress = Callable[[Report], None]
 
@@ -56,7 +55,7 @@ def rebalance(
     rate: float | None = None,
     parallel: int = 1,
     on_progress: OnProgress = lambda report: None,
-) -> list[Switched]:
+) -> list[Moved]:
     """Go on with moves that are open, then move slots until all shards have their share.
 
     Args:
@@ -66,7 +65,7 @@ def rebalance(
         on_progress: told what is going on, by several threads if several work.
 
     Returns:
-        What each switch took.
+        What has moved, with what each switch took.
 
     Raises:
         NoLongerMover: another process goes on with a move.
@@ -83,7 +82,7 @@ def rebalance(
 
     mover = Mover(cluster, rate, on_progress)
     to_clean = [moved for move in open_moves(cluster) if (moved := mover.go_on(move.id))]
-    switched = [moved.switched for moved in to_clean if moved.switched.attempts]
+    done = list(to_clean)
     todo += planned_moves(cluster)
     with ThreadPoolExecutor(parallel, thread_name_prefix="mynamo-move") as pool:
         running: dict[Future[Moved], frozenset[int]] = {}
@@ -98,14 +97,14 @@ def rebalance(
                 for future in ended:
                     del running[future]
                     to_clean.append(future.result())
-                    switched.append(to_clean[-1].switched)
+                    done.append(to_clean[-1])
                 while to_clean and running and to_clean[0].is_due:
                     mover.clean(to_clean.pop(0))
         finally:
             stop.set()  # those under way end at their next step
     for moved in to_clean:
         mover.clean(moved)
-    return switched
+    return done
 
 
 def drain(
@@ -115,7 +114,7 @@ def drain(
     rate: float | None = None,
     parallel: int = 1,
     on_progress: OnProgress = lambda report: None,
-) -> list[Switched]:
+) -> list[Moved]:
     """Move all slots of a shard to the others.
 
     Args:

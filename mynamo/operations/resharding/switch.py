@@ -21,7 +21,7 @@ from mynamo.catalog.snapshot import SlotMove
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session, Statement
-from mynamo.operations.resharding.changed_rows import catch_up, waiting_entries
+from mynamo.operations.resharding.changed_rows import ENTRIES, catch_up, waiting_entries
 from mynamo.operations.resharding.checkpoints import SwitchTooLong, bring_together
 from mynamo.operations.resharding.ranges import Range
 from mynamo.runtime.crash_points import crash_point
@@ -52,12 +52,17 @@ class Switched:
     Attributes:
         writes: for which items of the range were not written.
         reads: for which it was not read.
-        attempts: how many were needed.
+        taken_back: likewise, of each attempt that was taken back.
     """
 
     writes: float
     reads: float
-    attempts: int
+    taken_back: tuple[float, ...] = ()
+
+    @property
+    def pauses(self) -> tuple[float, ...]:
+        """Of writes, at all attempts."""
+        return *self.taken_back, self.writes
 
 
 class Switch:
@@ -116,7 +121,7 @@ class Switch:
             closed = time.monotonic()
             since = self._raise_guards(self._source, self._target)[self._target.id]
             crash_point("move.9")
-            while catch_up(self._cluster, self.move):  # M10
+            while catch_up(self._cluster, self.move) == ENTRIES:  # M10
                 pass
             bring_together(self._cluster, self.move)
             crash_point("move.10")
@@ -131,24 +136,30 @@ class Switch:
         ended = time.monotonic()
         self._cluster.refresh()
         crash_point("move.11")
-        return Switched(ended - began, ended - closed, attempt + 1)
+        return Switched(ended - began, ended - closed)
 
     def _stop(self, deadline: float) -> tuple[int, int]:
         """M8. Returns the generations of source and target."""
         self._raise_guards(self._source)
         goals = _Goals(self._source)
-        kinds = (move_log.ITEM, move_log.TOKEN, move_log.COMMAND)
-        while waiting_entries(self._cluster, self.move, kinds):  # a
-            _check(deadline, "the last changes")
-            catch_up(self._cluster, self.move)
-        while not goals.are_reached():  # b
-            _check(deadline, "the indexes")
-            time.sleep(0.003)
-        raise_ids(self._source, self._target)  # c
-        found = [
+        with ThreadPoolExecutor(1) as pool:
+            numbers = pool.submit(self._numbers)  # c
+            kinds = (move_log.ITEM, move_log.TOKEN, move_log.COMMAND)
+            while waiting_entries(self._cluster, self.move, kinds):  # a
+                _check(deadline, "the last changes")
+                catch_up(self._cluster, self.move)
+            while not goals.are_reached():  # b
+                _check(deadline, "the indexes")
+                time.sleep(0.003)
+            return numbers.result()
+
+    def _numbers(self) -> tuple[int, int]:
+        """M8 c. Returns the generations of source and target."""
+        raise_ids(self._source, self._target)
+        source, target = (
             int(shard.ask(READ_GENERATION)[0].rows[0][0]) for shard in (self._source, self._target)
-        ]
-        return found[0], found[1]
+        )
+        return source, target
 
     def _raise_guards(self, *shards: DynamoDBShard) -> dict[int, int]:
         """Raise slot guards to the epochs in the catalog, side by side.
@@ -194,16 +205,14 @@ class Switch:
         for shard in (self._source, self._target):
             with shard.session() as session:
                 try:
-                    session.run(
-                        (f"SET SESSION innodb_lock_wait_timeout = {PROBE_SECONDS:d}", ()),
+                    session.run_with_lock_wait(
+                        PROBE_SECONDS,
                         ("BEGIN", ()),
                         ("SELECT version FROM mynamo_fence WHERE id = 0 FOR UPDATE", ()),
                         ("ROLLBACK", ()),
                     )
                 except Contention:
                     return f"a transaction that lasts long on {shard.where}"
-                finally:
-                    session.broken = True  # its limit is another one
         return None
 
 
