@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,12 +15,13 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.operations import wait_until_applied
+from mynamo.operations.resharding import copying, rebalance
 from mynamo.operations.resharding import mover as mover_module
-from mynamo.operations.resharding import rebalance
 from mynamo.operations.resharding.mover import Mover, Report, move_of, open_moves
 from mynamo.producer import Producer, Put
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.items import to_stored
 from mynamo.schemas.keys import slot_of, slot_range
 from mynamo.writer import maintenance as maintenance_module
 from mynamo.writer.maintenance import Maintenance
@@ -213,6 +215,32 @@ def test_a_table_that_is_dropped_meanwhile_is_let_go(
     assert open_moves(filled) == []
     assert "extra" not in filled.refresh().names
     assert gsi_damage(filled, "orders") == []
+
+
+def test_a_row_that_comes_while_a_chunk_is_read_takes_no_other_rows_place(
+    config: ClusterConfig, filled: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In front of the others, after the chunk's size is known, and before it is read."""
+    first, last = slots_of(filled, 1)
+    table = filled.table("orders")
+    lowest = min(hash16 for (hash16,) in select(filled.shards[1], f"SELECT hash FROM t{table.id}"))
+    names = (f"new{number}" for number in range(100_000))
+    name = next(n for n in names if table.key_of(to_stored({"id": n, "at": "1"})).hash < lowest)
+    fitting, come = copying.fitting, list[str]()
+
+    def late(sizes: Iterable[int]) -> int:
+        if not come:
+            come.append(name)
+            with Producer(other) as producer:
+                producer.put("orders", {"id": name, "at": "1"})
+        return fitting(sizes)
+
+    other.refresh()
+    monkeypatch.setattr(copying, "fitting", late)
+    with pipeline(config):
+        Mover(filled).move(first, last, 2)
+    assert come == [name]
+    assert len(all_items(filled)) == COUNT + 1
 
 
 @pytest.mark.parametrize("lost", [3, 0])
