@@ -226,7 +226,7 @@ def test_a_row_that_comes_while_a_chunk_is_read_takes_no_other_rows_place(
     lowest = min(hash16 for (hash16,) in select(filled.shards[1], f"SELECT hash FROM t{table.id}"))
     names = (f"new{number}" for number in range(100_000))
     name = next(n for n in names if table.key_of(to_stored({"id": n, "at": "1"})).hash < lowest)
-    fitting, come = copying.fitting, list[str]()
+    come: list[str] = []
 
     def late(sizes: Iterable[int]) -> int:
         if not come:
