@@ -15,6 +15,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData, InvalidRequest
 from mynamo.operations import wait_until_applied
+from mynamo.operations.comparison_statements import fitting
 from mynamo.operations.resharding import copying, rebalance
 from mynamo.operations.resharding import mover as mover_module
 from mynamo.operations.resharding.mover import Mover, Report, move_of, open_moves
