@@ -15,6 +15,7 @@ import orjson
 
 from mynamo.catalog.catalog import MOVES, SLOT_MOVES, Catalog, moves_in
 from mynamo.catalog.changes import COUNT_UP
+from mynamo.catalog.incarnation import raise_epoch
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.snapshot import MoveState, SlotMove
 from mynamo.errors import InvalidRequest, MynamoError
@@ -413,10 +414,7 @@ def raise_guard(shard: DynamoDBShard, epoch: int) -> None:
         ShardUnavailable: the shard does not answer.
     """
     with shard.session() as session:
-        session.run_with_lock_wait(
-            GUARD_SECONDS,
-            ("UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = 0", (epoch,)),
-        )
+        session.run_with_lock_wait(GUARD_SECONDS, raise_epoch(epoch))
 
 
 def raise_epochs(*shards: int) -> Statement:
