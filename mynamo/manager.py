@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mynamo.catalog import definitions
+from mynamo.catalog import definitions, time_to_live
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.index_status import ACTIVE_TIMEOUT, described, wait_until_active
 from mynamo.catalog.shard import DynamoDBShard
@@ -196,7 +196,7 @@ class HashBasedShardManager:
         Raises:
             See `describe_table`.
         """
-        return list(self.describe_table(table).live_indexes)
+        return list(self.describe_table(table).user_indexes)
 
     def describe_index(self, table: str, index: str) -> Index:
         """One of a table's indexes, as the catalog has it now.
@@ -215,6 +215,31 @@ class HashBasedShardManager:
             ShardUnavailable: a shard does not answer; a writer worker finishes it later.
         """
         definitions.drop_index(self._cluster, table, index)
+
+    def enable_time_to_live(self, table: str, attribute: str) -> None:
+        """Have a table's items deleted once they have expired, by writer workers, soon after.
+
+        Args:
+            attribute: a number, seconds since 1970. Items without it, or with a time that is more
+                than five years ago, are left alone.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidRequest: it has time to live already; or an earlier release has set the cluster
+                up, and `mynamo upgrade` was not run.
+            ShardUnavailable: a shard does not answer; a writer worker may finish it later.
+        """
+        time_to_live.enable(self._cluster, table, attribute)
+
+    def disable_time_to_live(self, table: str) -> None:
+        """Have a table's items stay, whatever their time is.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidRequest: it has no time to live.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        time_to_live.disable(self._cluster, table)
 
     def wait_until_active(
         self, table: str, index: str | None = None, *, timeout: float = ACTIVE_TIMEOUT

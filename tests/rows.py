@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from mynamo.catalog import definitions, sql
+from mynamo.catalog.catalog import MOVES, shard_format
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import MARK
-from mynamo.catalog.migrations import INTENTS
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import ConnectionPool, Session, Statement
@@ -57,13 +57,14 @@ def in_catalog(config: ClusterConfig, *statements: str) -> tuple[tuple[Any, ...]
 
 def as_earlier(cluster: Cluster, format_: int = 2) -> None:
     """Make a new cluster one that an earlier release has set up: one of format 2 allows
-    transactions of items on one shard only, one of format 3 no moves of slots."""
+    transactions of items on one shard only, one of format 3 no moves of slots, one of format 4
+    no time to live."""
     in_catalog(
         cluster.config,
-        "DELETE FROM mynamo_shards",
+        *(["DELETE FROM mynamo_shards"] if format_ < MOVES else []),
         f"UPDATE mynamo_cluster SET format = {format_}, version = version + 1",
     )
-    oldest = INTENTS if format_ == 3 else 0
+    oldest = shard_format(format_)
     everywhere(cluster, f"UPDATE mynamo_format SET oldest = {oldest} WHERE kind = 'shard'")
     cluster.refresh()
 
@@ -101,7 +102,7 @@ def damage(cluster: Cluster, table: Table) -> list[str]:
 def damaged_local_indexes(cluster: Cluster, table: Table, items: Items) -> list[str]:
     """What does not fit together between main and LSI rows."""
     found = []
-    for index in table.local_indexes:
+    for index in table.indexes_beside:
         wanted = {
             (row.hash, key.sort, row.sort)
             for row, (_, item) in items.items()

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import orjson
 
+from mynamo.catalog import migrations
 from mynamo.catalog.changes import (
     COUNT_UP,
     PLANNED,
@@ -42,7 +43,7 @@ from mynamo.mysql.server_checks import check_server
 from mynamo.runtime import deadlines, forks
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.schemas.keys import SLOTS
-from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
+from mynamo.schemas.table import IndexSchema, TableSchema
 from mynamo.schemas.table_settings import IndexSettings, TableSettings
 
 TRANSACTIONS = 3
@@ -51,12 +52,27 @@ know of intents refuse to work (`mynamo.catalog.enabling`)."""
 MOVES = 4
 """From this format on shards are recorded in `mynamo_shards`; they come and go, and slots can be
 moved between them. Processes which do not know of moves refuse to work."""
-FORMAT = MOVES
+EXPIRY = 5
+"""From this format on tables may have time to live, as an index of the kind TTL. Processes which do
+not know of it refuse to work."""
+FORMAT = EXPIRY
 """Of a new catalog, and the newest that this process knows. 1 had no settings of tables, and one
 attribute in each key of an index."""
 OLDEST = 2
 """A catalog of an older format is brought up to this one by whoever opens it. Only `enabling` goes
 further."""
+_SHARDS = {
+    TRANSACTIONS: migrations.INTENTS,
+    MOVES: migrations.MOVES,
+    EXPIRY: migrations.EXPIRY,
+}
+
+
+def shard_format(format_: int) -> int:
+    """The format of shards that all processes must know in a cluster whose catalog has this one."""
+    return max((number for one, number in _SHARDS.items() if one <= format_), default=0)
+
+
 LOCK_SECONDS = 20
 """For which a change of definitions waits for another one; less than a read may take."""
 CHANGE_SECONDS = 300
@@ -183,6 +199,8 @@ class Catalog:
             found, slots = session.run(("SELECT format FROM mynamo_cluster", ()), _SLOTS)
             if found.rows[0][0] >= format_:
                 return ()
+            if found.rows[0][0] >= MOVES:
+                return [("UPDATE mynamo_cluster SET format = %s", (format_,))]
             epochs: dict[int, int] = {}
             for _, _, shard_id, epoch in slots.rows:
                 epochs[shard_id] = max(epoch + 1, epochs.get(shard_id, 0))
@@ -389,8 +407,7 @@ class Catalog:
             }
         )
         name = schema.name.encode()
-        local: list[LocalIndexSchema | GlobalIndexSchema] = [*schema.local_indexes]
-        indexes = [*local, *schema.global_indexes]
+        indexes: list[IndexSchema] = [*schema.local_indexes, *schema.global_indexes]
 
         def once() -> int:
             with self._pool.session() as session:
@@ -416,7 +433,7 @@ class Catalog:
 
         return retry(once, self.timeout)
 
-    def plan_index(self, table_id: int, index: LocalIndexSchema | GlobalIndexSchema) -> int:
+    def plan_index(self, table_id: int, index: IndexSchema) -> int:
         """Give a new index an id; until `add_index` nobody hears of it.
 
         Raises:
@@ -440,7 +457,7 @@ class Catalog:
         self,
         table_id: int,
         index_id: int,
-        index: LocalIndexSchema | GlobalIndexSchema,
+        index: IndexSchema,
         settings: IndexSettings | None = None,
     ) -> None:
         """Record a planned index as CREATING, in the next version of the table's definition;

@@ -13,7 +13,7 @@ import orjson
 
 from mynamo.errors import TableNotFound, TableProtected
 from mynamo.mysql.pool import Session, Statement
-from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
+from mynamo.schemas.table import GlobalIndexSchema, IndexSchema, LocalIndexSchema
 from mynamo.schemas.table_settings import TableSettings
 
 PLANNED = "PLANNED"
@@ -40,23 +40,27 @@ def next_version(session: Session, table_id: int) -> int:
     return int(version.rows[0][0])
 
 
-def insert_index(
-    table_id: int, index: LocalIndexSchema | GlobalIndexSchema, status: str, since: int
-) -> Statement:
+def insert_index(table_id: int, index: IndexSchema, status: str, since: int) -> Statement:
     """Record an index.
 
     Args:
         since: see `definition_of`.
     """
-    kind = "GSI" if isinstance(index, GlobalIndexSchema) else "LSI"
     return (
         "INSERT INTO mynamo_indexes (table_id, name, kind, status, definition_json)"
         " VALUES (%s, %s, %s, %s, %s)",
-        (table_id, index.name.encode(), kind, status, definition_of(index, since)),
+        (table_id, index.name.encode(), kind_of(index), status, definition_of(index, since)),
     )
 
 
-def definition_of(index: LocalIndexSchema | GlobalIndexSchema, since: int) -> bytes:
+def kind_of(index: IndexSchema) -> str:
+    """The kind of an index, as it is stored."""
+    if isinstance(index, GlobalIndexSchema):
+        return "GSI"
+    return "LSI" if isinstance(index, LocalIndexSchema) else "TTL"
+
+
+def definition_of(index: IndexSchema, since: int) -> bytes:
     """The stored definition of an index.
 
     Args:

@@ -15,8 +15,8 @@ from functools import partial
 from typing import NamedTuple
 
 from mynamo.catalog import sql
-from mynamo.catalog.catalog import TABLE_NAMES, Catalog
-from mynamo.catalog.migrations import MOVES, SHARD, migrate, require
+from mynamo.catalog.catalog import FORMAT, TABLE_NAMES, Catalog, shard_format
+from mynamo.catalog.migrations import SHARD, migrate, require
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import SlotMove, Snapshot
 from mynamo.catalog.tables import Table
@@ -417,7 +417,7 @@ class Cluster:
         partitions = self.config.kafka.partitions
         for shard in self.configured.values():
             refuse_foreign(shard.where, (row[0] for row in shard.run(TABLE_NAMES)[0].rows))
-            set_up_shard(shard, cluster_id, partitions)
+            set_up_shard(shard, cluster_id, partitions, FORMAT)
         self.catalog.record(cluster_id, partitions)
         self.is_new = True
 
@@ -480,8 +480,11 @@ def _lacks(what: str) -> str:
     )
 
 
-def set_up_shard(shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> None:
+def set_up_shard(shard: DynamoDBShard, cluster_id: bytes, partitions: int, format_: int) -> None:
     """Make a shard's control tables, and record whose it is; safe to repeat.
+
+    Args:
+        format_: of the catalog.
 
     Raises:
         MissingRight: this user may not.
@@ -498,7 +501,7 @@ def set_up_shard(shard: DynamoDBShard, cluster_id: bytes, partitions: int) -> No
         ("INSERT IGNORE INTO mynamo_relay (only_row) VALUES (1)", ()),
         *(("INSERT IGNORE INTO mynamo_stream (part) VALUES (%s)", (part,))
           for part in range(partitions)),
-        require(MOVES),
+        require(shard_format(format_)),
     )  # fmt: skip
 
 

@@ -14,13 +14,21 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.snapshot import planned_index
 from mynamo.catalog.tables import Index, Table
-from mynamo.errors import AlreadyExists, InvalidSchema, ShardUnavailable, TableNotFound
+from mynamo.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    InvalidSchema,
+    ShardUnavailable,
+    TableNotFound,
+)
 from mynamo.schemas.table import (
     MAX_GLOBAL_INDEXES,
     MAX_LOCAL_INDEXES,
     GlobalIndexSchema,
+    IndexSchema,
     LocalIndexSchema,
     TableSchema,
+    TimeToLiveSchema,
 )
 from mynamo.schemas.table_settings import IndexSettings, TableSettings
 
@@ -117,7 +125,7 @@ def begin_drop_table(cluster: Cluster, name: str) -> Table:
 def begin_index(
     cluster: Cluster,
     table_name: str,
-    index: LocalIndexSchema | GlobalIndexSchema,
+    index: IndexSchema,
     settings: IndexSettings | None = None,
 ) -> Index:
     """Make an index's tables and record it; writes keep it up once that is rolled forward.
@@ -127,6 +135,7 @@ def begin_index(
 
     Raises:
         TableNotFound, AlreadyExists, InvalidSchema: nothing was changed.
+        InvalidRequest: likewise; see `check_time_to_live`.
         ShardUnavailable: a shard does not answer, or the configuration lacks one, and nothing was
             changed.
     """
@@ -134,7 +143,10 @@ def begin_index(
         cluster.refresh()
         cluster.check_complete()
         table = cluster.table(table_name)
-        check_index_changes(table, added=[index])
+        if isinstance(index, TimeToLiveSchema):
+            check_time_to_live(table, index.attribute)
+        else:
+            check_index_changes(table, added=[index])
         # 1. Its tables, everywhere: once any shard's writes know the index, an indexer may
         #    write to it on any other shard. If one does not answer, no writer has noticed.
         index_id = cluster.catalog.plan_index(table.id, index)
@@ -143,7 +155,8 @@ def begin_index(
             shard.run((sql.create_index(planned), ()))
         # 2. The definition: from here on it will be finished, whatever happens.
         cluster.catalog.add_index(table.id, index_id, index, settings)
-    return _known(cluster, table.id).index(index.name)
+    known = _known(cluster, table.id)
+    return next((one for one in known.live_indexes if one.id == index_id), planned)
 
 
 def begin_drop_index(cluster: Cluster, table_name: str, index_name: str) -> Table:
@@ -157,6 +170,11 @@ def begin_drop_index(cluster: Cluster, table_name: str, index_name: str) -> Tabl
     cluster.check_complete()
     table = cluster.table(table_name)
     index = table.index(index_name)
+    return begin_dropping(cluster, table, index)
+
+
+def begin_dropping(cluster: Cluster, table: Table, index: Index) -> Table:
+    """Record that an index of a table is to be dropped; see `begin_drop_index`."""
     cluster.catalog.retire_index(table.id, index.id)
     return _known(cluster, table.id)
 
@@ -204,6 +222,31 @@ def check_index_changes(
     schema["local_indexes"] = (*schema["local_indexes"], *(i.model_dump() for i in local))
     schema["global_indexes"] = (*schema["global_indexes"], *(i.model_dump() for i in global_))
     TableSchema.parse(schema)
+
+
+def check_time_to_live(table: Table, attribute: str) -> None:
+    """Refuse to enable what is enabled.
+
+    Raises:
+        InvalidRequest: the table has time to live, or had it a moment ago, in DynamoDB's words.
+    """
+    index = table.time_to_live
+    if index is not None and index.expiry == attribute:
+        raise InvalidRequest("TimeToLive is already enabled")
+    if index is not None:
+        raise other_attribute(index)
+    if any(each.kind == "TTL" for each in table.indexes):  # it is being deleted
+        raise InvalidRequest(
+            "Time to live has been modified multiple times within a fixed interval"
+        )
+
+
+def other_attribute(index: Index) -> InvalidRequest:
+    """That a table's items expire by another attribute than the one that was named."""
+    return InvalidRequest(
+        "TimeToLive is active on a different AttributeName: current AttributeName is "
+        f"{index.expiry}"
+    )
 
 
 def _known(cluster: Cluster, table_id: int) -> Table:

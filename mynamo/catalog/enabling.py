@@ -3,15 +3,16 @@
 Transactions over several shards (format 3): processes of earlier releases know of no intents; one
 that writes an item with a mark would take the mark away, and one that reads a placeholder would
 answer an empty item. Shards that come and go, and moves of slots (format 4): such a process would
-write items of slots that are on their way to another shard. So none of them may read or write any
-more. Once all processes are of this release:
+write items of slots that are on their way to another shard. Time to live (format 5): it would not
+keep the expiries up. So none of them may read or write any more. Once all processes are of this
+release:
 
 E1. Every shard has the control tables (`migrations.INTENTS`, `MOVES`).  A crash here: nothing
     happened.
-E2. One transaction in the catalog: the format, and the epoch of every shard's slots is raised; for
-    format 4 the shards are recorded (`mynamo_shards`). From here on an old process that reads the
-    catalog refuses to work.  A crash here: reads and writes by the new slot map are refused by the
-    slot guards until E3 is done, by `enable` called again or by a writer worker.
+E2. One transaction in the catalog: the format, and the epoch of every shard's slots is raised; from
+    format 4 on the shards are recorded (`mynamo_shards`). From here on an old process that reads
+    the catalog refuses to work.  A crash here: reads and writes by the new slot map are refused by
+    the slot guards until E3 is done, by `enable` called again or by a writer worker.
 E3. One transaction on each shard: its slot guard is raised to the new epoch, which waits for the
     transactions that hold it shared; its generation is raised to that of its incarnation, which
     older processes did not do; and `oldest` in `mynamo_format` is raised, which says that this step
@@ -20,8 +21,9 @@ E3. One transaction on each shard: its slot guard is raised to the new epoch, wh
     shards.
 
 An intent is placed, and a row moved, only where the slot guard is that of a slot map of the format,
-so after E3. A new cluster begins with the newest format. Format 4 may follow on 2. There is no way
-back.
+so after E3. From format 4 to 5 no epoch is raised: a table that gets time to live refuses, by its
+definition guard, writes that do not know it, and a mover reads the catalog before it switches. A
+new cluster begins with the newest format. Formats may be left out. There is no way back.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mynamo.catalog import catalog, migrations
+from mynamo.catalog import catalog
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import base, newest, raise_epoch
 from mynamo.catalog.migrations import GENERATION_ROW, READ_FORMAT, SHARD, require
@@ -43,27 +45,34 @@ class Feature:
 
     Attributes:
         catalog: the format.
-        shards: the format of shards that it needs.
         refusal: what to say where it is not allowed.
     """
 
     catalog: int
-    shards: int
     refusal: str
+
+    @property
+    def shards(self) -> int:
+        """The format of shards that it needs."""
+        return catalog.shard_format(self.catalog)
 
 
 TRANSACTIONS = Feature(
     catalog.TRANSACTIONS,
-    migrations.INTENTS,
     "the items of this transaction are on several shards, and this cluster does not allow that "
     "yet: once all processes are of this release, run `mynamo transaction enable`",
 )
 MOVES = Feature(
     catalog.MOVES,
-    migrations.MOVES,
     "an earlier release has set this cluster up, and its shards cannot change yet: once all "
     "processes are of this release, run `mynamo shard enable`",
 )
+EXPIRY = Feature(
+    catalog.EXPIRY,
+    "an earlier release has set this cluster up, and its tables cannot have time to live yet: once "
+    "all processes are of this release, run `mynamo upgrade`",
+)
+NEWEST = EXPIRY
 _RAISE_GENERATION = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 
 
@@ -132,7 +141,7 @@ def raise_slot_guard(cluster: Cluster, shard: DynamoDBShard) -> bool:
         ShardUnavailable: the shard does not answer.
     """
     snapshot = cluster.snapshot
-    needed = max([f.shards for f in (TRANSACTIONS, MOVES) if f.catalog <= snapshot.format] or [0])
+    needed = catalog.shard_format(snapshot.format)
     epoch = snapshot.epochs.get(shard.id, 0)
 
     def once() -> bool:

@@ -113,7 +113,7 @@ def _prepare(cluster: Cluster, shard: DynamoDBShard) -> None:
     if not found:
         refuse_foreign(shard.where, names)
     try:
-        set_up_shard(shard, cluster.id, cluster.partitions)
+        set_up_shard(shard, cluster.id, cluster.partitions, cluster.snapshot.format)
     except MissingRight as failure:
         raise ConfigError(
             f"{shard.where}: this user may not make tables there; run the command as one who may "

@@ -161,15 +161,19 @@ CREATE TABLE IF NOT EXISTS mynamo_applied (
 """,
         ),
     ),
+    Migration(4, ()),
 )
 SHARD = Migrations("shard", _SHARD)
 """1: incarnations. 2: transactions: intents, decisions, request tokens, generations. 3: moves of
 slots: who changes rows that the shard does not own, keys that have changed, queued writes by slot.
+4: nothing; it tells processes that know of time to live from others.
 """
 INTENTS = 2
 """The format of shards that has intents. Where there may be some, `oldest` is at least this."""
 MOVES = 3
 """That has moves of slots; likewise."""
+EXPIRY = 4
+"""Whose tables may have time to live; likewise."""
 
 
 def require(number: int) -> Statement:
@@ -247,7 +251,7 @@ def migrate(session: Session, migrations: Migrations, where: str) -> None:
     try:
         session.run((TABLE, ()))
         for migration in migrations.steps:
-            if migration.number > number:
+            if migration.number > number and migration.statements:
                 session.run(*((statement, ()) for statement in migration.statements))
         session.run(
             ("INSERT INTO mynamo_format VALUES (%s, %s, 0)"

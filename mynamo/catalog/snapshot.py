@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from mynamo.catalog.changes import settings_of
+from mynamo.catalog.changes import definition_of, kind_of, settings_of
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import ConfigError
 from mynamo.schemas.keys import SLOTS
-from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, LocalIndexSchema, Projection
+from mynamo.schemas.table import KEYS_ONLY, IndexSchema, KeyAttribute, Projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +346,20 @@ def table_of(row: Row, index_rows: Iterable[Row]) -> Table:
 def _index(row: Row, table_hash_key: KeyAttribute, key_names: tuple[str, ...]) -> Index:
     index_id, table_id, name, kind, status, definition_json = row
     definition = orjson.loads(definition_json)
+    if kind == "TTL":
+        return Index(
+            id=index_id,
+            table_id=table_id,
+            name=name.decode(),
+            kind=kind,
+            hash_keys=(table_hash_key,),
+            sort_keys=(),
+            projection=KEYS_ONLY,
+            status=status,
+            table_keys=key_names,
+            since=definition["since"],
+            expiry=definition["attribute"],
+        )
     hash_keys = _keys(definition.get("hash_key"))
     return Index(
         id=index_id,
@@ -368,22 +382,17 @@ def _keys(stored: dict[str, Any] | list[dict[str, Any]] | None) -> tuple[KeyAttr
     return tuple(KeyAttribute(**key) for key in stored or ())
 
 
-def planned_index(
-    table: Table, index_id: int, index: LocalIndexSchema | GlobalIndexSchema
-) -> Index:
+def planned_index(table: Table, index_id: int, index: IndexSchema) -> Index:
     """An index that the catalog does not know yet, for making its tables."""
-    return Index(
-        id=index_id,
-        table_id=table.id,
-        name=index.name,
-        kind="LSI" if isinstance(index, LocalIndexSchema) else "GSI",
-        hash_keys=table.hash_keys if isinstance(index, LocalIndexSchema) else index.hash_key,
-        sort_keys=(index.sort_key,) if isinstance(index, LocalIndexSchema) else index.sort_key,
-        projection=index.projection,
-        status="CREATING",
-        table_keys=table.key_names,
-        since=0,
+    stored = (
+        index_id,
+        table.id,
+        index.name.encode(),
+        kind_of(index),
+        "CREATING",
+        definition_of(index, since=0),
     )
+    return _index(stored, table.hash_key, table.key_names)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -154,7 +154,7 @@ def main_table(table_id: int) -> str:
 
 def index_table(index: Index) -> str:
     """Name of an index's table."""
-    return f"t{index.table_id:d}_{'l' if index.kind == 'LSI' else 'g'}{index.id:d}"
+    return f"t{index.table_id:d}_{'l' if index.is_local else 'g'}{index.id:d}"
 
 
 def create_main(table: Table) -> str:
@@ -171,14 +171,16 @@ CREATE TABLE IF NOT EXISTS {main_table(table.id)} (
 
 
 def create_index(index: Index) -> str:
-    """An LSI is an order of the main rows beside it; a GSI holds the projected items."""
-    if index.kind == "LSI":
+    """An LSI is an order of the main rows beside it; a GSI holds the projected items. Of expiries
+    the earliest are looked for, whatever their items' hash is."""
+    if index.is_local:
+        by_expiry = "" if index.expiry is None else ",\n    KEY by_expiry (index_sort)"
         return f"""
 CREATE TABLE IF NOT EXISTS {index_table(index)} (
     hash BINARY(16) NOT NULL,
     index_sort VARBINARY(1024) NOT NULL,
     sort VARBINARY(1024) NOT NULL,
-    PRIMARY KEY (hash, index_sort, sort)
+    PRIMARY KEY (hash, index_sort, sort){by_expiry}
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
 """
     return f"""

@@ -205,7 +205,7 @@ def count_rows(name: str, table: Table, hidden: Sequence[tuple[int, int]] = ()) 
     Args:
         hidden: first and last slots of ranges that do not count.
     """
-    local = {sql.index_table(i) for i in table.indexes if i.kind == "LSI"}
+    local = {sql.index_table(i) for i in table.indexes if i.is_local}
     size = "LENGTH(hash) + LENGTH(index_sort) + LENGTH(sort)" if name in local else "LENGTH(item)"
     conditions, values = [IS_ITEM] if name == sql.main_table(table.id) else [], list[bytes]()
     column = "index_hash" if name in {sql.index_table(i) for i in table.global_indexes} else "hash"

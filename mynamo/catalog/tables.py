@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from mynamo.errors import IndexNotFound, InvalidItem
+from mynamo.schemas import expiry
 from mynamo.schemas.keys import (
     MAX_HASH_KEY,
     MAX_SORT_KEY,
@@ -21,7 +22,8 @@ from mynamo.schemas.keys import (
 from mynamo.schemas.table import KeyAttribute, Projection
 from mynamo.schemas.table_settings import TableSettings
 
-IndexKind = Literal["LSI", "GSI"]
+IndexKind = Literal["LSI", "GSI", "TTL"]
+"""TTL: the expiries of a table with time to live, which users do not see; see `expiry`."""
 Status = Literal["CREATING", "ACTIVE", "DELETING"]
 Attributes = Mapping[str, Mapping[str, Any]]
 
@@ -61,6 +63,8 @@ class Index:
         table_keys: names of the table's key attributes, which every projection has.
         since: version of the table's definition that brought the index. Events of earlier
             versions never touch it, whoever applies them: its backfill covers them.
+        expiry: of the kind TTL: the attribute that says when an item expires. It is in the index
+            under `expiry.sort_of`, and no key attribute: it may have any value.
     """
 
     id: int
@@ -73,6 +77,12 @@ class Index:
     status: Status
     table_keys: tuple[str, ...]
     since: int = 1
+    expiry: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its rows lie beside their items, and each write keeps them up itself."""
+        return self.kind != "GSI"
 
     @cached_property
     def key_names(self) -> tuple[str, ...]:
@@ -94,10 +104,13 @@ class Index:
             return None
 
     def sort_of(self, item: Attributes | None) -> bytes | None:
-        """As `key_of`, the sort key alone, of an LSI: it has the hash key of its table, without
-        which there is no item."""
+        """As `key_of`, the sort key alone, of an index beside its items: it has the hash key of its
+        table, without which there is no item."""
         if item is None:
             return None
+        if self.expiry is not None:
+            seconds = expiry.expires_at(item, self.expiry)
+            return None if seconds is None else expiry.sort_of(seconds)
         try:
             sorted_by = self._parts(item, self.sort_keys, MAX_SORT_KEY)
         except InvalidItem:
@@ -141,6 +154,9 @@ class Index:
 
     def _key(self, item: Attributes) -> IndexKey | None:
         hashed = self._parts(item, self.hash_keys, MAX_HASH_KEY)
+        if self.expiry is not None:
+            sort = self.sort_of(item)
+            return None if hashed is None or sort is None else IndexKey(hash_of_parts(hashed), sort)
         sorted_by = self._parts(item, self.sort_keys, MAX_SORT_KEY)
         if hashed is None or sorted_by is None:
             return None
@@ -247,9 +263,24 @@ class Table:
         return tuple(i for i in self.indexes if i.status != "DELETING")
 
     @cached_property
+    def user_indexes(self) -> tuple[Index, ...]:
+        """Those of the live indexes that its users have defined."""
+        return tuple(i for i in self.live_indexes if i.kind != "TTL")
+
+    @cached_property
     def local_indexes(self) -> tuple[Index, ...]:
-        """The LSIs that writes keep up."""
+        """The LSIs."""
         return tuple(i for i in self.live_indexes if i.kind == "LSI")
+
+    @cached_property
+    def indexes_beside(self) -> tuple[Index, ...]:
+        """The indexes that writes keep up, see `Index.is_local`."""
+        return tuple(i for i in self.live_indexes if i.is_local)
+
+    @cached_property
+    def time_to_live(self) -> Index | None:
+        """The index of the expiries, if the table has time to live."""
+        return next((i for i in self.live_indexes if i.kind == "TTL"), None)
 
     @cached_property
     def global_indexes(self) -> tuple[Index, ...]:
@@ -267,10 +298,10 @@ class Table:
         Raises:
             IndexNotFound: with the names there are.
         """
-        for index in self.live_indexes:
+        for index in self.user_indexes:
             if index.name == name:
                 return index
-        names = ", ".join(i.name for i in self.live_indexes) or "none"
+        names = ", ".join(i.name for i in self.user_indexes) or "none"
         raise IndexNotFound(f"table {self.name} has no index {name!r}; its indexes: {names}")
 
     def key_attributes(self, item: Attributes) -> dict[str, Any]:
@@ -322,7 +353,7 @@ class Table:
         Raises:
             InvalidItem: see `Index.check`.
         """
-        for index in self.live_indexes:
+        for index in self.user_indexes:
             if index.kind == "LSI":
                 index.check_sort(item)
             else:

@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Tables": {
         "table": Entry("table_commands", "table", "Create, list, describe and drop tables."),
         "index": Entry("index_commands", "index", "Add an index to a table, or drop one."),
+        "ttl": Entry("time_to_live_commands", "ttl", "Have items deleted once they have expired."),
     },
     "Items": {
         "put": Entry("writes", "put", "Write an item."),
@@ -75,6 +76,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "transaction",
             "Enable, show and finish transactions over several shards.",
         ),
+        "upgrade": Entry("upgrade_command", "upgrade", "Allow what this release knows."),
         "slots": Entry("slot_commands", "slots", "Move slots to another shard."),
         "incarnation": Entry(
             "incarnation_commands", "incarnation", "Show what became of shards that were restored."

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mynamo.catalog import definitions
-from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.index_status import progress
-from mynamo.catalog.tables import Index
+from mynamo.cli.backfilling import backfill
 from mynamo.cli.command_context import find_table, opened, table_name
 from mynamo.cli.groups import Group
-from mynamo.cli.output import console, say
+from mynamo.cli.output import say
 from mynamo.cli.specs import parse_global_index, parse_local_index
-from mynamo.errors import TableNotFound
-from mynamo.writer.backfill.backfiller import Backfiller
-from mynamo.writer.backfill.indexes import activate_if_backfilled
-
-POLL_SECONDS = 0.2
-PATIENCE = 10.0
-"""Seconds without progress until we ask whether anybody works."""
-_WORK_SECONDS = 0.2
-"""For which each shard is backfilled, one after the other."""
 
 
 @click.group(cls=Group)
@@ -62,7 +49,7 @@ def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool
             click.echo(f"added index {made.name}: {made.status}; `mynamo writer` backfills it")
             return
         try:
-            _backfill(cluster, made)
+            backfill(cluster, made)
         except KeyboardInterrupt:
             say(
                 f"\nIndex {made.name} stays CREATING: `mynamo writer` and `mynamo indexer` go on "
@@ -88,44 +75,3 @@ def drop(table: str, name: str) -> None:
         find_table(cluster, table)
         definitions.drop_index(cluster, table, name)
     click.echo(f"dropped index {name} of table {table}")
-
-
-def _backfill(cluster: Cluster, made: Index) -> None:
-    """Take part in the backfill, and show its progress, until the index is ACTIVE."""
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[rows]:,} items"), TimeElapsedColumn(),
-        console=console(stderr=True), disable=not console(stderr=True).is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task(f"backfilling {made.name}", total=1.0, rows=0)
-        backfillers = [Backfiller(cluster, shard, made) for shard in cluster.shards.values()]
-        moved_at, last, hinted = time.monotonic(), None, False
-        while True:
-            more = [backfiller.work(_WORK_SECONDS) for backfiller in backfillers]
-            now = progress(cluster, made)
-            bar.update(task, completed=now.fraction, rows=now.rows)
-            if any(more):
-                continue
-            if activate_if_backfilled(cluster, made) or _is_active(cluster, made):
-                return
-            if now != last:
-                moved_at, last = time.monotonic(), now
-            if time.monotonic() - moved_at > PATIENCE and not hinted:
-                hinted = True
-                bar.console.print(
-                    "still waiting for the indexers: do `mynamo writer` and `mynamo indexer` run?"
-                )
-            time.sleep(POLL_SECONDS)
-
-
-def _is_active(cluster: Cluster, made: Index) -> bool:
-    """Whether somebody else made it ACTIVE.
-
-    Raises:
-        TableNotFound, IndexNotFound: it was dropped in the meantime.
-    """
-    known = cluster.refresh().tables.get(made.table_id)
-    if known is None:
-        raise TableNotFound("the table was dropped in the meantime")
-    return known.index(made.name).status == "ACTIVE"

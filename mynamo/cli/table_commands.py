@@ -13,6 +13,7 @@ from mynamo.cli.groups import Group
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.plain_items import parse_item
 from mynamo.cli.specs import parse_global_index, parse_local_index
+from mynamo.cli.time_to_live_commands import STATUSES
 from mynamo.errors import InvalidItem, InvalidSchema
 from mynamo.schemas.table import KeyAttribute, Projection, TableSchema
 
@@ -139,8 +140,12 @@ def describe(table: str, as_json: bool) -> None:
     rows += [
         (i.name, i.kind, _key(i.hash_keys), _key(i.sort_keys), projected(i.projection), i.status)
         for i in found.indexes
+        if i.kind != "TTL"
     ]
     print_grid(["index", "kind", "hash key", "sort key", "projection", "status"], rows)
+    for i in found.indexes:
+        if i.kind == "TTL":
+            click.echo(f"time to live: {i.expiry}, {STATUSES[i.status]}")
 
 
 @table.command()
@@ -186,7 +191,8 @@ def described(found: Table) -> dict[str, Any]:
         **definitions.schema_of(found).model_dump(mode="json"),
         "id": found.id,
         "status": found.status,
-        "index_status": {i.name: i.status for i in found.indexes},
+        "index_status": {i.name: i.status for i in found.indexes if i.kind != "TTL"},
+        "time_to_live": found.time_to_live and found.time_to_live.expiry,
         "created_at": found.created_at.isoformat(),
         "settings": found.settings.model_dump(mode="json", exclude_defaults=True),
     }

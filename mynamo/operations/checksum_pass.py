@@ -52,7 +52,7 @@ class ChecksumPass:
     ) -> None:
         self._shard = shard
         self._table = table
-        self._local = [index for index in indexes if index.kind == "LSI"]
+        self._local = [index for index in indexes if index.is_local]
         self._global = [index for index in indexes if index.kind == "GSI"]
         self._slots = VisibleSlots(cluster, shard.id)
         self._rows = min(500, MOST)

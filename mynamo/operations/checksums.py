@@ -55,7 +55,7 @@ def digest_columns(index: Index, shard_id: int) -> str:
     The checksum is that of `local_checksum` or `global_checksum`, in SQL. The lengths come first,
     so that no two rows are the same bytes.
     """
-    if index.kind == "LSI":
+    if index.is_local:
         numbers = "LENGTH(index_sort), '/', LENGTH(sort), '/'"
         columns = "hash, index_sort, sort"
     else:

@@ -1,4 +1,4 @@
-"""How far a comparison is, how long the rest takes, and reading no faster than was asked for."""
+"""How far a comparison is, and how long the rest takes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,6 @@ from dataclasses import dataclass
 
 from mynamo.catalog.snapshot import SlotRange
 from mynamo.operations.scan_parts import Position, ScanPart
-
-
-class Throttle:
-    """Holds threads back so that together they read so many rows a second.
-
-    Args:
-        rate: rows per second; None: as fast as they can.
-    """
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def pay(self, rows: int, stop: threading.Event) -> None:
-        """Wait as long as rows that were just read have to last.
-
-        Args:
-            stop: ends the waiting.
-        """
-        if not self._rate or not rows:
-            return
-        with self._lock:
-            self._free_at = max(time.monotonic(), self._free_at) + rows / self._rate
-            pause = self._free_at - time.monotonic()
-        stop.wait(pause)
-
 
 _ITEMS_COST = 6
 """Reading and understanding an item, in rows of an index that are summed up."""

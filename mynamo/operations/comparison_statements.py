@@ -29,7 +29,7 @@ GLOBAL_ORDER = ("index_hash", "index_sort", "hash", "sort")
 
 def index_order(index: Index) -> tuple[str, ...]:
     """The primary key of an index."""
-    return LOCAL_ORDER if index.kind == "LSI" else GLOBAL_ORDER
+    return LOCAL_ORDER if index.is_local else GLOBAL_ORDER
 
 
 Values = Sequence[Any]

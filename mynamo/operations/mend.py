@@ -79,7 +79,7 @@ def mend(cluster: Cluster, table: Table, finding: Finding) -> str:
         ShardUnavailable: a shard does not answer; it can be mended later.
         MissingTable: the index was dropped.
     """
-    if finding.index.kind == "LSI":
+    if finding.index.is_local:
         return by_newest_slots(cluster, lambda: retry(lambda: _mend_local(cluster, table, finding)))
     if finding.kind == "ghost":
         return by_newest_slots(cluster, lambda: _mend_ghost(cluster, table, finding))
@@ -89,7 +89,7 @@ def mend(cluster: Cluster, table: Table, finding: Finding) -> str:
 
 def plan(finding: Finding) -> str:
     """What `mend` would do, for a person."""
-    if finding.index.kind == "LSI":
+    if finding.index.is_local:
         return "insert the row" if finding.kind == "missing" else "delete the row"
     if finding.kind == "ghost":
         return "re-emit the item, or delete the row if no event leads to it"

@@ -241,7 +241,7 @@ class _Repairer:
         still_wrong = [
             finding
             for finding in findings
-            if finding.index.kind == "LSI"
+            if finding.index.is_local
             and not snapshot.is_hidden(finding.shard, finding.row.slot)
             and is_wrong(self._cluster.member(finding.shard), table, finding)
         ]

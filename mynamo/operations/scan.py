@@ -117,7 +117,7 @@ class Scan:
         self._cluster = cluster
         self._shard = shard
         self._table = table
-        self._local = [index for index in indexes if index.kind == "LSI"]
+        self._local = [index for index in indexes if index.is_local]
         self._global = [index for index in indexes if index.kind == "GSI"]
         moved_buckets = buckets_of(moved)
         self._different = different

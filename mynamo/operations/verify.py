@@ -33,7 +33,7 @@ from mynamo.catalog.tables import Table
 from mynamo.errors import CorruptData
 from mynamo.mysql.failures import MissingTable
 from mynamo.operations.checksum_pass import ChecksumPass
-from mynamo.operations.comparison_progress import Meter, OnProgress, Throttle
+from mynamo.operations.comparison_progress import Meter, OnProgress
 from mynamo.operations.findings import Verdict
 from mynamo.operations.journal import Journal
 from mynamo.operations.pending_steps import OnFindings, PendingSteps
@@ -41,6 +41,7 @@ from mynamo.operations.recheck import Rechecker
 from mynamo.operations.scan import Different, Scan
 from mynamo.operations.scan_parts import ScanPart, Step, all_scan_parts, gap_of
 from mynamo.operations.unmatched import still_unmatched
+from mynamo.runtime.throttle import Throttle
 
 PARALLEL = 2
 MAX_PARALLEL = 32
@@ -285,6 +286,4 @@ class _Examination:
         if not scan_part.index_id:
             return scan.items(span)
         index = self._indexes[scan_part.index_id]
-        return (
-            scan.local_rows(index, span) if index.kind == "LSI" else scan.global_rows(index, span)
-        )
+        return scan.local_rows(index, span) if index.is_local else scan.global_rows(index, span)

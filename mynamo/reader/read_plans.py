@@ -80,7 +80,7 @@ def ready_table(cluster: Cluster, name: str, index_name: str | None) -> tuple[Ta
         index = _index(table, index_name)
     if index is None:
         missing = IndexNotFound(f"The table does not have the specified index: {index_name}")
-        names = ", ".join(index.name for index in table.live_indexes) or "none"
+        names = ", ".join(index.name for index in table.user_indexes) or "none"
         missing.add_note(f"indexes of table {name}: {names}")
         raise missing
     if index.status != "ACTIVE":

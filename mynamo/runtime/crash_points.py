@@ -28,9 +28,10 @@ LABELS = (
     "fill.1", "fill.2", "fill.3", "fill.4", "fill.5", "fill.6", "fill.7",
     "transact.1", "transact.2", "transact.3", "transact.4", "transact.5", "transact.6",
     "transact.7",
+    "expiry.2", "expiry.3",
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, the backfill of a new index, and transactions over several shards."""
+one shard, the backfill of a new index, transactions over several shards, and time to live."""
 COMMAND_LABELS = (
     "shard.add.1", "shard.add.2", "shard.add.3", "shard.add.4",
     "shard.remove.2", "shard.remove.3", "shard.remove.4",

@@ -171,6 +171,17 @@ class LimitsConfig(_Strict):
 _NO_LIMITS = IndexLimits()
 
 
+class ExpiryConfig(_Strict):
+    """Deleting items whose time to live has ended.
+
+    Attributes:
+        rate: items per second that all tables of one shard lose by it, at most. Less while indexers
+            are behind.
+    """
+
+    rate: float = Field(1000.0, gt=0)
+
+
 class ClusterConfig(BaseSettings):
     """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
@@ -202,6 +213,7 @@ class ClusterConfig(BaseSettings):
     kafka: KafkaConfig = KafkaConfig()
     pool: PoolConfig = PoolConfig()
     limits: LimitsConfig = LimitsConfig()
+    expiry: ExpiryConfig = ExpiryConfig()
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")

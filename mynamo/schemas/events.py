@@ -43,6 +43,8 @@ class ChangeEvent(BaseModel):
         operation: INSERT, MODIFY or REMOVE, as DynamoDB Streams names them.
         origin: "write" for changes; "backfill" and "repair" state an item again, unchanged.
         index_id: the one index that a backfill or repair is for; None: all of the table's.
+        expired: the item was deleted because it had expired (time to live); absent where it was
+            not.
         keys: the item's key in DynamoDB JSON.
         old_image: the item before, if there was one.
         new_image: the item after, if it still exists.
@@ -65,6 +67,7 @@ class ChangeEvent(BaseModel):
     operation: Operation
     origin: Origin = "write"
     index_id: int | None = None
+    expired: bool = False
     keys: StoredImage
     old_image: StoredImage | None = None
     new_image: StoredImage | None = None
@@ -82,6 +85,7 @@ def outbox_payload(
     keys: StoredImage,
     old_image: StoredImage | orjson.Fragment | None,
     new_image: StoredImage | orjson.Fragment | None,
+    expired: bool = False,
 ) -> bytes:
     """The part of an event that is known before it commits.
 
@@ -98,11 +102,15 @@ def outbox_payload(
             "operation": operation,
             "origin": origin,
             "index_id": index_id,
+            **(_EXPIRED if expired else {}),
             "keys": keys,
             "old_image": old_image,
             "new_image": new_image,
         }
     )
+
+
+_EXPIRED = {"expired": True}
 
 
 def keys_in_payload(keys: StoredImage) -> bytes:

@@ -116,6 +116,9 @@ class Projection(_Strict):
         return self
 
 
+KEYS_ONLY = Projection(type="KEYS_ONLY")
+
+
 class LocalIndexSchema(_Strict):
     """A local secondary index: the table's hash key and another sort key.
 
@@ -166,6 +169,32 @@ class GlobalIndexSchema(_Strict):
             if names.count(name) > 1:
                 raise ValueError(f"two keys of index {self.name} have the name {name!r}")
         return self
+
+
+class TimeToLiveSchema(_Strict):
+    """Time to live of a table: items are deleted once they have expired.
+
+    Attributes:
+        attribute: says when an item expires: a top-level attribute of type N, in seconds since
+            1970. 1 to 255 bytes of UTF-8.
+    """
+
+    attribute: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _attribute_fits(self) -> TimeToLiveSchema:
+        if len(self.attribute.encode("utf-8", "replace")) > 255:
+            raise ValueError("the attribute's name may have at most 255 bytes")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Of the index of the expiries, which no other index can have."""
+        return "time to live"
+
+
+IndexSchema = LocalIndexSchema | GlobalIndexSchema | TimeToLiveSchema
+"""What writes or indexers keep up beside a table's items."""
 
 
 class TableSchema(_Strict):

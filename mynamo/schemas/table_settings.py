@@ -83,7 +83,8 @@ class Stream(_Settings):
 
 
 class TimeToLive(_Settings):
-    """Which attribute says when an item expires; it stays named while this is disabled."""
+    """What releases up to format 4 of the catalog recorded, and did not act upon. Time to live is a
+    definition since; see `mynamo.catalog.time_to_live`."""
 
     attribute: str | None = None
     enabled: bool = False

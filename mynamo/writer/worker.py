@@ -16,6 +16,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
 from mynamo.runtime.local_wakeups import LocalWakeUps, is_here, relay_wake_ups
+from mynamo.writer.expiry import Expirer
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
 from mynamo.writer.queue.consumer import WriteQueue
@@ -30,6 +31,8 @@ _STANDBY_PAUSE = 0.5
 _NO_MEMBER_PAUSE = 0.5
 """Seconds between two looks whether a configured shard is a member by now."""
 _ROUND_PAUSE = 1.0
+_EXPIRY_PAUSE = 5.0
+"""Seconds between two looks for items that have expired."""
 _TOPICS_EVERY = 15.0
 _MAX_RETRY_PAUSE = 1.0
 _MAX_RESTART_PAUSE = 30.0
@@ -57,6 +60,8 @@ def run_writer(
         for shard in cluster.configured.values()
     ]
     parts: dict[str, Callable[[], None]] = {"maintenance": partial(_maintain, cluster, stop)}
+    for shard in cluster.configured.values():
+        parts[f"expiry-{shard.id}"] = partial(_expire, Expirer(cluster, shard, stop), stop)
     if relay:
         parts |= {f"relay-{r.shard.id}": partial(_relay, cluster, r, stop) for r in relays}
     if queue:
@@ -147,6 +152,18 @@ def _maintain(cluster: Cluster, stop: threading.Event) -> None:
             continue
         trouble.over()
         stop.wait(0 if more else _ROUND_PAUSE)
+
+
+def _expire(expirer: Expirer, stop: threading.Event) -> None:
+    trouble = Trouble(f"time to live on {expirer.shard.where}", stop)
+    while not stop.is_set():
+        try:
+            expirer.round()
+        except Unavailable as failure:
+            trouble.wait(failure)
+        else:
+            trouble.over()
+        stop.wait(_EXPIRY_PAUSE)
 
 
 class Trouble:

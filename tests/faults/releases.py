@@ -17,6 +17,8 @@ FORMAT_2 = "62624e1"
 `PREVIOUS` do not."""
 FORMAT_3 = "0f4e1ba"
 """The last commit that knows catalogs up to format 3."""
+FORMAT_4 = "91ed780"
+"""The last commit that knows catalogs up to format 4."""
 
 
 def why_no_release(reference: str = PREVIOUS) -> str | None:

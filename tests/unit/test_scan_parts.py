@@ -11,9 +11,10 @@ from hypothesis import strategies as some
 
 from mynamo.catalog.snapshot import SlotRange
 from mynamo.operations.checksums import BUCKETS, bucket_of, bucket_start
-from mynamo.operations.comparison_progress import Meter, Progress, Throttle
+from mynamo.operations.comparison_progress import Meter, Progress
 from mynamo.operations.comparison_statements import Span
 from mynamo.operations.scan_parts import PIECES, ScanPart, all_scan_parts, spans_of
+from mynamo.runtime.throttle import Throttle
 
 BUCKET = some.integers(0, BUCKETS - 1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from mynamo.catalog import definitions, time_to_live
 from mynamo.catalog.tables import Table
 from mynamo.gateway.arns import table_of_arn
 from mynamo.gateway.context import Call, Context
@@ -19,7 +20,7 @@ from mynamo.gateway.operations.table_descriptions import (
     existing_table,
 )
 from mynamo.gateway.service_errors import NOT_FOUND, ServiceError, invalid
-from mynamo.schemas.table_settings import TableSettings, TimeToLive
+from mynamo.schemas.table_settings import TableSettings
 
 _SIGNS = "+-=._:/@"
 MAX_TAGS = 50
@@ -124,44 +125,28 @@ def _tagged(context: Context, arn: str, call: Call) -> Table:
 
 def describe_time_to_live(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any]:
     """DescribeTimeToLive."""
-    ttl = existing_table(context, request["TableName"]).settings.ttl
-    described = {"TimeToLiveStatus": "ENABLED" if ttl.enabled else "DISABLED"}
-    if ttl.enabled and ttl.attribute is not None:
-        described["AttributeName"] = ttl.attribute
+    table = existing_table(context, request["TableName"])
+    found = [index for index in table.indexes if index.kind == "TTL"]
+    if not found:
+        return {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+    (index,) = found
+    described = {"TimeToLiveStatus": _STATUSES[index.status], "AttributeName": index.expiry}
     return {"TimeToLiveDescription": described}
+
+
+_STATUSES = {"CREATING": "ENABLING", "ACTIVE": "ENABLED", "DELETING": "DISABLING"}
 
 
 def update_time_to_live(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any]:
     """UpdateTimeToLive."""
     specification = request["TimeToLiveSpecification"]
-    enabled, attribute = specification["Enabled"], specification["AttributeName"]
-
-    def change(settings: TableSettings) -> TableSettings:
-        _check(settings.ttl, enabled, attribute)
-        return settings.with_(ttl=TimeToLive(attribute=attribute, enabled=enabled))
-
     table = changeable_table(context, request["TableName"])
-    context.cluster.catalog.change_settings(table.id, change)
-    return {"TimeToLiveSpecification": specification}
-
-
-def _check(current: TimeToLive, enabled: bool, attribute: str) -> None:
-    """DynamoDB's rules for going from one state to another."""
-    if enabled and current.enabled:
-        if current.attribute == attribute:
-            raise invalid("TimeToLive is already enabled")
-        raise _other_attribute(current)
-    if not enabled and not current.enabled:
-        raise invalid("TimeToLive is already disabled")
-    if not enabled and current.attribute != attribute:
-        raise _other_attribute(current)
-
-
-def _other_attribute(current: TimeToLive) -> Exception:
-    return invalid(
-        "TimeToLive is active on a different AttributeName: "
-        f"current AttributeName is {current.attribute}"
+    change = (
+        time_to_live.begin_enabling if specification["Enabled"] else time_to_live.begin_disabling
     )
+    change(context.cluster, table.name, specification["AttributeName"])
+    definitions.finish(context.cluster, table.id)
+    return {"TimeToLiveSpecification": specification}
 
 
 _NOT_YET = (

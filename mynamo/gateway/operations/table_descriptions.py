@@ -110,7 +110,7 @@ def describe_dropped(context: Context, table: Table) -> Described:
 
 def status_of(table: Table) -> str:
     """CREATING, ACTIVE, UPDATING (while an index comes or goes), or DELETING."""
-    changing = any(index.status != "ACTIVE" for index in table.indexes)
+    changing = any(index.status != "ACTIVE" for index in table.indexes if index.kind != "TTL")
     return "UPDATING" if table.status == "ACTIVE" and changing else table.status
 
 

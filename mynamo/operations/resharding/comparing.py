@@ -89,7 +89,7 @@ class _Compared:
             lengths = f"LENGTH(sort), '/', {OWN_VERSION}, '/'"
             self.row = f"CONCAT({lengths}, hash, sort, item)"
             self.where = f" AND {IS_ITEM}"
-        elif index.kind == "LSI":
+        elif index.is_local:
             self.name = sql.index_table(index)
             self.order = ("hash", "index_sort", "sort")
             self.row = "CONCAT(LENGTH(index_sort), '/', LENGTH(sort), '/', hash, index_sort, sort)"
@@ -118,7 +118,7 @@ def _all_of(cluster: Cluster) -> list[_Compared]:
     return [
         _Compared(table, index)
         for table in tables_of(cluster)
-        for index in (None, *table.local_indexes, *table.global_indexes)
+        for index in (None, *table.indexes_beside, *table.global_indexes)
     ]
 
 

@@ -49,7 +49,7 @@ def write_items(session: Session, table: Table, items: Mapping[RowKey, Item | No
     if not items:
         return
     before: dict[RowKey, bytes] = {}
-    if table.local_indexes:
+    if table.indexes_beside:
         found = session.run(read_items(table, items.keys()))[0].rows
         before = {RowKey(hash_, sort): data for hash_, sort, _, data in found}
     there = {key: item for key, item in items.items() if item is not None}
@@ -67,10 +67,10 @@ def write_items(session: Session, table: Table, items: Mapping[RowKey, Item | No
     if gone:
         statements += delete_rows([(table.id, key) for key in gone])
     parsed = (
-        {key: load_item(item.data) for key, item in there.items()} if table.local_indexes else {}
+        {key: load_item(item.data) for key, item in there.items()} if table.indexes_beside else {}
     )
     parsed_before = {key: load_item(data) for key, data in before.items()}
-    for index in table.local_indexes:
+    for index in table.indexes_beside:
         come = _places(index, parsed)
         leave = [place for place in _places(index, parsed_before) if place not in set(come)]
         if leave:

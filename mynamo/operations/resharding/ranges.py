@@ -211,7 +211,7 @@ def _deletions(move: SlotMove, cluster: Cluster) -> Iterator[Statement]:
         yield f"DELETE FROM {sql.main_table(table.id)} WHERE {by_hash} ORDER BY hash", hashes
         for index in table.live_indexes:
             name = sql.index_table(index)
-            if index.kind == "LSI":
+            if index.is_local:
                 yield f"DELETE FROM {name} WHERE {by_hash} ORDER BY hash", hashes
             else:
                 yield (

@@ -69,7 +69,7 @@ class Backfiller:
                     return True
 
     def _waiting(self) -> Waiting:
-        if self._index.kind == "LSI":  # which concerns no indexer
+        if self._index.is_local:  # which concerns no indexer
             return Waiting()
         return self._backlog.bound(self._shard, _BEHIND_EVENTS + 1)
 

@@ -84,7 +84,7 @@ def backfill_chunk(
             chunk = begin_chunk(session, slots, table, index, most, left_at, by_events, ahead)
             if isinstance(chunk, ChunkDone):
                 return chunk
-            if index.kind == "LSI":
+            if index.is_local:
                 _backfill_local(session, index, chunk)
             elif by_events:
                 _backfill_by_events(cluster, session, table, index, chunk)
@@ -101,7 +101,7 @@ def backfill_chunk(
     except MissingTable:  # dropped in the meantime
         return _DONE
     except StatementRefused as refusal:
-        if index.kind == "LSI":
+        if index.is_local:
             raise
         log.warning(
             "index %s: a row is refused, so its chunk is backfilled by events: %s",
@@ -161,7 +161,7 @@ def begin_chunk(
         session.rollback()
         return ChunkDone(more=True, end=at, others=True)
     crash_point("fill.1")
-    lock = by_events or index.kind == "LSI"
+    lock = by_events or index.is_local
     chunk = None if lock or ahead is None else ahead.take(snapshot, at, rows)
     if chunk is None:
         chunk = read_chunk(session, table, at, min(rows, LOCKED_ROWS) if lock else rows, lock)

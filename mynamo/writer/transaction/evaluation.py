@@ -34,6 +34,7 @@ from mynamo.writer.transaction.write_requests import (
     AllOrNothing,
     Current,
     Operation,
+    StillDue,
     Write,
     WriteRequest,
     apply_to,
@@ -406,6 +407,7 @@ def _event(write: Write, before: Current, new: StoredItem | None, data: bytes | 
             keys=write.key,
             old_image=old if before.data is None else Fragment(before.data),
             new_image=None if data is None else Fragment(data),
+            expired=isinstance(write.request.condition, StillDue),
         ),
     )
 

@@ -117,7 +117,7 @@ def final_rows(tables: Changed) -> list[Statement]:
     for table, changed in tables:
         statements += _finish_new(table, [row for row in changed if _is_new(row)])
         statements += _update(table, [row for row in changed if not _is_new(row)])
-        for index in changed[0].table.local_indexes:
+        for index in changed[0].table.indexes_beside:
             statements += _update_local(index, changed)
     return statements
 

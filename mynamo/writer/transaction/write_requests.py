@@ -16,6 +16,7 @@ from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
 from mynamo.schemas.commands import Condition
+from mynamo.schemas.expiry import expires_at, is_due
 from mynamo.schemas.items import check_size
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.transaction.request_tokens import RequestToken
@@ -41,7 +42,35 @@ class Current:
     data: bytes | None = None
 
 
-def check_condition(condition: Condition | expressions.Condition | None, current: Current) -> None:
+@dataclass(frozen=True, slots=True)
+class StillDue:
+    """The condition of a deletion by time to live: the item is due.
+
+    Attributes:
+        table_id: whose time to live it is; of that name there may be another table by now.
+        attribute: that says when the item expires.
+        now: seconds since 1970, by the shard's clock.
+    """
+
+    table_id: int
+    attribute: str
+    now: int
+
+    def check_table(self, table: Table) -> None:
+        """Refuse to delete items of a table whose time to live is another one by now.
+
+        Raises:
+            InvalidRequest: that is so.
+        """
+        index = table.time_to_live
+        if table.id != self.table_id or index is None or index.expiry != self.attribute:
+            raise InvalidRequest("the table has no such time to live any more")
+
+
+AnyCondition = Condition | expressions.Condition | StillDue
+
+
+def check_condition(condition: AnyCondition | None, current: Current) -> None:
     """Refuse a write whose condition does not hold.
 
     Raises:
@@ -52,6 +81,9 @@ def check_condition(condition: Condition | expressions.Condition | None, current
         return
     if isinstance(condition, expressions.Condition):
         failure = None if condition.holds(current.item) else FAILED
+    elif isinstance(condition, StillDue):
+        expires = expires_at(current.item or {}, condition.attribute)
+        failure = None if is_due(expires, condition.now) else FAILED
     else:
         failure = _failure(condition, current)
     if failure is not None:
@@ -97,7 +129,7 @@ def check_update(table: Table, update: Update) -> None:
     for name in table.key_names:
         if name in update.names:
             raise InvalidItem(_KEY_CHANGED.format(name))
-    for index in table.live_indexes:
+    for index in table.user_indexes:
         for name in index.key_names:
             if isinstance(update.tree.get(name), dict):
                 raise InvalidItem(_NOT_SCALAR.format(name))
@@ -138,7 +170,7 @@ def check_index_keys(table: Table, old: StoredItem, new: StoredItem) -> None:
     """Refuse new values of index keys that their indexes could not take: also the key of a
     new item, which may be one of an index too. A value that an update leaves alone may be
     older than the index, and is none of the update's business."""
-    for index in table.live_indexes:
+    for index in table.user_indexes:
         there = [name for name in index.key_names if name in new]
         changed = [name for name in there if new[name] != old.get(name)]
         for name in changed:
@@ -186,7 +218,7 @@ class WriteRequest:
     operation: Operation
     item: StoredItem
     update: expressions.Update | None = None
-    condition: Condition | expressions.Condition | None = None
+    condition: AnyCondition | None = None
     command_id: bytes | None = None
 
 
@@ -287,6 +319,8 @@ def check_request(request: WriteRequest, table: Table) -> tuple[RowKey, int]:
         table.check(request.item)
     else:
         row = table.key_only(request.item)
+        if isinstance(request.condition, StillDue):
+            request.condition.check_table(table)
         if request.operation == "CHECK" and request.condition is None:
             raise InvalidRequest("a check needs a condition")
     if request.update is not None:
