@@ -18,7 +18,14 @@ from tests.rows import damaged_local_indexes, items_of
 
 def enabled(cluster: Cluster, name: str = "orders", attribute: str = "until") -> Index:
     """Enable time to live, and do what a writer worker would."""
-    index = time_to_live.enable(cluster, name, attribute)
+    time_to_live.enable(cluster, name, attribute)
+    return finished(cluster, name)
+
+
+def finished(cluster: Cluster, name: str) -> Index:
+    """Do what a writer worker would for a time to live that is being enabled."""
+    index = cluster.refresh().names[name].time_to_live
+    assert index is not None
     for shard in cluster.shards.values():
         while indexes.backfill_chunk(cluster, shard, index).more:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -19,7 +20,9 @@ from mynamo.cli.demo_watch import Watch
 from mynamo.cli.interrupts import INTERRUPTED, interruptible, shield
 from mynamo.cli.moving import summary
 from mynamo.cli.output import console
+from mynamo.errors import LocalServerError
 from mynamo.local import EngineKind, LocalCluster
+from mynamo.local.kafka import find_java, find_kafka
 from mynamo.log import ensure_topics
 from mynamo.operations import verify
 from mynamo.operations.leaving import remove_shard
@@ -27,6 +30,7 @@ from mynamo.operations.pipeline import wait_until_applied
 from mynamo.operations.resharding.rebalance import drain, rebalance
 
 SHARDS = 3
+BrokerKind = Literal["embedded", "apache"]
 
 
 @click.command()
@@ -36,10 +40,17 @@ SHARDS = 3
     help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
 )  # fmt: skip
 @click.option(
+    "--kafka", type=click.Choice(["embedded", "apache"]),
+    help="The broker.  [default: Apache Kafka if this machine has it, else the embedded one, which "
+    "stands still for seconds now and then under this load]",
+)  # fmt: skip
+@click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="ROWS",
     help="Rows that are copied per second, at most.",
 )  # fmt: skip
-def demo_grow(items: int, engine: EngineKind | None, rate: float | None) -> None:
+def demo_grow(
+    items: int, engine: EngineKind | None, kafka: BrokerKind | None, rate: float | None
+) -> None:
     """See a cluster grow from one shard to three, and lose its first one, under load.
 
     Loads items with two GSIs into one shard; then reads and writes them without a pause from four
@@ -57,7 +68,7 @@ def demo_grow(items: int, engine: EngineKind | None, rate: float | None) -> None
     started = time.monotonic()
     try:
         with interruptible(), data_folder(None) as folder:
-            local = LocalCluster(folder, SHARDS, engine, "embedded", fetch=True)
+            local = LocalCluster(folder, SHARDS, engine, kafka or _broker(), fetch=True)
             workers: Workers | None = None
             try:
                 local.start(click.echo)
@@ -80,6 +91,15 @@ def demo_grow(items: int, engine: EngineKind | None, rate: float | None) -> None
     screen.print(f"\nAll of it took {time.monotonic() - started:.0f} s; everything is stopped.")
     if not good:
         raise SystemExit(1)
+
+
+def _broker() -> BrokerKind:
+    try:
+        find_java()
+        find_kafka()
+    except LocalServerError:
+        return "embedded"
+    return "apache"
 
 
 def _run(cluster: Cluster, items: int, rate: float | None, screen: Console) -> bool:

@@ -90,6 +90,10 @@ def ask_of(part: Mapping[str, Any]) -> Ask:
             return Ask("Update", key, "ADD balance :amount", "balance >= :least", values | enough)
         case "close":
             return Ask("Delete", key, None, "balance = :balance", {":balance": part["balance"]})
+        case "session_begin" | "session_prolong":
+            values = {":ends": part["ends"], ":op": part["op"]}
+            there = "attribute_exists(h)" if kind == "session_prolong" else None
+            return Ask("Update", key, "SET ends = :ends, op = :op", there, values)
         case "note":
             condition = "attribute_exists(h)"
             return Ask("Update", key, "SET note = :op", condition, {":op": part["op"]})

@@ -24,11 +24,13 @@ from mynamo.errors import LocalServerError, MynamoError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
+from mynamo.writer.expiry import MOST_SKEW
 from tests.faults import history, moving, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet
 from tests.faults.cluster import SHARDS, FaultCluster
 from tests.faults.faults import Fault, Injector, unmended
+from tests.faults.history import Operation
 from tests.faults.journal import changes, keep_changes
 from tests.faults.leftovers import wait_until_none
 from tests.faults.model import TABLE, has_written
@@ -38,6 +40,7 @@ from tests.faults.proxy import FAIR
 from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
+from tests.faults.sessions import MARGIN, SESSIONS, check_sessions, left_over
 from tests.faults.short_generations import shortened
 from tests.faults.streams import Follower
 from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, LISTS
@@ -55,6 +58,8 @@ MENDED_SECONDS = 240.0
 """Within which the indexes of a restored shard must be mended, once the clients have stopped."""
 RESOLVED_SECONDS = 60.0
 """Within which no transaction may have left anything on a shard, likewise."""
+EXPIRED_SECONDS = 60.0
+"""Within which all sessions must be gone, likewise."""
 QUIET_SECONDS = 180.0
 """Within which nothing may be under way any more, once the clients have stopped."""
 
@@ -133,6 +138,7 @@ class _Run:
         self._definitions = ChangingDefinitions(cluster.config, settings.seconds, changing)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
+        self._margin = MARGIN
 
     def go(self) -> None:
         """The whole run."""
@@ -167,6 +173,7 @@ class _Run:
             self._await_quiet()
             if self._transactions:
                 self._await_resolved()
+                self._await_expired()
             self._await_definitions()
             if not self._follower.catch_up():
                 self._outcome.notes.append("the topic was not read to its end in time")
@@ -233,6 +240,8 @@ class _Run:
             movers=cluster.movers,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
+        jumps = [abs(float(fault.detail)) for fault in plan if fault.kind == "clock"]
+        self._margin += max((jump for jump in jumps if jump <= MOST_SKEW), default=0.0)
         self._began = time.monotonic()
         threads = []
         for fault in [*plan, None]:
@@ -322,6 +331,12 @@ class _Run:
         left = wait_until_none(self._cluster.config, RESOLVED_SECONDS)
         self._outcome.violations += [f"left after {RESOLVED_SECONDS:g} s: {each}" for each in left]
 
+    def _await_expired(self) -> None:
+        self._outcome.checks["sessions end"] += 1
+        left = left_over(self._cluster.config, EXPIRED_SECONDS)
+        if left:
+            self._outcome.violations.append(f"{left} sessions are left after {EXPIRED_SECONDS:g} s")
+
     def _await_mended(self) -> None:
         """Wait until what restored shards have lost is mended."""
         deadline = time.monotonic() + MENDED_SECONDS
@@ -339,6 +354,9 @@ class _Run:
         self._outcome.checks["definitions that changed are as asked"] += self._definitions.changes
         if unfinished:
             self._outcome.violations.append(f"not done after {QUIET_SECONDS:g} s: {unfinished}")
+
+    def _of_sessions(self, paths: Sequence[Path]) -> list[Operation]:
+        return [one for one in history.load(paths) if one.table == SESSIONS]
 
     def _note_loss(self) -> None:
         """From the first loss on, the stream may begin anew anywhere."""
@@ -364,13 +382,15 @@ class _Run:
             paths, config, events=committed, wiped_at=injector.wiped_at,
             restored_at=injector.restored_at,
         )  # fmt: skip
+        if self._transactions:
+            report.add("sessions live", *check_sessions(self._of_sessions(paths), self._margin))
         delivered = self._follower.events if self._delivered is None else self._delivered
         stream = streams.check(delivered, None)
         report.add("what Kafka delivered", stream.checked, stream.violations)
         outcome.checks += report.checks
         outcome.violations += report.violations
         with Cluster(config) as cluster:
-            own = (TABLE, ACCOUNTS, LISTS) if self._transactions else (TABLE,)
+            own = (TABLE, ACCOUNTS, LISTS, SESSIONS) if self._transactions else (TABLE,)
             there = set(cluster.snapshot.names)
             changed = [name for name in self._definitions.tables if name in there]
             for name in (*own, *changed):

@@ -28,7 +28,7 @@ from mynamo.reader import transact_gets
 from mynamo.writer.backfill import global_index
 from mynamo.writer.outbox import relay
 from mynamo.writer.outbox.lease import Lease, LeaseLost, RelayState
-from mynamo.writer.transaction import commit
+from mynamo.writer.transaction import commit, write_requests
 from mynamo.writer.transaction.write_requests import AllOrNothing, Current
 
 _LOST = 0.02
@@ -286,6 +286,10 @@ def _without_meeting() -> None:
     _put(checkpoints, "move_checkpoints", lambda _: ("DO 0", ()))
 
 
+def _without_expiry() -> None:
+    _put(write_requests, "is_due", lambda *_: True)
+
+
 def _without_move_log() -> None:
     _everywhere("log_gsi_rows", lambda *_: [])
 
@@ -325,6 +329,7 @@ MECHANISMS = {
     "checkpoints": Mechanism(
         "the checkpoints of source and target are not brought together", _without_meeting
     ),
+    "expiry": Mechanism("what has expired is deleted without a second look", _without_expiry),
     "move_log": Mechanism("changed index rows are not in the move log", _without_move_log),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",

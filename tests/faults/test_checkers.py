@@ -22,7 +22,7 @@ from mynamo.errors import (
 )
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
-from tests.faults import linearizability, workload
+from tests.faults import linearizability, sessions, workload
 from tests.faults.access import BrokenConnection, HttpError, NotConnected, failure_of
 from tests.faults.checking import (
     Final,
@@ -31,7 +31,7 @@ from tests.faults.checking import (
     check_recorded,
     wait_until_quiet,
 )
-from tests.faults.history import Operation, Recorder, load
+from tests.faults.history import Operation, Outcome, Recorder, load
 from tests.faults.model import Item, State, Step, steps_of
 from tests.faults.neighbours import Measured
 from tests.faults.sabotage import MECHANISMS
@@ -469,3 +469,39 @@ def test_a_healthy_cluster_passes(config: ClusterConfig, tmp_path: Path) -> None
     drawn = {*workload.BY_LIBRARY, *workload.BY_GATEWAY, *workload.BY_QUEUE}
     assert kinds >= drawn - {"batch_write"} | {"batch_put", "batch_delete"}
     assert report.checks["own writes seen"] > 10, str(report)
+
+
+# -- sessions ---------------------------------------------------------------------------
+
+
+def session(
+    kind: str, at: float, ends: int = 0, outcome: Outcome = "ok", **result: Any
+) -> Operation:
+    """An operation on a session, seconds after the machine was started."""
+    argument = {"ends": sessions.wall(0) + ends} if ends else {}
+    moment = round(at * 1e9)
+    end = None if outcome == "unknown" else moment
+    return Operation(1, kind, "sessions", ("s", 0), argument, moment, end, outcome, result)
+
+
+THERE, GONE = {"item": {"h": "s"}}, {"item": None}
+
+
+@pytest.mark.parametrize(
+    ("operations", "checked", "wrong"),
+    [
+        ([session("session_get", 10, **GONE)], 1, 1),
+        ([session("session_get", 19, **GONE)], 0, 0),
+        ([session("session_get", 25, **GONE), session("session_get", 9, **THERE)], 1, 0),
+        ([session("session_prolong", 21, 30), session("session_get", 25, **GONE)], 1, 1),
+        ([session("session_prolong", 10, 30, "refused", reason="condition")], 1, 1),
+        ([session("session_prolong", 21, 30, "refused", reason="condition")], 0, 0),
+        ([session("session_prolong", 10, 12, "unknown"), session("get", 15, **GONE)], 0, 0),
+        ([session("session_prolong", 10, 40, "unknown"), session("get", 15, **GONE)], 1, 1),
+    ],
+)
+def test_sessions_are_there_until_their_time_is_over(
+    operations: list[Operation], checked: int, wrong: int
+) -> None:
+    found = sessions.check_sessions([session("session_begin", 5, 20), *operations])
+    assert (found[0], len(found[1])) == (checked, wrong)

@@ -24,6 +24,7 @@ from mynamo.catalog.definitions import create_table
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
+from tests.faults import sessions
 from tests.faults.access import (
     Answer,
     BatchWrite,
@@ -134,6 +135,7 @@ class Worker:
             self._do, self._choice, lambda: self._new_argument()["op"], self._key,
             self._index_values, known, once,
         )  # fmt: skip
+        self._sessions = sessions.Sessions(self._do, self._choice, client, self._run)
 
     def run(self, stop: threading.Event, again: Sequence[Operation] = ()) -> None:
         """Work until told to stop.
@@ -153,6 +155,9 @@ class Worker:
         kind = self._choice.choices(self._kinds, list(self._mix.values()))[0]
         if kind in MIX:
             self._transactor.step(kind)
+            return
+        if kind in sessions.MIX:
+            self._sessions.step(kind)
             return
         key = self._key()
         if kind == "query_index":
@@ -290,7 +295,8 @@ def ensure_table(config: ClusterConfig) -> None:
 
 
 def ensure_transactions(config: ClusterConfig) -> None:
-    """Make the tables that are for transactions alone, and open the accounts."""
+    """Make the tables that are for transactions alone, and open the accounts; and the table of
+    sessions."""
     with Cluster(config) as cluster:
         for schema in SCHEMAS:
             with suppress(mynamo.errors.AlreadyExists):
@@ -298,6 +304,7 @@ def ensure_transactions(config: ClusterConfig) -> None:
         producer = Producer(cluster)
         for hash_value, number in ACCOUNT_KEYS:
             producer.put(ACCOUNTS, {"h": hash_value, "n": number, "balance": OPENING})
+    sessions.ensure_sessions(config)
 
 
 def all_keys(operations: Sequence[Operation]) -> set[tuple[str, Key]]:
@@ -345,7 +352,8 @@ def run_clients(
         client: number of this process; its threads get 100 numbers from 100 times that.
         rate: operations per second of all threads together.
         endpoint: of the gateway.
-        transactions: whether to make some too, with the tables of `ensure_transactions`.
+        transactions: whether to make some too, and sessions, with the tables of
+            `ensure_transactions`.
         before: the history of the client whose place this one takes.
         once: send no transaction again.
     """
@@ -364,7 +372,7 @@ def run_clients(
     mix = {"library": BY_LIBRARY, "gateway": BY_GATEWAY, "queue": BY_QUEUE}[mode]
     transactions = transactions and mode != "queue"
     if transactions:
-        mix = mix | MIX
+        mix = mix | MIX | sessions.MIX
     workers = [
         Worker(client * 100 + n, recorder, opening, mix, known, threads / rate, seed, once)
         for n in range(threads)

@@ -14,6 +14,7 @@ from mynamo.errors import ConfigError, CorruptData, ShardUnavailable, WriteOutco
 from mynamo.gateway.operations import table_operations
 from mynamo.gateway.service import Service
 from mynamo.schemas.table_settings import TableSettings
+from tests.expiring import finished
 from tests.gateway.asking import ask, defined, error_of, index, keyed, on_demand, refused
 from tests.waiting import eventually
 
@@ -686,6 +687,10 @@ class TestTimeToLive:
         assert fails(False, "at") == "TimeToLive is already disabled"
         answer = ask(shared_service, "UpdateTimeToLive", **update(True, "at"))
         assert answer == {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": "at"}}
+        assert status() == {"TimeToLiveStatus": "ENABLING", "AttributeName": "at"}
+        assert described(shared_service, name)["TableStatus"] == "ACTIVE"
+        assert "LocalSecondaryIndexes" not in described(shared_service, name)
+        finished(shared_service.context.cluster, name)
         assert status() == {"TimeToLiveStatus": "ENABLED", "AttributeName": "at"}
         assert fails(True, "at") == "TimeToLive is already enabled"
         other = "TimeToLive is active on a different AttributeName: current AttributeName is at"

@@ -12,7 +12,15 @@ import pytest
 
 from mynamo.catalog import enabling, shard
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.enabling import MOVES, TRANSACTIONS, Feature, check_enabled, enable
+from mynamo.catalog.enabling import (
+    EXPIRY,
+    MOVES,
+    NEWEST,
+    TRANSACTIONS,
+    Feature,
+    check_enabled,
+    enable,
+)
 from mynamo.catalog.incarnation import base
 from mynamo.catalog.members import add_shard
 from mynamo.catalog.migrations import GENERATION_ROW
@@ -73,7 +81,7 @@ def enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> None:
     assert is_known(cluster, feature)
     recorded = in_catalog(cluster.config, "SELECT shard_id, state, epoch FROM mynamo_shards")
     members = tuple((number, "ACTIVE", epoch) for number, epoch in snapshot.epochs.items())
-    assert recorded == (members if feature is MOVES else ())
+    assert recorded == (members if feature.catalog >= MOVES.catalog else ())
     Producer(cluster).put("orders", KEY)
     assert Reader(cluster).get("orders", KEY) == KEY
 
@@ -82,14 +90,14 @@ def enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> None:
 
 
 def test_a_new_cluster_allows_them(cluster: Cluster, orders: Table) -> None:
-    enabled(cluster, MOVES)
-    for feature in (TRANSACTIONS, MOVES):
+    enabled(cluster, NEWEST)
+    for feature in (TRANSACTIONS, MOVES, EXPIRY):
         check_enabled(cluster, feature)
         said: list[str] = []
         enable(cluster, said.append, feature)
-        assert "catalog: it has format 4 already" in said
+        assert "catalog: it has format 5 already" in said
         assert guards(cluster) == [1, 1]
-        enabled(cluster, MOVES)
+        enabled(cluster, NEWEST)
 
 
 def test_until_it_is_enabled_a_cluster_of_before_stays_as_it_is(

@@ -25,14 +25,22 @@ from mynamo.schemas.expiry import FIVE_YEARS
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import LocalIndexSchema, TableSchema, parse
 from mynamo.writer import WriteRequest, apply_each, expiry, worker
-from mynamo.writer.backfill import indexes
 from mynamo.writer.expiry import Expirer
 from mynamo.writer.transaction import write_requests
 from mynamo.writer.transaction.evaluation import Done
 from mynamo.writer.worker import run_writer
 from tests.commands import run
 from tests.earlier_process import EarlierProcess
-from tests.expiring import damage_of_expiries, enabled, enabled_index, expire, ids, now, put
+from tests.expiring import (
+    damage_of_expiries,
+    enabled,
+    enabled_index,
+    expire,
+    finished,
+    ids,
+    now,
+    put,
+)
 from tests.faults.releases import FORMAT_4, check_out, why_no_release
 from tests.rows import (
     as_earlier,
@@ -119,13 +127,10 @@ def test_items_that_were_there_before_expire_too(
 def test_until_it_is_enabled_everywhere_nothing_expires(
     cluster: Cluster, orders: Table, producer: Producer
 ) -> None:
-    index = time_to_live.enable(cluster, "orders", "until")
+    time_to_live.enable(cluster, "orders", "until")
     put(producer, "gone", now() - 5)
     assert expire(cluster) == 0
-    for shard in cluster.shards.values():
-        while indexes.backfill_chunk(cluster, shard, index).more:
-            pass
-    indexes.activate_if_backfilled(cluster, index)
+    finished(cluster, "orders")
     assert expire(cluster) == 1
 
 

@@ -38,6 +38,9 @@ CLEAN_AFTER = 60.0
 meanwhile, and loses the copy, leaves a source that still has it."""
 _PAUSE = 0.05
 _AFTER_TAKEN_BACK = 1.0
+_BEHIND_SECONDS = 1.0
+"""Seconds that changes may wait for the indexers before the copying rests long after each chunk. It
+makes them wait, as the shards have more to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,7 @@ class Mover:
             catch_up(self._cluster, move)
             waiting = sum((log_.bound(shard, 2001) for shard, log_ in backlogs), Waiting())
             self._report(move, "copying")
-            time.sleep(max(rest_after(took, waiting), budget.spend(rows)))
+            time.sleep(max(rest_after(took, waiting, _BEHIND_SECONDS), budget.spend(rows)))
             began = time.monotonic()
 
     def _settle(

@@ -23,7 +23,7 @@ _BESIDE = 2.0
 """Times as long as a chunk took, to rest after it while changes wait."""
 _BEHIND = 20.0
 """And while the indexers are behind."""
-_BEHIND_SECONDS = 0.25
+BEHIND_SECONDS = 0.25
 _BEHIND_EVENTS = 2_000
 """From here on they are: by the age of the oldest change, or by how many there are."""
 _LONGEST_REST = 2.0
@@ -74,9 +74,13 @@ class Backfiller:
         return self._backlog.bound(self._shard, _BEHIND_EVENTS + 1)
 
 
-def rest_after(took: float, waiting: Waiting) -> float:
-    """Seconds to rest after a chunk that took so many."""
+def rest_after(took: float, waiting: Waiting, behind_seconds: float = BEHIND_SECONDS) -> float:
+    """Seconds to rest after a chunk that took so many.
+
+    Args:
+        behind_seconds: the indexers are behind from here on, by the age of the oldest change.
+    """
     if not waiting.events:
         return 0.0
-    behind = waiting.seconds > _BEHIND_SECONDS or waiting.events > _BEHIND_EVENTS
+    behind = waiting.seconds > behind_seconds or waiting.events > _BEHIND_EVENTS
     return min(_LONGEST_REST, took * (_BEHIND if behind else _BESIDE))
