@@ -475,7 +475,7 @@ def test_a_healthy_cluster_passes(config: ClusterConfig, tmp_path: Path) -> None
 
 
 def session(
-    kind: str, at: float, ends: int = 0, outcome: Outcome = "ok", **result: Any
+    kind: str, at: float, ends: int = 0, outcome: Outcome = "ok", result: object = None
 ) -> Operation:
     """An operation on a session, seconds after the machine was started."""
     argument = {"ends": sessions.wall(0) + ends} if ends else {}
@@ -484,20 +484,25 @@ def session(
     return Operation(1, kind, "sessions", ("s", 0), argument, moment, end, outcome, result)
 
 
-THERE, GONE = {"item": {"h": "s"}}, {"item": None}
+def looked(at: float, *, found: bool) -> Operation:
+    """A read of a session."""
+    return session("session_get", at, result={"item": {"h": "s"} if found else None})
+
+
+FAILED = {"reason": "condition"}
 
 
 @pytest.mark.parametrize(
     ("operations", "checked", "wrong"),
     [
-        ([session("session_get", 10, **GONE)], 1, 1),
-        ([session("session_get", 19, **GONE)], 0, 0),
-        ([session("session_get", 25, **GONE), session("session_get", 9, **THERE)], 1, 0),
-        ([session("session_prolong", 21, 30), session("session_get", 25, **GONE)], 1, 1),
-        ([session("session_prolong", 10, 30, "refused", reason="condition")], 1, 1),
-        ([session("session_prolong", 21, 30, "refused", reason="condition")], 0, 0),
-        ([session("session_prolong", 10, 12, "unknown"), session("get", 15, **GONE)], 0, 0),
-        ([session("session_prolong", 10, 40, "unknown"), session("get", 15, **GONE)], 1, 1),
+        ([looked(10, found=False)], 1, 1),
+        ([looked(19, found=False)], 0, 0),
+        ([looked(25, found=False), looked(9, found=True)], 1, 0),
+        ([session("session_prolong", 21, 30), looked(25, found=False)], 1, 1),
+        ([session("session_prolong", 10, 30, "refused", FAILED)], 1, 1),
+        ([session("session_prolong", 21, 30, "refused", FAILED)], 0, 0),
+        ([session("session_prolong", 10, 12, "unknown"), looked(15, found=False)], 0, 0),
+        ([session("session_prolong", 10, 40, "unknown"), looked(15, found=False)], 1, 1),
     ],
 )
 def test_sessions_are_there_until_their_time_is_over(
