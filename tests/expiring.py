@@ -12,7 +12,7 @@ from mynamo.catalog.tables import Index
 from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.writer.backfill import indexes
-from mynamo.writer.expiry import Expirer
+from mynamo.writer.expirer import Expirer
 from tests.rows import damaged_local_indexes, items_of
 
 

@@ -1,7 +1,7 @@
 """Time to live of tables: a definition, kept as an index of the kind TTL.
 
-From the write on that knows it the expiries are kept up, as an LSI is; `mynamo.writer.expiry` looks
-there for what is due, and deletes it once the index is ACTIVE.
+From the write on that knows it the expiries are kept up, as an LSI is; `mynamo.writer.expirer`
+looks there for what is due, and deletes it once the index is ACTIVE.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LogUnavailable, ShardUnavailable, Unavailable
 from mynamo.log import Publisher, ensure_topics
 from mynamo.runtime.local_wakeups import LocalWakeUps, is_here, relay_wake_ups
-from mynamo.writer.expiry import Expirer
+from mynamo.writer.expirer import Expirer
 from mynamo.writer.maintenance import Maintenance
 from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
 from mynamo.writer.queue.consumer import WriteQueue

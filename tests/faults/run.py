@@ -24,7 +24,7 @@ from mynamo.errors import LocalServerError, MynamoError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
 from mynamo.schemas.events import ChangeEvent
-from mynamo.writer.expiry import MOST_SKEW
+from mynamo.writer.expirer import MOST_SKEW
 from tests.faults import history, moving, releases, streams, workload
 from tests.faults.changing_definitions import ChangingDefinitions
 from tests.faults.checking import check_all, wait_until_quiet

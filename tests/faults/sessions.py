@@ -150,9 +150,8 @@ def left_over(config: ClusterConfig, seconds: float) -> int:
     with Cluster(config) as cluster:
         table = cluster.table(SESSIONS)
         while True:
-            left: int = sum(
-                n for (n,) in everywhere(cluster, f"SELECT COUNT(*) FROM t{table.id:d}")
-            )
+            counts = everywhere(cluster, f"SELECT COUNT(*) FROM t{table.id:d}")
+            left: int = sum(count for (count,) in counts)
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.5)

@@ -24,8 +24,8 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.expiry import FIVE_YEARS
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.table import LocalIndexSchema, TableSchema, parse
-from mynamo.writer import WriteRequest, apply_each, expiry, worker
-from mynamo.writer.expiry import Expirer
+from mynamo.writer import WriteRequest, apply_each, expirer, worker
+from mynamo.writer.expirer import Expirer
 from mynamo.writer.transaction import write_requests
 from mynamo.writer.transaction.evaluation import Done
 from mynamo.writer.worker import run_writer
@@ -198,7 +198,7 @@ def at_point(label: str, change: Callable[[], Any]) -> Any:
         if at == label and left:
             left.pop()()
 
-    return mock.patch.object(expiry, "crash_point", reached)
+    return mock.patch.object(expirer, "crash_point", reached)
 
 
 def test_an_item_that_is_prolonged_meanwhile_stays(
@@ -270,7 +270,7 @@ def test_while_clocks_differ_nothing_expires(
     stop = threading.Event()
     expirers = [Expirer(cluster, shard, stop) for shard in cluster.shards.values()]
     ahead = time.time() + by
-    with mock.patch("mynamo.writer.expiry.time.time", return_value=ahead):
+    with mock.patch("mynamo.writer.expirer.time.time", return_value=ahead):
         assert [one.round() for one in expirers for _ in range(2)] == [0] * 4
     assert caplog.text.count("no items expire there") == 2  # once for each shard
     assert sum(one.round() for one in expirers) == 1
@@ -282,7 +282,7 @@ def test_while_clocks_differ_nothing_expires(
 def test_more_items_than_a_batch_of_one_second_and_of_many(
     cluster: Cluster, table: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 7)
+    monkeypatch.setattr(expirer, "BATCH", 7)
     at = now() - 1000
     for number in range(60):
         put(producer, f"i{number}", at + number // 30)
@@ -297,7 +297,7 @@ def test_items_that_cannot_be_deleted_hold_up_no_others(
     cluster: Cluster, table: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of the index without an item, as many as a batch, before all others."""
-    monkeypatch.setattr(expiry, "BATCH", 5)
+    monkeypatch.setattr(expirer, "BATCH", 5)
     name = sql.index_table(enabled_index(cluster))
     for shard in cluster.shards.values():
         for number in range(20):
@@ -313,7 +313,7 @@ def test_items_that_cannot_be_deleted_hold_up_no_others(
 def test_tables_have_turns(
     cluster: Cluster, table: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 4)
+    monkeypatch.setattr(expirer, "BATCH", 4)
     make_table(cluster, "small")
     enabled(cluster, "small")
     for number in range(60):
@@ -326,7 +326,7 @@ def test_tables_have_turns(
         batches.append({request.table for request in requests})
         return apply_each(cluster, requests)
 
-    monkeypatch.setattr(expiry, "apply_each", recorded)
+    monkeypatch.setattr(expirer, "apply_each", recorded)
     shard = cluster.shard_of(
         cluster.table("small").key_of(to_stored({"id": "one", "at": "1"})).hash
     )
@@ -354,7 +354,7 @@ def test_one_worker_at_a_time_and_the_next_when_it_ends(
 def test_an_expirer_stops_when_told_to(
     cluster: Cluster, table: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 2)
+    monkeypatch.setattr(expirer, "BATCH", 2)
     for number in range(40):
         put(producer, f"i{number}", now() - 5)
     stop = threading.Event()

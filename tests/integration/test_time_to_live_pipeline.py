@@ -18,7 +18,7 @@ from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.items import to_stored
-from mynamo.writer.expiry import Expirer
+from mynamo.writer.expirer import Expirer
 from tests.expiring import damage_of_expiries, enabled, enabled_index, expire, ids, now, put
 from tests.rows import select
 from tests.waiting import eventually
