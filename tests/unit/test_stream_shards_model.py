@@ -1,4 +1,4 @@
-"""The model of stream shards while slots move, checked exhaustively by Spin where it is installed."""
+"""The model of stream shards while slots move, checked by Spin where it is installed."""
 
 from __future__ import annotations
 
