@@ -160,8 +160,8 @@ def felt(name: str, load: Load, seconds: float) -> dict[str, Any]:
     }
 
 
-def show(phases: list[dict[str, Any]]) -> None:
-    """Print the figures as tables."""
+def show_requests(phases: list[dict[str, Any]]) -> None:
+    """Print what clients felt as a table."""
     operations = list(phases[0]["operations"])
     rows = [
         [
@@ -176,6 +176,11 @@ def show(phases: list[dict[str, Any]]) -> None:
     ]
     print("\nRequests: p50 / p99 / longest, in ms\n")
     print(table(["phase", "requests/s", *operations], rows))
+
+
+def show(phases: list[dict[str, Any]]) -> None:
+    """Print the figures as tables."""
+    show_requests(phases)
     rows = [
         [
             each["phase"], f"{each['rows']:,}", f"{each['rows_per_second']:,.0f}",

@@ -199,8 +199,7 @@ class Expirer:
     def _rest(self, took: float, count: int) -> None:
         """Step 4."""
         waiting = self._backlog.bound(self.shard, _BEHIND_EVENTS)
-        self._stop.wait(rest_after(took, waiting))
-        self._throttle.pay(count, self._stop)
+        self._stop.wait(max(rest_after(took, waiting), self._throttle.spend(count)))
 
 
 def due_rows(index: Index, now: int, after: Place | None, rows: int) -> Statement:

@@ -28,6 +28,7 @@ from mynamo.operations.resharding.hidden_rows import UNTIL_MOVED
 from mynamo.operations.resharding.ranges import delete_range, expected_rows, held, take
 from mynamo.operations.resharding.switch import Switch, Switched
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.throttle import Throttle
 from mynamo.writer.backfill.backfiller import rest_after
 from mynamo.writer.outbox.back_pressure import Backlog, Waiting
 
@@ -233,7 +234,7 @@ class Mover:
         backlogs = [
             (self._cluster.shards[number], Backlog()) for number in (move.source, move.target)
         ]
-        budget = _Budget(self._rate)
+        throttle = Throttle(self._rate)
         began = time.monotonic()
         for rows in copy.chunks():
             self._rows += rows
@@ -241,7 +242,7 @@ class Mover:
             catch_up(self._cluster, move)
             waiting = sum((log_.bound(shard, 2001) for shard, log_ in backlogs), Waiting())
             self._report(move, "copying")
-            time.sleep(max(rest_after(took, waiting, _BEHIND_SECONDS), budget.spend(rows)))
+            time.sleep(max(rest_after(took, waiting, _BEHIND_SECONDS), throttle.spend(rows)))
             began = time.monotonic()
 
     def _settle(
@@ -348,22 +349,6 @@ class Mover:
 
     def _report(self, move: SlotMove, doing: str) -> None:
         self._tell(Report(move, doing, self._rows, self._expected))
-
-
-class _Budget:
-    """Bounds rows per second."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._free_at = time.monotonic()
-
-    def spend(self, rows: int) -> float:
-        """Seconds to rest after so many."""
-        if not self._rate:
-            return 0.0
-        now = time.monotonic()
-        self._free_at = max(self._free_at, now - 0.1) + rows / self._rate
-        return max(0.0, self._free_at - now)
 
 
 def open_moves(cluster: Cluster) -> list[SlotMove]:
