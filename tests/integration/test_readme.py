@@ -184,7 +184,7 @@ def test_the_page_on_expressions(dev: Dev, tmp_path: Path) -> None:
     there = (*place, "country = :c AND city = :t", "--values", '{":c": "no", ":t": "Oslo"}')
     eventually(lambda: dev.run(*there, "--count").split()[0] == "2", WORKER_SECONDS)
 
-    writing, reading, managing = programs(LIBRARY)
+    writing, reading, managing, expiring = programs(LIBRARY)
     printed = run_program(dev, writing, tmp_path)
     attributes, failure, refused = printed.splitlines()
     (promised,) = re.findall(r"print\(receipt.attributes\)  # (.*)", writing)
@@ -209,6 +209,8 @@ def test_the_page_on_expressions(dev: Dev, tmp_path: Path) -> None:
         "2",
         "1 [None]",
     ]
+
+    assert run_program(dev, expiring, tmp_path) == ""
 
     assert "stock" in dev.run(*update)
     assert dev.run(*count).split()[0] == "1"
