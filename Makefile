@@ -42,7 +42,7 @@ engine: install
 demo: engine ## show mynamo at work on this machine, with servers of its own
 	@$(BIN)/mynamo demo
 
-demo-grow: engine ## show a cluster grow from one shard to three under load (a quarter of an hour)
+demo-grow: engine ## show a cluster grow from one shard to three under load (half an hour)
 	@$(BIN)/mynamo demo-grow
 
 fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafka

@@ -56,8 +56,8 @@ def demo_grow(
     Loads items with two GSIs into one shard; then reads and writes them without a pause from four
     threads, while two shards are added, all slots are rebalanced, and the first shard is drained
     and removed. Shows slots, moves, rates, p99 and errors meanwhile, and proves with `mynamo
-    verify` that every index is what the table says. With a million items it takes a quarter of an
-    hour. Ends with status 0 only if no request failed and the table verified clean.
+    verify` that every index is what the table says. With a million items it takes half an hour on
+    two cores. Ends with status 0 only if no request failed and the table verified clean.
 
     \b
     Examples:
