@@ -40,7 +40,7 @@ from tests.faults.proxy import FAIR
 from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
-from tests.faults.sessions import MARGIN, SESSIONS, check_sessions, left_over
+from tests.faults.sessions import SESSIONS, check_sessions, left_over
 from tests.faults.short_generations import shortened
 from tests.faults.streams import Follower
 from tests.faults.transactions import ACCOUNT_KEYS, ACCOUNTS, LISTS
@@ -138,7 +138,7 @@ class _Run:
         self._definitions = ChangingDefinitions(cluster.config, settings.seconds, changing)
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
-        self._margin = MARGIN
+        self._ahead: list[tuple[float, float]] = []  # shards' clocks
 
     def go(self) -> None:
         """The whole run."""
@@ -240,8 +240,6 @@ class _Run:
             movers=cluster.movers,
         )
         plan = draw(self._settings.seed, seconds, cast, self._settings.only)
-        jumps = [abs(float(fault.detail)) for fault in plan if fault.kind == "clock"]
-        self._margin += max((jump for jump in jumps if jump <= MOST_SKEW), default=0.0)
         self._began = time.monotonic()
         threads = []
         for fault in [*plan, None]:
@@ -255,6 +253,10 @@ class _Run:
             thread.join()
 
     def _carry_out(self, fault: Fault) -> None:
+        is_clock = fault.kind == "clock" and fault.target in self._cluster.shards
+        if is_clock and 0 < float(fault.detail) <= MOST_SKEW + 1:
+            now = time.monotonic()
+            self._ahead.append((now, now + fault.seconds))
         try:
             self._injector.carry_out(fault)
         except Exception as failure:
@@ -383,7 +385,7 @@ class _Run:
             restored_at=injector.restored_at,
         )  # fmt: skip
         if self._transactions:
-            report.add("sessions live", *check_sessions(self._of_sessions(paths), self._margin))
+            report.add("sessions live", *check_sessions(self._of_sessions(paths), self._ahead))
         delivered = self._follower.events if self._delivered is None else self._delivered
         stream = streams.check(delivered, None)
         report.add("what Kafka delivered", stream.checked, stream.violations)

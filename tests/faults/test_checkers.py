@@ -510,3 +510,9 @@ def test_sessions_are_there_until_their_time_is_over(
 ) -> None:
     found = sessions.check_sessions([session("session_begin", 5, 20), *operations])
     assert (found[0], len(found[1])) == (checked, wrong)
+
+
+def test_sessions_are_not_checked_while_a_shards_clock_was_ahead() -> None:
+    history = [session("session_begin", 5, 60), looked(30, found=False)]
+    assert sessions.check_sessions(history, [(20, 25)]) == (0, [])
+    assert len(sessions.check_sessions(history, [(1, 2)])[1]) == 1
