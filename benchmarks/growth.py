@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -206,7 +207,7 @@ def shards(part: Part, folder: Path) -> dict[str, Any]:
     single, *more = part.asked.threads
 
     def turn(_: str, name: str) -> Figures:
-        home = folder / name.replace(" ", "_")
+        home = folder / re.sub(r"\W+", "_", name)  # Kafka takes a comma for the end of it
         shape = Shape("items", min(SHARDS_ITEMS, max(part.asked.items)))
         is_new = not home.exists()
         first = 1 if is_new and name in grown else None
