@@ -52,6 +52,8 @@ BATCH = 100
 MOST_SKEW = 60
 """Seconds by which the shard's clock and this machine's may differ: beyond, one of them is wrong,
 and nothing is deleted."""
+_BESIDE = 0.5
+"""Times as long as a batch took, to rest after it while changes wait, which its own do."""
 _BEHIND_EVENTS = 2_001
 """How many waiting changes are counted, at most."""
 
@@ -199,7 +201,7 @@ class Expirer:
     def _rest(self, took: float, count: int) -> None:
         """Step 4."""
         waiting = self._backlog.bound(self.shard, _BEHIND_EVENTS)
-        self._stop.wait(max(rest_after(took, waiting), self._throttle.spend(count)))
+        self._stop.wait(max(rest_after(took, waiting, beside=_BESIDE), self._throttle.spend(count)))
 
 
 def due_rows(index: Index, now: int, after: Place | None, rows: int) -> Statement:

@@ -242,7 +242,9 @@ class Mover:
             catch_up(self._cluster, move)
             waiting = sum((log_.bound(shard, 2001) for shard, log_ in backlogs), Waiting())
             self._report(move, "copying")
-            time.sleep(max(rest_after(took, waiting, _BEHIND_SECONDS), throttle.spend(rows)))
+            time.sleep(
+                max(rest_after(took, waiting, behind_seconds=_BEHIND_SECONDS), throttle.spend(rows))
+            )
             began = time.monotonic()
 
     def _settle(

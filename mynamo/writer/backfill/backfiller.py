@@ -74,13 +74,20 @@ class Backfiller:
         return self._backlog.bound(self._shard, _BEHIND_EVENTS + 1)
 
 
-def rest_after(took: float, waiting: Waiting, behind_seconds: float = BEHIND_SECONDS) -> float:
+def rest_after(
+    took: float,
+    waiting: Waiting,
+    *,
+    behind_seconds: float = BEHIND_SECONDS,
+    beside: float = _BESIDE,
+) -> float:
     """Seconds to rest after a chunk that took so many.
 
     Args:
         behind_seconds: the indexers are behind from here on, by the age of the oldest change.
+        beside: times as long as the chunk took, while changes wait and the indexers keep up.
     """
     if not waiting.events:
         return 0.0
     behind = waiting.seconds > behind_seconds or waiting.events > _BEHIND_EVENTS
-    return min(_LONGEST_REST, took * (_BEHIND if behind else _BESIDE))
+    return min(_LONGEST_REST, took * (_BEHIND if behind else beside))
