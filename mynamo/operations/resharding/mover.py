@@ -195,6 +195,7 @@ class Mover:
             try:
                 self._report(move, "switching")
                 switched = switch.run(known, len(taken_back))
+                self._report(switch.move, "moved")
                 return Moved(
                     switch.move, replace(switched, taken_back=tuple(taken_back)), time.monotonic()
                 )
