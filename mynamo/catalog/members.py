@@ -35,7 +35,9 @@ _COPIED_AT_ONCE = 2000
 """Rows of `mynamo_command`."""
 
 
-def add_shard(cluster: Cluster, shard_id: int, say: Callable[[str], None]) -> None:
+def add_shard(
+    cluster: Cluster, shard_id: int, say: Callable[[str], None] = lambda line: None
+) -> None:
     """Make a shard of the configuration a member of the cluster, G1 to G4; safe to repeat.
 
     Every process must have the shard in its configuration by then: one that lacks it leaves

@@ -9,7 +9,6 @@ from mynamo.cli.groups import Group
 from mynamo.cli.moving import finish, shown, with_rate
 from mynamo.cli.output import say
 from mynamo.operations.resharding import rebalance
-from mynamo.operations.resharding.mover import Mover, move_of
 from mynamo.schemas.keys import SLOTS
 
 
@@ -55,7 +54,7 @@ def move(range_: tuple[int, int], target: int, rate: float | None, as_json: bool
       mynamo slots move 0-63 --to 3
     """
     with opened() as cluster, shown(as_json) as progress:
-        moved = Mover(cluster, rate, progress).move(*range_, target)
+        moved = rebalance.move_slots(cluster, *range_, target, rate=rate, on_progress=progress)
     finish([moved], as_json, f"slots {range_[0]}-{range_[1]} are on shard {target}: ")
 
 
@@ -92,5 +91,5 @@ def cancel(range_: tuple[int, int]) -> None:
       mynamo slots cancel 0-63
     """
     with opened() as cluster:
-        Mover(cluster).cancel(move_of(cluster, *range_).id)
+        rebalance.cancel_move(cluster, *range_)
     click.echo(f"slots {range_[0]}-{range_[1]} stay where they are")

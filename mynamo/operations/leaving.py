@@ -32,7 +32,10 @@ TIMEOUT = 60.0
 
 
 def remove_shard(
-    cluster: Cluster, shard_id: int, say: Callable[[str], None], timeout: float = TIMEOUT
+    cluster: Cluster,
+    shard_id: int,
+    say: Callable[[str], None] = lambda line: None,
+    timeout: float = TIMEOUT,
 ) -> None:
     """Remove a member without slots, D2 to D4; safe to repeat.
 

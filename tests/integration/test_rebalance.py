@@ -14,7 +14,21 @@ import pytest
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.local.state import config_toml
-from mynamo.operations import verify, wait_until_applied
+from mynamo.errors import InvalidRequest
+from mynamo.operations import (
+    MoveProgress,
+    add_shard,
+    cancel_move,
+    drain,
+    list_shards,
+    move_slots,
+    planned_moves,
+    rebalance,
+    remove_shard,
+    resume_moves,
+    verify,
+    wait_until_applied,
+)
 from mynamo.operations.resharding import mover
 from mynamo.producer import Producer
 from mynamo.reader import Reader
@@ -110,3 +124,26 @@ def test_a_shard_is_added_and_another_one_removed(wide_config: ClusterConfig, fi
     alone = wide_config.model_copy(update={"shards": wide_config.shards[1:]})
     with Cluster(alone) as cluster:
         assert len(Reader(cluster).scan("orders").items) == COUNT + 20
+
+
+def test_the_same_by_calls_of_the_library(wide_config: ClusterConfig) -> None:
+    with Cluster(wide_config) as cluster, Producer(cluster) as producer, pipeline(wide_config):
+        for number in range(COUNT):
+            producer.put("orders", item(number))
+        add_shard(cluster, 3)
+        planned = planned_moves(cluster)
+        told: list[MoveProgress] = []
+        moved = rebalance(cluster, parallel=2, on_progress=told.append)
+        assert len(moved) == len(planned) > 0
+        assert any(each.doing == "moved" for each in told)
+        drain(cluster, 1)
+        remove_shard(cluster, 1)
+        assert {each.shard: each.slots for each in list_shards(cluster)} == {1: 0, 2: 2048, 3: 2048}
+        owned = next(each for each in cluster.refresh().slots if each.shard_id == 2)
+        move_slots(cluster, owned.first, owned.first + 7, 3)
+        assert {each.shard: each.slots for each in list_shards(cluster)} == {1: 0, 2: 2040, 3: 2056}
+        assert resume_moves(cluster) == []
+        with pytest.raises(InvalidRequest, match="no move of slots"):
+            cancel_move(cluster, 0, 7)
+        assert wait_until_applied(cluster)
+        assert verify(cluster, "orders").ok

@@ -49,6 +49,7 @@ ALLOWED = {
     "writer/worker.py: run_writer",  # a process of its own
     "catalog/away_shards.py: AwayShards.back",  # of a worker, likewise
     "mysql/pool.py: ConnectionPool.look",  # a thread that nobody waits for
+    "runtime/throttle.py: Throttle.__init__",  # of a worker or of a command
 }
 
 

@@ -11,7 +11,7 @@ from mynamo.catalog import moves
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.snapshot import SlotMove
-from mynamo.operations.resharding.mover import Moved, Mover, Report, open_moves
+from mynamo.operations.resharding.mover import Moved, Mover, Report, move_of, open_moves
 from mynamo.operations.resharding.plan import PlannedMove, plan
 
 OnProgress = Callable[[Report], None]
@@ -127,6 +127,40 @@ def drain(
     """
     moves.set_draining(cluster.catalog, shard_id, True)
     return rebalance(cluster, rate=rate, parallel=parallel, on_progress=on_progress)
+
+
+def move_slots(
+    cluster: Cluster,
+    first: int,
+    last: int,
+    target: int,
+    *,
+    rate: float | None = None,
+    on_progress: OnProgress = lambda report: None,
+) -> Moved:
+    """Move slots, which one shard has, to another one.
+
+    Args:
+        first, last: of the range, 0 to 4095.
+        target: number of the shard.
+        others: see `rebalance`.
+
+    Raises:
+        InvalidRequest: the slots are not one shard's, or are on their way; or the target is no active
+            shard. Nothing was changed.
+        others: see `rebalance`.
+    """
+    return Mover(cluster, rate, on_progress).move(first, last, target)
+
+
+def cancel_move(cluster: Cluster, first: int, last: int) -> None:
+    """Give up the move of just these slots; what was copied is deleted.
+
+    Raises:
+        InvalidRequest: there is no such move, or the slots have moved. Nothing was changed.
+        ShardUnavailable: a server does not answer; call again.
+    """
+    Mover(cluster).cancel(move_of(cluster, first, last).id)
 
 
 def resume(
