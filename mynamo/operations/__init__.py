@@ -3,8 +3,8 @@
 from mynamo.catalog.members import add_shard
 from mynamo.operations.comparison_progress import Progress
 from mynamo.operations.findings import Finding, IndexVerdict, Unmatched, Verdict
-from mynamo.operations.leaving import remove_shard
 from mynamo.operations.lag import IndexLag, LagReport, ShardLag, lag
+from mynamo.operations.leaving import remove_shard
 from mynamo.operations.pipeline import wait_until_applied
 from mynamo.operations.repair import Action, RepairReport, repair
 from mynamo.operations.resharding.mover import Moved

@@ -13,8 +13,8 @@ import pytest
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
-from mynamo.local.state import config_toml
 from mynamo.errors import InvalidRequest
+from mynamo.local.state import config_toml
 from mynamo.operations import (
     MoveProgress,
     add_shard,
