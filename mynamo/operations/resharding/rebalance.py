@@ -146,8 +146,8 @@ def move_slots(
         others: see `rebalance`.
 
     Raises:
-        InvalidRequest: the slots are not one shard's, or are on their way; or the target is no active
-            shard. Nothing was changed.
+        InvalidRequest: the slots are not one shard's, or are on their way; or the target is no
+            active shard. Nothing was changed.
         others: see `rebalance`.
     """
     return Mover(cluster, rate, on_progress).move(first, last, target)
