@@ -42,6 +42,15 @@ IS_ITEM = "version > 0"
 """`is_item`, in SQL."""
 
 
+def read_items(table_id: int, keys: Collection[RowKey]) -> Statement:
+    """Items by their keys: hash, sort, own version, bytes; no placeholders."""
+    return (
+        f"SELECT hash, sort, {OWN_VERSION}, item FROM {sql.main_table(table_id)}"
+        f" FORCE INDEX (PRIMARY) WHERE ({sql.any_row(keys)}) AND {IS_ITEM}",
+        list(chain.from_iterable(keys)),
+    )
+
+
 class Action(IntEnum):
     """What an intent does to its item once its transaction is committed."""
 

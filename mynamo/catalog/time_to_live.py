@@ -13,6 +13,9 @@ from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidRequest
 from mynamo.schemas.table import TimeToLiveSchema, parse
 
+STATUSES = {"CREATING": "ENABLING", "ACTIVE": "ENABLED", "DELETING": "DISABLING"}
+"""DynamoDB's words for the statuses of the index of the expiries."""
+
 
 def enable(cluster: Cluster, table_name: str, attribute: str) -> Index:
     """Have a table's items deleted once they have expired.

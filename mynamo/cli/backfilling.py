@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.index_status import progress
 from mynamo.catalog.tables import Index
-from mynamo.cli.output import console
+from mynamo.cli.interrupts import INTERRUPTED
+from mynamo.cli.output import console, say
 from mynamo.errors import IndexNotFound, TableNotFound
 from mynamo.writer.backfill.backfiller import Backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled
@@ -21,8 +22,23 @@ _WORK_SECONDS = 0.2
 """For which each shard is backfilled, one after the other."""
 
 
-def backfill(cluster: Cluster, made: Index) -> None:
-    """Take part in the backfill, and show its progress, until the index is ACTIVE."""
+def backfill(cluster: Cluster, made: Index, interrupted: str) -> None:
+    """Take part in the backfill, and show its progress, until the index is ACTIVE.
+
+    Args:
+        interrupted: what to say after Ctrl-C.
+
+    Raises:
+        SystemExit: after Ctrl-C.
+    """
+    try:
+        _backfill(cluster, made)
+    except KeyboardInterrupt:
+        say(f"\n{interrupted}")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _backfill(cluster: Cluster, made: Index) -> None:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[rows]:,} items"), TimeElapsedColumn(),

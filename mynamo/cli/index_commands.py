@@ -9,7 +9,6 @@ from mynamo.catalog.index_status import progress
 from mynamo.cli.backfilling import backfill
 from mynamo.cli.command_context import find_table, opened, table_name
 from mynamo.cli.groups import Group
-from mynamo.cli.output import say
 from mynamo.cli.specs import parse_global_index, parse_local_index
 
 
@@ -48,14 +47,12 @@ def add(table: str, local: tuple[str, ...], global_: tuple[str, ...], wait: bool
         if not wait:
             click.echo(f"added index {made.name}: {made.status}; `mynamo writer` backfills it")
             return
-        try:
-            backfill(cluster, made)
-        except KeyboardInterrupt:
-            say(
-                f"\nIndex {made.name} stays CREATING: `mynamo writer` and `mynamo indexer` go on "
-                f"with its backfill; `mynamo table describe {table}` shows when it is ACTIVE."
-            )
-            raise SystemExit(130) from None
+        backfill(
+            cluster,
+            made,
+            f"Index {made.name} stays CREATING: `mynamo writer` and `mynamo indexer` go on with "
+            f"its backfill; `mynamo table describe {table}` shows when it is ACTIVE.",
+        )
         done = progress(cluster, made)
     left_out = f", {done.skipped:,} items not in it" if done.skipped else ""
     click.echo(f"index {made.name} is ACTIVE: {done.rows:,} items{left_out}")

@@ -6,14 +6,13 @@ from typing import IO, Any
 
 import click
 
-from mynamo.catalog import definitions
+from mynamo.catalog import definitions, time_to_live
 from mynamo.catalog.tables import Index, Table
 from mynamo.cli.command_context import as_json, find_table, opened, table_name
 from mynamo.cli.groups import Group
 from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.plain_items import parse_item
 from mynamo.cli.specs import parse_global_index, parse_local_index
-from mynamo.cli.time_to_live_commands import STATUSES
 from mynamo.errors import InvalidItem, InvalidSchema
 from mynamo.schemas.table import KeyAttribute, Projection, TableSchema
 
@@ -145,7 +144,7 @@ def describe(table: str, as_json: bool) -> None:
     print_grid(["index", "kind", "hash key", "sort key", "projection", "status"], rows)
     for i in found.indexes:
         if i.kind == "TTL":
-            click.echo(f"time to live: {i.expiry}, {STATUSES[i.status]}")
+            click.echo(f"time to live: {i.expiry}, {time_to_live.STATUSES[i.status]}")
 
 
 @table.command()

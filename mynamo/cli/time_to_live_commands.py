@@ -19,9 +19,6 @@ from mynamo.cli.output import print_grid, print_json, say
 from mynamo.cli.statuses import FAILED
 from mynamo.operations.due_items import MOST_COUNTED, DueItems, due_items
 
-STATUSES = {"CREATING": "ENABLING", "ACTIVE": "ENABLED", "DELETING": "DISABLING"}
-"""DynamoDB's words for the statuses of an index."""
-
 
 @click.group(cls=Group)
 def ttl() -> None:
@@ -49,14 +46,12 @@ def enable(table: str, attribute: str, wait: bool) -> None:
         if not wait:
             click.echo(f"time to live of table {table} is ENABLING; `mynamo writer` goes on")
             return
-        try:
-            backfill(cluster, made)
-        except KeyboardInterrupt:
-            say(
-                "\nTime to live stays ENABLING: `mynamo writer` goes on with it; `mynamo ttl list` "
-                "shows when it is ENABLED."
-            )
-            raise SystemExit(130) from None
+        backfill(
+            cluster,
+            made,
+            "Time to live stays ENABLING: `mynamo writer` goes on with it; `mynamo ttl list` shows "
+            "when it is ENABLED.",
+        )
         done = progress(cluster, made)
     click.echo(
         f"time to live of table {table} is ENABLED: {done.rows:,} of {done.rows + done.skipped:,} "
@@ -106,7 +101,7 @@ def list_(as_json: bool) -> None:
     elif found:
         print_grid(
             ["table", "attribute", "status", "due", "behind"],
-            [(table.name, index.expiry, STATUSES[index.status], *_summed(due))
+            [(table.name, index.expiry, time_to_live.STATUSES[index.status], *_summed(due))
              for table, index, due in found],
             right=["due", "behind"],
         )  # fmt: skip
@@ -129,7 +124,7 @@ def _json(table: Table, index: Index, due: list[DueItems]) -> dict[str, Any]:
     return {
         "table": table.name,
         "attribute": index.expiry,
-        "status": STATUSES[index.status],
+        "status": time_to_live.STATUSES[index.status],
         "shards": [asdict(one) for one in due],
     }
 

@@ -25,11 +25,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.intents import IS_ITEM
+from mynamo.catalog.intents import read_items
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import CorruptData, Unavailable
@@ -105,10 +104,9 @@ class Expirer:
             return 0
         deleted = 0
         with self._lock() as session:
-            if session is None:
+            if session is None or (now := self._clock(session)) is None:
                 return 0
-            now = self._clock(session)
-            while turns and now is not None and not self._stop.is_set():
+            while turns and not self._stop.is_set():
                 turn = turns.popleft()
                 began = time.monotonic()
                 try:
@@ -169,7 +167,8 @@ class Expirer:
         keys = [RowKey(hash_, sort) for _, hash_, sort in places]
         own = [key for key in keys if snapshot.shard_ids[key.slot] == self.shard.id]
         requests = []
-        for hash_, sort, data in session.run(_items(turn.table, own))[0].rows if own else ():
+        found = session.run(read_items(turn.table.id, own))[0].rows if own else ()
+        for hash_, sort, _, data in found:
             try:
                 key = turn.table.key_attributes(load_item(data))
             except (CorruptData, KeyError):
@@ -224,12 +223,4 @@ def due_rows(index: Index, now: int, after: Place | None, rows: int) -> Statemen
         f"SELECT index_sort, hash, sort FROM {sql.index_table(index)} FORCE INDEX (by_expiry)"
         f" WHERE {where} ORDER BY index_sort, hash, sort LIMIT {rows:d}",
         values,
-    )
-
-
-def _items(table: Table, keys: list[RowKey]) -> Statement:
-    return (
-        f"SELECT hash, sort, item FROM {sql.main_table(table.id)} FORCE INDEX (PRIMARY)"
-        f" WHERE ({sql.any_row(keys)}) AND {IS_ITEM}",
-        list(chain.from_iterable(keys)),
     )

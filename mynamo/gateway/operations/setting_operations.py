@@ -130,11 +130,11 @@ def describe_time_to_live(context: Context, request: dict[str, Any], call: Call)
     if not found:
         return {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
     (index,) = found
-    described = {"TimeToLiveStatus": _STATUSES[index.status], "AttributeName": index.expiry}
+    described = {
+        "TimeToLiveStatus": time_to_live.STATUSES[index.status],
+        "AttributeName": index.expiry,
+    }
     return {"TimeToLiveDescription": described}
-
-
-_STATUSES = {"CREATING": "ENABLING", "ACTIVE": "ENABLED", "DELETING": "DISABLING"}
 
 
 def update_time_to_live(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from mynamo.catalog import move_log, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.gsi_rows import GsiRow, RowChange
+from mynamo.catalog.intents import read_items
 from mynamo.catalog.shard import retry
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.catalog.tables import Index, RowKey, Table
@@ -25,7 +26,6 @@ from mynamo.operations.resharding.hidden_rows import (
     gsi_change,
     read_applied,
     read_gsi_rows,
-    read_items,
     read_tokens,
     write_applied,
     write_gsi_rows,
@@ -124,7 +124,7 @@ def _write_items(table: Table, keys: Sequence[RowKey], source: Session, target: 
         some = keys[start : start + _ROWS]
         found = {
             RowKey(hash_, sort): Item(version, data)
-            for hash_, sort, version, data in _run(source, read_items(table, some)).rows
+            for hash_, sort, version, data in _run(source, read_items(table.id, some)).rows
         }
         write_items(target, table, {key: found.get(key) for key in some})
 

@@ -6,13 +6,13 @@ or runs some in it. All are idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.gsi_rows import GsiRow, RowChange, delete_row, upsert_rows
-from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
+from mynamo.catalog.intents import read_items
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.schemas.items import load_item
@@ -30,15 +30,6 @@ class Item(NamedTuple):
     data: bytes
 
 
-def read_items(table: Table, keys: Collection[RowKey]) -> Statement:
-    """Items by their keys: hash, sort, own version, bytes; no placeholders."""
-    return (
-        f"SELECT hash, sort, {OWN_VERSION}, item FROM {sql.main_table(table.id)}"
-        f" FORCE INDEX (PRIMARY) WHERE ({sql.any_row(keys)}) AND {IS_ITEM}",
-        list(chain.from_iterable(keys)),
-    )
-
-
 def write_items(session: Session, table: Table, items: Mapping[RowKey, Item | None]) -> None:
     """Bring items, and their rows in LSIs, to the state that they have on the source.
 
@@ -50,7 +41,7 @@ def write_items(session: Session, table: Table, items: Mapping[RowKey, Item | No
         return
     before: dict[RowKey, bytes] = {}
     if table.indexes_beside:
-        found = session.run(read_items(table, items.keys()))[0].rows
+        found = session.run(read_items(table.id, items.keys()))[0].rows
         before = {RowKey(hash_, sort): data for hash_, sort, _, data in found}
     there = {key: item for key, item in items.items() if item is not None}
     statements: list[Statement] = []

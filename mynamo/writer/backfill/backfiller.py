@@ -23,7 +23,7 @@ _BESIDE = 2.0
 """Times as long as a chunk took, to rest after it while changes wait."""
 _BEHIND = 20.0
 """And while the indexers are behind."""
-BEHIND_SECONDS = 0.25
+_BEHIND_SECONDS = 0.25
 _BEHIND_EVENTS = 2_000
 """From here on they are: by the age of the oldest change, or by how many there are."""
 _LONGEST_REST = 2.0
@@ -78,7 +78,7 @@ def rest_after(
     took: float,
     waiting: Waiting,
     *,
-    behind_seconds: float = BEHIND_SECONDS,
+    behind_seconds: float = _BEHIND_SECONDS,
     beside: float = _BESIDE,
 ) -> float:
     """Seconds to rest after a chunk that took so many.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.gsi_rows import RowChange
-from mynamo.catalog.intents import IS_ITEM, OWN_VERSION
+from mynamo.catalog.intents import IS_ITEM, OWN_VERSION, read_items
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.mysql.pool import Session, Statement
 
@@ -102,11 +102,7 @@ def _after(start: Position) -> tuple[str, list[Any]]:
 
 def _read_large(session: Session, table: Table, keys: list[RowKey]) -> dict[RowKey, MainRow]:
     """Items by their keys, as they are by now."""
-    rows = session.run(
-        (f"SELECT hash, sort, {OWN_VERSION}, item FROM {sql.main_table(table.id)}"
-         f" FORCE INDEX (PRIMARY) WHERE ({sql.any_row(keys)}) AND {IS_ITEM}",
-         [part for key in keys for part in key])
-    )[0].rows  # fmt: skip
+    rows = session.run(read_items(table.id, keys))[0].rows
     return {RowKey(h, s): MainRow(RowKey(h, s), version, item) for h, s, version, item in rows}
 
 
