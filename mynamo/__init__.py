@@ -31,13 +31,17 @@ from mynamo.errors import (
     InvalidRequest,
     InvalidSchema,
     InvalidToken,
+    IteratorExpired,
     LocalServerError,
     LogUnavailable,
     MynamoError,
     NewerFormat,
     NotFound,
+    RecordsTrimmed,
     ShardNotConfigured,
     ShardUnavailable,
+    StreamNotFound,
+    StreamShardNotFound,
     TableNotFound,
     TableNotReady,
     TableProtected,
@@ -67,13 +71,16 @@ if TYPE_CHECKING:
         version_is,
     )
     from mynamo.reader import Reader
+    from mynamo.reader.streams.stream_reader import StreamReader
     from mynamo.schemas.config import ClusterConfig
+    from mynamo.schemas.item_changes import Change
     from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
 
 __all__ = [
     "MUST_EXIST",
     "MUST_NOT_EXIST",
     "AlreadyExists",
+    "Change",
     "Check",
     "Cluster",
     "ClusterConfig",
@@ -97,6 +104,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidSchema",
     "InvalidToken",
+    "IteratorExpired",
     "LocalIndexSchema",
     "LocalServerError",
     "LogUnavailable",
@@ -107,8 +115,12 @@ __all__ = [
     "Put",
     "Reader",
     "Receipt",
+    "RecordsTrimmed",
     "ShardNotConfigured",
     "ShardUnavailable",
+    "StreamNotFound",
+    "StreamReader",
+    "StreamShardNotFound",
     "Table",
     "TableNotFound",
     "TableNotReady",
@@ -132,6 +144,8 @@ _HOMES = {
         "Receipt", "TransactionReceipt", "Update", "version_is",
     ),
     "mynamo.reader": ("Reader",),
+    "mynamo.reader.streams.stream_reader": ("StreamReader",),
+    "mynamo.schemas.item_changes": ("Change",),
     "mynamo.schemas.config": ("ClusterConfig",),
     "mynamo.schemas.table": ("GlobalIndexSchema", "LocalIndexSchema", "TableSchema"),
     "mynamo.catalog.cluster": ("Cluster",),

@@ -7,14 +7,18 @@
     |   +-- InvalidSchema         a table or index definition breaks them
     |   +-- IdempotentParameterMismatch  a request token was used for another request before
     |   +-- InvalidToken          a page or consistency token is damaged or belongs elsewhere
+    |   |   +-- IteratorExpired   a stream's iterator was given out too long ago
     |   +-- ConfigError           the configuration is incomplete or contradicts itself
     +-- NotFound
     |   +-- TableNotFound
     |   |   +-- TableNotReady     the table is still being created
     |   +-- IndexNotFound
+    |   +-- StreamNotFound
+    |   +-- StreamShardNotFound
     +-- AlreadyExists             a table or index of that name is there already
     +-- TableProtected            the table's deletion protection is on; it was not deleted
     +-- IndexNotReady             the index is still being backfilled
+    +-- RecordsTrimmed            records of a stream were deleted, as they are too old
     +-- ConditionFailed           the write's condition did not hold; nothing was written
     +-- TransactionCanceled       some of a transaction's writes were refused; nothing was written
     +-- TransactionConflict       another transaction has the item; nothing was written, try again
@@ -67,6 +71,10 @@ class InvalidToken(InvalidRequest):
     """The token is damaged or belongs to another query; start again without it."""
 
 
+class IteratorExpired(InvalidToken):
+    """The iterator was given out more than 15 minutes ago; get another one."""
+
+
 class ConfigError(InvalidRequest):
     """The configuration is incomplete; see docs/operations.md."""
 
@@ -89,6 +97,18 @@ class TableNotReady(TableNotFound):
 
 class IndexNotFound(NotFound):
     """The index does not exist; `mynamo table describe` shows those that do."""
+
+
+class StreamNotFound(NotFound):
+    """The stream does not exist, or all that it had is too old; see `mynamo stream list`."""
+
+
+class StreamShardNotFound(NotFound):
+    """The stream shard does not exist, or all that it had is too old."""
+
+
+class RecordsTrimmed(MynamoError):  # noqa: N818
+    """The records that come next have been deleted, as they are older than the retention."""
 
 
 class AlreadyExists(MynamoError):  # noqa: N818

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mynamo.catalog import definitions, time_to_live
+from mynamo.catalog import definitions, table_streams, time_to_live
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.index_status import ACTIVE_TIMEOUT, described, wait_until_active
 from mynamo.catalog.shard import DynamoDBShard
@@ -39,13 +39,17 @@ from mynamo.producer import (
 )
 from mynamo.reader import ALL_ATTRIBUTES, Reader
 from mynamo.reader.choosing import SCAN, Choice, choose
+from mynamo.reader.streams.follower import StreamFollower
+from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.reader.waiting import OwnWrites, tokens_of
 from mynamo.runtime import forks
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 from mynamo.schemas.events import ConsistencyToken
+from mynamo.schemas.item_changes import Change
 from mynamo.schemas.items import to_stored
 from mynamo.schemas.simple import SimpleIndex, SimpleTable
 from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchema
+from mynamo.schemas.table_settings import StreamView
 from mynamo.schemas.validation import explain
 from mynamo.schemas.values import StoredItem
 from mynamo.writer.backfill import indexes
@@ -240,6 +244,53 @@ class HashBasedShardManager:
             ShardUnavailable: a shard does not answer; a writer worker finishes it later.
         """
         time_to_live.disable(self._cluster, table)
+
+    def enable_stream(self, table: str, view: StreamView = "NEW_AND_OLD_IMAGES") -> None:
+        """Have each change of a table's items recorded; `follow_stream` reads the records, and so
+        do consumers of DynamoDB Streams.
+
+        Args:
+            view: what a record shows of an item besides its key: KEYS_ONLY, NEW_IMAGE, OLD_IMAGE,
+                or both.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidRequest: it has a stream already; or an earlier release has set the cluster up,
+                and `mynamo upgrade` was not run.
+            ShardUnavailable: a shard does not answer; a writer worker may finish it later.
+        """
+        table_streams.enable(self._cluster, table, view)
+
+    def disable_stream(self, table: str) -> None:
+        """Have a table's changes not recorded any more. The records that there are can be read
+        until they are a day old.
+
+        Raises:
+            TableNotFound: there is no such table.
+            InvalidRequest: it has no stream.
+            ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+        """
+        table_streams.disable(self._cluster, table)
+
+    def follow_stream(
+        self, table: str, *, from_horizon: bool = False, seconds: float | None = None
+    ) -> Iterator[Change]:
+        """The changes of a table that has a stream, as they come, each once and an item's in their
+        order.
+
+        Args:
+            from_horizon: begin with the oldest record that there is; else with what is written
+                from now on.
+            seconds: ends after so long without any; None: never.
+
+        Raises:
+            StreamNotFound: the table has no stream.
+            RecordsTrimmed: the caller is too slow: records were deleted that it has not read.
+            ShardUnavailable: a shard does not answer.
+        """
+        reader = StreamReader(self._cluster)
+        follower = StreamFollower(reader, reader.stream(table), from_horizon=from_horizon)
+        return (Change.of_record(table, record) for record in follower.records(seconds))
 
     def wait_until_active(
         self, table: str, index: str | None = None, *, timeout: float = ACTIVE_TIMEOUT

@@ -2,7 +2,7 @@
 
     python tools/request_shapes.py
 
-The model is the one in the pinned botocore. To add an operation, add its name to `ITEM_OPERATIONS`
+The models are those in the pinned botocore. To add an operation, add its name to `ITEM_OPERATIONS`
 or `TABLE_OPERATIONS` and write the file anew. What the model does not say stands in `OVERRIDES`.
 """
 
@@ -52,6 +52,8 @@ TABLE_OPERATIONS = (
     "UpdateTimeToLive",
 )
 """The control plane."""
+STREAM_OPERATIONS = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+"""DynamoDB Streams, an API of its own."""
 
 Described = Mapping[str, Any]
 """A shape, or a member's reference to one, as the model describes it."""
@@ -63,6 +65,8 @@ ADDED: dict[str, Described] = {
         "min": 1,
         "max": 2,
     },
+    "LimitOf100": {"type": "integer", "min": 1, "max": 100},
+    "LimitOf1000": {"type": "integer", "min": 1, "max": 1000},
 }
 """Shapes that the model does not have, by name, for `OVERRIDES`."""
 
@@ -82,6 +86,10 @@ OVERRIDES: dict[str, Described] = {
     # Names of attributes are checked together with the item, in the words of that check.
     "Key": {"key": {"shape": "String"}},
     "PutItemInputAttributeMap": {"key": {"shape": "String"}},
+    # The model says of these limits in words alone what the most is.
+    "DescribeStreamInput.Limit": {"shape": "LimitOf100"},
+    "ListStreamsInput.Limit": {"shape": "LimitOf100"},
+    "GetRecordsInput.Limit": {"shape": "LimitOf1000"},
     # DynamoDB does not repeat these values in messages.
     "KeyList": {"shown": False},
     "PositiveIntegerObject": {"shown": False},
@@ -117,6 +125,7 @@ from __future__ import annotations
 
 from mynamo.gateway.model.shapes import (
     FLAG,
+    MOMENT,
     TEXT,
     AttributeValue,
     ListOf,
@@ -133,6 +142,7 @@ from mynamo.gateway.model.shapes import (
 REQUESTS: dict[str, tuple[str, ...]] = {
     "ITEM_REQUESTS": ITEM_OPERATIONS,
     "TABLE_REQUESTS": TABLE_OPERATIONS,
+    "STREAM_REQUESTS": STREAM_OPERATIONS,
 }
 """The dictionaries that the file has, and the operations in each."""
 
@@ -144,14 +154,20 @@ _LIMITS = {
     "shown": "shown",
 }
 """Attributes of shapes: the model's names, and ours."""
-_WITHOUT_LIMITS = {"Text": "TEXT", "Flag": "FLAG"}
+_WITHOUT_LIMITS = {"Text": "TEXT", "Flag": "FLAG", "Moment": "MOMENT"}
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def load_model() -> dict[str, Any]:
-    """The model of the API in the installed botocore."""
-    model: dict[str, Any] = Loader().load_service_model("dynamodb", "service-2", "2012-08-10")
-    return model
+    """The models of both APIs in the installed botocore, as one: they name the same the same."""
+    streams, model = (
+        Loader().load_service_model(name, "service-2", "2012-08-10")
+        for name in ("dynamodbstreams", "dynamodb")
+    )
+    return {
+        "operations": {**model["operations"], **streams["operations"]},
+        "shapes": {**streams["shapes"], **model["shapes"]},
+    }
 
 
 def pinned_version() -> str:
@@ -242,6 +258,8 @@ class _Shapes:
                 return "Whole", [*limits, 'java="Long"']
             case "boolean":
                 return "Flag", []
+            case "timestamp":
+                return "Moment", []
             case other:
                 raise ValueError(
                     f"{name}: mynamo/gateway/model/shapes.py has no class for a {other}"

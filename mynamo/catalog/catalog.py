@@ -13,11 +13,16 @@ import orjson
 
 from mynamo.catalog import migrations
 from mynamo.catalog.changes import (
+    CLOSED,
     COUNT_UP,
     PLANNED,
+    STREAM_ROWS,
     Change,
     definition_of,
+    end_streams,
     insert_index,
+    insert_stream,
+    last_stream,
     locked_settings,
     next_version,
     refuse_protected,
@@ -36,7 +41,8 @@ from mynamo.catalog.snapshot import (
     SlotRange,
     Snapshot,
 )
-from mynamo.errors import AlreadyExists, ConfigError, ShardUnavailable
+from mynamo.catalog.tables import stream_of
+from mynamo.errors import AlreadyExists, ConfigError, InvalidRequest, ShardUnavailable
 from mynamo.mysql.failures import DuplicateKey, MissingTable
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
 from mynamo.mysql.server_checks import check_server
@@ -44,7 +50,7 @@ from mynamo.runtime import deadlines, forks
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import IndexSchema, TableSchema
-from mynamo.schemas.table_settings import IndexSettings, TableSettings
+from mynamo.schemas.table_settings import IndexSettings, StreamView, TableSettings
 
 TRANSACTIONS = 3
 """From this format on transactions over several shards are allowed, so that processes which do not
@@ -55,7 +61,10 @@ moved between them. Processes which do not know of moves refuse to work."""
 EXPIRY = 5
 """From this format on tables may have time to live, as an index of the kind TTL. Processes which do
 not know of it refuse to work."""
-FORMAT = EXPIRY
+STREAMS = 6
+"""From this format on tables may have streams. Processes which do not know of them refuse to work:
+they would take changes without a number yet for changes that all indexes have."""
+FORMAT = STREAMS
 """Of a new catalog, and the newest that this process knows. 1 had no settings of tables, and one
 attribute in each key of an index."""
 OLDEST = 2
@@ -65,6 +74,7 @@ _SHARDS = {
     TRANSACTIONS: migrations.INTENTS,
     MOVES: migrations.MOVES,
     EXPIRY: migrations.EXPIRY,
+    STREAMS: migrations.STREAMS,
 }
 
 
@@ -85,6 +95,10 @@ _SLOTS: Statement = (
     (),
 )
 _MEMBERS: Statement = ("SELECT shard_id, state, epoch FROM mynamo_shards", ())
+RAISE_ALL_EPOCHS: Statement = (
+    "UPDATE mynamo_shards SET epoch = epoch + 1 WHERE state <> 'REMOVED'",
+    (),
+)
 SLOT_MOVES: Statement = (
     "SELECT move_id, first_slot, last_slot, source, target, state, attempt, mover, term,"
     " incarnations, generations FROM mynamo_moves ORDER BY 1",
@@ -183,7 +197,8 @@ class Catalog:
             ) from None
 
     def raise_format(self, format_: int) -> bool:
-        """Raise the format, and with it the epoch of every shard's slots; safe to repeat.
+        """Raise the format, and with it the epoch of every shard's slots, but from 4 to 5; safe to
+        repeat.
 
         Args:
             format_: from 3 on.
@@ -200,7 +215,10 @@ class Catalog:
             if found.rows[0][0] >= format_:
                 return ()
             if found.rows[0][0] >= MOVES:
-                return [("UPDATE mynamo_cluster SET format = %s", (format_,))]
+                raising: list[Statement] = []
+                if format_ >= STREAMS:
+                    raising.append(RAISE_ALL_EPOCHS)
+                return [("UPDATE mynamo_cluster SET format = %s", (format_,)), *raising]
             epochs: dict[int, int] = {}
             for _, _, shard_id, epoch in slots.rows:
                 epochs[shard_id] = max(epoch + 1, epochs.get(shard_id, 0))
@@ -256,6 +274,16 @@ class Catalog:
         """
         with self._pool.session() as session:
             return give_number(session, shard_id, at_least)
+
+    def incarnations(self) -> tuple[tuple[int, int], ...]:
+        """The newest incarnation of each shard that has had more than one, by its number.
+
+        Raises:
+            ShardUnavailable: the server does not answer.
+        """
+        return self._run(("SELECT shard_id, incarnation FROM mynamo_incarnations ORDER BY 1", ()))[
+            0
+        ].rows
 
     def create(self, shard_ids: Sequence[int]) -> bytes:
         """Make the catalog's tables, with shards, and slots dealt out evenly; idempotent.
@@ -350,7 +378,7 @@ class Catalog:
             if self._header(cluster) == known.header:
                 return known
         started = time.monotonic()
-        _, _, cluster, slots, members, moves, tables, indexes, _ = self._run(
+        _, _, cluster, slots, members, moves, tables, indexes, streams, _ = self._run(
             ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ()),
             ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", ()),
             _CLUSTER,
@@ -362,10 +390,12 @@ class Catalog:
              " ON s.table_id = t.table_id ORDER BY 1", ()),
             ("SELECT index_id, table_id, name, kind, status, definition_json"
              " FROM mynamo_indexes WHERE status <> %s ORDER BY 1", (PLANNED,)),
+            STREAM_ROWS,
             ("COMMIT", ()),
         )  # fmt: skip
         header = self._header(cluster)
-        by_id = self._tables.read(tables.rows, indexes.rows)
+        all_streams = tuple(stream_of(row) for row in streams.rows)
+        by_id = self._tables.read(tables.rows, indexes.rows, all_streams)
         ranges = tuple(SlotRange(*row) for row in slots.rows)
         self._read_at = started
         return Snapshot(
@@ -376,6 +406,7 @@ class Catalog:
             slots=ranges,
             members=_members(members.rows if header[3] >= MOVES else (), ranges),
             moves=moves_in(moves),
+            streams=all_streams,
             tables=by_id,
             names={table.name: table for table in by_id.values()},
         )
@@ -390,11 +421,19 @@ class Catalog:
             )
         return cluster_id, partitions, version, written_as
 
-    def add_table(self, schema: TableSchema, settings: TableSettings | None = None) -> int:
+    def add_table(
+        self,
+        schema: TableSchema,
+        settings: TableSettings | None = None,
+        stream: StreamView | None = None,
+    ) -> int:
         """Record a new table as CREATING.
 
         A table that an attempt of this call has made, whose answer was lost, is known by a mark
         of the call, which it has beside its keys.
+
+        Args:
+            stream: the view type of its stream; None: it has none.
 
         Raises:
             AlreadyExists: there is one of that name.
@@ -428,6 +467,8 @@ class Catalog:
                     session.run(insert_index(table_id, index, "ACTIVE", since=1))
                 if settings is not None:
                     session.run(store_settings(table_id, settings))
+                if stream is not None:
+                    insert_stream(session, table_id, stream, since=1)
                 session.run(COUNT_UP, ("COMMIT", ()))
             return table_id
 
@@ -507,6 +548,7 @@ class Catalog:
                 session.run(
                     ("UPDATE mynamo_tables SET status = 'DELETING' WHERE table_id = %s",
                      (table_id,)),
+                    *end_streams(session, table_id, "DISABLED", until=CLOSED),
                     COUNT_UP,
                     ("COMMIT", ()),
                 )  # fmt: skip
@@ -535,6 +577,66 @@ class Catalog:
                 return changed
 
         return retry(once, self.timeout)
+
+    def add_stream(self, table_id: int, view: StreamView) -> None:
+        """Record a stream as ENABLING, in the next version of its table's definition; safe to
+        repeat.
+
+        Raises:
+            TableNotFound: the table is gone, or is not ACTIVE.
+            InvalidRequest: it has a stream.
+        """
+        mark = uuid.uuid4().hex
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                since = next_version(session, table_id)
+                last = last_stream(session, table_id)
+                if last is not None and last.is_active:
+                    session.rollback()
+                    if last.mark == mark:  # an attempt whose answer was lost has done it
+                        return
+                    raise InvalidRequest("Table already has an enabled stream")
+                insert_stream(session, table_id, view, since, mark)
+                session.run(COUNT_UP, ("COMMIT", ()))
+
+        retry(once, self.timeout)
+
+    def retire_stream(self, table_id: int) -> None:
+        """Record a table's stream as DISABLING, in the next version of the table's definition; safe
+        to repeat.
+
+        Raises:
+            TableNotFound: the table is gone, or is not ACTIVE.
+        """
+
+        def once() -> None:
+            with self._pool.session() as session:
+                session.run(("BEGIN", ()))
+                until = next_version(session, table_id)
+                statements = end_streams(session, table_id, "DISABLING", until)
+                if not statements:
+                    session.rollback()  # an attempt whose answer was lost, or somebody else
+                    return
+                session.run(*statements, COUNT_UP, ("COMMIT", ()))
+
+        retry(once, self.timeout)
+
+    def settle_stream(self, stream_id: int) -> None:
+        """Record that all shards know of a stream, or of its end."""
+        self._change(
+            ("UPDATE mynamo_streams SET status = CASE status WHEN 'ENABLING' THEN 'ENABLED'"
+             " WHEN 'DISABLING' THEN 'DISABLED' ELSE status END WHERE stream_id = %s",
+             (stream_id,))
+        )  # fmt: skip
+
+    def forget_stream(self, stream_id: int) -> None:
+        """Remove a stream that is DISABLED and has nothing left to read."""
+        self._change(
+            ("DELETE FROM mynamo_streams WHERE stream_id = %s AND status = 'DISABLED'",
+             (stream_id,))
+        )  # fmt: skip
 
     def activate_index(self, index_id: int) -> None:
         """Record that an index is backfilled (unless it is being dropped)."""

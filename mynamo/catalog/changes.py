@@ -7,17 +7,24 @@ table's row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
+from mynamo.catalog.tables import StreamStatus, TableStream, stream_of
 from mynamo.errors import TableNotFound, TableProtected
 from mynamo.mysql.pool import Session, Statement
 from mynamo.schemas.table import GlobalIndexSchema, IndexSchema, LocalIndexSchema
-from mynamo.schemas.table_settings import TableSettings
+from mynamo.schemas.table_settings import StreamView, TableSettings
 
 PLANNED = "PLANNED"
 """Status of an index that has an id and perhaps tables, but that no definition contains."""
+
+CLOSED = 2**63
+"""The version of the definition of a table that is dropped, in its definition guard: no write knows
+it."""
 
 COUNT_UP: Statement = ("UPDATE mynamo_cluster SET version = version + 1", ())
 """Every change of the catalog ends with it."""
@@ -67,6 +74,82 @@ def definition_of(index: IndexSchema, since: int) -> bytes:
         since: the version of the table's definition that brings it.
     """
     return orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})
+
+
+STREAM_ROWS: Statement = (
+    "SELECT stream_id, table_id, status, definition_json FROM mynamo_streams ORDER BY 1",
+    (),
+)
+
+
+def last_stream(session: Session, table_id: int) -> TableStream | None:
+    """The newest stream of a table, in an open transaction that has locked the table's row."""
+    rows = session.run(
+        ("SELECT stream_id, table_id, status, definition_json FROM mynamo_streams"
+         " WHERE table_id = %s ORDER BY 1 DESC LIMIT 1", (table_id,))
+    )[0].rows  # fmt: skip
+    return stream_of(rows[0]) if rows else None
+
+
+def insert_stream(
+    session: Session, table_id: int, view: StreamView, since: int, mark: str = ""
+) -> None:
+    """Record a stream as ENABLING, in an open transaction.
+
+    Args:
+        since: the version of the table's definition that brings it.
+        mark: see `TableStream`.
+    """
+    ((name, keys_json),) = session.run(
+        ("SELECT name, keys_json FROM mynamo_tables WHERE table_id = %s", (table_id,))
+    )[0].rows  # fmt: skip
+    keys = orjson.loads(keys_json)
+    streams = [stream_of(row) for row in session.run(STREAM_ROWS)[0].rows]
+    taken = {one.label for one in streams if one.table == name.decode()}
+    definition = {
+        "table": name.decode(),
+        "keys": {part: keys[part] for part in ("hash_key", "sort_key")},
+        "view": view,
+        "label": _new_label(taken),
+        "since": since,
+        "mark": mark,
+    }
+    session.run(
+        ("INSERT INTO mynamo_streams (table_id, status, definition_json)"
+         " VALUES (%s, 'ENABLING', %s)", (table_id, orjson.dumps(definition)))
+    )  # fmt: skip
+
+
+def _new_label(taken: set[str]) -> str:
+    moment = datetime.now(UTC)
+    while True:
+        label = moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        if label not in taken:
+            return label
+        moment += timedelta(milliseconds=1)
+
+
+def end_streams(
+    session: Session, table_id: int, status: StreamStatus, until: int
+) -> list[Statement]:
+    """What ends a table's stream, in an open transaction; nothing if it has none.
+
+    Args:
+        status: that it has from then on.
+        until: the version of the table's definition from which on writes make no records.
+    """
+    last = last_stream(session, table_id)
+    if last is None or not last.is_active:
+        return []
+    ((stored,),) = session.run(
+        ("SELECT definition_json FROM mynamo_streams WHERE stream_id = %s", (last.id,))
+    )[0].rows  # fmt: skip
+    definition: dict[str, Any] = {**orjson.loads(stored), "until": until}
+    statements: list[Statement] = [
+        ("UPDATE mynamo_streams SET status = %s, definition_json = %s WHERE stream_id = %s",
+         (status, orjson.dumps(definition), last.id))
+    ]  # fmt: skip
+    return statements
 
 
 Change = Callable[[TableSettings], TableSettings]

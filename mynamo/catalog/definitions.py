@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mynamo.catalog import sql
+from mynamo.catalog import enabling, sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.snapshot import planned_index
@@ -30,22 +30,26 @@ from mynamo.schemas.table import (
     TableSchema,
     TimeToLiveSchema,
 )
-from mynamo.schemas.table_settings import IndexSettings, TableSettings
+from mynamo.schemas.table_settings import IndexSettings, StreamView, TableSettings
 
 
 def create_table(
-    cluster: Cluster, schema: TableSchema, settings: TableSettings | None = None
+    cluster: Cluster,
+    schema: TableSchema,
+    settings: TableSettings | None = None,
+    stream: StreamView | None = None,
 ) -> Table:
     """Create a table and its indexes.
 
     Args:
         settings: by default none is set.
+        stream: the view type of its stream; None: it has none.
 
     Raises:
         AlreadyExists: there is a table of that name; perhaps it is still being deleted.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    roll_forward(cluster, begin_table(cluster, schema, settings).id)
+    roll_forward(cluster, begin_table(cluster, schema, settings, stream).id)
     return cluster.table(schema.name)
 
 
@@ -91,16 +95,25 @@ def drop_index(cluster: Cluster, table_name: str, index_name: str) -> None:
 
 
 def begin_table(
-    cluster: Cluster, schema: TableSchema, settings: TableSettings | None = None
+    cluster: Cluster,
+    schema: TableSchema,
+    settings: TableSettings | None = None,
+    stream: StreamView | None = None,
 ) -> Table:
     """Record a new table, which is CREATING until it is rolled forward.
 
+    Args:
+        settings, stream: see `create_table`.
+
     Raises:
         AlreadyExists: there is a table of that name; perhaps it is still being deleted.
+        InvalidRequest: this cluster does not allow streams yet.
         ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
+    if stream is not None:
+        enabling.check_enabled(cluster, enabling.STREAMS)
     cluster.check_complete()
-    return _known(cluster, cluster.catalog.add_table(schema, settings))
+    return _known(cluster, cluster.catalog.add_table(schema, settings, stream))
 
 
 def begin_drop_table(cluster: Cluster, name: str) -> Table:

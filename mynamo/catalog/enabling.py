@@ -4,11 +4,12 @@ Transactions over several shards (format 3): processes of earlier releases know 
 that writes an item with a mark would take the mark away, and one that reads a placeholder would
 answer an empty item. Shards that come and go, and moves of slots (format 4): such a process would
 write items of slots that are on their way to another shard. Time to live (format 5): it would not
-keep the expiries up. So none of them may read or write any more. Once all processes are of this
+keep the expiries up. Streams (format 6): it would take a change without a number yet for one that
+all indexes have. So none of them may read or write any more. Once all processes are of this
 release:
 
-E1. Every shard has the control tables (`migrations.INTENTS`, `MOVES`).  A crash here: nothing
-    happened.
+E1. Every shard has the control tables (`migrations.INTENTS`, `MOVES`, `STREAMS`).  A crash here:
+    nothing happened.
 E2. One transaction in the catalog: the format, and the epoch of every shard's slots is raised; from
     format 4 on the shards are recorded (`mynamo_shards`). From here on an old process that reads
     the catalog refuses to work.  A crash here: reads and writes by the new slot map are refused by
@@ -72,7 +73,12 @@ EXPIRY = Feature(
     "an earlier release has set this cluster up, and its tables cannot have time to live yet: once "
     "all processes are of this release, run `mynamo upgrade`",
 )
-NEWEST = EXPIRY
+STREAMS = Feature(
+    catalog.STREAMS,
+    "an earlier release has set this cluster up, and its tables cannot have streams yet: once all "
+    "processes are of this release, run `mynamo upgrade`",
+)
+NEWEST = STREAMS
 _RAISE_GENERATION = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 
 

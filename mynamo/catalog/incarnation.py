@@ -13,9 +13,9 @@ A2. One transaction on the shard: look whether somebody was faster; give up the 
     take the numbers from changes that are not applied everywhere, so that they get new ones; set
     the sequence, what is applied and AUTO_INCREMENT to the base, and the generation above all that
     the shard may have had: transactions that began before, some of which it may have forgotten, are
-    not decided any more; raise the slot guard to the epoch, so that no older map gets in; record
-    the incarnation.  A crash before the commit: nothing happened.
-    After it: whoever relays does the next step.
+    not decided any more; raise the slot guard to the epoch, so that no older map gets in; end the
+    stream shards that are open, with children; record the incarnation.  A crash before the commit:
+    nothing happened. After it: whoever relays does the next step.
 A3. Definitions (`roll_forward_shard`): tables and indexes that the catalog has and the shard lacks
     are made, and its guards are raised to the catalog's versions. Until then writes that know a
     newer definition are refused. A crash in it: the next relay does it again. What was missing is
@@ -39,6 +39,7 @@ import orjson
 from mynamo.catalog import sql
 from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.migrations import GENERATION_ROW
+from mynamo.catalog.stream_rows import carry_over
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Session, Statement
 
@@ -250,6 +251,9 @@ def _begin(session: Session, number: int, epoch: int, server: bytes, lost: bool)
          " ON DUPLICATE KEY UPDATE version = GREATEST(version + 2, VALUES(version))",
          (GENERATION_ROW, start)),
         raise_epoch(epoch),
+    )  # fmt: skip
+    carry_over(session, start)
+    session.run(
         ("INSERT INTO mynamo_incarnation (incarnation, server, adopted_at, kept, lost, state)"
          f" VALUES (%s, %s, {sql.NOW}, %s, %s, %s)",
          (number, server, orjson.dumps(kept), lost, FENCING)),

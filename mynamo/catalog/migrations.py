@@ -162,11 +162,49 @@ CREATE TABLE IF NOT EXISTS mynamo_applied (
         ),
     ),
     Migration(4, ()),
+    Migration(
+        5,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_stream_shard (
+    name VARBINARY(65) PRIMARY KEY,
+    stream_id BIGINT UNSIGNED NOT NULL,
+    parent VARBINARY(65) NULL,
+    generation INT UNSIGNED NOT NULL,
+    first_slot SMALLINT UNSIGNED NOT NULL,
+    last_slot SMALLINT UNSIGNED NOT NULL,
+    above_seq BIGINT UNSIGNED NOT NULL,
+    end_seq BIGINT UNSIGNED NULL,
+    ended_at BIGINT UNSIGNED NULL,
+    trimmed_seq BIGINT UNSIGNED NOT NULL,
+    KEY by_stream (stream_id)
+) ENGINE=InnoDB
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_record (
+    stream_id BIGINT UNSIGNED NOT NULL,
+    seq BIGINT UNSIGNED NOT NULL,
+    slot SMALLINT UNSIGNED NOT NULL,
+    created BIGINT UNSIGNED NOT NULL,
+    bytes INT UNSIGNED NOT NULL,
+    body LONGBLOB NOT NULL,
+    PRIMARY KEY (stream_id, seq)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
+""",
+            """
+CREATE TABLE IF NOT EXISTS mynamo_stream_trimmed (
+    stream_id BIGINT UNSIGNED PRIMARY KEY,
+    trimmed_seq BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB
+""",
+        ),
+    ),
 )
 SHARD = Migrations("shard", _SHARD)
 """1: incarnations. 2: transactions: intents, decisions, request tokens, generations. 3: moves of
 slots: who changes rows that the shard does not own, keys that have changed, queued writes by slot.
-4: nothing; it tells processes that know of time to live from others.
+4: nothing; it tells processes that know of time to live from others. 5: streams of tables: their
+stream shards, their records, and up to which number records were deleted.
 """
 INTENTS = 2
 """The format of shards that has intents. Where there may be some, `oldest` is at least this."""
@@ -174,6 +212,8 @@ MOVES = 3
 """That has moves of slots; likewise."""
 EXPIRY = 4
 """Whose tables may have time to live; likewise."""
+STREAMS = 5
+"""Whose tables may have streams; likewise."""
 
 
 def require(number: int) -> Statement:
@@ -223,9 +263,22 @@ CREATE TABLE IF NOT EXISTS mynamo_moves (
 """,
         ),
     ),
+    Migration(
+        3,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_streams (
+    stream_id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    table_id BIGINT UNSIGNED NOT NULL,
+    status VARCHAR(16) NOT NULL,
+    definition_json LONGBLOB NOT NULL
+) ENGINE=InnoDB
+""",
+        ),
+    ),
 )
 CATALOG = Migrations("catalog", _CATALOG)
-"""1: the numbers of incarnations that were given. 2: shards and moves of slots."""
+"""1: the numbers of incarnations that were given. 2: shards and moves of slots. 3: streams."""
 
 
 def migrate(session: Session, migrations: Migrations, where: str) -> None:

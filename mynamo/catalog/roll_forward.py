@@ -12,11 +12,13 @@ from functools import partial
 
 from mynamo.catalog import sql
 from mynamo.catalog.catalog import TABLE_NAMES
+from mynamo.catalog.changes import CLOSED
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import raise_slot_guard
 from mynamo.catalog.incarnation import NOTE_LOST
 from mynamo.catalog.intents import delete_intents_of
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.stream_shards import begin_stream_shards
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
 from mynamo.runtime.tasks import in_thread
@@ -47,7 +49,12 @@ def roll_forward(cluster: Cluster, table_id: int) -> None:
 
 def is_complete(table: Table) -> bool:
     """Whether nothing is left to do, as far as the catalog knows."""
-    return table.status == "ACTIVE" and table.live_indexes == table.indexes
+    stream = table.latest_stream
+    return (
+        table.status == "ACTIVE"
+        and table.live_indexes == table.indexes
+        and (stream is None or stream.status in ("ENABLED", "DISABLED"))
+    )
 
 
 def _is_known_everywhere(cluster: Cluster, table: Table) -> bool:
@@ -113,6 +120,11 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
         cluster.catalog.forget_index(index.id)
     if table.status == "CREATING":
         cluster.catalog.activate_table(table.id)
+    stream = table.latest_stream
+    if stream is not None and stream.status in ("ENABLING", "DISABLING"):
+        if stream.is_active:
+            begin_stream_shards(cluster, stream)
+        cluster.catalog.settle_stream(stream.id)
 
 
 def _names_on(shard: DynamoDBShard) -> set[str]:
@@ -157,7 +169,7 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
         # No write knows this version; this waits for those about to commit. The row stays,
         # so that nobody who wakes up late can open the guard again.
         shard.run(
-            (_INSERT_GUARD, (_CLOSED, table.id)),
+            (_INSERT_GUARD, (CLOSED, table.id)),
             ("DELETE FROM mynamo_backfill WHERE table_id = %s", (table.id,)),
             delete_intents_of(table.id),
         )
@@ -170,7 +182,6 @@ def _roll_forward_drop(cluster: Cluster, table: Table) -> None:
     cluster.catalog.forget_table(table.id)
 
 
-_CLOSED = 2**63
 _RAISE_GUARD = "UPDATE mynamo_fence SET version = GREATEST(version, %s) WHERE id = %s"
 _INSERT_GUARD = (
     "INSERT INTO mynamo_fence (version, id) VALUES (%s, %s)"

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from mynamo.catalog.changes import definition_of, kind_of, settings_of
-from mynamo.catalog.tables import Index, Table
+from mynamo.catalog.tables import Index, Table, TableStream
 from mynamo.errors import ConfigError
 from mynamo.schemas.keys import SLOTS
 from mynamo.schemas.table import KEYS_ONLY, IndexSchema, KeyAttribute, Projection
@@ -134,6 +134,8 @@ class Snapshot:
     Attributes:
         format: of the catalog; from 3 on transactions over several shards are allowed, from 4 on
             slots can be moved.
+        streams: of all tables, those that are disabled and those of dropped tables too, as long as
+            they can be read.
         members: all shards, those that were removed too.
         moves: of slots, by their ids; those that have ended too, for some time.
     """
@@ -145,6 +147,7 @@ class Snapshot:
     slots: tuple[SlotRange, ...]
     members: dict[int, Member]
     moves: tuple[SlotMove, ...]
+    streams: tuple[TableStream, ...]
     tables: dict[int, Table]
     names: dict[str, Table]
 
@@ -301,30 +304,37 @@ class KnownTables:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Row, list[Row], Table]] = {}
+        self._known: dict[int, tuple[Row, list[Row], TableStream | None, Table]] = {}
 
-    def read(self, table_rows: Iterable[Row], index_rows: Iterable[Row]) -> dict[int, Table]:
+    def read(
+        self,
+        table_rows: Iterable[Row],
+        index_rows: Iterable[Row],
+        streams: Iterable[TableStream] = (),
+    ) -> dict[int, Table]:
         """All tables, by their ids; the objects of before for those that are as they were.
 
         Args:
             table_rows: with the table's id first.
             index_rows: with the table's id second.
+            streams: the oldest first.
         """
+        latest = {stream.table_id: stream for stream in streams}
         indexes: dict[int, list[Row]] = {}
         for row in index_rows:
             indexes.setdefault(row[1], []).append(row)
         before, self._known = self._known, {}
         for row in table_rows:
-            own = indexes.get(row[0], [])
+            own, stream = indexes.get(row[0], []), latest.get(row[0])
             known = before.get(row[0])
-            if known is None or known[:2] != (row, own):
-                known = row, own, table_of(row, own)
+            if known is None or known[:3] != (row, own, stream):
+                known = row, own, stream, table_of(row, own, stream)
             self._known[row[0]] = known
         return {table_id: table for table_id, (*_, table) in self._known.items()}
 
 
-def table_of(row: Row, index_rows: Iterable[Row]) -> Table:
-    """One table, from its row and those of its indexes."""
+def table_of(row: Row, index_rows: Iterable[Row], stream: TableStream | None = None) -> Table:
+    """One table, from its row, those of its indexes, and its newest stream."""
     table_id, name, status, version, keys_json, created_at, settings_json = row
     keys = orjson.loads(keys_json)
     hash_key = KeyAttribute(**keys["hash_key"])
@@ -340,6 +350,7 @@ def table_of(row: Row, index_rows: Iterable[Row]) -> Table:
         indexes=tuple(_index(r, hash_key, key_names) for r in index_rows),
         created_at=_utc(created_at),
         settings=settings_of(settings_json),
+        latest_stream=stream,
     )
 
 

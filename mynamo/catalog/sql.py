@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS mynamo_outbox (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
 """
 """Committed changes on their way to Kafka. `seq` is NULL until the relay has sequenced the
-row; `feeds` says whether an index waits for it; `item_version` is NULL when it is the id."""
+row, or 0 where that writes a record of its table's stream, which relays of earlier releases do
+not know; `feeds` says whether an index waits for it; `item_version` is NULL when it is the id."""
 
 STREAM = """
 CREATE TABLE IF NOT EXISTS mynamo_stream (
@@ -110,6 +111,17 @@ CREATE TABLE IF NOT EXISTS mynamo_backfill (
 CONTROL_TABLES = (
     SHARD_IDENTITY, DEFINITION_GUARD, OUTBOX, STREAM, RELAY, CHECKPOINT, COMMAND, BACKFILL,
 )  # fmt: skip
+
+UNNUMBERED = "(seq IS NULL OR seq = 0)"
+"""Of a row of the outbox: the relay has not sequenced it yet."""
+
+
+def first_unnumbered(column: str) -> str:
+    """The query of a column of the rows that the relay has not sequenced yet: of the first one of
+    either kind, so two rows at most."""
+    each = f"(SELECT {column} FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq"
+    return f"{each} IS NULL ORDER BY id LIMIT 1) UNION ALL {each} = 0 ORDER BY id LIMIT 1)"
+
 
 NOW = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"
 """The server's clock, Unix microseconds."""

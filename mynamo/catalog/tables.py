@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
+
+import orjson
 
 from mynamo.errors import IndexNotFound, InvalidItem
 from mynamo.schemas import expiry
@@ -20,7 +22,7 @@ from mynamo.schemas.keys import (
     sort_code,
 )
 from mynamo.schemas.table import KeyAttribute, Projection
-from mynamo.schemas.table_settings import TableSettings
+from mynamo.schemas.table_settings import StreamView, TableSettings
 
 IndexKind = Literal["LSI", "GSI", "TTL"]
 """TTL: the expiries of a table with time to live, which users do not see; see `expiry`."""
@@ -204,6 +206,64 @@ class Index:
         )  # which refuses what is empty
 
 
+StreamStatus = Literal["ENABLING", "ENABLED", "DISABLING", "DISABLED"]
+"""DynamoDB's words. ENABLING: not all shards know of it, or it has not all of its stream shards;
+DISABLING: not all know of its end. A disabled stream can be read until its records are gone."""
+
+
+@dataclass(frozen=True)
+class TableStream:
+    """A stream of a table: a record of each change of an item, for some time.
+
+    Attributes:
+        id: never used again.
+        table: the table's name; it may be dropped by now.
+        view: what a record shows of an item.
+        label: distinguishes the streams of tables of one name: when it was made, UTC.
+        hash_key, sort_key: of the table.
+        since: the version of the table's definition that brought it.
+        until: the version from which on writes make no records; None: it is enabled.
+        mark: of the call that made it, for an attempt whose answer was lost.
+    """
+
+    id: int
+    table_id: int
+    table: str
+    status: StreamStatus
+    view: StreamView
+    label: str
+    hash_key: KeyAttribute
+    sort_key: KeyAttribute | None
+    since: int
+    until: int | None = None
+    mark: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether writes that know it make records."""
+        return self.until is None
+
+
+def stream_of(row: Sequence[Any]) -> TableStream:
+    """One stream, from its row in the catalog."""
+    stream_id, table_id, status, definition_json = row
+    definition = orjson.loads(definition_json)
+    sort_key = definition["keys"]["sort_key"]
+    return TableStream(
+        id=stream_id,
+        table_id=table_id,
+        table=definition["table"],
+        status=status,
+        view=definition["view"],
+        label=definition["label"],
+        hash_key=KeyAttribute(**definition["keys"]["hash_key"]),
+        sort_key=None if sort_key is None else KeyAttribute(**sort_key),
+        since=definition["since"],
+        until=definition.get("until"),
+        mark=definition.get("mark", ""),
+    )
+
+
 _TYPE_NAMES = {"S": "string", "B": "binary", "N": "number"}
 _TOO_LONG = {  # as DynamoDB writes it, with the missing space
     "hash": f"Size of hashkey has exceeded the maximum size limit of{MAX_HASH_KEY} bytes",
@@ -225,6 +285,7 @@ class Table:
         id: its identity; a table dropped and created again has another one.
         version: of its definition; raised whenever writes must know about a change.
         settings: what writes need not know about; changing them leaves the version alone.
+        latest_stream: the newest of its streams that can be read, also if it is disabled.
     """
 
     id: int
@@ -236,6 +297,7 @@ class Table:
     indexes: tuple[Index, ...]
     created_at: datetime
     settings: TableSettings = field(default=TableSettings(), hash=False)
+    latest_stream: TableStream | None = None
 
     @cached_property
     def kept(self) -> dict[Any, Any]:
@@ -256,6 +318,12 @@ class Table:
     def sort_keys(self) -> tuple[KeyAttribute, ...]:
         """The sort key, as an index has it."""
         return (self.sort_key,) if self.sort_key else ()
+
+    @cached_property
+    def stream(self) -> TableStream | None:
+        """The stream that its writes make records for."""
+        latest = self.latest_stream
+        return latest if latest is not None and latest.is_active else None
 
     @cached_property
     def live_indexes(self) -> tuple[Index, ...]:

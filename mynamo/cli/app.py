@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Tables": {
         "table": Entry("table_commands", "table", "Create, list, describe and drop tables."),
         "index": Entry("index_commands", "index", "Add an index to a table, or drop one."),
+        "stream": Entry("stream_commands", "stream", "Record and follow a table's changes."),
         "ttl": Entry("time_to_live_commands", "ttl", "Have items deleted once they have expired."),
     },
     "Items": {

@@ -76,20 +76,33 @@ def add(shard_id: int, yes: bool, as_json: bool) -> None:
     "--timeout", type=click.FloatRange(0), default=TIMEOUT, show_default=True,
     help="Seconds to wait until its last changes are applied.",
 )  # fmt: skip
+@click.option(
+    "--discard-streams", is_flag=True,
+    help="Remove it though it has records of streams that can be read.",
+)  # fmt: skip
 @with_json
-def remove(shard_id: int, timeout: float, as_json: bool) -> None:
+def remove(shard_id: int, timeout: float, discard_streams: bool, as_json: bool) -> None:
     """Remove a shard that has no slots any more.
 
     Its last changes are waited for, and its transactions. Then it may leave the configuration of
     every process, and its database may be dropped. Its number is not given again. It is safe to
     repeat; if it was interrupted, run it again.
 
+    What a shard has of streams of tables can be read there for a day; until then it is not removed,
+    or with --discard-streams.
+
     \b
     Example:
       mynamo shard remove 3
     """
     with opened() as cluster:
-        remove_shard(cluster, shard_id, _steps(shard_id, as_json), timeout)
+        remove_shard(
+            cluster,
+            shard_id,
+            _steps(shard_id, as_json),
+            timeout,
+            discard_streams=discard_streams,
+        )
 
 
 def _steps(shard_id: int, as_json: bool) -> Callable[[str], None]:

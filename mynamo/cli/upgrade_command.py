@@ -14,9 +14,9 @@ def upgrade() -> None:
 
     A new cluster allows everything. In one that an earlier release has set up, run this once, when
     all processes are of this release: transactions over several shards, shards that come and go,
-    and time to live need that. Processes of earlier releases refuse to work from then on, and there
-    is no way back. It is safe to repeat, and says what it did; if it was interrupted, run it again,
-    or leave the rest to a writer worker.
+    time to live and streams need that. Processes of earlier releases refuse to work from then on,
+    and there is no way back. It is safe to repeat, and says what it did; if it was interrupted, run
+    it again, or leave the rest to a writer worker.
 
     \b
     Example:

@@ -14,6 +14,31 @@ _TABLE = re.compile(
 )
 
 
+_STREAM = re.compile(
+    r"arn:aws[a-z0-9-]*:dynamodb:([a-z0-9-]+):(\d{12}):table/([a-zA-Z0-9_.-]{3,255})/stream/"
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})"
+)
+
+
+def stream_arn(context: Context, table: str, label: str) -> str:
+    """The ARN of a stream of a table."""
+    return f"{table_arn(context, table)}/stream/{label}"
+
+
+def stream_of_arn(context: Context, operation: str, arn: str) -> tuple[str, str]:
+    """The name of the table of a stream, and the stream's label.
+
+    Raises:
+        ServiceError: see `table_of_arn`.
+    """
+    match = _STREAM.fullmatch(arn)
+    if match is None:
+        raise invalid(f"Invalid StreamArn: Invalid ResourceArn provided as input {arn}")
+    region, account, table, label = match.groups()
+    _check_place(context, operation, arn, region, account)
+    return table, label
+
+
 def table_arn(context: Context, name: str) -> str:
     """The ARN of a table."""
     return f"arn:aws:dynamodb:{context.region}:{context.account_id}:table/{name}"
@@ -55,13 +80,17 @@ def table_of_arn(context: Context, operation: str, arn: str) -> str:
     if match is None:
         raise invalid("Invalid TableArn: Invalid ResourceArn provided as input " + arn)
     region, account, name = match.groups()
+    _check_place(context, operation, arn, region, account)
+    return name
+
+
+def _check_place(context: Context, operation: str, arn: str, region: str, account: str) -> None:
     if (region, account) != (context.region, context.account_id):
         raise ServiceError(
             "AccessDeniedException",
             f"User is not authorized to perform: dynamodb:{operation} on resource: {arn} because "
             f"this is region {context.region} of account {context.account_id}",
         )
-    return name
 
 
 def _by_name(context: Context, operation: str, tables: dict[str, Any]) -> dict[str, Any]:

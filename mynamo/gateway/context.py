@@ -9,6 +9,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 from mynamo.reader import StoredReader
+from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer import finish_transaction
 
@@ -49,6 +50,7 @@ class Context:
     ) -> None:
         self.cluster = cluster
         self.reader = StoredReader(cluster, partial(finish_transaction, cluster))
+        self.streams = StreamReader(cluster)
         self.statistics = Statistics(cluster)
         self.region = config.region
         self.account_id = config.account_id

@@ -18,6 +18,7 @@ from mynamo.gateway.operations import (
     item_operations,
     query_operations,
     setting_operations,
+    stream_operations,
     table_operations,
     table_updates,
     transact_operations,
@@ -25,7 +26,7 @@ from mynamo.gateway.operations import (
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
-from mynamo.gateway.unsupported import STREAM_OPERATIONS, UNSUPPORTED
+from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
 
 
@@ -97,7 +98,7 @@ class Service:
 
 def _unknown(operation: str) -> ServiceError:
     """The error for an operation that is not there. DynamoDB gives it no text."""
-    if operation in UNSUPPORTED | STREAM_OPERATIONS:
+    if operation in UNSUPPORTED:
         message = f"mynamo does not support {operation} yet"
         return ServiceError("UnknownOperationException", message)
     return ServiceError("UnknownOperationException")
@@ -114,9 +115,13 @@ OPERATIONS: dict[str, Handler] = {
     "DescribeContinuousBackups": setting_operations.describe_continuous_backups,
     "DescribeEndpoints": setting_operations.describe_endpoints,
     "DescribeLimits": setting_operations.describe_limits,
+    "DescribeStream": stream_operations.describe_stream,
     "DescribeTable": table_operations.describe_table,
     "DescribeTimeToLive": setting_operations.describe_time_to_live,
     "GetItem": item_operations.get_item,
+    "GetRecords": stream_operations.get_records,
+    "GetShardIterator": stream_operations.get_shard_iterator,
+    "ListStreams": stream_operations.list_streams,
     "ListTables": table_operations.list_tables,
     "ListTagsOfResource": setting_operations.list_tags_of_resource,
     "PutItem": item_operations.put_item,

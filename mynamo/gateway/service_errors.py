@@ -16,8 +16,12 @@ from mynamo.errors import (
     IndexNotFound,
     IndexNotReady,
     InvalidRequest,
+    IteratorExpired,
     MynamoError,
     NotFound,
+    RecordsTrimmed,
+    StreamNotFound,
+    StreamShardNotFound,
     TableProtected,
     TransactionCanceled,
     TransactionConflict,
@@ -121,8 +125,14 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
         case IndexNotFound():
             name = request.get("IndexName")
             return invalid(f"The table does not have the specified index: {name}")
+        case StreamNotFound() | StreamShardNotFound():
+            return ServiceError("ResourceNotFoundException", str(failure))
         case NotFound():
             return ServiceError("ResourceNotFoundException", NOT_FOUND)
+        case RecordsTrimmed():
+            return ServiceError("TrimmedDataAccessException", str(failure))
+        case IteratorExpired():
+            return ServiceError("ExpiredIteratorException", str(failure))
         case IndexNotReady():
             name = request.get("IndexName")
             return invalid(f"Cannot read from backfilling global secondary index: {name}")

@@ -45,6 +45,3 @@ UNSUPPORTED = frozenset(
     }
 )
 """Their names, from the service's public API model."""
-
-STREAM_OPERATIONS = frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"})
-"""Those of DynamoDB Streams, an API of its own with another prefix to its targets."""

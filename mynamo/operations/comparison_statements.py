@@ -184,7 +184,7 @@ def event_of(version: int) -> Statement:
     """The event of a change of a short while ago."""
     return (
         "SELECT seq, part, payload FROM mynamo_outbox"
-        " WHERE id = %s AND item_version IS NULL AND seq IS NOT NULL",
+        " WHERE id = %s AND item_version IS NULL AND seq > 0",
         (version,),
     )
 

@@ -291,7 +291,7 @@ ROWS: Statement = (
 """Rows and their ids, and when the first was committed: ids are about in that order."""
 
 UNSEQUENCED: Statement = (
-    "SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL",
+    f"SELECT COUNT(*) FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE {sql.UNNUMBERED}",
     (),
 )
 
@@ -299,7 +299,7 @@ INTENTS: Statement = ("SELECT COUNT(*), MIN(placed_at) FROM mynamo_intent", ())
 
 UNSEQUENCED_FEEDING: Statement = (
     "SELECT table_id, COUNT(*), MIN(created) FROM mynamo_outbox FORCE INDEX (by_sequence)"
-    " WHERE seq IS NULL AND feeds = 1 GROUP BY table_id",
+    f" WHERE {sql.UNNUMBERED} AND feeds = 1 GROUP BY table_id",
     (),
 )
 """Events that wait for their number already."""

@@ -6,7 +6,8 @@ D2. The catalog: the shard has no slots, and no move leads to it or from it; it 
     epochs of all shards are raised. Then all slot guards: from here on no transaction by an older
     map names it as its deciding shard.  A crash here: again.
 D3. Wait: its changes are published and applied everywhere, and no shard has an intent that it
-    decides.  A crash here: again.
+    decides. It has nothing of streams that can be read, unless that is to be discarded: that would
+    take a day.  A crash here: again.
 D4. The catalog: REMOVED, for ever. Its number is not given again, tokens of it count as applied,
     and late events of it are dropped. It may leave the configuration.
 """
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from mynamo.catalog import sql
+from mynamo.catalog.catalog import RAISE_ALL_EPOCHS
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import MOVES, check_enabled
 from mynamo.catalog.incarnation import raise_epoch
@@ -36,15 +39,18 @@ def remove_shard(
     shard_id: int,
     say: Callable[[str], None] = lambda line: None,
     timeout: float = TIMEOUT,
+    discard_streams: bool = False,
 ) -> None:
     """Remove a member without slots, D2 to D4; safe to repeat.
 
     Args:
         say: told of each step that was done.
         timeout: seconds to wait for what is left of its changes and transactions.
+        discard_streams: remove it though records of streams are there that can be read.
 
     Raises:
-        InvalidRequest: it is no member, or has slots, or moves are open. Nothing was changed.
+        InvalidRequest: it is no member, or has slots, or moves are open. Nothing was changed. Or it
+            has such records: it is LEAVING then; call again when they are old.
         ShardUnavailable: a server does not answer, or something is left of its changes; call again.
         ShardNotConfigured: the configuration lacks a shard; nothing was changed.
     """
@@ -61,6 +67,8 @@ def remove_shard(
     crash_point("shard.remove.2")
     _wait_until_done(cluster, shard_id, timeout)  # D3
     say(f"shard {shard_id}: all of its changes are applied, and it decides no transaction")
+    if not discard_streams:
+        _check_streams(cluster, shard_id)
     crash_point("shard.remove.3")
     cluster.catalog.decide(partial(_remove, shard_id))  # D4
     cluster.refresh()
@@ -86,7 +94,7 @@ def _leave(shard_id: int, session: Session, _: int) -> Sequence[Statement]:
         raise InvalidRequest(f"a move of slots {first}-{last} of shard {shard_id} is not ended")
     return [
         ("UPDATE mynamo_shards SET state = 'LEAVING' WHERE shard_id = %s", (shard_id,)),
-        ("UPDATE mynamo_shards SET epoch = epoch + 1 WHERE state <> 'REMOVED'", ()),
+        RAISE_ALL_EPOCHS,
     ]
 
 
@@ -95,6 +103,30 @@ def _remove(shard_id: int, session: Session, _: int) -> Sequence[Statement]:
     if state_of(session, shard_id) != "LEAVING":
         return ()
     return [("UPDATE mynamo_shards SET state = 'REMOVED' WHERE shard_id = %s", (shard_id,))]
+
+
+def _check_streams(cluster: Cluster, shard_id: int) -> None:
+    """Refuse to remove what consumers of streams have not read, or may need for the order."""
+    shard = cluster.shards[shard_id]
+    ended, open_, now = shard.run(
+        ("SELECT COUNT(*), MAX(ended_at) FROM mynamo_stream_shard", ()),
+        ("SELECT COUNT(*) FROM mynamo_stream_shard WHERE end_seq IS NULL", ()),
+        (f"SELECT {sql.NOW}", ()),
+    )
+    ((count, last),) = ended.rows
+    if not count:
+        return
+    if open_.rows[0][0]:
+        raise ShardUnavailable(
+            f"shard {shard_id} is LEAVING, and the streams have not followed its slots yet; a "
+            "writer worker does that: run the command again"
+        )
+    age = (now.rows[0][0] - last) / 1e6
+    left = max(0.0, cluster.config.streams.retention - age)
+    raise InvalidRequest(
+        f"shard {shard_id} is LEAVING, and has records of streams that can be read for another "
+        f"{left / 3600:.1f} h; run the command again then, or with --discard-streams"
+    )
 
 
 def _wait_until_done(cluster: Cluster, shard_id: int, timeout: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.sql import UNNUMBERED
 from mynamo.mysql.pool import Statement
 
 _SHORTEST_PAUSE = 0.02
@@ -69,7 +70,7 @@ def unsequenced_up_to(newest: int) -> Statement:
     """Partitions whose events wait for their number, of the rows up to an id."""
     return (
         "SELECT DISTINCT part FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        " WHERE seq IS NULL AND id <= %s AND feeds = 1",
+        f" WHERE {UNNUMBERED} AND id <= %s AND feeds = 1",
         (newest,),
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.sql import first_unnumbered
 from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Statement
 from mynamo.reader.waiting import FIRST_PAUSE, LONGEST_PAUSE
@@ -19,8 +20,7 @@ from mynamo.runtime import forks
 
 LOOK: tuple[Statement, ...] = (
     ("SELECT MAX(id) FROM mynamo_outbox", ()),
-    ("SELECT id FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq IS NULL"
-     " ORDER BY id LIMIT 1", ()),
+    (first_unnumbered("id"), ()),
     ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
 )  # fmt: skip
 """The order matters. What the relay numbers between the second and the third statement is below
@@ -181,7 +181,7 @@ class Follower:
         newest, unnumbered, streams = self._shard.ask(*LOOK)
         return Look(
             newest.rows[0][0] or 0,
-            unnumbered.rows[0][0] if unnumbered.rows else None,
+            min((id_ for (id_,) in unnumbered.rows), default=None),
             {part: last for part, last, _ in streams.rows},
             {part: applied for part, _, applied in streams.rows},
         )

@@ -218,10 +218,10 @@ def pending_statement(ids: Sequence[int]) -> Statement:
     A row that is gone was published and applied, or no index waits for it.
     """
     return (
-        "SELECT o.id, o.seq, o.part FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
+        "SELECT o.id, NULLIF(o.seq, 0), o.part FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
         f" WHERE o.id IN ({sql.placeholders(ids)}) AND o.feeds = 1"
-        " AND (o.seq IS NULL OR o.seq > s.applied_seq)",
+        " AND (COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq)",
         ids,
     )
 

@@ -182,6 +182,16 @@ class ExpiryConfig(_Strict):
     rate: float = Field(1000.0, gt=0)
 
 
+class StreamsConfig(_Strict):
+    """Streams of tables.
+
+    Attributes:
+        retention: seconds for which a record of a change can be read; DynamoDB's is a day.
+    """
+
+    retention: float = Field(86_400.0, gt=0)
+
+
 class ClusterConfig(BaseSettings):
     """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
@@ -214,6 +224,7 @@ class ClusterConfig(BaseSettings):
     pool: PoolConfig = PoolConfig()
     limits: LimitsConfig = LimitsConfig()
     expiry: ExpiryConfig = ExpiryConfig()
+    streams: StreamsConfig = StreamsConfig()
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from mynamo.errors import CorruptData, InvalidToken
+from mynamo.schemas.table_settings import StreamView
 from mynamo.schemas.validation import load
 
 FORMAT = 1
@@ -45,6 +46,9 @@ class ChangeEvent(BaseModel):
         index_id: the one index that a backfill or repair is for; None: all of the table's.
         expired: the item was deleted because it had expired (time to live); absent where it was
             not.
+        stream: number of the stream that the table had; absent where it had none.
+        view: the view type of the stream; likewise.
+        slot: of the item; likewise.
         keys: the item's key in DynamoDB JSON.
         old_image: the item before, if there was one.
         new_image: the item after, if it still exists.
@@ -68,6 +72,9 @@ class ChangeEvent(BaseModel):
     origin: Origin = "write"
     index_id: int | None = None
     expired: bool = False
+    stream: int | None = None
+    view: StreamView | None = None
+    slot: int | None = None
     keys: StoredImage
     old_image: StoredImage | None = None
     new_image: StoredImage | None = None
@@ -86,11 +93,13 @@ def outbox_payload(
     old_image: StoredImage | orjson.Fragment | None,
     new_image: StoredImage | orjson.Fragment | None,
     expired: bool = False,
+    stream: tuple[int, StreamView, int] | None = None,
 ) -> bytes:
     """The part of an event that is known before it commits.
 
     Args:
         old_image, new_image: items, or what `dump_item` gave for them.
+        stream: number and view type of the table's stream, and the item's slot.
         others: see `ChangeEvent`.
     """
     return orjson.dumps(
@@ -103,6 +112,7 @@ def outbox_payload(
             "origin": origin,
             "index_id": index_id,
             **(_EXPIRED if expired else {}),
+            **({} if stream is None else dict(zip(_STREAM, stream, strict=True))),
             "keys": keys,
             "old_image": old_image,
             "new_image": new_image,
@@ -111,6 +121,7 @@ def outbox_payload(
 
 
 _EXPIRED = {"expired": True}
+_STREAM = ("stream", "view", "slot")
 
 
 def keys_in_payload(keys: StoredImage) -> bytes:

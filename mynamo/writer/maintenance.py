@@ -14,6 +14,7 @@ from mynamo.catalog.enabling import is_enabled, raise_slot_guard
 from mynamo.catalog.moves import forget_ended
 from mynamo.catalog.roll_forward import is_complete, roll_forward
 from mynamo.catalog.shard import DynamoDBShard
+from mynamo.catalog.table_streams import StreamRounds
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.pool import Statement
@@ -58,6 +59,7 @@ class Maintenance:
         self._purged: dict[tuple[int, str], BatchSize] = {}
         self._generations = Generations()
         self._sweeper = Sweeper(cluster)
+        self._streams = StreamRounds(cluster)
         # Shards where nothing was left to enable lately, and for which format.
         self._enabled: set[tuple[int, int]] = set()
         self._ended: dict[int, float] = {}  # moves, and since when they were seen so (monotonic)
@@ -79,6 +81,7 @@ class Maintenance:
         if not self._cluster.lacking:  # else definitions are left to other workers
             self._roll_forward()
             more = self._backfill()
+        self._streams.round()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
             self._enabled.clear()  # a shard may have been restored

@@ -18,7 +18,8 @@ from mynamo.log import Publisher, ensure_topics
 from mynamo.runtime.local_wakeups import LocalWakeUps, is_here, relay_wake_ups
 from mynamo.writer.expirer import Expirer
 from mynamo.writer.maintenance import Maintenance
-from mynamo.writer.outbox.relay import BATCH_ROWS, Relay
+from mynamo.writer.outbox.batches import BATCH_ROWS
+from mynamo.writer.outbox.relay import Relay
 from mynamo.writer.queue.consumer import WriteQueue
 
 log = logging.getLogger(__name__)

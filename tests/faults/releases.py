@@ -19,6 +19,8 @@ FORMAT_3 = "0f4e1ba"
 """The last commit that knows catalogs up to format 3."""
 FORMAT_4 = "91ed780"
 """The last commit that knows catalogs up to format 4."""
+FORMAT_5 = "6313e91"
+"""The last commit that knows catalogs up to format 5."""
 
 
 def why_no_release(reference: str = PREVIOUS) -> str | None:

@@ -11,6 +11,7 @@ from mynamo.gateway.auth.claims import AnyCredentials
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.server import HttpServer, listen
+from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.schemas.gateway_config import GatewayConfig, GatewayLimits
 from tests.gateway.raw import running
 
@@ -85,7 +86,7 @@ def stand_in(
         made,
         Cors(origins),
         config,
-        {"ListTables", "PutItem"},
+        {"ListTables", "PutItem", *STREAM_REQUESTS},
     )
     try:
         made.server = HttpServer(app, listen(config), config.limits)

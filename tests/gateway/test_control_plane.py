@@ -748,7 +748,6 @@ def test_what_the_service_says_of_itself(shared_service: Service, name: str) -> 
     [
         ("Nonsense", ""),
         ("ExecuteTransaction", "mynamo does not support ExecuteTransaction yet"),
-        ("ListStreams", "mynamo does not support ListStreams yet"),
     ],
 )
 def test_operations_that_are_not_there(

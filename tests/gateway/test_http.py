@@ -117,7 +117,6 @@ def test_an_operation_that_does_not_exist(served: Served, headers: dict[str, str
     "operation", ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]
 )
 def test_operations_of_streams_have_a_prefix_of_their_own(served: Served, operation: str) -> None:
-    """They reach the service, which says that it does not have them yet."""
     target = {"X-Amz-Target": f"DynamoDBStreams_20120810.{operation}"}
     assert ask(served[1], post(b"[1]", headers=target)).status == 200
     assert served[0].calls[-1] == (operation, b"[1]")

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, SSLError
+from botocore.exceptions import SSLError
 from click.testing import CliRunner
 
 from mynamo.cli import serve as command
@@ -174,16 +174,13 @@ def test_it_does_not_start_open_by_oversight(config: ClusterConfig, tmp_path: Pa
         assert "--open-to-network" in refused.output
 
 
-def test_streams_are_told_that_they_are_not_there_yet(
-    config: ClusterConfig, tmp_path: Path
-) -> None:
+def test_streams_are_served_at_the_same_address(config: ClusterConfig, tmp_path: Path) -> None:
     with serving(config, tmp_path, "--no-auth") as served:
         streams = boto3.client(
             "dynamodbstreams", endpoint_url=served.url, region_name="us-east-1",
             aws_access_key_id="a", aws_secret_access_key="b",
         )  # fmt: skip
-        with pytest.raises(ClientError, match="mynamo does not support ListStreams yet"):
-            streams.list_streams()
+        assert streams.list_streams()["Streams"] == []
 
 
 def test_a_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:

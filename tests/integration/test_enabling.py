@@ -16,6 +16,7 @@ from mynamo.catalog.enabling import (
     EXPIRY,
     MOVES,
     NEWEST,
+    STREAMS,
     TRANSACTIONS,
     Feature,
     check_enabled,
@@ -91,11 +92,11 @@ def enabled(cluster: Cluster, feature: Feature = TRANSACTIONS) -> None:
 
 def test_a_new_cluster_allows_them(cluster: Cluster, orders: Table) -> None:
     enabled(cluster, NEWEST)
-    for feature in (TRANSACTIONS, MOVES, EXPIRY):
+    for feature in (TRANSACTIONS, MOVES, EXPIRY, STREAMS):
         check_enabled(cluster, feature)
         said: list[str] = []
         enable(cluster, said.append, feature)
-        assert "catalog: it has format 5 already" in said
+        assert "catalog: it has format 6 already" in said
         assert guards(cluster) == [1, 1]
         enabled(cluster, NEWEST)
 

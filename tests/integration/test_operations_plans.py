@@ -158,7 +158,7 @@ def test_a_chunk_reads_no_more_than_its_rows(
 def test_the_outbox_is_not_read_whole(engine_config: ClusterConfig, shard: DynamoDBShard) -> None:
     with Cluster(engine_config) as cluster:
         table = cluster.table("orders")
-    waiting = [("range", "by_sequence"), ("ref", "by_sequence")]
+    waiting = [(kind, "by_sequence") for kind in ("range", "ref", "ref_or_null")]
     for statement in (
         pipeline.unsequenced_up_to(ROWS),
         comparison_statements.last_event(table, b"x", 1, ROWS - 300, ROWS),

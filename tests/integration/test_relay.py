@@ -18,6 +18,7 @@ from mynamo.catalog.tables import Table
 from mynamo.mysql.pool import Session, Statement
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
+from mynamo.writer.outbox import batches
 from mynamo.writer.outbox import lease as lease_module
 from mynamo.writer.outbox import relay as relay_module
 from mynamo.writer.outbox.cleanup import OutboxCleanup
@@ -459,13 +460,13 @@ def deletions(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seconds: float)
 def test_a_clean_up_deletes_more_in_a_step_than_a_relay_numbers(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert max(deletions(cluster, monkeypatch, 3_600.0)) > relay_module.BATCH_ROWS
+    assert max(deletions(cluster, monkeypatch, 3_600.0)) > batches.BATCH_ROWS
 
 
 def test_control_a_clean_up_that_does_not_adapt_falls_behind_its_relay(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert max(deletions(cluster, monkeypatch, 0.0)) < relay_module.BATCH_ROWS
+    assert max(deletions(cluster, monkeypatch, 0.0)) < batches.BATCH_ROWS
 
 
 def test_large_events_go_in_small_batches(

@@ -23,7 +23,7 @@ OWN_CLUSTER = {"dev", "demo", "demo-grow"}
 ABOUT_TABLES = {
     "table describe", "table drop", "table protect", "table create", "index add", "index drop",
     "put", "get", "query", "scan", "update", "delete", "load", "verify", "repair",
-    "ttl enable", "ttl disable",
+    "ttl enable", "ttl disable", "stream enable", "stream disable", "stream tail",
 }  # fmt: skip
 
 

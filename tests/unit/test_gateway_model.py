@@ -16,6 +16,7 @@ from mynamo.gateway.model.shapes import (
     Flag,
     ListOf,
     MapOf,
+    Moment,
     Shape,
     Structure,
     Text,
@@ -34,6 +35,8 @@ OTHERWISE = {
     "TableArn",
     # Names in items and placeholders are checked together with them.
     "AttributeName",
+    # What the most is of a stream's limits, the model says in words.
+    "PositiveIntegerObject",
 }
 
 
@@ -60,7 +63,7 @@ def differences(path: str, ours: Shape, name: str) -> list[str]:
             same = (ours.least, ours.most) == (theirs.get("min"), theirs.get("max"))
             same = same and ours.java.lower() == theirs["type"]
             return [] if same else [f"{path}: range"]
-        case Flag(), "boolean":
+        case (Flag(), "boolean") | (Moment(), "timestamp"):
             return []
     return [f"{path}: {ours} is not a {theirs['type']}"]
 

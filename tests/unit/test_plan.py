@@ -18,7 +18,7 @@ def snapshot(
         cluster_id=bytes(16), partitions=4, version=1, format=4,
         slots=tuple(SlotRange(first, last, shard, 1) for first, last, shard in slots),
         members={id_: Member(id_, state, 1) for id_, state in states.items()},
-        moves=moves, tables={}, names={},
+        moves=moves, streams=(), tables={}, names={},
     )  # fmt: skip
 
 

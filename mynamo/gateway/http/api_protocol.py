@@ -17,9 +17,9 @@ import orjson
 from mynamo.gateway.http.bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
+from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.gateway.model.types import parse
 from mynamo.gateway.service_errors import ServiceError, internal_error
-from mynamo.gateway.unsupported import STREAM_OPERATIONS
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.gateway_config import GatewayConfig
 
@@ -97,8 +97,10 @@ class App:
         self._authenticator = authenticator
         self._health = health
         self._cors = cors
-        self._operations = {TARGET_PREFIX + operation: operation for operation in operations}
-        self._operations |= {STREAMS_PREFIX + name: name for name in STREAM_OPERATIONS}
+        self._operations = {
+            (STREAMS_PREFIX if name in STREAM_REQUESTS else TARGET_PREFIX) + name: name
+            for name in operations
+        }
         self._body_limit = config.limits.body_bytes
         self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
 

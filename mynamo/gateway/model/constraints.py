@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mynamo.gateway.model.request_shapes import ITEM_REQUESTS, TABLE_REQUESTS
+from mynamo.gateway.model.request_shapes import ITEM_REQUESTS, STREAM_REQUESTS, TABLE_REQUESTS
 from mynamo.gateway.model.shapes import (
     AttributeValue,
     ListOf,
@@ -173,7 +173,7 @@ def _is_arn(value: str) -> bool:
 Finder = Callable[[Any, str, list[str]], None]
 """Takes a value, its path, and a list to which it adds what is wrong with the value."""
 
-REQUESTS = ITEM_REQUESTS | TABLE_REQUESTS
+REQUESTS = ITEM_REQUESTS | TABLE_REQUESTS | STREAM_REQUESTS
 """The request of every operation."""
 
 _BATCHES = frozenset({"BatchGetItem", "BatchWriteItem"})

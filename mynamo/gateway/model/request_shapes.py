@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mynamo.gateway.model.shapes import (
     FLAG,
+    MOMENT,
     TEXT,
     AttributeValue,
     ListOf,
@@ -390,6 +391,25 @@ TIME_TO_LIVE_SPECIFICATION = structure(
     Enabled_=FLAG,
     AttributeName_=TIME_TO_LIVE_ATTRIBUTE_NAME,
 )
+STREAM_ARN = Text(least=37, most=1024)
+LIMIT_OF100 = Whole(least=1, most=100)
+SHARD_ID = Text(least=28, most=65)
+SHARD_FILTER_TYPE = one_of("CHILD_SHARDS")
+SHARD_FILTER = structure(
+    "ShardFilter",
+    Type=SHARD_FILTER_TYPE,
+    ShardId=SHARD_ID,
+)
+SHARD_ITERATOR = Text(least=1, most=2048)
+LIMIT_OF1000 = Whole(least=1, most=1000)
+SHARD_ITERATOR_TYPE = one_of(
+    "TRIM_HORIZON",
+    "LATEST",
+    "AT_SEQUENCE_NUMBER",
+    "AFTER_SEQUENCE_NUMBER",
+    "AT_TIMESTAMP",
+)
+SEQUENCE_NUMBER = Text(least=21, most=40)
 
 ITEM_REQUESTS: dict[str, Structure] = {
     "BatchGetItem": structure(
@@ -600,6 +620,36 @@ TABLE_REQUESTS: dict[str, Structure] = {
         "UpdateTimeToLiveInput",
         TableName_=TABLE_ARN,
         TimeToLiveSpecification_=TIME_TO_LIVE_SPECIFICATION,
+    ),
+}
+"""By operation."""
+
+STREAM_REQUESTS: dict[str, Structure] = {
+    "DescribeStream": structure(
+        "DescribeStreamInput",
+        StreamArn_=STREAM_ARN,
+        Limit=LIMIT_OF100,
+        ExclusiveStartShardId=SHARD_ID,
+        ShardFilter=SHARD_FILTER,
+    ),
+    "GetRecords": structure(
+        "GetRecordsInput",
+        ShardIterator_=SHARD_ITERATOR,
+        Limit=LIMIT_OF1000,
+    ),
+    "GetShardIterator": structure(
+        "GetShardIteratorInput",
+        StreamArn_=STREAM_ARN,
+        ShardId_=SHARD_ID,
+        ShardIteratorType_=SHARD_ITERATOR_TYPE,
+        SequenceNumber=SEQUENCE_NUMBER,
+        Timestamp=MOMENT,
+    ),
+    "ListStreams": structure(
+        "ListStreamsInput",
+        TableName=TABLE_NAME,
+        Limit=LIMIT_OF100,
+        ExclusiveStartStreamArn=STREAM_ARN,
     ),
 }
 """By operation."""

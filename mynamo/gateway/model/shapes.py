@@ -51,6 +51,11 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A moment: a number of seconds since 1970, with a fraction perhaps."""
+
+
+@dataclass(frozen=True)
 class AttributeValue:
     """A value of an item's attribute; what is in it is checked where it is used."""
 
@@ -94,7 +99,7 @@ class Structure:
     required: frozenset[str]
 
 
-Shape: TypeAlias = Text | Whole | Flag | AttributeValue | ListOf | MapOf | Structure
+Shape: TypeAlias = Text | Whole | Flag | Moment | AttributeValue | ListOf | MapOf | Structure
 
 
 def java_type(shape: Shape) -> str:
@@ -106,6 +111,8 @@ def java_type(shape: Shape) -> str:
             return f"java.lang.{shape.java}"
         case Flag():
             return "java.lang.Boolean"
+        case Moment():
+            return "java.util.Date"
         case AttributeValue():
             return _PACKAGE + "AttributeValue"
         case ListOf():
@@ -132,3 +139,4 @@ def one_of(*values: str) -> Text:
 
 TEXT = Text()
 FLAG = Flag()
+MOMENT = Moment()

@@ -21,6 +21,7 @@ from mynamo.gateway.model.shapes import (
     Flag,
     ListOf,
     MapOf,
+    Moment,
     Shape,
     Structure,
     Text,
@@ -92,6 +93,13 @@ def flag(value: Any) -> Any:
         if type(value) is str:
             raise not_serializable("Unexpected token received from parser")
         raise wrong_type(value, "Boolean")
+    return value
+
+
+def moment(value: Any) -> Any:
+    """A number of seconds, or SerializationException."""
+    if type(value) is not int and type(value) is not float:
+        raise wrong_type(value, "Date")
     return value
 
 
@@ -238,6 +246,8 @@ def reader_of(shape: Shape) -> Reader:
             return _whole(shape.java)
         case Flag():
             return flag
+        case Moment():
+            return moment
         case AttributeValue():
             return value_of
         case ListOf():

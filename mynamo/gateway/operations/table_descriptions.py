@@ -95,7 +95,7 @@ def describe(context: Context, table: Table, status: str | None = None) -> Descr
     indexes = [_global(i, arn, table, numbers, coming) for i in table.indexes if i.kind == "GSI"]
     if indexes:
         described["GlobalSecondaryIndexes"] = indexes
-    described |= _stream(settings, arn) | _others(context, settings)
+    described |= _stream(table, arn) | _others(context, settings)
     warm = warm_of(settings, settings)
     return described | _warm(warm, "CREATING" if coming else "ACTIVE")
 
@@ -217,17 +217,20 @@ def _projection(projection: Projection) -> Described:
     return described
 
 
-def _stream(settings: TableSettings, arn: str) -> Described:
-    stream = settings.stream
+def _stream(table: Table, arn: str) -> Described:
+    stream, before = table.latest_stream, table.settings.stream
     described: Described = {}
-    if stream.enabled:
+    if table.stream is not None:
         described["StreamSpecification"] = {
             "StreamEnabled": True,
-            "StreamViewType": stream.view,
+            "StreamViewType": table.stream.view,
         }
-    if stream.label is not None:  # of the last one, also when it is over
-        described["LatestStreamLabel"] = stream.label
-        described["LatestStreamArn"] = f"{arn}/stream/{stream.label}"
+    label = None if before.enabled else before.label  # of the last one, also when it is over
+    if stream is not None:
+        label = stream.label
+    if label is not None:
+        described["LatestStreamLabel"] = label
+        described["LatestStreamArn"] = f"{arn}/stream/{label}"
     return described
 
 

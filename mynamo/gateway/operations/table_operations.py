@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from mynamo.catalog import definitions
@@ -45,7 +44,13 @@ from mynamo.schemas.table import (
     LocalIndexSchema,
     TableSchema,
 )
-from mynamo.schemas.table_settings import Encryption, IndexSettings, Stream, TableSettings, Warm
+from mynamo.schemas.table_settings import (
+    Encryption,
+    IndexSettings,
+    StreamView,
+    TableSettings,
+    Warm,
+)
 
 Request = Mapping[str, Any]
 
@@ -86,7 +91,6 @@ def new_settings(request: Request) -> TableSettings:
         index["IndexName"]: index_settings(mode, index)
         for index in request.get("GlobalSecondaryIndexes", ())
     }
-    stream = request.get("StreamSpecification")
     settings = TableSettings(
         billing_mode=mode,
         capacity=capacity,
@@ -94,7 +98,6 @@ def new_settings(request: Request) -> TableSettings:
         indexes=indexes,
         deletion_protection=request.get("DeletionProtectionEnabled", False),
         table_class=request.get("TableClass", "STANDARD"),
-        stream=new_stream(stream) if stream is not None else Stream(),
         tags=tags_of(request.get("Tags", [])),
         sse=encryption(request.get("SSESpecification", {})),
     )
@@ -131,27 +134,26 @@ def warm_index(settings: TableSettings, own: IndexSettings, given: Request) -> I
     return own.model_copy(update={"warm": warm})
 
 
-def new_stream(specification: Request) -> Stream:
-    """A stream that is switched on, with a label of its own, or none.
+def stream_view(specification: Request) -> StreamView | None:
+    """The view type of a stream that is switched on; None: it is switched off.
 
     Raises:
         ServiceError: the view type is missing, or is there without need.
     """
-    view = specification.get("StreamViewType")
+    view: StreamView | None = specification.get("StreamViewType")
     if not specification["StreamEnabled"]:
         if view is not None:
             raise invalid(
                 "Invalid StreamViewType: Stream StreamEnabled was false but a StreamViewType was "
                 "present."
             )
-        return Stream()
+        return None
     if view is None:
         raise invalid(
             "Invalid StreamViewType: Stream ViewType must not be null or empty when enabling "
             "streams."
         )
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Stream(enabled=True, view=view, label=now.removesuffix("+00:00"))
+    return view
 
 
 def encryption(specification: Request) -> Encryption:
@@ -299,9 +301,11 @@ def create_table(context: Context, request: dict[str, Any], call: Call) -> dict[
     by then: it stays CREATING only while a shard does not answer.
     """
     refuse_unsupported(request)
+    given = request.get("StreamSpecification")
+    view = None if given is None else stream_view(given)
     settings, schema = new_settings(request), new_schema(request)
     try:
-        table = definitions.begin_table(context.cluster, schema, settings)
+        table = definitions.begin_table(context.cluster, schema, settings, view)
     except AlreadyExists:
         message = f"Table already exists: {schema.name}"
         raise ServiceError("ResourceInUseException", message) from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mynamo.catalog import definitions
+from mynamo.catalog import definitions, enabling, table_streams
 from mynamo.catalog.tables import Table
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.key_schemas import definitions_of, types_in, wrong
@@ -17,8 +17,8 @@ from mynamo.gateway.operations.table_operations import (
     encryption,
     index_settings,
     new_global_index,
-    new_stream,
     refuse_unsupported,
+    stream_view,
     warm_index,
 )
 from mynamo.gateway.operations.throughput import (
@@ -31,7 +31,7 @@ from mynamo.gateway.operations.throughput import (
 )
 from mynamo.gateway.service_errors import NOT_FOUND, ServiceError, invalid
 from mynamo.schemas.table import MAX_GLOBAL_INDEXES, GlobalIndexSchema
-from mynamo.schemas.table_settings import Capacity, IndexSettings, Stream, TableSettings
+from mynamo.schemas.table_settings import Capacity, IndexSettings, TableSettings
 
 Request = Mapping[str, Any]
 
@@ -65,8 +65,6 @@ def changed_settings(
         changed = changed.with_(table_class=request["TableClass"], table_class_at=time.time())
     if "SSESpecification" in request:
         changed = changed.with_(sse=encryption(request["SSESpecification"]))
-    if "StreamSpecification" in request:
-        changed = changed.with_(stream=_stream(changed.stream, request["StreamSpecification"]))
     return changed
 
 
@@ -136,14 +134,25 @@ def _with_capacity(settings: TableSettings, name: str, capacity: Capacity) -> In
     return settings.of_index(name).model_copy(update={"capacity": capacity})
 
 
-def _stream(current: Stream, specification: Request) -> Stream:
-    wanted = new_stream(specification)
-    if wanted.enabled and current.enabled:
+def _stream_change(context: Context, table: Table, request: Request) -> Callable[[], object] | None:
+    """What begins to enable or disable the table's stream; None: nothing of the kind is asked for.
+
+    Raises:
+        ServiceError: it is enabled or disabled already.
+        InvalidRequest: this cluster does not allow streams yet.
+    """
+    specification = request.get("StreamSpecification")
+    if specification is None:
+        return None
+    view = stream_view(specification)
+    if view is None:
+        if table.stream is None:
+            raise invalid("Table has no stream to disable")
+        return partial(table_streams.begin_disabling, context.cluster, table.name)
+    if table.stream is not None:
         raise invalid("Table already has an enabled stream")
-    if not wanted.enabled and not current.enabled:
-        raise invalid("Table has no stream to disable")
-    # The label of a stream that is over stays: its ARN is the table's latest one.
-    return wanted if wanted.enabled else Stream(label=current.label)
+    enabling.check_enabled(context.cluster, enabling.STREAMS)
+    return partial(table_streams.begin_enabling, context.cluster, table.name, view)
 
 
 Action = Mapping[str, Any]
@@ -300,11 +309,16 @@ def update_table(context: Context, request: dict[str, Any], call: Call) -> dict[
     since = table.created_at.timestamp()
     change = partial(_changed, request, _kept(table, updates), updates, since)
     settings = change(table.settings)
+    change_stream = _stream_change(context, table, request)
     schema = _created(request, table, updates)
     described = _change_index(context, table, updates, schema, settings)
     if settings != table.settings:
         changed = context.cluster.catalog.change_settings(table.id, change)
         described = replace(described, settings=_while_updating(table.settings, changed))
+    if change_stream is not None:
+        change_stream()
+        now = context.cluster.snapshot.tables.get(table.id, described)
+        described = replace(described, latest_stream=now.latest_stream)
     definitions.finish(context.cluster, table.id)
     only_warm = {name for name in _CHANGES if name in request} == {"WarmThroughput"}
     description = describe(context, described, "ACTIVE" if only_warm else "UPDATING")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mynamo.catalog import move_log, moves
@@ -18,6 +18,8 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.snapshot import SlotMove
+from mynamo.catalog.sql import UNNUMBERED
+from mynamo.catalog.stream_shards import follow_slots
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session, Statement
@@ -95,6 +97,8 @@ class Switch:
             return f"the indexes (lag {waiting.seconds:.1f} s)"
         if (unfinished := self._backfills()) is not None:
             return f"the backfill of index {unfinished}"
+        if (stream := self._streams()) is not None:
+            return f"the stream of table {stream} to follow the moves before"
         return self._probe()
 
     def run(self, known: moves.Definitions, attempt: int) -> Switched:
@@ -136,7 +140,16 @@ class Switch:
         ended = time.monotonic()
         self._cluster.refresh()
         crash_point("move.11")
+        self._follow_streams()
         return Switched(ended - began, ended - closed)
+
+    def _follow_streams(self) -> None:
+        """Have stream shards of the range begin on the target, and end on the source. Writer
+        workers do what is left."""
+        for stream in self._cluster.snapshot.streams:
+            if stream.is_active:
+                with suppress(ShardUnavailable):
+                    follow_slots(self._cluster, stream)
 
     def _stop(self, deadline: float) -> tuple[int, int]:
         """M8. Returns the generations of source and target."""
@@ -200,6 +213,14 @@ class Switch:
             return index.name
         return None
 
+    def _streams(self) -> str | None:
+        """The table of a stream whose stream shards do not fit the slot map, if there is one: on
+        the source one must have the range, and what the target had of it must have ended."""
+        for stream in self._cluster.snapshot.streams:
+            if stream.is_active and not follow_slots(self._cluster, stream):
+                return stream.table
+        return None
+
     def _probe(self) -> str | None:
         """Whether both slot guards can be locked, for a moment."""
         for shard in (self._source, self._target):
@@ -246,7 +267,7 @@ class _Goals:
         # In this order: what is numbered between two statements counts as not numbered.
         unnumbered, relay, streams = self._shard.run(
             ("SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
-             " WHERE seq IS NULL AND id <= %s LIMIT 1", (self._highest,)),
+             f" WHERE {UNNUMBERED} AND id <= %s LIMIT 1", (self._highest,)),
             ("SELECT last_seq, published_seq FROM mynamo_relay", ()),
             ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
         )  # fmt: skip

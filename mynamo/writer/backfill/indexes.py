@@ -237,7 +237,7 @@ def activate_if_backfilled(cluster: Cluster, index: Index) -> bool:
             ("SELECT EXISTS (SELECT 1 FROM mynamo_outbox o"
              " JOIN mynamo_stream s ON s.part = o.part WHERE o.id <= b.last_outbox_id"
              " AND o.table_id = b.table_id AND o.feeds = 1"
-             " AND (o.seq IS NULL OR o.seq > s.applied_seq))"
+             " AND (COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq))"
              " FROM mynamo_backfill b WHERE b.index_id = %s AND b.finished = 1", (index.id,))
         )[0].rows  # fmt: skip
         if rows != ((0,),):

@@ -119,23 +119,19 @@ def _run(shard: DynamoDBShard, *statements: Statement) -> list[Result]:
 
 
 def _age(now: int, first: Result) -> float:
-    return max(0.0, (now - first.rows[0][0]) / 1e6) if first.rows else 0.0
+    return max((max(0.0, (now - created) / 1e6) for (created,) in first.rows), default=0.0)
 
 
 RELAY: Statement = (f"SELECT last_seq, CAST({sql.NOW} AS SIGNED) FROM mynamo_relay", ())
 STREAMS: Statement = ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ())
-FIRST_UNNUMBERED: Statement = (
-    "SELECT created FROM mynamo_outbox FORCE INDEX (by_sequence)"
-    " WHERE seq IS NULL ORDER BY id LIMIT 1",
-    (),
-)
+FIRST_UNNUMBERED: Statement = (sql.first_unnumbered("created"), ())
 
 
 def unnumbered(most: int) -> Statement:
     """How many changes the relay has not seen, from the index alone."""
     return (
         "SELECT COUNT(*) FROM (SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE seq IS NULL LIMIT {most:d}) AS w",
+        f" WHERE {sql.UNNUMBERED} LIMIT {most:d}) AS w",
         (),
     )
 
@@ -166,7 +162,8 @@ def waiting_unnumbered(most: int) -> Statement:
     return (
         "SELECT table_id, COUNT(*), MIN(created) FROM (SELECT table_id, created"
         " FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE seq IS NULL AND feeds = 1 ORDER BY id LIMIT {most:d}) AS w GROUP BY table_id",
+        f" WHERE {sql.UNNUMBERED} AND feeds = 1 ORDER BY id LIMIT {most:d}) AS w"
+        " GROUP BY table_id",
         (),
     )
 

@@ -192,7 +192,7 @@ _LATEST = f"{sql.NOW} + {round(LONGEST_TTL * 1_000_000):d}"
 _LOOK: Statement = (
     f"SELECT owner, epoch, expires, CAST(expires AS SIGNED) - CAST({sql.NOW} AS SIGNED), last_seq,"
     " published_seq, EXISTS (SELECT 1 FROM mynamo_outbox FORCE INDEX (by_sequence)"
-    " WHERE seq IS NULL), i.server = '', i.state = %s"
+    f" WHERE {sql.UNNUMBERED}), i.server = '', i.state = %s"
     " FROM mynamo_relay LEFT JOIN (SELECT server, state FROM mynamo_incarnation"
     " ORDER BY incarnation DESC LIMIT 1) i ON TRUE",
     (FENCING,),

@@ -20,18 +20,21 @@ from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event, head_of
+from mynamo.writer.outbox.batches import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    SMALL,
+    batch_of,
+    rows_without_numbers,
+)
 from mynamo.writer.outbox.cleanup import OutboxCleanup
 from mynamo.writer.outbox.fencing import fence, is_behind
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState, WentBack
+from mynamo.writer.outbox.new_records import insert_records, records_of
+from mynamo.writer.outbox.trimming import RecordTrimmer
 
 FENCE_EVERY = 5.0
 """Seconds after which a target that was away is fenced."""
-BATCH_ROWS = 1000
-BATCH_BYTES = 12 * 1024 * 1024
-"""Payload that is on its way at a time, in the database's form; Kafka's is as much again."""
-SMALL = BATCH_BYTES // BATCH_ROWS
-"""Bytes of a payload that is read together with the row that gets a number, as long as all are
-so small."""
 
 
 @dataclass(slots=True)
@@ -42,12 +45,14 @@ class _Numbered:
         count: how many.
         last_seq: the last number given so far.
         published_seq: all up to it is known to be in Kafka.
+        is_full: there may be more of them.
         messages: those of the rows, if they were read as well, which they are unless one is large.
     """
 
     count: int
     last_seq: int
     published_seq: int
+    is_full: bool = False
     messages: list[Message] = field(default_factory=list)
 
 
@@ -76,6 +81,7 @@ class Relay:
         self._topic = cluster.config.kafka.changes_topic
         self.publisher = publisher
         self._cleanup = OutboxCleanup(shard)
+        self._trimmer = RecordTrimmer(shard, cluster.config.streams.retention)
         self._limit = BATCH_ROWS
         self._small = True  # as payloads were lately
         self._watermark: tuple[int, int] | None = None
@@ -109,9 +115,9 @@ class Relay:
             self.check_incarnation(state)
             self.found = state.waiting
             crash_point("relay.1")
-            # 2. Number the rows without numbers, and note how far the step before this came. A
-            #    crash before the commit: nothing happened; after it: the numbers stay, and the
-            #    next relay publishes by them.
+            # 2. Number the rows without numbers, with the records of streams, and note how far the
+            #    step before this came. A crash before the commit: nothing happened; after it: the
+            #    numbers stay, and the next relay publishes by them.
             numbered = self._sequence() if state.waiting else self._numbered(state)
             crash_point("relay.2")
             # 3. Publish to Kafka, all acknowledged. A crash here, or before it is noted: the next
@@ -125,6 +131,7 @@ class Relay:
             crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
             deleted = self._cleanup.step(busy=bool(numbered.count or published))
+            deleted += self._trimmer.step()
             crash_point("relay.5")
         except LeaseLost:
             self._compared_epoch = None  # an epoch may come again in a shard that went back
@@ -132,7 +139,7 @@ class Relay:
         except WentBack:
             self._adopt(incarnation_of(self._highest) + 1)
             return 0
-        self.more = self.more or numbered.count == BATCH_ROWS or deleted > 0
+        self.more = self.more or numbered.is_full or deleted > 0
         return numbered.count + published + deleted
 
     def check_incarnation(self, state: RelayState) -> None:
@@ -183,16 +190,13 @@ class Relay:
 
     def _sequence(self) -> _Numbered:
         """Give numbers to committed rows."""
-        payload = f"IF(OCTET_LENGTH(payload) <= {SMALL:d}, payload, NULL)"
         with self.shard.session() as session:
-            _, lease, streams, found = session.run(
+            _, lease, streams, plain, recorded = session.run(
                 ("BEGIN", ()),
                 ("SELECT owner, epoch, last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
                 ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
-                ("SELECT id, part, feeds, item_version, created,"
-                 f" {payload if self._small else 'NULL'}"
-                 " FROM mynamo_outbox FORCE INDEX (by_sequence)"
-                 f" WHERE seq IS NULL ORDER BY id LIMIT {BATCH_ROWS:d}", ()),
+                rows_without_numbers(recorded=False, with_payload=self._small),
+                rows_without_numbers(recorded=True, with_payload=True),
             )  # fmt: skip
             owner, epoch, last_seq, published_seq = lease.rows[0]
             if (owner, epoch) != self.lease.guard:
@@ -201,26 +205,29 @@ class Relay:
             if self.has_gone_back(last_seq, streams.rows):
                 session.rollback()
                 self._begin_incarnation(incarnation_of(max(last_seq, self._highest)) + 1)
-            rows = found.rows
+            batch = batch_of(plain.rows, recorded.rows)
+            rows = batch.rows
             last_by_part = {part: last for part, last, _ in streams.rows}
             numbers, last_by_part = number([row[:3] for row in rows], last_seq, last_by_part)
             published_seq = self._reached(published_seq)
             last_seq += len(numbers)
+            records = records_of(session, batch, numbers) if batch.recorded else []
             crash_point("relay.2.open")
             self.lease.written()
             session.run(
                 *([_set_numbers(numbers)] if numbers else []),
+                *([insert_records(records)] if records else []),
                 *([sql.raise_streams("last_seq", last_by_part)] if last_by_part else []),
                 (f"UPDATE mynamo_relay SET last_seq = %s, published_seq = %s, expires = {EXPIRY}",
                  (last_seq, published_seq)),
                 ("COMMIT", ()),
             )  # fmt: skip
         self._watermark = None
-        numbered = _Numbered(len(numbers), last_seq, published_seq)
-        self._small = self._small and all(row[-1] is not None for row in rows)
+        numbered = _Numbered(len(numbers), last_seq, published_seq, batch.is_full)
+        self._small = self._small and all(row.payload is not None for row in rows)
         if self._small:
             numbered.messages = [
-                self._message((row[0], *given[1:], *row[1:]))
+                self._message((row.id, *given[1:], *row[1:6]))
                 for row, given in zip(rows, numbers, strict=True)
             ]
         return numbered

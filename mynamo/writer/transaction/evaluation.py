@@ -111,6 +111,7 @@ class OutboxRow:
         feeds: whether an index waits for it.
         payload: see `mynamo.schemas.events.outbox_payload`.
         item_version: of the item, where the event re-emits it; None: the row's own id.
+        records: whether the relay writes a record of it, for the table's stream.
     """
 
     partition: int
@@ -118,6 +119,7 @@ class OutboxRow:
     table_id: int
     payload: bytes
     item_version: int | None = None
+    records: bool = False
 
 
 @dataclass(slots=True)
@@ -395,6 +397,7 @@ def _changed(write: Write, current: Current) -> StoredItem | None:
 
 def _event(write: Write, before: Current, new: StoredItem | None, data: bytes | None) -> OutboxRow:
     table, old = write.table, before.item
+    stream = table.stream
     return OutboxRow(
         partition=write.route.partition,
         feeds=bool(table.global_indexes),
@@ -408,7 +411,9 @@ def _event(write: Write, before: Current, new: StoredItem | None, data: bytes | 
             old_image=old if before.data is None else Fragment(before.data),
             new_image=None if data is None else Fragment(data),
             expired=isinstance(write.request.condition, StillDue),
+            stream=None if stream is None else (stream.id, stream.view, write.row.slot),
         ),
+        records=stream is not None,
     )
 
 

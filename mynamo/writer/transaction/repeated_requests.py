@@ -167,7 +167,8 @@ def ids_behind(cluster: Cluster, writes: Sequence[Write]) -> Mapping[tuple[int, 
 def _last_unnumbered(parts: Sequence[int]) -> Statement:
     return (
         "SELECT part, MAX(id) FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE seq IS NULL AND feeds = 1 AND part IN ({sql.placeholders(parts)}) GROUP BY part",
+        f" WHERE {sql.UNNUMBERED} AND feeds = 1 AND part IN ({sql.placeholders(parts)})"
+        " GROUP BY part",
         parts,
     )
 
@@ -176,6 +177,6 @@ def _last_numbered(parts: Sequence[int]) -> Statement:
     return (
         "SELECT s.part, o.id FROM mynamo_stream AS s FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_outbox AS o FORCE INDEX (by_sequence) ON o.seq = s.last_seq"
-        f" WHERE s.part IN ({sql.placeholders(parts)})",
+        f" WHERE s.last_seq > 0 AND s.part IN ({sql.placeholders(parts)})",
         parts,
     )

@@ -348,17 +348,22 @@ def delete_local(index: Index, places: Sequence[tuple[bytes, bytes, bytes]]) -> 
 def insert_outbox(rows: Sequence[OutboxRow], write_id: bytes) -> Statement:
     """Insert rows; their ids are consecutive, and the statement's insert id is the first."""
     values: list[Any] = []
+    places = []
     for row in rows:
         values += (
             row.partition, row.feeds, row.table_id, row.item_version, write_id, row.payload,
         )  # fmt: skip
-    row_values = f"(%s, %s, %s, %s, %s, {sql.NOW}, %s)"
+        places.append(_RECORDED if row.records else _NOT_RECORDED)
     return (
         "INSERT INTO mynamo_outbox"
-        " (part, feeds, table_id, item_version, write_id, created, payload) VALUES "
-        + ", ".join([row_values] * len(rows)),
+        " (seq, part, feeds, table_id, item_version, write_id, created, payload) VALUES "
+        + ", ".join(places),
         values,
     )
+
+
+_NOT_RECORDED = f"(NULL, %s, %s, %s, %s, %s, {sql.NOW}, %s)"
+_RECORDED = f"(0, %s, %s, %s, %s, %s, {sql.NOW}, %s)"
 
 
 def look_up_commands(commands: Sequence[tuple[int, bytes]]) -> Statement:

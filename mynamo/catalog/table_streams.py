@@ -1,0 +1,144 @@
+"""Streams of tables: a definition, which writes know by their table's definition guard.
+
+From the write on that knows it, each change of an item has a record, which the relay writes; see
+`docs/design/streams.md`. The rounds of a writer worker follow the slot map, end the stream shards
+of streams that are disabled, and forget those that have nothing left to read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from mynamo.catalog import enabling, stream_shards
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.roll_forward import roll_forward
+from mynamo.catalog.tables import Table, TableStream
+from mynamo.errors import InvalidRequest, NotFound, ShardUnavailable
+from mynamo.schemas.stream_records import VIEWS
+from mynamo.schemas.table_settings import Stream, StreamView
+
+log = logging.getLogger(__name__)
+
+FOLLOW_EVERY = 60.0
+"""Seconds after which the slot map is followed though nothing seems to have changed."""
+
+
+def enable(cluster: Cluster, table_name: str, view: StreamView) -> TableStream:
+    """Have a table's changes recorded.
+
+    Args:
+        view: what a record shows of an item besides its key.
+
+    Returns:
+        The stream; changes that begin from now on are in it.
+
+    Raises:
+        See `begin_enabling`.
+        ShardUnavailable: a shard does not answer. Either nothing was changed, or a writer worker
+            finishes it later.
+    """
+    stream = begin_enabling(cluster, table_name, view)
+    roll_forward(cluster, stream.table_id)
+    return stream
+
+
+def disable(cluster: Cluster, table_name: str) -> None:
+    """Have a table's changes not recorded any more. What is recorded can be read until it is old.
+
+    Raises:
+        See `begin_disabling`.
+        ShardUnavailable: a shard does not answer; a writer worker finishes it later.
+    """
+    roll_forward(cluster, begin_disabling(cluster, table_name).id)
+
+
+def begin_enabling(cluster: Cluster, table_name: str, view: StreamView) -> TableStream:
+    """Record that a table has a stream; `definitions.finish` has writes know of it.
+
+    Raises:
+        TableNotFound: there is none of that name.
+        InvalidRequest: it has one; or the view type is none; or this cluster does not allow it yet.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
+        ShardUnavailable: the catalog does not answer.
+    """
+    if view not in VIEWS:
+        raise InvalidRequest(f"a view type is one of {', '.join(VIEWS)}, not {view!r}")
+    enabling.check_enabled(cluster, enabling.STREAMS)
+    cluster.refresh()
+    cluster.check_complete()
+    table = cluster.table(table_name)
+    cluster.catalog.add_stream(table.id, view)
+    stream = cluster.refresh().tables[table.id].latest_stream
+    if stream is None:
+        raise NotFound(f"Requested resource not found: Table: {table_name} not found")
+    return stream
+
+
+def begin_disabling(cluster: Cluster, table_name: str) -> Table:
+    """Record that a table has no stream any more.
+
+    Raises:
+        TableNotFound: there is none of that name.
+        InvalidRequest: it has none.
+        ShardNotConfigured: the configuration lacks a shard; nothing was changed.
+        ShardUnavailable: the catalog does not answer.
+    """
+    cluster.refresh()
+    cluster.check_complete()
+    table = cluster.table(table_name)
+    stream = table.stream
+    if stream is None:
+        raise InvalidRequest("Table has no stream to disable")
+    label = Stream(label=stream.label)  # the table's latest one, also when its records are gone
+    cluster.catalog.change_settings(table.id, lambda known: known.with_(stream=label))
+    cluster.catalog.retire_stream(table.id)
+    return cluster.refresh().tables.get(table.id) or table
+
+
+class StreamRounds:
+    """What a writer worker does for streams, again and again. Use by one thread."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._followed: dict[int, tuple[int, tuple[tuple[int, int], ...], float]] = {}
+
+    def round(self) -> None:
+        """Do what there is to do now.
+
+        Raises:
+            ShardUnavailable: the catalog does not answer; of a shard that does not, the log says
+                it, and the next round goes on.
+        """
+        streams = self._cluster.snapshot.streams
+        if not streams or self._cluster.lacking:
+            return
+        incarnations = self._cluster.catalog.incarnations()
+        for stream in streams:
+            try:
+                if not stream.is_active:
+                    self._end(stream)
+                elif self._is_due(stream, incarnations):
+                    self._follow(stream, incarnations)
+            except ShardUnavailable as failure:
+                log.debug("stream of table %s: %s", stream.table, failure)
+
+    def _is_due(self, stream: TableStream, incarnations: tuple[tuple[int, int], ...]) -> bool:
+        known = self._followed.get(stream.id)
+        return (
+            known is None
+            or known[:2] != (self._cluster.snapshot.version, incarnations)
+            or time.monotonic() - known[2] >= FOLLOW_EVERY
+        )
+
+    def _follow(self, stream: TableStream, incarnations: tuple[tuple[int, int], ...]) -> None:
+        version = self._cluster.snapshot.version
+        if stream_shards.follow_slots(self._cluster, stream):
+            self._followed[stream.id] = version, incarnations, time.monotonic()
+
+    def _end(self, stream: TableStream) -> None:
+        if stream.status != "DISABLED":
+            return  # not all shards know of it yet
+        if stream_shards.end_disabled(self._cluster, stream):
+            self._cluster.catalog.forget_stream(stream.id)
+            self._followed.pop(stream.id, None)
