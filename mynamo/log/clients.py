@@ -80,18 +80,21 @@ def open_consumer(config: KafkaConfig, group: str | None, **options: Any) -> Any
     Raises:
         LogUnavailable: no broker answers.
     """
-    sizes = {"max_partition_fetch_bytes": MAX_MESSAGE, "fetch_max_bytes": 4 * MAX_MESSAGE}
+    defaults = {
+        "max_partition_fetch_bytes": MAX_MESSAGE,
+        "fetch_max_bytes": 4 * MAX_MESSAGE,
+        "auto_offset_reset": "earliest",
+    }
     with kafka_errors(config):
         consumer = KafkaConsumer(
             **_connection(config),
             group_id=group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
             session_timeout_ms=config.session_timeout_ms,
             heartbeat_interval_ms=max(200, config.session_timeout_ms // 6),
             allow_auto_create_topics=False,
             metadata_max_age_ms=5_000,
-            **sizes | options,
+            **defaults | options,
         )
     read_whole_batches(consumer)
     if group is not None:

@@ -29,9 +29,11 @@ LABELS = (
     "transact.1", "transact.2", "transact.3", "transact.4", "transact.5", "transact.6",
     "transact.7",
     "expiry.2", "expiry.3",
+    "stream.2", "stream.3", "stream.4",
 )  # fmt: skip
 """Of the write transaction, the relay, the queue of writes, the indexer, what the indexer does on
-one shard, the backfill of a new index, transactions over several shards, and time to live."""
+one shard, the backfill of a new index, transactions over several shards, time to live, and stream
+shards that follow the slot map."""
 COMMAND_LABELS = (
     "shard.add.1", "shard.add.2", "shard.add.3", "shard.add.4",
     "shard.remove.2", "shard.remove.3", "shard.remove.4",

@@ -91,6 +91,7 @@ class KafkaConfig(_Strict):
         partitions: partitions of `changes` and `writes`; fixed once the cluster exists.
         replication_factor: replicas of each topic, used when mynamo creates them.
         session_timeout_ms: after this long without a heartbeat a worker is replaced.
+        cloud_events: change events have the headers of CloudEvents (binary mode) besides.
         security_protocol, sasl_*, ssl_*: as kafka-python names them.
     """
 
@@ -103,6 +104,7 @@ class KafkaConfig(_Strict):
     partitions: int = Field(8, ge=1, le=1024)
     replication_factor: int = Field(1, ge=1)
     session_timeout_ms: int = Field(10_000, ge=1_000)
+    cloud_events: bool = False
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None

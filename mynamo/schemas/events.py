@@ -140,11 +140,13 @@ class PayloadHead(NamedTuple):
     Attributes:
         table: its name.
         table_id: its identity.
+        operation: INSERT, MODIFY or REMOVE.
         keys: of the item, as JSON.
     """
 
     table: str
     table_id: int
+    operation: Operation
     keys: bytes
 
 
@@ -165,10 +167,10 @@ def head_of(payload: bytes) -> PayloadHead:
 
 
 @lru_cache(1024)
-def _table_in(beginning: bytes) -> tuple[str, int]:
-    """Name and id of the table that many payloads begin with."""
+def _table_in(beginning: bytes) -> tuple[str, int, Operation]:
+    """Name and id of the table that many payloads begin with, and what happened."""
     members = orjson.loads(beginning[:-1] + b"}")
-    return members["table"], members["table_id"]
+    return members["table"], members["table_id"], members["operation"]
 
 
 def complete_event(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mynamo.schemas.events import Operation, StoredImage
+from mynamo.schemas.events import ChangeEvent, Operation, StoredImage
 from mynamo.schemas.items import from_stored
 from mynamo.schemas.stream_records import StreamRecord
 
@@ -47,6 +47,20 @@ class Change:
             datetime.fromtimestamp(record.created / 1e6, UTC),
             record.expired,
             record.sequence_number,
+        )
+
+    @classmethod
+    def of_event(cls, event: ChangeEvent) -> Change:
+        """The change that an event in Kafka states; its number is the item's version."""
+        return cls(
+            event.table,
+            event.operation,
+            from_stored(event.keys),
+            _plain(event.new_image),
+            _plain(event.old_image),
+            datetime.fromtimestamp(event.committed_at / 1e6, UTC),
+            event.expired,
+            str(event.version),
         )
 
 

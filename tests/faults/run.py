@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import LocalServerError, MynamoError
 from mynamo.local import EngineKind
 from mynamo.operations.verify import verify
+from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
 from mynamo.writer.expirer import MOST_SKEW
 from tests.faults import history, moving, releases, streams, workload
@@ -37,6 +38,7 @@ from tests.faults.model import TABLE, has_written
 from tests.faults.neighbours import Neighbours
 from tests.faults.plan import Cast, draw
 from tests.faults.proxy import FAIR
+from tests.faults.recorded import StreamConsumer, ensure_stream
 from tests.faults.releases import PREVIOUS, ROOT
 from tests.faults.report import Outcome
 from tests.faults.sabotage import MECHANISMS, launcher
@@ -136,6 +138,7 @@ class _Run:
         self._follower = Follower(cluster.config.kafka, TABLE)
         changing = (TABLE, LISTS) if self._transactions else (TABLE,)
         self._definitions = ChangingDefinitions(cluster.config, settings.seconds, changing)
+        self._consumer: StreamConsumer | None = None
         self._delivered: list[ChangeEvent] | None = None
         self._began = 0.0
         self._ahead: list[tuple[float, float]] = []  # shards' clocks
@@ -148,7 +151,11 @@ class _Run:
         if self._cluster.earlier:  # its workers run when this release first comes
             self._cluster.start_workers()
         keep_changes(self._cluster.config)
-        with self._follower, closing(Neighbours(self._cluster.config)) as neighbours:
+        with (
+            self._follower,
+            closing(Neighbours(self._cluster.config)) as neighbours,
+            self._consumer or nullcontext(),
+        ):
             watched = None if self._cluster.earlier else neighbours  # which promises no bounds
             self._injector = Injector(
                 self._cluster, self._heal, self._start, self._note_loss, watched
@@ -186,6 +193,11 @@ class _Run:
             workload.ensure_table(self._cluster.config)
             if self._transactions:
                 workload.ensure_transactions(self._cluster.config)
+            if not self._settings.restores:  # which lose records with their changes
+                ensure_stream(self._cluster.config, TABLE)
+                through = ClusterConfig.load(self._cluster.config_file("clients"))
+                rolls = self._settings.without != "following"  # it would follow slots by that
+                self._consumer = StreamConsumer(through, TABLE, rolls=rolls)
         else:
             releases.make_table(earlier, self._cluster.config_file("clients"))
 
@@ -386,6 +398,9 @@ class _Run:
         )  # fmt: skip
         if self._transactions:
             report.add("sessions live", *check_sessions(self._of_sessions(paths), self._ahead))
+        if self._consumer is not None:
+            report.add("records of the stream", *self._consumer.check(config))
+            outcome.checks["stream shards ended"] += self._consumer.rolled
         delivered = self._follower.events if self._delivered is None else self._delivered
         stream = streams.check(delivered, None)
         report.add("what Kafka delivered", stream.checked, stream.violations)

@@ -115,8 +115,15 @@ def _without_outbox() -> None:
 
 def _without_sequence() -> None:
     """And some transactions commit late, which alone does no harm."""
-    highest = "(SELECT COALESCE(MAX(o.id), 0) FROM mynamo_outbox o WHERE o.seq IS NOT NULL)"
-    _replace("WHERE seq IS NULL ORDER BY id", f"WHERE seq IS NULL AND id > {highest} ORDER BY id")
+    highest = "(SELECT COALESCE(MAX(o.id), 0) FROM mynamo_outbox o WHERE o.seq > 0)"
+    _found("WHERE seq {seq} ORDER BY id LIMIT")
+    _rewrite(
+        lambda statements: [
+            (re.sub("WHERE seq (IS NULL|= 0) ORDER BY id LIMIT",
+                    rf"WHERE seq \1 AND id > {highest} ORDER BY id LIMIT", sql), values)
+            for sql, values in statements
+        ]
+    )  # fmt: skip
     _before_commit(_LATE, "DO SLEEP(0.05)")
 
 
@@ -290,6 +297,29 @@ def _without_expiry() -> None:
     _put(write_requests, "is_due", lambda *_: True)
 
 
+def _without_records() -> None:
+    """Records are written behind the transaction that gives numbers, and some relays die before."""
+    insert = _found("INSERT INTO mynamo_record")
+    run = Session.run
+
+    def later(self: Session, *statements: Statement) -> list[Result]:
+        records = [each for each in statements if each[0].startswith(insert)]
+        if not records:
+            return run(self, *statements)
+        results = run(self, *(each for each in statements if each not in records))
+        if random.random() > _LOST:
+            run(self, *records)
+        return results
+
+    _put(Session, "run", later)
+
+
+def _without_following() -> None:
+    """Stream shards do not follow slots that move."""
+    _put(switch.Switch, "_streams", lambda *_: None)
+    _everywhere("follow_slots", lambda *_: True)
+
+
 def _without_move_log() -> None:
     _everywhere("log_gsi_rows", lambda *_: [])
 
@@ -331,6 +361,10 @@ MECHANISMS = {
     ),
     "expiry": Mechanism("what has expired is deleted without a second look", _without_expiry),
     "move_log": Mechanism("changed index rows are not in the move log", _without_move_log),
+    "records": Mechanism(
+        "records of streams are written behind the transaction that gives numbers", _without_records
+    ),
+    "following": Mechanism("stream shards do not follow slots that move", _without_following),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),

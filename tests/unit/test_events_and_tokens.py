@@ -81,7 +81,7 @@ def test_the_head_of_a_payload_is_what_it_says(
         table_id=7, table="or-ders.1", schema_version=3, operation="MODIFY", index_id=index_id,
         keys=keys, old_image={**item, **keys}, new_image=item,
     )  # fmt: skip
-    assert head_of(payload) == ("or-ders.1", 7, orjson.dumps(keys))
+    assert head_of(payload) == ("or-ders.1", 7, "MODIFY", orjson.dumps(keys))
 
 
 def test_a_payload_of_another_form_has_no_head() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mynamo.catalog.stream_lineage import StreamShard
 from mynamo.catalog.tables import TableStream
-from mynamo.errors import StreamNotFound, StreamShardNotFound
+from mynamo.errors import ShardUnavailable, StreamNotFound, StreamShardNotFound
 from mynamo.reader.streams.positions import Position
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.stream_records import StreamRecord
@@ -56,14 +56,24 @@ class StreamFollower:
         """The next records, of all stream shards that may be read now; there may be none.
 
         Raises:
-            ShardUnavailable: a shard does not answer; nothing is lost, call again.
+            ShardUnavailable: a shard does not answer, and the others have none; nothing is lost,
+                call again.
             RecordsTrimmed: it is too far behind: records were deleted that it has not read.
         """
-        if time.monotonic() >= self._look_at:
-            self._look()
         found: list[StreamRecord] = []
+        failure: ShardUnavailable | None = None
+        if time.monotonic() >= self._look_at:
+            try:
+                self._look()
+            except ShardUnavailable as away:
+                failure = away
         for shard in self._shards:
-            found += self._read(shard)
+            try:
+                found += self._read(shard)
+            except ShardUnavailable as away:
+                failure = away
+        if failure is not None and not found:
+            raise failure
         return found
 
     def records(self, seconds: float | None = None) -> Iterator[StreamRecord]:

@@ -28,6 +28,7 @@ from mynamo.writer.outbox.batches import (
     rows_without_numbers,
 )
 from mynamo.writer.outbox.cleanup import OutboxCleanup
+from mynamo.writer.outbox.cloud_events import cloud_event_headers
 from mynamo.writer.outbox.fencing import fence, is_behind
 from mynamo.writer.outbox.lease import EXPIRY, Lease, LeaseLost, RelayState, WentBack
 from mynamo.writer.outbox.new_records import insert_records, records_of
@@ -79,6 +80,7 @@ class Relay:
         self._compared_epoch: int | None = None  # whose holder has asked what others have seen
         self._fence_at = 0.0
         self._topic = cluster.config.kafka.changes_topic
+        self._cloud_events = cluster.config.kafka.cloud_events
         self.publisher = publisher
         self._cleanup = OutboxCleanup(shard)
         self._trimmer = RecordTrimmer(shard, cluster.config.streams.retention)
@@ -324,6 +326,10 @@ class Relay:
             ("shard", str(self.shard.id).encode()),
             ("sequence", str(seq).encode()),
         ]
+        if self._cloud_events:
+            headers += cloud_event_headers(
+                self._cluster.id, self.shard.id, outbox_id, head, created
+            )
         key = b"%d:%b" % (head.table_id, head.keys)
         return self._topic, part, key, value, headers
 
