@@ -112,16 +112,16 @@ def outbox_payload(
             "origin": origin,
             "index_id": index_id,
             **(_EXPIRED if expired else {}),
-            **({} if stream is None else dict(zip(_STREAM, stream, strict=True))),
+            **({} if stream is None else {"stream": stream[0], "view": stream[1]}),
             "keys": keys,
             "old_image": old_image,
             "new_image": new_image,
+            **({} if stream is None else {"slot": stream[2]}),
         }
     )
 
 
 _EXPIRED = {"expired": True}
-_STREAM = ("stream", "view", "slot")
 
 
 def keys_in_payload(keys: StoredImage) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from botocore.session import Session
 from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.events import ChangeEvent, load_event
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -59,6 +61,14 @@ def test_every_operation_is_in_the_table_as_it_is() -> None:
     assert described == {name: name in UNSUPPORTED for name in operations}
     assert {*operations, *streams} == OPERATIONS.keys() | UNSUPPORTED
     assert f"({len(operations)} operations)" in page
+
+
+def test_the_event_that_is_shown_is_one() -> None:
+    page = text_of(DOCS / "streams.md")
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    event = load_event(shown.encode())
+    assert set(json.loads(shown)) == set(ChangeEvent.model_fields) - {"expired"}
+    assert event.table == "orders"
 
 
 def test_the_readme_promises_no_operation_that_is_not_there() -> None:
