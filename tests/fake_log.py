@@ -233,6 +233,6 @@ def waiting_events(cluster: Cluster) -> int:
     for shard in cluster.shards.values():
         waiting += shard.run(
             ("SELECT COUNT(*) FROM mynamo_outbox o JOIN mynamo_stream s ON s.part = o.part"
-             " WHERE o.feeds = 1 AND (o.seq IS NULL OR o.seq > s.applied_seq)", ())
+             " WHERE o.feeds = 1 AND (COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq)", ())
         )[0].rows[0][0]  # fmt: skip
     return waiting

@@ -41,7 +41,7 @@ from mynamo.catalog.snapshot import (
     SlotRange,
     Snapshot,
 )
-from mynamo.catalog.tables import stream_of
+from mynamo.catalog.tables import StreamStatus, stream_of
 from mynamo.errors import AlreadyExists, ConfigError, InvalidRequest, ShardUnavailable
 from mynamo.mysql.failures import DuplicateKey, MissingTable
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
@@ -623,12 +623,16 @@ class Catalog:
 
         retry(once, self.timeout)
 
-    def settle_stream(self, stream_id: int) -> None:
-        """Record that all shards know of a stream, or of its end."""
+    def settle_stream(self, stream_id: int, status: StreamStatus, settled: StreamStatus) -> None:
+        """Record that all shards know of a stream, or of its end.
+
+        Args:
+            status: that it had when they were told; another one by now stays.
+            settled: that it gets.
+        """
         self._change(
-            ("UPDATE mynamo_streams SET status = CASE status WHEN 'ENABLING' THEN 'ENABLED'"
-             " WHEN 'DISABLING' THEN 'DISABLED' ELSE status END WHERE stream_id = %s",
-             (stream_id,))
+            ("UPDATE mynamo_streams SET status = %s WHERE stream_id = %s AND status = %s",
+             (settled, stream_id, status))
         )  # fmt: skip
 
     def forget_stream(self, stream_id: int) -> None:

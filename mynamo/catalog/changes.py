@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 import orjson
 
@@ -132,23 +131,28 @@ def _new_label(taken: set[str]) -> str:
 def end_streams(
     session: Session, table_id: int, status: StreamStatus, until: int
 ) -> list[Statement]:
-    """What ends a table's stream, in an open transaction; nothing if it has none.
+    """What ends a table's stream, and with the table those that are DISABLING, in an open
+    transaction; nothing if there is none.
 
     Args:
         status: that it has from then on.
         until: the version of the table's definition from which on writes make no records.
     """
-    last = last_stream(session, table_id)
-    if last is None or not last.is_active:
-        return []
-    ((stored,),) = session.run(
-        ("SELECT definition_json FROM mynamo_streams WHERE stream_id = %s", (last.id,))
+    rows = session.run(
+        ("SELECT stream_id, table_id, status, definition_json FROM mynamo_streams"
+         " WHERE table_id = %s", (table_id,))
     )[0].rows  # fmt: skip
-    definition: dict[str, Any] = {**orjson.loads(stored), "until": until}
-    statements: list[Statement] = [
-        ("UPDATE mynamo_streams SET status = %s, definition_json = %s WHERE stream_id = %s",
-         (status, orjson.dumps(definition), last.id))
-    ]  # fmt: skip
+    statements: list[Statement] = []
+    for row in rows:
+        stream, definition = stream_of(row), orjson.loads(row[3])
+        if stream.is_active:
+            definition["until"] = until
+        elif stream.status == "DISABLED" or status == "DISABLING":
+            continue
+        statements.append(
+            ("UPDATE mynamo_streams SET status = %s, definition_json = %s WHERE stream_id = %s",
+             (status, orjson.dumps(definition), stream.id))
+        )  # fmt: skip
     return statements
 
 

@@ -88,6 +88,10 @@ def roll_forward_shard(cluster: Cluster, shard: DynamoDBShard) -> None:
             _create_on(shard, table, there)
             if versions.get(table.id, 0) < table.version:
                 _raise_guard_on(shard, table, _INSERT_GUARD)
+        there_are = cluster.snapshot.tables
+        gone = {s.table_id for s in cluster.snapshot.streams if s.table_id not in there_are}
+        for table_id in sorted(gone):  # so that their streams end
+            shard.run((_INSERT_GUARD, (CLOSED, table_id)))
         waiting = {index_id for (index_id,) in unfinished.rows}
         active = {i.id for table in tables for i in table.live_indexes if i.status == "ACTIVE"}
         if waiting & active:
@@ -120,11 +124,14 @@ def roll_forward_definition(cluster: Cluster, table: Table) -> None:
         cluster.catalog.forget_index(index.id)
     if table.status == "CREATING":
         cluster.catalog.activate_table(table.id)
-    stream = table.latest_stream
-    if stream is not None and stream.status in ("ENABLING", "DISABLING"):
-        if stream.is_active:
+    for stream in cluster.snapshot.streams:
+        if stream.table_id != table.id:
+            continue
+        if stream.status == "ENABLING":
             begin_stream_shards(cluster, stream)
-        cluster.catalog.settle_stream(stream.id)
+            cluster.catalog.settle_stream(stream.id, "ENABLING", "ENABLED")
+        elif stream.status == "DISABLING":
+            cluster.catalog.settle_stream(stream.id, "DISABLING", "DISABLED")
 
 
 def _names_on(shard: DynamoDBShard) -> set[str]:

@@ -152,6 +152,22 @@ def to_begin(cut: Sequence[Piece], busy: Iterable[tuple[int, int]]) -> list[Begi
     return found
 
 
+def to_cover(cut: Sequence[Piece], busy: Iterable[tuple[int, int]]) -> list[Beginning]:
+    """The ranges of a stream that is disabled whose newest stream shard is not on their owner: if
+    it has records of them, they are to be covered by a stream shard that has ended.
+
+    Args:
+        cut, busy: see `to_begin`.
+    """
+    moving = list(busy)
+    return [
+        Beginning(piece.owner, piece.first, piece.last, piece.newest)
+        for piece in cut
+        if (piece.newest is None or piece.newest.shard != piece.owner)
+        and not _is_among(piece.first, piece.last, moving)
+    ]
+
+
 def to_end(
     cut: Sequence[Piece],
     shards: Iterable[StreamShard],
@@ -194,22 +210,41 @@ def is_covered(cut: Sequence[Piece], shards: Iterable[StreamShard]) -> bool:
     )
 
 
-def has_ended(shard: StreamShard, shards: Iterable[StreamShard]) -> bool:
-    """Whether consumers may see the end of a stream shard: its children, as far as they were read,
-    have all of its slots. What was read of several shards is not of one moment.
+def has_ended(shard: StreamShard, shards: Sequence[StreamShard]) -> bool:
+    """Whether consumers may see the end of a stream shard: what goes on with its slots has been
+    read. These are its children; or those of an ancestor, where its slots had gone to another shard
+    before its own shard began a new incarnation. What was read of several shards is not of one
+    moment.
 
     Args:
         shards: of the stream.
     """
     if shard.is_open:
         return False
+    parents = {shard.name, *_ancestors(shard, shards)}
+    after = sorted(
+        (each.first, each.last)
+        for each in shards
+        if each is not shard and each.parent in parents and each.generation >= shard.generation
+    )
     reached = shard.first
-    children = sorted((each.first, each.last) for each in shards if each.parent == shard.name)
-    for first, last in children:
+    for first, last in after:
         if first > reached:
             break
         reached = max(reached, last + 1)
     return reached > shard.last
+
+
+def _ancestors(shard: StreamShard, shards: Iterable[StreamShard]) -> set[str]:
+    """Names of those whose records come before its own; also of ones that are not there any more,
+    as far as they are named."""
+    parents = {each.name: each.parent for each in shards}
+    found: set[str] = set()
+    name = shard.parent
+    while name is not None:
+        found.add(name)
+        name = parents.get(name)
+    return found
 
 
 def _joined(cut: Sequence[Piece]) -> tuple[tuple[int, int], ...]:

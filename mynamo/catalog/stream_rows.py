@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from mynamo.catalog import sql
 from mynamo.catalog.stream_lineage import StreamShard
-from mynamo.mysql.pool import Result, Session, Statement
+from mynamo.mysql.pool import Result, Session
 from mynamo.schemas.stream_records import begun_at, stream_shard_name
 
 COLUMNS = (
@@ -29,30 +28,16 @@ def stream_shards_in(found: Result, shard_id: int) -> list[StreamShard]:
     ]  # fmt: skip
 
 
-def insert_children(
-    stream_id: int,
-    parent: StreamShard | None,
-    generation: int,
-    above: int,
-    ranges: Iterable[tuple[int, int]],
-) -> list[Statement]:
-    """Begin stream shards.
+INSERT = (
+    "INSERT INTO mynamo_stream_shard (name, stream_id, parent, generation, first_slot, last_slot,"
+    " above_seq, end_seq, ended_at, trimmed_seq)"
+)
 
-    Args:
-        parent: None: of a new stream.
-        above: the number that their records are above.
-        ranges: of slots; one stream shard for each.
-    """
+
+def name_of_child(parent: StreamShard | None) -> str:
+    """A new name, which is behind the parent's in the order of names."""
     moment = round(time.time() * 1000)
-    if parent is not None:
-        moment = max(moment, begun_at(parent.name) + 1)
-    return [
-        ("INSERT INTO mynamo_stream_shard (name, stream_id, parent, generation, first_slot,"
-         " last_slot, above_seq, trimmed_seq) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-         (stream_shard_name(moment).encode(), stream_id,
-          None if parent is None else parent.name.encode(), generation, first, last, above, above))
-        for first, last in ranges
-    ]  # fmt: skip
+    return stream_shard_name(moment if parent is None else max(moment, begun_at(parent.name) + 1))
 
 
 def carry_over(session: Session, last_seq: int) -> None:
@@ -66,11 +51,10 @@ def carry_over(session: Session, last_seq: int) -> None:
         (f"SELECT {COLUMNS} FROM mynamo_stream_shard WHERE end_seq IS NULL FOR UPDATE", ())
     )
     for each in stream_shards_in(found, 0):
-        children = insert_children(
-            each.stream_id, each, each.generation + 1, last_seq, [(each.first, each.last)]
-        )
         session.run(
             (f"UPDATE mynamo_stream_shard SET end_seq = %s, ended_at = {sql.NOW} WHERE name = %s",
              (last_seq, each.name.encode())),
-            *children,
+            (f"{INSERT} VALUES (%s, %s, %s, %s, %s, %s, %s, NULL, NULL, %s)",
+             (name_of_child(each).encode(), each.stream_id, each.name.encode(),
+              each.generation + 1, each.first, each.last, last_seq, last_seq)),
         )  # fmt: skip

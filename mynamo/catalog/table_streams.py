@@ -7,18 +7,15 @@ of streams that are disabled, and forget those that have nothing left to read.
 
 from __future__ import annotations
 
-import logging
 import time
 
 from mynamo.catalog import enabling, stream_shards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
 from mynamo.catalog.tables import Table, TableStream
-from mynamo.errors import InvalidRequest, NotFound, ShardUnavailable
+from mynamo.errors import InvalidRequest, NotFound
 from mynamo.schemas.stream_records import VIEWS
 from mynamo.schemas.table_settings import Stream, StreamView
-
-log = logging.getLogger(__name__)
 
 FOLLOW_EVERY = 60.0
 """Seconds after which the slot map is followed though nothing seems to have changed."""
@@ -101,44 +98,35 @@ class StreamRounds:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._followed: dict[int, tuple[int, tuple[tuple[int, int], ...], float]] = {}
+        self._settled: tuple[int, tuple[tuple[int, int], ...]] | None = None
+        self._follow_at = self._forget_at = 0.0
 
     def round(self) -> None:
-        """Do what there is to do now.
+        """Do what there is to do now: whenever the catalog has another version, or a shard another
+        incarnation, than when all was settled; and once a minute.
 
         Raises:
-            ShardUnavailable: the catalog does not answer; of a shard that does not, the log says
-                it, and the next round goes on.
+            ShardUnavailable: the catalog or a shard does not answer; call again.
         """
-        streams = self._cluster.snapshot.streams
-        if not streams or self._cluster.lacking:
+        if self._cluster.lacking:
             return
-        incarnations = self._cluster.catalog.incarnations()
-        for stream in streams:
-            try:
-                if not stream.is_active:
-                    self._end(stream)
-                elif self._is_due(stream, incarnations):
-                    self._follow(stream, incarnations)
-            except ShardUnavailable as failure:
-                log.debug("stream of table %s: %s", stream.table, failure)
-
-    def _is_due(self, stream: TableStream, incarnations: tuple[tuple[int, int], ...]) -> bool:
-        known = self._followed.get(stream.id)
-        return (
-            known is None
-            or known[:2] != (self._cluster.snapshot.version, incarnations)
-            or time.monotonic() - known[2] >= FOLLOW_EVERY
+        there_are = bool(self._cluster.snapshot.streams)
+        now = (
+            (self._cluster.snapshot.version, self._cluster.catalog.incarnations())
+            if there_are
+            else None
         )
+        if now == self._settled and time.monotonic() < self._follow_at:
+            return
+        left = stream_shards.follow_all(self._cluster)
+        if time.monotonic() >= self._forget_at:
+            self._forget()
+            self._forget_at = time.monotonic() + FOLLOW_EVERY
+        self._settled = None if left else now
+        self._follow_at = time.monotonic() + (1.0 if left else FOLLOW_EVERY)
 
-    def _follow(self, stream: TableStream, incarnations: tuple[tuple[int, int], ...]) -> None:
-        version = self._cluster.snapshot.version
-        if stream_shards.follow_slots(self._cluster, stream):
-            self._followed[stream.id] = version, incarnations, time.monotonic()
-
-    def _end(self, stream: TableStream) -> None:
-        if stream.status != "DISABLED":
-            return  # not all shards know of it yet
-        if stream_shards.end_disabled(self._cluster, stream):
-            self._cluster.catalog.forget_stream(stream.id)
-            self._followed.pop(stream.id, None)
+    def _forget(self) -> None:
+        """Forget streams that are disabled and have nothing left to read."""
+        for stream in self._cluster.snapshot.streams:
+            if stream.status == "DISABLED" and not stream_shards.has_records(self._cluster, stream):
+                self._cluster.catalog.forget_stream(stream.id)

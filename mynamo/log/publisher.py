@@ -86,6 +86,14 @@ class Publisher:
             self.discard(producer)
             raise
 
+    def reach(self) -> None:
+        """Open a producer, if there is none.
+
+        Raises:
+            LogUnavailable: no broker answers.
+        """
+        self._open()
+
     def close(self) -> None:
         """Close the producer; the next `send` opens another."""
         with self._lock:

@@ -81,7 +81,7 @@ class Maintenance:
         if not self._cluster.lacking:  # else definitions are left to other workers
             self._roll_forward()
             more = self._backfill()
-        self._streams.round()
+        self._follow_streams()
         if time.monotonic() >= self._purge_at and not self._purge():
             self._purge_at = time.monotonic() + _PURGE_EVERY
             self._enabled.clear()  # a shard may have been restored
@@ -102,6 +102,12 @@ class Maintenance:
                 log.debug("the slot guard is not raised yet: %s", failure)
             else:
                 self._enabled.add(enabled)
+
+    def _follow_streams(self) -> None:
+        try:
+            self._streams.round()
+        except ShardUnavailable as failure:  # in the next round; all else goes on
+            log.debug("streams do not follow their slots yet: %s", failure)
 
     def _forget_moves(self) -> None:
         """Forget moves of slots that ended so long ago that no attempt of a request with a token is

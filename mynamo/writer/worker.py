@@ -29,6 +29,8 @@ _GATHER = 0.012
 a commit."""
 _STANDBY_PAUSE = 0.5
 """Seconds between two looks at a lease that another relay holds."""
+_NUMBER_PAUSE = 0.1
+"""Seconds between two looks for changes without a number while Kafka does not answer."""
 _NO_MEMBER_PAUSE = 0.5
 """Seconds between two looks whether a configured shard is a member by now."""
 _ROUND_PAUSE = 1.0
@@ -107,6 +109,7 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
                 with suppress(ShardUnavailable):
                     relay.release()  # perhaps another worker reaches Kafka
                 trouble.wait(failure)
+                _number_without_kafka(relay, trouble, stop)
                 continue
             except Unavailable as failure:
                 trouble.wait(failure)
@@ -123,6 +126,24 @@ def _relay(cluster: Cluster, relay: Relay, stop: threading.Event) -> None:
         wake_ups.close()
         with suppress(ShardUnavailable):
             relay.release()
+
+
+def _number_without_kafka(relay: Relay, trouble: Trouble, stop: threading.Event) -> None:
+    """Number changes, for records of streams need no Kafka, until an attempt to reach it has come
+    to its end."""
+    attempt = threading.Thread(target=_try_kafka, args=(relay.publisher,), daemon=True)
+    attempt.start()
+    while attempt.is_alive() and not stop.is_set():
+        try:
+            relay.step(publish=False)
+        except Unavailable as failure:
+            trouble.wait(failure)
+        stop.wait(_GATHER if relay.more else _NUMBER_PAUSE)
+
+
+def _try_kafka(publisher: Publisher) -> None:
+    with suppress(LogUnavailable):
+        publisher.reach()
 
 
 def _consume(cluster: Cluster, publisher: Publisher, stop: threading.Event) -> None:

@@ -61,18 +61,17 @@ class Materialised:
 
 
 class StreamConsumer:
-    """Follows the stream of a table in a thread.
+    """Follows the stream of a table in a thread, and ends all stream shards now and then, as writer
+    workers do every four hours.
 
     Args:
         config: of the cluster, by the way that clients take.
         name: of the table, which has its stream since before its first item.
-        rolls: ends all stream shards now and then, as writer workers do every four hours.
     """
 
-    def __init__(self, config: ClusterConfig, name: str, *, rolls: bool) -> None:
+    def __init__(self, config: ClusterConfig, name: str) -> None:
         self._config = config
         self._name = name
-        self._rolls = rolls
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-consumer", daemon=True)
         self.seen: Materialised | None = None
@@ -165,7 +164,7 @@ class StreamConsumer:
                 records = follower.poll()
                 for record in records:
                     seen.take(record)
-                if self._rolls and time.monotonic() >= roll_at:
+                if time.monotonic() >= roll_at:
                     roll_at = time.monotonic() + ROLL_EVERY
                     self._roll(cluster)
                 self._stop.wait(0 if records else _PAUSE)

@@ -196,8 +196,7 @@ class _Run:
             if not self._settings.restores:  # which lose records with their changes
                 ensure_stream(self._cluster.config, TABLE)
                 through = ClusterConfig.load(self._cluster.config_file("clients"))
-                rolls = self._settings.without != "following"  # it would follow slots by that
-                self._consumer = StreamConsumer(through, TABLE, rolls=rolls)
+                self._consumer = StreamConsumer(through, TABLE)
         else:
             releases.make_table(earlier, self._cluster.config_file("clients"))
 

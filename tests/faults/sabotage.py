@@ -314,12 +314,6 @@ def _without_records() -> None:
     _put(Session, "run", later)
 
 
-def _without_following() -> None:
-    """Stream shards do not follow slots that move."""
-    _put(switch.Switch, "_streams", lambda *_: None)
-    _everywhere("follow_slots", lambda *_: True)
-
-
 def _without_move_log() -> None:
     _everywhere("log_gsi_rows", lambda *_: [])
 
@@ -364,7 +358,6 @@ MECHANISMS = {
     "records": Mechanism(
         "records of streams are written behind the transaction that gives numbers", _without_records
     ),
-    "following": Mechanism("stream shards do not follow slots that move", _without_following),
     "durability": Mechanism(
         "the shards acknowledge commits before they are on disk",
         mysql_options=("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),

@@ -204,6 +204,9 @@ class TestCreateTable:
             ({"StreamSpecification": {"StreamEnabled": True}},
              "Invalid StreamViewType: Stream ViewType must not be null or empty when enabling"
              " streams."),
+            ({"StreamSpecification": {"StreamEnabled": False, "StreamViewType": "NEW_IMAGE"}},
+             "One or more parameter values were invalid: Table is being created with a stream "
+             "disabled, UpdateViewType should not be specified"),
             ({"Tags": [{"Key": "k", "Value": "1"}, {"Key": "k", "Value": "2"}]},
              "One or more parameter values were invalid: Duplicate tag key: k"),
         ],

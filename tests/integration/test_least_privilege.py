@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from pymysql.constants import CLIENT
 
-from mynamo.catalog import definitions, sql
+from mynamo.catalog import definitions, sql, stream_shards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import Decision
 from mynamo.errors import ConfigError, ShardUnavailable, TransactionCanceled
@@ -24,6 +24,7 @@ from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
 from mynamo.writer import finish_transaction
 from mynamo.writer.maintenance import Maintenance
+from tests.following import number_all, read_all, with_stream
 from tests.intents import decide, place
 
 USERS_SCRIPT = Path(__file__).parents[2] / "deploy" / "init" / "users.sh"
@@ -89,6 +90,10 @@ def test_each_user_can_do_its_own_work(users: LocalMySQL) -> None:
         Maintenance(cluster).round()
         index = GlobalIndexSchema(name="by_b", hash_key=KeyAttribute(name="b"))
         definitions.add_index(cluster, "orders", index)
+        stream = with_stream(cluster)
+        Producer(cluster).put("orders", {"id": "2"})
+        number_all(cluster)
+        assert stream_shards.follow_all(cluster) == []
     with Cluster(config_of(users, "indexer")) as cluster:
         gsi = sql.index_table(cluster.table("orders").index("by_a"))
         cluster.shards[1].run(
@@ -98,7 +103,9 @@ def test_each_user_can_do_its_own_work(users: LocalMySQL) -> None:
         )
     with Cluster(config_of(users, "reader")) as cluster:
         main = sql.main_table(cluster.table("orders").id)
-        assert cluster.shards[1].run((f"SELECT COUNT(*) FROM {main}", ()))[0].rows == ((1,),)
+        assert cluster.shards[1].run((f"SELECT COUNT(*) FROM {main}", ()))[0].rows == ((2,),)
+        (record,) = read_all(cluster, stream)
+        assert record.keys == {"id": {"S": "2"}}
 
 
 def test_a_reader_that_may_not_write_waits_for_others_to_finish_a_transaction(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from mynamo.catalog import definitions
@@ -833,6 +834,35 @@ def test_an_offset_of_another_topic_is_not_believed(
         done = eventually(again.step)
         again.close()
         assert done == 1
+
+
+@pytest.mark.parametrize("lost", [1, 100])
+def test_offsets_that_were_not_committed_are_committed_later(
+    cluster: Cluster, producer: Producer, publisher: Publisher, monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:  # fmt: skip
+    """Though no other message comes. The control: where none is committed, all comes again."""
+    publish_interleaved(producer, 0, 3)
+    queue = WriteQueue(cluster, publisher)
+    queue._open()
+    commit_, failures = queue._consumer.commit, [True] * lost
+
+    def failing(*given: Any, **more: Any) -> None:
+        if failures:
+            failures.pop()
+            raise KafkaError("the connection was lost")
+        commit_(*given, **more)
+
+    monkeypatch.setattr(queue._consumer, "commit", failing)
+    apply_until(cluster, queue, 3)
+    queue.step()
+    queue.close()
+    again = WriteQueue(cluster, publisher)
+    try:
+        done = sum(again.step() for _ in range(6))
+    finally:
+        again.close()
+    assert done == (3 if failures else 0)
 
 
 @pytest.mark.parametrize("noticed", [True, False])

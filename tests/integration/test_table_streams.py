@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from mynamo.catalog import definitions, stream_shards, table_streams
+from mynamo.catalog import roll_forward as roll_forward_module
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.enabling import STREAMS, enable
 from mynamo.catalog.stream_lineage import StreamShard
@@ -20,22 +22,26 @@ from mynamo.errors import (
     InvalidToken,
     IteratorExpired,
     RecordsTrimmed,
+    ShardUnavailable,
     StreamNotFound,
     StreamShardNotFound,
     TableNotFound,
 )
 from mynamo.manager import HashBasedShardManager
+from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import repair
 from mynamo.producer import Delete, Producer, Put
-from mynamo.reader.streams import pages
+from mynamo.reader.streams import pages, stream_reader
 from mynamo.reader.streams.follower import StreamFollower
 from mynamo.reader.streams.positions import dump_iterator, parse_iterator
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import TableSchema
 from mynamo.schemas.table_settings import StreamView
+from mynamo.writer.backfill.re_emit import re_emit
 from mynamo.writer.outbox import batches
 from mynamo.writer.outbox.trimming import RecordTrimmer
+from mynamo.writer.worker import run_writer
 from tests.commands import run
 from tests.earlier_process import EarlierProcess
 from tests.faults.releases import FORMAT_5, check_out, why_no_release
@@ -50,7 +56,10 @@ from tests.following import (
     told,
     with_stream,
 )
+from tests.members import FIRST, LAST, give_slots
 from tests.rows import as_earlier, everywhere, make_table
+from tests.waiting import eventually
+from tests.workers import working
 
 
 @pytest.fixture
@@ -448,7 +457,7 @@ def test_a_disabled_stream_goes_with_its_last_record(
     age(cluster, 25)
     trim(cluster)
     trim(cluster)
-    rounds.round()
+    table_streams.StreamRounds(cluster).round()
     assert StreamReader(cluster).streams() == []
     assert everywhere(cluster, "SELECT 1 FROM mynamo_record") == []
     assert everywhere(cluster, "SELECT 1 FROM mynamo_stream_shard") == []
@@ -534,6 +543,256 @@ def test_a_relay_of_an_earlier_release_leaves_changes_with_records_alone(
     relay = relay_of(cluster, shard)
     assert relay.step() > 0
     assert shard.run(("SELECT seq FROM mynamo_outbox", ()))[0].rows == ((1,),)
+
+
+# -- what happens between two steps ------------------------------------------------------------
+
+
+def numbers_of_late_rows(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, apart: bool) -> Any:
+    """Ids and numbers, if an event without a record and then one with a record of the same item
+    commit while the relay reads.
+
+    Args:
+        apart: the relay reads the two kinds in two views.
+    """
+    table = cluster.table("orders")
+    row, index = table.key_of(KEY), table.global_indexes[0]
+    shard = cluster.shard_of(row.hash)
+    run_, waiting = Session.run, [True]
+
+    def beside() -> None:
+        waiting.clear()
+        with monkeypatch.context() as as_ever, Cluster(cluster.config) as opened:
+            as_ever.setattr(Session, "run", run_)
+            re_emit(opened, opened.table("orders"), index, row)
+            with Producer(opened) as producer:
+                producer.put("orders", item("a", 2))
+
+    def one_by_one(self: Session, *statements: Statement) -> list[Any]:
+        results: list[Any] = []
+        for text, values in statements:
+            is_reading = waiting and " seq IS NULL ORDER BY id" in text
+            halves = text.split(" UNION ALL ") if apart and is_reading else [text]
+            rows: list[Any] = []
+            for half in halves:
+                (found,) = run_(self, (half, values))
+                rows += found.rows
+                if waiting and is_reading:
+                    beside()
+            results.append(replace(found, rows=tuple(rows)))
+        return results
+
+    with Producer(cluster) as producer:
+        producer.put("orders", item("a", 1))
+    with monkeypatch.context() as slow:
+        slow.setattr(Session, "run", one_by_one)
+        relay = relay_of(cluster, shard)
+        relay.step()
+        relay.release()
+    assert not waiting
+    number_all(cluster)
+    return shard.run(("SELECT id, seq FROM mynamo_outbox ORDER BY id", ()))[0].rows
+
+
+def test_an_item_s_events_keep_their_order_whenever_they_come_into_view(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stream(cluster)
+    found = numbers_of_late_rows(cluster, monkeypatch, apart=False)
+    assert [seq for _, seq in found] == [1, 2, 3]
+
+
+def test_negative_control_in_two_views_they_do_not(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stream(cluster)
+    found = numbers_of_late_rows(cluster, monkeypatch, apart=True)
+    assert [seq for _, seq in found] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_a_crash_between_two_steps_is_followed_by_who_comes_next(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    class Crashed(Exception):  # noqa: N818
+        pass
+
+    def crash(label: str) -> None:
+        if label == f"stream.{step}":
+            raise Crashed
+
+    stream = with_stream(cluster)
+    producer.put("orders", item("a", 1))
+    number_all(cluster)
+    with monkeypatch.context() as dying:
+        dying.setattr(stream_shards, "crash_point", crash)
+        dying.setattr(stream_shards, "ROLL_AFTER", 0.0)
+        with pytest.raises(Crashed):
+            stream_shards.follow_slots(cluster, stream)
+    producer.put("orders", item("a", 2))
+    assert stream_shards.follow_all(cluster) == []
+    records = recorded(cluster, stream)
+    assert by_item(records) == {"a": [1, 2]}
+
+
+def test_records_of_slots_that_moved_just_before_it_was_disabled(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    """Nobody has begun a stream shard for them yet."""
+    stream = with_stream(cluster)
+    producer.put("orders", item("a", 1))
+    number_all(cluster)
+    shard = the_open(cluster, "a")
+    target = 3 - shard.shard
+    give_slots(cluster, target)
+    slot = orders.key_of(KEY).slot
+    id_ = next(
+        f"i{n}" for n in range(10_000)
+        if FIRST <= orders.key_of({"id": {"S": f"i{n}"}, "at": {"S": "1"}}).slot <= LAST
+    )  # fmt: skip
+    assert slot >= 0
+    producer.put("orders", item(id_, 7))
+    table_streams.disable(cluster, "orders")
+    number_all(cluster)
+    rounds = table_streams.StreamRounds(cluster)
+    rounds.round()
+    rounds.round()
+    assert by_item(read_all(cluster, stream)) == {"a": [1], id_: [7]}
+    assert not any(each.is_open for each in shards_of(cluster, stream))
+    count = len(shards_of(cluster, stream))
+    stream_shards.follow_all(cluster)
+    assert len(shards_of(cluster, stream)) == count
+
+
+def test_stream_shards_are_read_between_two_moves(
+    cluster: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = with_stream(cluster)
+    read, seen = stream_shards.shards_of, []
+
+    def moving(shard: Any, stream_id: int | None = None) -> list[StreamShard]:
+        seen.append(shard.id)
+        if len(seen) == 1:
+            give_slots(cluster, 3 - cluster.refresh().shard_ids[-1])
+        return read(shard, stream_id)
+
+    monkeypatch.setattr(stream_shards, "shards_of", moving)
+    stream_shards.all_shards_of(cluster, stream.id)
+    assert seen == [1, 2, 1, 2]
+
+
+def test_who_began_at_the_horizon_hears_of_what_was_deleted_since(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    stream = with_stream(cluster)
+    for number in range(6):
+        producer.put("orders", item("a", number))
+    number_all(cluster)
+    reader, shard = StreamReader(cluster), the_open(cluster, "a")
+    read = reader.read(reader.position(stream, shard.name, "TRIM_HORIZON"), 2)
+    assert by_item(read.page.records) == {"a": [0, 1]}
+    assert read.next is not None
+    age(cluster, 25)
+    trim(cluster)
+    with pytest.raises(RecordsTrimmed):
+        reader.read(read.next)
+
+
+def test_a_stream_that_is_being_disabled_ends_whatever_comes_next(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    """Its table is dropped, or it is enabled again, before all shards know of its end."""
+    make_table(cluster, "others")
+    first, second = with_stream(cluster), with_stream(cluster, "others")
+    table_streams.begin_disabling(cluster, "orders")
+    table_streams.begin_disabling(cluster, "others")
+    definitions.drop_table(cluster, "orders")
+    again = with_stream(cluster, "others")
+    number_all(cluster)
+    rounds = table_streams.StreamRounds(cluster)
+    rounds.round()
+    statuses = {one.id: one.status for one in StreamReader(cluster).streams()}
+    assert statuses == {first.id: "DISABLED", second.id: "DISABLED", again.id: "ENABLED"}
+    for one in (first, second):
+        assert not any(each.is_open for each in shards_of(cluster, one))
+
+
+def test_who_enables_a_stream_settles_nothing_that_came_later(
+    cluster: Cluster, other: Cluster, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = stream_shards.begin_stream_shards
+
+    def disabled_meanwhile(given: Cluster, stream: Any) -> None:
+        begin(given, stream)
+        table_streams.begin_disabling(other, "orders")
+
+    monkeypatch.setattr(roll_forward_module, "begin_stream_shards", disabled_meanwhile)
+    table_streams.enable(cluster, "orders", "NEW_IMAGE")
+    assert stream_of(cluster).status == "DISABLING"
+    monkeypatch.undo()
+    roll_forward_module.roll_forward(cluster, orders.id)
+    assert stream_of(cluster).status == "DISABLED"
+    guards = everywhere(cluster, f"SELECT version FROM mynamo_fence WHERE id = {orders.id}")
+    assert guards == [(3,), (3,)]
+
+
+def test_a_restored_shard_ends_what_it_has_of_streams_that_are_over(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    stream = with_stream(cluster)
+    producer.put("orders", item("a", 1))
+    number_all(cluster)
+    definitions.drop_table(cluster, "orders")
+    shard = cluster.shards[1]
+    shard.run((f"DELETE FROM mynamo_fence WHERE id = {orders.id}", ()))  # as its backup had it
+    roll_forward_module.roll_forward_shard(cluster, shard)
+    table_streams.StreamRounds(cluster).round()
+    assert not any(each.is_open for each in shards_of(cluster, stream))
+    everywhere(cluster, "UPDATE mynamo_stream_shard SET stream_id = 99, end_seq = NULL")
+    stream_shards.follow_all(cluster)
+    assert everywhere(cluster, "SELECT 1 FROM mynamo_stream_shard WHERE end_seq IS NULL") == []
+
+
+def test_a_page_is_given_though_another_shard_is_away(
+    cluster: Cluster, orders: Table, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = with_stream(cluster)
+    producer.put("orders", item("a", 1))
+    number_all(cluster)
+    shard = the_open(cluster, "a")
+    with monkeypatch.context() as rolling:
+        rolling.setattr(stream_shards, "ROLL_AFTER", 0.0)
+        stream_shards.follow_slots(cluster, stream)
+    reader = StreamReader(cluster)
+    position = reader.position(stream, shard.name, "TRIM_HORIZON")
+
+    def away(*_: Any) -> None:
+        raise ShardUnavailable
+
+    with monkeypatch.context() as missing:
+        missing.setattr(stream_reader, "all_shards_of", away)
+        read = reader.read(position)
+        assert by_item(read.page.records) == {"a": [1]}
+        assert read.next is not None
+    assert reader.read(read.next).next is None
+
+
+def test_records_are_written_while_kafka_is_away(
+    cluster: Cluster, orders: Table, producer: Producer
+) -> None:
+    """The configuration of these tests has no broker."""
+    stream = with_stream(cluster)
+    with working(cluster.config, run_writer):
+        for number in range(30):
+            producer.put("orders", item(f"i{number}"))
+        eventually(lambda: len(read_all(cluster, stream)) == 30, 40)
+        started = time.monotonic()
+        counts: list[int] = []
+        while time.monotonic() - started < 5:
+            producer.put("orders", item("a", len(counts)))
+            time.sleep(0.3)
+            counts.append(len(read_all(cluster, stream)))
+        assert counts[-1] >= 30 + len(counts) - 4
 
 
 # -- clusters of an earlier release ------------------------------------------------------------

@@ -146,10 +146,12 @@ def test_restored_shards_are_followed_too(
     stream.settle()
     for owners, restored in later:
         stream.owners = owners
-        stream.follow()
+        for beginning in to_begin(pieces(stream.slots, stream.shards), ()):
+            stream.begin(beginning)
         if restored:
-            stream.restore(restored)
+            stream.restore(restored)  # between S3 and S4
         stream.settle()
+        assert all(each.is_open or has_ended(each, stream.shards) for each in stream.shards)
         for edge, owned in zip(EDGES, owners, strict=False):
             (found,) = open_of(stream, edge)
             assert found.shard == owned

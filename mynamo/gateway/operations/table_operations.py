@@ -302,7 +302,14 @@ def create_table(context: Context, request: dict[str, Any], call: Call) -> dict[
     """
     refuse_unsupported(request)
     given = request.get("StreamSpecification")
-    view = None if given is None else stream_view(given)
+    view = None
+    if given is not None:
+        if not given["StreamEnabled"] and "StreamViewType" in given:
+            raise wrong(
+                "Table is being created with a stream disabled, UpdateViewType should not be "
+                "specified"
+            )
+        view = stream_view(given)
     settings, schema = new_settings(request), new_schema(request)
     try:
         table = definitions.begin_table(context.cluster, schema, settings, view)

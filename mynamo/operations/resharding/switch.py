@@ -19,7 +19,7 @@ from mynamo.catalog.intents import READ_GENERATION
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.snapshot import SlotMove
 from mynamo.catalog.sql import UNNUMBERED
-from mynamo.catalog.stream_shards import follow_slots
+from mynamo.catalog.stream_shards import follow_all
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import Contention, DuplicateKey
 from mynamo.mysql.pool import Session, Statement
@@ -146,10 +146,9 @@ class Switch:
     def _follow_streams(self) -> None:
         """Have stream shards of the range begin on the target, and end on the source. Writer
         workers do what is left."""
-        for stream in self._cluster.snapshot.streams:
-            if stream.is_active:
-                with suppress(ShardUnavailable):
-                    follow_slots(self._cluster, stream)
+        if self._cluster.snapshot.streams:
+            with suppress(ShardUnavailable):
+                follow_all(self._cluster)
 
     def _stop(self, deadline: float) -> tuple[int, int]:
         """M8. Returns the generations of source and target."""
@@ -216,10 +215,9 @@ class Switch:
     def _streams(self) -> str | None:
         """The table of a stream whose stream shards do not fit the slot map, if there is one: on
         the source one must have the range, and what the target had of it must have ended."""
-        for stream in self._cluster.snapshot.streams:
-            if stream.is_active and not follow_slots(self._cluster, stream):
-                return stream.table
-        return None
+        if not self._cluster.snapshot.streams:
+            return None
+        return next((stream.table for stream in follow_all(self._cluster)), None)
 
     def _probe(self) -> str | None:
         """Whether both slot guards can be locked, for a moment."""

@@ -98,7 +98,8 @@ def read_page(shard: DynamoDBShard, position: Position, limit: int = MOST_RECORD
             break
     records = _records(shard, position, found) if found else []
     at_end = end is not None and reached >= end
-    return RecordPage(records, position.moved(reached), at_end, behind and not at_end)
+    moved = position.moved(reached, stream_shard.trimmed)
+    return RecordPage(records, moved, at_end, behind and not at_end)
 
 
 def _heads(stream_id: int, after: int) -> Statement:

@@ -35,7 +35,8 @@ class Position:
         shard: the number of the shard that has the stream shard.
         generation, first, last, above: as of the stream shard.
         seq: records above this number come next.
-        from_horizon: those that were deleted meanwhile are passed over; else they are an error.
+        from_horizon: nothing was read yet, and records that were deleted are passed over; else they
+            are an error.
     """
 
     name: str
@@ -63,9 +64,14 @@ class Position:
             from_horizon,
         )
 
-    def moved(self, seq: int) -> Position:
-        """The same behind what was read."""
-        return replace(self, seq=max(seq, self.seq))
+    def moved(self, seq: int, trimmed: int) -> Position:
+        """The same behind what was read.
+
+        Args:
+            trimmed: up to which number records had been deleted.
+        """
+        reached = max(seq, self.seq)
+        return replace(self, seq=reached, from_horizon=self.from_horizon and reached < trimmed)
 
 
 def dump_iterator(position: Position, cluster_id: bytes, now: float | None = None) -> str:

@@ -158,7 +158,10 @@ class StreamReader:
         stream = streams.get(position.stream_id)
         if stream is None:  # it was disabled, and is forgotten
             return True
-        found = self.shards(stream)
+        try:
+            found = self.shards(stream)
+        except ShardUnavailable:  # its children may be there; who reads on asks again
+            return False
         return not any(each.is_open for each in found if each.name == position.name)
 
     def _find(self, stream: TableStream, name: str) -> tuple[DynamoDBShard, StreamShard]:
@@ -204,13 +207,12 @@ class StreamReader:
             else:
                 high = middle
         rows = shard.ask(
-            ("SELECT MIN(seq) FROM mynamo_record FORCE INDEX (PRIMARY)"
+            ("SELECT seq FROM mynamo_record FORCE INDEX (PRIMARY)"
              " WHERE stream_id = %s AND seq > %s AND seq <= %s AND created >= %s"
-             " AND slot >= %s AND slot <= %s",
+             " AND slot >= %s AND slot <= %s ORDER BY seq LIMIT 1",
              (found.stream_id, low, newest, wanted, found.first, found.last))
         )[0].rows  # fmt: skip
-        first = rows[0][0]
-        if first is None:
+        if not rows:
             return Position.of(found, newest)
-        from_horizon = first - 1 < found.trimmed
-        return Position.of(found, first - 1, from_horizon)
+        first = int(rows[0][0])
+        return Position.of(found, first - 1, from_horizon=first - 1 < found.trimmed)

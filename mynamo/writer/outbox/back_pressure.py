@@ -159,10 +159,13 @@ def waiting_above(sequence: int, most: int) -> Statement:
 
 def waiting_unnumbered(most: int) -> Statement:
     """Changes that an index waits for and that have no number yet, by table."""
+    halves = [
+        "(SELECT table_id, created FROM mynamo_outbox FORCE INDEX (by_sequence)"
+        f" WHERE seq {seq} AND feeds = 1 ORDER BY id LIMIT {most:d})"
+        for seq in ("IS NULL", "= 0")
+    ]
     return (
-        "SELECT table_id, COUNT(*), MIN(created) FROM (SELECT table_id, created"
-        " FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE {sql.UNNUMBERED} AND feeds = 1 ORDER BY id LIMIT {most:d}) AS w"
+        f"SELECT table_id, COUNT(*), MIN(created) FROM ({' UNION ALL '.join(halves)}) AS w"
         " GROUP BY table_id",
         (),
     )

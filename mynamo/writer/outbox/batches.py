@@ -51,46 +51,50 @@ class OutboxBatch:
     is_full: bool
 
 
-def rows_without_numbers(*, recorded: bool, with_payload: bool) -> Statement:
-    """Read the next rows of one kind."""
-    seq = "= 0" if recorded else "IS NULL"
-    payload = f"IF(OCTET_LENGTH(payload) <= {SMALL:d}, payload, NULL)" if with_payload else "NULL"
-    size = "OCTET_LENGTH(payload)" if with_payload else "0"
-    return (
-        f"SELECT id, part, feeds, item_version, created, {payload}, {size}, {recorded:d}"
+def rows_without_numbers(*, with_payload: bool) -> Statement:
+    """Read the next rows, those with and without a record in one view: of two rows of an item, the
+    one that was committed first must not come into view behind the other one.
+
+    Args:
+        with_payload: of rows without a record too, if they are small.
+    """
+    small = f"IF(OCTET_LENGTH(payload) <= {SMALL:d}, payload, NULL), OCTET_LENGTH(payload)"
+    kinds = [("IS NULL", small if with_payload else "NULL, 0", 0), ("= 0", small, 1)]
+    halves = [
+        f"(SELECT id, part, feeds, item_version, created, {payload}, {recorded:d}"
         " FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE seq {seq} ORDER BY id LIMIT {BATCH_ROWS:d}",
-        (),
-    )
+        f" WHERE seq {seq} ORDER BY id LIMIT {BATCH_ROWS:d})"
+        for seq, payload, recorded in kinds
+    ]
+    return " UNION ALL ".join(halves), ()
 
 
-def batch_of(plain: Sequence[Any], recorded: Sequence[Any]) -> OutboxBatch:
+def batch_of(found: Iterable[Sequence[Any]]) -> OutboxBatch:
     """What gets numbers now: of all rows together a prefix, by their ids.
 
     Args:
-        plain, recorded: what `rows_without_numbers` gave; a full list has more behind it.
+        found: what `rows_without_numbers` gave; a full list of one kind has more behind it.
     """
+    kinds: tuple[list[Unnumbered], list[Unnumbered]] = [], []
+    for row in found:
+        kinds[row[7]].append(Unnumbered(*row))
+    plain, recorded = kinds
     if not recorded:
-        rows = [Unnumbered(*row) for row in plain]
-        return OutboxBatch(rows, False, len(rows) >= BATCH_ROWS)
-    bounds = [rows[-1][0] for rows in (plain, recorded) if len(rows) >= BATCH_ROWS]
+        return OutboxBatch(plain, False, len(plain) >= BATCH_ROWS)
+    bounds = [rows[-1].id for rows in kinds if len(rows) >= BATCH_ROWS]
     fitting = _fitting(recorded)
     if fitting < len(recorded):
-        bounds.append(recorded[fitting - 1][0])
-    both = merge(
-        (Unnumbered(*row) for row in plain),
-        (Unnumbered(*row) for row in recorded),
-        key=lambda row: row.id,
-    )
-    found = _up_to(both, min(bounds, default=None))
-    return OutboxBatch(found, any(row.recorded for row in found), bool(bounds))
+        bounds.append(recorded[fitting - 1].id)
+    both = merge(plain, recorded, key=lambda row: row.id)
+    fit = _up_to(both, min(bounds, default=None))
+    return OutboxBatch(fit, any(row.recorded for row in fit), bool(bounds))
 
 
-def _fitting(rows: Sequence[Any]) -> int:
+def _fitting(rows: Sequence[Unnumbered]) -> int:
     """How many of the rows have `BATCH_BYTES` of payload together at most; one at least."""
     total = 0
     for count, row in enumerate(rows):
-        total += row[6]
+        total += row.size
         if total > BATCH_BYTES and count:
             return count
     return len(rows)

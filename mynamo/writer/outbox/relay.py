@@ -98,8 +98,11 @@ class Relay:
         """Whether it held the lease at its last step."""
         return self.lease.epoch is not None
 
-    def step(self) -> int:
+    def step(self, *, publish: bool = True) -> int:
         """Do what there is to do now, a batch at the most.
+
+        Args:
+            publish: false while Kafka does not answer: number changes, and write records.
 
         Returns:
             How many rows it sequenced, published or deleted; 0: poll again later.
@@ -122,6 +125,10 @@ class Relay:
             #    numbers stay, and the next relay publishes by them.
             numbered = self._sequence() if state.waiting else self._numbered(state)
             crash_point("relay.2")
+            trimmed = self._trimmer.step()
+            if not publish:
+                self.more = numbered.is_full or trimmed > 0
+                return numbered.count + trimmed
             # 3. Publish to Kafka, all acknowledged. A crash here, or before it is noted: the next
             #    relay publishes the same numbers again, and consumers leave out those that they
             #    have seen.
@@ -133,7 +140,7 @@ class Relay:
             crash_point("relay.4")
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
             deleted = self._cleanup.step(busy=bool(numbered.count or published))
-            deleted += self._trimmer.step()
+            deleted += trimmed
             crash_point("relay.5")
         except LeaseLost:
             self._compared_epoch = None  # an epoch may come again in a shard that went back
@@ -193,12 +200,11 @@ class Relay:
     def _sequence(self) -> _Numbered:
         """Give numbers to committed rows."""
         with self.shard.session() as session:
-            _, lease, streams, plain, recorded = session.run(
+            _, lease, streams, found = session.run(
                 ("BEGIN", ()),
                 ("SELECT owner, epoch, last_seq, published_seq FROM mynamo_relay FOR UPDATE", ()),
                 ("SELECT part, last_seq, applied_seq FROM mynamo_stream", ()),
-                rows_without_numbers(recorded=False, with_payload=self._small),
-                rows_without_numbers(recorded=True, with_payload=True),
+                rows_without_numbers(with_payload=self._small),
             )  # fmt: skip
             owner, epoch, last_seq, published_seq = lease.rows[0]
             if (owner, epoch) != self.lease.guard:
@@ -207,7 +213,7 @@ class Relay:
             if self.has_gone_back(last_seq, streams.rows):
                 session.rollback()
                 self._begin_incarnation(incarnation_of(max(last_seq, self._highest)) + 1)
-            batch = batch_of(plain.rows, recorded.rows)
+            batch = batch_of(found.rows)
             rows = batch.rows
             last_by_part = {part: last for part, last, _ in streams.rows}
             numbers, last_by_part = number([row[:3] for row in rows], last_seq, last_by_part)

@@ -45,12 +45,11 @@ class RecordTrimmer:
             return 0
         deleted, more = 0, False
         with self._shard.session() as session:
-            streams, shards = session.run(
-                ("SELECT stream_id FROM mynamo_record GROUP BY stream_id", ()),
+            (shards,) = session.run(
                 ("SELECT DISTINCT stream_id FROM mynamo_stream_shard WHERE end_seq IS NOT NULL",
-                 ()),
+                 ())
             )  # fmt: skip
-            for (stream_id,) in streams.rows:
+            for stream_id in _recorded(session):
                 began_at, limit = time.monotonic(), self._size.rows
                 count = self._trim(session, stream_id, limit)
                 self._size.note(count, time.monotonic() - began_at)
@@ -121,6 +120,19 @@ class RecordTrimmer:
             (f"DELETE FROM mynamo_stream_shard WHERE name IN ({sql.placeholders(names)})", names),
             ("COMMIT", ()),
         )  # fmt: skip
+
+
+def _recorded(session: Session) -> list[int]:
+    """The streams of which there are records, each found by one look."""
+    found: list[int] = []
+    while True:
+        rows = session.run(
+            ("SELECT stream_id FROM mynamo_record FORCE INDEX (PRIMARY)"
+             " WHERE stream_id > %s ORDER BY stream_id, seq LIMIT 1", (found[-1] if found else 0,))
+        )[0].rows  # fmt: skip
+        if not rows:
+            return found
+        found.append(rows[0][0])
 
 
 def _raise_trimmed(stream_id: int, up_to: int) -> Statement:

@@ -114,6 +114,8 @@ class WriteQueue:
         self._limit = BATCH_WRITES
         self._away = AwayShards(cluster, "queue of writes")
         self._held: Held = {}
+        self._uncommitted: dict[Any, Any] = {}  # offsets that Kafka may not have
+        self._uncommitted_of: Origins = {}  # as the partitions were assigned then
         self._conflicts_until = 0.0  # monotonic
 
     def step(self, wait: float = 0.5) -> int:
@@ -339,12 +341,16 @@ class WriteQueue:
             for record in records
             if (partition := TopicPartition(record.topic, record.partition)) in origins
         }
+        if self._uncommitted_of is origins:
+            offsets = self._uncommitted | offsets
+        self._uncommitted, self._uncommitted_of = {}, origins
         if not offsets:
             return
         try:
             self._consumer.commit(offsets, timeout_ms=_COMMIT_MS)
-        except KafkaError as error:  # the partitions moved on: their new owner repeats this
+        except KafkaError as error:  # of partitions that moved on, their new owner repeats this
             log.info("offsets of queued writes were not committed: %s", error)
+            self._uncommitted = offsets
 
 
 class _Origins(ConsumerRebalanceListener):  # type: ignore[misc]
