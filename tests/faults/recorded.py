@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from mynamo.catalog import stream_shards, table_streams
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.incarnation import CLEAN, newest
 from mynamo.catalog.tables import RowKey, Table
 from mynamo.errors import MynamoError, RecordsTrimmed
 from mynamo.reader.streams.follower import StreamFollower
@@ -21,6 +22,8 @@ from tests.rows import items_of
 
 ROLL_EVERY = 8.0
 """Seconds between two rounds that end all open stream shards, with children."""
+_FAILOVER_EACH = 4
+"""Of the rounds one, and the shards by turns."""
 _PAUSE = 0.1
 _PAUSE_IN_TROUBLE = 0.5
 
@@ -67,15 +70,18 @@ class StreamConsumer:
     Args:
         config: of the cluster, by the way that clients take.
         name: of the table, which has its stream since before its first item.
+        failovers: lets a shard begin a new incarnation each time, as after a failover that lost
+            nothing.
     """
 
-    def __init__(self, config: ClusterConfig, name: str) -> None:
+    def __init__(self, config: ClusterConfig, name: str, *, failovers: bool = False) -> None:
         self._config = config
         self._name = name
+        self._failovers = failovers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-consumer", daemon=True)
         self.seen: Materialised | None = None
-        self.rolled = 0
+        self.rolled = self.failed_over = 0
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -175,6 +181,13 @@ class StreamConsumer:
 
     def _roll(self, cluster: Cluster) -> None:
         """As writer workers do every four hours."""
+        if self._failovers and self.rolled % _FAILOVER_EACH == 0:
+            shard = list(cluster.shards.values())[self.rolled // _FAILOVER_EACH % 2]
+            with shard.session() as session:
+                known = newest(session)
+            if known is not None and known.state == CLEAN:
+                shard.adopt(known.number + 1)
+                self.failed_over += 1
         stream = cluster.table(self._name).stream
         if stream is not None:
             before, stream_shards.ROLL_AFTER = stream_shards.ROLL_AFTER, 0.0

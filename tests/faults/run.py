@@ -75,6 +75,7 @@ class Settings:
         restores: the last shard is restored from backups too; then less can be checked of its
             items, as it may lose what it acknowledged. No slots move then: a target that loses
             what it has copied loses what the source had acknowledged.
+        failovers: shards begin new incarnations, as after failovers that lose nothing.
         short_generations: see `tests.faults.short_generations`.
         earlier: the commit of the release that workers and some clients begin with, and are
             upgraded from; None: all are of this release.
@@ -91,6 +92,7 @@ class Settings:
     without: str | None = None
     only: tuple[str, ...] = ()
     restores: bool = False
+    failovers: bool = False
     short_generations: bool = False
     earlier: str | None = None
     folder: Path | None = None
@@ -173,7 +175,7 @@ class _Run:
             self._say("healed; the clients stop")
             self._cluster.stop(self._clients)
             self._finish_moves()
-            if self._injector.restored_at:
+            if self._injector.restored_at or self._settings.failovers:
                 self._say("waiting until indexes are mended")
                 self._await_mended()
             self._say("waiting until nothing is under way")
@@ -196,7 +198,8 @@ class _Run:
             if not self._settings.restores:  # which lose records with their changes
                 ensure_stream(self._cluster.config, TABLE)
                 through = ClusterConfig.load(self._cluster.config_file("clients"))
-                self._consumer = StreamConsumer(through, TABLE)
+                failovers = self._settings.failovers
+                self._consumer = StreamConsumer(through, TABLE, failovers=failovers)
         else:
             releases.make_table(earlier, self._cluster.config_file("clients"))
 
@@ -400,6 +403,7 @@ class _Run:
         if self._consumer is not None:
             report.add("records of the stream", *self._consumer.check(config))
             outcome.checks["stream shards ended"] += self._consumer.rolled
+            outcome.checks["new incarnations"] += self._consumer.failed_over
         delivered = self._follower.events if self._delivered is None else self._delivered
         stream = streams.check(delivered, None)
         report.add("what Kafka delivered", stream.checked, stream.violations)
@@ -451,6 +455,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], help="faults, such as 'kill' 'link cut'")
     parser.add_argument("--restores", action="store_true", help="restore a shard's backups too")
     parser.add_argument(
+        "--failovers", action="store_true", help="let shards begin new incarnations"
+    )
+    parser.add_argument(
         "--short-generations", action="store_true",
         help="let decisions of transactions and tokens go within seconds",
     )  # fmt: skip
@@ -469,7 +476,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         given.seed, given.minutes * 60, given.engine, given.shards, given.brokers,
         given.broker == "embedded", given.without, tuple(given.only), given.restores,
-        given.short_generations, given.earlier, given.folder, given.keep, say,
+        given.failovers, given.short_generations, given.earlier, given.folder, given.keep, say,
     )  # fmt: skip
     try:
         outcome = run(settings)
