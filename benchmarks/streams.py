@@ -1,4 +1,4 @@
-"""Measure streams: what a follower misses, how late records are, and what writers pay.
+"""Measure streams: what a follower misses, how late records are, what writers and readers cost.
 
     python benchmarks/streams.py                # some minutes
     python benchmarks/streams.py --minutes 10
@@ -6,38 +6,37 @@
 Two shards whose commits are synced to disk, a broker, a writer, an indexer and a gateway are
 processes of their own. First, writers count up numbers in a table without a stream and in one with
 a stream, by turns. Then they do so in the second one for some minutes, while a follower reads it by
-the API, with AWS's client. It must see 1, 2, 3 and so on of each item.
+the API, with AWS's client. It must see 1, 2, 3 and so on of each item. In the end readers read all
+of it again over several connections, and others ask for what is not there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from http.client import HTTPConnection
 from typing import Any
 
 import boto3
-from growth_cluster import BROKERS
+from growth_cluster import Servers, add_options, running, workplace
 from peers import say
 from rounds import machine, number, table, write_json
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.children import Workers
-from mynamo.local import LocalCluster, free_port
-from mynamo.local.cache import find_fetched
-from mynamo.log import ensure_topics
 from mynamo.producer import Producer
 from mynamo.schemas.table import TableSchema
+from mynamo.schemas.table_settings import StreamView
 
-PLAIN, RECORDED = "plain", "recorded"
+PLAIN, RECORDED, FOLLOWED = "plain", "recorded", "followed"
 ITEMS = 20
 """Of each writer."""
 TURN_SECONDS = 8.0
@@ -103,14 +102,14 @@ class Follower:
     """
 
     def __init__(self, url: str, arn: str) -> None:
-        self._client = boto3.client(
+        self.client = boto3.client(
             "dynamodbstreams",
             endpoint_url=url,
             region_name="us-east-1",
             aws_access_key_id="any",
             aws_secret_access_key="any",  # noqa: S106
         )
-        self._arn = arn
+        self.arn = arn
         self._iterators: dict[str, str | None] = {}
         self.seen: dict[str, list[int]] = defaultdict(list)
         self.late: list[float] = []
@@ -118,19 +117,19 @@ class Follower:
     def poll(self) -> int:
         """Read what there is; returns how many records."""
         count = 0
-        shards = self._shards()
+        shards = self.shards()
         names = {shard["ShardId"] for shard in shards}
         for shard in shards:
             name, parent = shard["ShardId"], shard.get("ParentShardId")
             if name not in self._iterators:
                 if parent in names and self._iterators.get(parent, "unread") is not None:
                     continue
-                self._iterators[name] = self._client.get_shard_iterator(
-                    StreamArn=self._arn, ShardId=name, ShardIteratorType="TRIM_HORIZON"
+                self._iterators[name] = self.client.get_shard_iterator(
+                    StreamArn=self.arn, ShardId=name, ShardIteratorType="TRIM_HORIZON"
                 )["ShardIterator"]
             iterator = self._iterators[name]
             if iterator is not None:
-                page = self._client.get_records(ShardIterator=iterator)
+                page = self.client.get_records(ShardIterator=iterator)
                 self._iterators[name] = page.get("NextShardIterator")
                 self._take(page["Records"])
                 count += len(page["Records"])
@@ -143,11 +142,12 @@ class Follower:
             self.seen[image["id"]["S"]].append(int(image["n"]["N"]))
             self.late.append(now - float(image["at"]["S"]))
 
-    def _shards(self) -> list[Any]:
+    def shards(self) -> list[Any]:
+        """All that are listed."""
         shards: list[Any] = []
         more: dict[str, str] = {}
         while True:
-            found = self._client.describe_stream(StreamArn=self._arn, **more)["StreamDescription"]
+            found = self.client.describe_stream(StreamArn=self.arn, **more)["StreamDescription"]
             shards += found["Shards"]
             if "LastEvaluatedShardId" not in found:
                 return shards
@@ -169,26 +169,28 @@ def by_turns(cluster: Cluster, writers: int, rounds: int) -> dict[str, list[dict
     return found
 
 
-def follow(cluster: Cluster, url: str, given: argparse.Namespace) -> dict[str, Any]:
+def follow(servers: Servers, given: argparse.Namespace) -> tuple[dict[str, Any], Follower]:
     """What a follower sees of some minutes of writing, and what it misses."""
-    stream = cluster.refresh().names["followed"].latest_stream
+    stream = servers.cluster.refresh().names[FOLLOWED].latest_stream
     assert stream is not None
-    arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/followed/stream/{stream.label}"
-    follower = Follower(url, arn)
-    load = Writers(cluster, "followed", given.writers, given.pause / 1000)
+    arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{FOLLOWED}/stream/{stream.label}"
+    follower = Follower(f"http://127.0.0.1:{servers.port}", arn)
+    load = Writers(servers.cluster, FOLLOWED, given.writers, given.pause / 1000)
     with load.running():
-        ends_at = time.monotonic() + given.minutes * 60
-        while time.monotonic() < ends_at:
+        ends_at, say_at = time.monotonic() + given.minutes * 60, 0.0
+        while (now := time.monotonic()) < ends_at:
             if not follower.poll():
                 time.sleep(_PAUSE)
-            say(f"{len(follower.late):,} records, {(ends_at - time.monotonic()):.0f} s left")
+            if now >= say_at:
+                say(f"{len(follower.late):,} records, {ends_at - now:.0f} s left")
+                say_at = now + 10
     quiet_at = time.monotonic() + _LAST_SECONDS
     written = sum(load.counts.values())
     while len(follower.late) < written and time.monotonic() < quiet_at:
         follower.poll()
     numbers = [(follower.seen[id_], count) for id_, count in load.counts.items()]
     late = statistics.quantiles(follower.late, n=100)
-    return {
+    found = {
         "minutes": given.minutes,
         "writers": given.writers,
         "writes": written,
@@ -199,6 +201,125 @@ def follow(cluster: Cluster, url: str, given: argparse.Namespace) -> dict[str, A
         "late p50, ms": late[49] * 1e3,
         "late p99, ms": late[98] * 1e3,
     }
+    return found, follower
+
+
+class Reader(threading.Thread):
+    """Sends GetRecords over one connection, without reading what is in the answers.
+
+    Args:
+        port: of a gateway that accepts any credentials.
+        iterators: where it begins; it reads them by turns.
+        pause: seconds between two requests.
+
+    Attributes:
+        records, requests: so far.
+    """
+
+    def __init__(
+        self, port: int, iterators: list[str], stop: threading.Event, pause: float
+    ) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._iterators = iterators
+        self._ended = stop
+        self._pause = pause
+        self.records = self.requests = 0
+
+    def run(self) -> None:
+        """Read until told to stop, or to the end of what there is."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+        while not self._ended.is_set():
+            before = self.records
+            for at, iterator in enumerate(self._iterators):
+                body = json.dumps({"ShardIterator": iterator})
+                connection.request("POST", "/", body, HEADERS)
+                answer = connection.getresponse().read()
+                self.requests += 1
+                self.records += answer.count(b'"eventID"')
+                self._iterators[at] = re.findall(rb'"NextShardIterator":"([^"]+)"', answer)[
+                    0
+                ].decode()
+            if self._pause:
+                self._ended.wait(self._pause)
+            elif self.records == before:
+                break
+        connection.close()
+
+
+HEADERS = {
+    "X-Amz-Target": "DynamoDBStreams_20120810.GetRecords",
+    "Content-Type": "application/x-amz-json-1.0",
+    "X-Amz-Date": "20260101T000000Z",
+    "Authorization": "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/dynamodb/aws4_request, "
+    "SignedHeaders=host;x-amz-target, Signature=abc",
+}
+
+
+def iterators_of(follower: Follower, kind: str) -> list[str]:
+    """One for each stream shard that is open."""
+    return [
+        str(iterator["ShardIterator"])
+        for shard in follower.shards()
+        if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
+        for iterator in [
+            follower.client.get_shard_iterator(
+                StreamArn=follower.arn, ShardId=shard["ShardId"], ShardIteratorType=kind
+            )
+        ]
+    ]
+
+
+def read_all(port: int, follower: Follower, connections: int) -> dict[str, float]:
+    """Records per second that some connections read, each all of the stream."""
+    stop = threading.Event()
+    readers = [
+        Reader(port, iterators_of(follower, "TRIM_HORIZON"), stop, 0) for _ in range(connections)
+    ]
+    began = time.monotonic()
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    seconds = time.monotonic() - began
+    records = sum(reader.records for reader in readers)
+    return {"connections": connections, "records": records, "records/s": records / seconds}
+
+
+def idle(servers: Servers, follower: Follower, readers: int) -> dict[str, float]:
+    """What readers of a quiet stream cost, who ask four times a second."""
+
+    def gateway() -> float:
+        return servers.use()["gateway"].cpu_seconds
+
+    def shards() -> float:
+        used = servers.use().items()
+        return sum(use.cpu_seconds for name, use in used if name.startswith(("mysql", "mariadb")))
+
+    time.sleep(5)
+    before = gateway(), shards()
+    time.sleep(IDLE_SECONDS)
+    quiet = (gateway() - before[0]) / IDLE_SECONDS, (shards() - before[1]) / IDLE_SECONDS
+    stop = threading.Event()
+    threads = [Reader(servers.port, iterators_of(follower, "LATEST"), stop, 0.25)
+               for _ in range(readers)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    before, asked = (gateway(), shards()), sum(thread.requests for thread in threads)
+    time.sleep(IDLE_SECONDS)
+    busy = (gateway() - before[0]) / IDLE_SECONDS, (shards() - before[1]) / IDLE_SECONDS
+    requests = sum(thread.requests for thread in threads) - asked
+    stop.set()
+    return {
+        "readers": readers,
+        "requests/s": requests / IDLE_SECONDS,
+        "gateway, cores": busy[0] - quiet[0],
+        "shards, cores": busy[1] - quiet[1],
+    }
+
+
+IDLE_SECONDS = 10.0
 
 
 def main() -> None:
@@ -210,32 +331,22 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3, help="of writing by turns; 0: none")
     parser.add_argument("--pause", type=float, default=2, help="ms between a writer's requests")
-    parser.add_argument("--engine", choices=["mysql", "mariadb"])
-    parser.add_argument(
-        "--broker", choices=list(BROKERS), default="kafka" if find_fetched("kafka") else "embedded"
-    )
-    parser.add_argument("--out", type=Path, help="a folder for the figures as JSON")
+    add_options(parser, "streams")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mynamo-streams-") as folder:
-        local = LocalCluster(folder, 2, given.engine, BROKERS[given.broker], fetch=True)
-        port = free_port()
-        workers: Workers | None = None
-        try:
-            local.start()
-            ensure_topics(local.config.kafka)
-            with Cluster(local.config) as cluster:
-                for name in (PLAIN, RECORDED, "followed"):
-                    schema = TableSchema.parse({"name": name, "hash_key": "id"})
-                    stream = None if name == PLAIN else "NEW_AND_OLD_IMAGES"
-                    definitions.create_table(cluster, schema, stream=stream)  # type: ignore[arg-type]
-                workers = Workers(local, port)
-                workers.start()
-                turns = by_turns(cluster, given.writers, given.rounds)
-                followed = follow(cluster, f"http://127.0.0.1:{port}", given)
-        finally:
-            if workers is not None:
-                workers.stop()
-            local.stop()
+    with (
+        workplace(given.out) as folder,
+        running(folder, given, 2, ("writer", "indexer", "gateway")) as servers,
+    ):
+        for name in (PLAIN, RECORDED, FOLLOWED):
+            schema = TableSchema.parse({"name": name, "hash_key": "id"})
+            view: StreamView | None = None if name == PLAIN else "NEW_AND_OLD_IMAGES"
+            definitions.create_table(servers.cluster, schema, stream=view)
+        turns = by_turns(servers.cluster, given.writers, given.rounds)
+        followed, follower = follow(servers, given)
+        say("reading it again")
+        reads = [read_all(servers.port, follower, count) for count in (1, 16)]
+        say("reading nothing")
+        resting = idle(servers, follower, 100)
     print(machine())
     rows = [
         [name, *(number(statistics.median(each[figure] for each in rounds)) for figure in
@@ -244,11 +355,16 @@ def main() -> None:
     ]  # fmt: skip
     print("\nWriters, by turns\n")
     print(table(["table", "writes/s", "p50, ms", "p99, ms"], rows))
-    print("\nA follower\n")
-    print(table(list(followed), [[number(float(value)) for value in followed.values()]]))
-    if given.out:
-        found = {"machine": machine(), "turns": turns, "followed": followed}
-        write_json(given.out / "streams.json", found)
+    for title, found in (
+        ("A follower", [followed]), ("GetRecords", reads), ("Readers of a quiet stream", [resting])
+    ):  # fmt: skip
+        print(f"\n{title}\n")
+        print(table(list(found[0]), [[number(float(v)) for v in each.values()] for each in found]))
+    write_json(
+        given.out / "streams.json",
+        {"machine": machine(), "turns": turns, "followed": followed, "reads": reads,
+         "idle": resting},
+    )  # fmt: skip
     if followed["missing"] or followed["doubled"] or followed["items out of order"]:
         raise SystemExit(1)
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 LARGE_THREADS = 4
 HEALTH_QUEUE = 64
 """Health checks that wait: one answer is for all that ask within a second."""
-RUN_AS_TASKS = frozenset(
+RUN_AS_TASKS = {"DynamoDBStreams_20120810.GetRecords"} | frozenset(
     f"DynamoDB_20120810.{operation}"
     for operation in (
         "BatchWriteItem",

@@ -18,8 +18,9 @@ from mynamo.errors import StreamNotFound, StreamShardNotFound, Unavailable
 from mynamo.gateway.arns import stream_arn, stream_of_arn
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.service_errors import NOT_FOUND, ServiceError, invalid
-from mynamo.reader.streams.pages import MOST_RECORDS
+from mynamo.reader.streams.pages import MANY, MOST_RECORDS
 from mynamo.reader.streams.positions import Position, dump_iterator, parse_iterator
+from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.stream_records import StreamRecord, is_stream_shard_name, sequence_number
 
 Request = dict[str, Any]
@@ -172,9 +173,9 @@ def get_records(context: Context, request: Request, call: Call) -> dict[str, Any
     position = parse_iterator(text, context.cluster.id)
     view = _view_of(context, position)
     read = context.streams.read(position, request.get("Limit", MOST_RECORDS))
-    answer: dict[str, Any] = {
-        "Records": [_record(context, position, view, each) for each in read.page.records]
-    }
+    records = read.page.records
+    show = in_thread(_shown) if len(records) > MANY else _shown
+    answer: dict[str, Any] = {"Records": show(context, position, view, records)}
     if read.next is not None:
         answer["NextShardIterator"] = _iterator(context, arn, read.next)
     return answer
@@ -193,6 +194,12 @@ def _view_of(context: Context, position: Position) -> str:
     if position.stream_id not in known:
         raise StreamShardNotFound
     return known[position.stream_id].view
+
+
+def _shown(
+    context: Context, position: Position, view: str, records: Sequence[StreamRecord]
+) -> list[dict[str, Any]]:
+    return [_record(context, position, view, each) for each in records]
 
 
 def _record(

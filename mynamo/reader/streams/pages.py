@@ -18,6 +18,7 @@ from mynamo.catalog.stream_rows import COLUMNS, stream_shards_in
 from mynamo.errors import RecordsTrimmed, StreamShardNotFound
 from mynamo.mysql.pool import Statement
 from mynamo.reader.streams.positions import Position
+from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.stream_records import StreamRecord
 
 MOST_RECORDS = 1000
@@ -28,6 +29,8 @@ SCANS = 5
 """A page looks at so many times `SCAN_ROWS` records of its stream at most, those of slots that the
 stream shard does not have too."""
 SCAN_ROWS = 1000
+MANY = 50
+"""Records from which on reading them takes so long that a task has a thread for it."""
 LAST_SEQ: Statement = ("SELECT last_seq FROM mynamo_relay", ())
 
 
@@ -96,7 +99,8 @@ def read_page(shard: DynamoDBShard, position: Position, limit: int = MOST_RECORD
             break
         if end is not None and reached >= end:
             break
-    records = _records(shard, position, found) if found else []
+    read = in_thread(_records) if len(found) > MANY else _records
+    records = read(shard, position, found) if found else []
     at_end = end is not None and reached >= end
     moved = position.moved(reached, stream_shard.trimmed)
     return RecordPage(records, moved, at_end, behind and not at_end)
