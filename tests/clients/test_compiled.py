@@ -11,7 +11,7 @@ from tests.clients.conftest import WORKS
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("program", ["Enhanced", "Transactions", "Locks"])
+@pytest.mark.parametrize("program", ["Enhanced", "Transactions", "Locks", "Streams"])
 def test_java(program: str, java: Callable[[str], str]) -> None:
     assert java(program).splitlines()[-1] == WORKS
 
