@@ -59,7 +59,18 @@ public class Consumers {
   static final Seen seen = new Seen();
   static String arn;
 
-  public static void main(String[] words) throws Exception {
+  public static void main(String[] words) {
+    try {
+      run(words);
+      System.out.println("all of it works");
+      System.exit(0); // whatever threads the library has left
+    } catch (Throwable failure) {
+      failure.printStackTrace();
+      System.exit(1);
+    }
+  }
+
+  static void run(String[] words) throws Exception {
     client.createTable(request -> request.tableName(NAME).billingMode(BillingMode.PAY_PER_REQUEST)
         .keySchema(key -> key.attributeName("id").keyType(KeyType.HASH))
         .attributeDefinitions(id -> id.attributeName("id").attributeType(ScalarAttributeType.S))
@@ -97,8 +108,6 @@ public class Consumers {
       client.deleteTable(request -> request.tableName(APPLICATION + suffix));
     }
     client.deleteTable(request -> request.tableName(NAME));
-    System.out.println("all of it works");
-    System.exit(0); // whatever threads the library has left
   }
 
   /** The library has a lease for each stream shard, and knows which were read to their end. */
