@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,17 +33,22 @@ def missing(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="package")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the API is: `mynamo dev`, or what MYNAMO_TEST_ENDPOINT names, so that the same
-    tests can be run against DynamoDB itself."""
-    given = os.environ.get("MYNAMO_TEST_ENDPOINT")
-    if given:
-        yield given
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev | None]:
+    """`mynamo dev`; None: MYNAMO_TEST_ENDPOINT names another endpoint, so that the same tests can
+    be run against DynamoDB itself."""
+    if os.environ.get("MYNAMO_TEST_ENDPOINT"):
+        yield None
         return
     dev = Dev(tmp_path_factory.mktemp("dev"))
     dev.start()
-    yield dev.endpoint
+    yield dev
     dev.end_if_running()
+
+
+@pytest.fixture(scope="package")
+def endpoint(dev: Dev | None) -> str:
+    """Where the API is."""
+    return os.environ["MYNAMO_TEST_ENDPOINT"] if dev is None else dev.endpoint
 
 
 def installed(language: str) -> Path:
@@ -124,18 +130,20 @@ def node(environment: dict[str, str]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def java(environment: dict[str, str], tmp_path: Path) -> Callable[[str], str]:
-    """Compile and run a class of the folder `java`."""
+def java(environment: dict[str, str], tmp_path: Path) -> Callable[..., str]:
+    """Compile and run a class of the folder `java`: its name, its words, and what is done when it
+    prints a certain line."""
     javac, program = tool("javac", "default-jdk-headless"), tool("java", "default-jdk-headless")
     jars = installed("java") / "jars"
 
-    def run(name: str) -> str:
+    def run(name: str, *words: str, when: Mapping[str, Callable[[], None]] | None = None) -> str:
         source = str(HERE / "java" / f"{name}.java")
         _run([javac, "-d", str(tmp_path), "-cp", f"{jars}/*", source], environment, tmp_path)
         quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # to start, not to run long
-        return _run(
-            [program, *quick, "-cp", f"{tmp_path}:{jars}/*", name], environment, tmp_path
-        )  # fmt: skip
+        command = [program, *quick, "-cp", f"{tmp_path}:{jars}/*", name, *words]
+        if when is None:
+            return _run(command, environment, tmp_path)
+        return _talk(command, environment, tmp_path, when)
 
     return run
 
@@ -177,7 +185,45 @@ def _run(command: list[str], environment: dict[str, str], folder: Path) -> str:
         command, env=environment, cwd=folder, capture_output=True, text=True,
         timeout=CLIENT_SECONDS, check=False,
     )  # fmt: skip
-    if done.returncode:
-        sys.stderr.write(done.stdout + done.stderr)
-        pytest.fail(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-1500:]}")
-    return done.stdout
+    return _output(command, done.returncode, done.stdout, done.stderr)
+
+
+def _talk(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    when: Mapping[str, Callable[[], None]],
+) -> str:
+    """Run a program that waits for a line after each of those that it may print."""
+    said, errors = "", folder / "errors"
+    with (
+        errors.open("wb") as stderr,
+        subprocess.Popen(
+            command, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=stderr, text=True,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        too_late = threading.Timer(CLIENT_SECONDS, process.kill)
+        too_late.start()
+        try:
+            for line in process.stdout:
+                said += line
+                if (step := when.get(line.strip())) is not None:
+                    step()
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+            process.wait()
+        finally:
+            too_late.cancel()
+            process.kill()
+    return _output(command, process.returncode, said, errors.read_text())
+
+
+def _output(command: list[str], status: int, stdout: str, stderr: str) -> str:
+    """What a program printed, if it succeeded."""
+    if status:
+        sys.stderr.write(stdout + stderr)
+        pytest.fail(f"{' '.join(command)} ended with {status}: {stderr[-1500:]}")
+    return stdout

@@ -18,7 +18,7 @@ install_js() { # the AWS SDK, Dynamoose, DynamoDB-Toolbox, ElectroDB, dynamodb-a
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
-install_java() { # the AWS SDK's enhanced client and the lock client: a folder of jar files
+install_java() { # the AWS SDK with its enhanced client, the lock client, the Kinesis Client Library: jar files
     rm -rf "$1/jars"
     mvn -B -q --strict-checksums -f "$here/java/pom.xml" "-Dmaven.repo.local=$folder/../m2" \
         dependency:copy-dependencies "-DoutputDirectory=$1/jars"

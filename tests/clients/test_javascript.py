@@ -12,7 +12,7 @@ from tests.clients.conftest import WORKS, missing
 pytestmark = pytest.mark.slow
 
 
-LIBRARIES = ["document_client", "transactions", "dynamoose", "toolbox", "electrodb"]
+LIBRARIES = ["document_client", "transactions", "streams", "dynamoose", "toolbox", "electrodb"]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
