@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mynamo.catalog import catalog as catalog_module
-from mynamo.catalog import definitions, roll_forward
+from mynamo.catalog import definitions, roll_forward, time_to_live
 from mynamo.catalog import shard as shard_module
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
@@ -25,6 +25,7 @@ from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema, TableSchem
 from mynamo.writer.transaction import commit
 from mynamo.writer.transaction.commit import StaleDefinition
 from mynamo.writer.transaction.write_requests import Write, WriteRequest, prepare
+from tests.expiring import enabled, expire, ids, now
 from tests.rows import in_catalog
 from tests.waiting import eventually
 
@@ -88,6 +89,40 @@ def test_with_a_shard_down_a_dropped_index_stops_no_write_on_the_others(
     with pytest.raises(ShardUnavailable, match="does not answer"):
         definitions.drop_index(cluster, "orders", "by_price")
     assert Producer(other).put("orders", item_of(other, other.shards[first.id])).version > 0
+
+
+def test_with_a_shard_down_time_to_live_is_not_enabled(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = cluster.shards.values()
+    with monkeypatch.context() as down:
+        unreachable(second, down)
+        with pytest.raises(ShardUnavailable, match="does not answer"):
+            time_to_live.enable(cluster, "orders", "until")
+        assert other.refresh().names["orders"].time_to_live is None
+        assert Producer(other).put("orders", item_of(other, other.shards[first.id])).version > 0
+    assert time_to_live.enable(cluster, "orders", "until").status == "CREATING"
+
+
+def test_with_a_shard_down_time_to_live_is_disabled_at_once_and_cleared_later(
+    cluster: Cluster, other: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing expires from the catalog's commit on; a writer worker does what is left."""
+    enabled(cluster)
+    _, second = cluster.shards.values()
+    gone = {**item_of(cluster, second), "until": now() - 60}
+    Producer(cluster).put("orders", gone)
+    with monkeypatch.context() as down:
+        unreachable(second, down)
+        with pytest.raises(ShardUnavailable, match="does not answer"):
+            time_to_live.disable(cluster, "orders")
+    table = other.refresh().names["orders"]
+    assert [i.status for i in table.indexes if i.kind == "TTL"] == ["DELETING"]
+    assert expire(other) == 0
+    roll_forward.roll_forward(other, table.id)
+    assert not [i for i in other.refresh().names["orders"].indexes if i.kind == "TTL"]
+    assert expire(other) == 0
+    assert ids(other) == {gone["id"]}
 
 
 def test_a_reader_that_missed_the_dropping_of_an_index_is_told(

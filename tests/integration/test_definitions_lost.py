@@ -9,13 +9,14 @@ from typing import Any, cast
 import pytest
 
 from mynamo.catalog import catalog as catalog_module
-from mynamo.catalog import definitions
+from mynamo.catalog import definitions, time_to_live
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import is_complete
 from mynamo.catalog.tables import Table
 from mynamo.errors import AlreadyExists, ShardUnavailable
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema, TableSchema
+from tests.expiring import enabled
 from tests.proxy import Fault, Proxy
 from tests.rows import everywhere
 
@@ -177,4 +178,43 @@ def test_an_index_is_added_once_whatever_is_lost(
     assert found.index("by_size") == index
     assert (index.status, index.since) == ("CREATING", orders.version + 1)
     assert found.version == orders.version + 1
+    assert known_everywhere(cluster, found)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        b"'PLANNED'", b"INSERT INTO mynamo_indexes", COMMITTED, b"GET_LOCK", b"CREATE TABLE",
+        b"UPDATE mynamo_fence",
+    ],
+)  # fmt: skip
+def test_time_to_live_is_enabled_once_whatever_is_lost(
+    cluster: Cluster, changing: Cluster, orders: Table, proxy: Proxy, lost: bytes, fault: Fault
+) -> None:
+    with losing(proxy, lost, fault):
+        index = time_to_live.enable(changing, "orders", "until")
+    found = cluster.refresh().names["orders"]
+    assert found.time_to_live == index
+    assert (index.status, index.since) == ("CREATING", orders.version + 1)
+    assert found.version == orders.version + 1
+    assert known_everywhere(cluster, found)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        b"'DELETING'", COMMITTED, b"GET_LOCK", b"UPDATE mynamo_fence", b"DROP TABLE",
+        b"DELETE FROM mynamo_indexes",
+    ],
+)  # fmt: skip
+def test_time_to_live_is_disabled_once_whatever_is_lost(
+    cluster: Cluster, changing: Cluster, proxy: Proxy, lost: bytes, fault: Fault
+) -> None:
+    enabled(cluster)
+    version = cluster.table("orders").version
+    with losing(proxy, lost, fault):
+        time_to_live.disable(changing, "orders")
+    found = cluster.refresh().names["orders"]
+    assert found.time_to_live is None
+    assert found.version == version + 1
     assert known_everywhere(cluster, found)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mynamo.catalog import shard
+from mynamo.catalog import shard, time_to_live
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
 from mynamo.catalog.incarnation import (
@@ -37,6 +37,7 @@ from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.writer.outbox import fencing, lease, relay
 from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.worker import run_writer
+from tests.expiring import ids, now, put
 from tests.fake_log import Bench
 from tests.rows import make_table, select
 from tests.waiting import eventually
@@ -218,6 +219,34 @@ def test_definitions_that_are_younger_than_the_backup(
             assert reader.query("orders", f"k{number}", index="by_color_too").items
         assert verify(cluster, "orders").ok
         assert verify(cluster, "younger").ok
+
+
+def expires(cluster: Cluster) -> bool:
+    """Whether the time to live of `orders` is ENABLED."""
+    index = cluster.refresh().names["orders"].time_to_live
+    return index is not None and index.status == "ACTIVE"
+
+
+def test_time_to_live_that_is_younger_than_the_backup(
+    servers: LocalCluster, cluster: Cluster, producer: Producer, tmp_path: Path
+) -> None:
+    """What is due on the restored shard is found, be it older than the backup or younger."""
+    with all_workers(servers):
+        for number in range(ITEMS):
+            put(producer, f"old{number}", now() + 20)
+            put(producer, f"stays{number}", now() + 3600)
+        wait_until_applied(cluster, 60)
+        backup = Backup(servers, cluster, tmp_path)
+        time_to_live.enable(cluster, "orders", "until")
+        eventually(lambda: expires(cluster), 60)
+        wait_until_applied(cluster, 60)
+        backup.restore(same_server=False)
+        await_mended(cluster)
+        for number in range(ITEMS):
+            put(producer, f"new{number}", now() - 5)
+        eventually(lambda: ids(cluster) == {f"stays{each}" for each in range(ITEMS)}, 120)
+        assert wait_until_applied(cluster, 60)
+        assert verify(cluster, "orders").ok
 
 
 def test_control_without_their_definitions_a_restored_shard_refuses_writes(
