@@ -860,7 +860,10 @@ def test_the_command(config_file: Path, cluster: Cluster, producer: Producer) ->
     assert json.loads(typed)["new"]["price"] == {"N": "7"}
     assert "DISABLED" in run(config_file, "stream", "disable", "orders").stdout
     assert "no stream" in run(config_file, "stream", "disable", "orders", status=1).output
-    assert "no such stream" in run(config_file, "stream", "tail", "other", status=1).output
+    label = ("--label", "x")
+    assert "no stream x" in run(config_file, "stream", "tail", "orders", *label, status=1).output
+    other = run(config_file, "stream", "tail", "other", status=1)
+    assert "mynamo stream enable other" in other.output
 
 
 def test_the_library(config: ClusterConfig, cluster: Cluster) -> None:

@@ -77,12 +77,19 @@ class StreamReader:
         Raises:
             StreamNotFound: there is none.
         """
-        found = [one for one in self.streams(table) if label in (None, one.label)]
+        found = self.streams(table)
         if not found:
             raise StreamNotFound(
-                f"table {table} has no such stream; `mynamo stream list` shows those that there are"
+                f"table {table} has no stream; `mynamo stream enable {table}` begins one"
             )
-        return found[-1]
+        if label is None:
+            return found[-1]
+        for one in found:
+            if one.label == label:
+                return one
+        raise StreamNotFound(
+            f"table {table} has no stream {label}; `mynamo stream list` shows those that there are"
+        )
 
     def shards(self, stream: TableStream) -> list[StreamShard]:
         """The stream shards of a stream, by their names. One is shown as ended once its children
