@@ -47,6 +47,7 @@ ALLOWED = {
     "reader/index_progress.py: Follower.join",  # it is forgotten
     "writer/transaction/meeting.py: _Meeting",  # of calls under way, all of them forgotten
     "writer/worker.py: run_writer",  # a process of its own
+    "writer/worker.py: _number_without_kafka",  # likewise
     "catalog/away_shards.py: AwayShards.back",  # of a worker, likewise
     "mysql/pool.py: ConnectionPool.look",  # a thread that nobody waits for
     "runtime/throttle.py: Throttle.__init__",  # of a worker or of a command
