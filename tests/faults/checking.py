@@ -34,7 +34,7 @@ from tests.faults.model import (
 from tests.faults.transactions import ACCOUNTS, LISTS, Request
 from tests.rows import damaged_local_indexes, items_of
 
-_MAX_TOLD = 20
+MAX_TOLD = 20
 """Violations of one kind that are told in full."""
 
 
@@ -55,9 +55,9 @@ class Report:
     def add(self, kind: str, checks: int, violations: Sequence[str] = ()) -> None:
         """Take over what a checker says."""
         self.checks[kind] += checks
-        self.violations += [f"[{kind}] {text}" for text in violations[:_MAX_TOLD]]
-        if len(violations) > _MAX_TOLD:
-            self.violations.append(f"[{kind}] and {len(violations) - _MAX_TOLD} more")
+        self.violations += [f"[{kind}] {text}" for text in violations[:MAX_TOLD]]
+        if len(violations) > MAX_TOLD:
+            self.violations.append(f"[{kind}] and {len(violations) - MAX_TOLD} more")
 
     def __str__(self) -> str:
         lines = [f"{kind}: {number:,} checks" for kind, number in sorted(self.checks.items())]

@@ -98,8 +98,14 @@ def test_negative_control_without_the_numbers_changes_come_again(
     monkeypatch.setattr(Consumer, "_is_new", lambda self, event, partition: True)
     with Consumer(config) as consumer:
         write(writer, 1)
-        send_again(cluster)
-        assert len(read(consumer, ITEMS + 1)) > ITEMS
+        found = read(consumer, ITEMS, 0)
+
+        def again() -> bool:
+            send_again(cluster)
+            found.extend(consumer.poll(2.0))
+            return len(found) > ITEMS
+
+        eventually(again, 60)
 
 
 def test_a_new_incarnation_gives_other_numbers_to_what_was_there(
