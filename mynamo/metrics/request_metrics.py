@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable
+from itertools import accumulate
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from mynamo.metrics.names import (
     FREE_PERMITS,
@@ -17,6 +22,7 @@ from mynamo.metrics.names import (
 
 OTHER = "other"
 """As the table: one of those that came after the first `most_tables`."""
+_LIMITS = (*map(str, LATENCY_BUCKETS), "+Inf")
 
 
 class Refusal(Protocol):
@@ -31,8 +37,21 @@ class Refusal(Protocol):
         """Of HTTP."""
 
 
-class RequestMetrics:
+class _Latency:
+    """How long one operation's requests took."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_LIMITS)  # each bucket's own
+        self.total = 0.0
+
+
+class RequestMetrics(Collector):
     """Counts requests. Safe to share between threads.
+
+    It counts in a dictionary and a list under one lock, and makes samples of them at a scrape: the
+    client's own counters and histograms cost a request three times as much.
 
     Args:
         registry: of the process.
@@ -42,15 +61,11 @@ class RequestMetrics:
     def __init__(self, registry: CollectorRegistry, most_tables: int) -> None:
         self._registry = registry
         self._most_tables = most_tables
-        self._tables: dict[str, str] = {"": ""}
-        self._requests = Counter(REQUESTS.name, REQUESTS.text, REQUESTS.labels, registry=registry)
-        self._seconds = Histogram(
-            REQUEST_SECONDS.name, REQUEST_SECONDS.text, REQUEST_SECONDS.labels,
-            buckets=LATENCY_BUCKETS, registry=registry,
-        )  # fmt: skip
-        # To look a child up by its labels costs three times what it costs to use it.
-        self._counters: dict[tuple[str, str, int, str], Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._tables: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, int, str], int] = {}
+        self._latencies: dict[str, _Latency] = {}
+        registry.register(self)
 
     def answered(
         self,
@@ -73,15 +88,14 @@ class RequestMetrics:
         """
         label = "" if table is None or table not in tables else self._label(table)
         key = (operation, label, status, error)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = self._requests.labels(*map(str, key))
-        counter.inc()
-        if seconds is not None:
-            histogram = self._histograms.get(operation)
-            if histogram is None:
-                histogram = self._histograms[operation] = self._seconds.labels(operation)
-            histogram.observe(seconds)
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + 1
+            if seconds is not None:
+                latency = self._latencies.get(operation)
+                if latency is None:
+                    latency = self._latencies[operation] = _Latency()
+                latency.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+                latency.total += seconds
 
     def refused(self, operation: str, error: Refusal) -> None:
         """Count a request that was refused before its operation began; see `answered`."""
@@ -99,10 +113,28 @@ class RequestMetrics:
         delay = Gauge(LOOP_DELAY.name, LOOP_DELAY.text, registry=self._registry)
         delay.set_function(lambda: max(tuple(delays)))
 
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        with self._lock:
+            counts = dict(self._counts)
+            latencies = {
+                name: (list(one.counts), one.total) for name, one in self._latencies.items()
+            }
+        requests = CounterMetricFamily(REQUESTS.name, REQUESTS.text, labels=REQUESTS.labels)
+        for key, count in counts.items():
+            requests.add_metric([str(label) for label in key], count)
+        seconds = HistogramMetricFamily(
+            REQUEST_SECONDS.name, REQUEST_SECONDS.text, labels=REQUEST_SECONDS.labels
+        )
+        for operation, (each, total) in latencies.items():
+            buckets = list(zip(_LIMITS, accumulate(each), strict=True))
+            seconds.add_metric([operation], buckets, total)
+        return requests, seconds
+
     def _label(self, table: str) -> str:
         label = self._tables.get(table)
         if label is None:
-            if len(self._tables) > self._most_tables:
+            if len(self._tables) >= self._most_tables:
                 return OTHER
             label = self._tables[table] = table
         return label
