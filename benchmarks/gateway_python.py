@@ -2,6 +2,7 @@
 
     python benchmarks/gateway_python.py HEAD~1 HEAD
     python benchmarks/gateway_python.py HEAD HEAD --pythons python3.11 python3.13
+    python benchmarks/gateway_python.py HEAD HEAD --metrics
 
 Requests come as bytes from connections that are none, and MySQL's answers to the statements of
 puts, gets and queries are canned, so that other processes disturb little: what is counted is the
@@ -216,7 +217,7 @@ class Load:
             self._done.set()
 
 
-async def serve(config: ClusterConfig, operation: str, connections: int) -> None:
+async def serve(config: ClusterConfig, operation: str, connections: int, counts: bool) -> None:
     """Do a round for each line that comes in, and print us for each request."""
     cluster = Cluster(config)
     (shard,) = cluster.shards.values()
@@ -229,7 +230,7 @@ async def serve(config: ClusterConfig, operation: str, connections: int) -> None
             driver._sock, driver._rfile = wire, BufferedReader(wire)
             session.note_id(1)
     limits = config.gateway.limits
-    service = Service(cluster, config.gateway)
+    service = _counting(cluster) if counts else Service(cluster, config.gateway)
     nobody: Any = None
     app = App(service, AnyCredentials(), nobody, Cors(None), config.gateway, OPERATIONS)
     answering = Answering(app, limits)
@@ -248,6 +249,15 @@ async def serve(config: ClusterConfig, operation: str, connections: int) -> None
         took = time.thread_time() - began - answers.seconds
         print(took / COUNT * 1e6, flush=True)
     os._exit(0)  # the sessions' servers know nothing of what was said
+
+
+def _counting(cluster: Cluster) -> Service:
+    from prometheus_client import CollectorRegistry
+
+    from mynamo.metrics.request_metrics import RequestMetrics
+
+    metrics = RequestMetrics(CollectorRegistry(), cluster.config.metrics.tables)
+    return Service(cluster, cluster.config.gateway, None, metrics)
 
 
 OPERATIONS_MADE = {
@@ -320,7 +330,11 @@ def compare(asked: argparse.Namespace) -> str:
         pythons = [asked.pythons[0], asked.pythons[-1]]
         for operation in asked.operations:
             words = [str(local.config_file), operation, str(asked.connections)]
-            pair = [Contender(*each, words) for each in zip(pythons, files, strict=True)]
+            more = [[], ["--metrics"] if asked.metrics else []]
+            pair = [
+                Contender(python, folder, [*words, *options])
+                for python, folder, options in zip(pythons, files, more, strict=True)
+            ]
             took: list[list[float]] = [[], []]
             for one in range(asked.rounds + WARM_ROUNDS):
                 for at in (0, 1) if one % 2 else (1, 0):
@@ -365,11 +379,14 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--pythons", nargs="+", default=[sys.executable], help="one, or one each")
+    parser.add_argument(
+        "--metrics", action="store_true", help="the second counts its requests for Prometheus"
+    )
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
         file, operation, connections = asked.serve
-        uvloop.run(serve(ClusterConfig.load(file), operation, int(connections)))
+        uvloop.run(serve(ClusterConfig.load(file), operation, int(connections), asked.metrics))
     elif asked.after is None:
         parser.error("name two commits")
     else:

@@ -119,15 +119,15 @@ class Catalog:
     ) -> None:
         """Args: timeout: seconds after which work is given up; see `ClusterConfig.timeout`."""
         where = f"catalog ({database.host}:{database.port}/{database.database})"
-        self._pool = ConnectionPool(database, limits, where)
+        self.pool = ConnectionPool(database, limits, where)
         self.where = where
         self._database = database
         self.timeout = timeout
         self._tables = KnownTables()
         self._read_at = -math.inf
         if timeout is not None:
-            self._pool.limit(timeout)
-        self.session = self._pool.session
+            self.pool.limit(timeout)
+        self.session = self.pool.session
         """Lends a connection, as that of a shard does."""
         self.renew_after_fork()
         forks.note(self)
@@ -138,7 +138,7 @@ class Catalog:
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.close()
+        self.pool.close()
 
     def check_server(self) -> None:
         """Look at the server's settings.
@@ -148,7 +148,7 @@ class Catalog:
         """
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 check_server(session, self._database, self.where)
 
         retry(once, self.timeout)
@@ -178,7 +178,7 @@ class Catalog:
         Raises:
             ConfigError: this user has no right to.
         """
-        with self._pool.session() as session:
+        with self.pool.session() as session:
             migrate(session, CATALOG, self.where)
         written_as = self._run(("SELECT format FROM mynamo_cluster", ()))[0].rows[0][0]
         if written_as >= OLDEST:
@@ -250,7 +250,7 @@ class Catalog:
         """
 
         def once() -> bool:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 _, found = session.run(
                     ("BEGIN", ()), ("SELECT version FROM mynamo_cluster FOR UPDATE", ())
                 )
@@ -272,7 +272,7 @@ class Catalog:
         Raises:
             ShardUnavailable: the server does not answer.
         """
-        with self._pool.session() as session:
+        with self.pool.session() as session:
             return give_number(session, shard_id, at_least)
 
     def incarnations(self) -> tuple[tuple[int, int], ...]:
@@ -292,7 +292,7 @@ class Catalog:
             The new cluster's id, which is not yet recorded: see `record`.
         """
         self._run(*((sql, ()) for sql in TABLES))
-        with self._pool.session() as session:
+        with self.pool.session() as session:
             migrate(session, CATALOG, self.where)
         ids = sorted(shard_ids)
         edges = [SLOTS * i // len(ids) for i in range(len(ids) + 1)]
@@ -342,7 +342,7 @@ class Catalog:
     def _hold(self) -> ExitStack:
         """What holds the lock of all processes until it is closed."""
         with ExitStack() as holding:
-            session = holding.enter_context(self._pool.session())
+            session = holding.enter_context(self.pool.session())
             name = "CONCAT('mynamo.', LEFT(DATABASE(), 57))"
             *_, locked = session.run(
                 ("SET SESSION wait_timeout = %s", (CHANGE_SECONDS,)),
@@ -449,7 +449,7 @@ class Catalog:
         indexes: list[IndexSchema] = [*schema.local_indexes, *schema.global_indexes]
 
         def once() -> int:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 try:
                     table_id = session.run(
                         ("BEGIN", ()),
@@ -482,7 +482,7 @@ class Catalog:
         """
 
         def once() -> int:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 return session.run(
                     ("DELETE FROM mynamo_indexes WHERE table_id = %s AND name = %s AND status = %s",
                      (table_id, index.name.encode(), PLANNED)),
@@ -509,7 +509,7 @@ class Catalog:
         """
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 since = next_version(session, table_id)
                 if _index_status(session, index_id) not in (None, PLANNED):
@@ -542,7 +542,7 @@ class Catalog:
         """
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 refuse_protected(session, table_id)
                 session.run(
@@ -570,7 +570,7 @@ class Catalog:
         """
 
         def once() -> TableSettings:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 changed = change(locked_settings(session, table_id))
                 session.run(store_settings(table_id, changed), COUNT_UP, ("COMMIT", ()))
@@ -589,7 +589,7 @@ class Catalog:
         mark = uuid.uuid4().hex
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 since = next_version(session, table_id)
                 last = last_stream(session, table_id)
@@ -612,7 +612,7 @@ class Catalog:
         """
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 until = next_version(session, table_id)
                 statements = end_streams(session, table_id, "DISABLING", until)
@@ -654,7 +654,7 @@ class Catalog:
         repeat."""
 
         def once() -> None:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 session.run(("BEGIN", ()))
                 next_version(session, table_id)
                 if _index_status(session, index_id) in (None, "DELETING"):
@@ -694,7 +694,7 @@ class Catalog:
         """Run idempotent statements in one round trip, again if the connection was lost."""
 
         def once() -> list[Result]:
-            with self._pool.session() as session:
+            with self.pool.session() as session:
                 return session.run(*statements)
 
         return retry(once, self.timeout)

@@ -102,12 +102,12 @@ class DynamoDBShard:
         self.where = f"shard {shard_index} ({host}:{port}/{database})"
         self.id = shard_index
         self._identity = Identity(self.config, self.where)
-        self._pool = ConnectionPool(
+        self.pool = ConnectionPool(
             self.config, pool or PoolConfig(), self.where, self._identity.check
         )
-        self.breaker = self._pool.breaker
+        self.breaker = self.pool.breaker
         self.admission = Admission(self.where, self.breaker)
-        self.session = self._pool.session
+        self.session = self.pool.session
         """Lends a connection; an open transaction is rolled back if the block fails. Raises
         ShardUnavailable if the server does not answer, or is not fit to be a shard, and
         ConfigError if the database is another shard's."""
@@ -140,7 +140,7 @@ class DynamoDBShard:
             allocate: numbers of incarnations.
         """
         self._identity.cluster_id, self._identity.allocate = cluster_id, allocate
-        self._pool.close_idle()
+        self.pool.close_idle()
 
     def adopt(self, at_least: int) -> int | None:
         """Begin a new incarnation, though the server may be the same; see `incarnation`.
@@ -175,7 +175,7 @@ class DynamoDBShard:
         """Set both; None: as they are."""
         if timeout is not None:
             self.own_timeout = timeout
-            self._pool.limit(timeout)
+            self.pool.limit(timeout)
         if outcome_timeout is not None:
             self._outcome_timeout = outcome_timeout
 
@@ -215,7 +215,7 @@ class DynamoDBShard:
 
     def disconnect(self) -> None:
         """Close all connections; the shard cannot be used afterwards."""
-        self._pool.close()
+        self.pool.close()
 
 
 class Identity:

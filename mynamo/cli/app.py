@@ -210,13 +210,9 @@ def _take_config(command: click.Command) -> None:
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from mynamo.release import release
 
-    try:
-        number = version("mynamo")
-    except PackageNotFoundError:
-        number = "(not installed, run from its source)"
-    click.echo(f"mynamo {number}")
+    click.echo(f"mynamo {release() or '(not installed, run from its source)'}")
     ctx.exit()
 
 

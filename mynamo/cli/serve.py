@@ -7,12 +7,15 @@ import os
 import resource
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli.command_context import load_config
+from mynamo.cli.metrics_option import metrics_of, metrics_port, request_metrics
 from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
 from mynamo.extras import need
@@ -49,6 +52,7 @@ each database, and MySQL takes 151 unless told otherwise."""
     "--open-to-network", is_flag=True,
     help="With --no-auth: serve other machines too. Whoever reaches the port can do anything.",
 )  # fmt: skip
+@metrics_port
 @log_level
 def serve(
     port: int | None,
@@ -58,6 +62,7 @@ def serve(
     index_reads: str | None,
     no_auth: bool,
     open_to_network: bool,
+    metrics_port: int | None,
     log_level: str,
 ) -> None:
     """Serve DynamoDB's API over HTTP, until SIGTERM or Ctrl-C.
@@ -104,12 +109,17 @@ def serve(
         for shared in (answered, counts):
             if shared is not None:
                 shared.become(process)
-        return run_until_told(
-            lambda opened, stop: serve_until(
-                opened, config, listeners, stop,
-                verify=not no_auth, answered=answered, counts=counts, ready=ready,
-            )
-        )  # fmt: skip
+
+        def serve_with_metrics(opened: Cluster, stop: threading.Event) -> None:
+            port = metrics_port and metrics_port + process
+            with metrics_of(opened, "serve", port) as registry:
+                serve_until(
+                    opened, config, listeners, stop,
+                    verify=not no_auth, answered=answered, counts=counts, ready=ready,
+                    metrics=request_metrics(registry, opened),
+                )  # fmt: skip
+
+        return run_until_told(serve_with_metrics)
 
     if workers == 1:
         sys.exit(work(0))

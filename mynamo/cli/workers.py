@@ -17,6 +17,7 @@ import click
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.command_context import opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
+from mynamo.cli.metrics_option import metrics_of, metrics_port
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ def log_level(command: Command) -> Command:
 
 
 @click.command()
+@metrics_port
 @log_level
-def writer(log_level: str) -> None:
+def writer(metrics_port: int | None, log_level: str) -> None:
     """Run a writer worker, until SIGTERM or Ctrl-C.
 
     It publishes committed changes to Kafka, applies queued writes, backfills new indexes,
@@ -62,12 +64,13 @@ def writer(log_level: str) -> None:
         run_writer(cluster, stop)
         mending.join(_CLOSING)
 
-    _run(write_and_mend, log_level)
+    _run(write_and_mend, "writer", metrics_port, log_level)
 
 
 @click.command()
+@metrics_port
 @log_level
-def indexer(log_level: str) -> None:
+def indexer(metrics_port: int | None, log_level: str) -> None:
     """Run a GSI indexer worker, until SIGTERM or Ctrl-C.
 
     It applies change events from Kafka to the GSIs, each exactly once. Run two or more, on
@@ -80,12 +83,19 @@ def indexer(log_level: str) -> None:
     """
     from mynamo.gsi_indexer import run_indexer
 
-    _run(run_indexer, log_level)
+    _run(run_indexer, "indexer", metrics_port, log_level)
 
 
-def _run(work: Callable[[Cluster, threading.Event], None], level: str) -> None:
+def _run(
+    work: Callable[[Cluster, threading.Event], None], role: str, port: int | None, level: str
+) -> None:
     start_logging(level)
-    sys.exit(run_until_told(work))
+
+    def work_with_metrics(cluster: Cluster, stop: threading.Event) -> None:
+        with metrics_of(cluster, role, port):
+            work(cluster, stop)
+
+    sys.exit(run_until_told(work_with_metrics))
 
 
 def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:

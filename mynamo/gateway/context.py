@@ -24,6 +24,7 @@ class Call:
         host: by which the client found this server, with the port.
         size: of its JSON, in bytes.
         answer_headers: for the operation to fill.
+        table: that it names, if it names one.
     """
 
     operation: str
@@ -31,6 +32,7 @@ class Call:
     host: str = "localhost"
     size: int = 0
     answer_headers: dict[str, str] = field(default_factory=dict)
+    table: str | None = None
 
 
 class Context:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -44,6 +45,21 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
+class AnswerCounter(Protocol):
+    """What counts answers: `mynamo.metrics.request_metrics.RequestMetrics`."""
+
+    def answered(
+        self,
+        operation: str,
+        table: str | None,
+        tables: Container[str],
+        status: int,
+        error: str,
+        seconds: float | None,
+    ) -> None:
+        """Count one."""
+
+
 class Service:
     """DynamoDB's API on a cluster. Safe to share between threads.
 
@@ -51,12 +67,18 @@ class Service:
         cluster: whose tables are served.
         config: the gateway's; its region and account number appear in ARNs.
         answered: counts that its processes share; None: it is the only one.
+        counter: of its answers; None: they are not counted.
     """
 
     def __init__(
-        self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
+        self,
+        cluster: Cluster,
+        config: GatewayConfig,
+        answered: AnsweredWrites | None = None,
+        counter: AnswerCounter | None = None,
     ) -> None:
         self.context = Context(cluster, config, answered)
+        self._counter = counter
 
     def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.
@@ -68,14 +90,30 @@ class Service:
         """
         host = headers.get("host", "localhost")
         call = Call(operation, headers.get(TOKEN_HEADER), host, len(body))
+        if self._counter is None:
+            return self._answer(call, body)[0]
+        began = time.perf_counter()
+        answer, error = self._answer(call, body)
+        self._counter.answered(
+            operation,
+            call.table,
+            self.context.cluster.snapshot.names,
+            answer.status,
+            error,
+            time.perf_counter() - began,
+        )
+        return answer
+
+    def _answer(self, call: Call, body: bytes) -> tuple[Answer, str]:
+        """The answer, and the name of its error; empty: success."""
         try:
-            return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers)
+            return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers), ""
         except ServiceError as failure:
             error = failure
         except Exception as failure:
-            log_failure(operation, failure)
+            log_failure(call.operation, failure)
             error = internal_error()
-        return Answer(error.status, orjson.dumps(error.body()), call.answer_headers)
+        return Answer(error.status, orjson.dumps(error.body()), call.answer_headers), error.kind
 
     def _run(self, call: Call, body: bytes) -> dict[str, Any]:
         handler = OPERATIONS.get(call.operation)
@@ -85,6 +123,8 @@ class Service:
         name = request.get("TableName")
         if name is None or ":" in name:
             replace_arns(self.context, call.operation, request)
+            name = request.get("TableName")
+        call.table = name
         try:
             return handler(self.context, request, call)
         except MynamoError as failure:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway.auth.claims import AnyCredentials
@@ -20,6 +21,9 @@ from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
 
+if TYPE_CHECKING:
+    from mynamo.metrics.request_metrics import RequestMetrics
+
 
 @contextmanager
 def gateway(
@@ -30,6 +34,7 @@ def gateway(
     verify: bool,
     answered: AnsweredWrites | None = None,
     counts: ConnectionCounts | None = None,
+    metrics: RequestMetrics | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -39,6 +44,7 @@ def gateway(
             credentials are accepted.
         answered: see `Service`.
         counts: see `HttpServer`.
+        metrics: for its requests to be counted in; None: they are not counted.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -53,14 +59,17 @@ def gateway(
         if origins is None and verify:
             origins = EVERYONE
         app = App(
-            Service(cluster, config, answered),
+            Service(cluster, config, answered, metrics),
             authenticator,
             health,
             Cors(origins),
             config,
             OPERATIONS.keys() | UNSUPPORTED,
+            None if metrics is None else metrics.refused,
         )
         server = HttpServer(app, listeners, config.limits, tls_context(config), counts)
+        if metrics is not None:
+            metrics.watch(server.free_permits, server.delays)
         with _shares(cluster, server.free_permits):
             yield server
     finally:
@@ -93,6 +102,7 @@ def serve(
     answered: AnsweredWrites | None,
     counts: ConnectionCounts | None,
     ready: Callable[[], None],
+    metrics: RequestMetrics | None = None,
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
 
@@ -100,7 +110,10 @@ def serve(
         ready: called when requests can be taken.
         others: see `gateway`.
     """
-    parts = gateway(cluster, config, listeners, verify=verify, answered=answered, counts=counts)
+    parts = gateway(
+        cluster, config, listeners,
+        verify=verify, answered=answered, counts=counts, metrics=metrics,
+    )  # fmt: skip
     with parts as server:
 
         def watch() -> None:

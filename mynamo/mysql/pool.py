@@ -64,6 +64,21 @@ class Result:
     insert_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    """How a pool is used at a moment.
+
+    Attributes:
+        in_use: connections that callers have.
+        idle: connections that are open, and that no caller has.
+        waits: callers that had to wait for one, since the pool began.
+    """
+
+    in_use: int
+    idle: int
+    waits: int
+
+
 class Session:
     """One connection while one caller has it."""
 
@@ -212,12 +227,14 @@ class ConnectionPool:
         self.where = where
         self.breaker = CircuitBreaker(where, limits.breaker_opens_after, limits.breaker_probe_after)
         self._closed = False
+        self._waits = 0
         self.renew_after_fork()
         forks.note(self)
 
     def renew_after_fork(self) -> None:
         """Begin without connections."""
         self._idle: list[Session] = []
+        self._open = 0  # connections
         self._lock = threading.Lock()
         self.permits = threading.BoundedSemaphore(self._limits.size)
 
@@ -237,6 +254,8 @@ class ConnectionPool:
         try:
             acquired = permits.acquire(blocking=False)
             if not acquired:
+                with self._lock:
+                    self._waits += 1
                 acquired = in_thread(permits.acquire)(timeout=self._wait_timeout())
             if not acquired:
                 raise self._busy()
@@ -255,6 +274,12 @@ class ConnectionPool:
             if acquired and permits is self.permits:
                 permits.release()
 
+    def usage(self) -> PoolUsage:
+        """How it is used at this moment."""
+        with self._lock:
+            idle = len(self._idle)
+            return PoolUsage(self._open - idle, idle, self._waits)
+
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
         self._closed = True
@@ -264,6 +289,7 @@ class ConnectionPool:
         """Close the idle connections, so that new ones are opened."""
         with self._lock:
             idle, self._idle = self._idle, []
+            self._open -= len(idle)
         for session in idle:
             session.close()
 
@@ -324,12 +350,17 @@ class ConnectionPool:
                 if not is_probe:
                     self.breaker.begin_attempt()
                 try:
-                    return in_thread(self.open)(ends_at)
+                    session = in_thread(self.open)(ends_at)
                 finally:
                     self.breaker.end_attempt()
+                with self._lock:
+                    self._open += 1
+                return session
             session.end_at(ends_at)
             if time.monotonic() - session.last_used < _IDLE_CHECK or session.is_alive():
                 return session
+            with self._lock:
+                self._open -= 1
             session.close()
 
     def _give_back(self, session: Session) -> None:
@@ -337,6 +368,7 @@ class ConnectionPool:
             if not session.broken and not self._closed:
                 self._idle.append(session)
                 return
+            self._open -= 1
         session.close()
 
     def open(self, ends_at: float | None) -> Session:

@@ -39,10 +39,11 @@ def due_items(cluster: Cluster, index: Index) -> list[DueItems]:
     Args:
         index: of the expiries of a table.
     """
-    return [_on(shard, index) for _, shard in sorted(cluster.shards.items())]
+    return [due_items_on(shard, index) for _, shard in sorted(cluster.shards.items())]
 
 
-def _on(shard: DynamoDBShard, index: Index) -> DueItems:
+def due_items_on(shard: DynamoDBShard, index: Index) -> DueItems:
+    """What is due on one shard; see `due_items`."""
     try:
         now = int(shard.run(("SELECT UNIX_TIMESTAMP()", ()))[0].rows[0][0])
         first, behind = due_between(now)

@@ -194,6 +194,19 @@ class StreamsConfig(_Strict):
     retention: float = Field(86_400.0, gt=0)
 
 
+class MetricsConfig(_Strict):
+    """Metrics of processes that have `--metrics-port`.
+
+    Attributes:
+        host: address on which they are served.
+        tables: that have a label of their own among the gateway's requests; all others are
+            together in `other`.
+    """
+
+    host: str = "127.0.0.1"
+    tables: int = Field(100, ge=0, le=10_000)
+
+
 class ClusterConfig(BaseSettings):
     """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
@@ -227,6 +240,7 @@ class ClusterConfig(BaseSettings):
     limits: LimitsConfig = LimitsConfig()
     expiry: ExpiryConfig = ExpiryConfig()
     streams: StreamsConfig = StreamsConfig()
+    metrics: MetricsConfig = MetricsConfig()
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")

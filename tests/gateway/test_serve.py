@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import SSLError
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from mynamo.cli import serve as command
 from mynamo.cli.app import root
@@ -363,3 +368,65 @@ def test_a_certificate_without_its_key(config: ClusterConfig, tmp_path: Path) ->
     toml = f"[gateway]\ncert = {json.dumps(str(cert))}\n"
     with serving(config, tmp_path, "--no-auth", toml=toml) as served:
         assert served.url.startswith("https://")
+
+
+def scraped(url: str) -> dict[str, list[Sample]]:
+    """The samples that a process has now, by metric."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - of this machine
+        text = answer.read().decode()
+    return {family.name: family.samples for family in text_string_to_metric_families(text)}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_metrics(config: ClusterConfig, tmp_path: Path, workers: str) -> None:
+    """Each process has its own; together they have counted every request."""
+    words = ("--no-auth", "--workers", workers, "--metrics-port", "0")
+    with serving(config, tmp_path, *words) as served:
+        client = client_of(served.url)
+        client.create_table(
+            TableName="songs",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        for number in range(20):
+            client.put_item(TableName="songs", Item={"id": {"S": str(number)}})
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.get_item(TableName="nothing", Key={"id": {"S": "1"}})
+        unknown = post(operation="Nonsense")
+        with wire(served.url) as raw:
+            raw.send(unknown)
+            assert raw.hear().status == 400
+        log = tmp_path / "log"
+        eventually(lambda: log.read_text().count("metrics: http") == int(workers))
+        urls = re.findall(r"metrics: (\S+)", log.read_text())
+        assert len(set(urls)) == int(workers)
+        processes = [scraped(url) for url in urls]
+    counted: Counter[tuple[str, ...]] = Counter()
+    for samples in processes:
+        for sample in samples["mynamo_requests"]:
+            if sample.name == "mynamo_requests_total":
+                labels = (sample.labels[name] for name in ("operation", "table", "status", "error"))
+                counted[tuple(labels)] += int(sample.value)
+        assert samples["mynamo_build_info"][0].labels["role"] == "serve"
+        assert samples["mynamo_request_permits_free"][0].value > 0
+        assert {one.labels["server"] for one in samples["mynamo_breaker_open"]} == {
+            "catalog", "1", "2",
+        }  # fmt: skip
+    assert counted == {
+        ("CreateTable", "songs", "200", ""): 1,
+        ("PutItem", "songs", "200", ""): 20,
+        ("GetItem", "", "400", "ResourceNotFoundException"): 1,
+        ("", "", "400", "UnknownOperationException"): 1,
+    }
+
+
+def test_a_metrics_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = ("--no-auth", "--workers", "1", "--metrics-port", port)
+        with serving(config, tmp_path, *words) as served:
+            assert served.process.wait(30) == 1
+    said = (tmp_path / "log").read_text()
+    assert f"cannot listen on 127.0.0.1:{port} for metrics" in said
+    assert "Traceback" not in said

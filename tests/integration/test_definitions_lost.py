@@ -95,7 +95,7 @@ def test_two_that_make_a_table_at_once_are_told_apart(
 ) -> None:
     """Also where the one that is too late has lost its first attempt."""
     proxy.on(b"INSERT INTO mynamo_tables", "lose_request")
-    open_session = changing.catalog._pool.session
+    open_session = changing.catalog.pool.session
     calls: list[int] = []
 
     def overtaken() -> Any:
@@ -104,7 +104,7 @@ def test_two_that_make_a_table_at_once_are_told_apart(
             definitions.create_table(cluster, SECOND)
         return open_session()
 
-    changing.catalog._pool.session = overtaken  # type: ignore[method-assign]
+    changing.catalog.pool.session = overtaken  # type: ignore[method-assign]
     with pytest.raises(AlreadyExists):
         definitions.create_table(changing, SECOND)
     assert proxy.struck.is_set()

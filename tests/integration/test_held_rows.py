@@ -128,7 +128,7 @@ def strangers_and_a_writer(
     producer = Producer(cluster)
     if holding is not an_insertion:
         add(producer)
-    shard_of(cluster)._pool.close_idle()
+    shard_of(cluster).pool.close_idle()
     work: list[Callable[[], Any]] = [
         lambda n=n: producer.put("orders", {"id": f"s{n}", "at": "1", "price": n})  # type: ignore[misc]
         for n in range(STRANGERS)
@@ -285,7 +285,7 @@ def wait_in_a_batch(
     producer = Producer(cluster)
     with monkeypatch.context() as only_here:
         rewrite_session(only_here, "innodb_lock_wait_timeout = 2", 60 if wait == "long" else 1)
-        shard._pool.close_idle()
+        shard.pool.close_idle()
         with ThreadPoolExecutor(1) as threads:
             with held(config, a_row(orders, orders)):
                 added = threads.submit(add, producer)
@@ -325,7 +325,7 @@ def test_batches_are_careful_no_longer_than_somebody_waits(
     rewrite_session(monkeypatch, "innodb_lock_wait_timeout = 2", 1)
     add(producer)
     shard = shard_of(cluster)
-    shard._pool.close_idle()
+    shard.pool.close_idle()
     careful_batches = noting_careful(monkeypatch)
     waiting = group_commit.batcher_of(shard_of(cluster)).waiting
     with ThreadPoolExecutor(1) as threads:

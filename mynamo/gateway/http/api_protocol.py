@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import orjson
@@ -82,6 +82,8 @@ class App:
         cors: which web pages may call.
         config: region and limits.
         operations: names that exist.
+        refused: told of each request for the API that was refused before its operation began: the
+            operation, empty if there is none of that name, and the error.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class App:
         cors: Cors,
         config: GatewayConfig,
         operations: Iterable[str],
+        refused: Callable[[str, ServiceError], None] | None = None,
     ) -> None:
         self._caller = caller
         self._authenticator = authenticator
@@ -101,6 +104,7 @@ class App:
             (STREAMS_PREFIX if name in STREAM_REQUESTS else TARGET_PREFIX) + name: name
             for name in operations
         }
+        self._refused = refused
         self._body_limit = config.limits.body_bytes
         self._greeting = f"healthy: dynamodb.{config.region}.amazonaws.com ".encode()
 
@@ -110,10 +114,13 @@ class App:
         try:
             response = self._route(request)
         except ServiceError as error:
+            self._note(request, error)
             response = _refusal(error)
         except Exception:
             log.exception("request %s failed in a way nobody foresaw", request_id)
-            response = _refusal(internal_error())
+            failure = internal_error()
+            self._note(request, failure)
+            response = _refusal(failure)
         return self._finished(request, response, request_id)
 
     def at_once(self, request: Request) -> Response | None:
@@ -129,7 +136,13 @@ class App:
             "Service is temporarily unavailable: too many requests at a time",
             503,
         )
+        self._note(request, error)
         return self._finished(request, _refusal(error), new_request_id())
+
+    def _note(self, request: Request, error: ServiceError) -> None:
+        if self._refused is not None:
+            target = request.headers.get("x-amz-target", "")
+            self._refused(self._operations.get(target, ""), error)
 
     def _route(self, request: Request) -> Response:
         target = request.target

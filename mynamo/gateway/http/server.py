@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 15
 LAST_WORD_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
+_DELAYS = 15
 BACKLOG = 2048
 LOOPBACK = "127.0.0.1"
 LOOPBACK_V6 = "::1"
@@ -64,6 +66,8 @@ class HttpServer:
         self._shared = Shared()
         self._connect = guarded(limits, self._answering.answer, self._shared)
         self._told: Callable[[], object] | None = None  # ends the wait in `_serve`
+        self.delays: deque[float] = deque([0.0], maxlen=_DELAYS)
+        """How late its loop was for its timer of every second, lately; in seconds."""
         self.address = self._listeners[0].getsockname()[:2]
         """Host and port that it listens on; the first, if there are two."""
 
@@ -126,8 +130,12 @@ class HttpServer:
         self._told = tell
         while not self._shared.stopping.is_set():
             self._shared.set_date()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), 1.0 - time.time() % 1.0)
+            pause = 1.0 - time.time() % 1.0
+            due = loop.time() + pause
+            try:
+                await asyncio.wait_for(told.wait(), pause)
+            except TimeoutError:
+                self.delays.append(max(0.0, loop.time() - due))
 
     async def _until_none_is_open(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds

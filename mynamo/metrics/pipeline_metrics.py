@@ -1,0 +1,144 @@
+"""Outboxes, relays, indexes, time to live and moves: asked of all shards at each scrape.
+
+It costs each shard what `mynamo lag` does: what is not waiting is not read. Every writer worker has
+the same figures, so queries take the largest (`max by (shard)`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
+from mynamo.errors import MynamoError
+from mynamo.metrics import names
+from mynamo.metrics.names import Metric
+from mynamo.operations.due_items import DueItems, due_items_on
+from mynamo.operations.lag import ShardLag, shard_lag
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
+"""For a shard. Prometheus waits for 10 s for a scrape, unless told otherwise."""
+
+
+class _State:
+    """What one shard answered."""
+
+    def __init__(self, cluster: Cluster, shard: DynamoDBShard) -> None:
+        self.lag: ShardLag
+        self.waiting: dict[int, tuple[int, float]]
+        self.lag, self.waiting = shard_lag(shard)
+        self.due: dict[str, DueItems] = {}
+        for table in cluster.snapshot.tables.values():
+            index = table.time_to_live
+            if index is not None and index.status == "ACTIVE":
+                self.due[table.name] = due_items_on(shard, index)
+
+
+class PipelineMetrics(Collector):
+    """Asks all shards at once, at most every two seconds however often it is asked itself.
+
+    Args:
+        cluster: whose shards.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._threads = ThreadPoolExecutor(
+            max(1, len(cluster.configured)), thread_name_prefix="metrics"
+        )
+        self._running: dict[int, Future[_State]] = {}
+        self._asking = threading.Lock()
+        self._known: list[Family] = []
+        self._known_at = -FRESH_SECONDS
+
+    def close(self) -> None:
+        """End its threads once they have their answers."""
+        self._threads.shutdown(wait=False)
+
+    def describe(self) -> Iterable[Family]:
+        """See `Collector`. It asks no shard."""
+        return [_family(one) for one in names.ALL if one.source == "writer"]
+
+    def collect(self) -> Iterable[Family]:
+        """See `Collector`."""
+        with self._asking:
+            if time.monotonic() - self._known_at >= FRESH_SECONDS:
+                self._known = self._ask()
+                self._known_at = time.monotonic()
+            return self._known
+
+    def _ask(self) -> list[Family]:
+        began = time.monotonic()
+        families = {one.name: _family(one) for one in names.ALL if one.source == "writer"}
+
+        def put(metric: Metric, value: float, *labels: object) -> None:
+            families[metric.name].add_metric([str(label) for label in labels], float(value))
+
+        snapshot = self._cluster.snapshot
+        self._running = {
+            id_: self._run(id_, shard) for id_, shard in sorted(self._cluster.shards.items())
+        }
+        wait(self._running.values(), PATIENCE_SECONDS)
+        for id_ in self._cluster.lacking:
+            put(names.SHARD_UP, 0, id_)
+        for id_, future in self._running.items():
+            state = _answer(id_, future)
+            put(names.SHARD_UP, state is not None, id_)
+            if state is None:
+                continue
+            lag = state.lag
+            put(names.OUTBOX_ROWS, lag.rows, id_)
+            put(names.OUTBOX_BYTES, lag.payload_bytes, id_)
+            put(names.OUTBOX_OLDEST, lag.oldest_seconds, id_)
+            put(names.OUTBOX_UNPUBLISHED, lag.unpublished, id_)
+            put(names.OUTBOX_UNAPPLIED, lag.unapplied, id_)
+            put(names.RELAY_LEASE, lag.relay_seconds if lag.relay_alive else 0, id_)
+            put(names.INTENTS, lag.intents, id_)
+            put(names.INTENTS_OLDEST, lag.intents_seconds, id_)
+            for table in snapshot.tables.values():
+                events, seconds = state.waiting.get(table.id, (0, 0.0))
+                for index in table.global_indexes if table.status != "DELETING" else ():
+                    put(names.INDEX_EVENTS, events, table.name, index.name, id_)
+                    put(names.INDEX_SECONDS, seconds, table.name, index.name, id_)
+            for name, due in state.due.items():
+                if not due.trouble:
+                    put(names.DUE_ITEMS, due.items, name, id_)
+                    put(names.DUE_SECONDS, due.seconds, name, id_)
+        for table in snapshot.tables.values():
+            for index in table.user_indexes:
+                put(names.INDEX_ACTIVE, index.status == "ACTIVE", table.name, index.name)
+        put(names.OPEN_MOVES, len(snapshot.moves_left))
+        put(names.SCRAPE_SECONDS, time.monotonic() - began)
+        return list(families.values())
+
+    def _run(self, id_: int, shard: DynamoDBShard) -> Future[_State]:
+        before = self._running.get(id_)
+        if before is not None and not before.done():  # one that hangs is not asked twice
+            return before
+        return self._threads.submit(_State, self._cluster, shard)
+
+
+def _family(metric: Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.name, metric.text, labels=metric.labels)
+
+
+def _answer(shard_id: int, future: Future[_State]) -> _State | None:
+    """What a shard answered; None: nothing."""
+    if not future.done():
+        return None
+    try:
+        return future.result()
+    except MynamoError as failure:
+        log.debug("metrics of shard %d are not known: %s", shard_id, failure)
+        return None

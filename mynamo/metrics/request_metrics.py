@@ -1,0 +1,140 @@
+"""`RequestMetrics`: what the gateway counts of its requests."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Container, Iterable
+from itertools import accumulate
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mynamo.metrics.names import (
+    FREE_PERMITS,
+    LATENCY_BUCKETS,
+    LOOP_DELAY,
+    REQUEST_SECONDS,
+    REQUESTS,
+)
+
+OTHER = "other"
+"""As the table: one of those that came after the first `most_tables`."""
+_LIMITS = (*map(str, LATENCY_BUCKETS), "+Inf")
+
+
+class Refusal(Protocol):
+    """Why a request was refused: `mynamo.gateway.service_errors.ServiceError`."""
+
+    @property
+    def kind(self) -> str:
+        """The exception's name."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+
+class _Latency:
+    """How long one operation's requests took."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_LIMITS)  # each bucket's own
+        self.total = 0.0
+
+
+class RequestMetrics(Collector):
+    """Counts requests. Safe to share between threads.
+
+    It counts in a dictionary and a list under one lock, and makes samples of them at a scrape: the
+    client's own counters and histograms cost a request three times as much.
+
+    Args:
+        registry: of the process.
+        most_tables: that have a label of their own. Each costs memory and time at each scrape.
+    """
+
+    def __init__(self, registry: CollectorRegistry, most_tables: int) -> None:
+        self._registry = registry
+        self._most_tables = most_tables
+        self._tables: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, int, str], int] = {}
+        self._latencies: dict[str, _Latency] = {}
+        registry.register(self)
+
+    def answered(
+        self,
+        operation: str,
+        table: str | None,
+        tables: Container[str],
+        status: int,
+        error: str,
+        seconds: float | None,
+    ) -> None:
+        """Count an answer.
+
+        Args:
+            operation: DynamoDB's name; empty: there is none of the name that was given.
+            table: that the request names, if it names one.
+            tables: those that exist. Names of others get no label: clients can make them up.
+            status: of HTTP.
+            error: the exception's name; empty: success.
+            seconds: that it took; None: it was refused before.
+        """
+        label = "" if table is None or table not in tables else self._label(table)
+        key = (operation, label, status, error)
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + 1
+            if seconds is not None:
+                latency = self._latencies.get(operation)
+                if latency is None:
+                    latency = self._latencies[operation] = _Latency()
+                latency.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+                latency.total += seconds
+
+    def refused(self, operation: str, error: Refusal) -> None:
+        """Count a request that was refused before its operation began; see `answered`."""
+        self.answered(operation, None, (), error.status, error.kind, None)
+
+    def watch(self, free_permits: Callable[[], int], delays: Iterable[float]) -> None:
+        """Have the server's state among the metrics.
+
+        Args:
+            free_permits: how many more small requests are taken.
+            delays: how late its event loop was, lately; in seconds.
+        """
+        permits = Gauge(FREE_PERMITS.name, FREE_PERMITS.text, registry=self._registry)
+        permits.set_function(free_permits)
+        delay = Gauge(LOOP_DELAY.name, LOOP_DELAY.text, registry=self._registry)
+        delay.set_function(lambda: max(tuple(delays)))
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        with self._lock:
+            counts = dict(self._counts)
+            latencies = {
+                name: (list(one.counts), one.total) for name, one in self._latencies.items()
+            }
+        requests = CounterMetricFamily(REQUESTS.name, REQUESTS.text, labels=REQUESTS.labels)
+        for key, count in counts.items():
+            requests.add_metric([str(label) for label in key], count)
+        seconds = HistogramMetricFamily(
+            REQUEST_SECONDS.name, REQUEST_SECONDS.text, labels=REQUEST_SECONDS.labels
+        )
+        for operation, (each, total) in latencies.items():
+            buckets = list(zip(_LIMITS, accumulate(each), strict=True))
+            seconds.add_metric([operation], buckets, total)
+        return requests, seconds
+
+    def _label(self, table: str) -> str:
+        label = self._tables.get(table)
+        if label is None:
+            if len(self._tables) >= self._most_tables:
+                return OTHER
+            label = self._tables[table] = table
+        return label

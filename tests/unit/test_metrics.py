@@ -1,0 +1,161 @@
+"""Metrics: their names, what the gateway counts, and the port they are served on."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from mynamo.errors import ConfigError
+from mynamo.gateway.service_errors import ServiceError
+from mynamo.metrics import names
+from mynamo.metrics.endpoint import new_registry, serving
+from mynamo.metrics.request_metrics import OTHER, RequestMetrics
+
+UNITS = {"seconds", "bytes", "total", "rows", "events", "items", "info"}
+COUNTS = {  # gauges of things that have no unit
+    "mynamo_request_permits_free", "mynamo_breaker_open", "mynamo_pool_connections_in_use",
+    "mynamo_pool_connections_idle", "mynamo_shard_up", "mynamo_transaction_intents",
+    "mynamo_index_active", "mynamo_slot_moves_open",
+}  # fmt: skip
+LINE = re.compile(r"^\| `(mynamo_\w+)` \|", re.MULTILINE)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> RequestMetrics:
+    return RequestMetrics(registry, most_tables=2)
+
+
+def test_names_are_prometheus_own_way() -> None:
+    assert len({one.name for one in names.ALL}) == len(names.ALL) > 20
+    for one in names.ALL:
+        unit = one.name.rpartition("_")[2]
+        assert unit in UNITS or one.name in COUNTS, one.name
+        assert (unit == "total") == (one.kind == "counter"), one.name
+        assert one.text.endswith("."), one.name
+    assert names.LATENCY_BUCKETS[0] == 0.0001
+    assert names.LATENCY_BUCKETS[-1] == 30
+
+
+def test_the_documentation_has_all_of_them_and_no_others() -> None:
+    documented = Path("docs/metrics.md").read_text()
+    for one in names.ALL:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        line = f"| `{one.name}` | {one.kind} | {labels} | {one.source} | {one.text} |"
+        assert line in documented
+    assert LINE.findall(documented) == [one.name for one in names.ALL]
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+def test_answers_are_counted(registry: CollectorRegistry, metrics: RequestMetrics) -> None:
+    tables = {"orders"}
+    for seconds in (0.0002, 0.02):
+        metrics.answered("GetItem", "orders", tables, 200, "", seconds)
+    metrics.answered("GetItem", "nothing", tables, 400, "ResourceNotFoundException", 0.001)
+    metrics.answered("BatchGetItem", None, tables, 200, "", 0.001)
+    metrics.refused("GetItem", ServiceError("UnrecognizedClientException"))
+    total = "mynamo_requests_total"
+    good = {"operation": "GetItem", "table": "orders", "status": "200", "error": ""}
+    assert value(registry, total, **good) == 2
+    missing = {"table": "", "status": "400", "error": "ResourceNotFoundException"}
+    assert value(registry, total, operation="GetItem", **missing) == 1
+    assert value(registry, total, **{**good, "operation": "BatchGetItem", "table": ""}) == 1
+    refused = {"table": "", "status": "400", "error": "UnrecognizedClientException"}
+    assert value(registry, total, operation="GetItem", **refused) == 1
+    # What was refused took no time that says anything.
+    assert value(registry, "mynamo_request_seconds_count", operation="GetItem") == 3
+    bucket = "mynamo_request_seconds_bucket"
+    assert value(registry, bucket, operation="GetItem", le="0.00025") == 1
+    assert value(registry, bucket, operation="GetItem", le="0.025") == 3
+
+
+def test_tables_beyond_the_first_have_one_label(
+    registry: CollectorRegistry, metrics: RequestMetrics
+) -> None:
+    tables = {f"t{number}" for number in range(5)}
+    for name in [*sorted(tables), "t0", "t4"]:
+        metrics.answered("GetItem", name, tables, 200, "", 0.001)
+    found = {
+        sample.labels["table"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "mynamo_requests_total"
+    }
+    assert found == {"t0": 2, "t1": 1, OTHER: 4}
+
+
+def test_clients_cannot_make_up_labels(
+    registry: CollectorRegistry, metrics: RequestMetrics
+) -> None:
+    for number in range(100):
+        metrics.answered("GetItem", f"made-up-{number}", {"orders"}, 400, "Some", 0.001)
+    metrics.answered("GetItem", "orders", {"orders"}, 200, "", 0.001)
+    count = sum(
+        sample.name == "mynamo_requests_total"
+        for family in registry.collect()
+        for sample in family.samples
+    )
+    assert count == 2
+
+
+def test_the_server_is_watched(registry: CollectorRegistry, metrics: RequestMetrics) -> None:
+    delays = [0.0]
+    metrics.watch(lambda: 7, delays)
+    delays += [0.25, 0.01]
+    assert value(registry, "mynamo_request_permits_free") == 7
+    assert value(registry, "mynamo_event_loop_delay_seconds") == 0.25
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_it_is_served_on_its_own_port() -> None:
+    with serving(new_registry("writer"), "127.0.0.1", 0) as port:
+        url = f"http://127.0.0.1:{port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    (build,) = found["mynamo_build_info"].samples
+    assert (build.value, build.labels["role"]) == (1, "writer")
+    assert {"process_cpu_seconds", "process_resident_memory_bytes"} <= found.keys()
+    with pytest.raises(OSError):  # noqa: PT011 - whatever the system calls it
+        socket.create_connection(("127.0.0.1", port), 1).close()
+
+
+def test_a_port_that_is_taken(taken: int) -> None:
+    with (
+        pytest.raises(ConfigError, match=f"127.0.0.1:{taken} for metrics: .*--metrics-port"),
+        serving(new_registry("writer"), "127.0.0.1", taken),
+    ):
+        pass
+
+
+def test_who_asks_for_no_metrics_loads_nothing_of_them() -> None:
+    program = (
+        "import sys, mynamo, mynamo.cli.app, mynamo.cli.workers, mynamo.cli.serve,"
+        " mynamo.gateway.serving, mynamo.writer.worker, mynamo.gsi_indexer;"
+        "print([name for name in sys.modules if 'prometheus' in name or 'mynamo.metrics' in name])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
