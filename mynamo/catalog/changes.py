@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -75,19 +76,19 @@ def definition_of(index: IndexSchema, since: int) -> bytes:
     return orjson.dumps({**index.model_dump(exclude={"name"}), "since": since})
 
 
-STREAM_ROWS: Statement = (
-    "SELECT stream_id, table_id, status, definition_json FROM mynamo_streams ORDER BY 1",
-    (),
-)
+_STREAMS = "SELECT stream_id, table_id, status, definition_json FROM mynamo_streams"
+STREAM_ROWS: Statement = (f"{_STREAMS} ORDER BY 1", ())
+
+
+def _streams_of(session: Session, table_id: int) -> tuple[tuple[Any, ...], ...]:
+    """The rows of a table's streams, the oldest first."""
+    return session.run((f"{_STREAMS} WHERE table_id = %s ORDER BY 1", (table_id,)))[0].rows
 
 
 def last_stream(session: Session, table_id: int) -> TableStream | None:
     """The newest stream of a table, in an open transaction that has locked the table's row."""
-    rows = session.run(
-        ("SELECT stream_id, table_id, status, definition_json FROM mynamo_streams"
-         " WHERE table_id = %s ORDER BY 1 DESC LIMIT 1", (table_id,))
-    )[0].rows  # fmt: skip
-    return stream_of(rows[0]) if rows else None
+    rows = _streams_of(session, table_id)
+    return stream_of(rows[-1]) if rows else None
 
 
 def insert_stream(
@@ -138,12 +139,8 @@ def end_streams(
         status: that it has from then on.
         until: the version of the table's definition from which on writes make no records.
     """
-    rows = session.run(
-        ("SELECT stream_id, table_id, status, definition_json FROM mynamo_streams"
-         " WHERE table_id = %s", (table_id,))
-    )[0].rows  # fmt: skip
     statements: list[Statement] = []
-    for row in rows:
+    for row in _streams_of(session, table_id):
         stream, definition = stream_of(row), orjson.loads(row[3])
         if stream.is_active:
             definition["until"] = until

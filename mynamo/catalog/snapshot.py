@@ -151,6 +151,10 @@ class Snapshot:
     tables: dict[int, Table]
     names: dict[str, Table]
 
+    def stream(self, stream_id: int) -> TableStream | None:
+        """A stream by its number; None: there is none, or none any more."""
+        return next((one for one in self.streams if one.id == stream_id), None)
+
     @property
     def header(self) -> tuple[bytes, int, int, int]:
         """The cluster's id, its number of partitions, and the catalog's version and format."""

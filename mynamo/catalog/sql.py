@@ -116,11 +116,22 @@ UNNUMBERED = "(seq IS NULL OR seq = 0)"
 """Of a row of the outbox: the relay has not sequenced it yet."""
 
 
-def first_unnumbered(column: str) -> str:
-    """The query of a column of the rows that the relay has not sequenced yet: of the first one of
-    either kind, so two rows at most."""
-    each = f"(SELECT {column} FROM mynamo_outbox FORCE INDEX (by_sequence) WHERE seq"
-    return f"{each} IS NULL ORDER BY id LIMIT 1) UNION ALL {each} = 0 ORDER BY id LIMIT 1)"
+NOT_APPLIED = "(COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq)"
+"""Of a row `o` of the outbox and the row `s` of its partition: not every index has it."""
+
+
+def first_unnumbered(columns: str, most: int = 1, where: str = "TRUE") -> str:
+    """The query of columns of the first rows that the relay has not sequenced yet.
+
+    Args:
+        most: rows of either kind, so twice as many rows at most.
+        where: what else must be true of them.
+    """
+    return " UNION ALL ".join(
+        f"(SELECT {columns} FROM mynamo_outbox FORCE INDEX (by_sequence)"
+        f" WHERE seq {kind} AND {where} ORDER BY id LIMIT {most:d})"
+        for kind in ("IS NULL", "= 0")
+    )
 
 
 NOW = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"

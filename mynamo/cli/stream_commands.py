@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -16,6 +16,7 @@ from mynamo.cli.plain_items import dump_plain
 from mynamo.reader.streams.follower import StreamFollower
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.item_changes import Change
+from mynamo.schemas.stream_records import VIEWS
 from mynamo.schemas.table_settings import StreamView
 
 
@@ -27,7 +28,7 @@ def stream() -> None:
 @stream.command()
 @table_name
 @click.option(
-    "--view", type=click.Choice(get_args(StreamView)), default="NEW_AND_OLD_IMAGES",
+    "--view", type=click.Choice(VIEWS), default="NEW_AND_OLD_IMAGES",
     show_default=True, help="What a record shows of an item besides its key.",
 )  # fmt: skip
 def enable(table: str, view: StreamView) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
 from mynamo.operations.standstill import Standstill
+from mynamo.runtime.parallel_checks import ParallelChecks
 
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
@@ -26,15 +27,14 @@ class Health:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._looks = {id_: Standstill(s).look for id_, s in cluster.configured.items()}
-        self._threads = ThreadPoolExecutor(1 + 2 * len(self._looks), thread_name_prefix="health")
-        self._running: dict[str, Future[Any]] = {}
+        self._checks: ParallelChecks[Any] = ParallelChecks(1 + 2 * len(self._looks), "health")
         self._asking = threading.Lock()
         self._known: dict[str, object] = {}
         self._known_at = -FRESH_SECONDS
 
     def close(self) -> None:
         """End its threads once they have their answers."""
-        self._threads.shutdown(wait=False)
+        self._checks.close()
 
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether all servers are well; each one's state; whether the indexes move.
@@ -53,9 +53,7 @@ class Health:
         checks: dict[str, Callable[[], object]] = {"catalog": self._cluster.refresh}
         checks |= {f"shard {id_}": shard.health for id_, shard in members}
         looks = {f"indexes from shard {id_}": self._looks[id_] for id_, _ in members}
-        running = {name: self._run(name, check) for name, check in (checks | looks).items()}
-        self._running = running
-        wait(running.values(), PATIENCE_SECONDS)
+        running = self._checks.run(checks | looks, PATIENCE_SECONDS)
         servers = {name: _state(running[name]) for name in checks}
         servers |= {f"shard {id_}": "not configured" for id_ in self._lacking()}
         well = all(state == "ok" for state in servers.values())
@@ -64,12 +62,6 @@ class Health:
             "servers": servers,
             "indexes": _movement([running[name] for name in looks]),
         }
-
-    def _run(self, name: str, check: Callable[[], object]) -> Future[Any]:
-        before = self._running.get(name)
-        if before is not None and not before.done():  # one that hangs is not asked twice
-            return before
-        return self._threads.submit(check)
 
     def _lacking(self) -> list[int]:
         """The shards with slots that the configuration lacks."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -30,6 +30,9 @@ from mynamo.gateway.service_errors import ServiceError, internal_error, log_fail
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
 
+if TYPE_CHECKING:
+    from mynamo.metrics.request_metrics import RequestMetrics
+
 
 class Answer(NamedTuple):
     """What goes back to the client.
@@ -45,21 +48,6 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
-class AnswerCounter(Protocol):
-    """What counts answers: `mynamo.metrics.request_metrics.RequestMetrics`."""
-
-    def answered(
-        self,
-        operation: str,
-        table: str | None,
-        tables: Container[str],
-        status: int,
-        error: str,
-        seconds: float | None,
-    ) -> None:
-        """Count one."""
-
-
 class Service:
     """DynamoDB's API on a cluster. Safe to share between threads.
 
@@ -67,7 +55,7 @@ class Service:
         cluster: whose tables are served.
         config: the gateway's; its region and account number appear in ARNs.
         answered: counts that its processes share; None: it is the only one.
-        counter: of its answers; None: they are not counted.
+        metrics: in which its answers are counted; None: they are not.
     """
 
     def __init__(
@@ -75,10 +63,10 @@ class Service:
         cluster: Cluster,
         config: GatewayConfig,
         answered: AnsweredWrites | None = None,
-        counter: AnswerCounter | None = None,
+        metrics: RequestMetrics | None = None,
     ) -> None:
         self.context = Context(cluster, config, answered)
-        self._counter = counter
+        self._metrics = metrics
 
     def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.
@@ -90,11 +78,11 @@ class Service:
         """
         host = headers.get("host", "localhost")
         call = Call(operation, headers.get(TOKEN_HEADER), host, len(body))
-        if self._counter is None:
+        if self._metrics is None:
             return self._answer(call, body)[0]
         began = time.perf_counter()
         answer, error = self._answer(call, body)
-        self._counter.answered(
+        self._metrics.answered(
             operation,
             call.table,
             self.context.cluster.snapshot.names,

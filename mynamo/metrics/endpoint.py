@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mynamo.errors import ConfigError
+from mynamo.metrics.families import gauge
 from mynamo.metrics.names import BUILD_INFO
 from mynamo.release import release
 
@@ -29,7 +30,7 @@ class BuildInfo(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
-        family = GaugeMetricFamily(BUILD_INFO.name, BUILD_INFO.text, labels=BUILD_INFO.labels)
+        family = gauge(BUILD_INFO)
         family.add_metric([release() or "", self._role], 1)
         yield family
 

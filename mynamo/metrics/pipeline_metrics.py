@@ -10,9 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from functools import partial
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -20,9 +20,11 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError
 from mynamo.metrics import names
+from mynamo.metrics.families import gauge
 from mynamo.metrics.names import Metric
 from mynamo.operations.due_items import DueItems, due_items_on
 from mynamo.operations.lag import ShardLag, shard_lag
+from mynamo.runtime.parallel_checks import ParallelChecks
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +56,18 @@ class PipelineMetrics(Collector):
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._threads = ThreadPoolExecutor(
-            max(1, len(cluster.configured)), thread_name_prefix="metrics"
-        )
-        self._running: dict[int, Future[_State]] = {}
+        self._checks: ParallelChecks[_State] = ParallelChecks(len(cluster.configured), "metrics")
         self._asking = threading.Lock()
         self._known: list[Family] = []
         self._known_at = -FRESH_SECONDS
 
     def close(self) -> None:
         """End its threads once they have their answers."""
-        self._threads.shutdown(wait=False)
+        self._checks.close()
 
     def describe(self) -> Iterable[Family]:
         """See `Collector`. It asks no shard."""
-        return [_family(one) for one in names.ALL if one.source == "writer"]
+        return [gauge(one) for one in names.ALL if one.source == "writer"]
 
     def collect(self) -> Iterable[Family]:
         """See `Collector`."""
@@ -80,19 +79,22 @@ class PipelineMetrics(Collector):
 
     def _ask(self) -> list[Family]:
         began = time.monotonic()
-        families = {one.name: _family(one) for one in names.ALL if one.source == "writer"}
+        families = {one.name: gauge(one) for one in names.ALL if one.source == "writer"}
 
         def put(metric: Metric, value: float, *labels: object) -> None:
             families[metric.name].add_metric([str(label) for label in labels], float(value))
 
         snapshot = self._cluster.snapshot
-        self._running = {
-            id_: self._run(id_, shard) for id_, shard in sorted(self._cluster.shards.items())
-        }
-        wait(self._running.values(), PATIENCE_SECONDS)
-        for id_ in self._cluster.lacking:
-            put(names.SHARD_UP, 0, id_)
-        for id_, future in self._running.items():
+        running = self._checks.run(
+            {
+                str(id_): partial(_State, self._cluster, shard)
+                for id_, shard in sorted(self._cluster.shards.items())
+            },
+            PATIENCE_SECONDS,
+        )
+        for lacking in self._cluster.lacking:
+            put(names.SHARD_UP, 0, lacking)
+        for id_, future in running.items():
             state = _answer(id_, future)
             put(names.SHARD_UP, state is not None, id_)
             if state is None:
@@ -122,23 +124,13 @@ class PipelineMetrics(Collector):
         put(names.SCRAPE_SECONDS, time.monotonic() - began)
         return list(families.values())
 
-    def _run(self, id_: int, shard: DynamoDBShard) -> Future[_State]:
-        before = self._running.get(id_)
-        if before is not None and not before.done():  # one that hangs is not asked twice
-            return before
-        return self._threads.submit(_State, self._cluster, shard)
 
-
-def _family(metric: Metric) -> GaugeMetricFamily:
-    return GaugeMetricFamily(metric.name, metric.text, labels=metric.labels)
-
-
-def _answer(shard_id: int, future: Future[_State]) -> _State | None:
+def _answer(shard_id: str, future: Future[_State]) -> _State | None:
     """What a shard answered; None: nothing."""
     if not future.done():
         return None
     try:
         return future.result()
     except MynamoError as failure:
-        log.debug("metrics of shard %d are not known: %s", shard_id, failure)
+        log.debug("metrics of shard %s are not known: %s", shard_id, failure)
         return None

@@ -6,12 +6,12 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable
 from itertools import accumulate
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from mynamo.metrics.families import counter, histogram
 from mynamo.metrics.names import (
     FREE_PERMITS,
     LATENCY_BUCKETS,
@@ -23,18 +23,6 @@ from mynamo.metrics.names import (
 OTHER = "other"
 """As the table: one of those that came after the first `most_tables`."""
 _LIMITS = (*map(str, LATENCY_BUCKETS), "+Inf")
-
-
-class Refusal(Protocol):
-    """Why a request was refused: `mynamo.gateway.service_errors.ServiceError`."""
-
-    @property
-    def kind(self) -> str:
-        """The exception's name."""
-
-    @property
-    def status(self) -> int:
-        """Of HTTP."""
 
 
 class _Latency:
@@ -97,9 +85,9 @@ class RequestMetrics(Collector):
                 latency.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
                 latency.total += seconds
 
-    def refused(self, operation: str, error: Refusal) -> None:
+    def refused(self, operation: str, status: int, error: str) -> None:
         """Count a request that was refused before its operation began; see `answered`."""
-        self.answered(operation, None, (), error.status, error.kind, None)
+        self.answered(operation, None, (), status, error, None)
 
     def watch(self, free_permits: Callable[[], int], delays: Iterable[float]) -> None:
         """Have the server's state among the metrics.
@@ -120,12 +108,10 @@ class RequestMetrics(Collector):
             latencies = {
                 name: (list(one.counts), one.total) for name, one in self._latencies.items()
             }
-        requests = CounterMetricFamily(REQUESTS.name, REQUESTS.text, labels=REQUESTS.labels)
+        requests = counter(REQUESTS)
         for key, count in counts.items():
             requests.add_metric([str(label) for label in key], count)
-        seconds = HistogramMetricFamily(
-            REQUEST_SECONDS.name, REQUEST_SECONDS.text, labels=REQUEST_SECONDS.labels
-        )
+        seconds = histogram(REQUEST_SECONDS)
         for operation, (each, total) in latencies.items():
             buckets = list(zip(_LIMITS, accumulate(each), strict=True))
             seconds.add_metric([operation], buckets, total)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.metrics.families import counter, gauge
 from mynamo.metrics.names import BREAKER_OPEN, POOL_IDLE, POOL_IN_USE, POOL_WAITS
 from mynamo.mysql.circuit_breaker import State
 
@@ -26,10 +27,10 @@ class ServerMetrics(Collector):
         """See `Collector`."""
         pools = {"catalog": self._cluster.catalog.pool}
         pools |= {str(id_): shard.pool for id_, shard in sorted(self._cluster.configured.items())}
-        opened = GaugeMetricFamily(BREAKER_OPEN.name, BREAKER_OPEN.text, labels=BREAKER_OPEN.labels)
-        in_use = GaugeMetricFamily(POOL_IN_USE.name, POOL_IN_USE.text, labels=POOL_IN_USE.labels)
-        idle = GaugeMetricFamily(POOL_IDLE.name, POOL_IDLE.text, labels=POOL_IDLE.labels)
-        waits = CounterMetricFamily(POOL_WAITS.name, POOL_WAITS.text, labels=POOL_WAITS.labels)
+        opened = gauge(BREAKER_OPEN)
+        in_use = gauge(POOL_IN_USE)
+        idle = gauge(POOL_IDLE)
+        waits = counter(POOL_WAITS)
         for server, pool in pools.items():
             usage = pool.usage()
             opened.add_metric([server], float(pool.breaker.state is not State.CLOSED))

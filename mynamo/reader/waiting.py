@@ -221,7 +221,7 @@ def pending_statement(ids: Sequence[int]) -> Statement:
         "SELECT o.id, NULLIF(o.seq, 0), o.part FROM mynamo_outbox AS o FORCE INDEX (PRIMARY)"
         " STRAIGHT_JOIN mynamo_stream AS s FORCE INDEX (PRIMARY) ON s.part = o.part"
         f" WHERE o.id IN ({sql.placeholders(ids)}) AND o.feeds = 1"
-        " AND (COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq)",
+        f" AND {sql.NOT_APPLIED}",
         ids,
     )
 

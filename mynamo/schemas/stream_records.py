@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -21,7 +21,7 @@ from mynamo.schemas.table_settings import StreamView
 _DIGITS = 20
 _MOST_DIGITS = 40
 _NUMBER = re.compile(rf"\d{{{_DIGITS + 1},{_MOST_DIGITS}}}", re.ASCII)
-_NAME = re.compile(r"shardId-(\d{20})-[0-9a-f]{8}", re.ASCII)
+_NAME = re.compile(r"shardId-(\d{20})-([0-9a-f]{8})", re.ASCII)
 _NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 _OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
 
@@ -47,21 +47,28 @@ def parse_sequence_number(text: str) -> tuple[int, int]:
     return int(text[:-_DIGITS]), int(text[-_DIGITS:])
 
 
-def stream_shard_name(milliseconds: int) -> str:
-    """A new name for a stream shard, which consumers parse.
+def stream_shard_name(milliseconds: int, mark: int | None = None) -> str:
+    """The name of a stream shard, which consumers parse.
 
     Args:
         milliseconds: since 1970, when it begins.
+        mark: 32 bits that tell it from others of that moment; None: new ones.
     """
-    return f"shardId-{milliseconds:020d}-{secrets.token_hex(4)}"
+    mark = secrets.randbits(32) if mark is None else mark
+    return f"shardId-{milliseconds:020d}-{mark:08x}"
+
+
+def name_parts(name: str) -> tuple[int, int]:
+    """When a stream shard began, in milliseconds since 1970, and its mark, by its name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise CorruptData(f"{name!r} is no name of a stream shard")
+    return int(match[1]), int(match[2], 16)
 
 
 def begun_at(name: str) -> int:
     """When a stream shard began, in milliseconds since 1970, by its name."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise CorruptData(f"{name!r} is no name of a stream shard")
-    return int(match[1])
+    return name_parts(name)[0]
 
 
 def is_stream_shard_name(text: str) -> bool:
@@ -140,5 +147,5 @@ class StreamRecord:
         return sum(item_size(part) for part in (self.keys, self.new, self.old) if part is not None)
 
 
-VIEWS: tuple[StreamView, ...] = ("KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES")
+VIEWS: tuple[StreamView, ...] = get_args(StreamView)
 """What a stream's records may show of an item besides its key."""

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from mynamo.errors import ConfigError
-from mynamo.gateway.service_errors import ServiceError
 from mynamo.metrics import names
 from mynamo.metrics.endpoint import new_registry, serving
 from mynamo.metrics.request_metrics import OTHER, RequestMetrics
@@ -69,7 +68,7 @@ def test_answers_are_counted(registry: CollectorRegistry, metrics: RequestMetric
         metrics.answered("GetItem", "orders", tables, 200, "", seconds)
     metrics.answered("GetItem", "nothing", tables, 400, "ResourceNotFoundException", 0.001)
     metrics.answered("BatchGetItem", None, tables, 200, "", 0.001)
-    metrics.refused("GetItem", ServiceError("UnrecognizedClientException"))
+    metrics.refused("GetItem", 400, "UnrecognizedClientException")
     total = "mynamo_requests_total"
     good = {"operation": "GetItem", "table": "orders", "status": "200", "error": ""}
     assert value(registry, total, **good) == 2

@@ -83,7 +83,7 @@ class App:
         config: region and limits.
         operations: names that exist.
         refused: told of each request for the API that was refused before its operation began: the
-            operation, empty if there is none of that name, and the error.
+            operation, empty if there is none of that name, the status and the error's name.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class App:
         cors: Cors,
         config: GatewayConfig,
         operations: Iterable[str],
-        refused: Callable[[str, ServiceError], None] | None = None,
+        refused: Callable[[str, int, str], None] | None = None,
     ) -> None:
         self._caller = caller
         self._authenticator = authenticator
@@ -142,7 +142,7 @@ class App:
     def _note(self, request: Request, error: ServiceError) -> None:
         if self._refused is not None:
             target = request.headers.get("x-amz-target", "")
-            self._refused(self._operations.get(target, ""), error)
+            self._refused(self._operations.get(target, ""), error.status, error.kind)
 
     def _route(self, request: Request) -> Response:
         target = request.target

@@ -187,13 +187,11 @@ def _iterator(context: Context, arn: str, position: Position) -> str:
 
 def _view_of(context: Context, position: Position) -> str:
     """The view type of the stream that a position is in."""
-    cluster = context.cluster
-    known = {one.id: one for one in cluster.snapshot.streams}
-    if position.stream_id not in known:
-        known = {one.id: one for one in cluster.refresh().streams}
-    if position.stream_id not in known:
+    cluster, number = context.cluster, position.stream_id
+    stream = cluster.snapshot.stream(number) or cluster.refresh().stream(number)
+    if stream is None:
         raise StreamShardNotFound
-    return known[position.stream_id].view
+    return stream.view
 
 
 def _shown(

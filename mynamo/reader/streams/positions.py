@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from mynamo.catalog.stream_lineage import StreamShard
 from mynamo.errors import InvalidToken, IteratorExpired
-from mynamo.schemas.stream_records import begun_at
+from mynamo.schemas.stream_records import name_parts, stream_shard_name
 
 EXPIRES_AFTER = 900.0
 """Seconds for which an iterator holds, as DynamoDB's does."""
@@ -84,8 +84,7 @@ def dump_iterator(position: Position, cluster_id: bytes, now: float | None = Non
     body = _BODY.pack(
         _FORMAT,
         position.stream_id,
-        begun_at(position.name),
-        int(position.name[-8:], 16),
+        *name_parts(position.name),
         position.shard,
         position.generation,
         position.first,
@@ -118,7 +117,7 @@ def parse_iterator(text: str, cluster_id: bytes) -> Position:
     age = time.time() - issued / 1000
     if not -_AHEAD <= age <= EXPIRES_AFTER:
         raise IteratorExpired
-    name = f"shardId-{begun:020d}-{mark:08x}"
+    name = stream_shard_name(begun, mark)
     return Position(name, stream_id, shard, generation, first, last, above, seq, bool(horizon))
 
 

@@ -99,7 +99,7 @@ class StreamReader:
             ShardUnavailable: a shard does not answer: what others have might mislead.
         """
         found = all_shards_of(self._cluster, stream.id)
-        now = next((one for one in self._cluster.refresh().streams if one.id == stream.id), None)
+        now = self._cluster.refresh().stream(stream.id)
         is_over = now is None or now.status == "DISABLED"
         return [
             each if each.is_open or is_over or has_ended(each, found) else replace(each, end=None)
@@ -161,8 +161,7 @@ class StreamReader:
         return StreamPage(page, page.next)
 
     def _is_shown_ended(self, position: Position) -> bool:
-        streams = {one.id: one for one in self._cluster.refresh().streams}
-        stream = streams.get(position.stream_id)
+        stream = self._cluster.refresh().stream(position.stream_id)
         if stream is None:  # it was disabled, and is forgotten
             return True
         try:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass, replace
 
+from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster, Owner, RangeStopped
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.catalog.slot_guard import LOCK_EPOCH, by_newest_slots, check_epoch, epoch_in
@@ -237,7 +238,7 @@ def activate_if_backfilled(cluster: Cluster, index: Index) -> bool:
             ("SELECT EXISTS (SELECT 1 FROM mynamo_outbox o"
              " JOIN mynamo_stream s ON s.part = o.part WHERE o.id <= b.last_outbox_id"
              " AND o.table_id = b.table_id AND o.feeds = 1"
-             " AND (COALESCE(o.seq, 0) = 0 OR o.seq > s.applied_seq))"
+             f" AND {sql.NOT_APPLIED})"
              " FROM mynamo_backfill b WHERE b.index_id = %s AND b.finished = 1", (index.id,))
         )[0].rows  # fmt: skip
         if rows != ((0,),):

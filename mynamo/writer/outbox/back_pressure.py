@@ -159,14 +159,9 @@ def waiting_above(sequence: int, most: int) -> Statement:
 
 def waiting_unnumbered(most: int) -> Statement:
     """Changes that an index waits for and that have no number yet, by table."""
-    halves = [
-        "(SELECT table_id, created FROM mynamo_outbox FORCE INDEX (by_sequence)"
-        f" WHERE seq {seq} AND feeds = 1 ORDER BY id LIMIT {most:d})"
-        for seq in ("IS NULL", "= 0")
-    ]
+    first = sql.first_unnumbered("table_id, created", most, "feeds = 1")
     return (
-        f"SELECT table_id, COUNT(*), MIN(created) FROM ({' UNION ALL '.join(halves)}) AS w"
-        " GROUP BY table_id",
+        f"SELECT table_id, COUNT(*), MIN(created) FROM ({first}) AS w GROUP BY table_id",
         (),
     )
 
