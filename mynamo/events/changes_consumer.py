@@ -75,6 +75,7 @@ class Consumer:
         self._group = group
         self._last: dict[int, dict[int, int]] = {}  # by partition and shard
         self._offsets: dict[int, int] = {}
+        self._left: dict[int, tuple[int, dict[int, int]]] = {}  # offset and numbers, by partition
         self._fetched: deque[Any] = deque()  # messages that were not given yet
         self._recent: dict[str, None] = {}  # ids of events
         self._changed: deque[tuple[bool, list[Any]]] = deque()
@@ -174,9 +175,10 @@ class Consumer:
         if not self._fetched:
             with kafka_errors(self._kafka):
                 polled = self._consumer.poll(max(0, round(1000 * seconds)))
-                self._follow_assignment()
-            for records in polled.values():
-                self._fetched += records
+                sought = self._follow_assignment()
+            for place, records in polled.items():
+                if place not in sought:
+                    self._fetched += records
 
     def _take_next(self) -> Change | None:
         """The change of the next message; None: the caller does not want it, or has had it."""
@@ -218,19 +220,35 @@ class Consumer:
         self._offsets[place.partition] = offset
         self._last[place.partition] = {int(shard): number for shard, number in shards.items()}
 
-    def _follow_assignment(self) -> None:
-        """Forget partitions that others of the group have now, and go on in new ones where the
-        group has committed."""
+    def _follow_assignment(self) -> set[Any]:
+        """Let go of partitions that others of the group have now, and go on in new ones where the
+        group has committed, or where this consumer was, if that is further: it has given all
+        before that to its caller.
+
+        Returns:
+            Partitions in which it goes on further than where the group has committed.
+        """
+        sought = set()
         while self._changed:
             is_mine, places = self._changed.popleft()
             for place in places:
                 if is_mine:
                     kept = self._consumer.committed(place, metadata=True)
-                    if kept is not None and kept.offset >= 0:
+                    offset, numbers = self._left.pop(place.partition, (-1, {}))
+                    if kept is not None and kept.offset >= max(offset, 0):
                         self._take(place, kept.offset, orjson.loads(kept.metadata or "{}"))
+                    elif offset >= 0:
+                        self._offsets[place.partition] = offset
+                        self._last[place.partition] = numbers
+                        sought.add(place)
                 else:
-                    self._offsets.pop(place.partition, None)
-                    self._last.pop(place.partition, None)
+                    sought.discard(place)
+                    if place.partition in self._offsets:
+                        numbers = self._last.pop(place.partition, {})
+                        self._left[place.partition] = self._offsets.pop(place.partition), numbers
+        for place in sought:
+            self._consumer.seek(place, self._offsets[place.partition])
+        return sought
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -195,6 +195,24 @@ def test_consumers_of_a_group_share_the_partitions(
     assert prices(shares[0] + shares[1]) == all_prices(2)
 
 
+def test_changes_that_were_given_do_not_come_again_when_others_of_the_group_come_and_go(
+    config: ClusterConfig, cluster: Cluster, writer: Producer
+) -> None:
+    group = f"{config.kafka.changes_topic}.going"
+    with Consumer(config, group=group) as one:
+        write(writer, 1)
+        assert prices(read(one, ITEMS)) == all_prices(1)
+        given = one.positions
+        with Consumer(config, group=group) as other:
+            # Until it has its share, of which nothing was committed.
+            eventually(lambda: (one.poll(0.2) == []) is bool(other.poll(0.2)))
+        eventually(lambda: one.poll(0.2) == [] and one.positions == given)
+        one.commit()
+    write(writer, 2)
+    with Consumer(config, group=group) as next_one:
+        assert prices(read(next_one, ITEMS)) == all_prices(2)
+
+
 def test_cloud_events(config: ClusterConfig, cluster: Cluster, orders: Table) -> None:
     told = config.model_copy(
         update={"kafka": config.kafka.model_copy(update={"cloud_events": True})}
