@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from mynamo.local.process import tied_to_parent
 
 START_TIMEOUT = 120.0
 LARGEST_MESSAGE = 16 * 1024 * 1024
+CLASSES = "classes.jsa"
 CLUSTER_ID = "bXluYW1vLWxvY2FsLWthZg"  # 16 bytes in URL-safe base64, as Kafka wants it
 
 
@@ -47,6 +49,7 @@ class ApacheKafka(Broker):
         self._settings = dict(settings or {})
         fetched = find_kafka()
         self._jars = fetched.folder
+        self._archive = self._jars / CLASSES
         self.version = fetched.version
         self.title = f"Apache Kafka {fetched.version}"
 
@@ -92,6 +95,7 @@ class ApacheKafka(Broker):
             f"-Djava.io.tmpdir={self.data_dir / 'tmp'}",
             f"-XX:ErrorFile={self.data_dir}/hs_err.log",
             f"-Dlog4j2.configurationFile={self.data_dir}/log4j2.properties",
+            *([f"-XX:SharedArchiveFile={self._archive}"] if self._archive.exists() else []),
             "-cp",
             f"{self._jars}/*",
         ]
@@ -136,6 +140,41 @@ class ApacheKafka(Broker):
         return "".join(
             f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()
         )
+
+
+class _Recorder(ApacheKafka):
+    """A broker that keeps the classes it has loaded in a file when it stops.
+
+    Args:
+        archive: the file.
+    """
+
+    def __init__(self, data_dir: Path, archive: Path) -> None:
+        super().__init__(data_dir, free_port())
+        self._kept = archive
+
+    def _java(self, java: str, heap: str) -> list[str]:
+        program, *options = super()._java(java, heap)
+        return [program, f"-XX:ArchiveClassesAtExit={self._kept}", *options]
+
+
+def archive_classes() -> None:
+    """Keep Kafka's classes as the Java machine has them in memory (class data sharing), beside the
+    jars; brokers start in a third of the time with them. Another Java than the one that wrote the
+    file does without it.
+
+    Raises:
+        LocalServerError: Kafka or Java is not there, or the broker does not start.
+    """
+    jars = find_kafka().folder
+    if (jars / CLASSES).exists():
+        return
+    with tempfile.TemporaryDirectory(prefix=".classes-", dir=jars) as work:
+        made = Path(work) / CLASSES
+        with _Recorder(Path(work) / "data", made):
+            pass
+        if made.exists():
+            made.rename(jars / CLASSES)
 
 
 LOG4J = """\

@@ -20,6 +20,7 @@ from mynamo.local.engines import Engine, EngineKind, find_engine, unpacked_engin
 from mynamo.local.fetch.apt import PrivateApt, unpack
 from mynamo.local.fetch.apt_sources import Source, debian_suite, machine_sources, own_suite
 from mynamo.local.fetch.maven import KAFKA_VERSION, download_kafka
+from mynamo.local.kafka import archive_classes
 
 MYSQL_SUITE = "sid"  # Debian's stable releases have no MySQL
 MYSQL_WANTED = "9.7"
@@ -67,11 +68,13 @@ def fetch_kafka(cache: Path, say: Say) -> None:
     found = find_fetched("kafka", cache)
     if found and found.version == KAFKA_VERSION:
         say(f"Apache Kafka {found.version} is in {found.folder}")
+        _archive_classes(say)
         return
     say(f"downloading Apache Kafka {KAFKA_VERSION} (45 MB) with Maven")
     repository = cache / "m2"
     done = store("kafka", KAFKA_VERSION, lambda jars: download_kafka(jars, repository), cache)
     say(f"fetched Apache Kafka {done.version} into {done.folder}")
+    _archive_classes(say)
 
 
 def fetch_engine(cache: Path, say: Say) -> None:
@@ -155,6 +158,13 @@ FETCHERS: dict[str, Callable[[Path, Say], None]] = {
 
 def _silent(line: str) -> None:
     """Say nothing."""
+
+
+def _archive_classes(say: Say) -> None:
+    try:
+        archive_classes()
+    except LocalServerError as error:
+        say(f"note: Kafka will start more slowly: {error}")
 
 
 def _have(kind: EngineKind, at_least: str, say: Say) -> bool:
