@@ -81,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORD] = Record()
     # Where `make fetch` puts servers, also for a pytest that make did not start.
     os.environ.setdefault("MYNAMO_CACHE", str(config.rootpath / ".cache"))
+    # Most brokers of the tests live for seconds: quick compiling is worth more than quick code.
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     # A shell in the background ignores Ctrl-C, and nohup SIGHUP; children of the tests must not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

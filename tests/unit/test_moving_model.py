@@ -25,11 +25,11 @@ pytestmark = needs_spin
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(["-DWRITES=1"], id="two movers"),
+        pytest.param(["-DWRITES=1"], id="two movers", marks=large),
         pytest.param(["-DMOVERS=1"], id="one mover, two writes"),
-        pytest.param(QUEUED, id="a queued write"),
+        pytest.param(QUEUED, id="a queued write", marks=large),
         pytest.param(IN_TRANSACTION, id="a transaction"),
-        pytest.param(AND_BACK, id="there and back"),
+        pytest.param(AND_BACK, id="there and back", marks=large),
         pytest.param(CANCELLED, id="a move that is cancelled, and another one"),
         pytest.param(AND_AGAIN, id="there, back and there again", marks=large),
         pytest.param([*AND_BACK, "-DNO_TAKE_DONE"], id="no second fence", marks=large),
