@@ -396,7 +396,7 @@ class _Run:
         committed = changes(config, TABLE)
         report = check_all(
             paths, config, events=committed, wiped_at=injector.wiped_at,
-            restored_at=injector.restored_at,
+            restored_at=injector.restored_at, sent_again=streams.sent_again(self._follower.events),
         )  # fmt: skip
         if self._transactions:
             report.add("sessions live", *check_sessions(self._of_sessions(paths), self._ahead))

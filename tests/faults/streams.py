@@ -213,6 +213,18 @@ def _once(events: Iterable[ChangeEvent], found: Found) -> dict[Key, list[ChangeE
     return by_item
 
 
+def sent_again(events: Iterable[ChangeEvent]) -> set[Key]:
+    """Items with a change that came again from a new incarnation of the shard, as indexes had not
+    said that they have it."""
+    incarnations: dict[str, int] = {}
+    return {
+        key_of(event.keys)
+        for event in events
+        if incarnations.setdefault(event.event_id, incarnation_of(event.sequence))
+        != incarnation_of(event.sequence)
+    }
+
+
 def _is_same(one: ChangeEvent, other: ChangeEvent) -> bool:
     """Whether it is one event; a shard's new incarnation gives it other numbers, nothing else."""
     if incarnation_of(one.sequence) != incarnation_of(other.sequence):

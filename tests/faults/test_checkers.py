@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.catalog.incarnation import base
 from mynamo.errors import (
     ConditionFailed,
     CorruptData,
@@ -22,7 +23,7 @@ from mynamo.errors import (
 )
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent
-from tests.faults import linearizability, sessions, workload
+from tests.faults import linearizability, sessions, streams, workload
 from tests.faults.access import BrokenConnection, HttpError, NotConnected, failure_of
 from tests.faults.checking import (
     Final,
@@ -269,6 +270,18 @@ def test_what_it_acknowledged_afterwards_must_be_there() -> None:
     early = Restored(dict.fromkeys({operation.key for operation in run.operations}, 0))
     report = check_recorded(run.operations, run.events, run.final, restored=early)
     assert any("[stream]" in text for text in report.violations), str(report)
+
+
+def test_what_a_new_incarnation_sends_again_may_take_an_index_back_for_a_time() -> None:
+    run = Simulation(1, 1200, flaw="index row back")
+    assert check_recorded(run.operations, run.events, run.final).violations
+    again = [
+        event.model_copy(update={"sequence": event.sequence + base(1)}) for event in run.events
+    ]
+    keys = streams.sent_again([*run.events, *again])
+    report = check_recorded(run.operations, run.events, run.final, sent_again=keys)
+    assert not report.violations, str(report)
+    assert streams.sent_again([*run.events, *run.events]) == set()
 
 
 def test_bounds_of_a_shard_beside_one_that_is_away() -> None:

@@ -403,6 +403,44 @@ def test_a_shard_that_went_back_to_fencing_begins_another_incarnation(bench: Ben
     assert restored_while_fencing(bench, lease_shows_it=True) == [MENDING, MENDING]
 
 
+@pytest.mark.parametrize("in_one_batch", [True, False])
+def test_an_index_that_has_what_is_sent_again_goes_through_it_once_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, in_one_batch: bool
+) -> None:
+    """Seen only where it does so in several batches, until it has applied the last one."""
+    monkeypatch.setattr(lost_events, "LOOK_EVERY", 3600.0)
+    key = {"id": "one", "at": "1"}
+    by_name = {"name": "by_name", "hash_key": "name", "sort_key": "price:N"}
+    table = make_table(bench.cluster, "moving", global_indexes=[by_name])
+    home = bench.cluster.shard_of(table.key_of(to_stored(key)).hash)
+    writer, indexer, reader = bench.producer, bench.indexer(), Reader(bench.cluster)
+
+    def prices() -> list[int]:
+        found = reader.query("moving", "n", index="by_name").items
+        return [int(item["price"]) for item in found]
+
+    for price in (3, 0):
+        writer.put("moving", key | {"name": "n", "price": price})
+        bench.catch_up(indexer)
+        assert prices() == [price]
+    home.run(("UPDATE mynamo_stream SET applied_seq = 0", ()))  # the indexes have not said so
+    home.adopt(1)
+    before = {part: len(records) for part, records in bench.log.records.items()}
+    settle(bench)
+    ((part, again),) = (
+        (part, records[before[part] :])
+        for part, records in bench.log.records.items()
+        if len(records) > before[part]
+    )
+    if not in_one_batch:
+        del bench.log.records[part][-1:]
+        indexer.step(0)
+        assert prices() == [0, 3]
+        bench.log.records[part].append(again[-1])
+    bench.catch_up(indexer)
+    assert prices() == [0]
+
+
 @pytest.mark.parametrize("lease_shows_it", [False, True])
 def test_its_state_alone_makes_a_relay_fence_it_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, lease_shows_it: bool
