@@ -21,6 +21,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.backfill import backfiller
 from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
+from tests.amounts import one_of
 from tests.comparing import gsi_damage
 from tests.integration.test_moves import COUNT, item, slots_of
 from tests.integration.test_moves import filled as filled
@@ -42,7 +43,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switch, "FIRST_ATTEMPT", 1.0)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", one_of(3, STEPS, 2))
 def test_an_index_that_is_added_at_a_step(
     config: ClusterConfig, filled: Cluster, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -33,6 +33,7 @@ from mynamo.writer.backfill.chunks import Chunk, read_chunk
 from mynamo.writer.backfill.indexes import activate_if_backfilled, backfill_chunk
 from mynamo.writer.backfill.read_ahead import ReadAhead
 from mynamo.writer.outbox.back_pressure import Waiting
+from tests.amounts import one_of
 from tests.comparing import gsi_damage, gsi_rows
 from tests.fake_log import Bench
 from tests.rows import everywhere
@@ -409,7 +410,7 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
     return state == "T"
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", one_of(2, STEPS))
 def test_backfill_workers_die_and_freeze_at_a_step(
     bench: Bench, backfill_process_at: Callable[..., subprocess.Popen[bytes]], step: str
 ) -> None:

@@ -37,6 +37,7 @@ from mynamo.schemas.table import GlobalIndexSchema, LocalIndexSchema
 from mynamo.writer.outbox import fencing, lease, relay
 from mynamo.writer.outbox.lease import TTL
 from mynamo.writer.worker import run_writer
+from tests.amounts import nightly
 from tests.expiring import ids, now, put
 from tests.fake_log import Bench
 from tests.rows import make_table, select
@@ -158,8 +159,15 @@ def lose_the_tail(
     backup.restore(same_server)
 
 
-@pytest.mark.parametrize("same_server", [False, True], ids=["other server", "same server"])
-@pytest.mark.parametrize("number", [1, 2], ids=["with the catalog", "alone"])
+@pytest.mark.parametrize(
+    ("number", "same_server"),
+    [
+        pytest.param(1, False, id="with the catalog, other server", marks=nightly),
+        pytest.param(1, True, id="with the catalog, same server"),
+        pytest.param(2, False, id="alone, other server"),
+        pytest.param(2, True, id="alone, same server", marks=nightly),
+    ],
+)
 def test_a_restored_shard(
     servers: LocalCluster,
     cluster: Cluster,

@@ -20,6 +20,7 @@ from mynamo.operations.resharding.mover import Mover, open_moves
 from mynamo.producer import Producer
 from mynamo.runtime.crash_points import COMMAND_LABELS, VARIABLE
 from mynamo.schemas.config import ClusterConfig
+from tests.amounts import one_of
 from tests.comparing import gsi_damage
 from tests.integration.test_moves import COUNT, all_items, item, rows_on, slots_of
 from tests.integration.test_moves import filled as filled
@@ -75,7 +76,7 @@ def check(cluster: Cluster, producer: Producer, owner: int, first: int, last: in
     assert gsi_damage(cluster, "orders") == []
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", one_of(3, STEPS))
 def test_whoever_resumes_a_move_that_died_ends_it(
     config: ClusterConfig, config_file: Path, filled: Cluster, producer: Producer, step: str
 ) -> None:
@@ -87,7 +88,7 @@ def test_whoever_resumes_a_move_that_died_ends_it(
         check(filled, producer, 2, first, last)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", one_of(3, STEPS, 1))
 def test_a_mover_that_wakes_up_late_does_no_harm(
     config: ClusterConfig, config_file: Path, filled: Cluster, producer: Producer, step: str
 ) -> None:
@@ -102,7 +103,7 @@ def test_a_mover_that_wakes_up_late_does_no_harm(
         check(filled, producer, 1, first, last)
 
 
-@pytest.mark.parametrize("step", STEPS[6:10])
+@pytest.mark.parametrize("step", one_of(2, STEPS[6:10]))
 def test_a_switch_that_stands_still_is_taken_back(
     config: ClusterConfig, config_file: Path, filled: Cluster, producer: Producer, step: str
 ) -> None:

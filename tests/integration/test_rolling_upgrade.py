@@ -14,6 +14,7 @@ from mynamo.catalog.enabling import MOVES, TRANSACTIONS, Feature, enable
 from mynamo.local import EngineKind
 from mynamo.operations import verify
 from mynamo.schemas.config import ClusterConfig
+from tests.amounts import nightly
 from tests.faults import checking, newer_format, workload
 from tests.faults.checking import check_all, final_of, wait_until_quiet
 from tests.faults.cluster import FaultCluster
@@ -165,9 +166,11 @@ def test_workers_are_upgraded_one_by_one_and_back(releases: Releases, tmp_path: 
 
 @pytest.mark.parametrize(
     ("releases", "feature"),
-    [(FORMAT_2, TRANSACTIONS), (FORMAT_3, MOVES)],
+    [
+        pytest.param(FORMAT_2, TRANSACTIONS, id="transactions over several shards", marks=nightly),
+        pytest.param(FORMAT_3, MOVES, id="moves of slots"),
+    ],
     indirect=["releases"],
-    ids=["transactions over several shards", "moves of slots"],
 )
 def test_a_format_is_enabled_under_load(
     releases: Releases, feature: Feature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

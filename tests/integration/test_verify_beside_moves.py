@@ -33,6 +33,7 @@ from mynamo.operations.verify import examine
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
+from tests.amounts import one_of
 from tests.comparing import gsi_damage
 from tests.damages import ITEMS
 from tests.integration.test_moves_steps import is_stopped, moving
@@ -131,7 +132,7 @@ STATES: dict[str, Callable[[Cluster], Any]] = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", one_of(3, [*STATES], 1))
 def test_hidden_rows_are_no_finding(
     config: ClusterConfig, cluster: Cluster, damage: Damage, state: str
 ) -> None:
@@ -148,7 +149,7 @@ def test_hidden_rows_are_no_finding(
     assert state_of(cluster) == state
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", one_of(3, [*STATES], 2))
 def test_control_without_hidden_ranges_there_are_findings(
     cluster: Cluster, damage: Damage, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
@@ -303,7 +304,7 @@ def contents(cluster: Cluster, shard_id: int, damage: Damage) -> dict[str, set[t
     return {name: set(shard.run((f"SELECT * FROM {name}", ()))[0].rows) for name in names}
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", one_of(3, [*STATES]))
 def test_repair_deletes_nothing_that_is_hidden(
     config: ClusterConfig, cluster: Cluster, damage: Damage, state: str
 ) -> None:
@@ -346,7 +347,7 @@ def in_moving(cluster: Cluster, owner: int) -> str:
     raise AssertionError("there is none")
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", one_of(3, [*STATES], 1))
 def test_a_ghost_on_the_owner_of_a_moving_range_is_found(
     cluster: Cluster, damage: Damage, state: str
 ) -> None:
@@ -376,7 +377,7 @@ def test_leftovers_are_findings_once_the_move_has_ended(
         assert verify(cluster, "orders").findings == 0
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", one_of(3, [*STATES], 2))
 def test_counts_leave_hidden_rows_out(cluster: Cluster, damage: Damage, state: str) -> None:
     whole = Statistics(cluster).of(damage.table)
     assert whole.table.items == len(ITEMS)
