@@ -77,9 +77,9 @@ def serve(
       mynamo serve
       mynamo serve --host 0.0.0.0 --port 443 --workers 4
     """
-    start_logging(log_level)
     need("gateway", "`mynamo serve`")
     cluster = load_config()
+    start_logging(log_level, cluster.log)
     config = _configured(
         cluster,
         port=port,

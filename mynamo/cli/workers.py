@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 import click
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.command_context import opened
+from mynamo.cli.command_context import load_config, opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
+from mynamo.cli.log_lines import lines_of
 from mynamo.cli.metrics_option import metrics_of, metrics_port
+from mynamo.schemas.config import LogConfig
 
 log = logging.getLogger(__name__)
 
-LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
 _CLOSING = 5.0
@@ -89,7 +90,7 @@ def indexer(metrics_port: int | None, log_level: str) -> None:
 def _run(
     work: Callable[[Cluster, threading.Event], None], role: str, port: int | None, level: str
 ) -> None:
-    start_logging(level)
+    start_logging(level, load_config().log)
 
     def work_with_metrics(cluster: Cluster, stop: threading.Event) -> None:
         with metrics_of(cluster, role, port):
@@ -121,21 +122,23 @@ def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
     return 0
 
 
-def start_logging(level: str) -> None:
+def start_logging(level: str, config: LogConfig) -> None:
     """Log to stderr, one line for each event. SIGHUP is such an event, and no more."""
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=LINE)
-    signal.signal(signal.SIGHUP, _note_hangup)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(lines_of(config))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    signal.signal(signal.SIGHUP, lambda *_: _note_hangup(handler))
     if level != "debug":  # we say ourselves, once, that Kafka does not answer
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
-def _note_hangup(*_: object) -> None:
+def _note_hangup(handler: logging.Handler) -> None:
     """Log it, past the logger's locks and buffers, which the main thread may be in."""
     if log.isEnabledFor(logging.WARNING):
         text = "SIGHUP is ignored: a changed configuration counts from the next start"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
         with suppress(OSError):  # the terminal may be what has gone
-            os.write(sys.stderr.fileno(), f"{logging.Formatter(LINE).format(record)}\n".encode())
+            os.write(sys.stderr.fileno(), f"{handler.format(record)}\n".encode())
 
 
 def stop_on_signals() -> threading.Event:

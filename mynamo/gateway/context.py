@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
-from mynamo.reader import StoredReader
+from mynamo.reader import Plan, StoredReader
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer import finish_transaction
@@ -25,6 +27,9 @@ class Call:
         size: of its JSON, in bytes.
         answer_headers: for the operation to fill.
         table: that it names, if it names one.
+        request_id: by which the answer is known.
+        request: once it was checked.
+        plan: of a query or scan that was answered.
     """
 
     operation: str
@@ -33,6 +38,9 @@ class Call:
     size: int = 0
     answer_headers: dict[str, str] = field(default_factory=dict)
     table: str | None = None
+    request_id: str = ""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
 
 
 class Context:

@@ -27,6 +27,7 @@ from mynamo.gateway.operations import (
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
+from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
 
@@ -67,29 +68,29 @@ class Service:
     ) -> None:
         self.context = Context(cluster, config, answered)
         self._metrics = metrics
+        self._slow = SlowRequests(cluster, cluster.config.log.slow_request_seconds)
 
-    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def call(
+        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str = ""
+    ) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.
 
         Args:
             operation: the part of X-Amz-Target after the dot.
             body: JSON, as it came (after decompression).
             headers: of the request; names in lower case.
+            request_id: by which the answer is known.
         """
         host = headers.get("host", "localhost")
-        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body))
-        if self._metrics is None:
-            return self._answer(call, body)[0]
+        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body), request_id=request_id)
         began = time.perf_counter()
         answer, error = self._answer(call, body)
-        self._metrics.answered(
-            operation,
-            call.table,
-            self.context.cluster.snapshot.names,
-            answer.status,
-            error,
-            time.perf_counter() - began,
-        )
+        seconds = time.perf_counter() - began
+        if self._metrics is not None:
+            names = self.context.cluster.snapshot.names
+            self._metrics.answered(operation, call.table, names, answer.status, error, seconds)
+        if seconds >= self._slow.least:
+            self._slow.note(call, error, seconds)
         return answer
 
     def _answer(self, call: Call, body: bytes) -> tuple[Answer, str]:
@@ -99,7 +100,7 @@ class Service:
         except ServiceError as failure:
             error = failure
         except Exception as failure:
-            log_failure(call.operation, failure)
+            log_failure(call.operation, failure, call.request_id)
             error = internal_error()
         return Answer(error.status, orjson.dumps(error.body()), call.answer_headers), error.kind
 
@@ -113,12 +114,13 @@ class Service:
             replace_arns(self.context, call.operation, request)
             name = request.get("TableName")
         call.table = name
+        call.request = request
         try:
             return handler(self.context, request, call)
         except MynamoError as failure:
             error = service_error(failure, request)
             if error.kind == "InternalServerError":
-                log_failure(call.operation, failure)
+                log_failure(call.operation, failure, call.request_id)
             if isinstance(failure, IndexBehind):
                 error.members["ThrottlingReasons"] = [throttled_index(self.context, failure)]
             raise error from failure

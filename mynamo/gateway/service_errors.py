@@ -159,7 +159,7 @@ def internal_error() -> ServiceError:
     return ServiceError("InternalServerError", "Internal server error", 500)
 
 
-def log_failure(operation: str, failure: Exception) -> None:
+def log_failure(operation: str, failure: Exception, request_id: str) -> None:
     """Log what a client hears of as InternalServerError only.
 
     MySQL's own words may quote items' values, so of those the kind is logged, and the place.
@@ -169,6 +169,7 @@ def log_failure(operation: str, failure: Exception) -> None:
         "%s failed, not by its client's fault",
         operation,
         exc_info=(type(failure), shown, failure.__traceback__),
+        extra={"fields": {"request": request_id}},
     )
 
 

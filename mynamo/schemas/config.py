@@ -207,6 +207,18 @@ class MetricsConfig(_Strict):
     tables: int = Field(100, ge=0, le=10_000)
 
 
+class LogConfig(_Strict):
+    """Logs of workers and of the gateway, on stderr.
+
+    Attributes:
+        format: "text", a line for people; "json": an object in each line.
+        slow_request_seconds: that a request to the gateway takes to be logged; 0: none is.
+    """
+
+    format: Literal["text", "json"] = "text"
+    slow_request_seconds: float = Field(1.0, ge=0)
+
+
 class ClusterConfig(BaseSettings):
     """A whole cluster: the catalog, the shards, Kafka, and the gateway in front.
 
@@ -241,6 +253,7 @@ class ClusterConfig(BaseSettings):
     expiry: ExpiryConfig = ExpiryConfig()
     streams: StreamsConfig = StreamsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")

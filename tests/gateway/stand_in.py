@@ -58,7 +58,9 @@ class StandIn:
         for _ in range(count):
             assert self.begun.acquire(timeout=TIMEOUT), "the request did not arrive"
 
-    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+    def call(
+        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str
+    ) -> Answered:
         """Answer as told."""
         self.calls.append((operation, body))
         self.begun.release()

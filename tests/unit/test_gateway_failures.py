@@ -175,7 +175,7 @@ def test_the_log_has_the_place_and_no_items(
     try:
         raise failure
     except Exception as caught:
-        log_failure("PutItem", caught)
+        log_failure("PutItem", caught, "ID")
     assert "PutItem failed" in caplog.text
     assert type(failure).__name__ in caplog.text
     assert "test_the_log_has_the_place_and_no_items" in caplog.text

@@ -54,7 +54,9 @@ class Answered(Protocol):
 class Caller(Protocol):
     """What answers operations: `mynamo.gateway.service.Service`."""
 
-    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+    def call(
+        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str
+    ) -> Answered:
         """Answer one request; never raises."""
 
 
@@ -112,12 +114,15 @@ class App:
         """Answer a request, whatever it is."""
         request_id = new_request_id()
         try:
-            response = self._route(request)
+            response = self._route(request, request_id)
         except ServiceError as error:
             self._note(request, error)
             response = _refusal(error)
         except Exception:
-            log.exception("request %s failed in a way nobody foresaw", request_id)
+            log.exception(
+                "a request failed in a way nobody foresaw",
+                extra={"fields": {"request": request_id}},
+            )
             failure = internal_error()
             self._note(request, failure)
             response = _refusal(failure)
@@ -144,13 +149,13 @@ class App:
             target = request.headers.get("x-amz-target", "")
             self._refused(self._operations.get(target, ""), error.status, error.kind)
 
-    def _route(self, request: Request) -> Response:
+    def _route(self, request: Request, request_id: str) -> Response:
         target = request.target
         path = target if target == "/" else target.partition("?")[0]
         if request.method == "POST" and path == "/":
             content_type = request.headers.get("content-type", "")
             if content_type in CONTENT_TYPES or _media_type(content_type) in CONTENT_TYPES:
-                return self._operation(request)
+                return self._operation(request, request_id)
         elif is_health_check(request):
             return self._health_report()
         elif request.method in ("GET", "HEAD") and path == "/":
@@ -160,7 +165,7 @@ class App:
             return Response(200)
         return Response(404, b"<UnknownOperationException/>\n")
 
-    def _operation(self, request: Request) -> Response:
+    def _operation(self, request: Request, request_id: str) -> Response:
         self._cors.check(request)
         self._authenticator.check(request)
         body = decompressed(request, self._body_limit)
@@ -168,7 +173,7 @@ class App:
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
-        answer = self._caller.call(operation, body, request.headers)
+        answer = self._caller.call(operation, body, request.headers, request_id)
         answer.headers["content-type"] = JSON
         return Response(answer.status, answer.body, answer.headers)
 

@@ -53,6 +53,7 @@ def query(context: Context, request: dict[str, Any], call: Call) -> dict[str, An
             descending=request.get("ScanIndexForward") is False,
         )
     )
+    call.plan = page.plan
     return _answer(request, index, page)
 
 
@@ -72,6 +73,7 @@ def scan(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any
             total_segments=request.get("TotalSegments"),
         )
     )
+    call.plan = page.plan
     return _answer(request, index, page)
 
 

@@ -1,0 +1,75 @@
+"""`SlowRequests`: a line in the log for requests that took long."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import Any
+
+from mynamo.catalog.cluster import Cluster
+from mynamo.errors import MynamoError
+from mynamo.gateway.context import Call
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 1.0
+"""Between two lines: while a shard is away, all its requests take long."""
+
+
+class SlowRequests:
+    """Logs the first slow request of each second, and how many there were besides.
+
+    A line has the operation, the table, the shard or the plan, how long it took and how it ended.
+    It has nothing of items, keys included.
+
+    Args:
+        cluster: whose tables are served.
+        seconds: that a request takes to be slow; 0: none is.
+    """
+
+    def __init__(self, cluster: Cluster, seconds: float) -> None:
+        self._cluster = cluster
+        self.least = seconds or math.inf
+        self._lock = threading.Lock()
+        self._logged_at = -math.inf
+        self._left_out = 0
+
+    def note(self, call: Call, error: str, seconds: float) -> None:
+        """Log a request, unless another one was logged just before.
+
+        Args:
+            error: the exception's name; empty: success.
+            seconds: that it took.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._logged_at < EVERY_SECONDS:
+                self._left_out += 1
+                return
+            left_out, self._left_out, self._logged_at = self._left_out, 0, now
+        fields: dict[str, Any] = {
+            "request": call.request_id,
+            "operation": call.operation,
+            "table": call.table,
+            "seconds": round(seconds, 3),
+            "error": error,
+            "shard": self._shard(call),
+            "plan": None if call.plan is None else str(call.plan),
+            "more": left_out,
+        }
+        told = {name: value for name, value in fields.items() if value not in (None, "", 0)}
+        log.warning("a request took long", extra={"fields": told})
+
+    def _shard(self, call: Call) -> int | None:
+        """The number of the shard of the one item that a request is for."""
+        request = call.request
+        key = request.get("Key") or request.get("Item")
+        table = self._cluster.snapshot.names.get(call.table or "")
+        if key is None or table is None:
+            return None
+        try:
+            return self._cluster.shard_id_of(table.key_of(key).hash)
+        except MynamoError:  # it is no key of the table, as the answer has said
+            return None
