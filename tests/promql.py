@@ -17,7 +17,7 @@ OF_PROCESSES = {
 }  # fmt: skip
 WORDS = {
     "absent", "and", "bool", "by", "count", "deriv", "histogram_quantile", "max", "min",
-    "min_over_time", "on", "rate", "sum", "time", "unless",
+    "min_over_time", "on", "or", "rate", "sum", "time", "unless", "vector",
 }  # fmt: skip
 """Of PromQL; a query that uses others adds them here."""
 

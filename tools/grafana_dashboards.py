@@ -63,7 +63,7 @@ TRAFFIC = (
         "Share of server errors",
         "Requests that were answered with 5xx. MynamoErrors fires above 1 %.", "percentunit",
         {"5xx":
-         'sum(rate(mynamo_requests_total{JOB, status=~"5.."}[$__rate_interval]))'
+         '(sum(rate(mynamo_requests_total{JOB, status=~"5.."}[$__rate_interval])) or vector(0))'
          " / sum(rate(mynamo_requests_total{JOB}[$__rate_interval]))"},
     ),
     Panel(
