@@ -18,8 +18,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana"
 COLUMNS, PER_ROW, HEIGHT = 24, 2, 8
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-Unit = Literal["bool_yes_no", "bytes", "percentunit", "reqps", "s", "short", "wps"]
-"""Grafana's own names; `wps` is writes per second, `reqps` requests per second."""
+Unit = Literal["bool_yes_no", "bytes", "ops", "percentunit", "reqps", "s", "short"]
+"""Grafana's own names; `ops` and `reqps` are operations and requests per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ SHARDS = (
     ),
     Panel(
         "Waits for a connection", "Calls that had to wait, because all connections were in use."
-        " Often: a larger `pool.size`, or a server that is slow.", "reqps",
+        " Often: a larger `pool.size`, or a server that is slow.", "ops",
         {"{{server}}": "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
     ),
     Panel(
@@ -279,7 +279,7 @@ def _jobs() -> dict[str, Any]:
         "type": "query", "name": "job", "label": "job", "datasource": SOURCE,
         "query": {"query": "label_values(mynamo_build_info, job)", "refId": "jobs"},
         "refresh": 2, "sort": 1, "multi": True, "includeAll": True,
-        "current": {"text": "All", "value": "$__all"},
+        "current": {"text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
 
 
