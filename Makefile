@@ -52,12 +52,15 @@ fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafk
 		echo "WARNING: $$server could not be fetched; the tests go on without it" >&2; \
 	done
 
-clients: install ## download the clients to test with: SDKs and libraries in five languages, Chromium
+clients: install ## download the clients to test with: SDKs and libraries in five languages, Chromium, promtool
 	@{ command -v node && command -v npm; } >/dev/null || { $(call apt,nodejs npm); } || true
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call apt,chromium); } || true
 	@{ command -v javac && command -v mvn; } >/dev/null || { $(call apt,default-jdk-headless maven); } || true
 	@command -v go >/dev/null || { $(call apt,golang-go); } || true  # 1.24 or later
 	@command -v cargo >/dev/null || { $(call apt,cargo-web); } || { $(call apt,cargo gcc libc6-dev); } || true  # 1.94 or later
+	@command -v promtool >/dev/null || [ -x $(MYNAMO_CACHE)/clients/promtool/promtool ] || \
+		tests/clients/promtool.sh $(MYNAMO_CACHE)/clients/promtool || \
+		echo "WARNING: promtool could not be had; alert rules are not tested" >&2
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 

@@ -1,0 +1,326 @@
+"""Write the dashboards of `deploy/grafana/` for Grafana 9.5 or later.
+
+    python -m tools.grafana_dashboards
+
+To show a metric, add it to a panel of a dashboard below and write the files anew; a test compares
+them, and wants every metric of `mynamo/metrics/names.py` on a dashboard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana"
+COLUMNS, PER_ROW, HEIGHT = 24, 2, 8
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+Unit = Literal["bool_yes_no", "bytes", "ops", "percentunit", "reqps", "s", "short"]
+"""Grafana's own names; `ops` and `reqps` are operations and requests per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A graph over time.
+
+    Attributes:
+        title: above it.
+        text: what it shows, and what is wrong if it looks wrong.
+        unit: of its values.
+        queries: PromQL by legend. `JOB` stands for the choice of jobs.
+        well: None for lines; for a bar of states, the one of 0 and 1 that is good.
+    """
+
+    title: str
+    text: str
+    unit: Unit
+    queries: Mapping[str, str]
+    well: Literal[0, 1] | None = None
+
+
+def _quantile(quantile: float) -> str:
+    buckets = "rate(mynamo_request_seconds_bucket{JOB}[$__rate_interval])"
+    return f"histogram_quantile({quantile}, sum by (le, operation) ({buckets}))"
+
+
+TRAFFIC = (
+    Panel(
+        "Requests by operation", "Requests that were answered, whatever the answer.", "reqps",
+        {"{{operation}}":
+         "sum by (operation) (rate(mynamo_requests_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Requests by table",
+        "Requests that name one table. Tables beyond the first 100 of a process are `other`.",
+        "reqps",
+        {"{{table}}":
+         'sum by (table) (rate(mynamo_requests_total{JOB, table!=""}[$__rate_interval]))'},
+    ),
+    Panel(
+        "Share of server errors",
+        "Requests that were answered with 5xx. MynamoErrors fires above 1 %.", "percentunit",
+        {"5xx":
+         '(sum(rate(mynamo_requests_total{JOB, status=~"5.."}[$__rate_interval])) or vector(0))'
+         " / sum(rate(mynamo_requests_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Errors", "Answers that are no success, by status and exception. 4xx are the clients' own:"
+        " conditions that do not hold, requests that are wrong.", "reqps",
+        {"{{status}} {{error}}":
+         "sum by (status, error)"
+         ' (rate(mynamo_requests_total{JOB, error!=""}[$__rate_interval]))'},
+    ),
+    Panel(
+        "Median time by operation",
+        "From a request's last byte to its answer, without that of the network.", "s",
+        {"{{operation}}": _quantile(0.5)},
+    ),
+    Panel(
+        "p99 by operation",
+        "One request in a hundred takes longer. MynamoRequestsSlow fires above 1 s.", "s",
+        {"{{operation}}": _quantile(0.99)},
+    ),
+    Panel(
+        "Permits", "Small requests that each process takes before it refuses one with HTTP 503."
+        " Near 0: more gateways, or a shard that is slow.", "short",
+        {"{{instance}}": "min by (instance) (mynamo_request_permits_free{JOB})"},
+    ),
+    Panel(
+        "Event loop delay", "How late the event loop of each process was for its timer, at the"
+        " most. Above 0.1 s the machine has too little CPU.", "s",
+        {"{{instance}}": "max by (instance) (mynamo_event_loop_delay_seconds{JOB})"},
+    ),
+)  # fmt: skip
+
+SHARDS = (
+    Panel(
+        "Shard answers", "Whether each shard answers all writers.", "bool_yes_no",
+        {"shard {{shard}}": "min by (shard) (mynamo_shard_up{JOB})"}, well=1,
+    ),
+    Panel(
+        "Circuit breakers", "Whether a process has found that a server does not answer, and fails"
+        " requests for it at once.", "bool_yes_no",
+        {"{{server}}": "max by (server) (mynamo_breaker_open{JOB})"}, well=0,
+    ),
+    Panel(
+        "Connections in use", "Connections to each server that calls have, of all processes."
+        " A process has `pool.size` of them at most.", "short",
+        {"{{server}}": "sum by (server) (mynamo_pool_connections_in_use{JOB})"},
+    ),
+    Panel(
+        "Idle connections", "Connections to each server that are open and that no call has, of all"
+        " processes.", "short",
+        {"{{server}}": "sum by (server) (mynamo_pool_connections_idle{JOB})"},
+    ),
+    Panel(
+        "Waits for a connection", "Calls that had to wait, because all connections were in use."
+        " Often: a larger `pool.size`, or a server that is slow.", "ops",
+        {"{{server}}": "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Outbox rows", "Rows of each shard's outbox. Those that are done stay for a minute.",
+        "short",
+        {"shard {{shard}}": "max by (shard) (mynamo_outbox_rows{JOB})"},
+    ),
+    Panel(
+        "Outbox size", "Payloads of these rows, estimated: room on the shard's disk.", "bytes",
+        {"shard {{shard}}": "max by (shard) (mynamo_outbox_bytes{JOB})"},
+    ),
+    Panel(
+        "Oldest outbox row", "Age of the oldest row. MynamoOutboxOld fires above five minutes.",
+        "s",
+        {"shard {{shard}}": "max by (shard) (mynamo_outbox_oldest_seconds{JOB})"},
+    ),
+    Panel(
+        "Intents", "Items that transactions over several shards have at the moment.", "short",
+        {"shard {{shard}}": "max by (shard) (mynamo_transaction_intents{JOB})"},
+    ),
+    Panel(
+        "Oldest intent", "Age of the oldest intent. MynamoIntentsOld fires above a minute.", "s",
+        {"shard {{shard}}": "max by (shard) (mynamo_transaction_intents_oldest_seconds{JOB})"},
+    ),
+)  # fmt: skip
+
+PIPELINE = (
+    Panel(
+        "Relay has a lease", "Whether a writer relays the changes of each shard.", "bool_yes_no",
+        {"shard {{shard}}": "max by (shard) (mynamo_relay_lease_seconds{JOB}) > bool 0"}, well=1,
+    ),
+    Panel(
+        "Unpublished changes", "Changes of each shard that are not in Kafka yet: its relay is slow,"
+        " or Kafka refuses them.", "short",
+        {"shard {{shard}}": "max by (shard) (mynamo_outbox_unpublished_rows{JOB})"},
+    ),
+    Panel(
+        "Unapplied changes", "Changes of each shard that an index waits for: indexers are too few,"
+        " or wait for a shard.", "short",
+        {"shard {{shard}}": "max by (shard) (mynamo_outbox_unapplied_rows{JOB})"},
+    ),
+    Panel(
+        "GSI lag", "How far each global index is behind. MynamoIndexBehind fires above a minute.",
+        "s",
+        {"{{table}}.{{index}}": "max by (table, index) (mynamo_index_lag_seconds{JOB})"},
+    ),
+    Panel(
+        "GSI lag in changes", "Changes of the table's items that are not applied, on all shards"
+        " together; some may not concern the index.", "short",
+        {"{{table}}.{{index}}":
+         "sum by (table, index) (max by (table, index, shard) (mynamo_index_lag_events{JOB}))"},
+    ),
+    Panel(
+        "Index is active", "Whether each index is ACTIVE. One that is not is being created.",
+        "bool_yes_no",
+        {"{{table}}.{{index}}": "min by (table, index) (mynamo_index_active{JOB})"}, well=1,
+    ),
+    Panel(
+        "Dead letters", "Dead letters that nobody has replayed or discarded: `mynamo dlq list`.",
+        "short",
+        {"open": "max(mynamo_dead_letters{JOB})"},
+    ),
+    Panel(
+        "Open moves", "Moves of slots that have not ended.", "short",
+        {"moves": "max(mynamo_slot_moves_open{JOB})"},
+    ),
+    Panel(
+        "Items that are due", "Items that have expired and are not deleted yet, on all shards"
+        " together.", "short",
+        {"{{table}}":
+         "sum by (table) (max by (table, shard) (mynamo_expiry_due_items{JOB}))"},
+    ),
+    Panel(
+        "Time to live is behind", "Since when the first of them has expired. MynamoExpiryBehind"
+        " fires above an hour.", "s",
+        {"{{table}}": "max by (table) (mynamo_expiry_behind_seconds{JOB})"},
+    ),
+)  # fmt: skip
+
+PROCESSES = (
+    Panel(
+        "Process answers", "Whether each process answers Prometheus.", "bool_yes_no",
+        {"{{instance}}": "min by (instance) (up{JOB})"}, well=1,
+    ),
+    Panel(
+        "Release", "Processes that run, by release and role.", "short",
+        {"{{role}} {{version}}": "count by (role, version) (mynamo_build_info{JOB})"},
+    ),
+    Panel(
+        "CPU", "Share of a core that each process uses. A process with all of one is at its limit.",
+        "percentunit",
+        {"{{instance}}":
+         "max by (instance) (rate(process_cpu_seconds_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Memory", "Memory that each process has (RSS).", "bytes",
+        {"{{instance}}": "max by (instance) (process_resident_memory_bytes{JOB})"},
+    ),
+    Panel(
+        "Open files", "Files and connections that each process has open, as a share of those that"
+        " it may have.", "percentunit",
+        {"{{instance}}":
+         "max by (instance) (process_open_fds{JOB}) / max by (instance) (process_max_fds{JOB})"},
+    ),
+    Panel(
+        "Uptime", "Since when each process runs. Sawteeth: it ends again and again.", "s",
+        {"{{instance}}": "time() - max by (instance) (process_start_time_seconds{JOB})"},
+    ),
+    Panel(
+        "Scrapes of writers", "How long each writer took to ask the shards. MynamoScrapeSlow fires"
+        " above 2 s; beyond 4 s a shard counts as away.", "s",
+        {"{{instance}}": "max by (instance) (mynamo_pipeline_scrape_seconds{JOB})"},
+    ),
+)  # fmt: skip
+
+DASHBOARDS = {
+    "traffic": TRAFFIC, "shards": SHARDS, "pipeline": PIPELINE, "processes": PROCESSES,
+}  # fmt: skip
+"""Panels by the dashboard's name, which its file, its title and its uid have."""
+
+
+def written() -> dict[str, str]:
+    """The files: their texts by their names."""
+    return {
+        f"{name}.json": json.dumps(_dashboard(name, panels), indent=2) + "\n"
+        for name, panels in DASHBOARDS.items()
+    }
+
+
+def _dashboard(name: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
+    return {
+        "uid": f"mynamo-{name}",
+        "title": f"mynamo: {name}",
+        "tags": ["mynamo"],
+        "schemaVersion": 38,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "graphTooltip": 1,  # the same moment is marked in all panels
+        "links": [
+            {"type": "dashboards", "title": "mynamo", "tags": ["mynamo"], "keepTime": True,
+             "includeVars": True, "asDropdown": True},
+        ],
+        "templating": {"list": [_datasource(), _jobs()]},
+        "panels": [_panel(number, panel) for number, panel in enumerate(panels)],
+    }  # fmt: skip
+
+
+def _datasource() -> dict[str, Any]:
+    return {
+        "type": "datasource",
+        "name": "datasource",
+        "label": "Prometheus",
+        "query": "prometheus",
+    }
+
+
+def _jobs() -> dict[str, Any]:
+    return {
+        "type": "query", "name": "job", "label": "job", "datasource": SOURCE,
+        "query": {"query": "label_values(mynamo_build_info, job)", "refId": "jobs"},
+        "refresh": 2, "sort": 1, "multi": True, "includeAll": True,
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }  # fmt: skip
+
+
+def _panel(number: int, panel: Panel) -> dict[str, Any]:
+    row, column = divmod(number, PER_ROW)
+    width = COLUMNS // PER_ROW
+    legend = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+    defaults: dict[str, Any] = {"unit": panel.unit}
+    options: dict[str, Any] = {"legend": legend}
+    if panel.well is None:
+        kind = "timeseries"
+        defaults |= {"min": 0, "custom": {"fillOpacity": 10, "showPoints": "never"}}
+        options["tooltip"] = {"mode": "multi", "sort": "desc"}
+    else:
+        kind = "state-timeline"
+        of_0, of_1 = ("red", "green") if panel.well else ("green", "red")
+        steps = [{"color": of_0, "value": None}, {"color": of_1, "value": 1}]
+        defaults |= {"color": {"mode": "thresholds"}}
+        defaults |= {"thresholds": {"mode": "absolute", "steps": steps}}
+    return {
+        "id": number + 1,
+        "type": kind,
+        "title": panel.title,
+        "description": panel.text,
+        "datasource": SOURCE,
+        "gridPos": {"x": column * width, "y": row * HEIGHT, "w": width, "h": HEIGHT},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options,
+        "targets": [
+            {"refId": chr(ord("A") + place), "datasource": SOURCE, "legendFormat": legend_of,
+             "expr": query.replace("JOB", 'job=~"$job"')}
+            for place, (legend_of, query) in enumerate(panel.queries.items())
+        ],
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Write the files."""
+    for name, text in written().items():
+        (FOLDER / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
