@@ -8,10 +8,25 @@ from functools import partial
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
+from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.reader import StoredReader
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer import finish_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a request whose rights are limited.
+
+    Attributes:
+        address: that it came from; empty: it has none.
+        secure: it came over TLS.
+    """
+
+    principal: Principal
+    address: str
+    secure: bool
 
 
 @dataclass(slots=True)
@@ -25,6 +40,7 @@ class Call:
         size: of its JSON, in bytes.
         answer_headers: for the operation to fill.
         table: that it names, if it names one.
+        sender: None: it may do everything.
     """
 
     operation: str
@@ -33,6 +49,7 @@ class Call:
     size: int = 0
     answer_headers: dict[str, str] = field(default_factory=dict)
     table: str | None = None
+    sender: Sender | None = None
 
 
 class Context:

@@ -11,7 +11,7 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gateway.arns import replace_arns, throttled_index
-from mynamo.gateway.context import Call, Context
+from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
 from mynamo.gateway.model.types import parse
 from mynamo.gateway.operations import (
@@ -26,6 +26,7 @@ from mynamo.gateway.operations import (
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -68,16 +69,23 @@ class Service:
         self.context = Context(cluster, config, answered)
         self._metrics = metrics
 
-    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def call(
+        self,
+        operation: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        sender: Sender | None = None,
+    ) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.
 
         Args:
             operation: the part of X-Amz-Target after the dot.
             body: JSON, as it came (after decompression).
             headers: of the request; names in lower case.
+            sender: whose policies the request is checked against; None: it may do everything.
         """
         host = headers.get("host", "localhost")
-        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body))
+        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body), sender=sender)
         if self._metrics is None:
             return self._answer(call, body)[0]
         began = time.perf_counter()
@@ -114,6 +122,8 @@ class Service:
             name = request.get("TableName")
         call.table = name
         try:
+            if call.sender is not None:
+                authorize(self.context, call.sender, call.operation, request)
             return handler(self.context, request, call)
         except MynamoError as failure:
             error = service_error(failure, request)

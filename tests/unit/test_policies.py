@@ -209,6 +209,12 @@ ONE_DAY = statement(
         ([statement(Resource="arn:aws:dynamodb:*:*:table/Game?cores")], "GetItem", {}, True),
         ([statement(Condition={"Null": {"dynamodb:LeadingKeys": "false"}})], "Scan", {}, False),
         ([statement(Condition={"Null": {"dynamodb:LeadingKeys": "true"}})], "Scan", {}, True),
+        ([statement(Condition={"StringNotEquals": {"dynamodb:Select": "COUNT"}})], "GetItem",
+         {}, True),  # a negated operator holds for a key that is not there
+        ([statement(Condition={"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}})], "GetItem",
+         {}, True),
+        ([statement(Condition={"ForAnyValue:StringNotEquals": {"dynamodb:Attributes": "a"}})],
+         "GetItem", {}, False),
         ([statement(Condition={"NumericLessThan": {"aws:EpochTime": 5}})], "Scan",
          {"EpochTime": "4.5"}, True),
         ([statement(Condition={"StringEquals": {"AWS:UserName": "ann"}})], "Scan",
@@ -436,12 +442,6 @@ def statements(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-POLICIES = st.lists(
-    st.builds(
-        lambda s: {"Statement": s}, statements() | st.lists(statements(), min_size=1, max_size=3)
-    ),
-    max_size=3,
-)
 REQUESTS = st.fixed_dictionaries(
     {},
     optional={
@@ -453,6 +453,24 @@ REQUESTS = st.fixed_dictionaries(
         "aws:SourceIp": st.sampled_from([["10.1.2.3"], ["10.9.9.9"], ["192.0.2.1"]]),
         "aws:SecureTransport": st.lists(TRUTHS, min_size=1, max_size=1),
     },
+)
+
+
+@given(conditions(), REQUESTS)
+def test_conditions(tests: dict[str, Any], request: Request) -> None:
+    """As below, of a statement that is about everything."""
+    document = {"Statement": statement(Condition=tests)}
+    values = {name.lower(): given for name, given in request.items()}
+    access = Access("dynamodb:GetItem", "*", values)
+    decided = decide([parse_policy(json.dumps(document), "fuzzed", "ann")], access)
+    assert decided.allowed is bool(outcome([document], "dynamodb:GetItem", "*", request))
+
+
+POLICIES = st.lists(
+    st.builds(
+        lambda s: {"Statement": s}, statements() | st.lists(statements(), min_size=1, max_size=3)
+    ),
+    max_size=3,
 )
 ACCESSED = st.sampled_from([
     "arn:aws:dynamodb:r:1:table/a", "arn:aws:dynamodb:r:1:table/b",
