@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.context import Sender
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.server import HttpServer, listen
@@ -58,7 +59,9 @@ class StandIn:
         for _ in range(count):
             assert self.begun.acquire(timeout=TIMEOUT), "the request did not arrive"
 
-    def call(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+    def call(
+        self, operation: str, body: bytes, headers: Mapping[str, str], sender: Sender | None
+    ) -> Answered:
         """Answer as told."""
         self.calls.append((operation, body))
         self.begun.release()

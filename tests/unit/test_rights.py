@@ -19,6 +19,8 @@ from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.rights.touched import COVERED, touched
 from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.service_errors import ServiceError
+from mynamo.reader.streams.positions import Position, dump_iterator
+from mynamo.schemas.stream_records import stream_shard_name
 from tests.made_up import index_of, table_of
 
 ACCOUNT = "arn:aws:dynamodb:us-east-1:000000000000:"
@@ -202,6 +204,19 @@ def test_an_unknown_table_has_every_value_as_its_key() -> None:
     item = {"a": {"S": "x"}, "b": {"N": "2"}, "c": {"B": "AQ=="}, "d": {"L": []}}
     ((_, _, values),) = touches("PutItem", {"TableName": "other_table", "Item": item})
     assert values["leadingkeys"] == ["x", "2", "AQ=="]
+
+
+def test_records_are_those_of_the_position_whatever_arn_stands_before_it() -> None:
+    stream = SimpleNamespace(table="orders", label="2026-01-02T03:04:05.678")
+    found = {7: stream}
+    cluster = SimpleNamespace(id=bytes(16), snapshot=SimpleNamespace(stream=found.get))
+    context = cast(Context, SimpleNamespace(**{**vars(CONTEXT), "cluster": cluster}))
+    position = Position(stream_shard_name(1, 2), 7, 1, 1, 0, 4095, 0, 0)
+    iterator = dump_iterator(position, bytes(16))
+    for arn in (f"{ORDERS}/stream/{stream.label}", f"{ACCOUNT}table/mine/stream/x", ""):
+        request = {"ShardIterator": f"{arn}|1|{iterator}"}
+        (touch,) = touched(context, "GetRecords", request)
+        assert touch.resource == f"{ORDERS}/stream/{stream.label}"
 
 
 def sender(*statements: dict[str, Any], address: str = "192.0.2.1", secure: bool = False) -> Sender:

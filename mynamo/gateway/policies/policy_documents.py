@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mynamo.errors import InvalidPolicy
@@ -87,6 +88,20 @@ class Statement:
 
 
 Policy = tuple[Statement, ...]
+
+
+def policy_text(path: Path) -> str:
+    """The text of a file with a policy.
+
+    Raises:
+        InvalidPolicy: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidPolicy(f"{path}: it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidPolicy(f"{path}: it is not UTF-8; save it as such") from None
 
 
 def parse_policy(text: str, name: str, user: str) -> Policy:
