@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,6 +269,15 @@ def test_variables_have_no_wildcards() -> None:
     literal = statement(Resource="arn:aws:dynamodb:*:*:table/a${*}b${?}${$}")
     assert decision(policy(literal), "GetItem", "arn:aws:dynamodb:x:1:table/a*b?$").allowed
     assert not decision(policy(literal), "GetItem", "arn:aws:dynamodb:x:1:table/aab?$").allowed
+
+
+def test_the_policy_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rights.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    orders = SCORES.replace("GameScores", "orders")
+    documented = parse_policy(text, "rights.md", "ann")
+    assert decision(documented, "GetItem", orders, LeadingKeys="ann").allowed
+    assert not decision(documented, "GetItem", orders, LeadingKeys="bob").allowed
 
 
 REFUSED: list[tuple[Any, str]] = [
