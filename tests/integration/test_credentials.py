@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
@@ -23,6 +24,7 @@ from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed, unsealed
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import AccessKey, GatewayConfig
+from tests.certificates import Authority
 from tests.gateway.conftest import client_of, served
 from tests.waiting import eventually
 
@@ -139,6 +141,46 @@ def test_from_the_command_to_a_refused_request(
         eventually(lambda: answered() == "UnrecognizedClientException")
         carl.close()
         assert command("revoke", "carl")[0] == 0
+
+
+def with_condition(tmp_path: Path, name: str, **condition: Any) -> AccessKey:
+    """A key pair that may list tables under a condition."""
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({"Statement": {
+        "Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*", "Condition": condition,
+    }}))  # fmt: skip
+    secret = SecretStr("a-long-secret")
+    return AccessKey(access_key_id=name, secret_access_key=secret, policies=(path,))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_where_a_request_comes_from_and_how(
+    engine_config: ClusterConfig, tmp_path: Path, tls: bool
+) -> None:
+    pairs = (
+        with_condition(tmp_path, "HERE", IpAddress={"aws:SourceIp": "127.0.0.1"}),
+        with_condition(tmp_path, "AWAY", NotIpAddress={"aws:SourceIp": "127.0.0.1"}),
+        with_condition(tmp_path, "SECURE", Bool={"aws:SecureTransport": "true"}),
+        with_condition(tmp_path, "PLAIN", Bool={"aws:SecureTransport": "false"}),
+    )
+    authority = Authority(tmp_path / "tls")
+    cert, key = authority.issue("127.0.0.1") if tls else (None, None)
+    gateway = GatewayConfig(port=0, credentials=pairs, cert=cert, key=key)
+    allowed = []
+    with served(engine_config, gateway, verify=True) as url:
+        for pair in pairs:
+            client = boto3.client(
+                "dynamodb", endpoint_url=url.replace("http:", "https:") if tls else url,
+                region_name="us-east-1", aws_access_key_id=pair.access_key_id,
+                aws_secret_access_key="a-long-secret", verify=str(authority.file),
+            )  # fmt: skip
+            try:
+                client.list_tables()
+                allowed.append(pair.access_key_id)
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == "AccessDeniedException"  # noqa: PT017
+            client.close()
+    assert allowed == ["HERE", "SECURE" if tls else "PLAIN"]
 
 
 def test_a_secret_is_shown_once_and_not_stored(command: Any, engine_config: ClusterConfig) -> None:
