@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,35 @@ def test_what_is_refused(document: Any, message: str) -> None:
         parse_policy(text, "made-up.json", "ann")
     assert str(caught.value).startswith("made-up.json")
     assert message in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+MEMBERS = st.sampled_from([
+    "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition",
+])  # fmt: skip
+OPERATORS_GIVEN = st.sampled_from(["Null", "Bool", "StringLike", "ForAllValues:StringEquals"])
+KEYS_GIVEN = st.sampled_from(sorted(CONDITION_KEYS)) | st.text(max_size=5)
+
+
+@given(
+    st.dictionaries(MEMBERS, JSON, max_size=2)
+    | st.fixed_dictionaries(
+        {"Condition": st.dictionaries(OPERATORS_GIVEN, JSON | st.dictionaries(KEYS_GIVEN, JSON))}
+    ),
+    JSON,
+)
+def test_any_json_is_a_policy_or_refused(members: dict[str, Any], version: Any) -> None:
+    """By no other error, whatever stands wherever."""
+    for document in (
+        {"Statement": statement() | members},
+        {"Version": version, "Statement": [statement(), members]},
+    ):
+        with suppress(InvalidPolicy):
+            assert parse_policy(json.dumps(document), "made-up.json", "ann")
 
 
 def test_variables_need_their_version() -> None:
