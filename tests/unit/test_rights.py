@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections import Counter
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,6 +24,9 @@ from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.service_errors import ServiceError
 from mynamo.reader.streams.positions import Position, dump_iterator
 from mynamo.schemas.stream_records import stream_shard_name
+from mynamo.schemas.table import KeyAttribute
+from tests.gateway.generating import Generator
+from tests.gateway.requesting import request_of
 from tests.made_up import index_of, table_of
 
 ACCOUNT = "arn:aws:dynamodb:us-east-1:000000000000:"
@@ -365,3 +371,52 @@ def test_what_is_not_valid_is_never_answered(
     with pytest.raises(error):
         authorize(CONTEXT, sender(OWN), operation, valid(operation, wrong))
     assert refusal(sender(deny("*")), operation, wrong) is not None
+
+
+def fuzzed_context() -> Context:
+    """Has the tables of the generator."""
+    indexed = table_of(
+        index_of("LSI", "p", "l", number=1, name="by_l"),
+        index_of("GSI", "g", "h:N", number=2, name="by_g"),
+        index_of("GSI", "t:N", None, number=3, name="by_t"),
+        sort_key="s:N", name="indexed", hash_key=KeyAttribute(name="p"),
+    )  # fmt: skip
+    plain = table_of(sort_key=None, name="plain", hash_key=KeyAttribute(name="p", type="B"))
+    cluster = Tables(indexed, plain)
+    return cast(Context, SimpleNamespace(**{**vars(CONTEXT), "cluster": cluster}))
+
+
+def only_client(number: int) -> Sender:
+    """Who may do everything with a client's items, in tables and the LSI; and not scan."""
+    prefix = f"client{number:03}"
+    encoded = base64.b64encode(prefix.encode()).decode()
+    return sender({
+        "Effect": "Allow",
+        "NotAction": "dynamodb:Scan",
+        "Resource": [f"{ACCOUNT}table/{name}" for name in ("indexed", "plain", "*/index/by_l")],
+        "Condition": {
+            "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{prefix}*", f"{encoded}*"]}
+        },
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_requests_are_for_their_own_client_alone(seed: int) -> None:
+    """Whatever parameters they have, old and new: each is refused to another client."""
+    context = fuzzed_context()
+    generator = Generator(seed, 1, lambda table, key: None)
+    senders = {client: only_client(client) for client in (1, 2)}
+    counts = Counter[str]()
+    for n in range(300):
+        operation, request = request_of(generator.operation(), Random(f"{seed}/{n}"))
+        for client, sent_by in senders.items():
+            try:
+                authorize(context, sent_by, operation, valid(operation, request))
+                outcome = "allowed"
+            except ServiceError as error:
+                outcome = error.kind
+            except MynamoError:
+                outcome = "invalid"
+            counts[f"{client} {outcome}"] += 1
+    assert counts["2 allowed"] == 0
+    assert counts["1 allowed"] > 200
