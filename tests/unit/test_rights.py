@@ -36,12 +36,18 @@ BOB = {"h": {"S": "bob"}, "s": {"S": "1"}}
 
 
 class Tables:
-    """A cluster that has a table."""
+    """A cluster that has some tables.
+
+    Attributes:
+        asked: names that were looked up.
+    """
 
     def __init__(self, *tables: Table) -> None:
         self.tables = {table.name: table for table in tables}
+        self.asked: list[str] = []
 
     def table(self, name: str) -> Table:
+        self.asked.append(name)
         if name not in self.tables:
             raise TableNotFound
         return self.tables[name]
@@ -264,6 +270,12 @@ def test_what_is_said_of_a_refusal() -> None:
         start + "with an explicit deny in an identity-based policy"
     )
     assert refusal(sender(ALL), "PutItem", put) is None
+    with pytest.raises(ServiceError) as caught:
+        authorize(CONTEXT, sender(only_reads), "PutItem", put)
+    assert caught.value.body() == {
+        "__type": "com.amazon.coral.service#AccessDeniedException",
+        "Message": caught.value.message,
+    }
 
 
 @pytest.mark.parametrize("key", [KEY, BOB])
@@ -354,6 +366,16 @@ def test_nothing_is_said_of_a_table_that_is_not_there() -> None:
             assert message.endswith(
                 "because no identity-based policy allows the dynamodb:GetItem action"
             )
+
+
+def test_a_table_that_no_policy_names_is_not_looked_up() -> None:
+    cluster = Tables()
+    context = cast(Context, SimpleNamespace(**{**vars(CONTEXT), "cluster": cluster}))
+    named = sender(OWN | {"Resource": f"{ACCOUNT}table/ord*"})
+    for name, asked in (("other_table", []), ("orders", ["orders"])):
+        with pytest.raises(ServiceError):
+            authorize(context, named, "GetItem", {"TableName": name, "Key": BOB})
+        assert cluster.asked == asked
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,15 @@ def decide(policies: Sequence[Policy], access: Access) -> Decision:
     return Decision(allowing is not None, allowing)
 
 
+def names(policies: Sequence[Policy], access: Access) -> bool:
+    """Whether an Allow names action and resource of an access, whatever its conditions."""
+    return any(
+        statement.allows and access.action in statement.actions and _names(statement, access)
+        for policy in policies
+        for statement in policy
+    )
+
+
 def denies(policies: Sequence[Policy], access: Access) -> bool:
     """Whether a Deny is about an access; not whether it is allowed."""
     return any(not statement.allows for statement in _applicable(policies, access))
@@ -74,8 +83,12 @@ def _applicable(policies: Sequence[Policy], access: Access) -> Iterator[Statemen
                 yield statement
 
 
-def _is_about(statement: Statement, access: Access) -> bool:
+def _names(statement: Statement, access: Access) -> bool:
     named = any(matches(access.resource) for matches in statement.resources)
-    return named is not statement.other_resources and all(
+    return named is not statement.other_resources
+
+
+def _is_about(statement: Statement, access: Access) -> bool:
+    return _names(statement, access) and all(
         condition.holds(access.values.get(condition.key, ())) for condition in statement.conditions
     )

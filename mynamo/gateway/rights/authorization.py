@@ -8,7 +8,7 @@ import time
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Context, Sender
 from mynamo.gateway.policies.iam_actions import PREFIX
-from mynamo.gateway.policies.policy_decisions import Access, decide, denies
+from mynamo.gateway.policies.policy_decisions import Access, decide, denies, names
 from mynamo.gateway.rights.touched import Request, Touch, Values, shared_values, touched
 from mynamo.gateway.service_errors import ServiceError
 
@@ -17,7 +17,8 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
     """Check that a request is allowed, before anything is done or said about its tables.
 
     What a request that is not valid touches is not known in full: it is refused either for its
-    sender's rights, as far as they can be looked at, or for what is wrong with it.
+    sender's rights, as far as they can be looked at, or for what is wrong with it. A table whose
+    name no Allow has is not looked up, so that not even the time tells whether it exists.
 
     Args:
         request: see `touched`.
@@ -29,10 +30,12 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
     of_sender = _values_of(sender) | shared_values(operation, request)
     failure: Exception | None = None
     for touch in touched(context, operation, request):
-        try:
-            values = of_sender | touch.values()
-        except (MynamoError, ServiceError) as error:
-            values, failure = of_sender, failure or error
+        values = of_sender
+        if names(sender.principal.policies, _access(touch, values)):
+            try:
+                values = of_sender | touch.values()
+            except (MynamoError, ServiceError) as error:
+                failure = failure or error
         _check(context, sender, touch, values)
     if failure is not None:
         raise failure
@@ -40,7 +43,7 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
 
 def _check(context: Context, sender: Sender, touch: Touch, values: Values) -> None:
     policies = sender.principal.policies
-    access = Access(PREFIX + touch.action, touch.resource, values)
+    access = _access(touch, values)
     allowed, statement = decide(policies, access)
     if not allowed:
         raise _denied(context, sender, access, explicitly=statement is not None)
@@ -48,6 +51,10 @@ def _check(context: Context, sender: Sender, touch: Touch, values: Values) -> No
         same = Access(PREFIX + touch.in_effect, touch.resource, values)
         if denies(policies, same):
             raise _denied(context, sender, same, explicitly=True)
+
+
+def _access(touch: Touch, values: Values) -> Access:
+    return Access(PREFIX + touch.action, touch.resource, values)
 
 
 def _denied(context: Context, sender: Sender, access: Access, explicitly: bool) -> ServiceError:
