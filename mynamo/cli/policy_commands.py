@@ -10,13 +10,9 @@ import click
 from mynamo.cli.groups import Group
 from mynamo.cli.statuses import WRONG
 from mynamo.gateway.policies.iam_actions import ACTIONS
+from mynamo.gateway.policies.policy_conditions import CONDITION_KEYS, LEADING_KEYS
 from mynamo.gateway.policies.policy_decisions import Access, decide
-from mynamo.gateway.policies.policy_documents import (
-    CONDITION_KEYS,
-    LEADING_KEYS,
-    parse_policy,
-    policy_text,
-)
+from mynamo.gateway.policies.policy_documents import parse_policy, policy_text
 from mynamo.schemas.gateway_config import USER_PATTERN
 from mynamo.schemas.suggestions import suggestion
 

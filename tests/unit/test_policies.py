@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from mynamo.errors import InvalidPolicy
 from mynamo.gateway.policies.iam_actions import ACTIONS
+from mynamo.gateway.policies.policy_conditions import CONDITION_KEYS
 from mynamo.gateway.policies.policy_decisions import Access, Decision, decide, denies
 from mynamo.gateway.policies.policy_documents import (
-    CONDITION_KEYS,
     MAX_CHARACTERS,
     Policy,
     parse_policy,

@@ -7,63 +7,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mynamo.errors import InvalidPolicy
-from mynamo.gateway.policies.condition_operators import (
-    OPERATORS,
-    Condition,
-    Kind,
-    NullCheck,
-    WrongValue,
-    truth,
-)
+from mynamo.gateway.policies.condition_operators import Condition, NullCheck
 from mynamo.gateway.policies.iam_actions import ACTIONS, OPERATIONS_ONLY, PREFIX
-from mynamo.gateway.policies.text_patterns import ESCAPES, Variables, like, unknown_variable
+from mynamo.gateway.policies.policy_conditions import conditions_of
+from mynamo.gateway.policies.policy_places import VERSION, Place
+from mynamo.gateway.policies.text_patterns import ESCAPES, Variables, like
 from mynamo.schemas.suggestions import suggestion
 
 MAX_CHARACTERS = 6144
 """Of a policy, white space aside: IAM's limit of managed policies."""
-VERSION = "2012-10-17"
 _VERSIONS = (VERSION, "2008-10-17")
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionKey:
-    """What is known of a condition key.
-
-    Attributes:
-        name: as AWS spells it.
-        kinds: of the operators that it can be compared by.
-        several: a request may have several values of it.
-    """
-
-    name: str
-    kinds: tuple[Kind, ...]
-    several: bool = False
-
-
-LEADING_KEYS = "dynamodb:LeadingKeys"
-ATTRIBUTES = "dynamodb:Attributes"
-
-_KEYS = (
-    ConditionKey(LEADING_KEYS, ("String", "Numeric"), several=True),
-    ConditionKey(ATTRIBUTES, ("String",), several=True),
-    ConditionKey("dynamodb:Select", ("String",)),
-    ConditionKey("dynamodb:ReturnValues", ("String",)),
-    ConditionKey("dynamodb:ReturnConsumedCapacity", ("String",)),
-    ConditionKey("dynamodb:EnclosingOperation", ("String",)),
-    ConditionKey("dynamodb:FullTableScan", ("Bool",)),
-    ConditionKey("aws:SourceIp", ("IpAddress",)),
-    ConditionKey("aws:CurrentTime", ("Date",)),
-    ConditionKey("aws:EpochTime", ("Date", "Numeric")),
-    ConditionKey("aws:SecureTransport", ("Bool",)),
-    ConditionKey("aws:username", ("String",)),
-)
-CONDITION_KEYS = {key.name.lower(): key for key in _KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +78,7 @@ def parse_policy(text: str, name: str, user: str) -> Policy:
         raise InvalidPolicy(
             f"{name}: it has more than {MAX_CHARACTERS} characters without white space; divide it"
         )
-    place = _Place(name)
+    place = Place(name)
     try:
         document = json.loads(text, object_pairs_hook=place.members, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
@@ -149,63 +108,12 @@ def parse_policy(text: str, name: str, user: str) -> Policy:
     return statements
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A place in a policy.
-
-    Attributes:
-        name: of the policy.
-        path: of members, from the outermost.
-    """
-
-    name: str
-    path: str = ""
-
-    def at(self, member: str) -> _Place:
-        """A place within."""
-        return _Place(self.name, f"{self.path}.{member}" if self.path else member)
-
-    def refuse(self, why: str) -> NoReturn:
-        """Raises InvalidPolicy: always."""
-        where = f"{self.name}, {self.path}" if self.path else self.name
-        raise InvalidPolicy(f"{where}: {why}")
-
-    def members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """A JSON object; of two members of one name the first would have no effect."""
-        members = dict(pairs)
-        if len(members) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            self.refuse(f'an object has "{twice}" twice; join the two')
-        return members
-
-    def object(self, value: Any) -> dict[str, Any]:
-        """The value, which must be an object."""
-        if not isinstance(value, dict):
-            self.refuse("write an object, in { }")
-        return value
-
-    def only(self, members: Mapping[str, Any], known: Sequence[str]) -> None:
-        """Refuse members of other names."""
-        for name in members:
-            if name not in known:
-                self.refuse(f'"{name}" is no element that can stand here{suggestion(name, known)}')
-
-    def texts(self, value: Any) -> list[str]:
-        """The value as a list: of one text or several; true and false are texts too."""
-        given = value if isinstance(value, list) else [value]
-        texts = [str(each).lower() if isinstance(each, bool) else each for each in given]
-        if not texts or not all(isinstance(each, str) for each in texts):
-            self.refuse("write a text, or a list of texts")
-        return texts
-
-
 _ELEMENTS = (
     "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition",
 )  # fmt: skip
 
 
-def _statement(place: _Place, given: Any, variables: Variables) -> Statement:
+def _statement(place: Place, given: Any, variables: Variables) -> Statement:
     members = place.object(given)
     for element in ("Principal", "NotPrincipal"):
         if element in members:
@@ -230,19 +138,19 @@ def _statement(place: _Place, given: Any, variables: Variables) -> Statement:
         conditions=tuple(
             test
             for operator, keys in condition.items()
-            for test in _conditions(place.at("Condition"), operator, keys, variables)
+            for test in conditions_of(place.at("Condition"), operator, keys, variables)
         ),
     )
 
 
-def _one_of(place: _Place, members: Mapping[str, Any], name: str, other: str) -> str:
+def _one_of(place: Place, members: Mapping[str, Any], name: str, other: str) -> str:
     given = [each for each in (name, other) if each in members]
     if len(given) != 1:
         place.refuse(f"write one of {name} and {other}")
     return given[0]
 
 
-def _actions(place: _Place, given: Any) -> frozenset[str]:
+def _actions(place: Place, given: Any) -> frozenset[str]:
     found: set[str] = set()
     for text in place.texts(given):
         matched = set(_matching(text))
@@ -273,99 +181,13 @@ def _is_resource(text: str) -> bool:
     return "$" not in service and like(service, {})("dynamodb")
 
 
-def _resources(
-    place: _Place, given: Any, variables: Variables
-) -> tuple[Callable[[str], bool], ...]:
+def _resources(place: Place, given: Any, variables: Variables) -> tuple[Callable[[str], bool], ...]:
     texts = place.texts(given)
     for text in texts:
-        _check_variables(place, text, variables)
+        place.check_variables(text, variables)
         if not _is_resource(text):
             place.refuse(
                 f'{text} is no resource of DynamoDB; write "*", or an ARN such as '
                 "arn:aws:dynamodb:us-east-1:000000000000:table/orders"
             )
     return tuple(like(text, variables) for text in texts)
-
-
-def _check_variables(place: _Place, text: str, variables: Variables) -> None:
-    unknown = unknown_variable(text, variables)
-    if unknown is not None:
-        place.refuse(
-            f"{unknown} is no variable that mynamo knows; there is ${{aws:username}}, and "
-            f'${{*}}, ${{?}} and ${{$}}, in policies of the Version "{VERSION}"'
-        )
-
-
-_OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?(\w+?)(IfExists)?")
-
-
-def _conditions(
-    place: _Place, operator: str, given: Any, variables: Variables
-) -> list[Condition | NullCheck]:
-    here = place.at(operator)
-    keys = here.object(given)
-    if not keys:
-        here.refuse("no condition key is named; name one, or remove the operator")
-    if operator == "Null":
-        return [_null(here, name, values) for name, values in keys.items()]
-    parts = _OPERATOR.fullmatch(operator)
-    quantifier, base, if_exists = parts.groups() if parts else (None, operator, None)
-    if base not in OPERATORS:
-        hint = suggestion(base, (*OPERATORS, "Null"))
-        place.refuse(f"{operator} is no condition operator that mynamo knows{hint}")
-    if quantifier == "ForAnyValue" and if_exists:
-        here.refuse(
-            "ForAnyValue wants a value to be there and IfExists does not; use two statements, one "
-            "of them with Null"
-        )
-    return [
-        _condition(here, base, quantifier or "", bool(if_exists), name, values, variables)
-        for name, values in keys.items()
-    ]
-
-
-def _condition(
-    place: _Place,
-    base: str,
-    quantifier: Any,
-    if_exists: bool,
-    name: str,
-    given: Any,
-    variables: Variables,
-) -> Condition:
-    operator, key = OPERATORS[base], _key(place, name)
-    place = place.at(name)
-    if operator.kind not in key.kinds:
-        wanted = " and ".join(each for each, known in OPERATORS.items() if known.kind in key.kinds)
-        place.refuse(f"{key.name} cannot be compared by {base}; there are {wanted}")
-    if key.several and not quantifier:
-        place.refuse(
-            f"{key.name} may have several values: write ForAllValues:{base} or ForAnyValue:{base}"
-        )
-    tests = []
-    for text in place.texts(given):
-        if operator.kind == "String":
-            _check_variables(place, text, variables)
-        try:
-            tests.append(operator.read(text, variables))
-        except WrongValue as error:
-            place.refuse(f"{text!r} cannot be compared by {base}; {error}")
-    return Condition(name.lower(), quantifier, if_exists, operator.negated, tuple(tests))
-
-
-def _null(place: _Place, name: str, given: Any) -> NullCheck:
-    _key(place, name)
-    place = place.at(name)
-    try:
-        return NullCheck(name.lower(), tuple(truth(text) for text in place.texts(given)))
-    except WrongValue as error:
-        place.refuse(str(error))
-
-
-def _key(place: _Place, name: str) -> ConditionKey:
-    key = CONDITION_KEYS.get(name.lower())
-    if key is None:
-        names = [known.name for known in _KEYS]
-        hint = suggestion(name, names) or f"; there are {', '.join(names)}"
-        place.refuse(f"{name} is no condition key that mynamo knows{hint}")
-    return key

@@ -9,7 +9,8 @@ from mynamo.errors import MynamoError
 from mynamo.gateway.context import Context, Sender
 from mynamo.gateway.policies.iam_actions import PREFIX
 from mynamo.gateway.policies.policy_decisions import Access, decide, denies, names
-from mynamo.gateway.rights.touched import Request, Touch, Values, shared_values, touched
+from mynamo.gateway.rights.condition_values import Request, Values, shared_values
+from mynamo.gateway.rights.touched import Touch, touched
 from mynamo.gateway.service_errors import ServiceError
 
 

@@ -7,13 +7,10 @@ keys for Amazon DynamoDB"; Developer Guide, "Using IAM with DynamoDB transaction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from mynamo.errors import NotFound
-from mynamo.expressions import Condition, Projection
 from mynamo.expressions.actions import Set
 from mynamo.expressions.key_conditions import KeyCondition, key_conditions_in
 from mynamo.expressions.projections import leaves
@@ -21,18 +18,19 @@ from mynamo.gateway.arns import stream_arn, stream_of_arn, table_arn, table_of_a
 from mynamo.gateway.context import Context
 from mynamo.gateway.operations.request_expressions import Expressions, check_not_mixed
 from mynamo.gateway.operations.stream_operations import stream_at
+from mynamo.gateway.rights.condition_values import (
+    ATTRIBUTES,
+    LEADING_KEYS,
+    RETURN_VALUES,
+    SELECT,
+    Request,
+    Values,
+    attribute_names,
+    leading_keys,
+    leading_keys_of_item,
+    selection,
+)
 from mynamo.schemas.items import normalise
-
-Request = Mapping[str, Any]
-Values = dict[str, Sequence[str]]
-"""Of condition keys, by their names in lower case."""
-
-LEADING_KEYS = "dynamodb:leadingkeys"
-ATTRIBUTES = "dynamodb:attributes"
-SELECT = "dynamodb:select"
-RETURN_VALUES = "dynamodb:returnvalues"
-RETURN_CONSUMED_CAPACITY = "dynamodb:returnconsumedcapacity"
-ENCLOSING_OPERATION = "dynamodb:enclosingoperation"
 
 
 def _no_values() -> Values:
@@ -143,9 +141,9 @@ def _get(
         stored = normalise(key)
         projection = Expressions.of("GetItem", given).projection
         return {
-            LEADING_KEYS: _leading_keys(context, name, None, _each(stored)),
-            ATTRIBUTES: _names(stored, projection),
-            SELECT: _select(given, projection),
+            LEADING_KEYS: leading_keys_of_item(context, name, stored),
+            ATTRIBUTES: attribute_names(stored, projection),
+            SELECT: selection(given, projection),
         }
 
     return Touch(action, table_arn(context, name), values, in_effect)
@@ -188,8 +186,8 @@ def _write(
         item = normalise(given[subject])
         expressions = Expressions.of(alone, given)
         return {
-            LEADING_KEYS: _leading_keys(context, name, None, _each(item)),
-            ATTRIBUTES: _names(item, expressions.condition, *_of_update(expressions)),
+            LEADING_KEYS: leading_keys_of_item(context, name, item),
+            ATTRIBUTES: attribute_names(item, expressions.condition, *_of_update(expressions)),
             RETURN_VALUES: (returned,),
         }
 
@@ -227,8 +225,8 @@ def _batch_write(context: Context, operation: str, request: Request) -> Iterator
 def _values_of_item(context: Context, name: str, item: Request) -> Values:
     stored = normalise(item)
     return {
-        LEADING_KEYS: _leading_keys(context, name, None, _each(stored)),
-        ATTRIBUTES: _names(stored),
+        LEADING_KEYS: leading_keys_of_item(context, name, stored),
+        ATTRIBUTES: attribute_names(stored),
     }
 
 
@@ -241,17 +239,17 @@ def _read_many(context: Context, operation: str, request: Request) -> Iterator[T
         expressions = Expressions.of(operation, request)
         conditions = _key_conditions(expressions)
         found: Values = {
-            ATTRIBUTES: _names(
+            ATTRIBUTES: attribute_names(
                 (condition.name for condition in conditions),
                 expressions.projection,
                 expressions.filter,
                 request.get("ExclusiveStartKey"),
             ),
-            SELECT: _select(request, expressions.projection),
+            SELECT: selection(request, expressions.projection),
         }
         if operation == "Query":
             given = {condition.name: condition.values for condition in conditions}
-            found[LEADING_KEYS] = _leading_keys(context, name, index, given)
+            found[LEADING_KEYS] = leading_keys(context, name, index, given)
         return found
 
     resource = table_arn(context, name)
@@ -262,62 +260,6 @@ def _key_conditions(expressions: Expressions) -> tuple[KeyCondition, ...]:
     if expressions.key_expression is not None:
         return key_conditions_in(expressions.key_expression.predicate)
     return expressions.key_conditions or ()
-
-
-def _each(item: Mapping[str, Any]) -> dict[str, Sequence[Mapping[str, Any]]]:
-    return {name: (value,) for name, value in item.items()}
-
-
-def _leading_keys(
-    context: Context,
-    table: str,
-    index: str | None,
-    given: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> list[str]:
-    """The values of the partition key of a table or index, as text.
-
-    Where it is not known which attributes are the key, because there is no such table or index,
-    or where they are not given, every value might be one.
-
-    Args:
-        given: values of attributes, in stored form: so a number has one spelling only.
-    """
-    names = _hash_names(context, table, index)
-    if not names or not all(name in given for name in names):
-        names = tuple(given)
-    values = [value for name in names for value in given[name]]
-    return [value[kind] for value in values for kind in ("S", "N", "B") if kind in value]
-
-
-def _hash_names(context: Context, table: str, index: str | None) -> tuple[str, ...]:
-    try:
-        found = context.cluster.table(table)
-        keys = found.hash_keys if index is None else found.index(index).hash_keys
-    except NotFound:
-        return ()
-    return tuple(key.name for key in keys)
-
-
-def _names(*given: Iterable[str] | Condition | Projection | None) -> list[str]:
-    """Top-level attributes that are named somewhere, each once."""
-    names: set[str] = set()
-    for each in given:
-        if isinstance(each, Condition | Projection):
-            names |= each.names
-        elif each is not None:
-            names.update(each)
-    return sorted(names)
-
-
-def _select(given: Request, projection: Projection | None) -> tuple[str]:
-    """What a read asks for; what DynamoDB takes it to ask for if it does not say."""
-    asked = given.get("Select")
-    if asked is None and projection is not None:
-        asked = "SPECIFIC_ATTRIBUTES"
-    elif asked is None:
-        indexed = given.get("IndexName") is not None
-        asked = "ALL_PROJECTED_ATTRIBUTES" if indexed else "ALL_ATTRIBUTES"
-    return (asked,)
 
 
 _OTHERS: dict[str, Callable[[Context, str, Request], Iterator[Touch]]] = {
@@ -344,19 +286,3 @@ _OTHERS: dict[str, Callable[[Context, str, Request], Iterator[Touch]]] = {
 }
 COVERED = _OF_TABLES | _OTHERS.keys()
 """Operations whose touches are known; any other would fail."""
-
-
-def shared_values(operation: str, request: Request) -> Values:
-    """What a request says of condition keys once for all that it touches."""
-    values: Values = {}
-    if operation in _CONSUMING:
-        values[RETURN_CONSUMED_CAPACITY] = (request.get("ReturnConsumedCapacity", "NONE"),)
-    if operation in ("TransactGetItems", "TransactWriteItems"):
-        values[ENCLOSING_OPERATION] = (operation,)
-    return values
-
-
-_CONSUMING = frozenset({
-    "BatchGetItem", "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan",
-    "TransactGetItems", "TransactWriteItems", "UpdateItem",
-})  # fmt: skip
