@@ -5,6 +5,7 @@
     |   +-- InvalidItem           an item, key or attribute value breaks DynamoDB's rules
     |   +-- InvalidExpression     an expression or its placeholders break them
     |   +-- InvalidSchema         a table or index definition breaks them
+    |   +-- InvalidPolicy         an IAM policy is not one, or names what mynamo does not know
     |   +-- IdempotentParameterMismatch  a request token was used for another request before
     |   +-- InvalidToken          a page or consistency token is damaged or belongs elsewhere
     |   |   +-- IteratorExpired   a stream's iterator was given out too long ago
@@ -65,6 +66,10 @@ class InvalidExpression(InvalidRequest):
 
 class InvalidSchema(InvalidRequest):
     """The table or index definition is not valid; nothing was created."""
+
+
+class InvalidPolicy(InvalidRequest):
+    """The policy is not valid; see docs/rights.md."""
 
 
 class InvalidToken(InvalidRequest):

@@ -30,12 +30,13 @@ def index_of(
     number: int = 1,
     status: Status = "ACTIVE",
     projection: Projection | None = None,
+    name: str | None = None,
 ) -> Index:
     """An index of the table below; keys as `keys` reads them."""
     return Index(
         id=number,
         table_id=5,
-        name=f"index_{number}",
+        name=name or f"index_{number}",
         kind=kind,
         hash_keys=keys(hash_key),
         sort_keys=keys(sort_key),

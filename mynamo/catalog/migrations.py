@@ -276,9 +276,24 @@ CREATE TABLE IF NOT EXISTS mynamo_streams (
 """,
         ),
     ),
+    Migration(
+        4,
+        (
+            """
+CREATE TABLE IF NOT EXISTS mynamo_credential (
+    name VARBINARY(64) PRIMARY KEY,
+    access_key_id VARBINARY(128) NOT NULL UNIQUE,
+    secret VARBINARY(255) NOT NULL,
+    policies LONGBLOB NOT NULL,
+    created_at BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB
+""",
+        ),
+    ),
 )
 CATALOG = Migrations("catalog", _CATALOG)
-"""1: the numbers of incarnations that were given. 2: shards and moves of slots. 3: streams."""
+"""1: the numbers of incarnations that were given. 2: shards and moves of slots. 3: streams.
+4: credentials of the gateway's clients."""
 
 
 def migrate(session: Session, migrations: Migrations, where: str) -> None:

@@ -68,6 +68,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "writer": Entry("workers", "writer", "Run a writer worker."),
         "indexer": Entry("workers", "indexer", "Run a GSI indexer worker."),
         "serve": Entry("serve", "serve", "Serve DynamoDB's API over HTTP."),
+        "credentials": Entry(
+            "credential_commands", "credentials", "Make and revoke key pairs of the API's clients."
+        ),
+        "policy": Entry("policy_commands", "policy", "Say what IAM policies allow."),
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),

@@ -68,8 +68,9 @@ def serve(
     """Serve DynamoDB's API over HTTP, until SIGTERM or Ctrl-C.
 
     Any AWS SDK can talk to it once its endpoint is set. Requests must be signed with one of
-    the key pairs under [gateway] in the configuration file; region, limits and a certificate
-    for HTTPS are set there too. Run several, behind a load balancer: they share nothing.
+    the key pairs under [gateway] in the configuration file, or of `mynamo credentials`; region,
+    limits and a certificate for HTTPS are set there too. Run several, behind a load balancer: they
+    share nothing.
     GSIs are kept up to date by the workers (`mynamo writer`, `mynamo indexer`).
 
     \b
@@ -89,6 +90,7 @@ def serve(
     )
     _refuse_if_open(config, no_auth, open_to_network)
     _allow_many_files()
+    from mynamo.gateway.auth.credentials import of_pairs
     from mynamo.gateway.http.connection_counts import ConnectionCounts
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
@@ -96,6 +98,7 @@ def serve(
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
+    of_pairs(config.credentials)
     listeners = listen(config)
     workers = workers or _workers()
     counts = ConnectionCounts(workers) if workers > 1 else None
@@ -154,7 +157,7 @@ def _configured(cluster: ClusterConfig, **options: Any) -> GatewayConfig:
 
 def _refuse_if_open(config: GatewayConfig, no_auth: bool, open_to_network: bool) -> None:
     """Refuse to serve a network without authentication, unless asked to."""
-    if not no_auth and not config.credentials:
+    if not no_auth and not config.credentials and config.credentials_key is None:
         raise ConfigError(
             "no credentials are configured, so no request could be signed: add\n"
             '  [gateway]\n  credentials = [{ access_key_id = "...", secret_access_key = "..." }]\n'
@@ -186,6 +189,8 @@ def _announce(config: GatewayConfig, listener: socket.socket, no_auth: bool) -> 
         else f"requests must be signed with {'the' if pairs == 1 else 'one of the'} configured "
         f"key pair{'' if pairs == 1 else 's'}"
     )
+    if config.credentials_key is not None and not no_auth:
+        who = "requests must be signed with a configured key pair or one of the catalog"
     scheme = "https" if config.cert else "http"
     click.echo(f"{SERVING}{scheme}://{shown}:{port} (region {config.region}; {who})")
 

@@ -10,10 +10,25 @@ from typing import Any
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
+from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.reader import Plan, StoredReader
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer import finish_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a request whose rights are limited.
+
+    Attributes:
+        address: that it came from; empty: it has none.
+        secure: it came over TLS.
+    """
+
+    principal: Principal
+    address: str
+    secure: bool
 
 
 @dataclass(slots=True)
@@ -30,6 +45,7 @@ class Call:
         request_id: by which the answer is known.
         request: once it was checked.
         plan: of a query or scan that was answered.
+        sender: None: it may do everything.
     """
 
     operation: str
@@ -41,6 +57,7 @@ class Call:
     request_id: str = ""
     request: Mapping[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
+    sender: Sender | None = None
 
 
 class Context:

@@ -11,7 +11,7 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gateway.arns import replace_arns, throttled_index
-from mynamo.gateway.context import Call, Context
+from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
 from mynamo.gateway.model.types import parse
 from mynamo.gateway.operations import (
@@ -26,6 +26,7 @@ from mynamo.gateway.operations import (
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
@@ -71,7 +72,12 @@ class Service:
         self._slow = SlowRequests(cluster, cluster.config.log.slow_request_seconds)
 
     def call(
-        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str = ""
+        self,
+        operation: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        request_id: str = "",
+        sender: Sender | None = None,
     ) -> Answer:
         """Answer one request; whatever happens, there is an answer and no exception.
 
@@ -80,9 +86,11 @@ class Service:
             body: JSON, as it came (after decompression).
             headers: of the request; names in lower case.
             request_id: by which the answer is known.
+            sender: whose policies the request is checked against; None: it may do everything.
         """
         host = headers.get("host", "localhost")
-        call = Call(operation, headers.get(TOKEN_HEADER), host, len(body), request_id=request_id)
+        token = headers.get(TOKEN_HEADER)
+        call = Call(operation, token, host, len(body), request_id=request_id, sender=sender)
         began = time.perf_counter()
         answer, error = self._answer(call, body)
         seconds = time.perf_counter() - began
@@ -116,6 +124,8 @@ class Service:
         call.table = name
         call.request = request
         try:
+            if call.sender is not None:
+                authorize(self.context, call.sender, call.operation, request)
             return handler(self.context, request, call)
         except MynamoError as failure:
             error = service_error(failure, request)

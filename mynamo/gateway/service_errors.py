@@ -47,7 +47,9 @@ _NAMESPACES = {
     "UnknownOperationException": _CORAL,
     "UnrecognizedClientException": _CORAL,
 }
-_CAPITAL = frozenset({"SerializationException", "TransactionCanceledException"})
+_CAPITAL = frozenset(
+    {"AccessDeniedException", "SerializationException", "TransactionCanceledException"}
+)
 """Where AWS spells the member `Message` differently from all other errors."""
 
 

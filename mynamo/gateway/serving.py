@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.auth.credentials import known_credentials
 from mynamo.gateway.auth.signatures import Signatures
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
@@ -40,21 +41,23 @@ def gateway(
 
     Args:
         listeners: from `mynamo.gateway.http.server.listen`.
-        verify: check signatures against the configuration's credentials; if false, any
-            credentials are accepted.
+        verify: check signatures against the credentials of configuration and catalog, and requests
+            against their policies; if false, any credentials are accepted.
         answered: see `Service`.
         counts: see `HttpServer`.
         metrics: for its requests to be counted in; None: they are not counted.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
+        InvalidPolicy: a policy of the configuration is not valid.
     """
     health = Health(cluster)
-    try:
-        authenticator: Authenticator
-        authenticator = (
-            Signatures(config.credentials, config.region) if verify else AnyCredentials()
-        )
+    with ExitStack() as stack:
+        stack.callback(health.close)
+        authenticator: Authenticator = AnyCredentials()
+        if verify:
+            find = stack.enter_context(known_credentials(cluster.catalog, config))
+            authenticator = Signatures(find, config.region)
         origins = config.cors_origins
         if origins is None and verify:
             origins = EVERYONE
@@ -72,8 +75,6 @@ def gateway(
             metrics.watch(server.free_permits, server.delays)
         with _shares(cluster, server.free_permits):
             yield server
-    finally:
-        health.close()
 
 
 @contextmanager

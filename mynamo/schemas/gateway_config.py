@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Literal
 
 from pydantic import (
@@ -11,11 +13,19 @@ from pydantic import (
     Field,
     FilePath,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
+from mynamo.errors import ConfigError
+
 IndexReads = Literal["eventual", "own-writes"]
 MEGABYTE = 1024 * 1024
+USER_PATTERN = r"^[A-Za-z0-9_+=,.@-]{1,64}$"
+"""Names of users, as IAM has them."""
+MAX_POLICIES = 10
+"""Of one user: IAM's limit."""
+CREDENTIALS_KEY_BYTES = 32
 LOCALHOST = "localhost"
 """As the host: both of this machine's own addresses. Among the origins: all pages it serves."""
 
@@ -32,12 +42,16 @@ class AccessKey(_Strict):
         secret_access_key: what signs; never sent, logged or shown.
         session_token: if set, requests must bring this token along.
         expires: when the pair stops to count; with its offset from UTC.
+        name: of the user, in answers and as a variable of policies; by default the access_key_id.
+        policies: paths of files with IAM policies; none: requests may do everything.
     """
 
     access_key_id: str = Field(pattern=r"^\w{3,128}$")
     secret_access_key: SecretStr = Field(min_length=8)
     session_token: SecretStr | None = None
     expires: AwareDatetime | None = None
+    name: str | None = Field(None, pattern=USER_PATTERN)
+    policies: tuple[FilePath, ...] = Field((), max_length=MAX_POLICIES)
 
 
 class GatewayLimits(_Strict):
@@ -69,6 +83,16 @@ class GatewayLimits(_Strict):
     queue: int = Field(512, ge=0)
 
 
+def _bytes_of(key: SecretStr) -> bytes:
+    try:
+        data = base64.b64decode(key.get_secret_value(), validate=True)
+    except binascii.Error:
+        data = b""
+    if len(data) != CREDENTIALS_KEY_BYTES:
+        raise ValueError("write 32 bytes in base64, such as `openssl rand -base64 32` prints")
+    return data
+
+
 class GatewayConfig(_Strict):
     """How `mynamo serve` answers.
 
@@ -78,6 +102,8 @@ class GatewayConfig(_Strict):
         region: in ARNs, and in the scope of signatures.
         account_id: in ARNs.
         credentials: key pairs that requests may be signed with.
+        credentials_key: by which secrets of credentials in the catalog are encrypted: 32 random
+            bytes in base64, as `openssl rand -base64 32` prints them; without it there are none.
         cors_origins: web pages that may call the API, such as "https://admin.example.com";
             "null" for pages that browsers open from files, "localhost" for all of this
             machine's, "*" for all; by default every page where requests must be signed, and
@@ -95,11 +121,32 @@ class GatewayConfig(_Strict):
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
     account_id: str = Field("000000000000", pattern=r"^\d{12}$")
     credentials: tuple[AccessKey, ...] = ()
+    credentials_key: SecretStr | None = None
     cors_origins: tuple[str, ...] | None = None
     index_reads: IndexReads = "eventual"
     cert: FilePath | None = None
     key: FilePath | None = None
     limits: GatewayLimits = GatewayLimits()
+
+    @field_validator("credentials_key")
+    @classmethod
+    def _has_its_size(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            _bytes_of(key)
+        return key
+
+    def stored_secrets_key(self) -> bytes:
+        """`credentials_key`, decoded.
+
+        Raises:
+            ConfigError: it is not set.
+        """
+        if self.credentials_key is None:
+            raise ConfigError(
+                "credentials in the catalog need gateway.credentials_key: set it to what `openssl "
+                "rand -base64 32` prints, for every process"
+            )
+        return _bytes_of(self.credentials_key)
 
     @model_validator(mode="after")
     def _key_pairs_are_unique(self) -> GatewayConfig:

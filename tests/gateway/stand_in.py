@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.context import Sender
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.server import HttpServer, listen
@@ -59,7 +60,12 @@ class StandIn:
             assert self.begun.acquire(timeout=TIMEOUT), "the request did not arrive"
 
     def call(
-        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str
+        self,
+        operation: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        request_id: str,
+        sender: Sender | None,
     ) -> Answered:
         """Answer as told."""
         self.calls.append((operation, body))

@@ -15,6 +15,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
+from mynamo.gateway.auth.credentials import of_pairs
 from mynamo.gateway.auth.signatures import Signatures
 from mynamo.schemas.gateway_config import AccessKey
 from tests.gateway.conftest import client_of
@@ -29,7 +30,7 @@ KEYS = (
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[StandIn, str]]:
-    with stand_in(Signatures(KEYS, "us-east-1")) as made:
+    with stand_in(Signatures(of_pairs(KEYS).get, "us-east-1")) as made:
         yield made
 
 

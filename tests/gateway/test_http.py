@@ -342,7 +342,7 @@ def test_pages_of_this_machine_may_call_and_others_may_not(served: Served) -> No
         assert heard.status == 403
         assert (
             f"cors_origins in its configuration, or the option --cors-origin, names {origin}"
-            in json.loads(heard.body)["message"]
+            in json.loads(heard.body)["Message"]
         )
         assert "access-control-allow-origin" not in heard.headers
     assert len(served[0].calls) == called

@@ -253,3 +253,41 @@ def test_a_reader_that_goes_away_is_met_with_silence() -> None:
     os.close(writing)
     _, said = process.communicate(timeout=60)
     assert said == ""
+
+
+READ_ORDERS = """{"Version": "2012-10-17", "Statement": [
+    {"Sid": "Own", "Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": "*",
+     "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "${aws:username}"}}},
+    {"Effect": "Deny", "Action": "*", "Resource": "*",
+     "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+]}"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--action dynamodb:GetItem --leading-key ann --user ann", 0,
+         "allowed: p.json, Statement[0] (Own)"),
+        ("--action dynamodb:getitem --leading-key ann --leading-key bob --user ann", 3,
+         "denied: no statement is about it"),
+        ("--action dynamodb:GetItem --value aws:SecureTransport=false", 3,
+         "denied: p.json, Statement[1]"),
+        ("--action dynamodb:GetItems", 2, "is no action; did you mean "),
+        ("--action dynamodb:GetItem --value aws:Secure=false", 2, "write KEY=VALUE"),
+        ("--action dynamodb:GetItem --value aws:SourceIp", 2, "write KEY=VALUE"),
+    ],
+)  # fmt: skip
+def test_policies_are_simulated(tmp_path: Path, words: str, status: int, said: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(READ_ORDERS)
+    command = ["policy", "simulate", "--policy", str(path), "--resource", "*", *words.split()]
+    result = CliRunner().invoke(root, command)
+    assert (result.exit_code, said in result.output) == (status, True), result.output
+
+
+def test_a_policy_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(b"\xff")
+    words = ["policy", "simulate", "--policy", str(path), "--resource", "*", "--action", "x"]
+    result = CliRunner().invoke(root, words)
+    assert (result.exit_code, "it is not UTF-8" in result.output) == (1, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,25 @@ def test_the_environment_overrides_the_file(path: Path, monkeypatch: pytest.Monk
         ('cert = "/nowhere/cert.pem"', "cert"),
         (f'key = "{__file__}"', "a private key needs its certificate"),
         ("limit = 3", "limit"),
+        ("credentials = [" + PAIR.replace(" }", ', name = "a b" }') + "]", "name"),
+        ("credentials = [" + PAIR.replace(" }", ', policies = ["/nowhere"] }') + "]", "policies"),
+        ('credentials_key = "a-secret-of-ours"', "credentials_key: .*openssl rand -base64 32"),
+        (f'credentials_key = "{"A" * 40}"', "credentials_key: .*32 bytes in base64"),
     ],
 )
 def test_mistakes_are_named_without_secrets(path: Path, wrong: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         load(path, f"[gateway]\n{wrong}\n")
     assert "a-secret-of-ours" not in str(caught.value)
+
+
+def test_the_key_of_stored_secrets(path: Path) -> None:
+    text = base64.b64encode(bytes(range(32))).decode()
+    gateway = load(path, f'[gateway]\ncredentials_key = "{text}"\n').gateway
+    assert gateway.stored_secrets_key() == bytes(range(32))
+    assert text not in repr(gateway)
+    with pytest.raises(ConfigError, match="set it to what `openssl rand -base64 32` prints"):
+        load(path, "").gateway.stored_secrets_key()
 
 
 def test_dev_hands_its_options_on_to_the_gateway() -> None:

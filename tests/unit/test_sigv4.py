@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from mynamo.gateway.auth.claims import AnyCredentials
+from mynamo.gateway.auth.credentials import of_pairs
 from mynamo.gateway.auth.signatures import MISMATCH, Signatures
 from mynamo.gateway.http.messages import Request
 from mynamo.gateway.service_errors import ServiceError
@@ -32,7 +33,7 @@ TEMPORARY = AccessKey(
     secret_access_key=SecretStr("temporary-secret"),
     session_token=SecretStr("the-token"),
 )
-SIGNATURES = Signatures([KEY, OTHER, TEMPORARY], "us-east-1", clock=NOW.timestamp)
+SIGNATURES = Signatures(of_pairs([KEY, OTHER, TEMPORARY]).get, "us-east-1", clock=NOW.timestamp)
 TARGET = "DynamoDB_20120810.PutItem"
 
 
@@ -196,7 +197,7 @@ def test_a_session_token_that_nobody_gave_out() -> None:
 def test_credentials_that_have_expired() -> None:
     for expires, good in ((NOW + dt.timedelta(seconds=1), True), (NOW - dt.timedelta(1), False)):
         key = TEMPORARY.model_copy(update={"expires": expires})
-        signatures = Signatures([key], "us-east-1", clock=NOW.timestamp)
+        signatures = Signatures(of_pairs([key]).get, "us-east-1", clock=NOW.timestamp)
         request = sign(key=key, token="the-token")
         if good:
             signatures.check(request)
@@ -440,7 +441,7 @@ def from_vector(name: str) -> tuple[Request, Signatures]:
     )
     token = more.get("x-amz-security-token")
     key = KEY.model_copy(update={"session_token": SecretStr(token)}) if token else KEY
-    signatures = Signatures([key], "us-east-1", clock=VECTORS_AT.timestamp)
+    signatures = Signatures(of_pairs([key]).get, "us-east-1", clock=VECTORS_AT.timestamp)
     return Request("POST", target, headers, body), signatures
 
 
@@ -461,7 +462,7 @@ def test_requests_of_the_test_suite_of_aws_are_accepted_and_no_others(name: str)
 
 @pytest.mark.usefixtures("of_the_suite")
 def test_a_presigned_request_of_the_test_suite_of_aws() -> None:
-    signatures = Signatures([KEY], "us-east-1", clock=VECTORS_AT.timestamp)
+    signatures = Signatures(of_pairs([KEY]).get, "us-east-1", clock=VECTORS_AT.timestamp)
     headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z"}
     signatures.check(Request("POST", PRESIGNED, headers))
     assert refusal(Request("POST", PRESIGNED, headers, b"x"), signatures)[1] == MISMATCH

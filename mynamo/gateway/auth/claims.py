@@ -299,7 +299,7 @@ class AnyCredentials:
     """Wants a request to be signed in form, by whatever key: for development."""
 
     def check(self, request: Request) -> None:
-        """Check the form only.
+        """Check the form only; the request may do everything.
 
         Raises:
             ServiceError: a signature is missing or incomplete.

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from mynamo.gateway.auth.claims import ALGORITHM, DATE_FORMAT, Signed, claims_of, signed
+from mynamo.gateway.auth.credentials import Find
 from mynamo.gateway.http.messages import Request
+from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service_errors import ServiceError
 from mynamo.schemas.gateway_config import AccessKey
 
@@ -32,22 +34,23 @@ class Signatures:
     """Checks signatures against key pairs.
 
     Args:
-        keys: those that count.
+        find: the credentials that count.
         region: that signatures must be made for.
         clock: the time in seconds since 1970.
     """
 
-    def __init__(
-        self, keys: Iterable[AccessKey], region: str, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._keys = {key.access_key_id: key for key in keys}
+    def __init__(self, find: Find, region: str, clock: Callable[[], float] = time.time) -> None:
+        self._find = find
         self._region = region
         self._clock = clock
         # A key is the same all day; a few, as clocks around midnight and pairs differ.
         self._signing_key = lru_cache(maxsize=256)(self._derive)
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request) -> Principal | None:
         """Check who signed.
+
+        Returns:
+            Whose policies the request is to be checked against; None: it may do everything.
 
         Raises:
             ServiceError: not one of our keys, or not this request, or not now.
@@ -55,15 +58,18 @@ class Signatures:
         claim = signed(claims_of(request))
         _check_coverage(claim, request)
         self._check_scope(claim)
-        key = self._keys.get(claim.access_key_id)
-        if key is None:
+        credential = self._find(claim.access_key_id)
+        if credential is None:
             raise ServiceError("UnrecognizedClientException", UNKNOWN)
+        key = credential.pair
         self._check_time(claim)
         self._check_token(key, claim)
         _check_stated_hash(request)
-        wanted = signature(self._signing_key(key.access_key_id, claim.date), request, claim)
+        secret = key.secret_access_key.get_secret_value()
+        wanted = signature(self._signing_key(secret, claim.date), request, claim)
         if not hmac.compare_digest(wanted.encode(), claim.signature.encode()):
             raise ServiceError("InvalidSignatureException", MISMATCH)
+        return credential.principal
 
     def _check_scope(self, claim: Signed) -> None:
         faults = []
@@ -111,8 +117,7 @@ class Signatures:
                 f"{_stamp(now + WINDOW)} ({_stamp(now)} + 15 min.)",
             )
 
-    def _derive(self, access_key_id: str, date: str) -> bytes:
-        secret = self._keys[access_key_id].secret_access_key.get_secret_value()
+    def _derive(self, secret: str, date: str) -> bytes:
         key = b"AWS4" + secret.encode()
         for part in (date, self._region, SERVICE, "aws4_request"):
             key = _hmac(key, part)

@@ -14,11 +14,13 @@ from typing import Protocol
 
 import orjson
 
+from mynamo.gateway.context import Sender
 from mynamo.gateway.http.bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
 from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.gateway.model.types import parse
+from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service_errors import ServiceError, internal_error
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -55,7 +57,12 @@ class Caller(Protocol):
     """What answers operations: `mynamo.gateway.service.Service`."""
 
     def call(
-        self, operation: str, body: bytes, headers: Mapping[str, str], request_id: str
+        self,
+        operation: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        request_id: str,
+        sender: Sender | None,
     ) -> Answered:
         """Answer one request; never raises."""
 
@@ -63,8 +70,9 @@ class Caller(Protocol):
 class Authenticator(Protocol):
     """What checks who sent a request: see `mynamo.gateway.auth.signatures`."""
 
-    def check(self, request: Request) -> None:
-        """Raises ServiceError unless the request may be answered."""
+    def check(self, request: Request) -> Principal | None:
+        """Whose policies count for the request; None: it may do everything. Raises ServiceError
+        unless it is known who sent it."""
 
 
 class HealthCheck(Protocol):
@@ -167,13 +175,14 @@ class App:
 
     def _operation(self, request: Request, request_id: str) -> Response:
         self._cors.check(request)
-        self._authenticator.check(request)
+        principal = self._authenticator.check(request)
         body = decompressed(request, self._body_limit)
         operation = self._operations.get(request.headers.get("x-amz-target", ""))
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
-        answer = self._caller.call(operation, body, request.headers, request_id)
+        sender = None if principal is None else Sender(principal, *request.peer)
+        answer = self._caller.call(operation, body, request.headers, request_id, sender)
         answer.headers["content-type"] = JSON
         return Response(answer.status, answer.body, answer.headers)
 

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 
 import httptools
 
-from mynamo.gateway.http.messages import STATUS_LINES, Request, Response
+from mynamo.gateway.http.messages import NOBODY, STATUS_LINES, Peer, Request, Response
 
 LAST_REQUEST_SECONDS = 0.2
 """How long a connection is open still when the server stops: for a request that is on its way."""
@@ -60,11 +60,11 @@ class Exchange:
     answered: bool = False
     dropped: bool = False
 
-    def request(self) -> Request:
+    def request(self, peer: Peer) -> Request:
         """The request, once it is whole."""
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
         self.body = []
-        return Request(self.method, self.target, self.headers, body)
+        return Request(self.method, self.target, self.headers, body, peer)
 
     def drop(self) -> None:
         """Nobody waits for the answer any more; what came of the body is free at once."""
@@ -136,12 +136,16 @@ class HttpProtocol(asyncio.Protocol):
         self._reading = True
         self._held: Response | None = None  # until the client takes what was written before
         self._writing = True
+        self._peer = NOBODY
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         self.transport = transport
+        name = transport.get_extra_info("peername")
+        secure = transport.get_extra_info("sslcontext") is not None
+        self._peer = Peer(name[0] if name else "", secure)
         self.shared.connections.add(self)
         self._rest()
 
@@ -252,7 +256,7 @@ class HttpProtocol(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if exchange.whole:
             exchange.begun = True
-            self._answer(exchange.request(), partial(self._take, exchange))
+            self._answer(exchange.request(self._peer), partial(self._take, exchange))
 
     def on_response_complete(self) -> None:
         """The answer is written, to our buffer at least."""

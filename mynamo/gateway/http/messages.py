@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 LARGE_BODY = 64 * 1024
 
@@ -58,6 +58,21 @@ STATUS_LINES = {
 }
 
 
+class Peer(NamedTuple):
+    """The other end of a connection.
+
+    Attributes:
+        address: of IP; empty: it has none.
+        secure: the connection has TLS.
+    """
+
+    address: str
+    secure: bool
+
+
+NOBODY = Peer("", False)
+
+
 @dataclass(slots=True)
 class Request:
     """One request, whole.
@@ -67,12 +82,14 @@ class Request:
         target: path and query as they came, still encoded.
         headers: by name in lower case; several of one name are joined by commas.
         body: after HTTP's own chunking, before decompression.
+        peer: who sent it.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    peer: Peer = NOBODY
     _hashed: tuple[bytes, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property

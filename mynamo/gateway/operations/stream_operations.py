@@ -167,15 +167,12 @@ def get_shard_iterator(context: Context, request: Request, call: Call) -> dict[s
 @_answers
 def get_records(context: Context, request: Request, call: Call) -> dict[str, Any]:
     """GetRecords."""
-    arn, one, text = (*request["ShardIterator"].split("|", 2), "", "")[:3]
-    if one != "1":
-        raise invalid("Invalid ShardIterator")
-    position = parse_iterator(text, context.cluster.id)
-    view = _view_of(context, position)
+    arn = request["ShardIterator"].partition("|")[0]
+    stream, position = stream_at(context, request["ShardIterator"])
     read = context.streams.read(position, request.get("Limit", MOST_RECORDS))
     records = read.page.records
     show = in_thread(_shown) if len(records) > MANY else _shown
-    answer: dict[str, Any] = {"Records": show(context, position, view, records)}
+    answer: dict[str, Any] = {"Records": show(context, position, stream.view, records)}
     if read.next is not None:
         answer["NextShardIterator"] = _iterator(context, arn, read.next)
     return answer
@@ -185,13 +182,22 @@ def _iterator(context: Context, arn: str, position: Position) -> str:
     return f"{arn}|1|{dump_iterator(position, context.cluster.id)}"
 
 
-def _view_of(context: Context, position: Position) -> str:
-    """The view type of the stream that a position is in."""
+def stream_at(context: Context, iterator: str) -> tuple[TableStream, Position]:
+    """The stream that an iterator reads, and where.
+
+    Raises:
+        ServiceError, InvalidToken, IteratorExpired: it is no iterator, or too old.
+        StreamShardNotFound: there is no such stream any more.
+    """
+    _, one, text = (*iterator.split("|", 2), "", "")[:3]
+    if one != "1":
+        raise invalid("Invalid ShardIterator")
+    position = parse_iterator(text, context.cluster.id)
     cluster, number = context.cluster, position.stream_id
     stream = cluster.snapshot.stream(number) or cluster.refresh().stream(number)
     if stream is None:
         raise StreamShardNotFound
-    return stream.view
+    return stream, position
 
 
 def _shown(

@@ -1,0 +1,1 @@
+"""Rights: what a request touches, and whether its sender's policies allow that."""

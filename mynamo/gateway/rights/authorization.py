@@ -1,0 +1,93 @@
+"""Authorization: a request is refused unless its sender's policies allow all that it touches."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+from mynamo.errors import MynamoError
+from mynamo.gateway.context import Context, Sender
+from mynamo.gateway.policies.iam_actions import PREFIX
+from mynamo.gateway.policies.policy_decisions import Access, decide, denies, names
+from mynamo.gateway.rights.condition_values import Request, Values, shared_values
+from mynamo.gateway.rights.touched import Touch, touched
+from mynamo.gateway.service_errors import ServiceError
+
+
+def authorize(context: Context, sender: Sender, operation: str, request: Request) -> None:
+    """Check that a request is allowed, before anything is done or said about its tables.
+
+    What a request that is not valid touches is not known in full: it is refused either for its
+    sender's rights, as far as they can be looked at, or for what is wrong with it. A table whose
+    name no Allow has is not looked up, so that not even the time tells whether it exists.
+
+    Args:
+        request: see `touched`.
+
+    Raises:
+        ServiceError: AccessDeniedException, in AWS's words; or the request is not valid.
+        MynamoError: the request is not valid, or the catalog does not answer.
+    """
+    of_sender = _values_of(sender) | shared_values(operation, request)
+    failure: Exception | None = None
+    for touch in touched(context, operation, request):
+        values = of_sender
+        if names(sender.principal.policies, _access(touch, values)):
+            try:
+                values = of_sender | touch.values()
+            except (MynamoError, ServiceError) as error:
+                failure = failure or error
+        _check(context, sender, touch, values)
+    if failure is not None:
+        raise failure
+
+
+def _check(context: Context, sender: Sender, touch: Touch, values: Values) -> None:
+    policies = sender.principal.policies
+    access = _access(touch, values)
+    allowed, statement = decide(policies, access)
+    if not allowed:
+        raise _denied(context, sender, access, explicitly=statement is not None)
+    if touch.in_effect is not None:
+        same = Access(PREFIX + touch.in_effect, touch.resource, values)
+        if denies(policies, same):
+            raise _denied(context, sender, same, explicitly=True)
+
+
+def _access(touch: Touch, values: Values) -> Access:
+    return Access(PREFIX + touch.action, touch.resource, values)
+
+
+def _denied(context: Context, sender: Sender, access: Access, explicitly: bool) -> ServiceError:
+    user = f"arn:aws:iam::{context.account_id}:user/{sender.principal.name}"
+    reason = (
+        "with an explicit deny in an identity-based policy"
+        if explicitly
+        else f"because no identity-based policy allows the {access.action} action"
+    )
+    return ServiceError(
+        "AccessDeniedException",
+        f"User: {user} is not authorized to perform: {access.action} on resource: "
+        f"{access.resource} {reason}",
+    )
+
+
+def _values_of(sender: Sender) -> Values:
+    """Values of AWS's own condition keys."""
+    now = f"{time.time():.3f}"
+    values: Values = {
+        "aws:currenttime": (now,),
+        "aws:epochtime": (now,),
+        "aws:securetransport": ("true" if sender.secure else "false",),
+        "aws:username": (sender.principal.name,),
+    }
+    if sender.address:
+        values["aws:sourceip"] = (_plain(sender.address),)
+    return values
+
+
+def _plain(address: str) -> str:
+    """An address without a zone; of IPv4 as such, where it came to a socket of IPv6."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)

@@ -1,0 +1,116 @@
+"""Credentials of the catalog as a gateway has them, without a catalog."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from mynamo.catalog.catalog import Catalog
+from mynamo.catalog.stored_credentials import StoredCredential
+from mynamo.errors import ShardUnavailable
+from mynamo.gateway.auth import credentials
+from mynamo.gateway.auth.credentials import StoredCredentials
+from mynamo.gateway.auth.secrets_at_rest import sealed
+from tests.waiting import eventually
+
+KEY = bytes(range(32))
+POLICY = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
+
+
+def stored(
+    name: str, text: str = "a-long-secret", key: bytes = KEY, *policies: str
+) -> StoredCredential:
+    identity = f"AKIA{name.upper()}"
+    texts = tuple((f"{n}.json", text) for n, text in enumerate(policies))
+    return StoredCredential(name, identity, sealed(text, key, identity), texts, datetime.now(UTC))
+
+
+class Fake:
+    """What is read in the place of a catalog.
+
+    Attributes:
+        reads: how often credentials were read.
+    """
+
+    def __init__(self, *known: StoredCredential) -> None:
+        self.known = list(known)
+        self.version = 1
+        self.reads = 0
+        self.answers = True
+
+    def read_version(self, _: Catalog) -> int:
+        if not self.answers:
+            raise ShardUnavailable
+        return self.version
+
+    def read_credentials(self, _: Catalog) -> list[StoredCredential]:
+        self.reads += 1
+        return self.known
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake(stored("ann"), stored("bob", "bobs-secret", KEY, POLICY))
+    monkeypatch.setattr(credentials, "read_version", made.read_version)
+    monkeypatch.setattr(credentials, "read_credentials", made.read_credentials)
+    return made
+
+
+NO_CATALOG = cast(Catalog, None)
+
+
+def test_what_is_read(fake: Fake) -> None:
+    known = StoredCredentials(NO_CATALOG, KEY)
+    ann, bob = known.find("AKIAANN"), known.find("AKIABOB")
+    assert ann is not None
+    assert bob is not None
+    assert ann.principal is None
+    assert bob.principal is not None
+    assert bob.principal.name == "bob"
+    assert bob.pair.secret_access_key.get_secret_value() == "bobs-secret"
+    assert known.find("AKIACARL") is None
+
+
+def test_credentials_are_read_again_only_if_the_catalog_has_changed(fake: Fake) -> None:
+    known = StoredCredentials(NO_CATALOG, KEY)
+    known.look()
+    assert fake.reads == 1
+    del fake.known[0]
+    fake.version += 1
+    known.look()
+    assert (fake.reads, known.find("AKIAANN")) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [stored("eve", "a-long-secret", bytes(32)), stored("eve", "secret-of-eve", KEY, "{}")]
+)
+def test_one_that_cannot_be_used_does_not_count(
+    fake: Fake, caplog: pytest.LogCaptureFixture, wrong: StoredCredential
+) -> None:
+    """Least of all does it count without its policies; the others do."""
+    fake.known.append(wrong)
+    with caplog.at_level(logging.ERROR):
+        known = StoredCredentials(NO_CATALOG, KEY)
+    assert known.find("AKIAEVE") is None
+    assert known.find("AKIAANN") is not None
+    assert "the credential eve does not count" in caplog.text
+    assert "secret-of-eve" not in caplog.text
+
+
+def test_while_the_catalog_is_away_they_count_on(
+    fake: Fake, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "LOOK_EVERY", 0.001)
+    known = StoredCredentials(NO_CATALOG, KEY)
+    fake.answers = False
+    with caplog.at_level(logging.WARNING), known.followed():
+        eventually(lambda: "cannot be read again" in caplog.text)
+        assert known.find("AKIAANN") is not None
+        fake.known.clear()
+        fake.version += 1
+        fake.answers = True
+        eventually(lambda: known.find("AKIAANN") is None)
+    assert caplog.text.count("cannot be read again") == 1
