@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
 
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -66,8 +67,8 @@ class PipelineMetrics(Collector):
         self._checks.close()
 
     def describe(self) -> Iterable[Family]:
-        """See `Collector`. It asks no shard."""
-        return [gauge(one) for one in names.ALL if one.source == "writer"]
+        """See `Collector`: nothing, so that no shard is asked when this is registered."""
+        return ()
 
     def collect(self) -> Iterable[Family]:
         """See `Collector`."""
@@ -79,10 +80,11 @@ class PipelineMetrics(Collector):
 
     def _ask(self) -> list[Family]:
         began = time.monotonic()
-        families = {one.name: gauge(one) for one in names.ALL if one.source == "writer"}
+        families: dict[str, GaugeMetricFamily] = {}
 
         def put(metric: Metric, value: float, *labels: object) -> None:
-            families[metric.name].add_metric([str(label) for label in labels], float(value))
+            family = families.setdefault(metric.name, gauge(metric))
+            family.add_metric([str(label) for label in labels], float(value))
 
         snapshot = self._cluster.snapshot
         running = self._checks.run(

@@ -16,12 +16,13 @@ from mynamo.errors import ShardUnavailable
 from mynamo.metrics import names, pipeline_metrics
 from mynamo.metrics.pipeline_metrics import PipelineMetrics
 from mynamo.metrics.server_metrics import ServerMetrics
-from mynamo.operations.lag import ShardLag, lag, shard_lag
+from mynamo.operations.lag import ShardLag, shard_lag
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.outbox.lease import Lease
 from tests.expiring import enabled, now, put
+from tests.scraping import values
 
 pytestmark = pytest.mark.usefixtures("orders")
 ITEMS = 20
@@ -47,16 +48,6 @@ def registry(cluster: Cluster) -> Iterator[CollectorRegistry]:
         yield made
 
 
-def values(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
-    """A metric's values by those of its labels."""
-    return {
-        tuple(sample.labels.values()): sample.value
-        for family in registry.collect()
-        for sample in family.samples
-        if sample.name == name
-    }
-
-
 def test_it_says_what_lag_says(
     cluster: Cluster, producer: Producer, registry: CollectorRegistry
 ) -> None:
@@ -65,7 +56,7 @@ def test_it_says_what_lag_says(
     add_index(
         cluster, "orders", GlobalIndexSchema.model_validate({"name": "by_z", "hash_key": "z"})
     )
-    known = {str(one.shard): one for one in lag(cluster).shards}
+    known = {str(id_): shard_lag(shard)[0] for id_, shard in cluster.shards.items()}
     assert values(registry, "mynamo_shard_up") == {("1",): 1, ("2",): 1}
     for name, attribute in [
         ("mynamo_outbox_rows", "rows"), ("mynamo_outbox_bytes", "payload_bytes"),
