@@ -175,7 +175,7 @@ RELAY_BATCHES = Metric(
 )  # fmt: skip
 RELAY_SECONDS = Metric(
     "mynamo_relay_seconds_total", "counter",
-    "Time for these batches, from numbering them until Kafka had them and that was noted.",
+    "Time for these batches: to number them, to send them and to wait until Kafka had them.",
     ("shard",), "writer",
 )  # fmt: skip
 RELAY_LEASES = Metric(
@@ -290,6 +290,11 @@ DUE_SECONDS = Metric(
 )  # fmt: skip
 OPEN_MOVES = Metric(
     "mynamo_slot_moves_open", "gauge", "Moves of slots that have not ended.", (), "writer",
+)  # fmt: skip
+MOVED_ROWS = Metric(
+    "mynamo_slot_moves_copied_rows", "gauge",
+    "Rows that moves of slots have copied to the shard so far, of moves that have not switched.",
+    ("shard",), "writer",
 )  # fmt: skip
 SCRAPE_SECONDS = Metric(
     "mynamo_pipeline_scrape_seconds", "gauge",

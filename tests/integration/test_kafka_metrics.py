@@ -8,9 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.cli.metrics_option import metrics_of
 from mynamo.log import Publisher
 from mynamo.log.dead_letter_topic import resolve_dead_letter, send_dead_letters
-from mynamo.metrics import kafka_metrics
+from mynamo.metrics import kafka_metrics, names
 from mynamo.metrics.kafka_metrics import KafkaMetrics
 from mynamo.metrics.work_metrics import WorkMetrics
 from mynamo.producer import Producer
@@ -82,6 +83,22 @@ def test_dead_letters_and_queued_writes(
     consume(cluster, publisher, len(keys))
     assert scrape(kafka, "writer")[QUEUED] == 0
     assert values(registry, "mynamo_queued_writes_done_total") == {(): len(keys)}
+
+
+@pytest.mark.parametrize("role", ["writer", "indexer"])
+def test_workers_have_all_that_they_are_said_to_have(
+    cluster: Cluster, publisher: Publisher, role: str
+) -> None:
+    publisher.reach()
+    with metrics_of(cluster, role, 0) as registry:
+        assert registry is not None
+        found = {family.name for family in registry.collect()}
+    wanted = {one.name.removesuffix("_total") for one in names.ALL if one.is_of(role)}
+    depend_on_tables = {
+        one.name for one in names.ALL if "table" in one.labels and not one.counted
+    } | {names.MOVED_ROWS.name}
+    assert wanted - depend_on_tables <= found
+    assert not found & {one.name.removesuffix("_total") for one in names.ALL} - wanted
 
 
 def test_a_broker_that_is_not_there(monkeypatch: pytest.MonkeyPatch, scrape: Scrape) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
+from mynamo.catalog.moves import record_move
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
@@ -17,6 +18,7 @@ from mynamo.metrics import names, pipeline_metrics
 from mynamo.metrics.pipeline_metrics import PipelineMetrics
 from mynamo.metrics.server_metrics import ServerMetrics
 from mynamo.operations.lag import ShardLag, shard_lag
+from mynamo.operations.resharding.ranges import note, take
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
@@ -98,6 +100,18 @@ def test_items_that_have_expired(
     assert {labels[0] for labels in due} == {"orders"}
     assert sum(due.values()) == ITEMS
     assert all(99 < v < 700 for v in values(registry, "mynamo_expiry_behind_seconds").values())
+
+
+def test_a_move_of_slots(cluster: Cluster, registry: CollectorRegistry) -> None:
+    assert values(registry, "mynamo_slot_moves_copied_rows") == {}
+    move = record_move(cluster.catalog, 0, 9, 2, b"m" * 16)
+    cluster.refresh()
+    target = cluster.shards[2]
+    progress = take(target, move)
+    progress.rows = 7
+    target.run(note(move, progress))
+    assert values(registry, "mynamo_slot_moves_open") == {(): 1}
+    assert values(registry, "mynamo_slot_moves_copied_rows") == {("2",): 7}
 
 
 def test_a_shard_that_is_away(
