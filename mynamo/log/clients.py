@@ -178,8 +178,6 @@ def uncommitted(consumer: Any, topic: str) -> int:
     Raises:
         KafkaError: Kafka does not answer.
     """
-    if topic not in consumer.topics():
-        return 0
     partitions = [
         TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()
     ]

@@ -1,7 +1,6 @@
 """Kafka: whether it answers; of a writer worker, dead letters and queued writes too.
 
-A thread asks at a scrape, which waits for it for some seconds. One that gets no answer goes on, and
-no other one is begun beside it.
+A scrape waits for the answers for some seconds, and leaves out what has not come by then.
 """
 
 from __future__ import annotations
@@ -20,17 +19,74 @@ from mynamo.errors import LogUnavailable
 from mynamo.log.clients import kafka_errors, open_consumer, uncommitted
 from mynamo.log.dead_letter_topic import OpenDeadLetters
 from mynamo.log.kafka_types import KafkaError, TopicPartition
-from mynamo.metrics import names
 from mynamo.metrics.families import gauge
-from mynamo.metrics.names import Metric
+from mynamo.metrics.names import DEAD_LETTERS, KAFKA_UP, QUEUED_WRITES, Metric
 from mynamo.schemas.config import KafkaConfig
 
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 2.0
-PATIENCE_SECONDS = 4.0
-"""Prometheus waits for 10 s for a scrape, unless told otherwise."""
-_ANSWER_MS = 3_000
+PATIENCE_SECONDS = 3.0
+"""Prometheus waits for 10 s for a scrape, unless told otherwise; shards may take 4 of them."""
+_ANSWER_MS = 2_000
+
+Found = dict[Metric, float]
+
+
+class _Question:
+    """A question to Kafka, asked in a thread of its own. For one caller at a time.
+
+    Args:
+        group: of the consumer with which it is asked.
+        ask: asks it, with that consumer.
+    """
+
+    def __init__(self, config: KafkaConfig, group: str | None, ask: Callable[[Any], Found]) -> None:
+        self._config = config
+        self._group = group
+        self._ask = ask
+        self._consumer: Any = None
+        self._thread: threading.Thread | None = None
+        self._found: Found = {}
+        self._found_at = -FRESH_SECONDS
+
+    def begin(self) -> None:
+        """Ask, unless this is under way or was done a moment ago."""
+        if self._thread is None and time.monotonic() - self._found_at >= FRESH_SECONDS:
+            # A daemon, since a process that ends must not wait for Kafka.
+            self._thread = threading.Thread(target=self._run, name="metrics-kafka", daemon=True)
+            self._thread.start()
+
+    def answer(self, seconds: float) -> Found:
+        """What was found; nothing, if that takes longer than so many seconds, or fails."""
+        if self._thread is not None:
+            self._thread.join(max(0.0, seconds))
+            if self._thread.is_alive():
+                return {}
+            self._thread, self._found_at = None, time.monotonic()
+        return self._found
+
+    def close(self) -> None:
+        """Let go of Kafka, unless the thread still waits for it."""
+        if self._thread is None:
+            self._let_go()
+
+    def _run(self) -> None:
+        self._found = {}
+        try:
+            if self._consumer is None:
+                self._consumer = open_consumer(self._config, self._group)
+            with kafka_errors(self._config):
+                self._found = self._ask(self._consumer)
+        except LogUnavailable as failure:
+            log.debug("metrics of Kafka are not known: %s", failure)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(KafkaError):
+                consumer.close(timeout_ms=_ANSWER_MS)
 
 
 class KafkaMetrics(Collector):
@@ -42,13 +98,16 @@ class KafkaMetrics(Collector):
 
     def __init__(self, config: KafkaConfig, role: str) -> None:
         self._config = config
-        self._is_writer = role == "writer"
-        self._consumer: Any = None
         self._dead_letters = OpenDeadLetters(config)
         self._scraping = threading.Lock()
-        self._asking: threading.Thread | None = None
-        self._asked_at = -FRESH_SECONDS
-        self._found: dict[Metric, float] = {}
+        self._questions = [_Question(config, None, self._is_up)]
+        if role == "writer":
+            self._questions.append(_Question(config, config.writer_group, self._waiting))
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        for question in self._questions:
+            question.close()
 
     def describe(self) -> Iterable[Family]:
         """See `Collector`: nothing, so that Kafka is not asked when this is registered."""
@@ -56,59 +115,25 @@ class KafkaMetrics(Collector):
 
     def collect(self) -> Iterable[Family]:
         """See `Collector`."""
+        found = {KAFKA_UP: 0.0}
         with self._scraping:
-            if self._asking is None and time.monotonic() - self._asked_at >= FRESH_SECONDS:
-                # A daemon, since a process that ends must not wait for Kafka.
-                self._asking = threading.Thread(target=self._ask, name="metrics-kafka", daemon=True)
-                self._asking.start()
-            if self._asking is not None:
-                self._asking.join(PATIENCE_SECONDS)
-                if not self._asking.is_alive():
-                    self._asking, self._asked_at = None, time.monotonic()
-            found = {names.KAFKA_UP: 0.0} if self._asking is not None else self._found
+            ends_at = time.monotonic() + PATIENCE_SECONDS
+            for question in self._questions:
+                question.begin()
+            for question in self._questions:
+                found |= question.answer(ends_at - time.monotonic())
         for metric, value in found.items():
             family = gauge(metric)
             family.add_metric([], value)
             yield family
 
-    def _ask(self) -> None:
-        found = self._found = {names.KAFKA_UP: 0.0}
-        try:
-            self._reach()
-            found[names.KAFKA_UP] = 1.0
-            if self._is_writer:
-                self._note(names.DEAD_LETTERS, lambda: self._dead_letters.count(self._consumer))
-                self._note(names.QUEUED_WRITES, self._queued)
-        except LogUnavailable as failure:
-            log.debug("metrics of Kafka are not known: %s", failure)
-            self._let_go()
+    def _is_up(self, consumer: Any) -> Found:
+        place = TopicPartition(self._config.dead_letter_topic, 0)
+        consumer.end_offsets([place], timeout_ms=_ANSWER_MS)
+        return {KAFKA_UP: 1}
 
-    def _reach(self) -> None:
-        """Raises LogUnavailable if Kafka does not answer."""
-        if self._consumer is None:
-            group = self._config.writer_group if self._is_writer else None
-            self._consumer = open_consumer(self._config, group)
-        with kafka_errors(self._config):
-            place = TopicPartition(self._config.dead_letter_topic, 0)
-            self._consumer.end_offsets([place], timeout_ms=_ANSWER_MS)
-
-    def _note(self, metric: Metric, find: Callable[[], int]) -> None:
-        try:
-            self._found[metric] = find()
-        except LogUnavailable as failure:  # it may not be allowed to read this
-            log.debug("%s is not known: %s", metric.name, failure)
-
-    def _queued(self) -> int:
-        with kafka_errors(self._config):
-            return uncommitted(self._consumer, self._config.writes_topic)
-
-    def close(self) -> None:
-        """Let go of Kafka, unless a thread still waits for it."""
-        if self._asking is None:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with suppress(KafkaError):
-                consumer.close(timeout_ms=_ANSWER_MS)
+    def _waiting(self, consumer: Any) -> Found:
+        return {
+            DEAD_LETTERS: self._dead_letters.count(consumer),
+            QUEUED_WRITES: uncommitted(consumer, self._config.writes_topic),
+        }

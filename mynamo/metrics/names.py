@@ -20,7 +20,6 @@ class Metric:
         text: what it says, in a line.
         labels: names of its labels.
         source: the processes that have it.
-        counted: its name in `runtime.counters`; empty: it does not come from there.
     """
 
     name: str
@@ -31,7 +30,7 @@ class Metric:
 
     @property
     def counted(self) -> str:
-        """See above."""
+        """Its name in `runtime.counters`; empty: it does not come from there."""
         name = self.name.removeprefix("mynamo_").removesuffix("_total")
         return name if name in get_args(Counted) else ""
 

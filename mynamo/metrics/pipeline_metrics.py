@@ -87,8 +87,9 @@ class PipelineMetrics(Collector):
         families: dict[str, GaugeMetricFamily] = {}
 
         def put(metric: Metric, value: float, *labels: object) -> None:
-            family = families.setdefault(metric.name, gauge(metric))
-            family.add_metric([str(label) for label in labels], float(value))
+            if metric.name not in families:
+                families[metric.name] = gauge(metric)
+            families[metric.name].add_metric([str(label) for label in labels], float(value))
 
         snapshot = self._cluster.snapshot
         running = self._checks.run(

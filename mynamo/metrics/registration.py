@@ -28,7 +28,7 @@ def register(opened: HashBasedShardManager | Cluster, registry: CollectorRegistr
     Raises:
         ValueError: the registry has these metrics already (of registries that look at names).
     """
-    from mynamo.metrics.commit_metrics import CommitMetrics  # what an indexer needs not load
+    from mynamo.metrics.commit_metrics import CommitMetrics  # which an indexer need not load
 
     cluster = opened if isinstance(opened, Cluster) else opened.cluster
     parts = ServerMetrics(cluster), CommitMetrics(cluster), WorkMetrics(cluster, "library")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,11 @@ from prometheus_client import CollectorRegistry
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.metrics_option import metrics_of
 from mynamo.log import Publisher
-from mynamo.log.dead_letter_topic import resolve_dead_letter, send_dead_letters
+from mynamo.log.dead_letter_topic import (
+    OpenDeadLetters,
+    resolve_dead_letter,
+    send_dead_letters,
+)
 from mynamo.metrics import kafka_metrics, names
 from mynamo.metrics.kafka_metrics import KafkaMetrics
 from mynamo.metrics.work_metrics import WorkMetrics
@@ -21,6 +26,7 @@ from mynamo.schemas.dead_letters import DeadLetter
 from tests.integration.test_queue import consume
 from tests.rows import make_table
 from tests.scraping import values
+from tests.waiting import eventually
 
 UP, DEAD, QUEUED = "mynamo_kafka_up", "mynamo_dead_letters", "mynamo_queued_writes"
 
@@ -99,6 +105,19 @@ def test_workers_have_all_that_they_are_said_to_have(
     } | {names.MOVED_ROWS.name}
     assert wanted - depend_on_tables <= found
     assert not found & {one.name.removesuffix("_total") for one in names.ALL} - wanted
+
+
+def test_dead_letters_that_take_long_do_not_say_that_kafka_is_down(
+    config: ClusterConfig, publisher: Publisher, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.reach()
+    assert scrape(config.kafka, "writer")[DEAD] == 0
+    go = threading.Event()
+    monkeypatch.setattr(OpenDeadLetters, "count", lambda *_: go.wait(20) and 5)
+    monkeypatch.setattr(kafka_metrics, "PATIENCE_SECONDS", 1.0)
+    assert scrape(config.kafka, "writer") == {UP: 1}
+    go.set()
+    eventually(lambda: scrape(config.kafka, "writer") == {UP: 1, DEAD: 5, QUEUED: 0})
 
 
 def test_a_broker_that_is_not_there(monkeypatch: pytest.MonkeyPatch, scrape: Scrape) -> None:
