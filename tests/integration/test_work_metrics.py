@@ -12,22 +12,30 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from mynamo.catalog import away_shards
+from mynamo.catalog.away_shards import AwayShards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
+from mynamo.catalog.intents import insert_aborted
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
-from mynamo.errors import TransactionConflict
+from mynamo.errors import ShardUnavailable, TransactionConflict
 from mynamo.metrics import names, register
 from mynamo.metrics.commit_metrics import CommitMetrics
 from mynamo.metrics.work_metrics import WorkMetrics
-from mynamo.producer import Producer
+from mynamo.producer import Producer, Put
 from mynamo.runtime.counters import counters
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import LocalIndexSchema
 from mynamo.writer.backfill.backfiller import Backfiller
-from mynamo.writer.transaction import meeting
+from mynamo.writer.transaction import across_shards, meeting
 from mynamo.writer.transaction.group_commit import batcher_of
+from mynamo.writer.transaction.shard_steps import commit_decision
+from mynamo.writer.transaction.step_commit import Decided
+from mynamo.writer.transaction.write_requests import AllOrNothing
 from tests.expiring import enabled, expire, now, put
 from tests.fake_log import Bench
+from tests.following import recorded, with_stream
 from tests.intents import place
 from tests.proxy import Fault, Proxy
 from tests.scraping import values
@@ -160,6 +168,31 @@ def test_an_item_that_another_transaction_keeps(
     assert total(registry, "mynamo_transaction_conflicts_total") == 1
 
 
+def test_a_transaction_that_another_one_aborts(
+    cluster: Cluster,
+    orders: Table,
+    producer: Producer,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts: list[bytes] = []
+
+    def aborted_once(cluster: Cluster, shard: DynamoDBShard, writes: AllOrNothing) -> Decided:
+        decision = writes.decision
+        assert decision is not None
+        if not attempts:
+            shard.run(insert_aborted(decision.transaction_id, decision.generation))
+        attempts.append(decision.transaction_id)
+        return commit_decision(cluster, shard, writes)
+
+    monkeypatch.setattr(across_shards, "commit_decision", aborted_once)
+    keys = [{"id": f"i{number}", "at": "1"} for number in range(ITEMS)]  # on both shards
+    producer.transact([Put("orders", key) for key in keys])
+    assert len(set(attempts)) == 2
+    assert values(registry, "mynamo_transaction_aborts_total") == {(): 1}
+    assert values(registry, "mynamo_transaction_conflicts_total") == {(): 0}
+
+
 @pytest.mark.parametrize(("fault", "again"), [("lose_answer", 0), ("lose_request", 1)])
 def test_a_commit_whose_answer_is_lost(
     through: ClusterConfig, proxy: Proxy, registry: CollectorRegistry, fault: Fault, again: int
@@ -193,6 +226,29 @@ def test_workers_deletions_and_backfill(
     assert values(registry, "mynamo_expiry_deleted_items_total") == {}
     assert expire(cluster) == ITEMS
     assert values(registry, "mynamo_expiry_deleted_items_total") == {("orders",): ITEMS}
+
+
+def test_records_of_streams(
+    cluster: Cluster, orders: Table, producer: Producer, registry: CollectorRegistry
+) -> None:
+    put(producer, "before")
+    stream = with_stream(cluster)
+    for number in range(ITEMS):
+        put(producer, f"i{number}")
+    assert len(recorded(cluster, stream)) == ITEMS
+    assert total(registry, "mynamo_stream_records_total") == ITEMS
+
+
+def test_a_shard_that_a_worker_passes_over(
+    cluster: Cluster, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(away_shards, "ASK_EVERY", 0.01)
+    away = AwayShards(cluster, "test")
+    assert values(registry, "mynamo_shard_away") == {("1",): 0, ("2",): 0}
+    away.note(2, ShardUnavailable("it does not answer"))
+    assert values(registry, "mynamo_shard_away") == {("1",): 0, ("2",): 1}
+    eventually(lambda: away.back() == {2})
+    assert values(registry, "mynamo_shard_away") == {("1",): 0, ("2",): 0}
 
 
 def test_the_example_of_the_documentation(
