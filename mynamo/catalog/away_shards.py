@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
+from mynamo.runtime.counters import counters
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class AwayShards:
         self._cluster = cluster
         self._what = what
         self._absences: dict[int, _Absence] = {}
+        for shard_id in cluster.configured:
+            counters.put("shard_away", 0, shard_id)
 
     def note_all(self, failures: Mapping[int, MynamoError]) -> None:
         """`note`, for several shards by their numbers."""
@@ -75,6 +78,7 @@ class AwayShards:
         if shard_id not in self.ids:
             log.warning("%s: what needs it waits, all else goes on: %s", self._what, failure)
         self.ids.add(shard_id)
+        counters.put("shard_away", 1, shard_id)
         self._absences[shard_id] = _Absence(pause, now, now)
 
     def back(self) -> set[int]:
@@ -91,6 +95,8 @@ class AwayShards:
                 absence.asking, absence.asked_at = True, now
                 threading.Thread(target=self._ask, args=(shard_id, absence), daemon=True).start()
         self.ids -= back
+        for shard_id in back:
+            counters.put("shard_away", 0, shard_id)
         if back:
             log.info("%s: shards %s are back", self._what, sorted(back))
         return back

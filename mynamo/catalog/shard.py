@@ -25,6 +25,8 @@ from mynamo.mysql.circuit_breaker import CircuitBreaker, State
 from mynamo.mysql.failures import (
     CircuitOpen,
     Contention,
+    Deadlock,
+    DuplicateKey,
     LostConnection,
     MissingRight,
     MissingTable,
@@ -32,6 +34,7 @@ from mynamo.mysql.failures import (
 from mynamo.mysql.pool import ConnectionPool, Result, Session, Statement
 from mynamo.mysql.server_checks import check_server
 from mynamo.runtime import deadlines, forks
+from mynamo.runtime.counters import counters
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import MySQLTLS, PoolConfig, ShardConfig
 from mynamo.schemas.validation import explain
@@ -355,6 +358,20 @@ PASSING = (Contention, LostConnection)
 made the request is told at once."""
 OUTAGES = (*PASSING, CircuitOpen)
 """The same for work that goes on in the background: it waits until the shard is there again."""
+REASONS: dict[type[MynamoError], str] = {
+    Deadlock: "deadlock",
+    Contention: "lock_wait",
+    LostConnection: "lost_connection",
+    CircuitOpen: "circuit_open",
+    DuplicateKey: "duplicate_key",
+}
+"""As metrics name them; of others `OTHER_REASON`."""
+OTHER_REASON = "other"
+
+
+def note_retry(failure: MynamoError) -> None:
+    """Count another attempt, and why there is one."""
+    counters.add("retries", 1, REASONS.get(type(failure), OTHER_REASON))
 
 
 def retry(
@@ -387,6 +404,7 @@ def retry(
             waited = time.monotonic() - started
             if waited >= patience or deadlines.left(patience) <= 0:
                 raise _given_up(failure, patience) from None
+            note_retry(failure)
             if waited >= SAY_AFTER and not said:
                 said = True
                 log.warning("%s; trying for another %.0f s", failure, patience - waited)

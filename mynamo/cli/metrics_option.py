@@ -42,13 +42,25 @@ def metrics_of(cluster: Cluster, role: str, port: int | None) -> Iterator[Collec
         yield None
         return
     from mynamo.metrics.endpoint import new_registry, serving
-    from mynamo.metrics.pipeline_metrics import PipelineMetrics
     from mynamo.metrics.server_metrics import ServerMetrics
+    from mynamo.metrics.work_metrics import WorkMetrics
 
     registry = new_registry(role)
     registry.register(ServerMetrics(cluster))
+    registry.register(WorkMetrics(cluster, role))
     with ExitStack() as parts:
+        if role != "indexer":
+            from mynamo.metrics.commit_metrics import CommitMetrics
+
+            registry.register(CommitMetrics(cluster))
+        if role != "serve":
+            from mynamo.metrics.kafka_metrics import KafkaMetrics
+
+            kafka = KafkaMetrics(cluster.config.kafka, role)
+            registry.register(parts.enter_context(closing(kafka)))
         if role == "writer":
+            from mynamo.metrics.pipeline_metrics import PipelineMetrics
+
             registry.register(parts.enter_context(closing(PipelineMetrics(cluster))))
         parts.enter_context(serving(registry, cluster.config.metrics.host, port))
         yield registry

@@ -50,11 +50,15 @@ class Classified:
         fresh: to be applied, in order.
         reached: per stream of these, the last sequence.
         gaps: streams whose next event is missing.
+        known: how many are left out, as they have been applied.
+        early: how many are left out, as they came before their stream's next event.
     """
 
     fresh: list[Arrival] = field(default_factory=list)
     reached: dict[Stream, int] = field(default_factory=dict)
     gaps: set[Stream] = field(default_factory=set)
+    known: int = 0
+    early: int = 0
 
 
 def classify(positions: Mapping[Stream, int], arrivals: Iterable[Arrival]) -> Classified:
@@ -68,9 +72,11 @@ def classify(positions: Mapping[Stream, int], arrivals: Iterable[Arrival]) -> Cl
         stream = arrival.stream
         position = classified.reached.get(stream, positions[stream])
         if arrival.sequence <= position:
+            classified.known += 1
             continue
         if is_gap(arrival, position):
             classified.gaps.add(stream)
+            classified.early += 1
         elif arrival.feeds:
             classified.fresh.append(arrival)
             classified.reached[stream] = arrival.sequence

@@ -32,7 +32,15 @@ from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import PASSING, retry
 from mynamo.errors import ShardUnavailable, Unavailable
 from mynamo.gsi_indexer.apply import ShardsAway, record_progress
-from mynamo.gsi_indexer.arrivals import Arrival, Found, Positions, Stream, classify, read
+from mynamo.gsi_indexer.arrivals import (
+    Arrival,
+    Classified,
+    Found,
+    Positions,
+    Stream,
+    classify,
+    read,
+)
 from mynamo.gsi_indexer.event_batches import BatchWriter, cut_batches, reached_by
 from mynamo.gsi_indexer.lost_events import Watch
 from mynamo.gsi_indexer.paused import OwnersChanged, PausedStreams
@@ -54,6 +62,7 @@ from mynamo.log.kafka_types import (
     OffsetAndMetadata,
     TopicPartition,
 )
+from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, LocalWakeUps, is_here
 from mynamo.schemas.config import KafkaConfig
@@ -286,10 +295,12 @@ class Indexer:
         if classified.gaps and self._learn_new_incarnations(arrivals):
             arrivals = self._paused.others(arrivals)
             classified = classify(self._positions.applied, arrivals)
+        _count_left_out(classified)
         for whole in cut_batches(classified.fresh):
             batch = self._paused.others(whole)
             if not batch:
                 continue
+            began = time.monotonic()
             crash_point("indexer.2")
             written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
@@ -301,6 +312,9 @@ class Indexer:
             if len(batch) < _DEFER_PROGRESS_FROM:
                 self._record()
             self._positions.raise_to(reached)
+            counters.add("indexer_events", len(batch))
+            counters.add("indexer_batches")
+            counters.add("indexer_seconds", time.monotonic() - began)
         return classified.gaps
 
     def _record(self) -> None:
@@ -409,6 +423,13 @@ class Indexer:
                 if place.partition not in waiting
                 and (offset := self._consumer.position(place, timeout_ms=_CLOSE_MS)) is not None
             }
+
+
+def _count_left_out(classified: Classified) -> None:
+    if classified.known:
+        counters.add("indexer_known_events", classified.known)
+    if classified.early:
+        counters.add("indexer_early_events", classified.early)
 
 
 def _hosts(config: KafkaConfig) -> list[str]:

@@ -29,6 +29,7 @@ from mynamo.gsi_indexer.arrivals import Positions, Stream
 from mynamo.log import Reading, ensure_topics, kafka_errors
 from mynamo.log.kafka_types import KafkaTimeoutError, TopicPartition
 from mynamo.mysql.pool import Result, Statement
+from mynamo.runtime.counters import counters
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,7 @@ class Watch:
                 shard.where, first,
             )  # fmt: skip
             publish_again(shard, first - 1)
+            counters.add("indexer_lost_events", len(missing))
             for stream in missing:
                 del self._watermarks[stream]
 

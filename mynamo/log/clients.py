@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, KafkaError
 
 from mynamo.errors import LogUnavailable, MynamoError
@@ -169,6 +169,25 @@ def _connection(config: KafkaConfig) -> dict[str, Any]:
 _PATIENCE = 5.0
 """Seconds that a broker may take to make the topic of groups: the first question makes it."""
 _PAUSE = 0.1
+_COMMITTED_MS = 10_000
+
+
+def uncommitted(consumer: Any, topic: str) -> int:
+    """Messages of a topic that the consumer's group has not committed.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+    """
+    partitions = [
+        TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()
+    ]
+    first = consumer.beginning_offsets(partitions)
+    end = consumer.end_offsets(partitions)
+    done = {
+        partition: consumer.committed(partition, timeout_ms=_COMMITTED_MS)
+        for partition in partitions
+    }
+    return sum(max(0, end[p] - max(done[p] or 0, first[p])) for p in partitions)
 
 
 def group_members(config: KafkaConfig, group: str, wait: float = 0.0) -> int:

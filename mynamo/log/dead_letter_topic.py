@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mynamo.errors import CorruptData, LogUnavailable
 from mynamo.log.clients import MAX_MESSAGE, Message, kafka_errors, open_consumer
 from mynamo.log.consumption import Patience, Reading
 from mynamo.log.publisher import Publisher
+from mynamo.runtime.counters import counters
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import (
     DeadLetter,
@@ -70,7 +71,9 @@ def send_dead_letters(publisher: Publisher, dead_letters: Iterable[DeadLetter]) 
     Raises:
         LogUnavailable: it does not have them all.
     """
-    publisher.send([_message(publisher.config, dead_letter) for dead_letter in dead_letters])
+    messages = [_message(publisher.config, dead_letter) for dead_letter in dead_letters]
+    publisher.send(messages)
+    counters.add("dead_letters_written", len(messages))
 
 
 def resolve_dead_letter(
@@ -141,20 +144,73 @@ def merge_resolutions(entries: Iterable[DeadLetter | Resolution]) -> list[DeadLe
     """Combine dead letters with their resolutions, in the order of the topic."""
     by_id: dict[str, DeadLetterEntry] = {}
     for one in entries:
-        known = by_id.get(one.letter_id)
-        same = known is not None and known.dead_letter.origin == one.origin
-        if isinstance(one, Resolution):
-            if known is not None and same:
-                by_id[one.letter_id] = replace(known, state=one.state, marked_at=one.marked_at)
-            continue
-        by_id.pop(one.letter_id, None)
-        if known is None:
-            by_id[one.letter_id] = DeadLetterEntry(one)
-        elif same:  # sent twice, because a worker died in between
-            by_id[one.letter_id] = replace(known, dead_letter=one)
-        else:
-            by_id[one.letter_id] = DeadLetterEntry(one, known.attempts + 1)
+        _merge(by_id, one)
     return list(by_id.values())
+
+
+def _merge(by_id: dict[str, DeadLetterEntry], one: DeadLetter | Resolution) -> None:
+    known = by_id.get(one.letter_id)
+    same = known is not None and known.dead_letter.origin == one.origin
+    if isinstance(one, Resolution):
+        if known is not None and same:
+            by_id[one.letter_id] = replace(known, state=one.state, marked_at=one.marked_at)
+        return
+    by_id.pop(one.letter_id, None)
+    if known is None:
+        by_id[one.letter_id] = DeadLetterEntry(one)
+    elif same:  # sent twice, because a worker died in between
+        by_id[one.letter_id] = replace(known, dead_letter=one)
+    else:
+        by_id[one.letter_id] = DeadLetterEntry(one, known.attempts + 1)
+
+
+class OpenDeadLetters:
+    """How many dead letters are open. Each look reads what the topic has got since the last one.
+
+    It keeps what identifies dead letters, not their messages. Use by one thread at a time.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._by_id: dict[str, DeadLetterEntry] = {}
+        self._first: dict[Any, int] = {}
+        self._next: dict[Any, int] = {}
+
+    def count(self, consumer: Any) -> int:
+        """Look.
+
+        Args:
+            consumer: of kafka-python, any one: to ask where the topic begins and ends.
+
+        Raises:
+            LogUnavailable: Kafka does not answer; look again later.
+        """
+        with kafka_errors(self._config):
+            partitions = _partitions(consumer, self._config.dead_letter_topic)
+            first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        if first != self._first or any(ends[p] < self._next[p] for p in partitions):
+            # The topic is another one, or some of it has been deleted: from its beginning.
+            self._by_id, self._first, self._next = {}, first, first
+        if ends != self._next:
+            self._read(ends)
+            self._next = ends
+        return sum(entry.state == "open" for entry in self._by_id.values())
+
+    def _read(self, ends: Mapping[Any, int]) -> None:
+        consumer = open_consumer(self._config, None)
+        try:
+            with kafka_errors(self._config):
+                consumer.assign(list(ends))
+                for partition, offset in self._next.items():
+                    consumer.seek(partition, offset)
+                for one in _entries(_up_to(consumer, ends)):
+                    _merge(self._by_id, _without_message(one))
+        finally:
+            consumer.close()
+
+
+def _without_message(one: DeadLetter | Resolution) -> DeadLetter | Resolution:
+    return one.model_copy(update={"value": ""}) if isinstance(one, DeadLetter) else one
 
 
 def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | Resolution]:
@@ -178,20 +234,34 @@ def _message(config: KafkaConfig, dead_letter: DeadLetter) -> Message:
 
 
 def _whole_topic(consumer: Any, topic: str) -> Iterator[Any]:
-    numbers = sorted(consumer.partitions_for_topic(topic) or ())
-    partitions = [TopicPartition(topic, number) for number in numbers]
+    partitions = _partitions(consumer, topic)
     if not partitions:
         return
     consumer.assign(partitions)
     ends = consumer.end_offsets(partitions)
     consumer.seek_to_beginning(*partitions)
+    yield from _up_to(consumer, ends)
+
+
+def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+    numbers = sorted(consumer.partitions_for_topic(topic) or ())
+    return [TopicPartition(topic, number) for number in numbers]
+
+
+def _up_to(consumer: Any, ends: Mapping[Any, int]) -> Iterator[Any]:
+    """Read from where the consumer is.
+
+    Args:
+        ends: by partition, the offset behind the last message to read.
+    """
     reading = Reading(consumer, Patience(), wait_ms=_POLL_MS, full=_POLL_RECORDS)
     deadline = time.monotonic() + _PATIENCE
-    while any(consumer.position(partition) < ends[partition] for partition in partitions):
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
         polled = reading.poll(_POLL_MS, _POLL_RECORDS)
         for records in polled.values():
             yield from records
         if polled:
             deadline = time.monotonic() + _PATIENCE
         elif time.monotonic() > deadline:
-            raise LogUnavailable(f"Kafka has stopped to answer while topic {topic} was read")
+            topics = ", ".join({partition.topic for partition in ends})
+            raise LogUnavailable(f"Kafka has stopped to answer while topic {topics} was read")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from mynamo.runtime.counters import Counted
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -26,6 +28,16 @@ class Metric:
     labels: tuple[str, ...]
     source: str
 
+    @property
+    def counted(self) -> str:
+        """Its name in `runtime.counters`; empty: it does not come from there."""
+        name = self.name.removeprefix("mynamo_").removesuffix("_total")
+        return name if name in get_args(Counted) else ""
+
+    def is_of(self, role: str) -> bool:
+        """Whether a process of this role has it."""
+        return role in self.source.split(", ")
+
 
 LATENCY_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
@@ -33,7 +45,9 @@ LATENCY_BUCKETS = (
 )  # fmt: skip
 """Upper bounds in seconds."""
 
-_ALL = "serve, writer, indexer"
+_ALL = "serve, writer, indexer, library"
+_WORKERS = "writer, indexer"
+_WRITING = "serve, writer, library"
 
 REQUESTS = Metric(
     "mynamo_requests_total", "counter",
@@ -75,6 +89,141 @@ POOL_IDLE = Metric(
 POOL_WAITS = Metric(
     "mynamo_pool_waits_total", "counter",
     "Calls that had to wait for a connection, because all were in use.", ("server",), _ALL,
+)  # fmt: skip
+GROUP_BATCHES = Metric(
+    "mynamo_group_commit_batches_total", "counter",
+    "Transactions of group commit: concurrent writes of this process to the shard share them.",
+    ("shard",), _WRITING,
+)  # fmt: skip
+GROUP_WRITES = Metric(
+    "mynamo_group_commit_writes_total", "counter",
+    "Writes in these transactions.", ("shard",), _WRITING,
+)  # fmt: skip
+GROUP_WAITS = Metric(
+    "mynamo_group_commit_waits_total", "counter",
+    "Calls that waited for rows that somebody else held, with those who write the same rows.",
+    ("shard",), _WRITING,
+)  # fmt: skip
+RETRIES = Metric(
+    "mynamo_retries_total", "counter",
+    "Attempts that failed and were followed by another one. `reason` is `deadlock`, `lock_wait`,"
+    " `duplicate_key` (another process inserted the row first), `lost_connection`, `circuit_open`"
+    " or `other`.",
+    ("reason",), _ALL,
+)  # fmt: skip
+COMMIT_LOOKUPS = Metric(
+    "mynamo_commit_lookups_total", "counter",
+    "Commits whose answer was lost with the connection, so that the shard was asked what became of"
+    " them.",
+    ("shard",), _WRITING,
+)  # fmt: skip
+TRANSACTION_WAITS = Metric(
+    "mynamo_transaction_waits_total", "counter",
+    "How often a write or a transaction found an item in another transaction, and waited for that.",
+    (), _WRITING,
+)  # fmt: skip
+TRANSACTION_CONFLICTS = Metric(
+    "mynamo_transaction_conflicts_total", "counter",
+    "How often that took too long: the caller heard TransactionConflict.", (), _WRITING,
+)  # fmt: skip
+TRANSACTION_ABORTS = Metric(
+    "mynamo_transaction_aborts_total", "counter",
+    "Attempts of transactions over several shards that another transaction aborted, or whose answer"
+    " was lost. Each is followed by another attempt, or a conflict.",
+    (), _WRITING,
+)  # fmt: skip
+KAFKA_UP = Metric(
+    "mynamo_kafka_up", "gauge",
+    "1: Kafka has answered this process at this scrape.", (), _WORKERS,
+)  # fmt: skip
+DEAD_LETTERS = Metric(
+    "mynamo_dead_letters", "gauge",
+    "Dead letters that are open: neither replayed nor discarded. Left out if Kafka does not"
+    " answer.",
+    (), "writer",
+)  # fmt: skip
+DEAD_LETTERS_WRITTEN = Metric(
+    "mynamo_dead_letters_written_total", "counter",
+    "Messages that could not be applied and that this process put into the dead-letter topic.",
+    (), _WORKERS,
+)  # fmt: skip
+QUEUED_WRITES = Metric(
+    "mynamo_queued_writes", "gauge",
+    "Queued writes in Kafka that no writer is done with. Left out if Kafka does not answer.",
+    (), "writer",
+)  # fmt: skip
+QUEUED_WRITES_DONE = Metric(
+    "mynamo_queued_writes_done_total", "counter",
+    "Queued writes that this process has applied or refused.", (), "writer",
+)  # fmt: skip
+SHARD_AWAY = Metric(
+    "mynamo_shard_away", "gauge",
+    "1: the shard does not answer this process, which passes over the events and queued writes for"
+    " it, and does them once it is back.",
+    ("shard",), _WORKERS,
+)  # fmt: skip
+RELAY_EVENTS = Metric(
+    "mynamo_relay_events_total", "counter",
+    "Changes that this process sent from the shard's outbox to Kafka; some more than once, after a"
+    " failure.",
+    ("shard",), "writer",
+)  # fmt: skip
+RELAY_BATCHES = Metric(
+    "mynamo_relay_batches_total", "counter",
+    "Batches in which it sent them.", ("shard",), "writer",
+)  # fmt: skip
+RELAY_SECONDS = Metric(
+    "mynamo_relay_seconds_total", "counter",
+    "Time for these batches: to number them, to send them and to wait until Kafka had them.",
+    ("shard",), "writer",
+)  # fmt: skip
+RELAY_LEASES = Metric(
+    "mynamo_relay_leases_taken_total", "counter",
+    "How often this process took the lease of the shard's relay: at its start, or from another"
+    " process.",
+    ("shard",), "writer",
+)  # fmt: skip
+STREAM_RECORDS = Metric(
+    "mynamo_stream_records_total", "counter",
+    "Records that this process wrote for the streams of tables.", ("shard",), "writer",
+)  # fmt: skip
+EXPIRED_ITEMS = Metric(
+    "mynamo_expiry_deleted_items_total", "counter",
+    "Items that this process deleted as they had expired.", ("table",), "writer",
+)  # fmt: skip
+BACKFILL_ROWS = Metric(
+    "mynamo_backfill_rows_total", "counter",
+    "Items that this process looked at to put them into an index that is being created.",
+    ("table", "index"), "writer",
+)  # fmt: skip
+INDEXER_EVENTS = Metric(
+    "mynamo_indexer_events_total", "counter",
+    "Changes that this process applied to GSIs.", (), "indexer",
+)  # fmt: skip
+INDEXER_BATCHES = Metric(
+    "mynamo_indexer_batches_total", "counter",
+    "Batches in which it applied them.", (), "indexer",
+)  # fmt: skip
+INDEXER_SECONDS = Metric(
+    "mynamo_indexer_seconds_total", "counter",
+    "Time for these batches.", (), "indexer",
+)  # fmt: skip
+INDEXER_KNOWN = Metric(
+    "mynamo_indexer_known_events_total", "counter",
+    "Changes that were left out because they had been applied: they came again, or reading began at"
+    " an earlier place.",
+    (), "indexer",
+)  # fmt: skip
+INDEXER_EARLY = Metric(
+    "mynamo_indexer_early_events_total", "counter",
+    "Changes that were left out because one before them was missing; they come again.",
+    (), "indexer",
+)  # fmt: skip
+INDEXER_LOST = Metric(
+    "mynamo_indexer_lost_events_total", "counter",
+    "How often Kafka had lost what a stream of events waited for, so that the relay was to send it"
+    " again.",
+    (), "indexer",
 )  # fmt: skip
 SHARD_UP = Metric(
     "mynamo_shard_up", "gauge",
@@ -140,6 +289,11 @@ DUE_SECONDS = Metric(
 )  # fmt: skip
 OPEN_MOVES = Metric(
     "mynamo_slot_moves_open", "gauge", "Moves of slots that have not ended.", (), "writer",
+)  # fmt: skip
+MOVED_ROWS = Metric(
+    "mynamo_slot_moves_copied_rows", "gauge",
+    "Rows that moves of slots have copied to the shard so far, of moves that have not switched.",
+    ("shard",), "writer",
 )  # fmt: skip
 SCRAPE_SECONDS = Metric(
     "mynamo_pipeline_scrape_seconds", "gauge",

@@ -26,6 +26,10 @@ class Contention(ShardUnavailable):
     """Other transactions held the rows for too long; try again."""
 
 
+class Deadlock(Contention):
+    """The server has chosen this transaction to end a deadlock."""
+
+
 class DuplicateKey(MynamoError):  # noqa: N818
     """A row with this key exists already."""
 
@@ -45,7 +49,8 @@ class StatementRefused(CorruptData):
 _LOST = {2002, 2003, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161}
 _LOST |= {1927, 4031}  # connection was killed (MariaDB); disconnected for inactivity (MySQL)
 _LOST |= {1317}  # KILL QUERY: how far it came is not known, so the connection is given up
-_CONTENTION = {1205, 1213, 3572}  # lock timeout, deadlock, NOWAIT
+_CONTENTION = {1205, 3572}  # lock timeout, NOWAIT
+_DEADLOCK = 1213
 _REFUSED = {
     1048, 1054, 1064, 1136, 1149, 1153, 1171, 1264, 1265, 1292, 1301, 1305, 1366, 1364, 1406,
     1411, 1425, 1690, 3140, 3141, 3143, 3156, 3819, 4025,
@@ -80,6 +85,8 @@ def translate(error: Exception, where: str) -> MynamoError:
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
     if code in _CONTENTION:
         return Contention(f"{where}: {text}")
+    if code == _DEADLOCK:
+        return Deadlock(f"{where}: {text}")
     if code == 1062:
         return DuplicateKey(f"{where}: {text}")
     if code in (1146, 1051):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard, retry
 from mynamo.errors import MynamoError, ShardUnavailable
 from mynamo.log import kafka_errors, open_consumer
-from mynamo.log.clients import group_members
-from mynamo.log.kafka_types import TopicPartition
+from mynamo.log.clients import group_members, uncommitted
 from mynamo.mysql.pool import Result, Statement
 from mynamo.operations import standstill
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
 from mynamo.schemas.config import KafkaConfig
 
-_KAFKA_MS = 10_000
 _SAMPLE = 100
 _RESTART = 1.5
 """Seconds that an indexer may be away from its group while it starts again."""
@@ -337,20 +334,6 @@ def _queued_writes(config: KafkaConfig) -> int:
     consumer = open_consumer(config, config.writer_group)
     with kafka_errors(config):
         try:
-            return _behind(consumer, config.writes_topic)
+            return uncommitted(consumer, config.writes_topic)
         finally:
             consumer.close()
-
-
-def _behind(consumer: Any, topic: str) -> int:
-    if topic not in consumer.topics():
-        return 0
-    partitions = [
-        TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()
-    ]
-    first = consumer.beginning_offsets(partitions)
-    end = consumer.end_offsets(partitions)
-    done = {
-        partition: consumer.committed(partition, timeout_ms=_KAFKA_MS) for partition in partitions
-    }
-    return sum(max(0, end[p] - max(done[p] or 0, first[p])) for p in partitions)

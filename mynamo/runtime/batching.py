@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
@@ -104,6 +104,8 @@ class Batcher(Generic[Request, Answer]):
 
     Attributes:
         max_running, max_count, max_size: the same.
+        batches: that have run.
+        rows: of these, by the `count` of their entries.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Batcher(Generic[Request, Answer]):
         self.max_running = max_running
         self.max_count = max_count
         self.max_size = max_size
+        self.batches = self.rows = 0
         self.renew_after_fork()
         forks.note(self)
 
@@ -183,7 +186,7 @@ class Batcher(Generic[Request, Answer]):
                     self._waiting.remove(me)
                 is_leader = me._is_leader
             if is_leader:
-                self._hand_over_lead()
+                self._hand_over_lead(())
             raise
 
     def _run_batch(self, me: Entry[Request, Answer]) -> None:
@@ -195,7 +198,7 @@ class Batcher(Generic[Request, Answer]):
             self.join(batch)
             self._run_together(batch)
         finally:
-            self._hand_over_lead(len(batch))
+            self._hand_over_lead(batch)
             for entry in batch[1:]:
                 entry._resume()
 
@@ -229,14 +232,18 @@ class Batcher(Generic[Request, Answer]):
         self._gathering = None
         leader._resume()
 
-    def _hand_over_lead(self, done: int = 0) -> None:
+    def _hand_over_lead(self, done: Sequence[Entry[Request, Answer]]) -> None:
         """Make the first that waits the leader.
 
         Args:
-            done: entries of the batch that has just run.
+            done: the batch that has just run; empty: none has.
         """
+        rows = sum([entry.count for entry in done])
         with self._lock:
-            self._expected = done + len(self._waiting)
+            if done:
+                self.batches += 1
+                self.rows += rows
+            self._expected = len(done) + len(self._waiting)
             self._expected_until = time.monotonic() + self._gather_seconds
             leader = self._waiting.popleft() if self._waiting else None
             if leader is None:  # a leader whose thread forked is not counted in the child
@@ -269,10 +276,14 @@ class BatcherPerKey(Generic[Key, Request, Answer]):
 
     Args:
         make: makes a batcher.
+
+    Attributes:
+        submitted: requests, so far.
     """
 
     def __init__(self, make: Callable[[], Batcher[Request, Answer]]) -> None:
         self._make = make
+        self.submitted = 0
         self.renew_after_fork()
         forks.note(self)
 
@@ -304,6 +315,7 @@ class BatcherPerKey(Generic[Key, Request, Answer]):
             if used is None:
                 used = self._used[key] = _Used(self._make())
             used.callers += 1
+            self.submitted += 1
         try:
             return used.batcher.submit(me)
         finally:

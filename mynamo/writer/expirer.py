@@ -34,6 +34,7 @@ from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import CorruptData, Unavailable
 from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Session, Statement
+from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.throttle import Throttle
 from mynamo.schemas.expiry import due_between, sort_of
@@ -117,6 +118,7 @@ class Expirer:
                     continue
                 crash_point("expiry.3")
                 deleted += count
+                counters.add("expiry_deleted_items", count, turn.table.name)
                 if more and going:
                     turns.append(turn)
                 if count:

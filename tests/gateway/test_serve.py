@@ -403,7 +403,9 @@ def test_metrics(config: ClusterConfig, tmp_path: Path, workers: str) -> None:
         assert len(set(urls)) == int(workers)
         processes = [scraped(url) for url in urls]
     counted: Counter[tuple[str, ...]] = Counter()
+    written = 0.0
     for samples in processes:
+        written += sum(sample.value for sample in samples["mynamo_group_commit_writes"])
         for sample in samples["mynamo_requests"]:
             if sample.name == "mynamo_requests_total":
                 labels = (sample.labels[name] for name in ("operation", "table", "status", "error"))
@@ -419,6 +421,7 @@ def test_metrics(config: ClusterConfig, tmp_path: Path, workers: str) -> None:
         ("GetItem", "", "400", "ResourceNotFoundException"): 1,
         ("", "", "400", "UnknownOperationException"): 1,
     }
+    assert written == 20
 
 
 def test_a_metrics_port_that_is_taken(config: ClusterConfig, tmp_path: Path) -> None:

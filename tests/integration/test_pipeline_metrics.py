@@ -10,18 +10,21 @@ from prometheus_client import CollectorRegistry
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.definitions import add_index
+from mynamo.catalog.moves import record_move
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Table
 from mynamo.errors import ShardUnavailable
 from mynamo.metrics import names, pipeline_metrics
 from mynamo.metrics.pipeline_metrics import PipelineMetrics
 from mynamo.metrics.server_metrics import ServerMetrics
-from mynamo.operations.lag import ShardLag, lag, shard_lag
+from mynamo.operations.lag import ShardLag, shard_lag
+from mynamo.operations.resharding.ranges import note, take
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
 from mynamo.writer.outbox.lease import Lease
 from tests.expiring import enabled, now, put
+from tests.scraping import values
 
 pytestmark = pytest.mark.usefixtures("orders")
 ITEMS = 20
@@ -47,16 +50,6 @@ def registry(cluster: Cluster) -> Iterator[CollectorRegistry]:
         yield made
 
 
-def values(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
-    """A metric's values by those of its labels."""
-    return {
-        tuple(sample.labels.values()): sample.value
-        for family in registry.collect()
-        for sample in family.samples
-        if sample.name == name
-    }
-
-
 def test_it_says_what_lag_says(
     cluster: Cluster, producer: Producer, registry: CollectorRegistry
 ) -> None:
@@ -65,7 +58,7 @@ def test_it_says_what_lag_says(
     add_index(
         cluster, "orders", GlobalIndexSchema.model_validate({"name": "by_z", "hash_key": "z"})
     )
-    known = {str(one.shard): one for one in lag(cluster).shards}
+    known = {str(id_): shard_lag(shard)[0] for id_, shard in cluster.shards.items()}
     assert values(registry, "mynamo_shard_up") == {("1",): 1, ("2",): 1}
     for name, attribute in [
         ("mynamo_outbox_rows", "rows"), ("mynamo_outbox_bytes", "payload_bytes"),
@@ -107,6 +100,18 @@ def test_items_that_have_expired(
     assert {labels[0] for labels in due} == {"orders"}
     assert sum(due.values()) == ITEMS
     assert all(99 < v < 700 for v in values(registry, "mynamo_expiry_behind_seconds").values())
+
+
+def test_a_move_of_slots(cluster: Cluster, registry: CollectorRegistry) -> None:
+    assert values(registry, "mynamo_slot_moves_copied_rows") == {}
+    move = record_move(cluster.catalog, 0, 9, 2, b"m" * 16)
+    cluster.refresh()
+    target = cluster.shards[2]
+    progress = take(target, move)
+    progress.rows = 7
+    target.run(note(move, progress))
+    assert values(registry, "mynamo_slot_moves_open") == {(): 1}
+    assert values(registry, "mynamo_slot_moves_copied_rows") == {("2",): 7}
 
 
 def test_a_shard_that_is_away(

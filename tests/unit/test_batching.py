@@ -54,6 +54,7 @@ def test_the_first_runs_at_once_and_the_others_together() -> None:
     held.go.release(2)
     assert [future.result(20) for future in futures] == [0, 2, 4, 6, 8]
     assert held.batches == [[0], [1, 2, 3, 4]]
+    assert (held.batcher.batches, held.batcher.rows) == (2, 5)
 
 
 def test_several_may_be_under_way() -> None:

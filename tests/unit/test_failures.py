@@ -6,6 +6,7 @@ import pytest
 from mynamo.errors import CorruptData, ShardUnavailable
 from mynamo.mysql.failures import (
     Contention,
+    Deadlock,
     DuplicateKey,
     LostConnection,
     MissingTable,
@@ -19,7 +20,7 @@ from mynamo.mysql.failures import (
     ("code", "kind"),
     [
         (1205, Contention),
-        (1213, Contention),
+        (1213, Deadlock),
         (1062, DuplicateKey),
         (1146, MissingTable),
         (2013, LostConnection),

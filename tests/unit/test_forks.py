@@ -25,6 +25,7 @@ from mynamo.mysql.sockets import Wire
 from mynamo.reader.waiting import OwnWrites
 from mynamo.runtime import forks
 from mynamo.runtime.batching import Batcher
+from mynamo.runtime.counters import Counters
 from mynamo.runtime.mutexes import KeyMutexes
 from mynamo.schemas.config import DatabaseConfig, KafkaConfig, LimitsConfig, PoolConfig
 from mynamo.writer.outbox.back_pressure import LagMonitor
@@ -113,6 +114,7 @@ def everything() -> dict[str, object]:
         "breaker": shard.breaker,
         "admission": shard.admission,
         "batcher": batcher,
+        "counters": Counters(),
         "mutexes": KeyMutexes("shard", lambda: 1.0),
         "lag monitor": LagMonitor(shard, LimitsConfig(index_events=1)),
         "publisher": Publisher(KafkaConfig()),

@@ -8,22 +8,29 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from mynamo.errors import ConfigError
+from mynamo.catalog import shard as shard_module
+from mynamo.catalog.cluster import SlotsMoved
+from mynamo.errors import ConfigError, ShardUnavailable
 from mynamo.metrics import names
 from mynamo.metrics.endpoint import new_registry, serving
 from mynamo.metrics.request_metrics import OTHER, RequestMetrics
+from mynamo.mysql.failures import CircuitOpen, Contention, Deadlock, LostConnection
+from mynamo.runtime.counters import Counted, Counters
 
 UNITS = {"seconds", "bytes", "total", "rows", "events", "items", "info"}
 COUNTS = {  # gauges of things that have no unit
     "mynamo_request_permits_free", "mynamo_breaker_open", "mynamo_pool_connections_in_use",
     "mynamo_pool_connections_idle", "mynamo_shard_up", "mynamo_transaction_intents",
-    "mynamo_index_active", "mynamo_slot_moves_open",
+    "mynamo_index_active", "mynamo_slot_moves_open", "mynamo_kafka_up", "mynamo_dead_letters",
+    "mynamo_queued_writes", "mynamo_shard_away",
 }  # fmt: skip
 LINE = re.compile(r"^\| `(mynamo_\w+)` \|", re.MULTILINE)
 
@@ -56,6 +63,57 @@ def test_the_documentation_has_all_of_them_and_no_others() -> None:
         line = f"| `{one.name}` | {one.kind} | {labels} | {one.source} | {one.text} |"
         assert line in documented
     assert LINE.findall(documented) == [one.name for one in names.ALL]
+
+
+def test_what_is_counted_has_a_metric_and_is_counted_somewhere() -> None:
+    names_of = {one.counted for one in names.ALL if one.counted}
+    assert names_of == set(get_args(Counted))
+    source = "".join(path.read_text() for path in Path("mynamo").rglob("*.py"))
+    counted = re.findall(r'counters\.(?:add|put)\(\s*"(\w+)"', source)
+    assert set(counted) == names_of
+
+
+def test_counters_of_several_threads() -> None:
+    counters = Counters()
+
+    def work(_: int) -> None:
+        for _ in range(500):
+            counters.add("relay_events", 2, 1)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    counters.add("relay_events", 1, 2)
+    counters.put("shard_away", 1, 1)
+    counters.put("shard_away", 0, 1)
+    assert counters.all() == {
+        ("relay_events", ("1",)): 8000, ("relay_events", ("2",)): 1, ("shard_away", ("1",)): 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (Deadlock("d"), "deadlock"), (Contention("c"), "lock_wait"), (SlotsMoved("s"), "other"),
+        (LostConnection("l"), "lost_connection"), (CircuitOpen("o"), "circuit_open"),
+    ],
+)  # fmt: skip
+def test_retries_are_counted_by_their_reason(
+    monkeypatch: pytest.MonkeyPatch, failure: ShardUnavailable, reason: str
+) -> None:
+    counted = Counters()
+    monkeypatch.setattr(shard_module, "counters", counted)
+    outcomes: list[ShardUnavailable | None] = [failure, failure, None]
+
+    def once() -> None:
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    shard_module.retry(once, mends=(ShardUnavailable,), between=lambda _: None)
+    assert counted.all() == {("retries", (reason,)): 2}
+    outcomes.append(failure)
+    with pytest.raises(ShardUnavailable):  # no other attempt mends it
+        shard_module.retry(once, mends=())
+    assert counted.all() == {("retries", (reason,)): 2}
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:

@@ -6,7 +6,7 @@ there, before it reads anything that it writes. So of two movers only the newer 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -99,6 +99,25 @@ def note(move: SlotMove, progress: Progress) -> Statement:
         "UPDATE mynamo_move SET progress = %s WHERE slot = %s",
         (progress.dump(), move.first),
     )
+
+
+def copied_rows(shard: DynamoDBShard, moves: Iterable[SlotMove]) -> int:
+    """Rows that moves have copied to their target so far.
+
+    Args:
+        shard: the target of all of them.
+
+    Raises:
+        ShardUnavailable: it does not answer.
+    """
+    stored = [
+        shard.run(
+            ("SELECT progress FROM mynamo_move WHERE slot = %s AND move_id = %s",
+             (move.first, move.id))
+        )[0].rows
+        for move in moves
+    ]  # fmt: skip
+    return sum(Progress.load(rows[0][0]).rows for rows in stored if rows)
 
 
 def take(shard: DynamoDBShard, move: SlotMove, again: bool = False) -> Progress:

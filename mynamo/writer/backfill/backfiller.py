@@ -12,6 +12,7 @@ import time
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index
+from mynamo.runtime.counters import counters
 from mynamo.writer.backfill.chunks import Position
 from mynamo.writer.backfill.indexes import CHUNK_ROWS, backfill_chunk
 from mynamo.writer.backfill.read_ahead import ReadAhead
@@ -61,12 +62,18 @@ class Backfiller:
                 done = backfill_chunk(
                     self._cluster, self._shard, self._index, rows, self._left_at, ahead
                 )
+                self._count(done.rows)
                 self._left_at = None if done.others else done.end
                 if done.others or not done.more:
                     return False
                 time.sleep(rest_after(time.monotonic() - began, waiting))
                 if time.monotonic() > until:
                     return True
+
+    def _count(self, rows: int) -> None:
+        table = self._cluster.snapshot.tables.get(self._index.table_id)
+        if rows and table is not None:
+            counters.add("backfill_rows", rows, table.name, self._index.name)
 
     def _waiting(self) -> Waiting:
         if self._index.is_local:  # which concerns no indexer

@@ -42,11 +42,13 @@ class ChunkDone:
         more: whether there are more items to put into the index.
         end: up to where the items are in it, as far as this call knows.
         others: whether somebody else has done it meanwhile; then this call did nothing.
+        rows: items that it had.
     """
 
     more: bool
     end: Position = (None, None)
     others: bool = False
+    rows: int = 0
 
 
 _DONE = ChunkDone(more=False)
@@ -95,7 +97,7 @@ def backfill_chunk(
                 found = rows_of(index, chunk) if chunk.index_rows is None else chunk.index_rows
                 note = _note(index, chunk, len(found))
                 write_rows(cluster, snapshot, shard, session, table, chunk, found, note)
-            return ChunkDone(not chunk.last, chunk.end)
+            return ChunkDone(not chunk.last, chunk.end, rows=len(chunk.rows))
 
     try:
         return by_newest_slots(cluster, lambda: retry(once))

@@ -11,6 +11,7 @@ from mynamo.catalog.incarnation import FENCING
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError
 from mynamo.mysql.pool import Statement
+from mynamo.runtime.counters import counters
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ class Lease:
             return False
         self.epoch = rows[0][1]
         self.written()
+        counters.add("relay_leases_taken", 1, self.shard.id)
         log.info("%s: relaying, as epoch %d", self.shard.where, self.epoch)
         return True
 

@@ -17,6 +17,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.log.clients import Message
 from mynamo.log.publisher import Publisher
 from mynamo.mysql.pool import Statement
+from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
 from mynamo.schemas.events import complete_event, head_of
@@ -120,6 +121,7 @@ class Relay:
             self.check_incarnation(state)
             self.found = state.waiting
             crash_point("relay.1")
+            began = time.monotonic()
             # 2. Number the rows without numbers, with the records of streams, and note how far the
             #    step before this came. A crash before the commit: nothing happened; after it: the
             #    numbers stay, and the next relay publishes by them.
@@ -138,6 +140,8 @@ class Relay:
             if not state.waiting:
                 self._note()
             crash_point("relay.4")
+            if published:
+                self._count(published, time.monotonic() - began)
             # 5. Delete what nobody needs any more. A crash here: the next one does it.
             deleted = self._cleanup.step(busy=bool(numbered.count or published))
             deleted += trimmed
@@ -150,6 +154,11 @@ class Relay:
             return 0
         self.more = self.more or numbered.is_full or deleted > 0
         return numbered.count + published + deleted
+
+    def _count(self, published: int, seconds: float) -> None:
+        counters.add("relay_events", published, self.shard.id)
+        counters.add("relay_batches", 1, self.shard.id)
+        counters.add("relay_seconds", seconds, self.shard.id)
 
     def check_incarnation(self, state: RelayState) -> None:
         """Relay nothing for a shard that has gone back in time, before that is mended: see
@@ -230,6 +239,8 @@ class Relay:
                  (last_seq, published_seq)),
                 ("COMMIT", ()),
             )  # fmt: skip
+        if records:
+            counters.add("stream_records", len(records), self.shard.id)
         self._watermark = None
         numbered = _Numbered(len(numbers), last_seq, published_seq, batch.is_full)
         self._small = self._small and all(row.payload is not None for row in rows)

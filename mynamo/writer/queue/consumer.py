@@ -42,6 +42,7 @@ from mynamo.log.kafka_types import (
     TopicPartition,
 )
 from mynamo.log.publisher import Publisher
+from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
@@ -161,6 +162,7 @@ class WriteQueue:
             # 4. Commit the offsets. A crash before that: as in 2 and 3.
             self._commit(finished, origins)
         if finished:
+            counters.add("queued_writes_done", len(finished))
             crash_point("queue.4")
         return len(finished)
 

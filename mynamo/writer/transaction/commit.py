@@ -30,7 +30,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -39,7 +38,7 @@ from mynamo.catalog import shard as shard_module
 from mynamo.catalog.catalog import MOVES
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.migrations import GENERATION_ROW
-from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
+from mynamo.catalog.shard import DynamoDBShard, PerShard, note_retry, retry
 from mynamo.errors import ConditionFailed, MynamoError
 from mynamo.mysql.failures import Contention, DuplicateKey, LostConnection, MissingTable
 from mynamo.mysql.pool import Result, Session
@@ -284,8 +283,10 @@ def commit_together(
         )
 
     if not careful:
-        with suppress(Contention):
+        try:
             return attempt("")
+        except Contention as failure:
+            note_retry(failure)
     return attempt("SKIP LOCKED")
 
 

@@ -8,6 +8,7 @@ from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import ShardUnavailable, WriteOutcomeUnknown
 from mynamo.mysql.pool import Statement
 from mynamo.runtime import deadlines
+from mynamo.runtime.counters import counters
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.outbox.cleanup import OUTBOX_KEEPS
 
@@ -37,6 +38,7 @@ def outcome_of_commit(
     Raises:
         WriteOutcomeUnknown: the server cannot be asked in time.
     """
+    counters.add("commit_lookups", 1, shard.id)
     seconds = min(deadlines.outcome_timeout(shard.outcome_timeout), OUTBOX_KEEPS * 0.8)
     ends_at = sent_at + seconds
     find = first_row(write_id, after)

@@ -34,7 +34,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.catalog.shard import DynamoDBShard, PerShard, pause, retry
+from mynamo.catalog.shard import DynamoDBShard, PerShard, note_retry, pause, retry
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
 from mynamo.runtime.batching import Batcher, BatcherPerKey, Entry
 from mynamo.writer.transaction.commit import (
@@ -162,6 +162,8 @@ def _commit_batch(lock_waits: LockWaits, callers: Sequence[_Entry]) -> None:
     )
     if failure is not None:
         log.debug("%d callers go on by themselves: %s", len(callers), failure)
+        if isinstance(failure, MENDS):
+            note_retry(failure)
         return
     for caller in callers:
         if caller.answer is None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import Intent, intents_in, read_intents
@@ -34,6 +35,7 @@ from mynamo.mysql.circuit_breaker import State
 from mynamo.mysql.failures import CircuitOpen
 from mynamo.mysql.pool import Result, Statement
 from mynamo.runtime import deadlines, forks
+from mynamo.runtime.counters import counters
 from mynamo.runtime.tasks import in_thread
 from mynamo.writer.transaction.resolver import resolve
 from mynamo.writer.transaction.statements import LockedRow
@@ -80,7 +82,13 @@ class Caller:
     def check(self) -> None:
         """Raises its failure if its patience is over."""
         if time.monotonic() >= self.begin():
-            raise self.failure
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raises its failure."""
+        if isinstance(self.failure, TransactionConflict):
+            counters.add("transaction_conflicts")
+        raise self.failure from None
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +166,7 @@ def wait_for(cluster: Cluster, shard: DynamoDBShard, place: LockedRow, caller: C
     """
     caller.check()
     caller.times += 1
+    counters.add("transaction_waits")
     found = intents_in(_ask(shard, read_intents([place]), caller))
     if not found:
         caller.failure = TransactionConflict(_NO_INTENT)
@@ -264,6 +273,6 @@ def _resolve(cluster: Cluster, shard: DynamoDBShard, intent: Intent, caller: Cal
                 f"written, try again ({failure})"
             )
         if isinstance(failure, CircuitOpen):
-            raise caller.failure from None
+            caller.refuse()
         caller.check()
         pause(caller.times)

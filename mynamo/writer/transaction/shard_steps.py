@@ -27,7 +27,7 @@ from typing import TypeVar, cast
 
 from mynamo.catalog.cluster import Cluster, RangeStopped, Route
 from mynamo.catalog.intents import Transaction, intents_in, read_transaction_intents
-from mynamo.catalog.shard import DynamoDBShard, PerShard, retry
+from mynamo.catalog.shard import DynamoDBShard, PerShard, note_retry, retry
 from mynamo.catalog.slot_guard import READ_EPOCH, SlotsMoved, check_epoch, epoch_in
 from mynamo.catalog.tables import Table
 from mynamo.errors import MynamoError, WriteOutcomeUnknown
@@ -322,6 +322,8 @@ class _OfShard:
             run_steps(first.cluster, first.shard, [caller.request.step for caller in callers])
         except MynamoError as failure:
             log.debug("%d steps go on by themselves: %s", len(callers), failure)
+            if isinstance(failure, MENDS):
+                note_retry(failure)
         except BaseException:
             for caller in callers[1:]:
                 step = caller.request.step

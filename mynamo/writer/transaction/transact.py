@@ -19,6 +19,7 @@ from mynamo.errors import (
     TransactionConflict,
 )
 from mynamo.runtime import deadlines
+from mynamo.runtime.counters import counters
 from mynamo.schemas.transaction_limits import MAX_ITEMS, MAX_SIZE, SAME_ITEM
 from mynamo.writer.outbox.back_pressure import BackPressure
 from mynamo.writer.transaction.across_shards import AttemptOver, transact_across
@@ -173,6 +174,7 @@ class _Call:
             for shard, place in failure.places:
                 wait_for(self._cluster, shard, place, self.caller)
             return
+        counters.add("transaction_aborts")
         if failure.aborted:
             self.caller.check()
         elif time.monotonic() - self._began >= failure.patience or deadlines.left(1.0) <= 0:
