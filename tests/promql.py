@@ -9,8 +9,6 @@ from mynamo.metrics import names
 
 OF_TARGETS = {"job", "instance"}
 """Labels that Prometheus gives to all that it scrapes."""
-UNDECLARED = {"mynamo_dead_letters"}
-"""Metrics that rules and dashboards know before `mynamo/metrics/names.py` does."""
 OF_PROCESSES = {
     "up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
     "process_max_fds", "process_start_time_seconds",
@@ -29,7 +27,7 @@ WORD = re.compile(r"\b[a-z_]\w*")
 
 def known_metrics() -> dict[str, set[str]]:
     """The labels of every series that a process has, by its name."""
-    found = {one: set(OF_TARGETS) for one in OF_PROCESSES | UNDECLARED}
+    found = {one: set(OF_TARGETS) for one in OF_PROCESSES}
     for one in names.ALL:
         labels = {*one.labels, *OF_TARGETS}
         if one.kind == "histogram":

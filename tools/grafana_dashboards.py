@@ -146,6 +146,14 @@ SHARDS = (
 
 PIPELINE = (
     Panel(
+        "Kafka answers", "Whether Kafka answers all writers and indexers.", "bool_yes_no",
+        {"Kafka": "min(mynamo_kafka_up{JOB})"}, well=1,
+    ),
+    Panel(
+        "Queued writes", "Queued writes in Kafka that no writer is done with.", "short",
+        {"writes": "max(mynamo_queued_writes{JOB})"},
+    ),
+    Panel(
         "Relay has a lease", "Whether a writer relays the changes of each shard.", "bool_yes_no",
         {"shard {{shard}}": "max by (shard) (mynamo_relay_lease_seconds{JOB}) > bool 0"}, well=1,
     ),
@@ -197,6 +205,116 @@ PIPELINE = (
     ),
 )  # fmt: skip
 
+WRITES = (
+    Panel(
+        "Writes in group commit", "Writes in transactions that concurrent writes of a process to"
+        " the same shard share.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_group_commit_writes_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Writes in one transaction", "How many share a transaction, on average. The more, the less"
+        " each costs.", "short",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_group_commit_writes_total{JOB}[$__rate_interval]))"
+         " / sum by (shard) (rate(mynamo_group_commit_batches_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Waits for rows", "Calls that waited for rows that somebody else held. Many: many"
+        " writers of the same items.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_group_commit_waits_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Retries", "Attempts that failed and were followed by another one, by reason.", "ops",
+        {"{{reason}}": "sum by (reason) (rate(mynamo_retries_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Commits whose answer was lost", "Commits of which the shard was asked what became of them,"
+        " as the connection was lost.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_commit_lookups_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Transactions that meet", "Waits for an item that another transaction has; those that took"
+        " too long, so that the caller heard of a conflict; attempts that another one aborted.",
+        "ops",
+        {"waits": "sum(rate(mynamo_transaction_waits_total{JOB}[$__rate_interval]))",
+         "conflicts": "sum(rate(mynamo_transaction_conflicts_total{JOB}[$__rate_interval]))",
+         "aborts": "sum(rate(mynamo_transaction_aborts_total{JOB}[$__rate_interval]))"},
+    ),
+)  # fmt: skip
+
+WORKERS = (
+    Panel(
+        "Relayed changes", "Changes that went from each shard's outbox to Kafka.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_relay_events_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Time of a batch to Kafka", "How long a batch of changes takes, on average, until Kafka has"
+        " it and that is noted.", "s",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_relay_seconds_total{JOB}[$__rate_interval]))"
+         " / sum by (shard) (rate(mynamo_relay_batches_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Relays that change their process", "Leases that were taken, a second. Again and again:"
+        " Kafka or the shard does not answer, or writers die.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_relay_leases_taken_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Shards that are passed over", "Whether a worker leaves events and queued writes for a"
+        " shard until it answers again.", "bool_yes_no",
+        {"shard {{shard}}": "max by (shard) (mynamo_shard_away{JOB})"}, well=0,
+    ),
+    Panel(
+        "Applied changes", "Changes that each indexer applied to GSIs.", "ops",
+        {"{{instance}}":
+         "sum by (instance) (rate(mynamo_indexer_events_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Time of a batch in the indexer", "How long a batch of changes takes, on average.", "s",
+        {"{{instance}}":
+         "sum by (instance) (rate(mynamo_indexer_seconds_total{JOB}[$__rate_interval]))"
+         " / sum by (instance) (rate(mynamo_indexer_batches_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Changes that were left out", "Known: applied already. Early: one before them was missing,"
+        " they come again. Lost: Kafka did not have them, the relay sends them again.", "ops",
+        {"known": "sum(rate(mynamo_indexer_known_events_total{JOB}[$__rate_interval]))",
+         "early": "sum(rate(mynamo_indexer_early_events_total{JOB}[$__rate_interval]))",
+         "lost": "sum(rate(mynamo_indexer_lost_events_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Queued writes done", "Queued writes that were applied or refused, and messages that became"
+        " dead letters.", "ops",
+        {"done": "sum(rate(mynamo_queued_writes_done_total{JOB}[$__rate_interval]))",
+         "dead letters": "sum(rate(mynamo_dead_letters_written_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Stream records", "Records that were written for the streams of tables.", "ops",
+        {"shard {{shard}}":
+         "sum by (shard) (rate(mynamo_stream_records_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Deleted items", "Items that were deleted as they had expired. `expiry.rate` bounds it.",
+        "ops",
+        {"{{table}}":
+         "sum by (table) (rate(mynamo_expiry_deleted_items_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Backfill", "Items that were looked at for an index that is being created.", "ops",
+        {"{{table}}.{{index}}":
+         "sum by (table, index) (rate(mynamo_backfill_rows_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Rows that moves have copied", "Rows that open moves of slots have copied.", "short",
+        {"shard {{shard}}": "max by (shard) (mynamo_slot_moves_copied_rows{JOB})"},
+    ),
+)  # fmt: skip
+
 PROCESSES = (
     Panel(
         "Process answers", "Whether each process answers Prometheus.", "bool_yes_no",
@@ -234,7 +352,8 @@ PROCESSES = (
 )  # fmt: skip
 
 DASHBOARDS = {
-    "traffic": TRAFFIC, "shards": SHARDS, "pipeline": PIPELINE, "processes": PROCESSES,
+    "traffic": TRAFFIC, "writes": WRITES, "shards": SHARDS, "pipeline": PIPELINE,
+    "workers": WORKERS, "processes": PROCESSES,
 }  # fmt: skip
 """Panels by the dashboard's name, which its file, its title and its uid have."""
 

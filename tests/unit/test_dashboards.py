@@ -56,7 +56,8 @@ def test_control_a_metric_that_is_on_none(monkeypatch: pytest.MonkeyPatch) -> No
 def test_uids_are_distinct_and_stay() -> None:
     """Links to a dashboard have its uid."""
     assert [json.loads(file.read_text())["uid"] for file in FILES] == [
-        "mynamo-pipeline", "mynamo-processes", "mynamo-shards", "mynamo-traffic",
+        "mynamo-pipeline", "mynamo-processes", "mynamo-shards", "mynamo-traffic", "mynamo-workers",
+        "mynamo-writes",
     ]  # fmt: skip
 
 
