@@ -68,6 +68,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "writer": Entry("workers", "writer", "Run a writer worker."),
         "indexer": Entry("workers", "indexer", "Run a GSI indexer worker."),
         "serve": Entry("serve", "serve", "Serve DynamoDB's API over HTTP."),
+        "doctor": Entry(
+            "doctor_command", "doctor", "Look for what is wrong with servers and settings."
+        ),
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),
