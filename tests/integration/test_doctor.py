@@ -15,13 +15,20 @@ from mynamo.catalog.catalog import FORMAT
 from mynamo.catalog.cluster import Cluster
 from mynamo.local import LocalMySQL
 from mynamo.log import ensure_topics
-from mynamo.operations.doctor import Check, Role, examine, worst
+from mynamo.operations.doctor import Check, Role, examine, kafka_checks, worst
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import run
 from tests.rows import in_catalog
 from tests.servers import log_in
 from tests.waiting import eventually
 from tests.workers import pipeline
+
+
+@pytest.fixture(autouse=True)
+def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka is not waited for where a cluster has none."""
+    if "engine_config" in request.fixturenames:
+        monkeypatch.setattr(kafka_checks, "SECONDS", 0.1)
 
 
 def wrong(config: ClusterConfig, role: Role | None = None) -> list[Check]:
