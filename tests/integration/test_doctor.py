@@ -19,7 +19,7 @@ from mynamo.operations.doctor import Check, Role, examine, kafka_checks, worst
 from mynamo.schemas.config import ClusterConfig
 from tests.commands import run
 from tests.rows import in_catalog
-from tests.servers import log_in
+from tests.servers import log_in, with_third_shard
 from tests.waiting import eventually
 from tests.workers import pipeline
 
@@ -127,6 +127,34 @@ def test_a_wrong_password_and_a_database_that_is_not_there(engine_config: Cluste
     assert refused.todo.startswith("check them in the configuration")
     assert "not-this" not in refused.todo
     assert nowhere.status == "problem"
+
+
+def test_databases_that_are_not_those_of_the_configuration(engine_config: ClusterConfig) -> None:
+    with Cluster(engine_config):
+        pass
+    first, second = engine_config.shards
+    swapped = (
+        first.model_copy(update={"database": second.database}),
+        second.model_copy(update={"database": first.database}),
+    )
+    other = engine_config.kafka.model_copy(update={"partitions": 5})
+
+    def texts(**changed: object) -> list[tuple[str, str]]:
+        found = relayed(engine_config.model_copy(update=changed))
+        return [(one.status, one.text) for one in found]
+
+    assert texts() == []
+    assert texts(shards=swapped) == [
+        ("problem", "this database is shard 2"), ("problem", "this database is shard 1"),
+    ]  # fmt: skip
+    assert texts(shards=(first,), kafka=other) == [
+        ("problem", "the cluster has 4 partitions, but kafka.partitions says 5"),
+        ("problem", "the cluster has shard 2, which the configuration does not name"),
+    ]
+    with with_third_shard(engine_config) as config:
+        assert [(one.status, one.text) for one in relayed(config)] == [
+            ("warning", "the cluster does not have this shard yet")
+        ]
 
 
 @contextmanager

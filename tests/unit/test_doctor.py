@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from importlib.metadata import requires
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner
 
 from mynamo.cli.app import root
 from mynamo.errors import ShardUnavailable
-from mynamo.operations.doctor import Check, diagnosis, machine, worst
+from mynamo.operations.doctor import (
+    Check,
+    databases,
+    diagnosis,
+    examination,
+    examine,
+    kafka_checks,
+    machine,
+    worst,
+)
 from mynamo.operations.doctor.rights import granted, listed
+from mynamo.schemas.config import (
+    ClusterConfig,
+    DatabaseConfig,
+    KafkaConfig,
+    PoolConfig,
+    ShardConfig,
+)
 
 ALL = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP"
 
@@ -113,6 +132,51 @@ def test_what_is_printed_and_the_exit_status(
         "status": statuses[0], "about": "Kafka", "text": f"is {statuses[0]}",
         "todo": "do something",
     }  # fmt: skip
+
+
+def test_servers_that_say_nothing_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take connections, and answer nothing."""
+    limits = PoolConfig(connect_timeout=1, read_timeout=1, wait_timeout=1)
+    monkeypatch.setattr(databases, "LIMITS", limits)
+    monkeypatch.setattr(kafka_checks, "SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        config = ClusterConfig(
+            catalog=DatabaseConfig(port=port, database="c"),
+            shards=(ShardConfig(id=1, port=port, database="s"),),
+            kafka=KafkaConfig(bootstrap_servers=f"127.0.0.1:{port}"),
+        )
+        problems = [check for check in examine(config) if check.status == "problem"]
+    assert [check.about.partition(" ")[0] for check in problems] == ["catalog", "shard", "Kafka"]
+    assert all("does not answer" in check.text and check.todo for check in problems)
+
+
+def test_a_check_that_does_not_end_or_fails_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ending = threading.Event()
+
+    def hang(*_: object) -> NoReturn:
+        ending.wait(60)
+        raise AssertionError
+
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(examination, "PATIENCE", 0.05)
+    monkeypatch.setattr(examination, "look_at_catalog", hang)
+    monkeypatch.setattr(examination, "look_at_shard", fail)
+    monkeypatch.setattr(examination, "look_at_kafka", lambda _: checks_of("ok"))
+    config = ClusterConfig(
+        catalog=DatabaseConfig(database="c"), shards=(ShardConfig(id=1, database="s"),)
+    )
+    try:
+        texts = [(check.about, check.text) for check in examine(config)]
+    finally:
+        ending.set()
+    assert ("catalog", "no answer within 0.05 s") in texts
+    assert ("shard 1", "ZeroDivisionError: oops") in texts
+    assert ("Kafka", "is ok") in texts
 
 
 def test_without_a_configuration_there_is_one_line(

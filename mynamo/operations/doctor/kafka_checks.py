@@ -44,11 +44,9 @@ def _look_at_topic(about: str, topic: Topic, config: KafkaConfig) -> Iterator[Ch
     ]
     yield from (*wrong, *risky)
     if not wrong and not risky:
-        in_sync = topic.settings.get("min.insync.replicas", "unknown")
-        text = (
-            f"topic {topic.name}: {topic.partitions} partitions, {topic.replicas} replicas,"
-            f" min.insync.replicas {in_sync}"
-        )
+        in_sync = topic.settings.get("min.insync.replicas")
+        text = f"topic {topic.name}: partitions {topic.partitions}, replicas {topic.replicas}"
+        text += "" if in_sync is None else f", min.insync.replicas {in_sync}"
         yield Check("ok", about, text)
 
 
