@@ -147,6 +147,10 @@ def test_databases_that_are_not_those_of_the_configuration(engine_config: Cluste
     assert texts(shards=swapped) == [
         ("problem", "this database is shard 2"), ("problem", "this database is shard 1"),
     ]  # fmt: skip
+    empty = second.model_copy(update={"database": engine_config.catalog.database})
+    assert texts(shards=(first, empty)) == [
+        ("problem", "it lacks its control tables, so this is not the shard's database")
+    ]
     assert texts(shards=(first,), kafka=other) == [
         ("problem", "the cluster has 4 partitions, but kafka.partitions says 5"),
         ("problem", "the cluster has shard 2, which the configuration does not name"),
@@ -194,6 +198,11 @@ def test_a_right_that_is_missing(engine_config: ClusterConfig, engine_servers: L
         (without_role,) = relayed(config)
         lacking, _ = [one for one in wrong(config, "writer") if "lacks" in one.text]
         assert not [one for one in wrong(config, "producer") if one.status == "problem"]
+    with a_user(
+        engine_servers, engine_config, granted[0], granted[1], f"INSERT ON {second}"
+    ) as one:
+        blind = [check.text for check in relayed(one) if check.status == "problem"]
+    assert blind == ["the user doctor lacks SELECT", "the user lacks a right"]
     assert without_role.text == "the user lacks DROP, which another shard grants"
     assert lacking.status == "problem"
     assert lacking.about.startswith("shard 2")

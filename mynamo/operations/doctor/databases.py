@@ -73,12 +73,14 @@ class Found:
     Attributes:
         about: the database, in messages.
         answers: its server has let the user in.
+        is_empty: it has no control tables.
         rights: of the user.
     """
 
     about: str
     checks: list[Check] = field(default_factory=list)
     answers: bool = False
+    is_empty: bool = False
     rights: frozenset[str] | None = None
     catalog: CatalogState | None = None
     shard: ShardState | None = None
@@ -182,7 +184,8 @@ def _shard_format(session: Session, found: Found) -> Iterator[Said]:
         rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
     except MissingTable:
         rows = ()
-    if rows:  # whether it should have control tables, the catalog says
+    found.is_empty = not rows  # whether it should be, the catalog says
+    if rows:
         cluster_id, number = rows[0]
         found.shard = ShardState(cluster_id, number, _format(session, SHARD)[1])
         yield from _control_tables(session, SHARD)

@@ -39,9 +39,11 @@ def _of_shard(number: int, found: Found, known: CatalogState) -> Iterator[Check]
         text = "the cluster does not have this shard yet"
         todo = f"once all processes know it: `mynamo shard add {number}`"
         yield Check("warning", found.about, text, todo)
-    elif state is None:
+    elif found.is_empty:
         text = "it lacks its control tables, so this is not the shard's database"
         yield Check("problem", found.about, text, f"correct its address, or {SET_UP}")
+    elif state is None:  # another check says why
+        return
     elif (state.cluster_id, state.shard) != (known.cluster_id, number):
         same = state.cluster_id == known.cluster_id
         what = f"shard {state.shard}" if same else "a shard of another cluster"
