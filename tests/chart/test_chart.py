@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,10 +11,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector
 
 from mynamo.cli.app import root
 
@@ -144,33 +139,3 @@ def test_probes_ask_no_server() -> None:
             paths.add(container[probe]["httpGet"]["path"])
             assert container[probe]["httpGet"]["port"] in ports
     assert paths == {"/", "/metrics?name%5B%5D=mynamo_build_info"}
-
-
-class Asking(Collector):
-    """Metrics for which servers are asked."""
-
-    asked = 0
-
-    def describe(self) -> list[Metric]:
-        return [Metric("mynamo_outbox_rows", "", "gauge")]
-
-    def collect(self) -> list[Metric]:
-        self.asked += 1
-        return self.describe()
-
-
-def test_a_scrape_of_the_release_alone_asks_no_shard() -> None:
-    registry = CollectorRegistry()
-    asking = Asking()
-    registry.register(asking)
-    generate_latest(registry.restricted_registry(["mynamo_build_info"]))
-    assert asking.asked == 0
-    generate_latest(registry)
-    assert asking.asked == 1
-
-
-def test_the_chart_is_of_this_release() -> None:
-    text = (CHART / "Chart.yaml").read_text()
-    project = (CHART.parents[2] / "pyproject.toml").read_text()
-    (release,) = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
-    assert f"\nversion: {release}\nappVersion: {release}\n" in text

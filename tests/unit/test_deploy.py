@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from mynamo.cli import workers
 from mynamo.cli.app import root
@@ -109,3 +113,33 @@ def test_units_wait_longer_than_processes_need_to_end() -> None:
     waits = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "systemd" / COMMON).read_text(), re.M)
     assert waits is not None
     assert int(waits[1]) > max(GRACE_SECONDS, worker._CLOSING + workers._CLOSING)
+
+
+class Asking(Collector):
+    """Metrics for which servers are asked."""
+
+    asked = 0
+
+    def describe(self) -> list[Metric]:
+        return [Metric("mynamo_outbox_rows", "", "gauge")]
+
+    def collect(self) -> list[Metric]:
+        self.asked += 1
+        return self.describe()
+
+
+def test_a_scrape_of_the_release_alone_asks_no_shard() -> None:
+    registry = CollectorRegistry()
+    asking = Asking()
+    registry.register(asking)
+    generate_latest(registry.restricted_registry(["mynamo_build_info"]))
+    assert asking.asked == 0
+    generate_latest(registry)
+    assert asking.asked == 1
+
+
+def test_the_chart_is_of_this_release() -> None:
+    text = (DEPLOY / "helm" / "mynamo" / "Chart.yaml").read_text()
+    project = (DEPLOY.parent / "pyproject.toml").read_text()
+    (release,) = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
+    assert f"\nversion: {release}\nappVersion: {release}\n" in text

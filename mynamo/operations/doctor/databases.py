@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from mynamo.catalog.catalog import FORMAT, MOVES
 from mynamo.catalog.migrations import CATALOG, READ_FORMAT, SHARD, Migrations
 from mynamo.errors import MynamoError
 from mynamo.mysql.failures import LostConnection, MissingTable
-from mynamo.mysql.pool import ConnectionPool, Session
+from mynamo.mysql.pool import ConnectionPool, Session, Statement
 from mynamo.operations.doctor import servers
 from mynamo.operations.doctor.diagnosis import Check, Said, said_of
 from mynamo.operations.doctor.rights import (
@@ -152,12 +153,7 @@ def _rights(database: DatabaseConfig, wanted: frozenset[str]) -> Look:
 
 
 def _catalog_format(session: Session, found: Found) -> Iterator[Said]:
-    try:
-        rows = session.run(("SELECT cluster_id, format, partitions FROM mynamo_cluster", ()))[
-            0
-        ].rows
-    except MissingTable:
-        rows = ()
+    rows = _rows(session, ("SELECT cluster_id, format, partitions FROM mynamo_cluster", ()))
     if not rows:
         yield "problem", "the cluster is not set up in this database", SET_UP
         return
@@ -180,10 +176,7 @@ def _catalog_format(session: Session, found: Found) -> Iterator[Said]:
 
 
 def _shard_format(session: Session, found: Found) -> Iterator[Said]:
-    try:
-        rows = session.run(("SELECT cluster_id, shard_id FROM mynamo_shard", ()))[0].rows
-    except MissingTable:
-        rows = ()
+    rows = _rows(session, ("SELECT cluster_id, shard_id FROM mynamo_shard", ()))
     found.is_empty = not rows  # whether it should be, the catalog says
     if rows:
         cluster_id, number = rows[0]
@@ -204,12 +197,17 @@ def _control_tables(session: Session, known: Migrations) -> Iterator[Said]:
 
 
 def _format(session: Session, known: Migrations) -> tuple[int, int]:
-    try:
-        rows = session.run((READ_FORMAT, (known.kind,)))[0].rows
-    except MissingTable:
-        rows = ()
+    rows = _rows(session, (READ_FORMAT, (known.kind,)))
     number, oldest = rows[0] if rows else (0, 0)
     return number, oldest
+
+
+def _rows(session: Session, statement: Statement) -> tuple[tuple[Any, ...], ...]:
+    """What a statement selects; nothing, where its table is not there."""
+    try:
+        return session.run(statement)[0].rows
+    except MissingTable:
+        return ()
 
 
 def _relay(session: Session, found: Found) -> Iterator[Said]:
