@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grow test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients lock
+.PHONY: help install demo demo-grow test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients chart-tools lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -64,6 +64,16 @@ clients: install ## download the clients to test with: SDKs and libraries in fiv
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+
+chart-tools: install ## download Helm and the schemas of Kubernetes, to test the chart with (compiles for minutes)
+	@command -v go >/dev/null || { $(call apt,golang-go); } || true
+	@GOBIN=$(MYNAMO_CACHE)/chart GOMODCACHE=$(MYNAMO_CACHE)/chart/go GOFLAGS=-modcacherw go install $(HELM)
+	@rm -rf $(MYNAMO_CACHE)/chart/go
+	@$(BIN)/python -m venv --clear $(MYNAMO_CACHE)/chart/venv
+	@$(MYNAMO_CACHE)/chart/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		-r tests/chart/requirements.lock
+
 PROCESSES ?= 4
 
 SHARE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -115,6 +125,8 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@$(UV_COMPILE) --extra gateway pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
 	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
+	@echo '# Schemas of Kubernetes and what checks against them, pinned by hash; `make lock` writes it.' > tests/chart/requirements.lock
+	@$(UV_COMPILE) tests/chart/requirements.in >> tests/chart/requirements.lock
 	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mvn -B -q -f tests/clients/java/pom.xml -Dmaven.repo.local=$(MYNAMO_CACHE)/m2 dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/lock/jars
 	@cd .cache/lock/jars && sha256sum *.jar > $(CURDIR)/tests/clients/java/SHA256SUMS

@@ -72,6 +72,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "credential_commands", "credentials", "Make and revoke key pairs of the API's clients."
         ),
         "policy": Entry("policy_commands", "policy", "Say what IAM policies allow."),
+        "doctor": Entry(
+            "doctor_command", "doctor", "Look for what is wrong with servers and settings."
+        ),
         "lag": Entry("checks", "lag", "Show how far the GSIs are behind."),
         "verify": Entry("checks", "verify", "Prove that a table's indexes equal the table."),
         "repair": Entry("checks", "repair", "Mend what verify finds."),

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +15,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
 from mynamo.cli.output import say
 from mynamo.errors import ShardUnavailable, TableNotFound
-from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.config import ClusterConfig, find_file
 from mynamo.schemas.suggestions import suggestion
 from mynamo.schemas.validation import NAME_PATTERN
 
@@ -32,7 +33,21 @@ def load_config() -> ClusterConfig:
     Raises:
         ConfigError: there is none, or what it says is not valid.
     """
-    return ClusterConfig.load(click.get_current_context().find_root().params.get("config"))
+    return ClusterConfig.load(_named())
+
+
+def config_file() -> Path | None:
+    """The file that `load_config` reads; None: the environment alone says all.
+
+    Raises:
+        ConfigError: the file that is named is not there.
+    """
+    return find_file(_named())
+
+
+def _named() -> Path | None:
+    file: Path | None = click.get_current_context().find_root().params.get("config")
+    return file
 
 
 @contextmanager

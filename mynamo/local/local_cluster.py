@@ -20,7 +20,7 @@ from mynamo.local.kafka import ApacheKafka, find_java, find_kafka
 from mynamo.local.mysql import LocalMySQL
 from mynamo.local.mysql_files import check_engine
 from mynamo.local.ports import free_port, is_free
-from mynamo.local.state import ClusterState, FolderLock, config_toml
+from mynamo.local.state import STATE_FILE, ClusterState, FolderLock, config_toml
 from mynamo.local.unfinished import begin, discard_unfinished, finish, shard_folder
 from mynamo.schemas.config import ClusterConfig, KafkaConfig, ShardConfig
 
@@ -197,7 +197,7 @@ class LocalCluster:
 
     @property
     def _state_file(self) -> Path:
-        return self.data_dir / "state.json"
+        return self.data_dir / STATE_FILE
 
     def _accept(self, say: Callable[[str], None] | None) -> ClusterState:
         """Check that this folder allows what was asked for, before anything in it changes.

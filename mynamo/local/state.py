@@ -15,6 +15,8 @@ from mynamo.local.engines import EngineKind
 from mynamo.local.files import write_if_changed
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig
 
+STATE_FILE = "state.json"
+
 
 class ClusterState(BaseModel):
     """What a local cluster must find again when it starts anew.

@@ -123,14 +123,20 @@ def subscribe(consumer: Any, config: KafkaConfig, topic: str, **options: Any) ->
         consumer.subscribe([topic], **options)
 
 
-def open_admin(config: KafkaConfig) -> Any:
+def open_admin(config: KafkaConfig, seconds: float | None = None) -> Any:
     """A KafkaAdminClient.
+
+    Args:
+        seconds: for which it waits for a broker, and for each answer; None: 10 and 15.
 
     Raises:
         LogUnavailable: no broker answers.
     """
+    limits = {"request_timeout_ms": _DELIVERY_MS // 2}
+    if seconds is not None:
+        limits = dict.fromkeys(("bootstrap_timeout_ms", "request_timeout_ms"), int(seconds * 1000))
     with kafka_errors(config):
-        return KafkaAdminClient(**_connection(config), request_timeout_ms=_DELIVERY_MS // 2)
+        return KafkaAdminClient(**_connection(config) | limits)
 
 
 def send_all(producer: Any, config: KafkaConfig, messages: Iterable[Message]) -> None:

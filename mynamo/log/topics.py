@@ -17,7 +17,7 @@ from kafka.errors import BrokerResponseError, TopicAlreadyExistsError
 
 from mynamo.errors import ConfigError, LogUnavailable
 from mynamo.log.clients import MAX_MESSAGE, kafka_errors, open_admin
-from mynamo.mysql.server_checks import say_once
+from mynamo.mysql.server_checks import Complaint, say_once
 from mynamo.schemas.config import KafkaConfig
 
 Role = Literal["changes", "writes", "dead_letters"]
@@ -45,12 +45,14 @@ class Topic:
         role: what it is for.
         replicas: of the partition that has the fewest.
         settings: as far as the broker shows them.
+        partitions: how many it has.
     """
 
     name: str
     role: Role
     replicas: int
     settings: Mapping[str, str]
+    partitions: int
 
 
 def settings_for(role: Role, replicas: int) -> dict[str, str]:
@@ -65,44 +67,55 @@ def settings_for(role: Role, replicas: int) -> dict[str, str]:
     return settings
 
 
-def refuse_unfit(topic: Topic) -> None:
-    """Refuse a topic that cannot do its work.
-
-    Raises:
-        ConfigError: it takes small messages only, or drops queued writes.
-    """
+def unfit(topic: Topic, config: KafkaConfig) -> Iterator[Complaint]:
+    """Why a topic cannot do its work: it has another number of partitions, takes small messages
+    only, or drops queued writes."""
+    wanted = partitions_of(topic.role, config)
+    if topic.partitions != wanted:
+        yield Complaint(
+            "partitions",
+            f"topic {topic.name} has {topic.partitions} partitions, but kafka.partitions says "
+            f"{wanted}: an item's events would lose their order",
+            "correct the configuration",
+        )
     largest = topic.settings.get("max.message.bytes")
     if largest is not None and int(largest) < MAX_MESSAGE:
-        raise ConfigError(
+        yield Complaint(
+            "max.message.bytes",
             f"topic {topic.name} takes messages of {largest} bytes, but an event can have "
-            f"{MAX_MESSAGE}; {_remedy(topic, 'max.message.bytes', str(MAX_MESSAGE))}"
+            f"{MAX_MESSAGE}",
+            _remedy(topic, "max.message.bytes", str(MAX_MESSAGE)),
         )
     if topic.role == "writes" and "compact" in topic.settings.get("cleanup.policy", ""):
-        raise ConfigError(
+        yield Complaint(
+            "cleanup.policy",
             f"topic {topic.name} is compacted, so of an item's queued writes only the last would "
-            f"be applied; {_remedy(topic, 'cleanup.policy', 'delete')}"
+            "be applied",
+            _remedy(topic, "cleanup.policy", "delete"),
         )
 
 
-def complaints(topic: Topic, wanted_replicas: int) -> Iterator[tuple[str, str]]:
-    """What is risky about a topic: the setting's name, and a sentence that says what to do.
+def partitions_of(role: Role, config: KafkaConfig) -> int:
+    """How many partitions a topic must have."""
+    return 1 if role == "dead_letters" else config.partitions
+
+
+def complaints(topic: Topic, wanted_replicas: int) -> Iterator[Complaint]:
+    """What is risky about a topic.
 
     Args:
         wanted_replicas: as the configuration says.
     """
     if topic.replicas < wanted_replicas:
-        yield (
+        yield Complaint(
             "replicas",
             f"topic {topic.name} has {topic.replicas} replicas, but kafka.replication_factor says "
-            f"{wanted_replicas}: when as many brokers are lost, {_LOSS[topic.role]}; give it more "
-            "with kafka-reassign-partitions.sh",
+            f"{wanted_replicas}: when as many brokers are lost, {_LOSS[topic.role]}",
+            "give it more with kafka-reassign-partitions.sh",
         )
     for name, want, risk in _risks(topic):
-        yield (
-            name,
-            f"topic {topic.name}: {name} is {topic.settings[name]}: {risk}; "
-            + _remedy(topic, name, want),
-        )
+        text = f"topic {topic.name}: {name} is {topic.settings[name]}: {risk}"
+        yield Complaint(name, text, _remedy(topic, name, want))
 
 
 def _risks(topic: Topic) -> Iterator[tuple[str, str, str]]:
@@ -143,44 +156,71 @@ def ensure_topics(config: KafkaConfig) -> None:
     What is risky about their settings is a warning, once per process.
 
     Raises:
-        ConfigError: a topic has another number of partitions: events would lose their order;
-            or it does not take messages as large as an event can be, or drops queued writes.
+        ConfigError: a topic is not fit (see `unfit`).
         LogUnavailable: Kafka does not answer, or has just made the topics and is not ready.
     """
-    roles: dict[str, Role] = {
-        config.changes_topic: "changes",
-        config.writes_topic: "writes",
-        config.dead_letter_topic: "dead_letters",
-    }
-    wanted = {n: 1 if role == "dead_letters" else config.partitions for n, role in roles.items()}
+    roles = roles_of(config)
     admin = open_admin(config)
     try:
         with kafka_errors(config):
             existing = _replicas(admin)
             missing = [name for name in roles if name not in existing]
             for name in missing:
-                _create(admin, name, roles[name], wanted[name], config.replication_factor)
+                partitions = partitions_of(roles[name], config)
+                _create(admin, name, roles[name], partitions, config.replication_factor)
             deadline = time.monotonic() + 20
             while not roles.keys() <= existing.keys():
                 if time.monotonic() > deadline:
                     raise LogUnavailable(f"Kafka has not made the topics {missing} yet; try again")
                 time.sleep(0.05)
                 existing = _replicas(admin)
-            settings = _settings(admin, roles)
+            topics = _topics(admin, roles, existing)
     finally:
         admin.close()
-    for name, partitions in wanted.items():
-        if len(existing[name]) != partitions:
-            raise ConfigError(
-                f"topic {name} has {len(existing[name])} partitions, but kafka.partitions says "
-                f"{partitions}: an item's events would lose their order; correct the configuration"
-            )
-    for name, role in roles.items():
-        topic = Topic(name, role, min(existing[name]), settings.get(name, {}))
-        refuse_unfit(topic)
-        for setting, text in complaints(topic, config.replication_factor):
-            value = topic.settings.get(setting, "")
-            say_once((config.bootstrap_servers, name, setting, value), f"Kafka: {text}")
+    for topic in topics:
+        for failing in unfit(topic, config):
+            raise ConfigError(str(failing))
+    for topic in topics:
+        for one in complaints(topic, config.replication_factor):
+            value = topic.settings.get(one.setting, "")
+            say_once((config.bootstrap_servers, topic.name, one.setting, value), f"Kafka: {one}")
+
+
+def look_at_topics(config: KafkaConfig, seconds: float) -> list[Topic]:
+    """Those of the topics that there are; it makes none.
+
+    Args:
+        seconds: for which an answer is waited for.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+    admin = open_admin(config, seconds)
+    try:
+        with kafka_errors(config):
+            return _topics(admin, roles_of(config), _replicas(admin))
+    finally:
+        admin.close()
+
+
+def roles_of(config: KafkaConfig) -> dict[str, Role]:
+    """What each topic is for, by its name."""
+    return {
+        config.changes_topic: "changes",
+        config.writes_topic: "writes",
+        config.dead_letter_topic: "dead_letters",
+    }
+
+
+def _topics(
+    admin: Any, roles: Mapping[str, Role], existing: Mapping[str, list[int]]
+) -> list[Topic]:
+    there = {name: role for name, role in roles.items() if name in existing}
+    settings = _settings(admin, there) if there else {}
+    return [
+        Topic(name, role, min(existing[name]), settings.get(name, {}), len(existing[name]))
+        for name, role in there.items()
+    ]
 
 
 def _create(admin: Any, name: str, role: Role, partitions: int, replicas: int) -> None:

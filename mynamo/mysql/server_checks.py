@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mynamo.errors import ShardUnavailable
 from mynamo.mysql.failures import LostConnection, StatementRefused
@@ -21,6 +21,25 @@ log = logging.getLogger(__name__)
 
 MAX_PACKET = 64 * 1024 * 1024
 """Bytes that one transaction's statements can come to."""
+
+
+class Complaint(NamedTuple):
+    """What is risky about a server or a topic.
+
+    Attributes:
+        setting: its name.
+        text: what is wrong, and what can happen.
+        todo: what to do.
+        level: of its line in the log.
+    """
+
+    setting: str
+    text: str
+    todo: str
+    level: int = logging.WARNING
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.todo}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +155,7 @@ _VERSION: Statement = ("SELECT VERSION()", ())
 
 
 def check_server(session: Session, database: DatabaseConfig, where: str) -> None:
-    """Look at a server's settings; two round trips.
+    """Look at a server's settings, and say once what is risky; two round trips.
 
     Args:
         session: to it; needs no rights.
@@ -145,6 +164,17 @@ def check_server(session: Session, database: DatabaseConfig, where: str) -> None
 
     Raises:
         ShardUnavailable: it is not fit to be a shard, or does not answer.
+    """
+    server = f"{database.host}:{database.port}"
+    for one in look_at_server(session, where):
+        say_once((server, one.setting, one.text), f"{where}: {one}", one.level)
+
+
+def look_at_server(session: Session, where: str) -> Iterator[Complaint]:
+    """What is risky about a server; two round trips.
+
+    Raises:
+        ShardUnavailable: see `check_server`.
     """
     version, rows, engines = session.run(_VERSION, _SETTINGS, _ENGINES)
     settings = {str(name).lower(): str(value) for name, value in rows.rows}
@@ -160,18 +190,16 @@ def check_server(session: Session, database: DatabaseConfig, where: str) -> None
             f"{where}: table {table} is {engine}, which has no transactions; "
             f"ALTER TABLE {table} ENGINE = InnoDB"
         )
-    server = f"{database.host}:{database.port}"
     for level, rules in ((logging.WARNING, RULES), (logging.INFO, ADVICE)):
-        for name, text in complaints(rules, settings, mariadb):
-            say_once((server, name, settings[name]), f"{where}: {text}", level)
+        yield from complaints(rules, settings, mariadb, level)
     for status in _replica_status(session, mariadb):
-        _check_replica(status, server, where)
+        yield _promoted(status, where)
 
 
 def complaints(
-    rules: Sequence[Rule], settings: Mapping[str, str], mariadb: bool
-) -> Iterator[tuple[str, str]]:
-    """What is wrong with a server's settings: the setting's name, and a sentence."""
+    rules: Sequence[Rule], settings: Mapping[str, str], mariadb: bool, level: int
+) -> Iterator[Complaint]:
+    """What is risky about a server's settings."""
     for rule in rules:
         value = settings.get(rule.name, "")
         if not value or rule.good(value, settings):
@@ -183,7 +211,7 @@ def complaints(
             remedy = f"SET GLOBAL {line}, and put `{line}` under [mysqld] in its configuration"
         else:
             remedy = f"SET PERSIST {line}"
-        yield rule.name, f"{rule.name} is {value}: {rule.risk}; {remedy}"
+        yield Complaint(rule.name, f"{rule.name} is {value}: {rule.risk}", remedy, level)
 
 
 def _replica_status(session: Session, mariadb: bool) -> list[dict[str, Any]]:
@@ -200,10 +228,13 @@ def _replica_status(session: Session, mariadb: bool) -> list[dict[str, Any]]:
         return [{"Slave_SQL_Running": "Yes"}] if rows and rows[0][1] == "ON" else []
 
 
-def _check_replica(status: Mapping[str, Any], server: str, where: str) -> None:
-    """Refuse a server that follows another one.
+def _promoted(status: Mapping[str, Any], where: str) -> Complaint:
+    """What to say of a server that once followed another one.
 
     MariaDB says Master where MySQL says Source, and Slave for Replica.
+
+    Raises:
+        ShardUnavailable: it still does.
     """
     said = {name.replace("Master", "Source").replace("Slave", "Replica"): value
             for name, value in status.items()}  # fmt: skip
@@ -211,12 +242,11 @@ def _check_replica(status: Mapping[str, Any], server: str, where: str) -> None:
     source = f"{host}:{said['Source_Port']}" if host else "another server"
     running = {said.get("Replica_IO_Running"), said.get("Replica_SQL_Running")} - {"No", None}
     if not running:
-        say_once(
-            (server, "replica", source),
-            f"{where}: it was a replica of {source}, and would be one again when replication is "
-            "started; if it is the primary now: RESET REPLICA ALL",
+        return Complaint(
+            "replica",
+            f"it was a replica of {source}, and would be one again when replication is started",
+            "if it is the primary now: RESET REPLICA ALL",
         )
-        return
     behind = said.get("Seconds_Behind_Source")
     lag = "unknown" if behind is None else f"{behind} s"
     raise ShardUnavailable(

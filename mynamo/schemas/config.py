@@ -291,7 +291,7 @@ class ClusterConfig(BaseSettings):
         """
         if path is not None and not isinstance(path, str | Path):
             raise ConfigError(f"the configuration is named by a path, not {path!r}")
-        found = _find(path)
+        found = find_file(path)
         values = _read(found) if found else {}
         password = os.environ.get("MYNAMO_SHARD_PASSWORD")
         if password is not None:
@@ -343,7 +343,12 @@ def _not_json(error: SettingsError) -> str:
     return f"not valid JSON in {' or '.join(names) or prefix}; {error.__cause__}"
 
 
-def _find(path: str | Path | None) -> Path | None:
+def find_file(path: str | Path | None) -> Path | None:
+    """The file that `ClusterConfig.load` reads; None: there is none.
+
+    Raises:
+        ConfigError: the file that is named is not there.
+    """
     named = path or os.environ.get("MYNAMO_CONFIG")
     if named:
         if not Path(named).is_file():

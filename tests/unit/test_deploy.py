@@ -1,12 +1,22 @@
 """The files under deploy/ say what the code understands."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
+from mynamo.cli import workers
+from mynamo.cli.app import root
+from mynamo.gateway.http.server import GRACE_SECONDS
 from mynamo.schemas.config import ClusterConfig
+from mynamo.writer import worker
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -58,3 +68,78 @@ def test_the_script_for_users_refuses_to_run_without_passwords() -> None:
     )
     assert script.returncode != 0
     assert "WRITER_PASSWORD" in script.stderr
+
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+COMMON = "mynamo-.service.d/common.conf"
+
+
+def said_of_units(folder: Path) -> str:
+    """What systemd says of the units in a folder, whose programs and users need not be there."""
+    for unit in folder.glob("*.service"):
+        unit.write_text(unit.read_text().replace("/opt/mynamo/bin/mynamo", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(str(unit) for unit in folder.glob("*.service"))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stderr + ("" if done.returncode == 0 else f"status {done.returncode}")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY / "systemd", tmp_path, dirs_exist_ok=True)
+    assert said_of_units(tmp_path) == ""
+    common = tmp_path / COMMON  # it applies to all of them, and what is wrong in it is found
+    common.write_text(common.read_text() + "ProtectSytem=strict\n")
+    assert said_of_units(tmp_path).count("'ProtectSytem'") == len(UNITS)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_starts_a_command_that_there_is(unit: Path) -> None:
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
+    program, *words = settings["ExecStart"].split()
+    assert program == "/opt/mynamo/bin/mynamo"
+    assert CliRunner().invoke(root, [*words, "--help"]).exit_code == 0
+    config = settings["Environment"].removeprefix("MYNAMO_CONFIG=/etc/mynamo/")
+    assert (DEPLOY / "config" / config).is_file()
+    assert settings["EnvironmentFile"] == f"/etc/mynamo/{words[0]}.env"
+
+
+def test_control_an_option_that_there_is_not_is_found() -> None:
+    assert CliRunner().invoke(root, ["writer", "--metrics-prot", "1", "--help"]).exit_code == 2
+
+
+def test_units_wait_longer_than_processes_need_to_end() -> None:
+    waits = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "systemd" / COMMON).read_text(), re.M)
+    assert waits is not None
+    assert int(waits[1]) > max(GRACE_SECONDS, worker._CLOSING + workers._CLOSING)
+
+
+class Asking(Collector):
+    """Metrics for which servers are asked."""
+
+    asked = 0
+
+    def describe(self) -> list[Metric]:
+        return [Metric("mynamo_outbox_rows", "", "gauge")]
+
+    def collect(self) -> list[Metric]:
+        self.asked += 1
+        return self.describe()
+
+
+def test_a_scrape_of_the_release_alone_asks_no_shard() -> None:
+    registry = CollectorRegistry()
+    asking = Asking()
+    registry.register(asking)
+    generate_latest(registry.restricted_registry(["mynamo_build_info"]))
+    assert asking.asked == 0
+    generate_latest(registry)
+    assert asking.asked == 1
+
+
+def test_the_chart_is_of_this_release() -> None:
+    text = (DEPLOY / "helm" / "mynamo" / "Chart.yaml").read_text()
+    project = (DEPLOY.parent / "pyproject.toml").read_text()
+    (release,) = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
+    assert f"\nversion: {release}\nappVersion: {release}\n" in text

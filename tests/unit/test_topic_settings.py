@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from mynamo.errors import ConfigError
-from mynamo.log.topics import Role, Topic, complaints, refuse_unfit, settings_for
+from mynamo.log.topics import Role, Topic, complaints, partitions_of, settings_for, unfit
+from mynamo.schemas.config import KafkaConfig
 
+KAFKA = KafkaConfig()
 DAY = 24 * 3_600_000
 ROLES: tuple[Role, ...] = ("changes", "writes", "dead_letters")
 
 
 def topic(role: Role, replicas: int = 3, **settings: object) -> Topic:
     given = {name.replace("_", "."): str(value) for name, value in settings.items()}
-    return Topic("t", role, replicas, settings_for(role, replicas) | given)
+    made = settings_for(role, replicas) | given
+    return Topic("t", role, replicas, made, partitions_of(role, KAFKA))
 
 
 def found(topic: Topic, wanted: int = 3) -> dict[str, str]:
-    return dict(complaints(topic, wanted))
+    return {one.setting: str(one) for one in complaints(topic, wanted)}
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_topics_that_mynamo_makes_are_fit(role: Role, replicas: int) -> None:
     made = topic(role, replicas)
-    refuse_unfit(made)
+    assert list(unfit(made, KAFKA)) == []
     assert found(made, replicas) == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_of_settings_that_nobody_shows_nothing_is_said(role: Role) -> None:
-    hidden = Topic("t", role, 3, {})
-    refuse_unfit(hidden)
+    hidden = Topic("t", role, 3, {}, partitions_of(role, KAFKA))
+    assert list(unfit(hidden, KAFKA)) == []
     assert found(hidden) == {}
 
 
@@ -63,5 +65,11 @@ def test_fewer_replicas_than_configured() -> None:
 
 
 def test_a_compacted_queue_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"only the last would .*cleanup\.policy=delete"):
-        refuse_unfit(topic("writes", cleanup_policy="compact"))
+    (failing,) = unfit(topic("writes", cleanup_policy="compact"), KAFKA)
+    assert "only the last would be applied" in failing.text
+    assert failing.todo.endswith("cleanup.policy=delete")
+
+
+def test_another_number_of_partitions_is_refused() -> None:
+    (failing,) = unfit(topic("changes"), KAFKA.model_copy(update={"partitions": 3}))
+    assert "has 8 partitions, but kafka.partitions says 3" in failing.text
