@@ -175,8 +175,9 @@ def test_it_wants_signatures_with_the_configured_keys(
         logged = (tmp_path / "log").read_text()
         assert "not-for-anyone-to-see" not in said + logged
         assert re.search(  # whatever the level is
-            r"INFO +mynamo.audit: control plane request=\w{52} operation=UpdateTimeToLive table=nowhere "
-            r"user=AKIDEXAMPLE address=127.0.0.1 outcome=ResourceNotFoundException\n$",
+            r"INFO +mynamo.audit: control plane request=\w{52} operation=UpdateTimeToLive "
+            r"table=nowhere user=AKIDEXAMPLE address=127.0.0.1 "
+            r"outcome=ResourceNotFoundException\n$",
             logged,
         )
 
