@@ -95,10 +95,13 @@ def serve(
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
     from mynamo.gateway.own_writes import AnsweredWrites
+    from mynamo.gateway.rates import check_users, rate_limits
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
     of_pairs(config.credentials)
+    if not no_auth:
+        check_users(config)
     listeners = listen(config)
     workers = workers or _workers()
     counts = ConnectionCounts(workers) if workers > 1 else None
@@ -107,6 +110,7 @@ def serve(
     if config.index_reads == "own-writes":  # in memory that the processes have in common
         shards = [shard.id for shard in cluster.shards]
         answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
+    rates = rate_limits(config)  # likewise
 
     def work(process: int) -> int:
         for shared in (answered, counts):
@@ -119,7 +123,7 @@ def serve(
                 serve_until(
                     opened, config, listeners, stop,
                     verify=not no_auth, answered=answered, counts=counts, ready=ready,
-                    metrics=request_metrics(registry, opened),
+                    metrics=request_metrics(registry, opened), rates=rates,
                 )  # fmt: skip
 
         return run_until_told(serve_with_metrics)

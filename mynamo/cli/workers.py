@@ -19,7 +19,7 @@ from mynamo.cli.command_context import load_config, opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
 from mynamo.cli.log_lines import lines_of
 from mynamo.cli.metrics_option import metrics_of, metrics_port
-from mynamo.schemas.config import LogConfig
+from mynamo.schemas.config import AUDIT_LOGGER, LogConfig
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ def start_logging(level: str, config: LogConfig) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(lines_of(config))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)  # whether there is one, `log.audit` says
     signal.signal(signal.SIGHUP, lambda *_: _note_hangup(handler))
     if level != "debug":  # we say ourselves, once, that Kafka does not answer
         logging.getLogger("kafka").setLevel(logging.CRITICAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
@@ -17,16 +17,31 @@ from mynamo.schemas.gateway_config import GatewayConfig
 from mynamo.writer import finish_transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who sent a request whose rights are limited.
+class Signer(NamedTuple):
+    """Who signed a request.
 
     Attributes:
+        user: the name of the credential; None: its signature was not verified.
+        principal: whose policies count for the request; None: it may do everything.
+    """
+
+    user: str | None = None
+    principal: Principal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a request.
+
+    Attributes:
+        user: see `Signer`.
+        principal: see `Signer`.
         address: that it came from; empty: it has none.
         secure: it came over TLS.
     """
 
-    principal: Principal
+    user: str | None
+    principal: Principal | None
     address: str
     secure: bool
 
@@ -45,7 +60,7 @@ class Call:
         request_id: by which the answer is known.
         request: once it was checked.
         plan: of a query or scan that was answered.
-        sender: None: it may do everything.
+        sender: None: it came from this process, and may do everything.
     """
 
     operation: str

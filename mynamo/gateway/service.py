@@ -11,6 +11,7 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gateway.arns import replace_arns, throttled_index
+from mynamo.gateway.audit import AuditLog
 from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
 from mynamo.gateway.model.types import parse
@@ -26,6 +27,7 @@ from mynamo.gateway.operations import (
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.rates import RateLimits, rate_limits
 from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
@@ -58,6 +60,7 @@ class Service:
         config: the gateway's; its region and account number appear in ARNs.
         answered: counts that its processes share; None: it is the only one.
         metrics: in which its answers are counted; None: they are not.
+        rates: limits that its processes share; None: it is the only one, with those of `config`.
     """
 
     def __init__(
@@ -66,9 +69,12 @@ class Service:
         config: GatewayConfig,
         answered: AnsweredWrites | None = None,
         metrics: RequestMetrics | None = None,
+        rates: RateLimits | None = None,
     ) -> None:
         self.context = Context(cluster, config, answered)
         self._metrics = metrics
+        self._rates = rates or rate_limits(config)
+        self._audit = AuditLog(self.context) if cluster.config.log.audit else None
         self._slow = SlowRequests(cluster, cluster.config.log.slow_request_seconds)
 
     def call(
@@ -86,7 +92,8 @@ class Service:
             body: JSON, as it came (after decompression).
             headers: of the request; names in lower case.
             request_id: by which the answer is known.
-            sender: whose policies the request is checked against; None: it may do everything.
+            sender: whose policies and rate the request is checked against; None: it came from this
+                process, and may do everything.
         """
         host = headers.get("host", "localhost")
         token = headers.get(TOKEN_HEADER)
@@ -97,6 +104,8 @@ class Service:
         if self._metrics is not None:
             names = self.context.cluster.snapshot.names
             self._metrics.answered(operation, call.table, names, answer.status, error, seconds)
+        if self._audit is not None:
+            self._audit.note(call, error)
         if seconds >= self._slow.least:
             self._slow.note(call, error, seconds)
         return answer
@@ -113,6 +122,8 @@ class Service:
         return Answer(error.status, orjson.dumps(error.body()), call.answer_headers), error.kind
 
     def _run(self, call: Call, body: bytes) -> dict[str, Any]:
+        if self._rates is not None and call.sender is not None:
+            self._rates.check_user(call.sender.user)
         handler = OPERATIONS.get(call.operation)
         if handler is None:
             raise _unknown(call.operation)
@@ -126,6 +137,8 @@ class Service:
         try:
             if call.sender is not None:
                 authorize(self.context, call.sender, call.operation, request)
+            if self._rates is not None:
+                self._rates.check_tables(self.context, call.operation, request)
             return handler(self.context, request, call)
         except MynamoError as failure:
             error = service_error(failure, request)

@@ -34,6 +34,7 @@ from mynamo.mysql.failures import DuplicateKey, StatementRefused
 
 _DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
 _CORAL = "com.amazon.coral.service#"
+_AVAILABILITY = "com.amazon.coral.availability#"
 _VALIDATE = "com.amazon.coral.validate#"
 _NAMESPACES = {
     "ValidationException": _VALIDATE,
@@ -44,6 +45,7 @@ _NAMESPACES = {
     "MissingAuthenticationTokenException": _CORAL,
     "SerializationException": _CORAL,
     "ServiceUnavailableException": _CORAL,
+    "ThrottlingException": _AVAILABILITY,
     "UnknownOperationException": _CORAL,
     "UnrecognizedClientException": _CORAL,
 }

@@ -18,6 +18,7 @@ from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.cors import EVERYONE, Cors
 from mynamo.gateway.http.server import HttpServer, tls_context
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.rates import RateLimits
 from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -36,6 +37,7 @@ def gateway(
     answered: AnsweredWrites | None = None,
     counts: ConnectionCounts | None = None,
     metrics: RequestMetrics | None = None,
+    rates: RateLimits | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -46,6 +48,7 @@ def gateway(
         answered: see `Service`.
         counts: see `HttpServer`.
         metrics: for its requests to be counted in; None: they are not counted.
+        rates: see `Service`.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -62,7 +65,7 @@ def gateway(
         if origins is None and verify:
             origins = EVERYONE
         app = App(
-            Service(cluster, config, answered, metrics),
+            Service(cluster, config, answered, metrics, rates),
             authenticator,
             health,
             Cors(origins),
@@ -104,6 +107,7 @@ def serve(
     counts: ConnectionCounts | None,
     ready: Callable[[], None],
     metrics: RequestMetrics | None = None,
+    rates: RateLimits | None = None,
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
 
@@ -113,7 +117,7 @@ def serve(
     """
     parts = gateway(
         cluster, config, listeners,
-        verify=verify, answered=answered, counts=counts, metrics=metrics,
+        verify=verify, answered=answered, counts=counts, metrics=metrics, rates=rates,
     )  # fmt: skip
     with parts as server:
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
 from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Call
+from mynamo.gateway.sparse_lines import SparseLines
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 1.0
-"""Between two lines: while a shard is away, all its requests take long."""
-
 
 class SlowRequests:
-    """Logs the first slow request of each second, and how many there were besides.
+    """Logs the first slow request of each second, and how many there were besides: while a shard
+    is away, all its requests take long.
 
     A line has the operation, the table, the shard or the plan, how long it took and how it ended.
     It has nothing of items, keys included.
@@ -32,9 +29,7 @@ class SlowRequests:
     def __init__(self, cluster: Cluster, seconds: float) -> None:
         self._cluster = cluster
         self.least = seconds or math.inf
-        self._lock = threading.Lock()
-        self._logged_at = -math.inf
-        self._left_out = 0
+        self._lines = SparseLines()
 
     def note(self, call: Call, error: str, seconds: float) -> None:
         """Log a request, unless another one was logged just before.
@@ -43,12 +38,9 @@ class SlowRequests:
             error: the exception's name; empty: success.
             seconds: that it took.
         """
-        with self._lock:
-            now = time.monotonic()
-            if now - self._logged_at < EVERY_SECONDS:
-                self._left_out += 1
-                return
-            left_out, self._left_out, self._logged_at = self._left_out, 0, now
+        left_out = self._lines.due()
+        if left_out is None:
+            return
         fields: dict[str, Any] = {
             "request": call.request_id,
             "operation": call.operation,

@@ -207,16 +207,22 @@ class MetricsConfig(_Strict):
     tables: int = Field(100, ge=0, le=10_000)
 
 
+AUDIT_LOGGER = "mynamo.audit"
+
+
 class LogConfig(_Strict):
     """Logs of workers and of the gateway, on stderr.
 
     Attributes:
         format: "text", a line for people; "json": an object in each line.
         slow_request_seconds: that a request to the gateway takes to be logged; 0: none is.
+        audit: the gateway logs who changed tables and their settings, and who was refused for
+            lack of rights, whatever `--log-level` says.
     """
 
     format: Literal["text", "json"] = "text"
     slow_request_seconds: float = Field(1.0, ge=0)
+    audit: bool = True
 
 
 class ClusterConfig(BaseSettings):

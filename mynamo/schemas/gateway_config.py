@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from mynamo.errors import ConfigError
+from mynamo.schemas.validation import NAME_PATTERN
 
 IndexReads = Literal["eventual", "own-writes"]
 MEGABYTE = 1024 * 1024
@@ -53,6 +54,11 @@ class AccessKey(_Strict):
     name: str | None = Field(None, pattern=USER_PATTERN)
     policies: tuple[FilePath, ...] = Field((), max_length=MAX_POLICIES)
 
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        return self.name or self.access_key_id
+
 
 class GatewayLimits(_Strict):
     """What one process of the gateway spends on its clients. Times in seconds.
@@ -81,6 +87,29 @@ class GatewayLimits(_Strict):
     buffered_bytes: int = Field(256 * MEGABYTE, ge=MEGABYTE)
     threads: int = Field(32, ge=1, le=1000)
     queue: int = Field(512, ge=0)
+
+
+class RequestRate(_Strict):
+    """How many requests of a user, or for a table, all processes of one `mynamo serve` answer.
+
+    Attributes:
+        user: the name of a credential; of one without a name, its access_key_id.
+        table: its name. Either it or `user` is given.
+        requests_per_second: in the long run; others get a ThrottlingException.
+        burst: requests that may come at once, after a pause; by default as many as in a second, and
+            at least 1.
+    """
+
+    user: str | None = Field(None, min_length=1, max_length=128)
+    table: str | None = Field(None, pattern=NAME_PATTERN)
+    requests_per_second: float = Field(ge=0.001, le=1_000_000)
+    burst: int | None = Field(None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _is_of_one_thing(self) -> RequestRate:
+        if (self.user is None) == (self.table is None):
+            raise ValueError("write one of user and table")
+        return self
 
 
 def _bytes_of(key: SecretStr) -> bytes:
@@ -114,6 +143,7 @@ class GatewayConfig(_Strict):
         cert: path of a PEM file with a certificate (and its chain), for HTTPS.
         key: path of its private key.
         limits: see `GatewayLimits`.
+        rates: see `RequestRate`.
     """
 
     host: str = "127.0.0.1"
@@ -127,6 +157,7 @@ class GatewayConfig(_Strict):
     cert: FilePath | None = None
     key: FilePath | None = None
     limits: GatewayLimits = GatewayLimits()
+    rates: tuple[RequestRate, ...] = ()
 
     @field_validator("credentials_key")
     @classmethod
@@ -149,11 +180,14 @@ class GatewayConfig(_Strict):
         return _bytes_of(self.credentials_key)
 
     @model_validator(mode="after")
-    def _key_pairs_are_unique(self) -> GatewayConfig:
+    def _parts_fit_together(self) -> GatewayConfig:
         # Two session tokens for one key: the later would silently replace the earlier.
         ids = [pair.access_key_id for pair in self.credentials]
         if len(set(ids)) != len(ids):
             raise ValueError("two credentials have the same access_key_id")
         if self.key is not None and self.cert is None:
             raise ValueError("key: a private key needs its certificate (cert)")
+        limited = [(rate.user, rate.table) for rate in self.rates]
+        if len(set(limited)) != len(limited):
+            raise ValueError("two rates are of the same user or table")
         return self

@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import SSLError
+from botocore.exceptions import ClientError, SSLError
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -152,7 +152,8 @@ def test_pages_that_may_call(
 def test_it_wants_signatures_with_the_configured_keys(
     config: ClusterConfig, tmp_path: Path
 ) -> None:
-    with serving(config, tmp_path, toml=CREDENTIALS) as served:
+    options = ("--log-level", "error")
+    with serving(config, tmp_path, *options, toml=CREDENTIALS) as served:
         assert "requests must be signed with the configured key pair" in served.first_line
 
         def client(secret: str) -> Any:
@@ -162,11 +163,23 @@ def test_it_wants_signatures_with_the_configured_keys(
             )  # fmt: skip
 
         assert client("not-for-anyone-to-see").list_tables()["TableNames"] == []
+        settings = {"AttributeName": "at", "Enabled": True}
+        with pytest.raises(Exception, match="ResourceNotFoundException"):
+            client("not-for-anyone-to-see").update_time_to_live(
+                TableName="nowhere", TimeToLiveSpecification=settings
+            )
         with pytest.raises(Exception, match="InvalidSignatureException"):
             client("something-else").list_tables()
         served.process.terminate()
         said = served.first_line + served.process.communicate(timeout=30)[0]
-        assert "not-for-anyone-to-see" not in said + (tmp_path / "log").read_text()
+        logged = (tmp_path / "log").read_text()
+        assert "not-for-anyone-to-see" not in said + logged
+        assert re.search(  # whatever the level is
+            r"INFO +mynamo.audit: control plane request=\w{52} operation=UpdateTimeToLive "
+            r"table=nowhere user=AKIDEXAMPLE address=127.0.0.1 "
+            r"outcome=ResourceNotFoundException\n$",
+            logged,
+        )
 
 
 def test_it_does_not_start_open_by_oversight(config: ClusterConfig, tmp_path: Path) -> None:
@@ -251,12 +264,16 @@ def test_what_is_under_way_is_finished(config: ClusterConfig, tmp_path: Path, wo
 
 
 def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -> None:
-    with serving(config, tmp_path, "--no-auth", "--workers", "2") as served:
+    rate = '[[gateway.rates]]\ntable = "none"\nrequests_per_second = 0.001\n'
+    with serving(config, tmp_path, "--no-auth", "--workers", "2", toml=rate) as served:
         eventually(lambda: len(served.children) == 2)
         first = served.children
-        assert client_of(served.url).list_tables()["TableNames"] == []
+        with pytest.raises(ClientError, match="ResourceNotFoundException"):
+            client_of(served.url).describe_table(TableName="none")
         os.kill(first[0], signal.SIGKILL)
         eventually(lambda: len(set(served.children) - set(first)) == 1)
+        with pytest.raises(ClientError, match="ThrottlingException"):
+            client_of(served.url).describe_table(TableName="none")
         assert client_of(served.url).list_tables()["TableNames"] == []
         served.process.terminate()
         said, _ = served.process.communicate(timeout=30)

@@ -22,6 +22,7 @@ database = "catalog"
 id = 1
 database = "one"
 """
+RATE = '{ user = "a", requests_per_second = 1 }'
 PAIR = '{ access_key_id = "AKIDEXAMPLE", secret_access_key = "a-secret-of-ours" }'
 
 
@@ -83,6 +84,15 @@ def test_the_environment_overrides_the_file(path: Path, monkeypatch: pytest.Monk
         ("credentials = [" + PAIR.replace(" }", ', policies = ["/nowhere"] }') + "]", "policies"),
         ('credentials_key = "a-secret-of-ours"', "credentials_key: .*openssl rand -base64 32"),
         (f'credentials_key = "{"A" * 40}"', "credentials_key: .*32 bytes in base64"),
+        ("rates = [{ requests_per_second = 1 }]", "write one of user and table"),
+        (
+            'rates = [{ user = "a", table = "abc", requests_per_second = 1 }]',
+            "one of user and table",
+        ),
+        ('rates = [{ user = "a" }]', "requests_per_second: is missing"),
+        ('rates = [{ user = "a", requests_per_second = 0 }]', "requests_per_second"),
+        ('rates = [{ table = "a b", requests_per_second = 1 }]', "table"),
+        (f"rates = [{RATE}, {RATE}]", "two rates are of the same user or table"),
     ],
 )
 def test_mistakes_are_named_without_secrets(path: Path, wrong: str, said: str) -> None:

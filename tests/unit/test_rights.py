@@ -234,7 +234,7 @@ def test_records_are_those_of_the_position_whatever_arn_stands_before_it() -> No
 def sender(*statements: dict[str, Any], address: str = "192.0.2.1", secure: bool = False) -> Sender:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     policy = parse_policy(json.dumps(document), "made-up.json", "ann")
-    return Sender(Principal("ann", (policy,)), address, secure)
+    return Sender("ann", Principal("ann", (policy,)), address, secure)
 
 
 def refusal(sent_by: Sender, operation: str, request: dict[str, Any]) -> str | None:

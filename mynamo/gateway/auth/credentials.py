@@ -30,10 +30,12 @@ class Credential:
     """A key pair and whose it is.
 
     Attributes:
+        user: its name.
         principal: None: its requests may do everything.
     """
 
     pair: AccessKey
+    user: str
     principal: Principal | None = None
 
 
@@ -50,10 +52,8 @@ def of_pairs(pairs: Iterable[AccessKey]) -> dict[str, Credential]:
     return {
         pair.access_key_id: Credential(
             pair,
-            _principal(
-                pair.name or pair.access_key_id,
-                [(str(path), policy_text(path)) for path in pair.policies],
-            ),
+            pair.user,
+            _principal(pair.user, [(str(path), policy_text(path)) for path in pair.policies]),
         )
         for pair in pairs
     }
@@ -107,7 +107,7 @@ class StoredCredentials:
                 log.error("the credential %s does not count: %s", one.name, error)
                 continue
             pair = AccessKey(access_key_id=one.access_key_id, secret_access_key=SecretStr(secret))
-            yield one.access_key_id, Credential(pair, principal)
+            yield one.access_key_id, Credential(pair, one.name, principal)
 
     @contextmanager
     def followed(self) -> Iterator[None]:

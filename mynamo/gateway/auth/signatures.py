@@ -14,8 +14,8 @@ from functools import lru_cache
 
 from mynamo.gateway.auth.claims import ALGORITHM, DATE_FORMAT, Signed, claims_of, signed
 from mynamo.gateway.auth.credentials import Find
+from mynamo.gateway.context import Signer
 from mynamo.gateway.http.messages import Request
-from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service_errors import ServiceError
 from mynamo.schemas.gateway_config import AccessKey
 
@@ -46,11 +46,8 @@ class Signatures:
         # A key is the same all day; a few, as clocks around midnight and pairs differ.
         self._signing_key = lru_cache(maxsize=256)(self._derive)
 
-    def check(self, request: Request) -> Principal | None:
+    def check(self, request: Request) -> Signer:
         """Check who signed.
-
-        Returns:
-            Whose policies the request is to be checked against; None: it may do everything.
 
         Raises:
             ServiceError: not one of our keys, or not this request, or not now.
@@ -69,7 +66,7 @@ class Signatures:
         wanted = signature(self._signing_key(secret, claim.date), request, claim)
         if not hmac.compare_digest(wanted.encode(), claim.signature.encode()):
             raise ServiceError("InvalidSignatureException", MISMATCH)
-        return credential.principal
+        return Signer(credential.user, credential.principal)
 
     def _check_scope(self, claim: Signed) -> None:
         faults = []

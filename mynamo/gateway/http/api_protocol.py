@@ -14,13 +14,12 @@ from typing import Protocol
 
 import orjson
 
-from mynamo.gateway.context import Sender
+from mynamo.gateway.context import Sender, Signer
 from mynamo.gateway.http.bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
 from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.gateway.model.types import parse
-from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service_errors import ServiceError, internal_error
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -62,7 +61,7 @@ class Caller(Protocol):
         body: bytes,
         headers: Mapping[str, str],
         request_id: str,
-        sender: Sender | None,
+        sender: Sender,
     ) -> Answered:
         """Answer one request; never raises."""
 
@@ -70,9 +69,8 @@ class Caller(Protocol):
 class Authenticator(Protocol):
     """What checks who sent a request: see `mynamo.gateway.auth.signatures`."""
 
-    def check(self, request: Request) -> Principal | None:
-        """Whose policies count for the request; None: it may do everything. Raises ServiceError
-        unless it is known who sent it."""
+    def check(self, request: Request) -> Signer:
+        """Who signed the request. Raises ServiceError unless it may be answered."""
 
 
 class HealthCheck(Protocol):
@@ -175,13 +173,13 @@ class App:
 
     def _operation(self, request: Request, request_id: str) -> Response:
         self._cors.check(request)
-        principal = self._authenticator.check(request)
+        signer = self._authenticator.check(request)
         body = decompressed(request, self._body_limit)
         operation = self._operations.get(request.headers.get("x-amz-target", ""))
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
-        sender = None if principal is None else Sender(principal, *request.peer)
+        sender = Sender(*signer, *request.peer)
         answer = self._caller.call(operation, body, request.headers, request_id, sender)
         answer.headers["content-type"] = JSON
         return Response(answer.status, answer.body, answer.headers)

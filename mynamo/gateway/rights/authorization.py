@@ -8,7 +8,7 @@ import time
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Context, Sender
 from mynamo.gateway.policies.iam_actions import PREFIX
-from mynamo.gateway.policies.policy_decisions import Access, decide, denies, names
+from mynamo.gateway.policies.policy_decisions import Access, Principal, decide, denies, names
 from mynamo.gateway.rights.condition_values import Request, Values, shared_values
 from mynamo.gateway.rights.touched import Touch, touched
 from mynamo.gateway.service_errors import ServiceError
@@ -28,38 +28,43 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
         ServiceError: AccessDeniedException, in AWS's words; or the request is not valid.
         MynamoError: the request is not valid, or the catalog does not answer.
     """
-    of_sender = _values_of(sender) | shared_values(operation, request)
+    principal = sender.principal
+    if principal is None:
+        return
+    of_sender = _values_of(sender, principal) | shared_values(operation, request)
     failure: Exception | None = None
     for touch in touched(context, operation, request):
         values = of_sender
-        if names(sender.principal.policies, _access(touch, values)):
+        if names(principal.policies, _access(touch, values)):
             try:
                 values = of_sender | touch.values()
             except (MynamoError, ServiceError) as error:
                 failure = failure or error
-        _check(context, sender, touch, values)
+        _check(context, principal, touch, values)
     if failure is not None:
         raise failure
 
 
-def _check(context: Context, sender: Sender, touch: Touch, values: Values) -> None:
-    policies = sender.principal.policies
+def _check(context: Context, principal: Principal, touch: Touch, values: Values) -> None:
+    policies = principal.policies
     access = _access(touch, values)
     allowed, statement = decide(policies, access)
     if not allowed:
-        raise _denied(context, sender, access, explicitly=statement is not None)
+        raise _denied(context, principal, access, explicitly=statement is not None)
     if touch.in_effect is not None:
         same = Access(PREFIX + touch.in_effect, touch.resource, values)
         if denies(policies, same):
-            raise _denied(context, sender, same, explicitly=True)
+            raise _denied(context, principal, same, explicitly=True)
 
 
 def _access(touch: Touch, values: Values) -> Access:
     return Access(PREFIX + touch.action, touch.resource, values)
 
 
-def _denied(context: Context, sender: Sender, access: Access, explicitly: bool) -> ServiceError:
-    user = f"arn:aws:iam::{context.account_id}:user/{sender.principal.name}"
+def _denied(
+    context: Context, principal: Principal, access: Access, explicitly: bool
+) -> ServiceError:
+    user = f"arn:aws:iam::{context.account_id}:user/{principal.name}"
     reason = (
         "with an explicit deny in an identity-based policy"
         if explicitly
@@ -72,14 +77,14 @@ def _denied(context: Context, sender: Sender, access: Access, explicitly: bool) 
     )
 
 
-def _values_of(sender: Sender) -> Values:
+def _values_of(sender: Sender, principal: Principal) -> Values:
     """Values of AWS's own condition keys."""
     now = f"{time.time():.3f}"
     values: Values = {
         "aws:currenttime": (now,),
         "aws:epochtime": (now,),
         "aws:securetransport": ("true" if sender.secure else "false",),
-        "aws:username": (sender.principal.name,),
+        "aws:username": (principal.name,),
     }
     if sender.address:
         values["aws:sourceip"] = (_plain(sender.address),)

@@ -70,6 +70,13 @@ def touched(context: Context, operation: str, request: Request) -> Iterable[Touc
     return _OTHERS[operation](context, operation, request)
 
 
+def tables_touched(context: Context, operation: str, request: Request) -> set[str]:
+    """The names of the tables that a request touches; see `touched`."""
+    resources = {touch.resource for touch in touched(context, operation, request)}
+    names = {each.partition(":table/")[2].partition("/")[0] for each in resources}
+    return names - {"", "*"}
+
+
 _OF_TABLES = frozenset({
     "CreateTable", "DeleteTable", "DescribeContinuousBackups", "DescribeTable",
     "DescribeTimeToLive", "UpdateContinuousBackups", "UpdateTable", "UpdateTimeToLive",

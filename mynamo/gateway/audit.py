@@ -1,0 +1,72 @@
+"""`AuditLog`: who changed tables and their settings, and who was refused for lack of rights."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mynamo.errors import MynamoError
+from mynamo.gateway.context import Call, Context
+from mynamo.gateway.rights.touched import tables_touched
+from mynamo.gateway.service_errors import ServiceError
+from mynamo.gateway.sparse_lines import SparseLines
+from mynamo.schemas.config import AUDIT_LOGGER
+
+log = logging.getLogger(AUDIT_LOGGER)
+
+CONTROL_PLANE = frozenset({
+    "CreateTable", "DeleteTable", "TagResource", "UntagResource", "UpdateContinuousBackups",
+    "UpdateTable", "UpdateTimeToLive",
+})  # fmt: skip
+SUCCESS = "success"
+
+
+class AuditLog:
+    """Logs calls of the control plane, and refusals with AccessDeniedException of all operations.
+
+    Each call that succeeded has its line. Of those that failed, the first of each second and user
+    has one, with how many there were besides: a client without rights cannot fill a disk. A line
+    has nothing of items, keys included, and no secret.
+
+    Args:
+        context: of the gateway.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._failed = SparseLines()
+
+    def note(self, call: Call, error: str) -> None:
+        """Log a call that was answered, if it is of these.
+
+        Args:
+            error: the exception's name; empty: success.
+        """
+        if call.operation not in CONTROL_PLANE and error != "AccessDeniedException":
+            return
+        sender = call.sender
+        user = None if sender is None else sender.user
+        left_out = self._failed.due(user or "") if error else 0
+        if left_out is None:
+            return
+        fields: dict[str, Any] = {
+            "request": call.request_id,
+            "operation": call.operation,
+            "table": self._tables(call),
+            "user": user,
+            "address": None if sender is None else sender.address,
+            "outcome": error or SUCCESS,
+            "more": left_out,
+        }
+        told = {name: value for name, value in fields.items() if value not in (None, "", 0)}
+        message = "control plane" if call.operation in CONTROL_PLANE else "access denied"
+        log.info(message, extra={"fields": told})
+
+    def _tables(self, call: Call) -> str:
+        """The names of its tables, with commas; empty: it has none, or the request is not valid."""
+        if call.table is not None or not call.request:
+            return call.table or ""
+        try:
+            return ",".join(sorted(tables_touched(self._context, call.operation, call.request)))
+        except (MynamoError, ServiceError):  # as the answer has said
+            return ""
