@@ -198,7 +198,8 @@ def test_what_nobody_foresaw_is_logged_and_says_nothing(
         "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError",
         "message": "Internal server error",
     }
-    assert heard.headers["x-amzn-requestid"] in caplog.text
+    (logged,) = [each for each in caplog.records if each.exc_info]
+    assert vars(logged)["fields"] == {"request": heard.headers["x-amzn-requestid"]}
     assert "the secret is 42" in caplog.text
 
 
