@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
+from pydantic import TypeAdapter
 
 from mynamo.catalog.catalog import Catalog
 from mynamo.catalog.shard import retry
@@ -23,6 +24,7 @@ _CREDENTIALS: Statement = (
     "SELECT name, access_key_id, secret, policies, created_at FROM mynamo_credential ORDER BY 1",
     (),
 )
+_POLICIES = TypeAdapter(tuple[tuple[str, str], ...])
 _KNOWN = "SELECT 1 FROM mynamo_credential WHERE name = %s"
 
 
@@ -34,15 +36,23 @@ class StoredCredential:
         name: of the client.
         access_key_id: the public half.
         sealed: the secret half, encrypted.
-        policies: names and texts; none: it may do everything.
+        stored_policies: as they are stored.
         created_at: when the pair was made.
     """
 
     name: str
     access_key_id: str
     sealed: bytes
-    policies: tuple[tuple[str, str], ...]
+    stored_policies: bytes
     created_at: datetime
+
+    def policies(self) -> tuple[tuple[str, str], ...]:
+        """Their names and texts; none: it may do everything.
+
+        Raises:
+            ValueError: the row is damaged, or of a later release.
+        """
+        return _POLICIES.validate_json(self.stored_policies)
 
 
 def read_version(catalog: Catalog) -> int:
@@ -66,7 +76,7 @@ def read_credentials(catalog: Catalog) -> list[StoredCredential]:
                     name.decode(),
                     access_key_id.decode(),
                     sealed,
-                    tuple((policy, text) for policy, text in orjson.loads(policies)),
+                    policies,
                     datetime.fromtimestamp(created_at, UTC),
                 )
                 for name, access_key_id, sealed, policies, created_at in session.run(_CREDENTIALS)[

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mynamo.catalog.stored_credentials import (
+    StoredCredential,
     add_credential,
     read_credentials,
     remove_credential,
@@ -17,9 +18,17 @@ from mynamo.cli.command_context import as_json as with_json
 from mynamo.cli.command_context import opened
 from mynamo.cli.groups import Group
 from mynamo.cli.output import print_grid, print_json, say
+from mynamo.errors import AlreadyExists
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
 from mynamo.gateway.policies.policy_documents import parse_policy, policy_text
 from mynamo.schemas.gateway_config import MAX_POLICIES, USER_PATTERN
+
+
+def _policy_names(credential: StoredCredential) -> list[str]:
+    try:
+        return [name for name, _ in credential.policies()]
+    except ValueError:
+        return ["cannot be read"]
 
 
 def _checked(_: click.Context, __: click.Parameter, name: str) -> str:
@@ -61,7 +70,10 @@ def create(name: str, policies: tuple[Path, ...], as_json: bool) -> None:
         parse_policy(text, policy, name)
     access_key_id, secret = new_key_pair()
     with opened() as cluster:
-        key = cluster.config.gateway.stored_secrets_key()
+        gateway = cluster.config.gateway
+        if name in {pair.user for pair in gateway.credentials}:
+            raise AlreadyExists(f"the configuration has a credential {name}; choose another name")
+        key = gateway.stored_secrets_key()
         data = sealed(secret, key, access_key_id)
         add_credential(cluster.catalog, name, access_key_id, data, texts)
     _show(name, access_key_id, secret, as_json)
@@ -81,7 +93,7 @@ def list_(as_json: bool) -> None:
     with opened() as cluster:
         found = read_credentials(cluster.catalog)
     rows = [
-        (one.name, one.access_key_id, [policy for policy, _ in one.policies],
+        (one.name, one.access_key_id, _policy_names(one),
          one.created_at.isoformat())
         for one in found
     ]  # fmt: skip

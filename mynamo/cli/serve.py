@@ -99,7 +99,8 @@ def serve(
     from mynamo.gateway.serving import serve as serve_until
 
     tls_context(config)
-    of_pairs(config.credentials)
+    # Before the processes are forked: one that is started again has the same policies.
+    credentials = of_pairs(config.credentials)
     if not no_auth:
         check_users(config)
     listeners = listen(config)
@@ -122,7 +123,8 @@ def serve(
             with metrics_of(opened, "serve", port) as registry:
                 serve_until(
                     opened, config, listeners, stop,
-                    verify=not no_auth, answered=answered, counts=counts, ready=ready,
+                    credentials=None if no_auth else credentials,
+                    answered=answered, counts=counts, ready=ready,
                     metrics=request_metrics(registry, opened), rates=rates,
                 )  # fmt: skip
 

@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from mynamo.errors import InvalidRequest
-from mynamo.log import kafka_errors, open_consumer, subscribe
+from mynamo.errors import InvalidRequest, LogUnavailable, MynamoError
+from mynamo.log import is_joining, kafka_errors, open_consumer, subscribe
 from mynamo.log.kafka_types import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.events import ChangeEvent, load_event
@@ -37,6 +38,8 @@ Positions = dict[str, dict[str, Any]]
 event of each shard. It can be written as JSON."""
 
 _POLL_MS = 500
+_ANSWER_MS = 10_000
+_NUMBERS = TypeAdapter(dict[str, int])
 _MOST_RECENT = 20_000
 """Events whose ids are kept in memory. A shard's new incarnation gives new numbers to events that
 indexes had not applied by then, and sends them again."""
@@ -76,10 +79,12 @@ class Consumer:
         self._last: dict[int, dict[int, int]] = {}  # by partition and shard
         self._offsets: dict[int, int] = {}
         self._left: dict[int, tuple[int, dict[int, int]]] = {}  # offset and numbers, by partition
+        self._returned: set[Any] = set()  # partitions of these that it has again
         self._fetched: deque[Any] = deque()  # messages that were not given yet
         self._recent: dict[str, None] = {}  # ids of events
         self._changed: deque[tuple[bool, list[Any]]] = deque()
-        reset = "latest" if start == "latest" else "earliest"
+        self._latest = start == "latest"
+        reset = "latest" if self._latest else "earliest"
         self._consumer = open_consumer(self._kafka, group, auto_offset_reset=reset)
         try:
             with kafka_errors(self._kafka):
@@ -146,8 +151,16 @@ class Consumer:
         deadline = time.monotonic() + seconds
         while True:
             self._fetch(deadline - time.monotonic())
-            taken = [self._take_next() for _ in range(len(self._fetched))]
-            found = [change for change in taken if change is not None]
+            found: list[Change] = []
+            while self._fetched:
+                try:
+                    change = self._take_next()
+                except MynamoError:
+                    if found:  # the next call raises it
+                        break
+                    raise
+                if change is not None:
+                    found.append(change)
             if found or time.monotonic() >= deadline:
                 return found
 
@@ -166,6 +179,8 @@ class Consumer:
             )
             for partition, place in self.positions.items()
         }
+        if not offsets and self._left and is_joining(self._consumer):
+            raise LogUnavailable("the group divides its partitions anew; poll, and commit then")
         if offsets:
             with kafka_errors(self._kafka):
                 self._consumer.commit(offsets)
@@ -175,9 +190,14 @@ class Consumer:
         if not self._fetched:
             with kafka_errors(self._kafka):
                 polled = self._consumer.poll(max(0, round(1000 * seconds)))
-                sought = self._follow_assignment()
+                try:
+                    returned = self._follow_assignment(polled)
+                except BaseException:
+                    for place, records in polled.items():  # they come again
+                        self._consumer.seek(place, records[0].offset)
+                    raise
             for place, records in polled.items():
-                if place not in sought:
+                if place not in returned:
                     self._fetched += records
 
     def _take_next(self) -> Change | None:
@@ -215,40 +235,71 @@ class Consumer:
             if known is not None:
                 self._take(place, known["offset"], known["shards"])
                 self._consumer.seek(place, known["offset"])
+            elif self._latest:
+                self._take_end(place)
 
     def _take(self, place: Any, offset: int, shards: Mapping[str, int]) -> None:
         self._offsets[place.partition] = offset
         self._last[place.partition] = {int(shard): number for shard, number in shards.items()}
 
-    def _follow_assignment(self) -> set[Any]:
+    def _follow_assignment(self, polled: Mapping[Any, Sequence[Any]]) -> set[Any]:
         """Let go of partitions that others of the group have now, and go on in new ones where the
         group has committed, or where this consumer was, if that is further: it has given all
         before that to its caller.
 
+        Args:
+            polled: messages by partition, which were not given yet.
+
         Returns:
-            Partitions in which it goes on further than where the group has committed.
+            Partitions that came back: what was polled from them comes again.
         """
-        sought = set()
         while self._changed:
-            is_mine, places = self._changed.popleft()
+            is_mine, places = self._changed[0]
             for place in places:
                 if is_mine:
-                    kept = self._consumer.committed(place, metadata=True)
-                    offset, numbers = self._left.pop(place.partition, (-1, {}))
-                    if kept is not None and kept.offset >= max(offset, 0):
-                        self._take(place, kept.offset, orjson.loads(kept.metadata or "{}"))
-                    elif offset >= 0:
-                        self._offsets[place.partition] = offset
-                        self._last[place.partition] = numbers
-                        sought.add(place)
+                    self._enter(place, polled.get(place, ()))
                 else:
-                    sought.discard(place)
-                    if place.partition in self._offsets:
-                        numbers = self._last.pop(place.partition, {})
-                        self._left[place.partition] = self._offsets.pop(place.partition), numbers
-        for place in sought:
+                    self._leave(place)
+            # Not before: if Kafka does not answer, the next call does all of it again.
+            self._changed.popleft()
+        returned, self._returned = self._returned, set()
+        for place in returned:
+            offset, numbers = self._left.pop(place.partition)
+            if offset >= self._offsets.get(place.partition, 0):
+                self._offsets[place.partition], self._last[place.partition] = offset, numbers
             self._consumer.seek(place, self._offsets[place.partition])
-        return sought
+        return returned
+
+    def _enter(self, place: Any, polled: Sequence[Any]) -> None:
+        if place not in self._consumer.assignment():  # it has gone again
+            return
+        kept = self._consumer.committed(place, metadata=True, timeout_ms=_ANSWER_MS)
+        if kept is not None and kept.offset >= 0:
+            self._take(place, kept.offset, _numbers_in(kept.metadata))
+        elif polled:
+            self._take(place, polled[0].offset, {})
+        elif self._latest and place.partition not in self._left:
+            self._take_end(place)
+        if place.partition in self._left:
+            self._returned.add(place)
+
+    def _take_end(self, place: Any) -> None:
+        """Begin at the end of a partition, which is another one when it is asked for later."""
+        self._take(place, self._consumer.position(place, timeout_ms=_ANSWER_MS), {})
+
+    def _leave(self, place: Any) -> None:
+        self._returned.discard(place)
+        if place.partition in self._offsets:
+            numbers = self._last.pop(place.partition, {})
+            self._left[place.partition] = self._offsets.pop(place.partition), numbers
+
+
+def _numbers_in(metadata: str | None) -> dict[str, int]:
+    """The numbers that a commit has kept; none, if another program has made it."""
+    try:
+        return _NUMBERS.validate_json(metadata or "{}")
+    except ValidationError:
+        return {}
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

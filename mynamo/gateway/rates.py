@@ -52,7 +52,7 @@ class RateLimits:
     """Token buckets of users and of tables, in memory that the gateway's processes share.
 
     Make it before the processes are forked. There is no lock between them, which one that dies or
-    freezes could keep: when two take at the same moment, one of the two requests may go uncounted.
+    freezes could keep: when two take at the same moment, what one of them has counted may be lost.
     Safe to share between threads, for which there is a lock.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway.auth.claims import AnyCredentials
-from mynamo.gateway.auth.credentials import known_credentials
+from mynamo.gateway.auth.credentials import Credential, known_credentials
 from mynamo.gateway.auth.signatures import Signatures
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
@@ -33,7 +33,7 @@ def gateway(
     config: GatewayConfig,
     listeners: Sequence[socket.socket],
     *,
-    verify: bool,
+    credentials: Mapping[str, Credential] | None,
     answered: AnsweredWrites | None = None,
     counts: ConnectionCounts | None = None,
     metrics: RequestMetrics | None = None,
@@ -43,8 +43,8 @@ def gateway(
 
     Args:
         listeners: from `mynamo.gateway.http.server.listen`.
-        verify: check signatures against the credentials of configuration and catalog, and requests
-            against their policies; if false, any credentials are accepted.
+        credentials: of the configuration, from `of_pairs`: signatures are checked against them and
+            those of the catalog, and requests against their policies; None: any are accepted.
         answered: see `Service`.
         counts: see `HttpServer`.
         metrics: for its requests to be counted in; None: they are not counted.
@@ -52,17 +52,17 @@ def gateway(
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
-        InvalidPolicy: a policy of the configuration is not valid.
+        ShardUnavailable: the catalog, which has credentials too, does not answer.
     """
     health = Health(cluster)
     with ExitStack() as stack:
         stack.callback(health.close)
         authenticator: Authenticator = AnyCredentials()
-        if verify:
-            find = stack.enter_context(known_credentials(cluster.catalog, config))
+        if credentials is not None:
+            find = stack.enter_context(known_credentials(cluster.catalog, config, credentials))
             authenticator = Signatures(find, config.region)
         origins = config.cors_origins
-        if origins is None and verify:
+        if origins is None and credentials is not None:
             origins = EVERYONE
         app = App(
             Service(cluster, config, answered, metrics, rates),
@@ -102,7 +102,7 @@ def serve(
     listeners: Sequence[socket.socket],
     stop: threading.Event,
     *,
-    verify: bool,
+    credentials: Mapping[str, Credential] | None,
     answered: AnsweredWrites | None,
     counts: ConnectionCounts | None,
     ready: Callable[[], None],
@@ -117,7 +117,7 @@ def serve(
     """
     parts = gateway(
         cluster, config, listeners,
-        verify=verify, answered=answered, counts=counts, metrics=metrics, rates=rates,
+        credentials=credentials, answered=answered, counts=counts, metrics=metrics, rates=rates,
     )  # fmt: skip
     with parts as server:
 

@@ -16,6 +16,7 @@ from botocore.config import Config
 from kafka import KafkaAdminClient
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.gateway.auth.credentials import of_pairs
 from mynamo.gateway.http.server import listen
 from mynamo.gateway.service import Service
 from mynamo.gateway.serving import gateway
@@ -65,7 +66,12 @@ def served(
     gateway_config = gateway_config or GatewayConfig(port=0)
     with (
         Cluster(config) as cluster,
-        gateway(cluster, gateway_config, listen(gateway_config), verify=verify) as server,
+        gateway(
+            cluster,
+            gateway_config,
+            listen(gateway_config),
+            credentials=of_pairs(gateway_config.credentials) if verify else None,
+        ) as server,
         running(server) as url,
     ):
         yield url

@@ -65,7 +65,7 @@ def served(private_cluster: Callable[..., LocalCluster]) -> Iterator[Served]:
     gateway_config = GatewayConfig(port=0, limits=LIMITS)
     with (
         Cluster(config) as cluster,
-        gateway(cluster, gateway_config, listen(gateway_config), verify=False) as server,
+        gateway(cluster, gateway_config, listen(gateway_config), credentials=None) as server,
         running(server) as url,
     ):
         with Caller(url) as call:

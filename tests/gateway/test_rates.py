@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.gateway.auth.credentials import of_pairs
 from mynamo.gateway.http.server import listen
 from mynamo.gateway.rates import RateLimits
 from mynamo.gateway.serving import gateway
@@ -62,7 +63,8 @@ def limited(
         Cluster(config) as cluster,
         gateway(
             cluster, served, listen(served),
-            verify=True, rates=RateLimits(rates, clock), metrics=RequestMetrics(registry, 10),
+            credentials=of_pairs(pairs), rates=RateLimits(rates, clock),
+            metrics=RequestMetrics(registry, 10),
         ) as server,
         running(server) as url,
     ):  # fmt: skip

@@ -55,7 +55,14 @@ def policy(tmp_path: Path) -> Path:
 def command(engine_config: ClusterConfig, tmp_path: Path) -> Any:
     """Runs `mynamo credentials ...`; gives status and output."""
     path = tmp_path / "mynamo.toml"
-    path.write_text(config_toml(engine_config) + f'\n[gateway]\ncredentials_key = "{KEY}"\n')
+    path.write_text(
+        config_toml(engine_config)
+        + f"""
+[gateway]
+credentials_key = "{KEY}"
+credentials = [{{ access_key_id = "ADMIN", secret_access_key = "admin-secret" }}]
+"""
+    )
 
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(root, ["--config", str(path), "credentials", *words])
@@ -120,6 +127,10 @@ def test_from_the_command_to_a_refused_request(
             {"Put": {"TableName": "scores", "Item": item(owner, 2)}} for owner in ("ann", "bob")
         ]
         assert refusal(ann.transact_write_items, TransactItems=both)[0] == kind
+        for n, one in enumerate((ann, admin), 2):  # a token is its user's own
+            put = {"Put": {"TableName": "scores", "Item": item("ann", n)}}
+            one.transact_write_items(TransactItems=[put], ClientRequestToken="t")
+            one.delete_item(TableName="scores", Key=item("ann", n))
         assert admin.scan(TableName="scores", Select="COUNT")["Count"] == 2  # nothing of it
 
         status, output = command("create", "carl", "--policy", str(policy), "--json")
@@ -210,6 +221,9 @@ def test_commands_that_are_refused(command: Any, tmp_path: Path) -> None:
     assert status == 1
     assert "wrong.json, Statement: write one of Action and NotAction" in output
     assert command("create", "a b")[0] == 2
+    status, output = command("create", "ADMIN")
+    assert status == 1
+    assert "the configuration has a credential ADMIN; choose another name" in output
     for word in ("rotate", "revoke"):
         status, output = command(word, "ann")
         assert status == 1

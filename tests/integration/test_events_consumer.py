@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.tables import Table
-from mynamo.errors import InvalidRequest
-from mynamo.events import Consumer
+from mynamo.errors import InvalidRequest, LogUnavailable, NewerFormat
+from mynamo.events import Consumer, changes_consumer
 from mynamo.log import open_consumer
 from mynamo.log.kafka_types import TopicPartition
 from mynamo.operations import repair
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
+from mynamo.schemas.events import ChangeEvent, load_event
 from mynamo.schemas.item_changes import Change
 from tests.rows import everywhere, make_table
 from tests.waiting import eventually
@@ -211,6 +213,70 @@ def test_changes_that_were_given_do_not_come_again_when_others_of_the_group_come
     write(writer, 2)
     with Consumer(config, group=group) as next_one:
         assert prices(read(next_one, ITEMS)) == all_prices(2)
+
+
+def test_what_came_before_a_message_that_cannot_be_read_is_given(
+    config: ClusterConfig, writer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(writer, 1)
+    seen: list[bytes] = []
+
+    def load(data: bytes) -> ChangeEvent:
+        seen.append(data)
+        if len(seen) in (6, 7):  # and when it is tried again
+            raise NewerFormat("of a later release")
+        return load_event(data)
+
+    monkeypatch.setattr(changes_consumer, "load_event", load)
+    with Consumer(config) as consumer:
+        found: list[Change] = []
+        while len(seen) < 6:
+            found += consumer.poll(0.5)
+        assert len(found) == 5
+        with pytest.raises(NewerFormat):
+            consumer.poll(0.5)
+        found += read(consumer, ITEMS - 5)
+    assert prices(found) == all_prices(1)
+
+
+def test_what_was_fetched_when_kafka_did_not_answer_comes_again(
+    config: ClusterConfig, writer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entering = Consumer._enter
+    failed: list[Any] = []
+
+    def enter(self: Consumer, place: Any, polled: Any) -> None:
+        if polled and not failed:
+            failed.append(place)
+            raise LogUnavailable("for a moment")
+        entering(self, place, polled)
+
+    write(writer, 1)
+    monkeypatch.setattr(Consumer, "_enter", enter)
+    found: list[Change] = []
+    with Consumer(config, group=f"{config.kafka.changes_topic}.failing") as consumer:
+        while len(found) < ITEMS:
+            with suppress(LogUnavailable):
+                found += consumer.poll(5.0)
+    assert prices(found) == all_prices(1)
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+def test_latest_is_kept_of_partitions_without_a_change_too(
+    config: ClusterConfig, writer: Producer, in_group: bool
+) -> None:
+    group = f"{config.kafka.changes_topic}.quiet" if in_group else None
+    write(writer, 1)
+    with Consumer(config) as before:
+        read(before, ITEMS)
+    with Consumer(config, group=group, start="latest") as consumer:
+        eventually(lambda: consumer.poll(0.2) or len(consumer.positions) == config.kafka.partitions)
+        if in_group:
+            consumer.commit()
+        kept = consumer.positions
+    write(writer, 2)
+    with Consumer(config, group=group, start="latest" if in_group else kept) as consumer:
+        assert prices(read(consumer, ITEMS)) == all_prices(2)
 
 
 def test_cloud_events(config: ClusterConfig, cluster: Cluster, orders: Table) -> None:

@@ -222,6 +222,14 @@ ONE_DAY = statement(
          {"EpochTime": "4.5"}, True),
         ([statement(Condition={"StringEquals": {"AWS:UserName": "ann"}})], "Scan",
          {"username": "ann"}, True),
+        ([statement(Condition={"NumericEquals": {"aws:EpochTime": 10}})], "Scan",
+         {"EpochTime": "1_0"}, False),  # other spellings of numbers than AWS's are texts
+        ([statement(Condition={"NumericEquals": {"aws:EpochTime": 10}})], "Scan",
+         {"EpochTime": " 10"}, False),
+        ([statement(Condition={"StringEqualsIgnoreCase": {"aws:username": "STRASSE"}})], "Scan",
+         {"username": "straße"}, False),
+        ([statement(Condition={"StringEqualsIgnoreCase": {"aws:username": "ANN"}})], "Scan",
+         {"username": "ann"}, True),
     ],
 )  # fmt: skip
 def test_documented_rules(

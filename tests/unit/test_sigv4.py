@@ -324,8 +324,8 @@ def test_a_credential_without_its_scope() -> None:
 
 
 def test_presigned_requests() -> None:
-    def presigned(when: dt.datetime = NOW) -> Request:
-        return sign(body=b"", signer=botocore.auth.SigV4QueryAuth, when=when, expires=120)
+    def presigned(when: dt.datetime = NOW, expires: int = 120) -> Request:
+        return sign(body=b"", signer=botocore.auth.SigV4QueryAuth, when=when, expires=expires)
 
     request = presigned()
     assert "authorization" not in request.headers
@@ -336,6 +336,8 @@ def test_presigned_requests() -> None:
         "Signature expired: 20260304T050406Z is now earlier than 20260304T050407Z "
         "(20260304T050607Z - 2 min.)",
     )
+    over = presigned(NOW - dt.timedelta(seconds=1), expires=0)
+    assert "expired" in str(refusal(over)[1])
     longer = Request(
         "POST", request.target.replace("Expires=120", "Expires=999"), request.headers, request.body
     )

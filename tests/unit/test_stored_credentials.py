@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
+import orjson
 import pytest
 
 from mynamo.catalog.catalog import Catalog
@@ -24,8 +26,16 @@ def stored(
     name: str, text: str = "a-long-secret", key: bytes = KEY, *policies: str
 ) -> StoredCredential:
     identity = f"AKIA{name.upper()}"
-    texts = tuple((f"{n}.json", text) for n, text in enumerate(policies))
+    texts = orjson.dumps([(f"{n}.json", text) for n, text in enumerate(policies)])
     return StoredCredential(name, identity, sealed(text, key, identity), texts, datetime.now(UTC))
+
+
+DAMAGED = [
+    replace(stored("eve"), sealed=b"short"),
+    stored("eve", "short"),
+    replace(stored("eve"), stored_policies=b'{"later": "form"}'),
+    replace(stored("eve"), stored_policies=b"[1"),
+]
 
 
 class Fake:
@@ -85,7 +95,12 @@ def test_credentials_are_read_again_only_if_the_catalog_has_changed(fake: Fake) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [stored("eve", "a-long-secret", bytes(32)), stored("eve", "secret-of-eve", KEY, "{}")]
+    "wrong",
+    [
+        stored("eve", "a-long-secret", bytes(32)),
+        stored("eve", "secret-of-eve", KEY, "{}"),
+        *DAMAGED,
+    ],
 )
 def test_one_that_cannot_be_used_does_not_count(
     fake: Fake, caplog: pytest.LogCaptureFixture, wrong: StoredCredential

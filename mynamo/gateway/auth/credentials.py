@@ -102,12 +102,17 @@ class StoredCredentials:
         for one in stored:
             try:
                 secret = unsealed(one.sealed, self._key, one.access_key_id)
-                principal = _principal(one.name, one.policies)
+                principal = _principal(one.name, one.policies())
+                pair = AccessKey(
+                    access_key_id=one.access_key_id, secret_access_key=SecretStr(secret)
+                )
             except (ConfigError, InvalidPolicy) as error:
                 log.error("the credential %s does not count: %s", one.name, error)
-                continue
-            pair = AccessKey(access_key_id=one.access_key_id, secret_access_key=SecretStr(secret))
-            yield one.access_key_id, Credential(pair, one.name, principal)
+            except ValueError as error:  # its text may have the secret
+                what = type(error).__name__
+                log.error("the credential %s does not count: it is damaged: %s", one.name, what)
+            else:
+                yield one.access_key_id, Credential(pair, one.name, principal)
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -135,14 +140,17 @@ class StoredCredentials:
 
 
 @contextmanager
-def known_credentials(catalog: Catalog, config: GatewayConfig) -> Iterator[Find]:
+def known_credentials(
+    catalog: Catalog, config: GatewayConfig, configured: Mapping[str, Credential]
+) -> Iterator[Find]:
     """Find credentials of the configuration, and stored ones if there is a key for them.
 
+    Args:
+        configured: from `of_pairs`.
+
     Raises:
-        InvalidPolicy: see `of_pairs`.
         ShardUnavailable: the catalog does not answer.
     """
-    configured = of_pairs(config.credentials)
     if config.credentials_key is None:
         yield configured.get
         return

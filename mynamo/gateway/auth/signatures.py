@@ -99,7 +99,7 @@ class Signatures:
     def _check_time(self, claim: Signed) -> None:
         now = datetime.fromtimestamp(int(self._clock()), UTC)
         made = claim.made_at
-        life = claim.life or WINDOW
+        life = WINDOW if claim.life is None else claim.life
         if made < now - life:
             minutes = int(life.total_seconds()) // 60
             raise ServiceError(

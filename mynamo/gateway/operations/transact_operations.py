@@ -18,7 +18,7 @@ from orjson import Fragment
 from mynamo.catalog.tables import EmptyKey, RowKey, Table
 from mynamo.errors import InvalidItem, MynamoError, TransactionCanceled
 from mynamo.expressions import Condition
-from mynamo.gateway.context import Call, Context
+from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.operations.capacity import (
     ASKING,
     IN_TRANSACTION,
@@ -103,7 +103,7 @@ def transact_write_items(context: Context, request: dict[str, Any], call: Call) 
         [write.table for write in writes],
         lambda n, table: _written_row(writes[n], table),
     )
-    transacted = transact(context.cluster, writes, _request_token(request))
+    transacted = transact(context.cluster, writes, _request_token(request, call.sender))
     _note_writes(context, call, writes, places, transacted)
     answer: dict[str, Any] = {}
     if request.get("ReturnConsumedCapacity") in ASKING:
@@ -191,14 +191,16 @@ def _places(
     return places
 
 
-def _request_token(request: Mapping[str, Any]) -> RequestToken | None:
+def _request_token(request: Mapping[str, Any], sender: Sender | None) -> RequestToken | None:
     """By what a repetition is known. How its JSON is arranged does not matter, nor what it wants
-    to be told."""
+    to be told. A user with policies has tokens of its own: it learns nothing of others' requests.
+    """
     token = request.get("ClientRequestToken")
     if token is None:
         return None
     content = orjson.dumps(request["TransactItems"], option=orjson.OPT_SORT_KEYS)
-    return RequestToken(_hash(f"TransactWriteItems {token}".encode()), _hash(content))
+    user = f"\0{sender.user}" if sender is not None and sender.principal is not None else ""
+    return RequestToken(_hash(f"TransactWriteItems {token}{user}".encode()), _hash(content))
 
 
 def _hash(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
 from mynamo.gateway.policies.text_patterns import Variables, like, resolved
@@ -99,16 +99,15 @@ def _equals(wanted: str, variables: Variables) -> Matches:
 
 
 def _equals_ignoring_case(wanted: str, variables: Variables) -> Matches:
-    folded = resolved(wanted, variables).casefold()
-    return lambda value: value.casefold() == folded
+    lower = resolved(wanted, variables).lower()
+    return lambda value: value.lower() == lower
+
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def _number(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 _DATE = re.compile(
