@@ -172,6 +172,9 @@ class Client:
             sys.exit(f"an error: {data[:500]!r}")
         self._load.answered(self)
 
+    def get_extra_info(self, name: str) -> None:
+        """The transport's: nothing is known of the other end."""
+
     def is_closing(self) -> bool:
         """The transport's."""
         return False
