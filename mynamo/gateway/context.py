@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
@@ -29,8 +30,7 @@ class Signer(NamedTuple):
     principal: Principal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Who sent a request.
 
     Attributes:
@@ -44,6 +44,9 @@ class Sender:
     principal: Principal | None
     address: str
     secure: bool
+
+
+NO_REQUEST: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ class Call:
     answer_headers: dict[str, str] = field(default_factory=dict)
     table: str | None = None
     request_id: str = ""
-    request: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = NO_REQUEST
     plan: Plan | None = None
     sender: Sender | None = None
 
