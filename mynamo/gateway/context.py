@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
@@ -46,9 +45,6 @@ class Sender(NamedTuple):
     secure: bool
 
 
-NO_REQUEST: Mapping[str, Any] = MappingProxyType({})
-
-
 @dataclass(slots=True)
 class Call:
     """What an operation knows of its call besides the request.
@@ -61,7 +57,7 @@ class Call:
         answer_headers: for the operation to fill.
         table: that it names, if it names one.
         request_id: by which the answer is known.
-        request: once it was checked.
+        request: its JSON; None: its shape was not checked yet.
         plan: of a query or scan that was answered.
         sender: None: it came from this process, and may do everything.
     """
@@ -73,7 +69,7 @@ class Call:
     answer_headers: dict[str, str] = field(default_factory=dict)
     table: str | None = None
     request_id: str = ""
-    request: Mapping[str, Any] = NO_REQUEST
+    request: Mapping[str, Any] | None = None
     plan: Plan | None = None
     sender: Sender | None = None
 

@@ -56,7 +56,7 @@ class SlowRequests:
 
     def _shard(self, call: Call) -> int | None:
         """The number of the shard of the one item that a request is for."""
-        request = call.request
+        request = call.request or {}
         key = request.get("Key") or request.get("Item")
         table = self._cluster.snapshot.names.get(call.table or "")
         if key is None or table is None:
