@@ -7,9 +7,9 @@ from typing import Any
 
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Call, Context
+from mynamo.gateway.log_throttle import LogThrottle
 from mynamo.gateway.rights.touched import tables_touched
 from mynamo.gateway.service_errors import ServiceError
-from mynamo.gateway.sparse_lines import SparseLines
 from mynamo.schemas.config import AUDIT_LOGGER
 
 log = logging.getLogger(AUDIT_LOGGER)
@@ -34,7 +34,7 @@ class AuditLog:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._failed = SparseLines()
+        self._failures = LogThrottle()
 
     def note(self, call: Call, error: str) -> None:
         """Log a call that was answered, if it is of these.
@@ -46,7 +46,7 @@ class AuditLog:
             return
         sender = call.sender
         user = None if sender is None else sender.user
-        left_out = self._failed.due(user or "") if error else 0
+        left_out = self._failures.due(user or "") if error else 0
         if left_out is None:
             return
         fields: dict[str, Any] = {

@@ -11,7 +11,7 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import IndexBehind, MynamoError
 from mynamo.gateway.arns import replace_arns, throttled_index
-from mynamo.gateway.audit import CONTROL_PLANE, AuditLog
+from mynamo.gateway.audit import AuditLog
 from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
 from mynamo.gateway.model.types import parse
@@ -104,7 +104,7 @@ class Service:
         if self._metrics is not None:
             names = self.context.cluster.snapshot.names
             self._metrics.answered(operation, call.table, names, answer.status, error, seconds)
-        if self._audit is not None and (error or operation in CONTROL_PLANE):
+        if self._audit is not None:
             self._audit.note(call, error)
         if seconds >= self._slow.least:
             self._slow.note(call, error, seconds)

@@ -9,7 +9,7 @@ from typing import Any
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Call
-from mynamo.gateway.sparse_lines import SparseLines
+from mynamo.gateway.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class SlowRequests:
     def __init__(self, cluster: Cluster, seconds: float) -> None:
         self._cluster = cluster
         self.least = seconds or math.inf
-        self._lines = SparseLines()
+        self._throttle = LogThrottle()
 
     def note(self, call: Call, error: str, seconds: float) -> None:
         """Log a request, unless another one was logged just before.
@@ -38,7 +38,7 @@ class SlowRequests:
             error: the exception's name; empty: success.
             seconds: that it took.
         """
-        left_out = self._lines.due()
+        left_out = self._throttle.due()
         if left_out is None:
             return
         fields: dict[str, Any] = {

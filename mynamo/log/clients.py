@@ -178,15 +178,23 @@ _PAUSE = 0.1
 _COMMITTED_MS = 10_000
 
 
+def partitions_of_topic(consumer: Any, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic, by their numbers; none: there is no such topic.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+    """
+    numbers = sorted(consumer.partitions_for_topic(topic) or ())
+    return [TopicPartition(topic, number) for number in numbers]
+
+
 def uncommitted(consumer: Any, topic: str) -> int:
     """Messages of a topic that the consumer's group has not committed.
 
     Raises:
         KafkaError: Kafka does not answer.
     """
-    partitions = [
-        TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic) or ()
-    ]
+    partitions = partitions_of_topic(consumer, topic)
     first = consumer.beginning_offsets(partitions)
     end = consumer.end_offsets(partitions)
     done = {

@@ -14,10 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kafka import TopicPartition
-
 from mynamo.errors import CorruptData, LogUnavailable
-from mynamo.log.clients import MAX_MESSAGE, Message, kafka_errors, open_consumer
+from mynamo.log.clients import (
+    MAX_MESSAGE,
+    Message,
+    kafka_errors,
+    open_consumer,
+    partitions_of_topic,
+)
 from mynamo.log.consumption import Patience, Reading
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.counters import counters
@@ -186,7 +190,7 @@ class OpenDeadLetters:
             LogUnavailable: Kafka does not answer; look again later.
         """
         with kafka_errors(self._config):
-            partitions = _partitions(consumer, self._config.dead_letter_topic)
+            partitions = partitions_of_topic(consumer, self._config.dead_letter_topic)
             first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         if first != self._first or any(ends[p] < self._next[p] for p in partitions):
             # The topic is another one, or some of it has been deleted: from its beginning.
@@ -234,18 +238,13 @@ def _message(config: KafkaConfig, dead_letter: DeadLetter) -> Message:
 
 
 def _whole_topic(consumer: Any, topic: str) -> Iterator[Any]:
-    partitions = _partitions(consumer, topic)
+    partitions = partitions_of_topic(consumer, topic)
     if not partitions:
         return
     consumer.assign(partitions)
     ends = consumer.end_offsets(partitions)
     consumer.seek_to_beginning(*partitions)
     yield from _up_to(consumer, ends)
-
-
-def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:
-    numbers = sorted(consumer.partitions_for_topic(topic) or ())
-    return [TopicPartition(topic, number) for number in numbers]
 
 
 def _up_to(consumer: Any, ends: Mapping[Any, int]) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.gateway import sparse_lines
+from mynamo.gateway import log_throttle
 from mynamo.gateway.context import Sender
 from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service import Service
@@ -115,7 +115,7 @@ def service(shared_config: ClusterConfig) -> Iterator[Service]:
 def test_refusals_of_all_operations_name_their_tables(
     service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 0.0)
     both = {name: {"Keys": [KEY]} for name in ("orders", "debts")}
     denied(service, ANN, "BatchGetItem", RequestItems=both)
     denied(service, ANN, "ListTables")
@@ -133,7 +133,7 @@ def test_refusals_of_all_operations_name_their_tables(
 def test_of_failures_a_user_has_one_line_a_second(
     service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 3600.0)
     for _ in range(3):
         denied(service, ANN, "ListTables")
     assert service.call("CreateTable", b"{}", {}, "ID", ANN).status == 400
@@ -143,7 +143,7 @@ def test_of_failures_a_user_has_one_line_a_second(
     service.call("CreateTable", orjson.dumps({"TableName": "seldom", **DEFINED}), {})
     for _ in range(2):  # what succeeds has a line each time
         assert service.call("UpdateContinuousBackups", body, {}).status == 200
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 0.0)
     denied(service, ANN, "ListTables")
     found = [(line.get("user"), line["outcome"], line.get("more")) for line in told(caplog)]
     refused = "AccessDeniedException"

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.gateway import slow_requests, sparse_lines
+from mynamo.gateway import log_throttle, slow_requests
 from mynamo.gateway.service import Service
 from mynamo.schemas.config import ClusterConfig, LogConfig
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -27,7 +27,7 @@ def slow_config(config: ClusterConfig) -> ClusterConfig:
 
 @pytest.fixture
 def service(slow_config: ClusterConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 0.0)
     with Cluster(slow_config) as cluster:
         make_table(cluster)
         yield Service(cluster, GatewayConfig())
@@ -70,10 +70,10 @@ def test_it_says_what_was_slow_and_nothing_of_items(
 def test_one_line_a_second_and_how_many_there_were_besides(
     service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 3600.0)
     for _ in range(4):
         call(service, "ListTables")
-    monkeypatch.setattr(sparse_lines, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(log_throttle, "EVERY_SECONDS", 0.0)
     call(service, "ListTables")
     first, last = told(caplog)
     assert "more" not in first

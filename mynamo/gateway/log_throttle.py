@@ -1,4 +1,4 @@
-"""`SparseLines`: no more than a line in the log each second, whatever clients do."""
+"""`LogThrottle`: no more than a line in the log each second, whatever clients do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EVERY_SECONDS = 1.0
 """Between two lines."""
 
 
-class SparseLines:
+class LogThrottle:
     """Says which lines to log: the first of each second, for each source of lines by itself.
 
     Safe to share between threads. A source is remembered for good: make it nothing that clients can
