@@ -198,17 +198,27 @@ def test_consumers_of_a_group_share_the_partitions(
 
 
 def test_changes_that_were_given_do_not_come_again_when_others_of_the_group_come_and_go(
-    config: ClusterConfig, cluster: Cluster, writer: Producer
+    config: ClusterConfig, cluster: Cluster, writer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = f"{config.kafka.changes_topic}.going"
+    read_by: list[Consumer] = []  # of each message
+    is_new = Consumer._is_new
+
+    def look(self: Consumer, event: ChangeEvent, partition: int) -> bool:
+        read_by.append(self)
+        return is_new(self, event, partition)
+
     with Consumer(config, group=group) as one:
         write(writer, 1)
         assert prices(read(one, ITEMS)) == all_prices(1)
         given = one.positions
+        monkeypatch.setattr(Consumer, "_is_new", look)
         with Consumer(config, group=group) as other:
             # Until it has its share, of which nothing was committed.
             eventually(lambda: (one.poll(0.2) == []) is bool(other.poll(0.2)))
         eventually(lambda: one.poll(0.2) == [] and one.positions == given)
+        assert one.poll(1.0) == []
+        assert one not in read_by  # it went on from its own place
         one.commit()
     write(writer, 2)
     with Consumer(config, group=group) as next_one:
