@@ -30,6 +30,9 @@ _CLOSING = 5.0
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_NEW_OBJECTS = 20_000
+"""So many more objects than before let the collector look for cycles; Python's default is 700."""
+
 
 def log_level(command: Command) -> Command:
     """Add `--log-level`."""
@@ -118,6 +121,8 @@ def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
             return 0 if signal.SIGTERM in interruption.args else INTERRUPTED
         # Objects that exist now stay. Checking them for garbage would stop all threads for 20 ms.
         gc.freeze()
+        # Hardly any object of a request or an event is part of a cycle.
+        gc.set_threshold(_NEW_OBJECTS)
         work(cluster, stop)
     return 0
 
