@@ -19,7 +19,6 @@ from mynamo.catalog.shard import retry
 from mynamo.errors import AlreadyExists, NotFound
 from mynamo.mysql.pool import Session, Statement
 
-_VERSION: Statement = ("SELECT version FROM mynamo_cluster", ())
 _CREDENTIALS: Statement = (
     "SELECT name, access_key_id, secret, policies, created_at FROM mynamo_credential ORDER BY 1",
     (),
@@ -53,17 +52,6 @@ class StoredCredential:
             ValueError: the row is damaged, or of a later release.
         """
         return _POLICIES.validate_json(self.stored_policies)
-
-
-def read_version(catalog: Catalog) -> int:
-    """The catalog's version. Raises ShardUnavailable: the server does not answer."""
-
-    def once() -> int:
-        with catalog.session() as session:
-            version: int = session.run(_VERSION)[0].rows[0][0]
-            return version
-
-    return retry(once, catalog.timeout)
 
 
 def read_credentials(catalog: Catalog) -> list[StoredCredential]:

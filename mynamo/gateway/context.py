@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
+from mynamo.catalog.tables import Table
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 from mynamo.gateway.policies.policy_decisions import Principal
+from mynamo.gateway.provisioned_throughput import Access, CapacityUse, ProvisionedThroughput
 from mynamo.reader import Plan, StoredReader
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -81,13 +83,18 @@ class Context:
         cluster: whose tables are served.
         config: the gateway's; its region and account number appear in ARNs.
         answered: counts that its processes share; None: it is the only one.
+        throughput: that requests are throttled by; None: none are.
 
     Attributes:
         own_writes: what reads of GSIs wait by; None: they do not wait.
     """
 
     def __init__(
-        self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
+        self,
+        cluster: Cluster,
+        config: GatewayConfig,
+        answered: AnsweredWrites | None = None,
+        throughput: ProvisionedThroughput | None = None,
     ) -> None:
         self.cluster = cluster
         self.reader = StoredReader(cluster, partial(finish_transaction, cluster))
@@ -95,7 +102,12 @@ class Context:
         self.statistics = Statistics(cluster)
         self.region = config.region
         self.account_id = config.account_id
+        self._throughput = throughput
         self.own_writes: OwnWrites | None = None
         if config.index_reads == "own-writes":
             answered = answered or AnsweredWrites(1, cluster.configured, cluster.partitions)
             self.own_writes = OwnWrites(cluster, answered)
+
+    def capacity_use(self, table: Table, access: Access) -> CapacityUse | None:
+        """What a request uses of a table's capacity units; None: nothing throttles it."""
+        return None if self._throughput is None else self._throughput.use(table, access)

@@ -19,7 +19,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, read_credentials
 from mynamo.cli.app import root
 from mynamo.errors import AlreadyExists, ConfigError
-from mynamo.gateway.auth import credentials
+from mynamo.gateway import catalog_changes
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed, unsealed
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
@@ -100,7 +100,7 @@ def refusal(call: Any, **request: Any) -> tuple[str, str]:
 def test_from_the_command_to_a_refused_request(
     engine_config: ClusterConfig, policy: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(catalog_changes, "LOOK_EVERY", 0.05)
     with clients(engine_config, policy) as (url, admin, ann):
         admin.create_table(
             TableName="scores",
