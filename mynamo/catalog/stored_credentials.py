@@ -131,6 +131,23 @@ def replace_key(catalog: Catalog, name: str, access_key_id: str, sealed: bytes) 
     catalog.decide(_of_known(name, statement))
 
 
+def replace_policies(catalog: Catalog, name: str, policies: Sequence[tuple[str, str]]) -> None:
+    """Give a credential other policies in the place of all that it has; its key pair stays.
+
+    Args:
+        policies: names and texts; none: it may do everything.
+
+    Raises:
+        NotFound: there is no credential of that name.
+        ShardUnavailable: the server does not answer.
+    """
+    statement = (
+        "UPDATE mynamo_credential SET policies = %s WHERE name = %s",
+        (orjson.dumps(policies), name.encode()),
+    )
+    catalog.decide(_of_known(name, statement))
+
+
 def remove_credential(catalog: Catalog, name: str) -> None:
     """Remove a credential.
 

@@ -286,6 +286,29 @@ def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -
         eventually(lambda: not any(alive(pid) for pid in children))
 
 
+def test_processes_share_the_units_of_a_table(config: ClusterConfig, tmp_path: Path) -> None:
+    """A process that takes another one's place has none of its own."""
+    enforced = "[gateway]\nenforce_provisioned_throughput = true\n"
+    with serving(config, tmp_path, "--no-auth", "--workers", "2", toml=enforced) as served:
+        eventually(lambda: len(served.children) == 2)
+        client = client_of(served.url)
+        client.create_table(
+            TableName="items",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 1},
+        )
+        client.get_waiter("table_exists").wait(TableName="items", WaiterConfig={"Delay": 1})
+        large = {"id": {"S": "1"}, "text": {"S": "x" * 390_000}}  # 381 units: 81 too many
+        client.put_item(TableName="items", Item=large)
+        for _ in range(2):
+            before = served.children
+            os.kill(before[0], signal.SIGKILL)
+            eventually(lambda: len(set(served.children) - set(before)) == 1)  # noqa: B023
+            with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
+                client_of(served.url).put_item(TableName="items", Item={"id": {"S": "2"}})
+
+
 def test_there_is_a_process_for_each_core(config: ClusterConfig, tmp_path: Path) -> None:
     cores = os.sched_getaffinity(0)
     for used in (cores, {min(cores)}):

@@ -40,6 +40,9 @@ OWN_ITEMS = {
 }
 
 
+ALLOWED = {"Effect": "Allow", "Action": "dynamodb:*"}
+
+
 def item(owner: str, n: int = 1) -> dict[str, Any]:
     return {"owner": {"S": owner}, "n": {"N": str(n)}}
 
@@ -148,6 +151,27 @@ def test_from_the_command_to_a_refused_request(
 
         eventually(lambda: answered() == "")
         assert refusal(carl.get_item, TableName="scores", Key=item("ann"))[0] == kind
+        everything = policy.with_name("everything.json")
+        everything.write_text(json.dumps({"Statement": dict(ALLOWED, Resource="*")}))
+        status, output = command(
+            "set-policies", "carl", "--policy", str(policy), "--policy", str(everything)
+        )
+        assert (status, output) == (0, "carl has the policies own-items.json, everything.json\n")
+
+        def sees_anns() -> bool:
+            try:
+                carl.get_item(TableName="scores", Key=item("ann"))
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == kind  # noqa: PT017
+                return False
+            return True
+
+        eventually(sees_anns)
+        assert command("set-policies", "carl", "--policy", str(policy))[0] == 0
+        eventually(lambda: not sees_anns())
+        assert answered() == ""
+        assert command("set-policies", "carl", "--no-policies") == (0, "carl may do everything\n")
+        eventually(sees_anns)
         assert command("rotate", "carl")[0] == 0
         eventually(lambda: answered() == "UnrecognizedClientException")
         carl.close()
@@ -224,11 +248,19 @@ def test_commands_that_are_refused(command: Any, tmp_path: Path) -> None:
     status, output = command("create", "ADMIN")
     assert status == 1
     assert "the configuration has a credential ADMIN; choose another name" in output
-    for word in ("rotate", "revoke"):
-        status, output = command(word, "ann")
+    for words in (("rotate",), ("revoke",), ("set-policies", "--no-policies")):
+        status, output = command(*words, "ann")
         assert status == 1
         assert "there is no credential ann; `mynamo credentials list` shows" in output
     assert command("create", "ann")[0] == 0
+    for options in ((), ("--no-policies", "--policy", str(wrong))):
+        status, output = command("set-policies", "ann", *options)
+        assert status == 2
+        assert "name all policies that it shall have" in output
+    status, output = command("set-policies", "ann", "--policy", str(wrong))
+    assert status == 1
+    assert "wrong.json, Statement: write one of Action and NotAction" in output
+    assert json.loads(command("list", "--json")[1])[0]["policies"] == []
     status, output = command("create", "ann")
     assert status == 1
     assert "there is a credential ann; `mynamo credentials rotate ann` gives it" in output
