@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 from pydantic import SecretStr
 
+from mynamo.catalog import catalog
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, read_credentials
 from mynamo.cli.app import root
@@ -176,6 +177,65 @@ def test_from_the_command_to_a_refused_request(
         eventually(lambda: answered() == "UnrecognizedClientException")
         carl.close()
         assert command("revoke", "carl")[0] == 0
+
+
+SAVED = ("mynamo_cluster", "mynamo_credential")
+
+
+def saved(cluster: Cluster) -> dict[str, Any]:
+    """A backup of what a catalog knows of credentials, and of its version."""
+    with cluster.catalog.session() as session:
+        return {name: session.run((f"SELECT * FROM {name}", ()))[0].rows for name in SAVED}
+
+
+def restore(cluster: Cluster, backup: dict[str, Any], version: int | None = None) -> None:
+    """Bring it back, with the version that it had, or another one."""
+    with cluster.catalog.session() as session:
+        for name, rows in backup.items():
+            session.run((f"DELETE FROM {name}", ()))
+            for row in rows:
+                marks = ", ".join(["%s"] * len(row))
+                session.run((f"INSERT INTO {name} VALUES ({marks})", row))
+        if version is not None:
+            session.run(("UPDATE mynamo_cluster SET version = %s", (version,)))
+
+
+@pytest.mark.parametrize("same_version", [False, True])
+def test_a_restored_catalog_counts_with_the_credentials_that_it_has(
+    engine_config: ClusterConfig,
+    policy: Path,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    same_version: bool,
+) -> None:
+    """Also if its version is by chance the one that the gateway knows."""
+    monkeypatch.setattr(catalog_changes, "LOOK_EVERY", 0.05)
+    if same_version:
+        monkeypatch.setattr(catalog, "READ_ALL_EVERY", 0.2)
+
+    def new(name: str) -> Any:
+        pair = json.loads(command("create", name, "--policy", str(policy), "--json")[1])
+        return client_of(url, key=pair["access_key_id"], secret=pair["secret_access_key"])
+
+    def counts(client: Any) -> bool:
+        kind, _ = refusal(client.list_tables)  # which the policy does not allow
+        assert kind in ("AccessDeniedException", "UnrecognizedClientException")
+        return kind == "AccessDeniedException"
+
+    with clients(engine_config, policy) as (url, _, _), Cluster(engine_config) as cluster:
+        ann = new("ann")
+        before = saved(cluster)
+        bob = new("bob")
+        assert command("revoke", "ann")[0] == 0
+        eventually(lambda: counts(bob) and not counts(ann))
+        after = saved(cluster)
+        now = cluster.refresh().version
+        restore(cluster, before, now if same_version else None)
+        eventually(lambda: counts(ann) and not counts(bob))
+        restore(cluster, after, now if same_version else None)
+        eventually(lambda: counts(bob) and not counts(ann))
+        for client in (ann, bob):
+            client.close()
 
 
 def with_condition(tmp_path: Path, name: str, **condition: Any) -> AccessKey:
