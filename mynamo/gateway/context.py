@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
 from mynamo.catalog.tables import Table
+from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.provisioned_throughput import Access, CapacityUse, ProvisionedThroughput
@@ -32,19 +33,10 @@ class Signer(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """Who sent a request.
+    """Who sent a request, and from where."""
 
-    Attributes:
-        user: see `Signer`.
-        principal: see `Signer`.
-        address: that it came from; empty: it has none.
-        secure: it came over TLS.
-    """
-
-    user: str | None
-    principal: Principal | None
-    address: str
-    secure: bool
+    signer: Signer
+    peer: Peer
 
 
 @dataclass(slots=True)

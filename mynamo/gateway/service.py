@@ -130,7 +130,7 @@ class Service:
 
     def _run(self, call: Call, body: bytes) -> dict[str, Any]:
         if self._rates is not None and call.sender is not None:
-            self._rates.check_user(call.sender.user)
+            self._rates.check_user(call.sender.signer.user)
         handler = OPERATIONS.get(call.operation)
         if handler is None:
             raise _unknown(call.operation)

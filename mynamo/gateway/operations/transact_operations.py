@@ -236,7 +236,9 @@ def _request_token(request: Mapping[str, Any], sender: Sender | None) -> Request
     if token is None:
         return None
     content = orjson.dumps(request["TransactItems"], option=orjson.OPT_SORT_KEYS)
-    user = f"\0{sender.user}" if sender is not None and sender.principal is not None else ""
+    user = ""
+    if sender is not None and sender.signer.principal is not None:
+        user = f"\0{sender.signer.user}"
     return RequestToken(_hash(f"TransactWriteItems {token}{user}".encode()), _hash(content))
 
 
