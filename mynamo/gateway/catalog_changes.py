@@ -24,7 +24,7 @@ def following(cluster: Cluster, looks: Sequence[Callable[[Snapshot], None]]) -> 
     While it does not answer, what was read last counts on.
 
     Args:
-        looks: called with what was read, also if it has not changed; may raise MynamoError.
+        looks: called with what was read, also if it has not changed; may raise.
     """
     stop = threading.Event()
 
@@ -36,9 +36,12 @@ def following(cluster: Cluster, looks: Sequence[Callable[[Snapshot], None]]) -> 
                 for look in looks:
                     look(snapshot)
                 answers = True
-            except MynamoError as error:
+            except Exception as error:  # whoever is revoked later must not count for ever
                 if answers:
-                    log.warning("changes of the catalog cannot be read: %s", error)
+                    foreseen = isinstance(error, MynamoError)
+                    log.warning(
+                        "changes of the catalog cannot be read: %s", error, exc_info=not foreseen
+                    )
                 answers = False
 
     thread = threading.Thread(target=follow, name="gateway-catalog", daemon=True)

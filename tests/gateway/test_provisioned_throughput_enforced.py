@@ -289,6 +289,44 @@ def test_a_gsi_without_units_throttles_its_tables_writes_and_its_own_reads(
     client.scan(TableName="indexed", IndexName="by_day")
 
 
+def test_an_lsi_uses_its_tables_units(served: Gateway) -> None:
+    client = served.client
+    client.create_table(
+        TableName="sorted",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("id", "at", "kind")
+        ],
+        KeySchema=[
+            {"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"},
+        ],
+        LocalSecondaryIndexes=[
+            {
+                "IndexName": "by_kind",
+                "KeySchema": [
+                    {"AttributeName": "id", "KeyType": "HASH"},
+                    {"AttributeName": "kind", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        ProvisionedThroughput=units(1, 1),
+    )  # fmt: skip
+    client.get_waiter("table_exists").wait(TableName="sorted", WaiterConfig={"Delay": 1})
+    client.put_item(TableName="sorted", Item=item("1", 102_300, at="1", kind="k"))
+    client.put_item(TableName="sorted", Item=item("1", 102_300, at="2"))  # not in the index
+    assert refusal(client.put_item, TableName="sorted", Item=item("1", at="3")) == (
+        EXCEEDED, OF_TABLE, reason("TableWrite", "sorted"),
+    )  # fmt: skip
+    query = {
+        "TableName": "sorted", "IndexName": "by_kind", "ConsistentRead": True,
+        "KeyConditionExpression": "id = :id",
+        "ExpressionAttributeValues": {":id": {"S": "1"}},
+    }  # fmt: skip
+    for _ in range(12):  # of 25 units each
+        client.query(**query)
+    assert refusal(client.query, **query) == (EXCEEDED, OF_TABLE, reason("TableRead", "sorted"))
+
+
 def test_other_units_and_on_demand_count_within_seconds(
     served: Gateway, shared_config: ClusterConfig
 ) -> None:
