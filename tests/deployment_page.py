@@ -43,13 +43,13 @@ def lines(block: str) -> list[str]:
 # -- whether there are such commands -----------------------------------------------------------
 
 _IMAGE = re.compile(r"docker run .* mynamo (?P<words>--config .*)$")
-_SERVICE = re.compile(r"docker compose run --rm (?P<service>\S+) (?P<words>.*)$")
+_SERVICE = re.compile(r"docker compose run --rm \S+ (?P<words>.*)$")
 _POD = re.compile(r"kubectl .* exec deploy/\S+ -- mynamo (?P<words>.*)$")
 _COMMAND = re.compile(r"(?:\S*/)?mynamo (?P<words>.*)$")
 
 
 def mistakes(text: str) -> list[str]:
-    """What a page says that is not so: commands, options, files, units and services."""
+    """What a page says that is not so: commands, options, files, units, services and values."""
     commands = [line for block in _BLOCK.findall(text) for line in lines(block)]
     inline = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text))
     found = [wrong for command in [*commands, *inline] for wrong in _wrong_words(command)]
@@ -60,18 +60,21 @@ def mistakes(text: str) -> list[str]:
     for name in set(re.findall(r"/etc/mynamo/(\w+)\.toml", text)):
         if not (DEPLOY / "config" / f"{name}.toml").is_file():
             found.append(f"no configuration {name}.toml")
-    for command in commands:
-        named = command.split()[1:] if command.startswith("systemctl") else ()
-        found += [f"no unit {n}" for n in named if n.startswith("mynamo") and n not in UNITS]
     return found
 
 
 def _wrong_words(command: str) -> list[str]:
-    service = _SERVICE.match(command)
-    if service is not None:
-        compose = (DEPLOY / "compose.yaml").read_text()
-        if not re.search(rf"^  {service['service']}:$", compose, re.M):
-            return [f"no service {service['service']}"]
+    words = command.split()
+    if words[:1] == ["systemctl"]:
+        units = [word for word in words if word.startswith("mynamo")]
+        return [f"no unit {name}" for name in units if name not in UNITS]
+    for service in re.findall(r"docker compose (?:run --rm|up .*--no-deps) (\S+)", command):
+        if not re.search(rf"^  {service}:$", (DEPLOY / "compose.yaml").read_text(), re.M):
+            return [f"no service {service}"]
+    values = (DEPLOY / "helm" / "mynamo" / "values.yaml").read_text()
+    for group, name in re.findall(r"--set(?:-file)? (\w+)\.(\w+)=", command):
+        if not re.search(rf"^{group}:\n(?:  .*\n)*?  {name}:", values, re.M):
+            return [f"no value {group}.{name}"]
     for form in (_IMAGE, _SERVICE, _POD, _COMMAND):
         match = form.match(command)
         if match is not None:

@@ -42,6 +42,11 @@ def test_every_command_file_and_unit_of_the_page_is_there() -> None:
         ("/etc/mynamo/admin.toml table list", "/etc/mynamo/administrator.toml table list"),
         ("deploy/systemd/env.example", "deploy/systemd/environment.example"),
         ("systemctl restart mynamo-serve", "systemctl restart mynamo-gateway"),
+        ("`systemctl edit mynamo-serve`", "`systemctl edit mynamo-gateway`"),
+        ("up -d --no-deps indexer", "up -d --no-deps indexers"),
+        ("--set-file config.gateway=", "--set-file config.serve="),
+        ("--set image.repository=", "--set images.repository="),
+        ("helm install mynamo deploy/helm/mynamo ", "helm install mynamo deploy/helm/chart "),
     ],
 )
 def test_control_what_is_not_there_is_found(there: str, changed: str) -> None:
@@ -61,7 +66,7 @@ def machines(config: ClusterConfig, tmp_path: Path) -> Iterator[tuple[Machine, M
 
 
 class Load:
-    """Puts items through whichever gateway takes them, as behind a load balancer.
+    """Puts each item through both gateways, one of which may take no connections at the moment.
 
     Attributes:
         written: ids of the items that were acknowledged.

@@ -160,7 +160,7 @@ def _throttled_reads(
                 use.admit(read_units(0, bool(asked[place.name].given.get("ConsistentRead"))))
             except ThroughputExceeded as failure:
                 throttled[position] = failure
-    if len(throttled) == len(places):
+    if throttled and len(throttled) == len(places):
         raise throttled[0]
     return set(throttled)
 
