@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.errors import MynamoError
+from mynamo.runtime import deadlines
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the catalog: at its version, and at the rest if that has changed."""
+
+LOOK_FOR = 5.0
+"""Seconds that a look may take: whoever needs the newest catalog, or ends, waits for it."""
 
 
 @contextmanager
@@ -28,13 +32,16 @@ def following(cluster: Cluster, looks: Sequence[Callable[[Snapshot], None]]) -> 
     """
     stop = threading.Event()
 
+    def look_once() -> None:
+        snapshot = cluster.refresh()
+        for look in looks:
+            look(snapshot)
+
     def follow() -> None:
         answers = True
         while not stop.wait(LOOK_EVERY):
             try:
-                snapshot = cluster.refresh()
-                for look in looks:
-                    look(snapshot)
+                deadlines.within(LOOK_FOR, None, look_once)
                 answers = True
             except Exception as error:  # whoever is revoked later must not count for ever
                 if answers:

@@ -152,6 +152,20 @@ def test_a_catalog_that_goes_away_while_it_starts(
     assert "Traceback" not in said
 
 
+def test_it_ends_soon_while_the_catalog_is_away(config: ClusterConfig, tmp_path: Path) -> None:
+    """It is being asked for changes at that moment."""
+    with Cluster(config), Proxy(config.catalog.host, config.catalog.port) as proxy:
+        catalog = config.catalog.model_copy(update={"host": "127.0.0.1", "port": proxy.port})
+        away = config.model_copy(update={"catalog": catalog})
+        with serving(away, tmp_path, "--workers", "1", toml=STORED) as served:
+            assert served.first_line.startswith("DynamoDB's API")
+            proxy.refuse()
+            eventually(lambda: "trying for another" in (tmp_path / "log").read_text())
+            served.process.terminate()
+            assert served.process.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_a_process_that_is_killed_while_the_catalog_is_away_is_replaced_once_it_is_back(
     config: ClusterConfig, tmp_path: Path
 ) -> None:
