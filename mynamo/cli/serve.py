@@ -95,6 +95,7 @@ def serve(
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
     from mynamo.gateway.own_writes import AnsweredWrites
+    from mynamo.gateway.provisioned_throughput import CapacityBuckets
     from mynamo.gateway.rates import check_users, rate_limits
     from mynamo.gateway.serving import serve as serve_until
 
@@ -112,6 +113,7 @@ def serve(
         shards = [shard.id for shard in cluster.shards]
         answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
     rates = rate_limits(config)  # likewise
+    buckets = CapacityBuckets() if config.enforce_provisioned_throughput else None  # likewise
 
     def work(process: int) -> int:
         for shared in (answered, counts):
@@ -125,7 +127,7 @@ def serve(
                     opened, config, listeners, stop,
                     credentials=None if no_auth else credentials,
                     answered=answered, counts=counts, ready=ready,
-                    metrics=request_metrics(registry, opened), rates=rates,
+                    metrics=request_metrics(registry, opened), rates=rates, buckets=buckets,
                 )  # fmt: skip
 
         return run_until_told(serve_with_metrics)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.errors import IndexBehind, MynamoError
-from mynamo.gateway.arns import replace_arns, throttled_index
+from mynamo.errors import IndexBehind, MynamoError, ThroughputExceeded
+from mynamo.gateway.arns import replace_arns, throttling_reason
 from mynamo.gateway.audit import AuditLog
 from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
@@ -27,6 +27,7 @@ from mynamo.gateway.operations import (
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.provisioned_throughput import CapacityBuckets, ProvisionedThroughput
 from mynamo.gateway.rates import RateLimits, rate_limits
 from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
@@ -61,6 +62,7 @@ class Service:
         answered: counts that its processes share; None: it is the only one.
         metrics: in which its answers are counted; None: they are not.
         rates: limits that its processes share; None: it is the only one, with those of `config`.
+        buckets: of provisioned throughput, that its processes share; None: it is the only one.
     """
 
     def __init__(
@@ -70,8 +72,13 @@ class Service:
         answered: AnsweredWrites | None = None,
         metrics: RequestMetrics | None = None,
         rates: RateLimits | None = None,
+        buckets: CapacityBuckets | None = None,
     ) -> None:
-        self.context = Context(cluster, config, answered)
+        throughput: ProvisionedThroughput | None = None
+        if config.enforce_provisioned_throughput:
+            throttled = _nobody_told if metrics is None else metrics.throttled
+            throughput = ProvisionedThroughput(buckets or CapacityBuckets(), throttled)
+        self.context = Context(cluster, config, answered, throughput)
         self._metrics = metrics
         self._rates = rates or rate_limits(config)
         self._audit = AuditLog(self.context) if cluster.config.log.audit else None
@@ -123,7 +130,7 @@ class Service:
 
     def _run(self, call: Call, body: bytes) -> dict[str, Any]:
         if self._rates is not None and call.sender is not None:
-            self._rates.check_user(call.sender.user)
+            self._rates.check_user(call.sender.signer.user)
         handler = OPERATIONS.get(call.operation)
         if handler is None:
             raise _unknown(call.operation)
@@ -144,9 +151,13 @@ class Service:
             error = service_error(failure, request)
             if error.kind == "InternalServerError":
                 log_failure(call.operation, failure, call.request_id)
-            if isinstance(failure, IndexBehind):
-                error.members["ThrottlingReasons"] = [throttled_index(self.context, failure)]
+            if isinstance(failure, IndexBehind | ThroughputExceeded):
+                error.members["ThrottlingReasons"] = [throttling_reason(self.context, failure)]
             raise error from failure
+
+
+def _nobody_told(_: str, __: str, ___: str) -> None:
+    """There are no metrics."""
 
 
 def _unknown(operation: str) -> ServiceError:

@@ -179,7 +179,7 @@ class App:
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
-        sender = Sender(*signer, *request.peer)
+        sender = Sender(signer, request.peer)
         answer = self._caller.call(operation, body, request.headers, request_id, sender)
         answer.headers["content-type"] = JSON
         return Response(answer.status, answer.body, answer.headers)
