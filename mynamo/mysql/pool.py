@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
@@ -16,7 +17,7 @@ from mynamo.mysql.circuit_breaker import CircuitBreaker, State
 from mynamo.mysql.driver import connect
 from mynamo.mysql.driver_protocol import Driver, StatementResult
 from mynamo.mysql.failures import DRIVER_ERRORS, LostConnection, translate, unreachable
-from mynamo.runtime import deadlines, forks
+from mynamo.runtime import deadlines, forks, tracing
 from mynamo.runtime.tasks import in_thread
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 
@@ -80,10 +81,22 @@ class PoolUsage:
 
 
 class Session:
-    """One connection while one caller has it."""
+    """One connection while one caller has it.
 
-    def __init__(self, connection: Driver, where: str, breaker: CircuitBreaker) -> None:
+    Args:
+        where: the database is, for messages.
+        peer: likewise, for spans.
+    """
+
+    def __init__(
+        self,
+        connection: Driver,
+        where: str,
+        breaker: CircuitBreaker,
+        peer: tracing.Attributes | None = None,
+    ) -> None:
         self._connection = connection
+        self._peer = peer or {}
         self._where = where
         self._breaker = breaker
         self.last_used = time.monotonic()
@@ -129,6 +142,19 @@ class Session:
             raise
 
     def _execute(
+        self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]
+    ) -> list[Answer]:
+        caller = tracing.current.get()
+        if caller is None:
+            return self._ask(statements, read)
+        summary = summary_of(statements)
+        attributes = {**self._peer, "db.query.summary": summary}
+        if len(statements) > 1:
+            attributes["db.operation.batch.size"] = len(statements)
+        with tracing.within(caller.child(summary, "client", attributes)):
+            return self._ask(statements, read)
+
+    def _ask(
         self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]
     ) -> list[Answer]:
         try:
@@ -197,6 +223,12 @@ class Session:
         return True
 
 
+def summary_of(statements: Sequence[Statement]) -> str:
+    """What statements do, one after another, for the name of a span: "BEGIN; SELECT; COMMIT"."""
+    words = [sql.lstrip(" (").partition(" ")[0] for sql, _ in statements]
+    return "; ".join(word for word, _ in groupby(words))
+
+
 def _result(result: StatementResult) -> Result:
     return Result(result.rows or (), result.affected_rows, result.insert_id or 0)
 
@@ -225,6 +257,12 @@ class ConnectionPool:
         self._database = database
         self._limits = limits
         self.where = where
+        self._peer: tracing.Attributes = {
+            "db.system.name": "mysql",
+            "db.namespace": database.database,
+            "server.address": database.host,
+            "server.port": database.port,
+        }
         self.breaker = CircuitBreaker(where, limits.breaker_opens_after, limits.breaker_probe_after)
         self._closed = False
         self._waits = 0
@@ -390,7 +428,7 @@ class ConnectionPool:
             failure = unreachable(error, self.where)
             self._note_failure(began_at, failure, ends_at)
             raise failure from None
-        session = Session(connection, self.where, self.breaker)
+        session = Session(connection, self.where, self.breaker, self._peer)
         session.end_at(ends_at)
         try:
             statements = (*SESSION_SETTINGS, _READ_ONLY, _IDENTITY)

@@ -15,6 +15,7 @@ from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
+from mynamo.runtime import tracing
 from mynamo.schemas.commands import Condition
 from mynamo.schemas.expiry import expires_at, is_due
 from mynamo.schemas.items import check_size
@@ -212,6 +213,7 @@ class WriteRequest:
         update: for UPDATE: the change; None: it only makes sure that there is an item.
         condition: what must hold.
         command_id: 16 bytes, of a queued write: its effect happens once.
+        traceparent: of a queued write, if it is traced.
     """
 
     table: str
@@ -220,6 +222,7 @@ class WriteRequest:
     update: expressions.Update | None = None
     condition: AnyCondition | None = None
     command_id: bytes | None = None
+    traceparent: str | None = None
 
 
 @dataclass(slots=True)
@@ -229,6 +232,7 @@ class Write:
     Attributes:
         key: the item's key attributes.
         size: of the item that is put, in bytes; 0 for others.
+        traceparent: of the request that it belongs to, if that is traced.
     """
 
     request: WriteRequest
@@ -237,6 +241,7 @@ class Write:
     route: Route
     key: StoredItem
     size: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +303,15 @@ def prepare(
     """
     key = {name: request.item[name] for name in table.key_names if name in request.item}
     row, size = check_request(request, table)
-    return Write(request, table, row, cluster.route(table.id, row.hash, snapshot), key, size)
+    route = cluster.route(table.id, row.hash, snapshot)
+    return Write(request, table, row, route, key, size, _traceparent(request))
+
+
+def _traceparent(request: WriteRequest) -> str | None:
+    if request.command_id is not None:  # one of many that a worker applies
+        return request.traceparent
+    span = tracing.current.get()
+    return None if span is None else span.traceparent
 
 
 def check_request(request: WriteRequest, table: Table) -> tuple[RowKey, int]:
