@@ -6,6 +6,7 @@ What the configuration leaves open, OpenTelemetry's SDK takes from its environme
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -88,7 +89,7 @@ class LoggedExporter(SpanExporter):
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._lost = 0
-        self._warn_at = 0.0
+        self._warned_at = -math.inf
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See `SpanExporter`."""
@@ -98,12 +99,12 @@ class LoggedExporter(SpanExporter):
             self._warn_now_and_then()
         elif self._lost:
             log.info("spans are exported again")
-            self._lost, self._warn_at = 0, 0.0
+            self._lost, self._warned_at = 0, -math.inf
         return result
 
     def _warn_now_and_then(self) -> None:
-        if time.monotonic() >= self._warn_at:
-            self._warn_at = time.monotonic() + WARN_EVERY
+        if time.monotonic() - self._warned_at >= WARN_EVERY:
+            self._warned_at = time.monotonic()
             log.warning(
                 "the collector of traces does not take them, and %d spans are lost so far; "
                 "requests go on. Check that it runs, and that tracing.endpoint is right",

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
 from typing import Any
 
 import orjson
@@ -25,6 +24,7 @@ from mynamo.runtime import tasks, tracing
 from mynamo.schemas.config import ClusterConfig, LogConfig, TracingConfig
 from tests.collector import Collector, Recorded, flush, of_this_process, traceparent
 from tests.gateway.asking import defined, index, keyed
+from tests.gateway.by_hand import connect, get, post
 from tests.gateway.conftest import client_of, served
 from tests.rows import everywhere
 from tests.waiting import eventually
@@ -95,29 +95,6 @@ class Client:
 @pytest.fixture
 def client(url: str) -> Client:
     return Client(url)
-
-
-def send(url: str, method: str, path: str, headers: dict[str, str]) -> int:
-    """Send a request by hand; returns the status."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=20)
-    try:
-        connection.request(method, path, b"{}" if method == "POST" else None, headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def post(url: str, operation: str, header: str) -> int:
-    """Send a request for an operation by hand; returns the status."""
-    signed = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, "
-    headers = {
-        "content-type": "application/x-amz-json-1.0",
-        "x-amz-target": f"DynamoDB_20120810.{operation}",
-        "x-amz-date": "20260101T000000Z",
-        "authorization": f"{signed}SignedHeaders=host;x-amz-target, Signature=abc",
-        "traceparent": header,
-    }
-    return send(url, "POST", "/", headers)
 
 
 def names(spans: list[Recorded]) -> Counter[str]:
@@ -294,7 +271,7 @@ def test_errors(client: Client, collector: Collector) -> None:
     assert not [span for span in spans if span.name.startswith(("send ", "process "))]
 
     refused = traceparent("ab" * 16, "cd" * 8)
-    assert post(client.url, "Nonsense", refused) == 400
+    assert post(connect(client.url), "Nonsense", {"traceparent": refused}) == 400
     (span,) = collector.wait_for("ab" * 16, len)
     assert (span.name, span.parent_id) == ("POST", "cd" * 8)
     assert span.attributes["error.type"] == "UnknownOperationException"
@@ -303,7 +280,7 @@ def test_errors(client: Client, collector: Collector) -> None:
 def test_a_damaged_header_begins_a_trace(client: Client, collector: Collector) -> None:
     for header in ("nonsense", f"00-{'0' * 32}-{'0' * 16}-01", "00-" + "f" * 600):
         before = len([s for s in collector.spans if s.name == "DynamoDB.ListTables"])
-        assert post(client.url, "ListTables", header) == 200
+        assert post(connect(client.url), "ListTables", {"traceparent": header}) == 200
 
         def found(before: int = before) -> Recorded:
             flush()
@@ -315,7 +292,7 @@ def test_a_damaged_header_begins_a_trace(client: Client, collector: Collector) -
 def test_health_checks_are_not_traced(client: Client, collector: Collector) -> None:
     before = len(collector.spans)
     header = {"traceparent": traceparent("ef" * 16, "cd" * 8)}
-    assert send(client.url, "GET", "/health", header) == 200
+    assert get(connect(client.url), "/health", header) == 200
     flush()
     assert [s for s in collector.spans[before:] if s.trace_id == "ef" * 16] == []
 

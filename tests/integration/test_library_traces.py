@@ -9,7 +9,6 @@ import orjson
 import pytest
 from opentelemetry import trace
 
-from mynamo.catalog.cluster import Cluster
 from mynamo.errors import ConditionFailed
 from mynamo.manager import HashBasedShardManager
 from mynamo.producer import MUST_NOT_EXIST, Put
@@ -148,7 +147,9 @@ def test_a_queued_write_is_one_trace_to_the_index(
         producer.publish(untraced)  # begins a trace of its own
         spans = collector.wait_for(
             work.trace_id,
-            lambda spans: len([s for s in spans if s.name == f"process {kafka.changes_topic}"]) == 2,
+            lambda spans: (
+                len([s for s in spans if s.name == f"process {kafka.changes_topic}"]) == 2
+            ),
             60,
         )
     publish = called(spans)["publish"]
