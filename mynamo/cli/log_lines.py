@@ -49,7 +49,7 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **_fields(record),
         }
-        span = tracing.current.get()
+        span = tracing.current_span.get()
         if span is not None:
             entry |= {"trace_id": span.trace_id, "span_id": span.span_id}
         if record.exc_info:

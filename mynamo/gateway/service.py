@@ -32,7 +32,7 @@ from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
-from mynamo.runtime import tracing
+from mynamo.runtime.tracing import Attributes, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Service:
         began = time.perf_counter()
         answer, error = self._answer(call, body)
         seconds = time.perf_counter() - began
-        span = tracing.current.get()
+        span = current_span.get()
         if span is not None:
             span.set(_told(call, error))
         if self._metrics is not None:
@@ -153,7 +153,7 @@ class Service:
             raise error from failure
 
 
-def _told(call: Call, error: str) -> tracing.Attributes:
+def _told(call: Call, error: str) -> Attributes:
     """What a request's span says of it once it is answered."""
     told: dict[str, str | list[str]] = {}
     if tables := _tables(call):

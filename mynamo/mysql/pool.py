@@ -17,8 +17,9 @@ from mynamo.mysql.circuit_breaker import CircuitBreaker, State
 from mynamo.mysql.driver import connect
 from mynamo.mysql.driver_protocol import Driver, StatementResult
 from mynamo.mysql.failures import DRIVER_ERRORS, LostConnection, translate, unreachable
-from mynamo.runtime import deadlines, forks, tracing
+from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tracing import Attributes, Span, current_span, within
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 
 Answer = TypeVar("Answer")
@@ -93,7 +94,7 @@ class Session:
         connection: Driver,
         where: str,
         breaker: CircuitBreaker,
-        peer: tracing.Attributes | None = None,
+        peer: Attributes | None = None,
     ) -> None:
         self._connection = connection
         self._peer = peer or {}
@@ -123,7 +124,18 @@ class Session:
             ShardUnavailable: as `failures` sorts MySQL's errors.
             WriteOutcomeUnknown: this process was forked after the connection was lent.
         """
+        caller = current_span.get()
+        if caller is not None:
+            return self._run_traced(caller, statements)
         return self._execute(statements, _result)
+
+    def _run_traced(self, caller: Span, statements: Sequence[Statement]) -> list[Result]:
+        summary = summary_of(statements)
+        attributes = {**self._peer, "db.query.summary": summary}
+        if len(statements) > 1:
+            attributes["db.operation.batch.size"] = len(statements)
+        with within(caller.child(summary, "client", attributes)):
+            return self._execute(statements, _result)
 
     def run_with_lock_wait(self, seconds: int, *statements: Statement) -> list[Result]:
         """Run statements in one round trip, each of which waits for locks for so long at most.
@@ -142,19 +154,6 @@ class Session:
             raise
 
     def _execute(
-        self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]
-    ) -> list[Answer]:
-        caller = tracing.current.get()
-        if caller is None:
-            return self._ask(statements, read)
-        summary = summary_of(statements)
-        attributes = {**self._peer, "db.query.summary": summary}
-        if len(statements) > 1:
-            attributes["db.operation.batch.size"] = len(statements)
-        with tracing.within(caller.child(summary, "client", attributes)):
-            return self._ask(statements, read)
-
-    def _ask(
         self, statements: Sequence[Statement], read: Callable[[StatementResult], Answer]
     ) -> list[Answer]:
         try:
@@ -257,7 +256,7 @@ class ConnectionPool:
         self._database = database
         self._limits = limits
         self.where = where
-        self._peer: tracing.Attributes = {
+        self._peer: Attributes = {
             "db.system.name": "mysql",
             "db.namespace": database.database,
             "server.address": database.host,

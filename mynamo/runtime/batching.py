@@ -24,8 +24,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-from mynamo.runtime import deadlines, forks, tracing
+from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import Task, current
+from mynamo.runtime.tracing import Span, current_span, together, within
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -59,7 +60,7 @@ class Entry(Generic[Request, Answer]):
         self._is_leader = False
         self._task: Task | None = current()
         self.ready: threading.Lock | None = None
-        self.span: tracing.Span | None = None
+        self.span: Span | None = None
 
     def _prepare_to_block(self) -> None:
         if self._task is None:
@@ -162,13 +163,10 @@ class Batcher(Generic[Request, Answer]):
         """
         if deadlines.end() is not None:
             return None
-        caller = tracing.current.get()
-        if caller is None:
-            return self._submit(me)
-        with tracing.within(caller.child(self._name)) as me.span:
-            return self._submit(me)
-
-    def _submit(self, me: Entry[Request, Answer]) -> Answer | None:
+        caller = current_span.get()
+        if caller is not None and me.span is None:
+            with within(caller.child(self._name)) as me.span:
+                return self.submit(me)
         forks.check()
         with self._lock:
             is_leader = self._running < self.max_running
@@ -218,14 +216,12 @@ class Batcher(Generic[Request, Answer]):
             for entry in batch[1:]:
                 entry._resume()
 
-    def _run_traced(
-        self, batch: list[Entry[Request, Answer]], spans: Sequence[tracing.Span]
-    ) -> None:
+    def _run_traced(self, batch: list[Entry[Request, Answer]], spans: Sequence[Span]) -> None:
         begun = len(batch)
         attributes = {"mynamo.batch.callers": begun, "mynamo.batch.rows": _rows(batch)}
         for span in spans:
             span.set(attributes)
-        with tracing.together(spans, f"{self._name} batch", attributes) as link:
+        with together(spans, f"{self._name} batch", attributes) as link:
             self._run_together(batch)
             for late in batch[begun:]:
                 if late.span is not None:

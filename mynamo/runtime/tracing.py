@@ -1,8 +1,8 @@
 """Spans of OpenTelemetry: P1 and P2 of `docs/design/tracing.md`.
 
-The span of what a thread or task is doing is `current`. Whoever works for a caller starts spans
-beneath it. A caller that is not traced, or whose trace is not sampled, has none: that costs a look
-at the context, and OpenTelemetry is not even imported.
+The span of what a thread or task is doing is `current_span`. Whoever works for a caller starts
+spans beneath it. A caller that is not traced, or whose trace is not sampled, has none: that costs a
+look at the context, and OpenTelemetry is not even imported.
 
 A span says what was done, where, how long it took, and the name of what went wrong. Nothing of
 items is in it, nor the texts of errors, which may quote them.
@@ -144,14 +144,14 @@ class Span:
         self._otel.end()
 
 
-current: ContextVar[Span | None] = ContextVar("mynamo_span", default=None)
+current_span: ContextVar[Span | None] = ContextVar("mynamo_span", default=None)
 """The span of what this thread or task is doing; None: it is not traced."""
 
 
 @contextmanager
 def within(span: Span | None) -> Iterator[Span | None]:
     """Work within a span, which ends with the block; None: of what is not sampled."""
-    before = current.set(span)
+    before = current_span.set(span)
     try:
         yield span
     except BaseException as error:
@@ -160,7 +160,7 @@ def within(span: Span | None) -> Iterator[Span | None]:
         raise
     finally:
         # Threads and greenlets go on to the next request with what is set here.
-        current.reset(before)
+        current_span.reset(before)
         if span is not None:
             span.end()
 
@@ -200,7 +200,7 @@ def together(
     shared = first.child(name, attributes=attributes) if others else first
     for other in others:
         shared.link(other)
-    before = current.set(shared)
+    before = current_span.set(shared)
     try:
         yield shared.link
     except BaseException as error:
@@ -208,7 +208,7 @@ def together(
             shared.fail(type(error).__name__)
         raise
     finally:
-        current.reset(before)
+        current_span.reset(before)
         if others:
             shared.end()
 
@@ -229,13 +229,13 @@ def ended(spans: Sequence[Span]) -> Iterator[None]:
 
 def carried(call: Callable[[], Answer]) -> Callable[[], Answer]:
     """A call, to be made by another thread within the span of this one."""
-    span = current.get()
+    span = current_span.get()
     return call if span is None else partial(_carry, span, call)
 
 
 def _carry(span: Span, call: Callable[[], Answer]) -> Answer:
-    before = current.set(span)
+    before = current_span.set(span)
     try:
         return call()
     finally:
-        current.reset(before)
+        current_span.reset(before)

@@ -104,7 +104,7 @@ def outbox_payload(
         traceparent: of the request that made it, if it is traced.
         others: see `ChangeEvent`.
     """
-    return orjson.dumps(
+    payload = orjson.dumps(
         {
             "format": FORMAT,
             "table_id": table_id,
@@ -119,9 +119,11 @@ def outbox_payload(
             "old_image": old_image,
             "new_image": new_image,
             **({} if stream is None else {"slot": stream[2]}),
-            **({} if traceparent is None else {"traceparent": traceparent}),
         }
     )
+    if traceparent is None:
+        return payload
+    return b'%b%b%b"}' % (payload[:-1], _TRACEPARENT, traceparent.encode())
 
 
 _TRACEPARENT = b',"traceparent":"'

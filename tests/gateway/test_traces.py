@@ -249,7 +249,7 @@ def test_control_a_span_that_stays_is_found(
     @contextmanager
     def staying(span: tracing.Span | None) -> Iterator[tracing.Span | None]:
         if span is not None:
-            tracing.current.set(span)
+            tracing.current_span.set(span)
         yield span
         if span is not None:
             span.end()

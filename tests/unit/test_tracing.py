@@ -184,6 +184,6 @@ def test_without_the_packages_it_says_what_to_install(tmp_path: Path, command: s
 
 
 def test_work_in_another_thread_is_in_no_span_afterwards() -> None:
-    assert tracing.current.get() is None
-    call = tracing.carried(lambda: tracing.current.get())
+    assert tracing.current_span.get() is None
+    call = tracing.carried(lambda: tracing.current_span.get())
     assert call() is None

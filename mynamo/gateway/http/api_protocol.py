@@ -22,8 +22,8 @@ from mynamo.gateway.http.request_spans import answer_traced
 from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.gateway.model.types import parse
 from mynamo.gateway.service_errors import ServiceError, internal_error
-from mynamo.runtime import tracing
 from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tracing import Tracer, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class App:
         config: GatewayConfig,
         operations: Iterable[str],
         refused: Callable[[str, int, str], None] | None = None,
-        tracer: tracing.Tracer | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._tracer = tracer
         self._caller = caller
@@ -123,14 +123,18 @@ class App:
 
     def answer(self, request: Request) -> Response:
         """Answer a request, whatever it is."""
-        return self._traced(request, self._answer)
+        if self._tracer is not None:
+            return self._traced(self._tracer, request, self._answer)
+        return self._answer(request, new_request_id())
 
-    def _traced(self, request: Request, answer: Callable[[Request, str], Response]) -> Response:
+    def _traced(
+        self, tracer: Tracer, request: Request, answer: Callable[[Request, str], Response]
+    ) -> Response:
         request_id = new_request_id()
-        if self._tracer is None or request.method != "POST":
+        if request.method != "POST":
             return answer(request, request_id)
         operation = self._operations.get(request.headers.get("x-amz-target", ""))
-        return answer_traced(self._tracer, request, operation, request_id, answer)
+        return answer_traced(tracer, request, operation, request_id, answer)
 
     def _answer(self, request: Request, request_id: str) -> Response:
         try:
@@ -156,7 +160,9 @@ class App:
 
     def overloaded(self, request: Request) -> Response:
         """Ask the client to come again; SDKs do so by themselves after a moment."""
-        return self._traced(request, self._overloaded)
+        if self._tracer is not None:
+            return self._traced(self._tracer, request, self._overloaded)
+        return self._overloaded(request, new_request_id())
 
     def _overloaded(self, request: Request, request_id: str) -> Response:
         error = ServiceError(
@@ -168,7 +174,7 @@ class App:
         return self._finished(request, _refusal(error), request_id)
 
     def _note(self, request: Request, error: ServiceError) -> None:
-        span = tracing.current.get()
+        span = current_span.get()
         if span is not None:
             span.set({"error.type": error.kind})
         if self._refused is not None:

@@ -62,7 +62,7 @@ def command_message(cluster: Cluster, command: WriteCommand) -> Message:
     partition = cluster.partition_of(table.id, row.slot)
     topic = cluster.config.kafka.writes_topic
     headers = [("table", command.table.encode())]
-    if (span := tracing.current.get()) is not None:
+    if (span := tracing.current_span.get()) is not None:
         headers.append((tracing.TRACEPARENT, span.traceparent.encode()))
     return topic, partition, key, command.dump(), headers
 

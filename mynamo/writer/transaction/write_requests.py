@@ -15,7 +15,7 @@ from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
-from mynamo.runtime import tracing
+from mynamo.runtime.tracing import current_span
 from mynamo.schemas.commands import Condition
 from mynamo.schemas.expiry import expires_at, is_due
 from mynamo.schemas.items import check_size
@@ -303,15 +303,12 @@ def prepare(
     """
     key = {name: request.item[name] for name in table.key_names if name in request.item}
     row, size = check_request(request, table)
-    route = cluster.route(table.id, row.hash, snapshot)
-    return Write(request, table, row, route, key, size, _traceparent(request))
-
-
-def _traceparent(request: WriteRequest) -> str | None:
-    if request.command_id is not None:  # one of many that a worker applies
-        return request.traceparent
-    span = tracing.current.get()
-    return None if span is None else span.traceparent
+    write = Write(request, table, row, cluster.route(table.id, row.hash, snapshot), key, size)
+    span = current_span.get()
+    if span is not None:  # a worker's span, which applies many commands, is none of them
+        is_command = request.command_id is not None
+        write.traceparent = request.traceparent if is_command else span.traceparent
+    return write
 
 
 def check_request(request: WriteRequest, table: Table) -> tuple[RowKey, int]:
