@@ -192,6 +192,17 @@ def test_without_a_collector_requests_go_on(
     assert "opentelemetry" not in said
 
 
+def test_a_sampler_of_the_environment_may_ignore_what_clients_say(
+    config: ClusterConfig, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    options = ("--no-auth", "--workers", "1")
+    with serving(config, tmp_path, *options, toml=toml(collector.url)) as served:
+        send_traced(client_of(served.url), "list_tables")
+    assert collector.spans == []
+
+
 def test_sampling_and_names(
     config: ClusterConfig, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

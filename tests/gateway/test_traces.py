@@ -20,6 +20,10 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.cli.log_lines import JsonLines
 from mynamo.gateway import log_throttle, slow_requests
 from mynamo.gateway.http import request_spans
+from mynamo.gateway.http.api_protocol import App
+from mynamo.gateway.http.cors import Cors
+from mynamo.gateway.http.messages import Request
+from mynamo.gateway.service import OPERATIONS
 from mynamo.runtime import tasks, tracing
 from mynamo.schemas.config import ClusterConfig, LogConfig, TracingConfig
 from tests.collector import Collector, Recorded, flush, of_this_process, traceparent
@@ -258,6 +262,50 @@ def test_control_a_span_that_stays_is_found(
     sent = send_many(client, monkeypatch)
     with pytest.raises((AssertionError, ValueError)):
         check_own_traces(collector, sent)
+
+
+def test_requests_in_threads_have_their_own_traces(client: Client, collector: Collector) -> None:
+    """A scan has a thread, which serves one request after another."""
+    for number in range(3):
+        client.put(f"key-{number}", sampled=False)
+
+    def scan(number: int) -> tuple[str, str]:
+        return client.call("scan", sampled=number % 2 == 0, TableName="orders")
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        sent = list(threads.map(scan, range(3 * CLIENTS)))
+
+    def all_there() -> bool:
+        flush()
+        return all("DynamoDB.Scan" in names(collector.of(each)) for each, _ in sent[::2])
+
+    eventually(all_there)
+    for trace_id, client_span in sent[::2]:
+        own = collector.of(trace_id)
+        assert only(own, "DynamoDB.Scan").parent_id == client_span
+        reads = beneath(own, only(own, "DynamoDB.Scan"))
+        assert {span.name for span in reads} == {"read rows"}
+        assert len(reads) <= 4, "two shards, and their slot guards where they have no rows"
+    assert not [span for each, _ in sent[1::2] for span in collector.of(each)]
+
+
+def test_a_request_without_a_permit_has_a_span(
+    traced_config: ClusterConfig, collector: Collector
+) -> None:
+    nobody: Any = None
+    with Cluster(traced_config) as cluster:
+        app = App(
+            nobody, nobody, nobody, Cors(None), traced_config.gateway, OPERATIONS,
+            tracer=cluster.tracer,
+        )  # fmt: skip
+    headers = {
+        "x-amz-target": "DynamoDB_20120810.PutItem",
+        "traceparent": traceparent("bc" * 16, "cd" * 8),
+    }
+    assert app.overloaded(Request("POST", "/", headers)).status == 503
+    (span,) = collector.wait_for("bc" * 16, len)
+    assert (span.name, span.parent_id, span.failed) == ("DynamoDB.PutItem", "cd" * 8, True)
+    assert span.attributes["error.type"] == "ServiceUnavailableException"
 
 
 def test_errors(client: Client, collector: Collector) -> None:
