@@ -44,7 +44,10 @@ def process_span(tracer: Tracer, record: Any, group: str, count: int) -> Span | 
         group: the consumer's.
         count: of the messages that are processed together.
     """
-    traceparent = record.header(TRACEPARENT)
+    try:
+        traceparent = record.header(TRACEPARENT)
+    except ValueError:  # nobody needs headers to apply a message
+        return None
     if traceparent is None:
         return None
     return tracer.start(

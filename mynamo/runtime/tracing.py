@@ -78,11 +78,12 @@ class Tracer:
         Returns:
             None: the trace is not sampled.
         """
-        above = None
-        if headers is not None:
-            above = self._propagator.extract(headers)
+        above = None if headers is None else self._propagator.extract(headers)
         otel = self.otel.start_span(name, above, self.kinds[kind], attributes)
-        return Span(self, otel) if otel.is_recording() else None
+        if otel.get_span_context().trace_flags.sampled:
+            return Span(self, otel)
+        otel.end()  # a service's sampler may have it recorded all the same
+        return None
 
 
 class Span:
@@ -119,6 +120,16 @@ class Span:
         tracer = self._tracer
         above = tracer.api.set_span_in_context(self._otel)
         return Span(tracer, tracer.otel.start_span(name, above, tracer.kinds[kind], attributes))
+
+    def shared(self, name: str, attributes: Attributes, others: Sequence[Span]) -> Span:
+        """Start a span beneath it that is linked with others, in both directions."""
+        tracer = self._tracer
+        above = tracer.api.set_span_in_context(self._otel)
+        links = [tracer.api.Link(other._otel.get_span_context()) for other in others]
+        span = tracer.otel.start_span(name, above, attributes=attributes, links=links)
+        for other in others:
+            other._otel.add_link(span.get_span_context())
+        return Span(tracer, span)
 
     def set(self, attributes: Attributes) -> None:
         """Add attributes."""
@@ -197,9 +208,7 @@ def together(
         What links the span of somebody who joins while the block runs.
     """
     first, *others = spans
-    shared = first.child(name, attributes=attributes) if others else first
-    for other in others:
-        shared.link(other)
+    shared = first.shared(name, attributes, others) if others else first
     before = current_span.set(shared)
     try:
         yield shared.link

@@ -12,12 +12,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from pydantic import ValidationError
 
 from mynamo.cli import otlp_exporter
 from mynamo.cli.otlp_exporter import LoggedExporter
+from mynamo.log.message_spans import process_span
 from mynamo.log.record_format import Record, read_records, records_of
 from mynamo.runtime import tracing
 from mynamo.schemas.config import TracingConfig
@@ -29,6 +31,7 @@ from mynamo.schemas.events import (
     read_event,
     without_traceparent,
 )
+from tests.collector import of_this_process
 
 HEADER = f"00-{'ab' * 16}-{'cd' * 8}-01"
 KEYS = {"id": {"S": "a"}}
@@ -86,6 +89,34 @@ def test_one_header_of_a_message() -> None:
     assert (first.header("traceparent"), first.header("nothing")) == (b"x", None)
     assert first.header("table") == b"traceparent"
     assert second.header("traceparent") is None
+
+
+def test_damaged_headers_stop_no_indexer() -> None:
+    """Without traces nobody reads them."""
+    of_this_process()
+    damaged = Record("topic", 0, 5, 1, b"k", b"v", b"\x7ftraceparent")
+    with pytest.raises(ValueError, match="headers"):
+        damaged.header("traceparent")
+    assert process_span(tracing.Tracer(), damaged, "group", 1) is None
+
+
+def test_what_is_recorded_but_not_sampled_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service may have such a sampler."""
+    ended: list[ReadableSpan] = []
+    provider = TracerProvider(sampler=StaticSampler(Decision.RECORD_ONLY))
+    provider.add_span_processor(_Ending(ended))
+    tracer = tracing.Tracer()
+    monkeypatch.setattr(tracer, "otel", provider.get_tracer("test"))
+    assert tracer.start("a", "internal", {}) is None
+    assert [span.name for span in ended] == ["a"]
+
+
+class _Ending(SpanProcessor):
+    def __init__(self, ended: list[ReadableSpan]) -> None:
+        self._ended = ended
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._ended.append(span)
 
 
 @pytest.mark.parametrize(
