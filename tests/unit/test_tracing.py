@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -22,6 +25,7 @@ from mynamo.cli.otlp_exporter import LoggedExporter
 from mynamo.log.message_spans import process_span
 from mynamo.log.record_format import Record, read_records, records_of
 from mynamo.runtime import tracing
+from mynamo.runtime.batching import Batcher, Entry
 from mynamo.schemas.config import TracingConfig
 from mynamo.schemas.events import (
     complete_event,
@@ -32,6 +36,7 @@ from mynamo.schemas.events import (
     without_traceparent,
 )
 from tests.collector import of_this_process
+from tests.waiting import eventually
 
 HEADER = f"00-{'ab' * 16}-{'cd' * 8}-01"
 KEYS = {"id": {"S": "a"}}
@@ -214,7 +219,72 @@ def test_without_the_packages_it_says_what_to_install(tmp_path: Path, command: s
     assert "Traceback" not in done.stderr
 
 
-def test_work_in_another_thread_is_in_no_span_afterwards() -> None:
-    assert tracing.current_span.get() is None
-    call = tracing.carried(lambda: tracing.current_span.get())
-    assert call() is None
+def started(name: str) -> tracing.Span:
+    of_this_process()
+    span = tracing.Tracer().start(name, "internal", {})
+    assert span is not None
+    return span
+
+
+def fails(_: object) -> None:
+    raise ValueError
+
+
+@pytest.mark.parametrize("work", [lambda _: None, fails], ids=["ends", "fails"])
+def test_what_is_current_is_as_before_when_work_has_ended(work: Callable[[object], None]) -> None:
+    """Threads and tasks go on to something else."""
+    for before in (None, started("before")):
+        token = tracing.current_span.set(before)
+        try:
+            with suppress(ValueError), tracing.within(started("one")) as one:
+                assert tracing.current_span.get() is one
+                work(None)
+            assert tracing.current_span.get() is before
+            several = [started("first"), started("second")]
+            for spans in (several, several[:1]):
+                with suppress(ValueError), tracing.together(spans, "batch", {}):
+                    assert tracing.current_span.get() not in (None, before)
+                    work(None)
+                assert tracing.current_span.get() is before
+            with tracing.within(started("caller")):
+                call = tracing.carried(lambda: work(tracing.current_span.get()))
+            with suppress(ValueError):
+                call()
+            assert tracing.current_span.get() is before
+        finally:
+            tracing.current_span.reset(token)
+
+
+def test_who_leads_a_batch_takes_no_other_callers_span_along() -> None:
+    """A leader that is not traced runs a batch within the span of a caller that is."""
+    held, seen = threading.Semaphore(0), []
+
+    def run(entries: Sequence[Entry[str, str]]) -> None:
+        assert held.acquire(timeout=20)
+        seen.append(([entry.request for entry in entries], tracing.current_span.get()))
+        for entry in entries:
+            entry.answer = entry.request
+
+    batcher: Batcher[str, str] = Batcher(run, max_running=1, max_count=10, max_size=10)
+
+    def submit(name: str, span: tracing.Span | None) -> tracing.Span | None:
+        token = tracing.current_span.set(span)
+        assert batcher.submit(Entry(name, 1, 1)) == name
+        after = tracing.current_span.get()
+        tracing.current_span.reset(token)
+        return after
+
+    caller = started("caller")
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(submit, "first", None)
+        eventually(lambda: batcher._running)
+        leader = threads.submit(submit, "leader", None)
+        eventually(lambda: batcher.waiting == 1)
+        traced = threads.submit(submit, "traced", caller)
+        eventually(lambda: batcher.waiting == 2)
+        held.release(2)
+        assert (first.result(20), leader.result(20), traced.result(20)) == (None, None, caller)
+    assert [requests for requests, _ in seen] == [["first"], ["leader", "traced"]]
+    assert seen[0][1] is None
+    assert seen[1][1] is not None
+    assert seen[1][1].trace_id == caller.trace_id
