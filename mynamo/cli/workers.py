@@ -19,6 +19,7 @@ from mynamo.cli.command_context import load_config, opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
 from mynamo.cli.log_lines import lines_of
 from mynamo.cli.metrics_option import metrics_of, metrics_port
+from mynamo.cli.trace_export import traces_exported
 from mynamo.schemas.config import AUDIT_LOGGER, LogConfig
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def _run(
     start_logging(level, load_config().log)
 
     def work_with_metrics(cluster: Cluster, stop: threading.Event) -> None:
-        with metrics_of(cluster, role, port):
+        with metrics_of(cluster, role, port), traces_exported(cluster.config.tracing, role):
             work(cluster, stop)
 
     sys.exit(run_until_told(work_with_metrics))

@@ -33,6 +33,7 @@ from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.runtime.tracing import Attributes, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Service:
         began = time.perf_counter()
         answer, error = self._answer(call, body)
         seconds = time.perf_counter() - began
+        span = current_span.get()
+        if span is not None:
+            span.set(_told(call, error))
         if self._metrics is not None:
             names = self.context.cluster.snapshot.names
             self._metrics.answered(operation, call.table, names, answer.status, error, seconds)
@@ -158,6 +162,29 @@ class Service:
 
 def _nobody_told(_: str, __: str, ___: str) -> None:
     """There are no metrics."""
+
+
+def _told(call: Call, error: str) -> Attributes:
+    """What a request's span says of it once it is answered."""
+    told: dict[str, str | list[str]] = {}
+    if tables := _tables(call):
+        told["aws.dynamodb.table_names"] = tables
+    if index := (call.request or {}).get("IndexName"):
+        told["aws.dynamodb.index_name"] = index
+    if error:
+        told["error.type"] = error
+    return told
+
+
+def _tables(call: Call) -> list[str]:
+    """The tables that a request names."""
+    if call.table is not None:
+        return [call.table]
+    request = call.request or {}
+    if "RequestItems" in request:
+        return sorted(request["RequestItems"])
+    actions = [one for each in request.get("TransactItems", ()) for one in each.values()]
+    return sorted({action["TableName"] for action in actions})
 
 
 def _unknown(operation: str) -> ServiceError:

@@ -84,6 +84,7 @@ def gateway(
             config,
             OPERATIONS.keys() | UNSUPPORTED,
             None if metrics is None else metrics.refused,
+            cluster.tracer,
         )
         server = HttpServer(app, listeners, config.limits, tls_context(config), counts)
         if metrics is not None:
