@@ -79,6 +79,7 @@ def serve_console(
             loop="asyncio",
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,  # addresses have keys of items
             proxy_headers=False,
             server_header=False,

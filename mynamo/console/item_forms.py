@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,8 +41,13 @@ def load_address(text: str) -> Item:
 
 
 def dump_form(item: Mapping[str, Any]) -> str:
-    """An item, to be read and changed."""
-    return orjson.dumps(item, option=orjson.OPT_INDENT_2).decode()
+    """An item, to be read and changed: an attribute in each line."""
+    lines = [f"  {_line(name)}: {_line(value)}" for name, value in item.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def dump_hidden(item: Mapping[str, Any]) -> str:

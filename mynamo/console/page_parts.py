@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 SECONDS = 4.0
 """That a page waits for its parts."""
+_SHARE = 0.75
+"""Of that time: after which servers are not waited for any more, so that a part says which one does
+not answer."""
 FRESH_SECONDS = 1.0
 """For which a part is shown again: several browsers that look cost as much as one."""
 _THREADS = 16
@@ -77,7 +80,9 @@ class PageParts:
             future, begun_at = self._running.get(name, (None, 0.0))
             if future is not None and (not future.done() or now - begun_at < FRESH_SECONDS):
                 return future
-            future = self._threads.submit(partial(deadlines.until, now + self._seconds, work))
+            future = self._threads.submit(
+                partial(deadlines.until, now + _SHARE * self._seconds, work)
+            )
             self._running[name] = future, now
             return future
 

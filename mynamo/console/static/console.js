@@ -4,7 +4,8 @@
 const KEPT_MS = 120_000
 const SPEAK_MS = 15_000
 const WIDTH = 160
-const HEIGHT = 28
+const HEIGHT = 24
+const FOCUSABLE = 'a, button, [tabindex]'
 const SVG = 'http://www.w3.org/2000/svg'
 const history = new Map()
 const spoken = new Map()
@@ -45,12 +46,12 @@ function replace (region, html) {
   region.innerHTML = html // made by the console, which escapes every value
   region.dataset.shown = html
   region.querySelectorAll('.scroll').forEach((each, n) => { each.scrollLeft = scrolled[n] ?? 0 })
-  if (focused) region.querySelectorAll('a, [tabindex]')[focused.number]?.focus({ preventScroll: true })
+  if (focused) region.querySelectorAll(FOCUSABLE)[focused.number]?.focus({ preventScroll: true })
   draw(region)
 }
 
 function place (region, element) {
-  const number = [...region.querySelectorAll('a, [tabindex]')].indexOf(element)
+  const number = [...region.querySelectorAll(FOCUSABLE)].indexOf(element)
   return number < 0 ? null : { number }
 }
 
