@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mynamo.console.item_forms import dump_address, load_address
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 
 LIMITS = (25, 50, 100)
 SORT_OPERATORS = ("=", "<", "<=", ">", ">=", "between", "begins_with")

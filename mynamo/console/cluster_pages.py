@@ -13,7 +13,7 @@ from starlette.responses import Response
 from mynamo.catalog.cluster import Cluster
 from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.page_parts import Part
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import Visit
 from mynamo.gateway.policies.iam_actions import DESCRIBE_CLUSTER, LIST_DEAD_LETTERS

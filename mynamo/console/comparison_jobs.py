@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.errors import MynamoError
 from mynamo.operations.comparison_progress import Progress
 from mynamo.operations.findings import Finding, Unmatched, Verdict, verdict_line

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import Visit
 from mynamo.gateway.policies.iam_actions import REPAIR, VERIFY

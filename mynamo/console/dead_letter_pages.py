@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import RedirectResponse, Response
 
 from mynamo.console.page_parts import Part
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import Visit
 from mynamo.errors import MynamoError, Unavailable

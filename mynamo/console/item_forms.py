@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 
 Item = dict[str, Any]
 """In DynamoDB JSON."""

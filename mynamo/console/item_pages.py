@@ -31,7 +31,7 @@ from mynamo.console.item_forms import (
     put_of,
     update_of,
 )
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import DENIED, Visit
 

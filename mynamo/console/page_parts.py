@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.errors import MynamoError
 from mynamo.runtime import deadlines
 

@@ -11,7 +11,7 @@ from secrets import token_urlsafe
 
 from starlette.responses import RedirectResponse, Response
 
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.sign_ins import LONGEST_SECONDS, signed_in
 from mynamo.console.visits import FORM_TOKEN, Console, Visit

@@ -26,7 +26,7 @@ from mynamo.console import (
     sign_in_pages,
     table_pages,
 )
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.sign_in_pages import SESSION_COOKIE
 from mynamo.console.visits import Console, Visit

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from mynamo.console.browse_forms import sources_of
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import Visit
 from mynamo.gateway.policies.iam_actions import VERIFY

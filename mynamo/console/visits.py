@@ -15,7 +15,7 @@ import orjson
 from mynamo.catalog.cluster import Cluster
 from mynamo.console.comparison_jobs import ComparisonJobs
 from mynamo.console.page_parts import PageParts, Part
-from mynamo.console.refusals import Refused
+from mynamo.console.refused import Refused
 from mynamo.console.sign_ins import FailedAttempts, Sessions
 from mynamo.gateway.auth.credentials import Find
 from mynamo.gateway.context import Sender

@@ -294,9 +294,9 @@ def shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, floa
         unpublished_above(published), unapplied_above(lowest), average_size(first or 0, last or 0)
     )
     by_table: dict[int, tuple[int, float]] = {}
-    for table_id, events, oldest in (*waiting_first.rows, *waiting_next.rows):
+    for table_id, events, since in (*waiting_first.rows, *waiting_next.rows):
         before, seconds = by_table.get(table_id, (0, 0.0))
-        age = max(seconds, (now - oldest) / 1e6, 0.0)
+        age = max(seconds, (now - since) / 1e6, 0.0)
         by_table[table_id] = (before + events, age)
     open_intents, placed = intents.rows[0]
     entry = ShardLag(

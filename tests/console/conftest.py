@@ -29,6 +29,7 @@ from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.gateway_config import AccessKey, GatewayConfig
 from tests.rows import make_table
 from tests.servers import Servers, drop_topics, own_databases
+from tests.waiting import eventually
 from tests.workers import pipeline
 
 SECRET = "a-secret-of-tests"
@@ -118,6 +119,16 @@ class Visitor:
         """Send a form of a page."""
         return self.post(path, {"form_token": page.form_token, **fields})
 
+    def until(self, path: str, has: str, seconds: float = 60.0) -> Page:
+        """Load a page again and again until it has a text, as it is shown or in its source."""
+
+        def look() -> Page:
+            page = self.get(path)
+            assert has in page.shown or has in page.text, page.shown
+            return page
+
+        return eventually(look, seconds)
+
     def sign_in(self, user: str, secret: str = SECRET, at: str = "/") -> Page:
         """Fill in the form to sign in."""
         page = self.get("/sign-in")
@@ -194,19 +205,18 @@ def console_config(
     cluster_servers: Servers, kafka_admin: KafkaAdminClient
 ) -> Iterator[ClusterConfig]:
     """A cluster with the table `orders`, and items of ann's and bob's in it."""
-    with own_databases(cluster_servers.config) as own:
-        with pipeline(own), Cluster(own) as cluster:
-            make_table(cluster)
-            with Producer(cluster) as producer:
-                for n in range(30):
-                    owner = "ann" if n % 2 else "bob"
-                    producer.put(
-                        "orders",
-                        {"id": owner, "at": f"{n:02}", "price": n, "name": f"name {n % 3}"},
-                    )
-                producer.put("orders", {"id": EVIL, "at": EVIL, EVIL: EVIL, "name": EVIL})
-            assert wait_until_applied(cluster, 60), str(lag(cluster))
-            yield own
+    with own_databases(cluster_servers.config) as own, pipeline(own), Cluster(own) as cluster:
+        make_table(cluster)
+        with Producer(cluster) as producer:
+            for n in range(30):
+                owner = "ann" if n % 2 else "bob"
+                producer.put(
+                    "orders",
+                    {"id": owner, "at": f"{n:02}", "price": n, "name": f"name {n % 3}"},
+                )
+            producer.put("orders", {"id": EVIL, "at": EVIL, EVIL: EVIL, "name": EVIL})
+        assert wait_until_applied(cluster, 60), str(lag(cluster))
+        yield own
     drop_topics(kafka_admin, own.kafka)
 
 

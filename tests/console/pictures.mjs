@@ -3,12 +3,16 @@ import { join } from 'node:path'
 import { ITEMS, signIn, SITE, withPage } from './browser.mjs'
 
 const folder = process.argv[2]
+const HIGHEST = 900
 const wide = { viewport: { width: 1180, height: 760 } }
 
 async function picture (page, name, path, before = async () => {}) {
   await page.goto(SITE + path)
   await before(page)
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true })
+  const height = await page.evaluate(() => document.body.scrollHeight)
+  const { width } = page.viewportSize()
+  const clip = { x: 0, y: 0, width, height: Math.min(height, HIGHEST) }
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true, clip })
 }
 
 async function openItem (page) {
@@ -24,7 +28,7 @@ await withPage(async (page) => {
   await picture(page, 'table', '/tables/orders')
   await picture(page, 'query', ITEMS)
   await picture(page, 'item', ITEMS, openItem)
-  await picture(page, 'lag', '/lag', (one) => one.waitForTimeout(12_000)) // for a line to be seen
+  await picture(page, 'lag', '/lag', (one) => one.waitForTimeout(40_000)) // for a line to be seen
   await picture(page, 'verify', '/tables/orders/comparison', async (one) => {
     await one.getByRole('button', { name: 'Verify' }).click()
     await one.locator('[data-ended]').waitFor()

@@ -11,20 +11,18 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from mynamo.console import item_pages, visits
-from mynamo.console.item_forms import dump_address
+from mynamo.console.item_forms import dump_address, update_of
 from mynamo.console.visits import Console
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from tests.console.conftest import (
     EVIL,
     SECRET,
-    Page,
     Visitor,
     gateway_config,
     key_of,
     running,
 )
-from tests.waiting import eventually
 
 PAGES = (
     "/", "/lag", "/transactions", "/streams", "/tables", "/tables/orders",
@@ -410,7 +408,8 @@ def test_control_without_its_condition_it_is_overwritten(
     admin: Visitor, console: tuple[str, Console], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(*given: Any) -> Any:
-        request = real(*given)
+        request = update_of(*given)
+        assert request is not None
         del request["ConditionExpression"]
         names = request["ExpressionAttributeNames"]
         text = request["UpdateExpression"]
@@ -419,7 +418,6 @@ def test_control_without_its_condition_it_is_overwritten(
         request["ExpressionAttributeValues"] = {n: v for n, v in values.items() if n in text}
         return request
 
-    real = item_pages.update_of
     monkeypatch.setattr(item_pages, "update_of", careless)
     item = {"id": "careless", "at": "1", "price": 1}
     with Producer(console[1].cluster) as producer:
@@ -473,12 +471,7 @@ def test_verify_in_the_background(admin: Visitor) -> None:
     assert admin.send(path, {"action": "verify", "rate": "0.5"}, page).status == 400
     assert admin.send(path, {"action": "dance"}, page).status == 400
     assert admin.send(path, {"action": "verify", "rate": "100000"}, page).status == 303
-
-    def ended() -> Page | None:
-        state = admin.get(f"{path}/state")
-        return state if "data-ended" in state.text else None
-
-    state = eventually(ended, 60)
+    state = admin.until(f"{path}/state", "data-ended")
     assert "CLEAN: orders" in state.shown
     assert "by admin" in state.shown
     assert "CLEAN: orders" in admin.get("/comparisons").shown

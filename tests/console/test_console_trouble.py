@@ -9,11 +9,12 @@ import re
 import socket
 import ssl
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -39,6 +40,7 @@ from tests.damages import do_all_damage, to_damage
 from tests.proxy import Proxy
 from tests.rows import make_table
 from tests.waiting import eventually
+from tests.workers import pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -83,11 +85,11 @@ def test_a_shard_that_is_away_is_said_where_it_matters(
     admin = visiting(config)
     assert "Shard 2:" not in admin.get("/").shown
     proxy.refuse()
-    page = eventually(lambda: "Shard 2: " in (p := admin.get("/")).shown and p, 30)
+    page = admin.until("/", "Shard 2: ")
     assert page.status == 200
     assert page.shown.count("ACTIVE") == 2  # the catalog says so
     assert "Open transactions" in page.shown
-    lag = eventually(lambda: "shard 2 is not known: " in (p := admin.get("/lag")).shown and p, 30)
+    lag = admin.until("/lag", "shard 2 is not known: ")
     assert "orders.by_name" in lag.shown  # as the other shard says
     assert "shard 2 is not known: " in admin.get("/transactions").shown
     assert admin.get("/tables/orders").status == 200
@@ -127,9 +129,7 @@ def test_a_dead_letter_is_shown_and_replayed(
             "orders", key, expression="ADD n :one", values={":one": 1}, condition="n >= :one"
         )
         producer.publish(queued)
-        shown = eventually(
-            lambda: str(queued.command_id) in (p := admin.get("/dead-letters")).shown and p, 60
-        )
+        shown = admin.until("/dead-letters", str(queued.command_id))
         assert "The conditional request failed" in shown.shown
         path = f"/dead-letter?id={queued.command_id}"
         page = admin.get(path)
@@ -147,14 +147,12 @@ def test_a_dead_letter_is_shown_and_replayed(
     assert "replayed" in admin.get(path).shown
     assert "<button>Replay" not in admin.get(path).text
     reader = Reader(console[1].cluster)
-    eventually(lambda: reader.get("orders", key)["n"] == 2, 60)
+    eventually(lambda: reader.get("orders", key) == {**key, "n": 2}, 60)
 
 
 def test_damage_is_found_planned_and_mended(
     config: ClusterConfig, visiting: Callable[..., Visitor]
 ) -> None:
-    from tests.workers import pipeline
-
     with Cluster(config) as cluster:
         do_all_damage(to_damage(config, cluster))
         with pipeline(config):
@@ -164,9 +162,7 @@ def test_damage_is_found_planned_and_mended(
             def run(action: str) -> Page:
                 page = admin.get(path)
                 assert admin.send(path, {"action": action}, page).status == 303
-                return eventually(
-                    lambda: "data-ended" in (p := admin.get(f"{path}/state")).text and p, 120
-                )
+                return admin.until(f"{path}/state", "data-ended")
 
             found = run("verify")
             assert "DAMAGED: orders" in found.shown
@@ -194,9 +190,9 @@ def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., 
     again = admin.send(path, {"action": "verify"}, page)
     assert again.status == 409
     assert "is running already" in again.shown
-    eventually(lambda: "%" in admin.get(f"{path}/state").shown, 30)
+    admin.until(f"{path}/state", "%,")
     assert admin.send(path, {"action": "stop"}, page).status == 303
-    state = eventually(lambda: "data-ended" in (p := admin.get(f"{path}/state")).text and p, 60)
+    state = admin.until(f"{path}/state", "data-ended")
     assert "stopped before its end" in state.shown
 
 
@@ -241,7 +237,7 @@ def test_what_operators_change_is_in_the_audit_log(
         ("mynamo:ListDeadLetters", None, "watcher", "AccessDeniedException"),
     ]
     assert SECRET not in caplog.text
-    eventually(lambda: "data-ended" in admin.get(f"{path}/state").text, 60)
+    admin.until(f"{path}/state", "data-ended")
 
 
 def test_over_tls_cookies_are_secure(console_config: ClusterConfig, tmp_path: Path) -> None:
@@ -250,8 +246,10 @@ def test_over_tls_cookies_are_secure(console_config: ClusterConfig, tmp_path: Pa
     gateway = gateway_config(tmp_path).model_copy(update={"cert": cert, "key": key})
     with running(console_config, gateway) as (site, _):
         trusting = ssl.create_default_context(cafile=str(authority.file))
-        with urllib.request.urlopen(f"{site}/sign-in", context=trusting) as answer:
-            cookies = answer.headers.get_all("set-cookie")
+        connection = HTTPSConnection(urlsplit(site).netloc, timeout=30, context=trusting)
+        connection.request("GET", "/sign-in")
+        cookies = connection.getresponse().headers.get_all("set-cookie")
+        connection.close()
     assert cookies
     assert all("; Secure" in one for one in cookies)
 
