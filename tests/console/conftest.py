@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.console.console_server import console_of, serve_console
+from mynamo.console.sign_ins import FailedAttempts
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.credentials import of_pairs
 from mynamo.gateway.http.server import listen
@@ -233,7 +234,7 @@ def console(
 @pytest.fixture
 def visitor(console: tuple[str, Console]) -> Visitor:
     """Somebody who has not signed in."""
-    console[1].attempts.__init__()  # type: ignore[misc] # those of other tests count for nothing
+    console[1].attempts = FailedAttempts()  # those of other tests count for nothing
     return Visitor(console[0])
 
 

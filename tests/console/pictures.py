@@ -1,7 +1,7 @@
 """Take the pictures of docs/console.md: python -m tests.console.pictures FOLDER
 
-A cluster of its own is started, filled, damaged in one place, and written to meanwhile. It needs what
-`make fetch` and `make clients` install.
+A cluster of its own is started, filled, damaged in one place, and written to meanwhile. It needs
+what `make fetch` and `make clients` install.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,47 +81,39 @@ def main(folder: Path) -> None:
         with pipeline(servers.config):
             table_streams.enable(cluster, "orders", "NEW_AND_OLD_IMAGES")
             enable(cluster, "sessions", "expires_at")
-            for one in (7, 8):  # of which `n` is missing, so they are refused
-                key = {"customer": "frank", "ordered_at": one}
-                producer.publish(
-                    producer.queued_update("orders", key, set={"x": 1}, condition="n > x")
-                )
+            for number in (1, 2):  # there is no such item, so they are refused
+                key = {"customer": "frank", "ordered_at": number}
+                write = producer.queued_update("orders", key, set={"x": 1}, condition="price > x")
+                producer.publish(write)
             assert wait_until_applied(cluster, 60)
             damage = Damage(cluster, cluster.table(table.name))
             damage.on_row("by_status", order(3), "DELETE FROM {table}")
-            with (
-                writing(producer),
-                running(servers.config, gateway_config(Path(temporary))) as (
-                    site,
-                    _,
-                ),
-            ):
-                take(site, folder.resolve(), cache)
+            gateway = gateway_config(Path(temporary))
+            with _writing(producer), running(servers.config, gateway) as (site, _):
+                _take(site, folder.resolve(), cache)
 
 
-class writing:  # noqa: N801 -- a context manager
-    """Writes orders meanwhile, in bursts."""
+@contextmanager
+def _writing(producer: Producer) -> Iterator[None]:
+    """Write orders meanwhile, in bursts."""
+    stop = threading.Event()
 
-    def __init__(self, producer: Producer) -> None:
-        self._producer = producer
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def write() -> None:
         for number in itertools.count(400):
-            self._producer.put("orders", order(number))
-            if self._stop.wait(1.5 if number % 60 == 0 else 0.005):
+            producer.put("orders", order(number))
+            if stop.wait(1.5 if number % 60 == 0 else 0.005):
                 return
 
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
-def take(site: str, folder: Path, cache: Path) -> None:
+
+def _take(site: str, folder: Path, cache: Path) -> None:
     """Take the pictures."""
     environment = {
         **os.environ, "CONSOLE_SITE": site, "CONSOLE_KEY": key_of("admin"),

@@ -263,7 +263,7 @@ KNOWN = {"KEY": Credential(PAIR, "ann"), "TOK": Credential(TOKEN_PAIR, "bob")}
 def test_who_is_signed_in() -> None:
     def who(name: str, secret: str, token: str | None = None) -> str | None:
         found = signed_in(KNOWN.get, name, secret, token, 0.0)
-        return found and found.user
+        return None if found is None else found.user
 
     assert who("KEY", "the-secret") == "ann"
     assert who("TOK", "the-secret", "tok") == "bob"

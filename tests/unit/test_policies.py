@@ -319,7 +319,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
      "Statement[0].Action: dynamodb:GetItems is no action of DynamoDB or mynamo; did you mean "),
     ({"Action": ["dynamodb:GetItem", "s3:GetObject"]}, "s3:GetObject is no action of DynamoDB"),
     ({"Action": "mynamo:Verfy"}, "did you mean mynamo:Verify"),
-    ({"Action": "GetItem"}, "actions begin with dynamodb: or mynamo:"),
+    ({"Action": "x"}, "actions begin with dynamodb: or mynamo:"),
     ({"Action": "GetItem"}, "GetItem is no action"),
     ({"Action": "dynamodb:${aws:username}"}, "is no action"),
     ({"Action": "dynamodb:TransactWriteItems"},

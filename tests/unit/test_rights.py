@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from contextlib import suppress
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -464,11 +465,8 @@ def test_what_operators_may_do(statement: dict[str, Any], allowed: set[str]) -> 
         ("orders", VERIFY, "orders"), ("others", VERIFY, "others"),
         ("cluster", DESCRIBE_CLUSTER, None),
     ):  # fmt: skip
-        try:
+        with suppress(ServiceError):
             authorize_operator(CONTEXT, sender, action, table)
-        except ServiceError as error:
-            assert error.kind == "AccessDeniedException"
-        else:
             found.add(name)
     assert found == allowed
     authorize_operator(CONTEXT, Sender("root", None, "", False), VERIFY, "orders")
