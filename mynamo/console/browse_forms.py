@@ -11,6 +11,7 @@ from mynamo.console.refused import Refused
 
 LIMITS = (25, 50, 100)
 SORT_OPERATORS = ("=", "<", "<=", ">", ">=", "between", "begins_with")
+"""The last one is not for numbers."""
 FILTER_OPERATORS = (
     "=", "<>", "<", "<=", ">", ">=", "begins_with", "contains", "attribute_exists",
     "attribute_not_exists",

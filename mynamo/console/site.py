@@ -30,7 +30,7 @@ from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.sign_in_pages import SESSION_COOKIE
 from mynamo.console.visits import Console, Visit
-from mynamo.errors import MynamoError, Unavailable
+from mynamo.errors import MynamoError, NotFound, Unavailable
 from mynamo.gateway.context import Sender
 
 log = logging.getLogger(__name__)
@@ -129,13 +129,17 @@ def _answer(
             answer.headers["retry-after"] = str(int(refusal.wait) + 1)
         return answer
     except MynamoError as error:
-        away = isinstance(error, Unavailable)
-        status = HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.BAD_REQUEST
-        return page(visit, "refused.html", status, message=str(error))
+        return page(visit, "refused.html", _status_of(error), message=str(error))
     except Exception:
         log.exception("%s %s failed", request.method, request.url.path)
         message = "this is a defect in mynamo; the console's log has more"
         return page(visit, "refused.html", HTTPStatus.INTERNAL_SERVER_ERROR, message=message)
+
+
+def _status_of(error: MynamoError) -> HTTPStatus:
+    if isinstance(error, Unavailable):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.BAD_REQUEST
 
 
 def _visit(console: Console, request: Request, form: dict[str, str]) -> Visit | None:

@@ -266,6 +266,14 @@ def test_an_operator_sees_the_cluster_and_no_items(console: tuple[str, Console])
     assert watcher.get("/tables/other/comparison").status == 403
 
 
+def test_what_is_not_there_is_said(admin: Visitor) -> None:
+    for path in (
+        "/tables/other", "/tables/other/comparison", "/tables/other/items", "/dead-letter",
+        item_path("no", "1"), "/nothing", "/static/nothing", "/static/../site.py",
+    ):  # fmt: skip
+        assert admin.get(path).status == 404, path
+
+
 def test_control_without_the_check_of_rights_everything_is_shown(
     console: tuple[str, Console], monkeypatch: pytest.MonkeyPatch
 ) -> None:

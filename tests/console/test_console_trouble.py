@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from mynamo import extras
+from mynamo.catalog import table_streams
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, remove_credential
 from mynamo.cli.app import root
@@ -37,6 +38,7 @@ from tests.certificates import Authority
 from tests.commands import start
 from tests.console.conftest import SECRET, Page, Visitor, gateway_config, key_of, running
 from tests.damages import do_all_damage, to_damage
+from tests.intents import place
 from tests.proxy import Proxy
 from tests.rows import make_table
 from tests.waiting import eventually
@@ -150,6 +152,23 @@ def test_a_dead_letter_is_shown_and_replayed(
     eventually(lambda: reader.get("orders", key) == {**key, "n": 2}, 60)
 
 
+def test_open_transactions_and_streams_are_shown(
+    engine_config: ClusterConfig, visiting: Callable[..., Visitor]
+) -> None:
+    with Cluster(engine_config) as cluster:
+        table = make_table(cluster)
+        place(cluster, table, {"id": "held", "at": "1"}, transaction_id=bytes(range(16)))
+        label = table_streams.enable(cluster, "orders", "KEYS_ONLY").label
+        admin = visiting(engine_config)
+        page = admin.get("/transactions")
+        assert "00010203-0405-0607-0809-0a0b0c0d0e0f" in page.shown
+        assert "none" in page.shown  # its decision
+        assert re.search(r"Open transactions\s+1 ", admin.get("/").shown)
+        streams = admin.get("/streams").shown
+        assert f"orders {label} KEYS_ONLY ENABLED 2 2" in streams
+        assert "KEYS_ONLY" in admin.get("/tables/orders").shown
+
+
 def test_damage_is_found_planned_and_mended(
     config: ClusterConfig, visiting: Callable[..., Visitor]
 ) -> None:
@@ -194,6 +213,18 @@ def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., 
     assert admin.send(path, {"action": "stop"}, page).status == 303
     state = admin.until(f"{path}/state", "data-ended")
     assert "stopped before its end" in state.shown
+
+
+def test_the_end_of_a_console_stops_its_comparisons(config: ClusterConfig, tmp_path: Path) -> None:
+    with Cluster(config) as cluster, Producer(cluster) as producer:
+        make_table(cluster)
+        for n in range(300):
+            producer.put("orders", {"id": f"i{n}", "at": "1", "price": n})
+    with running(config, gateway_config(tmp_path)) as (_, console):
+        job = console.jobs.begin("verify", "orders", None, 50)
+        eventually(lambda: job.progress is not None)
+        assert not job.stop.is_set()
+    assert job.state == "stopped"
 
 
 def test_a_credential_of_the_catalog_signs_in_until_it_is_revoked(
