@@ -50,6 +50,10 @@ HEADERS = {
 }
 _STATIC = Path(__file__).parent / "static"
 LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
+_SIGNED_OUT = (
+    "you are signed out, so nothing was done: sign in again; the browser's way back leads to what "
+    "you wrote"
+)
 _PART = "x-mynamo-part"
 """The header of requests that a page makes by itself."""
 
@@ -114,7 +118,8 @@ def _answer(
         if request.method == "GET" and _PART not in request.headers:
             back = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
             return RedirectResponse(f"/sign-in?next={back}", HTTPStatus.SEE_OTHER)
-        return PlainTextResponse("signed out; sign in again", HTTPStatus.UNAUTHORIZED)
+        stranger = _stranger(console, request, form)
+        return page(stranger, "refused.html", HTTPStatus.UNAUTHORIZED, message=_SIGNED_OUT)
     if visit is None:
         visit = _stranger(console, request, form)
     try:

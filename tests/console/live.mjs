@@ -18,6 +18,15 @@ await withPage(async (page, errors) => {
     /^now [\d.]+ s behind, at most [\d.]+ in the last 2 minutes$/)
   assert.match(await page.locator('#lag-status').textContent(), /^Furthest behind: orders\.by_name/)
 
+  // 1b. A console that is away is said, and what it showed stays.
+  await page.route('**/lag/figures', (route) => route.abort())
+  await page.getByRole('alert').getByText('The console does not answer').waitFor()
+  assert.equal(await line.count(), 1)
+  await page.unroute('**/lag/figures')
+  await page.getByRole('alert').waitFor({ state: 'detached' })
+  assert.ok(errors.length > 0)
+  errors.splice(0).forEach((error) => assert.match(error, /ERR_FAILED/))
+
   // 2. What has the focus keeps it when a part is renewed.
   await page.goto(`${SITE}/`)
   await page.locator('#to-letters').focus()

@@ -79,6 +79,9 @@ def test_a_session_ends_when_signing_out(admin: Visitor) -> None:
     assert "mynamo_console" not in admin.cookies
     admin.cookies = cookies  # a copy of the cookie is of no use either
     assert admin.get("/").status == 303
+    page = admin.post("/tables/orders/new-item", {"after": "{}"})
+    assert page.status == 401
+    assert "you are signed out, so nothing was done" in page.shown
 
 
 @pytest.mark.parametrize(

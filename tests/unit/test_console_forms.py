@@ -356,7 +356,10 @@ def test_where_signing_in_leads(path: str, led: str) -> None:
 # Parts of pages
 
 
-def test_a_part_that_hangs_is_not_asked_twice_and_holds_up_no_other() -> None:
+def test_a_part_that_hangs_is_not_asked_twice_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_parts, "FRESH_SECONDS", 0.0)
     parts = PageParts(seconds=0.2)
     hanging, calls = threading.Event(), []
 

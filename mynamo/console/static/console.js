@@ -5,10 +5,12 @@ const KEPT_MS = 120_000
 const SPEAK_MS = 15_000
 const WIDTH = 160
 const HEIGHT = 24
+const OLD = 'What is shown is of before.'
 const FOCUSABLE = 'a, button, [tabindex]'
 const SVG = 'http://www.w3.org/2000/svg'
 const history = new Map()
 const spoken = new Map()
+const warnings = new Map()
 
 document.documentElement.classList.add('script')
 for (const region of document.querySelectorAll('[data-refresh]')) {
@@ -24,11 +26,11 @@ async function refresh (region) {
   if (!document.hidden) {
     try {
       const answer = await fetch(region.dataset.refresh, { headers: { 'X-Mynamo-Part': '1' } })
-      if (answer.status === 401) return say(region, 'You are signed out: load the page again to sign in.')
+      if (answer.status === 401) return warn(region, 'You are signed out: load the page again to sign in.')
       if (answer.ok) replace(region, await answer.text())
-      region.classList.toggle('late', !answer.ok)
+      warn(region, answer.ok ? '' : `The console answers with an error (${answer.status}). ${OLD}`)
     } catch {
-      region.classList.add('late') // the console is away: the figures are those of before
+      warn(region, `The console does not answer. ${OLD}`)
     }
   }
   if (!isOver(region)) wait(region)
@@ -90,6 +92,21 @@ function line (points, now, unit) {
   dot.setAttribute('r', 2)
   svg.append(path, dot)
   return svg
+}
+
+// Say above a region why it is not renewed; nothing: it is.
+function warn (region, text) {
+  const before = warnings.get(region)
+  if ((before?.textContent ?? '') === text) return
+  before?.remove()
+  warnings.delete(region)
+  if (text === '') return
+  const warning = document.createElement('p')
+  warning.className = 'trouble'
+  warning.setAttribute('role', 'alert')
+  warning.textContent = text
+  region.before(warning)
+  warnings.set(region, warning)
 }
 
 // For screen readers: rarely, and only what is new.
