@@ -122,7 +122,7 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
 	@$(UV_COMPILE) --extra console --extra dev --extra local pyproject.toml .cache/lock/build.in >> requirements.lock
 	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
-	@$(UV_COMPILE) --extra gateway pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
+	@$(UV_COMPILE) --extra console pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
 	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
 	@echo '# Schemas of Kubernetes and what checks against them, pinned by hash; `make lock` writes it.' > tests/chart/requirements.lock
