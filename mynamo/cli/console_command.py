@@ -23,8 +23,8 @@ PORT = 8080
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
-    help="Of the console; 0: any free one.",
+    "--port", type=click.IntRange(0, 65535), default=PORT,
+    help=f"Of the console; 0: any free one.  [default: {PORT}]",
 )  # fmt: skip
 @click.option(
     "--host", default="127.0.0.1", show_default=True,

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of a form: an item twice, encoded for a form."""
+_SMALL_BYTES = 16 * 1024
+"""Of the form to sign in."""
+_MOST_FIELDS = 50
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -101,27 +104,29 @@ def _endpoint(
     console: Console, handler: Handler, public: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
+        visit = _visit(console, request)  # before the body is read: strangers send little
+        if not public and visit is None:
+            return _sign_in_first(console, request)
+        visit = visit or _stranger(console, request)
         try:
-            form = await _form_of(request)
+            if request.method == "POST":
+                visit.form = await _form_of(request, _SMALL_BYTES if public else MOST_BYTES)
         except Refused as refusal:
             return PlainTextResponse(str(refusal), refusal.status)
-        return await run_in_threadpool(_answer, console, request, form, handler, public)
+        return await run_in_threadpool(_answer, visit, request, handler, public)
 
     return answer
 
 
-def _answer(
-    console: Console, request: Request, form: dict[str, str], handler: Handler, public: bool
-) -> Response:
-    visit = _visit(console, request, form)
-    if visit is None and not public:
-        if request.method == "GET" and _PART not in request.headers:
-            back = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
-            return RedirectResponse(f"/sign-in?next={back}", HTTPStatus.SEE_OTHER)
-        stranger = _stranger(console, request, form)
-        return page(stranger, "refused.html", HTTPStatus.UNAUTHORIZED, message=_SIGNED_OUT)
-    if visit is None:
-        visit = _stranger(console, request, form)
+def _sign_in_first(console: Console, request: Request) -> Response:
+    if request.method == "GET" and _PART not in request.headers:
+        back = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        return RedirectResponse(f"/sign-in?next={back}", HTTPStatus.SEE_OTHER)
+    stranger = _stranger(console, request)
+    return page(stranger, "refused.html", HTTPStatus.UNAUTHORIZED, message=_SIGNED_OUT)
+
+
+def _answer(visit: Visit, request: Request, handler: Handler, public: bool) -> Response:
     try:
         if request.method == "POST":
             _check_origin(request)
@@ -147,55 +152,58 @@ def _status_of(error: MynamoError) -> HTTPStatus:
     return HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.BAD_REQUEST
 
 
-def _visit(console: Console, request: Request, form: dict[str, str]) -> Visit | None:
+def _visit(console: Console, request: Request) -> Visit | None:
     """The request of somebody who is signed in, or need not be; None: he must sign in first."""
+    visit = _stranger(console, request)
     if console.sessions is None:
-        return _stranger(console, request, form)
+        return visit
     name = request.cookies.get(SESSION_COOKIE, "")
     found = console.sessions.find(name, uses=_PART not in request.headers)
     if found is None:
         return None
-    visit = _stranger(console, request, form)
     session, credential = found
     visit.session, visit.form_token = name, session.form_token
     visit.sender = visit.sender._replace(user=credential.user, principal=credential.principal)
     return visit
 
 
-def _stranger(console: Console, request: Request, form: dict[str, str]) -> Visit:
+def _stranger(console: Console, request: Request) -> Visit:
     return Visit(
         console=console,
-        method=request.method,
         path=request.url.path,
         given=request.path_params,
-        query=dict(request.query_params),
-        form=form,
+        query=request.query_params,
         sender=Sender(None, None, request.client.host if request.client else "", console.secure),
         form_token=console.form_token,
         cookies=request.cookies,
     )
 
 
-async def _form_of(request: Request) -> dict[str, str]:
+async def _form_of(request: Request, most: int) -> dict[str, str]:
     """The fields of a form.
+
+    Args:
+        most: bytes that it may have.
 
     Raises:
         Refused: it is too large, or no form.
     """
-    if request.method != "POST":
-        return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Refused("this is no form", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BYTES:
+        if len(body) > most:
             raise Refused("the form is too large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
-        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
+        fields = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, errors="strict",
+            max_num_fields=_MOST_FIELDS,
+        )  # fmt: skip
     except ValueError:
-        raise Refused("the form is not encoded as browsers do it") from None
+        raise Refused("the form is not as a browser sends one of the console") from None
+    return dict(fields)
 
 
 def _check_origin(request: Request) -> None:

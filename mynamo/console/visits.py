@@ -79,23 +79,23 @@ class Visit:
     Attributes:
         path: as it came, without its query.
         given: parts of the path, by name.
-        query: of the address; the first value of each name.
-        form: of the body, likewise.
+        query: of the address; the last value of each name.
         sender: whose policies count.
-        form_token: that its forms must bring along, and those of its page do.
+        form_token: that its form must bring along, and those of its page do.
+        cookies: that came along.
         session: its name; empty: there is none.
+        form: of the body, as `query`.
     """
 
     console: Console
-    method: str
     path: str
     given: Mapping[str, str]
     query: Mapping[str, str]
-    form: Mapping[str, str]
     sender: Sender
     form_token: str
+    cookies: Mapping[str, str]
     session: str = ""
-    cookies: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def may_write(self) -> bool:

@@ -177,6 +177,9 @@ def test_what_is_no_form_is_refused(admin: Visitor, console: tuple[str, Console]
     assert page.status == 415
     page = admin.post("/sign-out", {"form_token": token, "more": "x" * 9_000_000})
     assert page.status == 413
+    assert Visitor(console[0]).post("/sign-in", {"more": "x" * 20_000}).status == 413
+    many = {f"field{n}": "" for n in range(60)}
+    assert admin.post("/sign-out", {"form_token": token, **many}).status == 400
     assert admin.get("/").status == 200
 
 
