@@ -59,7 +59,6 @@ function place (region, element) {
 
 function draw (region) {
   const now = Date.now()
-  let worst = null
   for (const cell of region.querySelectorAll('[data-spark]')) {
     const { spark, unit } = cell.dataset
     const value = Number(cell.dataset.value)
@@ -67,9 +66,8 @@ function draw (region) {
     points.push([now, value])
     history.set(spark, points)
     cell.replaceChildren(line(points, now, unit))
-    if (unit === 's behind' && (worst === null || value > worst.value)) worst = { spark, value }
   }
-  if (worst) say(region, `Furthest behind: ${worst.spark}, ${worst.value.toFixed(1)} seconds.`)
+  say(region)
 }
 
 function line (points, now, unit) {
@@ -109,11 +107,13 @@ function warn (region, text) {
   warnings.set(region, warning)
 }
 
-// For screen readers: rarely, and only what is new.
-function say (region, text) {
+// For screen readers: rarely, and only what is new; the end of a job at once.
+function say (region) {
   const status = document.getElementById(region.dataset.status)
+  const text = region.querySelector('[data-say]')?.dataset.say
   const before = spoken.get(status)
-  if (!status || before?.text === text || Date.now() - (before?.at ?? 0) < SPEAK_MS) return
+  if (!status || !text || before?.text === text) return
+  if (Date.now() - (before?.at ?? 0) < SPEAK_MS && !isOver(region)) return
   spoken.set(status, { text, at: Date.now() })
   status.textContent = text
 }
