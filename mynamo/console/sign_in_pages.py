@@ -19,9 +19,9 @@ from mynamo.gateway.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
-SESSION_COOKIE = "mynamo_console"
-_SIGN_IN_COOKIE = "mynamo_console_sign_in"
-"""The token of the form to sign in, of which no session knows yet."""
+_FORM_COOKIE = "_sign_in"
+"""Behind the cookie's name: the one with the token of the form to sign in, of which no session
+knows yet."""
 _WRONG = "this access key id and secret are of no credential that counts"
 _throttle = LogThrottle()
 
@@ -38,7 +38,7 @@ def sign_in(visit: Visit) -> Response:
     sessions, attempts = visit.console.sessions, visit.console.attempts
     if sessions is None or visit.console.find is None:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
-    expected = visit.cookies.get(_SIGN_IN_COOKIE, "")
+    expected = visit.cookies.get(visit.console.cookie + _FORM_COOKIE, "")
     given = visit.form.get(FORM_TOKEN, "")
     if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
         return _form(visit, "the form was out of date; please try again", HTTPStatus.FORBIDDEN)
@@ -65,8 +65,8 @@ def sign_in(visit: Visit) -> Response:
         extra={"fields": {"user": credential.user, "address": visit.sender.address}},
     )
     answer = RedirectResponse(local_path(visit.form.get("next", "")), HTTPStatus.SEE_OTHER)
-    _set_cookie(visit.console, answer, SESSION_COOKIE, sessions.begin(credential), LONGEST_SECONDS)
-    answer.delete_cookie(_SIGN_IN_COOKIE)
+    _set_cookie(visit.console, answer, "", sessions.begin(credential), LONGEST_SECONDS)
+    answer.delete_cookie(visit.console.cookie + _FORM_COOKIE)
     return answer
 
 
@@ -75,7 +75,7 @@ def sign_out(visit: Visit) -> Response:
     if visit.console.sessions is not None:
         visit.console.sessions.end(visit.session)
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
-    answer.delete_cookie(SESSION_COOKIE)
+    answer.delete_cookie(visit.console.cookie)
     return answer
 
 
@@ -89,15 +89,15 @@ def _form(visit: Visit, trouble: str, status: HTTPStatus) -> Response:
     visit.form_token = token_urlsafe(32)
     target = visit.form.get("next") or visit.query.get("next", "")
     answer = page(visit, "sign_in.html", status, trouble=trouble, target=local_path(target))
-    _set_cookie(visit.console, answer, _SIGN_IN_COOKIE, visit.form_token, None)
+    _set_cookie(visit.console, answer, _FORM_COOKIE, visit.form_token, None)
     return answer
 
 
 def _set_cookie(
-    console: Console, answer: Response, name: str, value: str, seconds: float | None
+    console: Console, answer: Response, which: str, value: str, seconds: float | None
 ) -> None:
     answer.set_cookie(
-        name,
+        console.cookie + which,
         value,
         max_age=None if seconds is None else int(seconds),
         httponly=True,

@@ -28,7 +28,6 @@ from mynamo.console import (
 )
 from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
-from mynamo.console.sign_in_pages import SESSION_COOKIE
 from mynamo.console.visits import Console, Visit
 from mynamo.errors import MynamoError, NotFound, Unavailable
 from mynamo.gateway.context import Sender
@@ -95,8 +94,9 @@ def site(console: Console) -> ASGIApp:
         routes.append(Route("/sign-in", _endpoint(console, handler, public=True), methods=[method]))
     routes.append(Mount("/static", StaticFiles(directory=_STATIC)))
     middleware = []
+    names = [*LOOPBACK_NAMES, console.host]
     if console.find is None:  # or a page of elsewhere, by a name of its own, could read all
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES))
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=names))
     return _with_headers(Starlette(routes=routes, middleware=middleware))
 
 
@@ -157,7 +157,7 @@ def _visit(console: Console, request: Request) -> Visit | None:
     visit = _stranger(console, request)
     if console.sessions is None:
         return visit
-    name = request.cookies.get(SESSION_COOKIE, "")
+    name = request.cookies.get(console.cookie, "")
     found = console.sessions.find(name, uses=_PART not in request.headers)
     if found is None:
         return None

@@ -47,6 +47,10 @@ class Console:
         self.find = find
         self.writes = writes
         self.secure = config.cert is not None
+        self.host = config.host
+        self.cookie = f"mynamo_console_{cluster.fingerprint:08x}"
+        """Its name: a browser has the same cookies for all ports of a host, and may show several
+        clusters."""
         self.sessions = None if find is None else Sessions(find)
         self.attempts = FailedAttempts()
         self.parts = PageParts()
