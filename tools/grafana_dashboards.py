@@ -203,6 +203,30 @@ PIPELINE = (
         " fires above an hour.", "s",
         {"{{table}}": "max by (table) (mynamo_expiry_behind_seconds{JOB})"},
     ),
+    Panel(
+        "Findings of verify", "What the last `mynamo verify --metrics` of each table found,"
+        " whatever job has its file. MynamoVerifyFindings fires above 0.", "short",
+        {"{{table}} {{index}}": "sum by (table, index)"
+         " (max by (table, index, kind) (mynamo_verify_findings))"},
+    ),
+    Panel(
+        "Last verify", "Since when the last `mynamo verify --metrics` of each table has ended."
+        " MynamoVerifyOld fires above eight days.", "s",
+        {"{{table}}": "time() - max by (table) (mynamo_verify_end_timestamp_seconds)"},
+    ),
+    Panel(
+        "Undecided differences", "Differences that it could not decide, as indexers were behind.",
+        "short",
+        {"{{table}}": "max by (table) (mynamo_verify_undecided)"},
+    ),
+    Panel(
+        "Time of verify", "How long it took.", "s",
+        {"{{table}}": "max by (table) (mynamo_verify_seconds)"},
+    ),
+    Panel(
+        "Items that were verified", "Items that the table had.", "short",
+        {"{{table}}": "max by (table) (mynamo_verify_items)"},
+    ),
 )  # fmt: skip
 
 WRITES = (
@@ -308,6 +332,12 @@ WORKERS = (
         "Backfill", "Items that were looked at for an index that is being created.", "ops",
         {"{{table}}.{{index}}":
          "sum by (table, index) (rate(mynamo_backfill_rows_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Progress of backfill", "How much of the table has been looked at for an index that is"
+        " being created, on all shards together.", "percentunit",
+        {"{{table}}.{{index}}": "avg by (table, index)"
+         " (max by (table, index, shard) (mynamo_backfill_done_ratio{JOB}))"},
     ),
     Panel(
         "Rows that moves have copied", "Rows that open moves of slots have copied.", "short",
