@@ -103,22 +103,23 @@ SHARDS = (
     Panel(
         "Circuit breakers", "Whether a process has found that a server does not answer, and fails"
         " requests for it at once.", "bool_yes_no",
-        {"{{server}}": "max by (server) (mynamo_breaker_open{JOB})"}, well=0,
+        {"server {{server}}": "max by (server) (mynamo_breaker_open{JOB})"}, well=0,
     ),
     Panel(
         "Connections in use", "Connections to each server that calls have, of all processes."
         " A process has `pool.size` of them at most.", "short",
-        {"{{server}}": "sum by (server) (mynamo_pool_connections_in_use{JOB})"},
+        {"server {{server}}": "sum by (server) (mynamo_pool_connections_in_use{JOB})"},
     ),
     Panel(
         "Idle connections", "Connections to each server that are open and that no call has, of all"
         " processes.", "short",
-        {"{{server}}": "sum by (server) (mynamo_pool_connections_idle{JOB})"},
+        {"server {{server}}": "sum by (server) (mynamo_pool_connections_idle{JOB})"},
     ),
     Panel(
         "Waits for a connection", "Calls that had to wait, because all connections were in use."
         " Often: a larger `pool.size`, or a server that is slow.", "ops",
-        {"{{server}}": "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
+        {"server {{server}}":
+         "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
     ),
     Panel(
         "Outbox rows", "Rows of each shard's outbox. Those that are done stay for a minute.",

@@ -20,6 +20,8 @@ from mynamo.operations.verify import verify
 STEADY, AWAY, BACK, AFTER_INDEX, FROZEN, AFTER = 45.0, 100.0, 60.0, 20.0, 210.0, 45.0
 """Seconds of the steps in a run of `USUAL_MINUTES`."""
 USUAL_MINUTES = 9.0
+LEAST = 20.0
+"""Seconds of a failure, at least: until Prometheus has asked, timed out and looked at its rules."""
 KILLED = 2
 PATIENCE = 180.0
 VERDICT_FILE = "order_table.prom"
@@ -59,11 +61,14 @@ def await_metrics(prometheus: PrometheusApi) -> None:
         MynamoError: it has not.
     """
     deadline = time.monotonic() + PATIENCE
-    while (
-        (prometheus.now("min(up)") or 0) < 1 or prometheus.now(LAG) is None or (prometheus.alerts())
-    ):
+    while True:
+        answered = prometheus.now("min(up)") == 1 and prometheus.now(LAG) is not None
+        alerts = prometheus.alerts()
+        if answered and not alerts:
+            return
         if time.monotonic() > deadline:
-            raise MynamoError(f"Prometheus had no metrics of all processes after {PATIENCE:.0f} s")
+            what = ", ".join(alert.name for alert in alerts) or "a process does not answer it"
+            raise MynamoError(f"Prometheus is not ready after {PATIENCE:.0f} s: {what}")
         time.sleep(0.5)
 
 
@@ -106,7 +111,7 @@ class Failures:
         self._watch.happened(
             f"shard {KILLED} killed", "requests for its items fail with 503, all others go on"
         )
-        self._rest(AWAY)
+        self._rest(AWAY, LEAST)
         self._local.start_shard(KILLED)
         self._watch.happened(f"shard {KILLED} back")
         self._rest(BACK)
@@ -125,8 +130,8 @@ class Failures:
         write_verdict(verdict, time.monotonic() - began, self._textfiles / VERDICT_FILE)
         return verdict
 
-    def _rest(self, seconds: float) -> None:
-        time.sleep(seconds * self._scale)
+    def _rest(self, seconds: float, least: float = 0.0) -> None:
+        time.sleep(max(least, seconds * self._scale))
 
     def _add_index(self) -> None:
         index = {
@@ -153,7 +158,7 @@ class Failures:
             self._watch.happened(
                 "indexer frozen (SIGSTOP)", "writes go on, GSIs show them later and later"
             )
-            self._rest(FROZEN)
+            self._rest(FROZEN, LEAST)
         finally:
             self._workers.indexer.thaw()
         self._watch.happened("indexer goes on")

@@ -65,6 +65,7 @@ class Api:
         Raises:
             MynamoError: it did not.
         """
+        self._connection.close()  # the server ends connections that nobody uses for a while
         status, answer = self.call(operation, request)
         if status != 200:
             reason = answer.get("message") or answer.get("Message") or answer

@@ -9,12 +9,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from PIL import Image
 
 from mynamo.dashboards.dashboard_files import Dashboard, Panel
 from mynamo.dashboards.panel_data import Line, Lines, Span
-from mynamo.dashboards.panel_units import shown
+from mynamo.dashboards.panel_units import shown, tick_step
 from mynamo.dashboards.picture_marks import Mark, minutes
 
 DPI = 100
@@ -64,7 +64,9 @@ def draw(dashboard: Dashboard, lines: Lines, span: Span, marks: Sequence[Mark], 
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels)
-    image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+    image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(
+        file, optimize=True
+    )
 
 
 def _tell_marks(figure: Figure, span: Span, marks: Sequence[Mark], height: int) -> None:
@@ -99,14 +101,15 @@ def _draw_panel(
         return
     states = panel.kind == "state-timeline"
     legend = [] if states else _legend(seen, width - 20)
-    start = _LEFT + (max(0, max(len(line.name) for line in seen) * LETTER - 50) if states else 0)
+    longest = max(len(line.name) for line in seen) * LETTER if states else 0
+    start = min(max(_LEFT, longest + 16), width / 2)
     under = _UNDER + (len(legend) * 16 + 4 if legend else 0)
     axes = figure.add_axes((
         (left + start) / WIDTH, 1 - (top + tall - under) / height,
         (width - start - _RIGHT) / WIDTH, (tall - _TOP - under) / height,
     ))  # fmt: skip
     axes.set_xlim(0, span.end - span.start)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 1.5, 2, 3, 6]))
+    axes.xaxis.set_major_locator(MultipleLocator(tick_step((span.end - span.start) / 2, "s")))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: minutes(seconds)))
     axes.tick_params(labelsize=8, colors="#52545c", length=0)
     axes.tick_params(axis="x", pad=6)
@@ -136,8 +139,9 @@ def _draw_graph(axes: Axes, panel: Panel, lines: Sequence[Line], span: Span) -> 
         axes.plot(times, values, color=color, linewidth=1.3)
         axes.fill_between(times, values, color=color, alpha=0.1, linewidth=0)
         highest = max(highest, *(value for value in values if isfinite(value)))
-    axes.set_ylim(0, highest * 1.08 or 1)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 3, 5, 6, 10]))
+    top = highest * 1.08 or 1.0
+    axes.set_ylim(0, top)
+    axes.yaxis.set_major_locator(MultipleLocator(tick_step(top, panel.unit)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, panel.unit)))
     axes.grid(axis="y", color="#ececec", linewidth=0.7)
 
@@ -175,6 +179,8 @@ def _stretches(
     """From when to when a series had which value, in seconds since the beginning."""
     found: list[tuple[float, float, float]] = []
     for at, value in points:
+        if not isfinite(value):
+            continue
         begin = max(0.0, at - span.start)
         end = min(begin + span.step, span.end - span.start)
         if found and found[-1][2] == value and begin - found[-1][1] < (GAP - 1) * span.step:
