@@ -23,7 +23,7 @@ USUAL_MINUTES = 9.0
 LEAST = 20.0
 """Seconds of a failure, at least: until Prometheus has asked, timed out and looked at its rules."""
 KILLED = 2
-PATIENCE = 180.0
+PATIENCE = 300.0
 VERDICT_FILE = "order_table.prom"
 
 

@@ -50,7 +50,7 @@ class _Servers:
 
 
 @click.command()
-@click.option("--items", type=click.IntRange(1000), default=60_000, show_default=True)
+@click.option("--items", type=click.IntRange(1000), default=30_000, show_default=True)
 @click.option(
     "--minutes", type=click.FloatRange(0.5, 120), default=9.0, show_default=True,
     help="For the failures, about. Alerts fire after minutes: in fewer than 9 some cannot.",
