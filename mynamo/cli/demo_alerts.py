@@ -44,14 +44,14 @@ class AlertWatch:
     """Tells each second which alerts change, and the main figures now and then.
 
     Attributes:
-        began: when, in seconds since 1970.
+        began, ended: when, in seconds since 1970.
         marks: what `happened`.
         courses: of the alerts.
         trouble: why alerts could not be read any more, if so.
     """
 
     def __init__(self, prometheus: PrometheusApi, load: RequestLoad, screen: Console) -> None:
-        self.began = time.time()
+        self.began = self.ended = time.time()
         self.marks: list[Mark] = []
         self.courses: list[Course] = []
         self.trouble: LocalServerError | None = None
@@ -75,6 +75,7 @@ class AlertWatch:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        self.ended = time.time()
 
     def happened(self, mark: str, more: str = "") -> None:
         """Tell of an event, which the pictures show."""
@@ -93,7 +94,7 @@ class AlertWatch:
              for c in self.courses],
             title="Alerts that were pending or fired",
         )  # fmt: skip
-        whole = time.time() - self.began
+        whole = self.ended - self.began
         late = [f"{name} ({minutes(s)})" for name, s in self._lasting.items() if s >= whole]
         if late:
             self._screen.print(

@@ -17,9 +17,11 @@ from mynamo.metrics.verify_metrics import write_verdict
 from mynamo.operations.findings import Verdict
 from mynamo.operations.verify import verify
 
-STEADY, AWAY, BACK, AFTER_INDEX, FROZEN, AFTER = 45.0, 100.0, 60.0, 20.0, 210.0, 45.0
+STEADY, AWAY, BACK, AFTER_INDEX, FROZEN, AFTER = 45.0, 100.0, 50.0, 20.0, 210.0, 40.0
 """Seconds of the steps in a run of `USUAL_MINUTES`."""
 USUAL_MINUTES = 9.0
+QUIET = 25.0
+"""Likewise, before the first request: rates of the loading before are over then."""
 LEAST = 20.0
 """Seconds of a failure, at least: until Prometheus has asked, timed out and looked at its rules."""
 KILLED = 2

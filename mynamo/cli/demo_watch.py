@@ -19,7 +19,7 @@ from mynamo.cli.checks import print_verdict
 from mynamo.cli.children import Workers
 from mynamo.cli.demo import data_folder
 from mynamo.cli.demo_alerts import AlertWatch
-from mynamo.cli.demo_failures import USUAL_MINUTES, Failures, await_metrics, create_orders
+from mynamo.cli.demo_failures import QUIET, USUAL_MINUTES, Failures, await_metrics, create_orders
 from mynamo.cli.demo_grow import BrokerKind, usual_broker
 from mynamo.cli.demo_load import fill
 from mynamo.cli.demo_pictures import draw_dashboards
@@ -218,6 +218,8 @@ def _run(
         fill(cluster, items, screen)
         wait_until_applied(cluster, 600)
         await_metrics(prometheus)
+        scale = minutes / USUAL_MINUTES
+        time.sleep(QUIET * scale)
         screen.print(
             f"Prometheus answers at {servers.prometheus.url} while this runs: a Grafana on this "
             "machine can show the dashboards\nTimes are minutes and seconds, from the first request"
@@ -228,16 +230,15 @@ def _run(
         ):
             failures = Failures(
                 servers.local, cluster, servers.workers, api, prometheus, watch,
-                minutes / USUAL_MINUTES, servers.textfiles,
+                scale, servers.textfiles,
             )  # fmt: skip
             failures.run()
         if watch.trouble is not None:
             raise watch.trouble
         wait_until_applied(cluster, 120)
         verdict = failures.verify()
-        time.sleep(2 * SCRAPE_SECONDS)  # until Prometheus has the verdict
         watch.show()
-        span = Span(watch.began, time.time(), SCRAPE_SECONDS)
+        span = Span(watch.began, watch.ended, SCRAPE_SECONDS)
         explained = draw_dashboards(
             _dashboards(deploy), prometheus, span, watch.marks, pictures, screen
         )

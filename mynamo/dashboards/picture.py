@@ -35,7 +35,7 @@ COLORS = (
 )  # fmt: skip
 STATES = {"green": "#73bf69", "red": "#f2495c"}
 _GRAY, _DARK, _EDGE = "#9a9a9a", "#24292e", "#d8d9da"
-_LEFT, _RIGHT, _TOP = 66, 14, 34
+_LEFT, _RIGHT, _TOP = 76, 14, 34
 _UNDER = 24
 """Pixels below the graph, for the times."""
 
