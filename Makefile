@@ -47,7 +47,7 @@ demo-grow: engine ## show a cluster grow from one shard to three under load (hal
 
 PICTURES ?= .cache/dashboards
 
-demo-watch: engine ## show failures on the dashboards and in the alerts (some ten minutes; PICTURES=folder for them)
+demo-watch: engine ## show failures on the dashboards and in the alerts (eleven minutes; PICTURES=folder)
 	@$(BIN)/python -m mynamo.local.fetch prometheus
 	@$(BIN)/mynamo demo-watch --pictures $(PICTURES)
 
