@@ -48,7 +48,6 @@ demo-grow: engine ## show a cluster grow from one shard to three under load (hal
 PICTURES ?= .cache/dashboards
 
 demo-watch: engine ## show failures on the dashboards and in the alerts (eleven minutes; PICTURES=folder)
-	@$(BIN)/python -m mynamo.local.fetch prometheus
 	@$(BIN)/mynamo demo-watch --pictures $(PICTURES)
 
 fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafka
