@@ -3,6 +3,7 @@
     python benchmarks/gateway_python.py HEAD~1 HEAD
     python benchmarks/gateway_python.py HEAD HEAD --pythons python3.11 python3.13
     python benchmarks/gateway_python.py HEAD HEAD --metrics
+    python benchmarks/gateway_python.py HEAD HEAD --metrics --traces
 
 Requests come as bytes from connections that are none, and MySQL's answers to the statements of
 puts, gets and queries are canned, so that other processes disturb little: what is counted is the
@@ -10,6 +11,10 @@ event loop's thread, without the time for making those answers. There are no sys
 connections. Each commit has a process for each operation, and the two take turns. "ratio" is that
 of the means of the cheapest quarter of the rounds; the median and the quartiles of the rounds'
 ratios stand beside it.
+
+With `--traces` a third process takes turns with them, which has metrics, and traces of all
+requests; it is compared with the first. All threads count then, as spans are exported by one of
+their own: they are encoded for a collector, and sent to none.
 """
 
 from __future__ import annotations
@@ -220,8 +225,16 @@ class Load:
             self._done.set()
 
 
-async def serve(config: ClusterConfig, operation: str, connections: int, counts: bool) -> None:
+async def serve(
+    config: ClusterConfig, operation: str, connections: int, asked: argparse.Namespace
+) -> None:
     """Do a round for each line that comes in, and print us for each request."""
+    if asked.traced:
+        from mynamo.schemas.config import TracingConfig  # which earlier commits lack
+
+        _export_nowhere()
+        config = config.model_copy(update={"tracing": TracingConfig(enabled=True)})
+    clock = time.process_time if asked.traces else time.thread_time
     cluster = Cluster(config)
     (shard,) = cluster.shards.values()
     known = cluster.table(TABLE)
@@ -233,9 +246,12 @@ async def serve(config: ClusterConfig, operation: str, connections: int, counts:
             driver._sock, driver._rfile = wire, BufferedReader(wire)
             session.note_id(1)
     limits = config.gateway.limits
-    service = _counting(cluster) if counts else Service(cluster, config.gateway)
+    service = _counting(cluster) if asked.metrics else Service(cluster, config.gateway)
     nobody: Any = None
-    app = App(service, AnyCredentials(), nobody, Cors(None), config.gateway, OPERATIONS)
+    app = App(
+        service, AnyCredentials(), nobody, Cors(None), config.gateway, OPERATIONS,
+        **({"tracer": cluster.tracer} if asked.traced else {}),
+    )  # fmt: skip
     answering = Answering(app, limits)
     answering.start(asyncio.get_running_loop())
     make = guarded(limits, answering.answer, Shared())
@@ -247,9 +263,9 @@ async def serve(config: ClusterConfig, operation: str, connections: int, counts:
     print(READY, flush=True)
     for _ in sys.stdin:
         answers.seconds = 0.0
-        began = time.thread_time()
+        began = clock()
         await load.round(clients)
-        took = time.thread_time() - began - answers.seconds
+        took = clock() - began - answers.seconds
         print(took / COUNT * 1e6, flush=True)
     os._exit(0)  # the sessions' servers know nothing of what was said
 
@@ -261,6 +277,22 @@ def _counting(cluster: Cluster) -> Service:
 
     metrics = RequestMetrics(CollectorRegistry(), cluster.config.metrics.tables)
     return Service(cluster, cluster.config.gateway, None, metrics)
+
+
+def _export_nowhere() -> None:
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Encoder(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            encode_spans(spans).SerializeToString()
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Encoder()))
+    trace.set_tracer_provider(provider)
 
 
 OPERATIONS_MADE = {
@@ -331,31 +363,46 @@ def compare(asked: argparse.Namespace) -> str:
             _create(service)
         files = [stack.enter_context(checkout(each)) for each in (asked.before, asked.after)]
         pythons = [asked.pythons[0], asked.pythons[-1]]
+        more = [[], ["--metrics"] if asked.metrics else []]
+        if asked.traces:
+            files.append(files[-1])
+            pythons.append(pythons[-1])
+            more = [[*options, "--traces"] for options in (*more, ["--metrics", "--traced"])]
         for operation in asked.operations:
             words = [str(local.config_file), operation, str(asked.connections)]
-            more = [[], ["--metrics"] if asked.metrics else []]
-            pair = [
+            contenders = [
                 Contender(python, folder, [*words, *options])
                 for python, folder, options in zip(pythons, files, more, strict=True)
             ]
-            took: list[list[float]] = [[], []]
+            took: list[list[float]] = [[] for _ in contenders]
             for one in range(asked.rounds + WARM_ROUNDS):
-                for at in (0, 1) if one % 2 else (1, 0):
-                    took[at].append(pair[at].round())
-            for each in pair:
+                turns = range(len(contenders))
+                for at in turns if one % 2 else reversed(turns):
+                    took[at].append(contenders[at].round())
+            for each in contenders:
                 each.close()
-            rows.append([operation, *_compared(*(each[WARM_ROUNDS:] for each in took))])
-    names = ("operation", "before, us", "after, us", "ratio", "median", "quartiles")
+            first, *others = (each[WARM_ROUNDS:] for each in took)
+            row = [operation, number(_cheapest(first))]
+            for other in others:
+                row += _compared(first, other)
+            rows.append(row)
+    names = ["operation", "before, us", "after, us", "ratio", "median", "quartiles"]
+    if asked.traces:
+        names += ["traced, us", "ratio", "median", "quartiles"]
     return table(names, rows)
 
 
+def _cheapest(took: list[float]) -> float:
+    """The mean of the cheapest quarter."""
+    return statistics.mean(sorted(took)[: max(1, len(took) // 4)])
+
+
 def _compared(before: list[float], after: list[float]) -> list[str]:
-    cheapest = max(1, len(before) // 4)
-    means = [statistics.mean(sorted(each)[:cheapest]) for each in (before, after)]
+    ratio = _cheapest(after) / _cheapest(before)
     ratios = [new / old for old, new in zip(before, after, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    shown = [number(each) for each in means]
-    return [*shown, f"{means[1] / means[0]:.3f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+    shown = number(_cheapest(after))
+    return [shown, f"{ratio:.3f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
 
 
 def _create(service: Service) -> None:
@@ -385,11 +432,15 @@ def main() -> None:
     parser.add_argument(
         "--metrics", action="store_true", help="the second counts its requests for Prometheus"
     )
+    parser.add_argument(
+        "--traces", action="store_true", help="a third one has metrics, and traces of all requests"
+    )
+    parser.add_argument("--traced", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
         file, operation, connections = asked.serve
-        uvloop.run(serve(ClusterConfig.load(file), operation, int(connections), asked.metrics))
+        uvloop.run(serve(ClusterConfig.load(file), operation, int(connections), asked))
     elif asked.after is None:
         parser.error("name two commits")
     else:

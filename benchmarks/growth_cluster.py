@@ -47,6 +47,10 @@ class Use(NamedTuple):
     memory_bytes: int
 
 
+SECOND = "indexer 2"
+"""Another indexer, which shares the partitions with the first."""
+
+
 class Servers:
     """A running cluster: its servers, and workers that can be stopped and started.
 
@@ -62,12 +66,12 @@ class Servers:
         self.port = free_port()
         folder = local.data_dir / "workers"
         self._workers = {
-            name: ServerProcess(name, folder) for name in ("writer", "indexer", "gateway")
+            name: ServerProcess(name, folder) for name in ("writer", "indexer", SECOND, "gateway")
         }
         self._log_start = 0
 
     def start(self, *names: str, env: Mapping[str, str] | None = None) -> None:
-        """Start workers: "writer", "indexer", "gateway". The gateway then listens.
+        """Start workers: "writer", "indexer", `SECOND`, "gateway". The gateway then listens.
 
         Args:
             env: environment variables on top of our own.
@@ -76,7 +80,7 @@ class Servers:
             LocalServerError: one ended at once.
         """
         for name in names:
-            words, ready = [name], _at_once
+            words, ready = ["indexer" if name == SECOND else name], _at_once
             if name == "gateway":
                 words = ["serve", "--port", str(self.port), "--no-auth", "--workers", "1"]
                 ready = partial(is_listening, self.port)
@@ -196,7 +200,7 @@ def running(
             pass  # the first to open it sets it up
         cluster = stack.enter_context(Cluster(local.config))
         servers = Servers(local, cluster)
-        stack.callback(servers.stop, "gateway", "indexer", "writer")
+        stack.callback(servers.stop, "gateway", "indexer", SECOND, "writer")
         servers.start(*workers)
         if "indexer" in workers:
             servers.await_indexer()

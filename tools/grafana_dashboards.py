@@ -74,6 +74,13 @@ TRAFFIC = (
          ' (rate(mynamo_requests_total{JOB, error!=""}[$__rate_interval]))'},
     ),
     Panel(
+        "Throttled by provisioned throughput", "Requests, and items of batches, that found no"
+        " capacity units. Only with `gateway.enforce_provisioned_throughput`.", "reqps",
+        {"{{table}} {{index}} {{access}}":
+         "sum by (table, index, access)"
+         " (rate(mynamo_throttle_events_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
         "Median time by operation",
         "From a request's last byte to its answer, without that of the network.", "s",
         {"{{operation}}": _quantile(0.5)},

@@ -31,6 +31,7 @@ from mynamo.mysql.failures import MissingRight
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.batching import Batcher, Entry
 from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tracing import Tracer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.keys import slot_of
 
@@ -127,15 +128,17 @@ class Cluster:
         configured: the shards that the configuration names, by their numbers.
         shards: those of them that are members by the catalog. It is replaced when the catalog has
             other members, and never changed: who goes over it goes over those of one moment.
+        tracer: of requests and calls; None: they are not traced.
 
     Raises:
         ConfigError: the configuration names none of the cluster's shards; or it is not set
-            up, and this user may not do that.
+            up, and this user may not do that; or it asks for traces without the packages.
         ShardUnavailable: the catalog's server does not answer, or is no primary.
     """
 
     def __init__(self, config: ClusterConfig, shards: Iterable[DynamoDBShard] = ()) -> None:
         self.config = config
+        self.tracer = Tracer() if config.tracing.enabled else None
         self.catalog = Catalog(config.catalog, config.pool, config.timeout)
         opened = {shard.id: shard for shard in shards}
         self.configured: Mapping[int, DynamoDBShard] = {
@@ -172,8 +175,9 @@ class Cluster:
         """Have a lock of its own; catalog and shards do likewise."""
         self._refreshing = threading.Lock()
         self._looks: Batcher[Snapshot, bool] = Batcher(
-            self._look, max_running=1, max_count=sys.maxsize, max_size=sys.maxsize
-        )
+            self._look, max_running=1, max_count=sys.maxsize, max_size=sys.maxsize,
+            name="wait for the catalog",
+        )  # fmt: skip
 
     def __enter__(self) -> Cluster:
         return self

@@ -19,7 +19,6 @@ from mynamo.catalog.shard import retry
 from mynamo.errors import AlreadyExists, NotFound
 from mynamo.mysql.pool import Session, Statement
 
-_VERSION: Statement = ("SELECT version FROM mynamo_cluster", ())
 _CREDENTIALS: Statement = (
     "SELECT name, access_key_id, secret, policies, created_at FROM mynamo_credential ORDER BY 1",
     (),
@@ -53,17 +52,6 @@ class StoredCredential:
             ValueError: the row is damaged, or of a later release.
         """
         return _POLICIES.validate_json(self.stored_policies)
-
-
-def read_version(catalog: Catalog) -> int:
-    """The catalog's version. Raises ShardUnavailable: the server does not answer."""
-
-    def once() -> int:
-        with catalog.session() as session:
-            version: int = session.run(_VERSION)[0].rows[0][0]
-            return version
-
-    return retry(once, catalog.timeout)
 
 
 def read_credentials(catalog: Catalog) -> list[StoredCredential]:
@@ -139,6 +127,23 @@ def replace_key(catalog: Catalog, name: str, access_key_id: str, sealed: bytes) 
         "UPDATE mynamo_credential SET access_key_id = %s, secret = %s, created_at = %s"
         " WHERE name = %s",
         (access_key_id.encode(), sealed, int(time.time()), name.encode()),
+    )
+    catalog.decide(_of_known(name, statement))
+
+
+def replace_policies(catalog: Catalog, name: str, policies: Sequence[tuple[str, str]]) -> None:
+    """Give a credential other policies in the place of all that it has; its key pair stays.
+
+    Args:
+        policies: names and texts; none: it may do everything.
+
+    Raises:
+        NotFound: there is no credential of that name.
+        ShardUnavailable: the server does not answer.
+    """
+    statement = (
+        "UPDATE mynamo_credential SET policies = %s WHERE name = %s",
+        (orjson.dumps(policies), name.encode()),
     )
     catalog.decide(_of_known(name, statement))
 

@@ -12,8 +12,8 @@ import time
 from mynamo.catalog import enabling, stream_shards
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.roll_forward import roll_forward
-from mynamo.catalog.tables import Table, TableStream
-from mynamo.errors import InvalidRequest, NotFound
+from mynamo.catalog.tables import StreamStatus, Table, TableStream
+from mynamo.errors import InvalidRequest, NotFound, ShardUnavailable
 from mynamo.schemas.stream_records import VIEWS
 from mynamo.schemas.table_settings import Stream, StreamView
 
@@ -36,7 +36,7 @@ def enable(cluster: Cluster, table_name: str, view: StreamView) -> TableStream:
             finishes it later.
     """
     stream = begin_enabling(cluster, table_name, view)
-    roll_forward(cluster, stream.table_id)
+    _finish(cluster, stream.table_id, "ENABLED")
     return stream
 
 
@@ -47,7 +47,19 @@ def disable(cluster: Cluster, table_name: str) -> None:
         See `begin_disabling`.
         ShardUnavailable: a shard does not answer; a writer worker finishes it later.
     """
-    roll_forward(cluster, begin_disabling(cluster, table_name).id)
+    _finish(cluster, begin_disabling(cluster, table_name).id, "DISABLED")
+
+
+def _finish(cluster: Cluster, table_id: int, status: StreamStatus) -> None:
+    """Finish what is recorded; whoever is told that a shard is away is told what comes of it."""
+    try:
+        roll_forward(cluster, table_id)
+    except ShardUnavailable as failure:
+        failure.add_note(
+            f"The change is recorded, and a writer worker finishes it once the server answers: "
+            f"`mynamo stream list` then shows the stream as {status}"
+        )
+        raise
 
 
 def begin_enabling(cluster: Cluster, table_name: str, view: StreamView) -> TableStream:

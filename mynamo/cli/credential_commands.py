@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -13,6 +15,7 @@ from mynamo.catalog.stored_credentials import (
     read_credentials,
     remove_credential,
     replace_key,
+    replace_policies,
 )
 from mynamo.cli.command_context import as_json as with_json
 from mynamo.cli.command_context import opened
@@ -22,6 +25,8 @@ from mynamo.errors import AlreadyExists
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
 from mynamo.gateway.policies.policy_documents import parse_policy, policy_text
 from mynamo.schemas.gateway_config import MAX_POLICIES, USER_PATTERN
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _policy_names(credential: StoredCredential) -> list[str]:
@@ -37,6 +42,28 @@ def _checked(_: click.Context, __: click.Parameter, name: str) -> str:
     return name
 
 
+def _policies(help_: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--policy", "policies", multiple=True, metavar="FILE",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False), help=help_,
+    )  # fmt: skip
+
+
+def _read(policies: Sequence[Path], name: str) -> list[tuple[str, str]]:
+    """Names and texts of policies.
+
+    Raises:
+        click.UsageError: there are too many.
+        InvalidPolicy: one is not valid.
+    """
+    if len(policies) > MAX_POLICIES:
+        raise click.UsageError(f"{len(policies)} policies; there can be {MAX_POLICIES}: join some")
+    texts = [(path.name, policy_text(path)) for path in policies]
+    for policy, text in texts:
+        parse_policy(text, policy, name)
+    return texts
+
+
 client_name = click.argument("name", metavar="NAME", callback=_checked)
 
 
@@ -47,11 +74,7 @@ def credentials() -> None:
 
 @credentials.command()
 @client_name
-@click.option(
-    "--policy", "policies", multiple=True, metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="IAM policy, in JSON. Repeat it for several. Without one, everything is allowed.",
-)  # fmt: skip
+@_policies("IAM policy, in JSON. Repeat it for several. Without one, everything is allowed.")
 @with_json
 def create(name: str, policies: tuple[Path, ...], as_json: bool) -> None:
     """Make a key pair and show it, this once.
@@ -63,11 +86,7 @@ def create(name: str, policies: tuple[Path, ...], as_json: bool) -> None:
       mynamo credentials create reports --policy read-orders.json
       mynamo credentials create ann --json > ann.json
     """
-    if len(policies) > MAX_POLICIES:
-        raise click.UsageError(f"{len(policies)} policies; there can be {MAX_POLICIES}: join some")
-    texts = [(path.name, policy_text(path)) for path in policies]
-    for policy, text in texts:
-        parse_policy(text, policy, name)
+    texts = _read(policies, name)
     access_key_id, secret = new_key_pair()
     with opened() as cluster:
         gateway = cluster.config.gateway
@@ -123,6 +142,31 @@ def rotate(name: str, as_json: bool) -> None:
         key = cluster.config.gateway.stored_secrets_key()
         replace_key(cluster.catalog, name, access_key_id, sealed(secret, key, access_key_id))
     _show(name, access_key_id, secret, as_json)
+
+
+@credentials.command()
+@client_name
+@_policies("IAM policy, in JSON, in the place of all that it has. Repeat it for several.")
+@click.option("--no-policies", is_flag=True, help="It has none, and may do everything.")
+def set_policies(name: str, policies: tuple[Path, ...], no_policies: bool) -> None:
+    """Say what a client may do, in the place of what it could do so far.
+
+    Its key pair stays. Gateways take the policies within seconds.
+
+    \b
+    Example:
+      mynamo credentials set-policies reports --policy read-orders.json --policy read-prices.json
+    """
+    if bool(policies) == no_policies:
+        raise click.UsageError(
+            "name all policies that it shall have, with --policy, or say --no-policies: then it "
+            "may do everything"
+        )
+    texts = _read(policies, name)
+    with opened() as cluster:
+        replace_policies(cluster.catalog, name, texts)
+    names = ", ".join(policy for policy, _ in texts)
+    click.echo(f"{name} has the policies {names}" if texts else f"{name} may do everything")
 
 
 @credentials.command()

@@ -14,6 +14,7 @@ from mynamo.dashboards.prometheus_api import PrometheusApi
 
 REASONS = {
     "mynamo_slot_moves_copied_rows": "no slots are moved",
+    "mynamo_throttle_events_total": "provisioned throughput is not enforced",
     "mynamo_backfill_done_ratio": "the backfill was over before Prometheus asked",
 }
 """Why a panel may show nothing, by a metric that it asks for."""

@@ -60,4 +60,9 @@ def _print(checks: list[Check]) -> None:
         if check.todo:
             click.echo(f"{'':8} -> {check.todo}")
     counts = Counter(check.status for check in checks)
-    click.echo(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['problem']} problems")
+    told = [f"{counts['ok']} ok", *(_counted(counts[s], s) for s in ("warning", "problem"))]
+    click.echo(", ".join(told))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

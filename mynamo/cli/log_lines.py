@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from mynamo.runtime import tracing
 from mynamo.schemas.config import LogConfig
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -35,8 +36,8 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object for each record: `time` (UTC), `level`, `logger`, `message`, its fields, and
-    `exception` with the stack trace of one."""
+    """A JSON object for each record: `time` (UTC), `level`, `logger`, `message`, its fields,
+    `trace_id` and `span_id` of what is traced, and `exception` with the stack trace of one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -48,6 +49,9 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **_fields(record),
         }
+        span = tracing.current_span.get()
+        if span is not None:
+            entry |= {"trace_id": span.trace_id, "span_id": span.span_id}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(entry, default=str).decode()

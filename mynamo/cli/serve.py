@@ -16,6 +16,7 @@ import click
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.command_context import load_config
 from mynamo.cli.metrics_option import metrics_of, metrics_port, request_metrics
+from mynamo.cli.trace_export import traces_exported
 from mynamo.cli.workers import log_level, run_until_told, start_logging
 from mynamo.errors import ConfigError
 from mynamo.extras import need
@@ -80,6 +81,8 @@ def serve(
     """
     need("gateway", "`mynamo serve`")
     cluster = load_config()
+    if cluster.tracing.enabled:  # said once, and not by each process
+        need("tracing", "tracing.enabled")
     start_logging(log_level, cluster.log)
     config = _configured(
         cluster,
@@ -95,6 +98,7 @@ def serve(
     from mynamo.gateway.http.processes import run_processes
     from mynamo.gateway.http.server import listen, tls_context
     from mynamo.gateway.own_writes import AnsweredWrites
+    from mynamo.gateway.provisioned_throughput import CapacityBuckets
     from mynamo.gateway.rates import check_users, rate_limits
     from mynamo.gateway.serving import serve as serve_until
 
@@ -112,6 +116,7 @@ def serve(
         shards = [shard.id for shard in cluster.shards]
         answered = AnsweredWrites(workers, shards, cluster.kafka.partitions)
     rates = rate_limits(config)  # likewise
+    buckets = CapacityBuckets() if config.enforce_provisioned_throughput else None  # likewise
 
     def work(process: int) -> int:
         for shared in (answered, counts):
@@ -120,12 +125,15 @@ def serve(
 
         def serve_with_metrics(opened: Cluster, stop: threading.Event) -> None:
             port = metrics_port and metrics_port + process
-            with metrics_of(opened, "serve", port) as registry:
+            with (
+                metrics_of(opened, "serve", port) as registry,
+                traces_exported(opened.config.tracing, "gateway"),
+            ):
                 serve_until(
                     opened, config, listeners, stop,
                     credentials=None if no_auth else credentials,
                     answered=answered, counts=counts, ready=ready,
-                    metrics=request_metrics(registry, opened), rates=rates,
+                    metrics=request_metrics(registry, opened), rates=rates, buckets=buckets,
                 )  # fmt: skip
 
         return run_until_told(serve_with_metrics)

@@ -19,6 +19,7 @@ from mynamo.cli.command_context import load_config, opened
 from mynamo.cli.interrupts import INTERRUPTED, interrupt
 from mynamo.cli.log_lines import lines_of
 from mynamo.cli.metrics_option import metrics_of, metrics_port
+from mynamo.cli.trace_export import traces_exported
 from mynamo.schemas.config import AUDIT_LOGGER, LogConfig
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ _CLOSING = 5.0
 """Seconds that mending may take to stop; whoever comes next begins it again."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_NEW_OBJECTS = 20_000
+"""So many more objects than before let the collector look for cycles; Python's default is 700."""
 
 
 def log_level(command: Command) -> Command:
@@ -93,7 +97,7 @@ def _run(
     start_logging(level, load_config().log)
 
     def work_with_metrics(cluster: Cluster, stop: threading.Event) -> None:
-        with metrics_of(cluster, role, port):
+        with metrics_of(cluster, role, port), traces_exported(cluster.config.tracing, role):
             work(cluster, stop)
 
     sys.exit(run_until_told(work_with_metrics))
@@ -118,6 +122,8 @@ def run_until_told(work: Callable[[Cluster, threading.Event], None]) -> int:
             return 0 if signal.SIGTERM in interruption.args else INTERRUPTED
         # Objects that exist now stay. Checking them for garbage would stop all threads for 20 ms.
         gc.freeze()
+        # Hardly any object of a request or an event is part of a cycle.
+        gc.set_threshold(_NEW_OBJECTS)
         work(cluster, stop)
     return 0
 

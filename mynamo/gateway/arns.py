@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mynamo.errors import IndexBehind
+from mynamo.errors import IndexBehind, ThroughputExceeded
 from mynamo.gateway.context import Context
 from mynamo.gateway.service_errors import ServiceError, invalid
 
@@ -44,10 +44,16 @@ def table_arn(context: Context, name: str) -> str:
     return f"arn:aws:dynamodb:{context.region}:{context.account_id}:table/{name}"
 
 
-def throttled_index(context: Context, failure: IndexBehind) -> dict[str, str]:
-    """The ThrottlingReason that names an index which is too far behind."""
-    arn = f"{table_arn(context, failure.table)}/index/{failure.index}"
-    return {"reason": "IndexWriteProvisionedThroughputExceeded", "resource": arn}
+def throttling_reason(
+    context: Context, failure: IndexBehind | ThroughputExceeded
+) -> dict[str, str]:
+    """The ThrottlingReason: an index that is too far behind, or whose capacity is used up."""
+    reads = isinstance(failure, ThroughputExceeded) and failure.access == "read"
+    access = "Read" if reads else "Write"
+    what, arn = "Table", table_arn(context, failure.table)
+    if failure.index is not None:
+        what, arn = "Index", f"{arn}/index/{failure.index}"
+    return {"reason": f"{what}{access}ProvisionedThroughputExceeded", "resource": arn}
 
 
 def replace_arns(context: Context, operation: str, request: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from mynamo.errors import MynamoError
+from mynamo.gateway.call_lines import line_of
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.log_throttle import LogThrottle
 from mynamo.gateway.rights.touched import tables_touched
@@ -45,22 +45,20 @@ class AuditLog:
         if call.operation not in CONTROL_PLANE and error != "AccessDeniedException":
             return
         sender = call.sender
-        user = None if sender is None else sender.user
+        user = None if sender is None else sender.signer.user
         left_out = self._failures.due(user or "") if error else 0
         if left_out is None:
             return
-        fields: dict[str, Any] = {
-            "request": call.request_id,
-            "operation": call.operation,
-            "table": self._tables(call),
-            "user": user,
-            "address": None if sender is None else sender.address,
-            "outcome": error or SUCCESS,
-            "more": left_out,
-        }
-        told = {name: value for name, value in fields.items() if value not in (None, "", 0)}
+        fields = line_of(
+            call,
+            table=self._tables(call),
+            user=user,
+            address=None if sender is None else sender.peer.address,
+            outcome=error or SUCCESS,
+            more=left_out,
+        )
         message = "control plane" if call.operation in CONTROL_PLANE else "access denied"
-        log.info(message, extra={"fields": told})
+        log.info(message, extra=fields)
 
     def _tables(self, call: Call) -> str:
         """The names of its tables, with commas; empty: it has none, or the request is not valid."""

@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.statistics import Statistics
+from mynamo.catalog.tables import Table
+from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.own_writes import AnsweredWrites, OwnWrites
 from mynamo.gateway.policies.policy_decisions import Principal
+from mynamo.gateway.provisioned_throughput import Access, CapacityUse, ProvisionedThroughput
 from mynamo.reader import Plan, StoredReader
 from mynamo.reader.streams.stream_reader import StreamReader
 from mynamo.schemas.gateway_config import GatewayConfig
@@ -30,19 +33,10 @@ class Signer(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """Who sent a request.
+    """Who sent a request, and from where."""
 
-    Attributes:
-        user: see `Signer`.
-        principal: see `Signer`.
-        address: that it came from; empty: it has none.
-        secure: it came over TLS.
-    """
-
-    user: str | None
-    principal: Principal | None
-    address: str
-    secure: bool
+    signer: Signer
+    peer: Peer
 
 
 @dataclass(slots=True)
@@ -81,13 +75,18 @@ class Context:
         cluster: whose tables are served.
         config: the gateway's; its region and account number appear in ARNs.
         answered: counts that its processes share; None: it is the only one.
+        throughput: that requests are throttled by; None: none are.
 
     Attributes:
         own_writes: what reads of GSIs wait by; None: they do not wait.
     """
 
     def __init__(
-        self, cluster: Cluster, config: GatewayConfig, answered: AnsweredWrites | None = None
+        self,
+        cluster: Cluster,
+        config: GatewayConfig,
+        answered: AnsweredWrites | None = None,
+        throughput: ProvisionedThroughput | None = None,
     ) -> None:
         self.cluster = cluster
         self.reader = StoredReader(cluster, partial(finish_transaction, cluster))
@@ -95,7 +94,12 @@ class Context:
         self.statistics = Statistics(cluster)
         self.region = config.region
         self.account_id = config.account_id
+        self._throughput = throughput
         self.own_writes: OwnWrites | None = None
         if config.index_reads == "own-writes":
             answered = answered or AnsweredWrites(1, cluster.configured, cluster.partitions)
             self.own_writes = OwnWrites(cluster, answered)
+
+    def capacity_use(self, table: Table, access: Access) -> CapacityUse | None:
+        """What a request uses of a table's capacity units; None: nothing throttles it."""
+        return None if self._throughput is None else self._throughput.use(table, access)

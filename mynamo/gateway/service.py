@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.errors import IndexBehind, MynamoError
-from mynamo.gateway.arns import replace_arns, throttled_index
+from mynamo.errors import IndexBehind, MynamoError, ThroughputExceeded
+from mynamo.gateway.arns import replace_arns, throttling_reason
 from mynamo.gateway.audit import AuditLog
 from mynamo.gateway.context import Call, Context, Sender
 from mynamo.gateway.model.constraints import check
@@ -27,11 +27,13 @@ from mynamo.gateway.operations import (
 )
 from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.provisioned_throughput import CapacityBuckets, ProvisionedThroughput
 from mynamo.gateway.rates import RateLimits, rate_limits
 from mynamo.gateway.rights.authorization import authorize
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.runtime.tracing import Attributes, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Service:
         answered: counts that its processes share; None: it is the only one.
         metrics: in which its answers are counted; None: they are not.
         rates: limits that its processes share; None: it is the only one, with those of `config`.
+        buckets: of provisioned throughput, that its processes share; None: it is the only one.
     """
 
     def __init__(
@@ -70,8 +73,13 @@ class Service:
         answered: AnsweredWrites | None = None,
         metrics: RequestMetrics | None = None,
         rates: RateLimits | None = None,
+        buckets: CapacityBuckets | None = None,
     ) -> None:
-        self.context = Context(cluster, config, answered)
+        throughput: ProvisionedThroughput | None = None
+        if config.enforce_provisioned_throughput:
+            throttled = _nobody_told if metrics is None else metrics.throttled
+            throughput = ProvisionedThroughput(buckets or CapacityBuckets(), throttled)
+        self.context = Context(cluster, config, answered, throughput)
         self._metrics = metrics
         self._rates = rates or rate_limits(config)
         self._audit = AuditLog(self.context) if cluster.config.log.audit else None
@@ -101,6 +109,9 @@ class Service:
         began = time.perf_counter()
         answer, error = self._answer(call, body)
         seconds = time.perf_counter() - began
+        span = current_span.get()
+        if span is not None:
+            span.set(_told(call, error))
         if self._metrics is not None:
             names = self.context.cluster.snapshot.names
             self._metrics.answered(operation, call.table, names, answer.status, error, seconds)
@@ -123,7 +134,7 @@ class Service:
 
     def _run(self, call: Call, body: bytes) -> dict[str, Any]:
         if self._rates is not None and call.sender is not None:
-            self._rates.check_user(call.sender.user)
+            self._rates.check_user(call.sender.signer.user)
         handler = OPERATIONS.get(call.operation)
         if handler is None:
             raise _unknown(call.operation)
@@ -144,9 +155,36 @@ class Service:
             error = service_error(failure, request)
             if error.kind == "InternalServerError":
                 log_failure(call.operation, failure, call.request_id)
-            if isinstance(failure, IndexBehind):
-                error.members["ThrottlingReasons"] = [throttled_index(self.context, failure)]
+            if isinstance(failure, IndexBehind | ThroughputExceeded):
+                error.members["ThrottlingReasons"] = [throttling_reason(self.context, failure)]
             raise error from failure
+
+
+def _nobody_told(_: str, __: str, ___: str) -> None:
+    """There are no metrics."""
+
+
+def _told(call: Call, error: str) -> Attributes:
+    """What a request's span says of it once it is answered."""
+    told: dict[str, str | list[str]] = {}
+    if tables := _tables(call):
+        told["aws.dynamodb.table_names"] = tables
+    if index := (call.request or {}).get("IndexName"):
+        told["aws.dynamodb.index_name"] = index
+    if error:
+        told["error.type"] = error
+    return told
+
+
+def _tables(call: Call) -> list[str]:
+    """The tables that a request names."""
+    if call.table is not None:
+        return [call.table]
+    request = call.request or {}
+    if "RequestItems" in request:
+        return sorted(request["RequestItems"])
+    actions = [one for each in request.get("TransactItems", ()) for one in each.values()]
+    return sorted({action["TableName"] for action in actions})
 
 
 def _unknown(operation: str) -> ServiceError:

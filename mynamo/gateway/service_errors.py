@@ -23,6 +23,7 @@ from mynamo.errors import (
     StreamNotFound,
     StreamShardNotFound,
     TableProtected,
+    ThroughputExceeded,
     TransactionCanceled,
     TransactionConflict,
     TransactionInProgress,
@@ -95,6 +96,10 @@ _INDEX_BEHIND = (
     "the table was exceeded. Consider increasing your provisioning level for the "
     "under-provisioned global secondary indexes with the UpdateTable API"
 )
+_TABLE_EXCEEDED = (
+    "The level of configured provisioned throughput for the table was exceeded. Consider "
+    "increasing your provisioning level with the UpdateTable API."
+)
 
 
 _CONDITION_FAILED = "The conditional request failed"
@@ -152,6 +157,8 @@ def service_error(failure: MynamoError, request: Mapping[str, Any]) -> ServiceEr
             return ServiceError(
                 "ProvisionedThroughputExceededException", f"{_INDEX_BEHIND} ({failure})"
             )
+        case ThroughputExceeded():
+            return ServiceError("ProvisionedThroughputExceededException", _exceeded(failure))
         case Unavailable() | ConsistencyTimeout():
             return ServiceError("ServiceUnavailableException", str(failure), 503)
         case _:
@@ -175,6 +182,10 @@ def log_failure(operation: str, failure: Exception, request_id: str) -> None:
         exc_info=(type(failure), shown, failure.__traceback__),
         extra={"fields": {"request": request_id}},
     )
+
+
+def _exceeded(failure: ThroughputExceeded) -> str:
+    return _TABLE_EXCEEDED if failure.index is None else f"{_INDEX_BEHIND}."
 
 
 def _condition_failed(failure: ConditionFailed, request: Mapping[str, Any]) -> ServiceError:
@@ -224,5 +235,7 @@ def _reason(failure: MynamoError | None, entry: Mapping[str, Any]) -> dict[str, 
             return {**code, "Message": _CONFLICT}
         case IndexBehind():
             return {**code, "Message": f"{_INDEX_BEHIND} ({failure})"}
+        case ThroughputExceeded():
+            return {**code, "Message": _exceeded(failure)}
         case _:
             return {**code, "Message": str(failure)}

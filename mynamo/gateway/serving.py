@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway.auth.claims import AnyCredentials
-from mynamo.gateway.auth.credentials import Credential, known_credentials
+from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
 from mynamo.gateway.auth.signatures import Signatures
+from mynamo.gateway.catalog_changes import following
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.connection_counts import ConnectionCounts
 from mynamo.gateway.http.cors import EVERYONE, Cors
 from mynamo.gateway.http.server import HttpServer, tls_context
 from mynamo.gateway.own_writes import AnsweredWrites
+from mynamo.gateway.provisioned_throughput import CapacityBuckets
 from mynamo.gateway.rates import RateLimits
 from mynamo.gateway.service import OPERATIONS, Service
 from mynamo.gateway.unsupported import UNSUPPORTED
@@ -38,6 +40,7 @@ def gateway(
     counts: ConnectionCounts | None = None,
     metrics: RequestMetrics | None = None,
     rates: RateLimits | None = None,
+    buckets: CapacityBuckets | None = None,
 ) -> Iterator[HttpServer]:
     """DynamoDB's API on a cluster; the block runs the server.
 
@@ -48,7 +51,7 @@ def gateway(
         answered: see `Service`.
         counts: see `HttpServer`.
         metrics: for its requests to be counted in; None: they are not counted.
-        rates: see `Service`.
+        rates, buckets: see `Service`.
 
     Raises:
         ConfigError: the certificate or its key cannot be used.
@@ -58,20 +61,30 @@ def gateway(
     with ExitStack() as stack:
         stack.callback(health.close)
         authenticator: Authenticator = AnyCredentials()
+        stored: StoredCredentials | None = None
         if credentials is not None:
-            find = stack.enter_context(known_credentials(cluster.catalog, config, credentials))
+            find: Find = credentials.get
+            if config.credentials_key is not None:
+                key = config.stored_secrets_key()
+                stored = StoredCredentials(cluster.catalog, key, credentials)
+                stored.look(cluster.snapshot)
+                find = stored.find
             authenticator = Signatures(find, config.region)
+        if stored is not None or config.enforce_provisioned_throughput:
+            looks = [] if stored is None else [stored.look]
+            stack.enter_context(following(cluster, looks))
         origins = config.cors_origins
         if origins is None and credentials is not None:
             origins = EVERYONE
         app = App(
-            Service(cluster, config, answered, metrics, rates),
+            Service(cluster, config, answered, metrics, rates, buckets),
             authenticator,
             health,
             Cors(origins),
             config,
             OPERATIONS.keys() | UNSUPPORTED,
             None if metrics is None else metrics.refused,
+            cluster.tracer,
         )
         server = HttpServer(app, listeners, config.limits, tls_context(config), counts)
         if metrics is not None:
@@ -108,6 +121,7 @@ def serve(
     ready: Callable[[], None],
     metrics: RequestMetrics | None = None,
     rates: RateLimits | None = None,
+    buckets: CapacityBuckets | None = None,
 ) -> None:
     """Serve in this thread until `stop` is set; what is under way is finished.
 
@@ -118,6 +132,7 @@ def serve(
     parts = gateway(
         cluster, config, listeners,
         credentials=credentials, answered=answered, counts=counts, metrics=metrics, rates=rates,
+        buckets=buckets,
     )  # fmt: skip
     with parts as server:
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.errors import MynamoError
+from mynamo.gateway.call_lines import line_of
 from mynamo.gateway.context import Call
 from mynamo.gateway.log_throttle import LogThrottle
 
@@ -41,18 +41,16 @@ class SlowRequests:
         left_out = self._throttle.due()
         if left_out is None:
             return
-        fields: dict[str, Any] = {
-            "request": call.request_id,
-            "operation": call.operation,
-            "table": call.table,
-            "seconds": round(seconds, 3),
-            "error": error,
-            "shard": self._shard(call),
-            "plan": None if call.plan is None else str(call.plan),
-            "more": left_out,
-        }
-        told = {name: value for name, value in fields.items() if value not in (None, "", 0)}
-        log.warning("a request took long", extra={"fields": told})
+        fields = line_of(
+            call,
+            table=call.table,
+            seconds=round(seconds, 3),
+            error=error,
+            shard=self._shard(call),
+            plan=None if call.plan is None else str(call.plan),
+            more=left_out,
+        )
+        log.warning("a request took long", extra=fields)
 
     def _shard(self, call: Call) -> int | None:
         """The number of the shard of the one item that a request is for."""

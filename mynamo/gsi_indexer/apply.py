@@ -44,6 +44,7 @@ from mynamo.mysql.failures import MissingTable
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.parts import parts_of
+from mynamo.runtime.tracing import carried
 from mynamo.schemas.events import ChangeEvent, PlainEvent
 from mynamo.schemas.items import dump_item
 
@@ -250,7 +251,7 @@ def _side_by_side(pool: Executor, calls: Mapping[int, Callable[[], None]]) -> No
         except MynamoError as failure:
             failures[shard_id] = failure
     else:
-        running = {shard_id: pool.submit(call) for shard_id, call in calls.items()}
+        running = {shard_id: pool.submit(carried(call)) for shard_id, call in calls.items()}
         wait(running.values())
         failures |= {shard_id: ended.exception() for shard_id, ended in running.items()}
     failed = {shard_id: one for shard_id, one in failures.items() if one is not None}

@@ -21,9 +21,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from mynamo.catalog.away_shards import AwayShards
@@ -62,9 +62,11 @@ from mynamo.log.kafka_types import (
     OffsetAndMetadata,
     TopicPartition,
 )
+from mynamo.log.message_spans import process_span
 from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, LocalWakeUps, is_here
+from mynamo.runtime.tracing import Span, ended, together
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -302,7 +304,8 @@ class Indexer:
                 continue
             began = time.monotonic()
             crash_point("indexer.2")
-            written = self._batches.write(batch, self._due)  # 3
+            with self._traced(batch):
+                written = self._batches.write(batch, self._due)  # 3
             crash_point("indexer.3")
             self._send_dead_letters(written.dead_letters)  # 4
             crash_point("indexer.4")
@@ -316,6 +319,24 @@ class Indexer:
             counters.add("indexer_batches")
             counters.add("indexer_seconds", time.monotonic() - began)
         return classified.gaps
+
+    @contextmanager
+    def _traced(self, batch: Sequence[Arrival]) -> Iterator[None]:
+        """P5 of `docs/design/tracing.md`: apply a batch within the spans of its events."""
+        spans = self._spans(batch)
+        if not spans:
+            yield
+            return
+        with ended(spans), together(spans, "apply batch", {"mynamo.batch.events": len(batch)}):
+            yield
+
+    def _spans(self, batch: Sequence[Arrival]) -> list[Span]:
+        tracer = self._cluster.tracer
+        if tracer is None:
+            return []
+        group = self._kafka.indexer_group
+        spans = [process_span(tracer, each.record, group, len(batch)) for each in batch]
+        return [span for span in spans if span is not None]
 
     def _record(self) -> None:
         """Record the progress that was not recorded together with rows."""

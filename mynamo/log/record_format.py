@@ -61,6 +61,16 @@ class Record:
         self.value = value
         self._rest = rest
 
+    def header(self, name: str) -> bytes | None:
+        """What one header says; None: there is none of that name.
+
+        Raises:
+            ValueError: they are damaged.
+        """
+        if name.encode() not in self._rest:
+            return None
+        return dict(self.headers).get(name)
+
     @property
     def headers(self) -> list[tuple[str, bytes | None]]:
         """In their order.

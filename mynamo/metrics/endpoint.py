@@ -28,6 +28,10 @@ class BuildInfo(Collector):
     def __init__(self, role: str) -> None:
         self._role = role
 
+    def describe(self) -> Iterable[Metric]:
+        """So that a scrape can ask for this alone, see `Collector`."""
+        yield gauge(BUILD_INFO)
+
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
         family = gauge(BUILD_INFO)

@@ -61,6 +61,12 @@ REQUEST_SECONDS = Metric(
     " refused before their operation began are left out.",
     ("operation",), "serve",
 )  # fmt: skip
+THROTTLE_EVENTS = Metric(
+    "mynamo_throttle_events_total", "counter",
+    "Requests, and items of batches, that were throttled since the provisioned throughput of the"
+    " table, or of an index of it, was used up. `access` is `read` or `write`.",
+    ("table", "index", "access"), "serve",
+)  # fmt: skip
 FREE_PERMITS = Metric(
     "mynamo_request_permits_free", "gauge",
     "Small requests that are taken at this moment before one is refused (HTTP 503).", (), "serve",

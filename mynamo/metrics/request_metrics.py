@@ -18,6 +18,7 @@ from mynamo.metrics.names import (
     LOOP_DELAY,
     REQUEST_SECONDS,
     REQUESTS,
+    THROTTLE_EVENTS,
 )
 
 OTHER = "other"
@@ -53,6 +54,7 @@ class RequestMetrics(Collector):
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str, int, str], int] = {}
         self._latencies: dict[str, _Latency] = {}
+        self._throttled: dict[tuple[str, str, str], int] = {}
         registry.register(self)
 
     def answered(
@@ -89,6 +91,19 @@ class RequestMetrics(Collector):
         """Count a request that was refused before its operation began; see `answered`."""
         self.answered(operation, None, (), status, error, None)
 
+    def throttled(self, table: str, index: str, access: str) -> None:
+        """Count a request, or an item of a batch, that provisioned throughput was used up for.
+
+        Args:
+            table: that exists.
+            index: of the table; empty: it was the table's own.
+            access: "read" or "write".
+        """
+        label = self._label(table)
+        key = (label, "" if label == OTHER else index, access)
+        with self._lock:
+            self._throttled[key] = self._throttled.get(key, 0) + 1
+
     def watch(self, free_permits: Callable[[], int], delays: Iterable[float]) -> None:
         """Have the server's state among the metrics.
 
@@ -105,17 +120,21 @@ class RequestMetrics(Collector):
         """See `Collector`."""
         with self._lock:
             counts = dict(self._counts)
+            throttled = dict(self._throttled)
             latencies = {
                 name: (list(one.counts), one.total) for name, one in self._latencies.items()
             }
         requests = counter(REQUESTS)
         for key, count in counts.items():
             requests.add_metric([str(label) for label in key], count)
+        throttle_events = counter(THROTTLE_EVENTS)
+        for labels, count in throttled.items():
+            throttle_events.add_metric(labels, count)
         seconds = histogram(REQUEST_SECONDS)
         for operation, (each, total) in latencies.items():
             buckets = list(zip(_LIMITS, accumulate(each), strict=True))
             seconds.add_metric([operation], buckets, total)
-        return requests, seconds
+        return requests, seconds, throttle_events
 
     def _label(self, table: str) -> str:
         label = self._tables.get(table)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
@@ -18,6 +19,7 @@ from mynamo.mysql.driver_protocol import Driver, StatementResult
 from mynamo.mysql.failures import DRIVER_ERRORS, LostConnection, translate, unreachable
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tracing import Attributes, Span, current_span, within
 from mynamo.schemas.config import DatabaseConfig, PoolConfig
 
 Answer = TypeVar("Answer")
@@ -80,10 +82,22 @@ class PoolUsage:
 
 
 class Session:
-    """One connection while one caller has it."""
+    """One connection while one caller has it.
 
-    def __init__(self, connection: Driver, where: str, breaker: CircuitBreaker) -> None:
+    Args:
+        where: the database is, for messages.
+        peer: likewise, for spans.
+    """
+
+    def __init__(
+        self,
+        connection: Driver,
+        where: str,
+        breaker: CircuitBreaker,
+        peer: Attributes | None = None,
+    ) -> None:
         self._connection = connection
+        self._peer = peer or {}
         self._where = where
         self._breaker = breaker
         self.last_used = time.monotonic()
@@ -110,7 +124,18 @@ class Session:
             ShardUnavailable: as `failures` sorts MySQL's errors.
             WriteOutcomeUnknown: this process was forked after the connection was lent.
         """
+        caller = current_span.get()
+        if caller is not None:
+            return self._run_traced(caller, statements)
         return self._execute(statements, _result)
+
+    def _run_traced(self, caller: Span, statements: Sequence[Statement]) -> list[Result]:
+        summary = summary_of(statements)
+        attributes = {**self._peer, "db.query.summary": summary}
+        if len(statements) > 1:
+            attributes["db.operation.batch.size"] = len(statements)
+        with within(caller.child(summary, "client", attributes)):
+            return self._execute(statements, _result)
 
     def run_with_lock_wait(self, seconds: int, *statements: Statement) -> list[Result]:
         """Run statements in one round trip, each of which waits for locks for so long at most.
@@ -197,6 +222,12 @@ class Session:
         return True
 
 
+def summary_of(statements: Sequence[Statement]) -> str:
+    """What statements do, one after another, for the name of a span: "BEGIN; SELECT; COMMIT"."""
+    words = [sql.lstrip(" (").partition(" ")[0] for sql, _ in statements]
+    return "; ".join(word for word, _ in groupby(words))
+
+
 def _result(result: StatementResult) -> Result:
     return Result(result.rows or (), result.affected_rows, result.insert_id or 0)
 
@@ -225,6 +256,12 @@ class ConnectionPool:
         self._database = database
         self._limits = limits
         self.where = where
+        self._peer: Attributes = {
+            "db.system.name": "mysql",
+            "db.namespace": database.database,
+            "server.address": database.host,
+            "server.port": database.port,
+        }
         self.breaker = CircuitBreaker(where, limits.breaker_opens_after, limits.breaker_probe_after)
         self._closed = False
         self._waits = 0
@@ -390,7 +427,7 @@ class ConnectionPool:
             failure = unreachable(error, self.where)
             self._note_failure(began_at, failure, ends_at)
             raise failure from None
-        session = Session(connection, self.where, self.breaker)
+        session = Session(connection, self.where, self.breaker, self._peer)
         session.end_at(ends_at)
         try:
             statements = (*SESSION_SETTINGS, _READ_ONLY, _IDENTITY)

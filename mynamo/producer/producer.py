@@ -9,12 +9,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import Intent
 from mynamo.errors import ConditionFailed, InvalidRequest, MynamoError
 from mynamo.log import Publisher
+from mynamo.log.message_spans import send_spans
 from mynamo.producer.batch_writes import Delete, Put, write_batch
 from mynamo.producer.receipt import Receipt, TransactionReceipt, in_python_form, receipt_of
 from mynamo.producer.requests import Asked, ask
 from mynamo.producer.transactions import Check, Update, transact_writes
 from mynamo.runtime import forks
 from mynamo.runtime.deadlines import within
+from mynamo.runtime.tracing import ended, traced
 from mynamo.schemas.commands import Condition, WriteCommand
 from mynamo.writer import (
     Refused,
@@ -99,7 +101,7 @@ class Producer:
             WriteOutcomeUnknown: read the item to see whether it was.
         """
         asked = ask(table, "PUT", item, condition=condition, names=names, values=values)
-        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
+        return self._write(asked, return_values, timeout, outcome_timeout)
 
     def delete(
         self,
@@ -124,7 +126,7 @@ class Producer:
             See `put`.
         """
         asked = ask(table, "DELETE", key, condition=condition, names=names, values=values)
-        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
+        return self._write(asked, return_values, timeout, outcome_timeout)
 
     def update(
         self,
@@ -160,7 +162,7 @@ class Producer:
             table, "UPDATE", key, expression=expression, set=set, remove=remove,
             condition=condition, names=names, values=values,
         )  # fmt: skip
-        return within(timeout, outcome_timeout, lambda: self._write(asked, return_values))
+        return self._write(asked, return_values, timeout, outcome_timeout)
 
     def write_batch(
         self,
@@ -187,7 +189,12 @@ class Producer:
             InvalidRequest: nothing was written: two writes are for the same item, or it is
                 not a list of writes.
         """
-        return within(timeout, outcome_timeout, lambda: write_batch(self._cluster, writes))
+        return traced(
+            self._cluster.tracer,
+            "write_batch",
+            None,
+            lambda: within(timeout, outcome_timeout, lambda: write_batch(self._cluster, writes)),
+        )
 
     def transact(
         self,
@@ -220,10 +227,15 @@ class Producer:
             ShardUnavailable: nothing was written; try again.
             WriteOutcomeUnknown: try again with the same token, or read the items.
         """
-        return within(
-            timeout,
-            outcome_timeout,
-            lambda: transact_writes(self._cluster, writes, request_token),
+        return traced(
+            self._cluster.tracer,
+            "transact",
+            None,
+            lambda: within(
+                timeout,
+                outcome_timeout,
+                lambda: transact_writes(self._cluster, writes, request_token),
+            ),
         )
 
     def finish_transaction(self, intent: Intent) -> None:
@@ -258,11 +270,17 @@ class Producer:
                     "publish takes commands: make them with queued_put, queued_delete or "
                     f"queued_update, not {type(command).__name__}"
                 )
-        within(timeout, None, lambda: self._publish(commands, timeout))
+        traced(
+            self._cluster.tracer,
+            "publish",
+            None,
+            lambda: within(timeout, None, lambda: self._publish(commands, timeout)),
+        )
 
     def _publish(self, commands: Sequence[WriteCommand], timeout: float | None) -> None:
         messages = [command_message(self._cluster, command) for command in commands]
-        self._publisher.send(messages, timeout=timeout)
+        with ended(send_spans(self._cluster.tracer, messages, {})):
+            self._publisher.send(messages, timeout=timeout)
 
     def queued_put(
         self,
@@ -309,7 +327,23 @@ class Producer:
         )  # fmt: skip
         return asked.command()
 
-    def _write(self, asked: Asked, return_values: ReturnValues) -> Receipt:
+    def _write(
+        self,
+        asked: Asked,
+        return_values: ReturnValues,
+        timeout: float | None,
+        outcome_timeout: float | None,
+    ) -> Receipt:
+        return traced(
+            self._cluster.tracer,
+            asked.operation.lower(),
+            asked.table,
+            lambda: within(
+                timeout, outcome_timeout, lambda: self._write_within(asked, return_values)
+            ),
+        )
+
+    def _write_within(self, asked: Asked, return_values: ReturnValues) -> Receipt:
         check_return_values(return_values, asked.operation)
         request = asked.request()
         ((shard_id, outcome),) = apply(self._cluster, [request])

@@ -106,8 +106,9 @@ class GetBatcher(Generic[Kept]):
         self._statements_for = statements_for
         self._found_in = found_in
         self.batcher: Batcher[tuple[DynamoDBShard, Wanted], Found[Kept]] = Batcher(
-            self._run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0
-        )
+            self._run_batch, max_running=AT_ONCE, max_count=MAX_TOGETHER, max_size=0,
+            name="get items",
+        )  # fmt: skip
 
     def read(self, owner: Owner, wanted: Wanted) -> dict[TableRow, Kept]:
         """The rows with these keys that are there, and perhaps others.

@@ -42,7 +42,7 @@ class StatementBatcher:
 
     def __init__(self) -> None:
         self.batcher: Batcher[_Request, list[Result]] = Batcher(
-            _run_batch, max_running=AT_ONCE, max_count=MOST_ROWS, max_size=0
+            _run_batch, max_running=AT_ONCE, max_count=MOST_ROWS, max_size=0, name="read rows"
         )
 
 

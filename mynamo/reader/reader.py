@@ -32,6 +32,7 @@ from mynamo.reader.transact_gets import Resolve
 from mynamo.reader.waiting import After
 from mynamo.runtime import forks
 from mynamo.runtime.deadlines import check_timeout, within
+from mynamo.runtime.tracing import traced
 from mynamo.schemas.config import MAX_TIMEOUT
 from mynamo.schemas.items import from_stored, to_stored
 
@@ -89,7 +90,7 @@ class Reader:
             ShardUnavailable: the shard does not answer.
         """
         wanted = Arguments(projection=projection, names=names).projection
-        return self._get_each([Get(table, to_stored(key), wanted)], timeout)[0]
+        return self._get_each("get", table, [Get(table, to_stored(key), wanted)], timeout)[0]
 
     @overload
     def batch_get(
@@ -139,7 +140,7 @@ class Reader:
         wanted = Arguments(projection=projection, names=names).projection
         tables = keys_by_table(table, keys)
         gets = [Get(name, to_stored(key), wanted) for name, some in tables.items() for key in some]
-        found = iter(self._get_each(gets, timeout))
+        found = iter(self._get_each("batch_get", table, gets, timeout))
         items = {name: list(islice(found, len(some))) for name, some in tables.items()}
         return items[table] if isinstance(table, str) else items
 
@@ -173,7 +174,12 @@ class Reader:
         """
         wanted = Arguments(projection=projection, names=names).projection
         gets = [Get(name, to_stored(key), wanted) for name, key in items]
-        found = within(timeout, None, lambda: self._stored.transact_get(gets))
+        found = traced(
+            self._cluster.tracer,
+            "transact_get",
+            None,
+            lambda: within(timeout, None, lambda: self._stored.transact_get(gets)),
+        )
         return [None if got.item is None else from_stored(got.item) for got in found]
 
     def query(
@@ -235,8 +241,9 @@ class Reader:
             limit=limit, after=after, timeout=timeout,
         )  # fmt: skip
         return self._read(
-            table, timeout, lambda: read_page.read_by_token(self._cluster, ask(), page_token)
-        )
+            "query", table, timeout,
+            lambda: read_page.read_by_token(self._cluster, ask(), page_token),
+        )  # fmt: skip
 
     def scan(
         self,
@@ -282,8 +289,9 @@ class Reader:
             timeout=INDEX_TIMEOUT if timeout is None else timeout,
         )  # fmt: skip
         return self._read(
-            table, timeout, lambda: read_page.read_by_token(self._cluster, scan, page_token)
-        )
+            "scan", table, timeout,
+            lambda: read_page.read_by_token(self._cluster, scan, page_token),
+        )  # fmt: skip
 
     def query_all(
         self, table: str, hash_value: Any = None, **options: Unpack[QueryOptions]
@@ -316,12 +324,20 @@ class Reader:
             self._cluster, [table], lambda: read_page.explain(self._cluster, ask(), page_token)
         )
 
-    def _get_each(self, gets: Sequence[Get], timeout: float | None) -> list[dict[str, Any] | None]:
-        found = within(timeout, None, lambda: self._stored.get_each(gets))
+    def _get_each(
+        self, operation: str, table: object, gets: Sequence[Get], timeout: float | None
+    ) -> list[dict[str, Any] | None]:
+        found = traced(
+            self._cluster.tracer,
+            operation,
+            table,
+            lambda: within(timeout, None, lambda: self._stored.get_each(gets)),
+        )
         return [None if got.item is None else from_stored(got.item) for got in found]
 
     def _read(
         self,
+        operation: str,
         table: str,
         timeout: float | None,
         read: Callable[[], tuple[StoredPage, str | None]],
@@ -329,7 +345,14 @@ class Reader:
         check_timeout("timeout", timeout, least=0.0)
         # 0 is not to wait for an index. An answer of a shard takes some time in any case.
         limit = timeout if timeout and timeout <= MAX_TIMEOUT else None
-        return within(limit, None, lambda: _page(*by_newest_catalog(self._cluster, [table], read)))
+        return traced(
+            self._cluster.tracer,
+            operation,
+            table,
+            lambda: within(
+                limit, None, lambda: _page(*by_newest_catalog(self._cluster, [table], read))
+            ),
+        )
 
     def _asking(
         self,

@@ -26,6 +26,7 @@ from typing import Generic, Self, TypeVar
 
 from mynamo.runtime import deadlines, forks
 from mynamo.runtime.tasks import Task, current
+from mynamo.runtime.tracing import Span, current_span, together, within
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -46,9 +47,10 @@ class Entry(Generic[Request, Answer]):
         count, size: how much that is: rows, and bytes.
         answer: its result, which may be an exception for it alone; None: it must run alone.
         ready: released when a caller that waits in a thread is to go on.
+        span: of the caller's part in the batch; None: it is not traced.
     """
 
-    __slots__ = ("_is_leader", "_task", "answer", "count", "ready", "request", "size")
+    __slots__ = ("_is_leader", "_task", "answer", "count", "ready", "request", "size", "span")
 
     def __init__(self, request: Request, count: int, size: int) -> None:
         self.request = request
@@ -58,6 +60,7 @@ class Entry(Generic[Request, Answer]):
         self._is_leader = False
         self._task: Task | None = current()
         self.ready: threading.Lock | None = None
+        self.span: Span | None = None
 
     def _prepare_to_block(self) -> None:
         if self._task is None:
@@ -101,6 +104,7 @@ class Batcher(Generic[Request, Answer]):
         max_count, max_size: of the entries of a batch together; one alone may be more.
         gather: seconds for which a batch waits at most, until it has as many entries as the one
             before it had, and left behind, or is full. Of one that may run at a time.
+        name: of the spans of its callers: what they have done for them.
 
     Attributes:
         max_running, max_count, max_size: the same.
@@ -116,8 +120,10 @@ class Batcher(Generic[Request, Answer]):
         max_count: int,
         max_size: int,
         gather: float = 0.0,
+        name: str = "batch",
     ) -> None:
         self._run_together = run
+        self._name = name
         self._gather_seconds = gather
         self.max_running = max_running
         self.max_count = max_count
@@ -157,6 +163,10 @@ class Batcher(Generic[Request, Answer]):
         """
         if deadlines.end() is not None:
             return None
+        caller = current_span.get()
+        if caller is not None and me.span is None:
+            with within(caller.child(self._name)) as me.span:
+                return self.submit(me)
         forks.check()
         with self._lock:
             is_leader = self._running < self.max_running
@@ -196,11 +206,26 @@ class Batcher(Generic[Request, Answer]):
             if self._expected >= WORTH_WAITING_FOR and self._gather_seconds:
                 self._gather(me)
             self.join(batch)
-            self._run_together(batch)
+            spans = [entry.span for entry in batch if entry.span is not None]
+            if spans:
+                self._run_traced(batch, spans)
+            else:
+                self._run_together(batch)
         finally:
             self._hand_over_lead(batch)
             for entry in batch[1:]:
                 entry._resume()
+
+    def _run_traced(self, batch: list[Entry[Request, Answer]], spans: Sequence[Span]) -> None:
+        begun = len(batch)
+        attributes = {"mynamo.batch.callers": begun, "mynamo.batch.rows": _rows(batch)}
+        for span in spans:
+            span.set(attributes)
+        with together(spans, f"{self._name} batch", attributes) as link:
+            self._run_together(batch)
+            for late in batch[begun:]:
+                if late.span is not None:
+                    link(late.span)
 
     def _gather(self, me: Entry[Request, Answer]) -> None:
         """Wait until there are as many requests as expected, but not for long, and not if those
@@ -238,7 +263,7 @@ class Batcher(Generic[Request, Answer]):
         Args:
             done: the batch that has just run; empty: none has.
         """
-        rows = sum([entry.count for entry in done])
+        rows = _rows(done)
         with self._lock:
             if done:
                 self.batches += 1
@@ -269,6 +294,10 @@ class Batcher(Generic[Request, Answer]):
                 if count > self.max_count or size > self.max_size:
                     break
                 batch.append(self._waiting.popleft())
+
+
+def _rows(batch: Sequence[Entry[Request, Answer]]) -> int:
+    return sum([entry.count for entry in batch])
 
 
 class BatcherPerKey(Generic[Key, Request, Answer]):

@@ -23,6 +23,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from mynamo.runtime.tracing import carried
+
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -173,6 +175,6 @@ def in_thread(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answ
         me = current()
         if me is None:
             return function(*args, **named)
-        return me.scheduler.call(me, functools.partial(function, *args, **named))
+        return me.scheduler.call(me, carried(functools.partial(function, *args, **named)))
 
     return called

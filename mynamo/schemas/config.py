@@ -207,6 +207,29 @@ class MetricsConfig(_Strict):
     tables: int = Field(100, ge=0, le=10_000)
 
 
+class TracingConfig(_Strict):
+    """Traces, by OpenTelemetry; they need the extra `tracing`.
+
+    What is None is as OpenTelemetry's environment variables say. A service that embeds the library
+    has an exporter of its own: of these only `enabled` is for it.
+
+    Attributes:
+        enabled: requests and calls have spans.
+        endpoint: address of an OTLP collector's HTTP port; `/v1/traces` is added unless it has a
+            path. None: OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318.
+        sampling_ratio: of the traces that begin here, how many are recorded, 0 to 1; one that a
+            client has begun is recorded if the client records it. None: OTEL_TRACES_SAMPLER, or
+            else all.
+        service_name: None: OTEL_SERVICE_NAME, or else mynamo-gateway, mynamo-writer and
+            mynamo-indexer.
+    """
+
+    enabled: bool = False
+    endpoint: str | None = Field(None, pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")
+    sampling_ratio: float | None = Field(None, ge=0, le=1)
+    service_name: str | None = Field(None, min_length=1)
+
+
 AUDIT_LOGGER = "mynamo.audit"
 
 
@@ -259,6 +282,7 @@ class ClusterConfig(BaseSettings):
     expiry: ExpiryConfig = ExpiryConfig()
     streams: StreamsConfig = StreamsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
     gateway: GatewayConfig = GatewayConfig()
 

@@ -94,15 +94,17 @@ def outbox_payload(
     new_image: StoredImage | orjson.Fragment | None,
     expired: bool = False,
     stream: tuple[int, StreamView, int] | None = None,
+    traceparent: str | None = None,
 ) -> bytes:
     """The part of an event that is known before it commits.
 
     Args:
         old_image, new_image: items, or what `dump_item` gave for them.
         stream: number and view type of the table's stream, and the item's slot.
+        traceparent: of the request that made it, if it is traced.
         others: see `ChangeEvent`.
     """
-    return orjson.dumps(
+    payload = orjson.dumps(
         {
             "format": FORMAT,
             "table_id": table_id,
@@ -119,6 +121,28 @@ def outbox_payload(
             **({} if stream is None else {"slot": stream[2]}),
         }
     )
+    if traceparent is None:
+        return payload
+    return b'%b%b%b"}' % (payload[:-1], _TRACEPARENT, traceparent.encode())
+
+
+_TRACEPARENT = b',"traceparent":"'
+_TRACEPARENT_BYTES = 55
+
+
+def without_traceparent(payload: bytes) -> tuple[bytes, bytes | None]:
+    """A payload as it is without traces, and the `traceparent` that it has, if it has one.
+
+    No other payload ends with a quote and a brace, whatever its items have: its last member is an
+    image or a number.
+    """
+    if not payload.endswith(b'"}'):
+        return payload, None
+    value_at = len(payload) - 2 - _TRACEPARENT_BYTES
+    end = value_at - len(_TRACEPARENT)
+    if payload[end:value_at] != _TRACEPARENT:  # of a later release
+        return payload, None
+    return payload[:end] + b"}", payload[value_at:-2]
 
 
 _EXPIRED = {"expired": True}

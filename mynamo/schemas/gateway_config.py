@@ -144,6 +144,8 @@ class GatewayConfig(_Strict):
         key: path of its private key.
         limits: see `GatewayLimits`.
         rates: see `RequestRate`.
+        enforce_provisioned_throughput: tables and GSIs whose billing mode is PROVISIONED are
+            throttled by their ProvisionedThroughput, which otherwise is stored and described alone.
     """
 
     host: str = "127.0.0.1"
@@ -158,6 +160,7 @@ class GatewayConfig(_Strict):
     key: FilePath | None = None
     limits: GatewayLimits = GatewayLimits()
     rates: tuple[RequestRate, ...] = ()
+    enforce_provisioned_throughput: bool = False
 
     @field_validator("credentials_key")
     @classmethod

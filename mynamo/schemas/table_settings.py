@@ -1,6 +1,7 @@
 """What a table's owner may set beside its definition: capacity, protection, tags and so on.
 
-No write and no read depends on any of it but `deletion_protection`. DynamoDB's API stores
+No write and no read depends on any of it but on `deletion_protection` and, if a gateway is told to
+enforce it, on provisioned throughput. DynamoDB's API stores
 and answers these; where it has rules for them, the gateway checks them.
 """
 

@@ -21,6 +21,8 @@ FORMAT_4 = "91ed780"
 """The last commit that knows catalogs up to format 4."""
 FORMAT_5 = "6313e91"
 """The last commit that knows catalogs up to format 5."""
+WITHOUT_TRACES = "4b780e9"
+"""The last commit that knows of no traces."""
 
 
 def why_no_release(reference: str = PREVIOUS) -> str | None:

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway import log_throttle
-from mynamo.gateway.context import Sender
+from mynamo.gateway.context import Sender, Signer
+from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.service import Service
 from mynamo.schemas.config import AUDIT_LOGGER, ClusterConfig, LogConfig
@@ -30,8 +31,8 @@ DEFINED: dict[str, Any] = {
     "BillingMode": "PAY_PER_REQUEST",
 }
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/"
-ANN = Sender("ann", Principal("ann", ()), "192.0.2.1", False)
-BOB = Sender("bob", Principal("bob", ()), "192.0.2.2", False)
+ANN = Sender(Signer("ann", Principal("ann", ())), Peer("192.0.2.1", False))
+BOB = Sender(Signer("bob", Principal("bob", ())), Peer("192.0.2.2", False))
 
 
 @pytest.fixture(autouse=True)

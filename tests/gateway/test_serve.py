@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from mynamo.catalog.cluster import Cluster
 from mynamo.cli import serve as command
 from mynamo.cli.app import root
 from mynamo.gateway.http.connection_counts import ENOUGH
@@ -34,6 +36,7 @@ from tests.certificates import Authority
 from tests.commands import run, start
 from tests.gateway.conftest import client_of
 from tests.gateway.raw import post, wire
+from tests.proxy import Proxy
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -121,6 +124,74 @@ def test_it_names_no_address_where_it_cannot_serve(
         assert served.process.wait(60) == 1
     said = (tmp_path / "log").read_text()
     assert "does not answer" in said
+    assert "Traceback" not in said
+
+
+STORED = f"""
+[gateway]
+credentials_key = "{base64.b64encode(bytes(32)).decode()}"
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_catalog_that_goes_away_while_it_starts(
+    config: ClusterConfig, tmp_path: Path, workers: str
+) -> None:
+    """At the last thing that it reads before it serves."""
+    with Cluster(config), Proxy(config.catalog.host, config.catalog.port) as proxy:
+        catalog = config.catalog.model_copy(update={"host": "127.0.0.1", "port": proxy.port})
+        away = config.model_copy(update={"catalog": catalog})
+        proxy.on(b"FROM mynamo_credential", "lose_server")
+        options = {"first": "timeout = 3\n", "toml": STORED}
+        with serving(away, tmp_path, "--workers", workers, **options) as served:
+            assert served.process.wait(60) == 1
+            assert proxy.struck.is_set()
+    said = (tmp_path / "log").read_text()
+    assert f"catalog (127.0.0.1:{proxy.port}/{catalog.database})" in said
+    assert "given up after the timeout of 3 s" in said
+    assert "Traceback" not in said
+
+
+def test_it_ends_soon_while_the_catalog_is_away(config: ClusterConfig, tmp_path: Path) -> None:
+    """It is being asked for changes at that moment."""
+    with Cluster(config), Proxy(config.catalog.host, config.catalog.port) as proxy:
+        catalog = config.catalog.model_copy(update={"host": "127.0.0.1", "port": proxy.port})
+        away = config.model_copy(update={"catalog": catalog})
+        with serving(away, tmp_path, "--workers", "1", toml=STORED) as served:
+            assert served.first_line.startswith("DynamoDB's API")
+            proxy.refuse()
+            eventually(lambda: "trying for another" in (tmp_path / "log").read_text())
+            served.process.terminate()
+            assert served.process.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_process_that_is_killed_while_the_catalog_is_away_is_replaced_once_it_is_back(
+    config: ClusterConfig, tmp_path: Path
+) -> None:
+    """Until then, the others go on."""
+    with Cluster(config), Proxy(config.catalog.host, config.catalog.port) as proxy:
+        catalog = config.catalog.model_copy(update={"host": "127.0.0.1", "port": proxy.port})
+        away = config.model_copy(update={"catalog": catalog})
+        admin, log = tmp_path / "admin.toml", tmp_path / "log"
+        admin.write_text(config_toml(config))
+        run(admin, "table", "create", "orders", "--hash-key", "id")
+        options = ("--no-auth", "--workers", "2")
+        with serving(away, tmp_path, *options, first="timeout = 2\n") as served:
+            eventually(lambda: len(served.children) == 2)
+            first = served.children
+            os.kill(first[0], signal.SIGSTOP)  # so the other one answers, which thus is ready
+            client_of(served.url).put_item(TableName="orders", Item={"id": {"S": "1"}})
+            proxy.refuse()
+            os.kill(first[0], signal.SIGKILL)
+            eventually(lambda: log.read_text().count("a process of the gateway failed") == 2)
+            assert first[1] in served.children
+            client_of(served.url).put_item(TableName="orders", Item={"id": {"S": "1"}})
+            proxy.accept()
+            eventually(lambda: len(served.children) == 2)
+            said = log.read_text()
+            served.process.terminate()
+            assert served.process.wait(30) == 0
     assert "Traceback" not in said
 
 
@@ -284,6 +355,29 @@ def test_several_processes_share_a_port(config: ClusterConfig, tmp_path: Path) -
         assert client_of(served.url).list_tables()["TableNames"] == []
         served.process.kill()
         eventually(lambda: not any(alive(pid) for pid in children))
+
+
+def test_processes_share_the_units_of_a_table(config: ClusterConfig, tmp_path: Path) -> None:
+    """A process that takes another one's place has none of its own."""
+    enforced = "[gateway]\nenforce_provisioned_throughput = true\n"
+    with serving(config, tmp_path, "--no-auth", "--workers", "2", toml=enforced) as served:
+        eventually(lambda: len(served.children) == 2)
+        client = client_of(served.url)
+        client.create_table(
+            TableName="items",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 1},
+        )
+        client.get_waiter("table_exists").wait(TableName="items", WaiterConfig={"Delay": 1})
+        large = {"id": {"S": "1"}, "text": {"S": "x" * 390_000}}  # 381 units: 81 too many
+        client.put_item(TableName="items", Item=large)
+        for _ in range(2):
+            before = served.children
+            os.kill(before[0], signal.SIGKILL)
+            eventually(lambda: len(set(served.children) - set(before)) == 1)  # noqa: B023
+            with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
+                client_of(served.url).put_item(TableName="items", Item={"id": {"S": "2"}})
 
 
 def test_there_is_a_process_for_each_core(config: ClusterConfig, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 from pydantic import SecretStr
 
+from mynamo.catalog import catalog
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, read_credentials
 from mynamo.cli.app import root
 from mynamo.errors import AlreadyExists, ConfigError
-from mynamo.gateway.auth import credentials
+from mynamo.gateway import catalog_changes
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed, unsealed
 from mynamo.local.state import config_toml
 from mynamo.schemas.config import ClusterConfig
@@ -38,6 +39,9 @@ OWN_ITEMS = {
         "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "${aws:username}"}},
     },
 }
+
+
+ALLOWED = {"Effect": "Allow", "Action": "dynamodb:*"}
 
 
 def item(owner: str, n: int = 1) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def refusal(call: Any, **request: Any) -> tuple[str, str]:
 def test_from_the_command_to_a_refused_request(
     engine_config: ClusterConfig, policy: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(catalog_changes, "LOOK_EVERY", 0.05)
     with clients(engine_config, policy) as (url, admin, ann):
         admin.create_table(
             TableName="scores",
@@ -148,10 +152,90 @@ def test_from_the_command_to_a_refused_request(
 
         eventually(lambda: answered() == "")
         assert refusal(carl.get_item, TableName="scores", Key=item("ann"))[0] == kind
+        everything = policy.with_name("everything.json")
+        everything.write_text(json.dumps({"Statement": dict(ALLOWED, Resource="*")}))
+        status, output = command(
+            "set-policies", "carl", "--policy", str(policy), "--policy", str(everything)
+        )
+        assert (status, output) == (0, "carl has the policies own-items.json, everything.json\n")
+
+        def sees_anns() -> bool:
+            try:
+                carl.get_item(TableName="scores", Key=item("ann"))
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == kind  # noqa: PT017
+                return False
+            return True
+
+        eventually(sees_anns)
+        assert command("set-policies", "carl", "--policy", str(policy))[0] == 0
+        eventually(lambda: not sees_anns())
+        assert answered() == ""
+        assert command("set-policies", "carl", "--no-policies") == (0, "carl may do everything\n")
+        eventually(sees_anns)
         assert command("rotate", "carl")[0] == 0
         eventually(lambda: answered() == "UnrecognizedClientException")
         carl.close()
         assert command("revoke", "carl")[0] == 0
+
+
+SAVED = ("mynamo_cluster", "mynamo_credential")
+
+
+def saved(cluster: Cluster) -> dict[str, Any]:
+    """A backup of what a catalog knows of credentials, and of its version."""
+    with cluster.catalog.session() as session:
+        return {name: session.run((f"SELECT * FROM {name}", ()))[0].rows for name in SAVED}
+
+
+def restore(cluster: Cluster, backup: dict[str, Any], version: int | None = None) -> None:
+    """Bring it back, with the version that it had, or another one."""
+    with cluster.catalog.session() as session:
+        for name, rows in backup.items():
+            session.run((f"DELETE FROM {name}", ()))
+            for row in rows:
+                marks = ", ".join(["%s"] * len(row))
+                session.run((f"INSERT INTO {name} VALUES ({marks})", row))
+        if version is not None:
+            session.run(("UPDATE mynamo_cluster SET version = %s", (version,)))
+
+
+@pytest.mark.parametrize("same_version", [False, True])
+def test_a_restored_catalog_counts_with_the_credentials_that_it_has(
+    engine_config: ClusterConfig,
+    policy: Path,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    same_version: bool,
+) -> None:
+    """Also if its version is by chance the one that the gateway knows."""
+    monkeypatch.setattr(catalog_changes, "LOOK_EVERY", 0.05)
+    if same_version:
+        monkeypatch.setattr(catalog, "READ_ALL_EVERY", 0.2)
+
+    def new(name: str) -> Any:
+        pair = json.loads(command("create", name, "--policy", str(policy), "--json")[1])
+        return client_of(url, key=pair["access_key_id"], secret=pair["secret_access_key"])
+
+    def counts(client: Any) -> bool:
+        kind, _ = refusal(client.list_tables)  # which the policy does not allow
+        assert kind in ("AccessDeniedException", "UnrecognizedClientException")
+        return kind == "AccessDeniedException"
+
+    with clients(engine_config, policy) as (url, _, _), Cluster(engine_config) as cluster:
+        ann = new("ann")
+        before = saved(cluster)
+        bob = new("bob")
+        assert command("revoke", "ann")[0] == 0
+        eventually(lambda: counts(bob) and not counts(ann))
+        after = saved(cluster)
+        now = cluster.refresh().version
+        restore(cluster, before, now if same_version else None)
+        eventually(lambda: counts(ann) and not counts(bob))
+        restore(cluster, after, now if same_version else None)
+        eventually(lambda: counts(bob) and not counts(ann))
+        for client in (ann, bob):
+            client.close()
 
 
 def with_condition(tmp_path: Path, name: str, **condition: Any) -> AccessKey:
@@ -224,11 +308,19 @@ def test_commands_that_are_refused(command: Any, tmp_path: Path) -> None:
     status, output = command("create", "ADMIN")
     assert status == 1
     assert "the configuration has a credential ADMIN; choose another name" in output
-    for word in ("rotate", "revoke"):
-        status, output = command(word, "ann")
+    for words in (("rotate",), ("revoke",), ("set-policies", "--no-policies")):
+        status, output = command(*words, "ann")
         assert status == 1
         assert "there is no credential ann; `mynamo credentials list` shows" in output
     assert command("create", "ann")[0] == 0
+    for options in ((), ("--no-policies", "--policy", str(wrong))):
+        status, output = command("set-policies", "ann", *options)
+        assert status == 2
+        assert "name all policies that it shall have" in output
+    status, output = command("set-policies", "ann", "--policy", str(wrong))
+    assert status == 1
+    assert "wrong.json, Statement: write one of Action and NotAction" in output
+    assert json.loads(command("list", "--json")[1])[0]["policies"] == []
     status, output = command("create", "ann")
     assert status == 1
     assert "there is a credential ann; `mynamo credentials rotate ann` gives it" in output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mynamo.cli.serve import MOST_WORKERS
 from tests.commands import CREATE_ORDERS, WORKER_SECONDS, Dev, processes_of, start
@@ -58,6 +60,33 @@ def test_it_serves_ends_cleanly_and_comes_back(dev: Dev) -> None:
     assert dev.open_orders(dev.put(2)) == [1, 2]
     assert dev.end(signal.SIGINT) == 0
     assert dev.processes == []
+
+
+def test_the_environment_has_settings_of_its_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/gateway.md says of provisioned throughput."""
+    page = Path(__file__).parents[2] / "docs" / "gateway.md"
+    (told,) = re.findall(r"`(MYNAMO_GATEWAY__\w+)=(true) mynamo dev`", page.read_text())
+    monkeypatch.setenv(*told)
+    dev = Dev(tmp_path)
+    dev.start()
+    try:
+        client = client_of(dev.endpoint)
+        client.create_table(
+            TableName="items",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 1},
+        )
+        client.get_waiter("table_exists").wait(TableName="items", WaiterConfig={"Delay": 1})
+        large = {"id": {"S": "1"}, "text": {"S": "x" * 390_000}}  # of more units than there are
+        client.put_item(TableName="items", Item=large)
+        with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
+            client.put_item(TableName="items", Item=large)
+        client.close()
+    finally:
+        dev.end(signal.SIGTERM)
 
 
 def test_workers_and_servers_that_die_are_started_again(dev: Dev) -> None:

@@ -27,6 +27,7 @@ from mynamo.errors import (
     StreamShardNotFound,
     TableNotFound,
 )
+from mynamo.local.state import config_toml
 from mynamo.manager import HashBasedShardManager
 from mynamo.mysql.pool import Session, Statement
 from mynamo.operations import repair
@@ -57,6 +58,7 @@ from tests.following import (
     with_stream,
 )
 from tests.members import FIRST, LAST, give_slots
+from tests.proxy import Proxy
 from tests.rows import as_earlier, everywhere, make_table
 from tests.waiting import eventually
 from tests.workers import working
@@ -834,6 +836,35 @@ def test_processes_of_the_earlier_release_work_no_more_where_there_may_be_stream
 
 
 # -- the command -------------------------------------------------------------------------------
+
+
+def test_the_command_with_a_shard_away(config: ClusterConfig, tmp_path: Path) -> None:
+    """What it says comes true."""
+    first, second = config.shards
+    file = tmp_path / "mynamo.toml"
+    with Cluster(config) as cluster, Proxy(second.host, second.port) as proxy:
+        make_table(cluster, global_indexes=[])
+        table_streams.enable(cluster, "orders", "KEYS_ONLY")
+        away = second.model_copy(update={"host": "127.0.0.1", "port": proxy.port})
+        behind_proxy = config.model_copy(update={"shards": (first, away)})
+        file.write_text("timeout = 1\n" + config_toml(behind_proxy))
+        proxy.refuse()
+        said = " ".join(run(file, "stream", "disable", "orders", status=1).output.split())
+        assert (
+            "the change is recorded, and a writer worker finishes it once the server answers: "
+            "`mynamo stream list` then shows the stream as DISABLED"
+        ) in said
+        stream = cluster.refresh().names["orders"].latest_stream
+        assert stream is not None
+        assert stream.status == "DISABLING"
+        proxy.accept()
+
+        def status() -> str:
+            (listed,) = json.loads(run(file, "stream", "list", "--json").stdout)
+            return str(listed["status"])
+
+        with working(behind_proxy, run_writer):
+            eventually(lambda: status() == "DISABLED")
 
 
 def test_the_command(config_file: Path, cluster: Cluster, producer: Producer) -> None:

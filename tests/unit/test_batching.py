@@ -24,7 +24,7 @@ class HeldBatches:
         self.batches: list[list[int]] = []
         self.go = threading.Semaphore(0)
         self.fails: Callable[[list[int]], BaseException | None] = lambda request: None
-        chosen = {"max_running": 1, "max_count": 10, "max_size": 1_000} | limits
+        chosen: dict[str, Any] = {"max_running": 1, "max_count": 10, "max_size": 1_000} | limits
         self.batcher: Batcher[int, int] = Batcher(self._run_together, **chosen, gather=gather)
         self.pool = ThreadPoolExecutor(50)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -15,6 +14,7 @@ from prometheus_client.registry import Collector
 from mynamo.cli import workers
 from mynamo.cli.app import root
 from mynamo.gateway.http.server import GRACE_SECONDS
+from mynamo.metrics.endpoint import new_registry
 from mynamo.schemas.config import ClusterConfig
 from mynamo.writer import worker
 
@@ -129,10 +129,11 @@ class Asking(Collector):
 
 
 def test_a_scrape_of_the_release_alone_asks_no_shard() -> None:
-    registry = CollectorRegistry()
+    registry = new_registry("writer")
     asking = Asking()
     registry.register(asking)
-    generate_latest(registry.restricted_registry(["mynamo_build_info"]))
+    answer = generate_latest(registry.restricted_registry(["mynamo_build_info"]))
+    assert b'mynamo_build_info{role="writer"' in answer
     assert asking.asked == 0
     generate_latest(registry)
     assert asking.asked == 1

@@ -56,17 +56,6 @@ def test_grants_of_a_database(grants: list[str], rights: str) -> None:
     assert listed(granted(grants, "my_db")) == (rights or "no right")
 
 
-@pytest.mark.parametrize(
-    ("installed", "bounds", "fit"),
-    [
-        ("3.0.9", "<3.1,>=3.0.9", True), ("3.1.0", "<3.1,>=3.0.9", False),
-        ("3.0.8", "<3.1,>=3.0.9", False), ("10.0", ">=9.7", True), ("1", "", True),
-    ],
-)  # fmt: skip
-def test_bounds_of_packages(installed: str, bounds: str, fit: bool) -> None:
-    assert machine.fits(installed, bounds) is fit
-
-
 def test_a_package_that_does_not_fit_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -77,11 +66,16 @@ def test_a_package_that_does_not_fit_is_named(
     monkeypatch.setattr(machine, "release", lambda: "1.0")
     if requires("mynamo"):
         assert problems() == []
-    lines = ["click>=8.1", "no-such-package>=1", "pydantic<2,>=1", "pytest<1; extra == 'dev'"]
+    lines = [
+        "click>=8.1", "no-such-package>=1", "pydantic<2,>=1", "pytest<1; extra == 'dev'",
+        "no-such-package; python_version < '3'", "no-such-package; extra == 'gateway'",
+        "rich==1.*; extra == 'local' and python_version > '3'", "mynamo[gateway]; extra == 'local'",
+    ]  # fmt: skip
     monkeypatch.setattr(machine, "requires", lambda _: lines)
-    missing, older = problems()
+    missing, older, of_extra = problems()
     assert missing == "the package no-such-package is not installed"
     assert older.endswith("but mynamo works with <2,>=1")
+    assert of_extra.endswith("but mynamo works with ==1.*")
     monkeypatch.setattr(machine, "requires", lambda _: [])
     monkeypatch.setattr(machine, "shortage", lambda _: "the disk is full; free some space")
     assert problems() == ["the disk is full"]
@@ -103,14 +97,15 @@ def checks_of(*statuses: diagnosis.Status) -> list[Check]:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "overall", "exit_code"),
+    ("statuses", "overall", "exit_code", "counts"),
     [
-        (["ok"], "ok", 0), (["ok", "warning"], "warning", 0),
-        (["problem", "warning", "ok"], "problem", 3),
+        (["ok"], "ok", 0, "1 ok, 0 warnings, 0 problems"),
+        (["ok", "warning", "warning"], "warning", 0, "1 ok, 2 warnings, 0 problems"),
+        (["problem", "warning", "ok"], "problem", 3, "1 ok, 1 warning, 1 problem"),
     ],
 )  # fmt: skip
 def test_what_is_printed_and_the_exit_status(
-    statuses: list[diagnosis.Status], overall: str, exit_code: int, tmp_path: Path,
+    statuses: list[diagnosis.Status], overall: str, exit_code: int, counts: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     checks = checks_of(*statuses)
@@ -124,6 +119,7 @@ def test_what_is_printed_and_the_exit_status(
     assert lines[0] == f"{statuses[0]:8} Kafka: is {statuses[0]}"
     assert lines[1] == "         -> do something"
     assert len(lines) == 2 * len(statuses) + 1
+    assert lines[-1] == counts
     answer = CliRunner().invoke(root, ["doctor", "--json", "--config", str(file)])
     assert answer.exit_code == exit_code
     report = json.loads(answer.stdout)

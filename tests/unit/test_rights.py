@@ -13,7 +13,8 @@ import pytest
 
 from mynamo.catalog.tables import Table
 from mynamo.errors import InvalidExpression, InvalidItem, MynamoError, TableNotFound
-from mynamo.gateway.context import Context, Sender
+from mynamo.gateway.context import Context, Sender, Signer
+from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.model.constraints import check
 from mynamo.gateway.policies.iam_actions import ACTIONS, PREFIX
 from mynamo.gateway.policies.policy_decisions import Principal
@@ -234,7 +235,7 @@ def test_records_are_those_of_the_position_whatever_arn_stands_before_it() -> No
 def sender(*statements: dict[str, Any], address: str = "192.0.2.1", secure: bool = False) -> Sender:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     policy = parse_policy(json.dumps(document), "made-up.json", "ann")
-    return Sender("ann", Principal("ann", (policy,)), address, secure)
+    return Sender(Signer("ann", Principal("ann", (policy,))), Peer(address, secure))
 
 
 def refusal(sent_by: Sender, operation: str, request: dict[str, Any]) -> str | None:

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from mynamo.catalog.catalog import Catalog
+from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.stored_credentials import StoredCredential
 from mynamo.errors import ShardUnavailable
 from mynamo.gateway.auth import credentials
 from mynamo.gateway.auth.credentials import StoredCredentials
 from mynamo.gateway.auth.secrets_at_rest import sealed
-from tests.waiting import eventually
 
 KEY = bytes(range(32))
 POLICY = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
@@ -47,16 +47,12 @@ class Fake:
 
     def __init__(self, *known: StoredCredential) -> None:
         self.known = list(known)
-        self.version = 1
         self.reads = 0
         self.answers = True
 
-    def read_version(self, _: Catalog) -> int:
+    def read_credentials(self, _: Catalog) -> list[StoredCredential]:
         if not self.answers:
             raise ShardUnavailable
-        return self.version
-
-    def read_credentials(self, _: Catalog) -> list[StoredCredential]:
         self.reads += 1
         return self.known
 
@@ -64,16 +60,23 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake(stored("ann"), stored("bob", "bobs-secret", KEY, POLICY))
-    monkeypatch.setattr(credentials, "read_version", made.read_version)
     monkeypatch.setattr(credentials, "read_credentials", made.read_credentials)
     return made
 
 
-NO_CATALOG = cast(Catalog, None)
+def snapshot() -> Snapshot:
+    """Another one each time; nothing looks into it."""
+    return cast(Snapshot, object())
+
+
+def read_now() -> StoredCredentials:
+    known = StoredCredentials(cast(Catalog, None), KEY, {})
+    known.look(snapshot())
+    return known
 
 
 def test_what_is_read(fake: Fake) -> None:
-    known = StoredCredentials(NO_CATALOG, KEY)
+    known = read_now()
     ann, bob = known.find("AKIAANN"), known.find("AKIABOB")
     assert ann is not None
     assert bob is not None
@@ -85,12 +88,13 @@ def test_what_is_read(fake: Fake) -> None:
 
 
 def test_credentials_are_read_again_only_if_the_catalog_has_changed(fake: Fake) -> None:
-    known = StoredCredentials(NO_CATALOG, KEY)
-    known.look()
+    known = StoredCredentials(cast(Catalog, None), KEY, {})
+    first = snapshot()
+    for _ in range(2):
+        known.look(first)
     assert fake.reads == 1
     del fake.known[0]
-    fake.version += 1
-    known.look()
+    known.look(snapshot())
     assert (fake.reads, known.find("AKIAANN")) == (2, None)
 
 
@@ -108,24 +112,21 @@ def test_one_that_cannot_be_used_does_not_count(
     """Least of all does it count without its policies; the others do."""
     fake.known.append(wrong)
     with caplog.at_level(logging.ERROR):
-        known = StoredCredentials(NO_CATALOG, KEY)
+        known = read_now()
     assert known.find("AKIAEVE") is None
     assert known.find("AKIAANN") is not None
     assert "the credential eve does not count" in caplog.text
     assert "secret-of-eve" not in caplog.text
 
 
-def test_while_the_catalog_is_away_they_count_on(
-    fake: Fake, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(credentials, "LOOK_EVERY", 0.001)
-    known = StoredCredentials(NO_CATALOG, KEY)
+def test_what_cannot_be_read_counts_on_and_is_read_later(fake: Fake) -> None:
+    known = read_now()
     fake.answers = False
-    with caplog.at_level(logging.WARNING), known.followed():
-        eventually(lambda: "cannot be read again" in caplog.text)
-        assert known.find("AKIAANN") is not None
-        fake.known.clear()
-        fake.version += 1
-        fake.answers = True
-        eventually(lambda: known.find("AKIAANN") is None)
-    assert caplog.text.count("cannot be read again") == 1
+    fake.known.clear()
+    changed = snapshot()
+    with pytest.raises(ShardUnavailable):
+        known.look(changed)
+    assert known.find("AKIAANN") is not None
+    fake.answers = True
+    known.look(changed)
+    assert known.find("AKIAANN") is None

@@ -18,10 +18,12 @@ from mynamo.gateway.context import Sender, Signer
 from mynamo.gateway.http.bodies import COMPRESS_FROM_BYTES, checksum, compressed, decompressed
 from mynamo.gateway.http.cors import Cors
 from mynamo.gateway.http.messages import LARGE_BODY, Request, Response
+from mynamo.gateway.http.request_spans import answer_traced
 from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
 from mynamo.gateway.model.types import parse
 from mynamo.gateway.service_errors import ServiceError, internal_error
 from mynamo.runtime.tasks import in_thread
+from mynamo.runtime.tracing import Tracer, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class App:
         operations: names that exist.
         refused: told of each request for the API that was refused before its operation began: the
             operation, empty if there is none of that name, the status and the error's name.
+        tracer: of requests for the API; None: they are not traced.
     """
 
     def __init__(
@@ -103,7 +106,9 @@ class App:
         config: GatewayConfig,
         operations: Iterable[str],
         refused: Callable[[str, int, str], None] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._caller = caller
         self._authenticator = authenticator
         self._health = health
@@ -118,7 +123,20 @@ class App:
 
     def answer(self, request: Request) -> Response:
         """Answer a request, whatever it is."""
+        if self._tracer is not None:
+            return self._traced(self._tracer, request, self._answer)
+        return self._answer(request, new_request_id())
+
+    def _traced(
+        self, tracer: Tracer, request: Request, answer: Callable[[Request, str], Response]
+    ) -> Response:
         request_id = new_request_id()
+        if request.method != "POST":
+            return answer(request, request_id)
+        operation = self._operations.get(request.headers.get("x-amz-target", ""))
+        return answer_traced(tracer, request, operation, request_id, answer)
+
+    def _answer(self, request: Request, request_id: str) -> Response:
         try:
             response = self._route(request, request_id)
         except ServiceError as error:
@@ -142,15 +160,23 @@ class App:
 
     def overloaded(self, request: Request) -> Response:
         """Ask the client to come again; SDKs do so by themselves after a moment."""
+        if self._tracer is not None:
+            return self._traced(self._tracer, request, self._overloaded)
+        return self._overloaded(request, new_request_id())
+
+    def _overloaded(self, request: Request, request_id: str) -> Response:
         error = ServiceError(
             "ServiceUnavailableException",
             "Service is temporarily unavailable: too many requests at a time",
             503,
         )
         self._note(request, error)
-        return self._finished(request, _refusal(error), new_request_id())
+        return self._finished(request, _refusal(error), request_id)
 
     def _note(self, request: Request, error: ServiceError) -> None:
+        span = current_span.get()
+        if span is not None:
+            span.set({"error.type": error.kind})
         if self._refused is not None:
             target = request.headers.get("x-amz-target", "")
             self._refused(self._operations.get(target, ""), error.status, error.kind)
@@ -179,7 +205,7 @@ class App:
         if operation is None:
             parse(body)
             raise ServiceError("UnknownOperationException")
-        sender = Sender(*signer, *request.peer)
+        sender = Sender(signer, request.peer)
         answer = self._caller.call(operation, body, request.headers, request_id, sender)
         answer.headers["content-type"] = JSON
         return Response(answer.status, answer.body, answer.headers)

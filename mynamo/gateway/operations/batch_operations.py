@@ -3,9 +3,10 @@
 Reads: many keys of several tables, one round trip to each shard. Writes: puts and deletions in
 several tables, one transaction on each shard.
 
-Nothing holds a batch together: what a shard that does not answer was to write comes back
-as UnprocessedItems, and so does an item that a transaction has for too long; everything else is
-written. UnprocessedItems have not happened: if that is not known of one, the batch fails.
+Nothing holds a batch together: what a shard that does not answer was to write comes back as
+UnprocessedItems, and so does an item that a transaction has for too long, or for which there are no
+capacity units; everything else is written. UnprocessedItems have not happened: if that is not known
+of one, the batch fails.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mynamo.catalog.tables import RowKey, Table
-from mynamo.errors import ShardUnavailable, TransactionConflict, WriteOutcomeUnknown
+from mynamo.errors import (
+    ShardUnavailable,
+    ThroughputExceeded,
+    TransactionConflict,
+    WriteOutcomeUnknown,
+)
 from mynamo.expressions import Projection
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.capacity import (
     ASKING,
     Consumed,
     charge_write,
+    least_write_units,
     read_units,
     reported_all,
 )
@@ -32,11 +39,12 @@ from mynamo.gateway.operations.request_expressions import (
     check_not_mixed,
     check_scalar_keys,
 )
+from mynamo.gateway.provisioned_throughput import CapacityUse
 from mynamo.gateway.service_errors import invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, dump_item, normalise
 from mynamo.schemas.values import StoredItem
-from mynamo.writer import Done, Outcome, WriteRequest, apply_each
+from mynamo.writer import Done, Outcome, Refused, WriteRequest, apply_each
 
 MAX_KEYS = 100
 MAX_ANSWER = 16 * 1024 * 1024
@@ -81,8 +89,9 @@ def batch_get_item(context: Context, request: dict[str, Any], _: Call) -> dict[s
     places = _places(context, asked, tables)
     for name, part in asked.items():
         check_scalar_keys(tables[name], part.projection)
-    found = _read(context, places)
-    return _read_answer(request, asked, places, found)
+    uses = {name: context.capacity_use(table, "read") for name, table in tables.items()}
+    found = _read_admitted(context, places, _throttled_reads(asked, uses, places))
+    return _read_answer(request, asked, places, found, uses)
 
 
 def _batch_reads(request: Mapping[str, Any]) -> dict[str, _BatchRead]:
@@ -133,6 +142,39 @@ def _places(
     ]
 
 
+def _throttled_reads(
+    asked: Mapping[str, _BatchRead],
+    uses: Mapping[str, CapacityUse | None],
+    places: Sequence[_Place],
+) -> set[int]:
+    """The positions of the keys for which there are no capacity units; those of others are taken.
+
+    Raises:
+        ThroughputExceeded: none can be read.
+    """
+    throttled: dict[int, ThroughputExceeded] = {}
+    for position, place in enumerate(places):
+        use = uses[place.name]
+        if use is not None:
+            try:
+                use.admit(read_units(0, bool(asked[place.name].given.get("ConsistentRead"))))
+            except ThroughputExceeded as failure:
+                throttled[position] = failure
+    if throttled and len(throttled) == len(places):
+        raise throttled[0]
+    return set(throttled)
+
+
+def _read_admitted(
+    context: Context, places: Sequence[_Place], throttled: set[int]
+) -> list[Got | None]:
+    """Read what is not throttled, see `_read`; None for the others."""
+    if not throttled:
+        return _read(context, places)
+    found = iter(_read(context, [p for n, p in enumerate(places) if n not in throttled]))
+    return [None if n in throttled else next(found) for n in range(len(places))]
+
+
 def _read(context: Context, places: Sequence[_Place]) -> list[Got | None]:
     """Read what can be read: of shards that do not answer, None.
 
@@ -172,6 +214,7 @@ def _read_answer(
     asked: Mapping[str, _BatchRead],
     places: Sequence[_Place],
     found: Sequence[Got | None],
+    uses: Mapping[str, CapacityUse | None],
 ) -> dict[str, Any]:
     responses: dict[str, list[StoredItem]] = {name: [] for name in asked}
     left: dict[str, list[Any]] = {}
@@ -187,12 +230,19 @@ def _read_answer(
         consumed[place.name].table += read_units(got.size, bool(part.get("ConsistentRead")))
         if got.item is not None:
             responses[place.name].append(got.item)
+    _settle(uses, consumed)
     return {
         "Responses": responses,
         "UnprocessedKeys": {
             name: {**asked[name].given, "Keys": keys} for name, keys in left.items()
         },
     } | reported_all(request, consumed)
+
+
+def _settle(uses: Mapping[str, CapacityUse | None], consumed: Mapping[str, Consumed]) -> None:
+    for name, use in uses.items():
+        if use is not None:
+            use.settle(consumed[name].by_bucket())
 
 
 MAX_WRITES = 25
@@ -219,7 +269,8 @@ def batch_write_item(context: Context, request: dict[str, Any], call: Call) -> d
     tables = {name: context.cluster.table(name) for name in request["RequestItems"]}
     for name, table in tables.items():
         _check_items(table, [each for each in asked if each.name == name])
-    answers = apply_each(context.cluster, [each.write for each in asked])
+    uses = {name: context.capacity_use(table, "write") for name, table in tables.items()}
+    answers = _apply_admitted(context, asked, _throttled_writes(asked, uses))
     outcomes = [outcome for _, outcome in answers]
     done = [
         (tables[each.name], shard, outcome)
@@ -229,7 +280,7 @@ def batch_write_item(context: Context, request: dict[str, Any], call: Call) -> d
     count_writes(context, done)  # of a batch that fails too, a part may be written
     _raise_refusals(outcomes)
     answer_tokens(context.cluster, call, ((shard, outcome) for _, shard, outcome in done))
-    return _write_answer(request, tables, list(zip(asked, outcomes, strict=True)))
+    return _write_answer(request, tables, list(zip(asked, outcomes, strict=True)), uses)
 
 
 def _batch_writes(request: Mapping[str, Any]) -> list[_BatchWrite]:
@@ -268,6 +319,34 @@ def _check_items(table: Table, asked: Iterable[_BatchWrite]) -> None:
         seen.add(row)
 
 
+def _throttled_writes(
+    asked: Sequence[_BatchWrite], uses: Mapping[str, CapacityUse | None]
+) -> dict[int, ThroughputExceeded]:
+    """The positions of the writes for which there are no capacity units, and why; those of others
+    are taken."""
+    throttled: dict[int, ThroughputExceeded] = {}
+    for position, each in enumerate(asked):
+        use = uses[each.name]
+        if use is not None:
+            try:
+                use.admit(least_write_units(each.write))
+            except ThroughputExceeded as failure:
+                throttled[position] = failure
+    return throttled
+
+
+def _apply_admitted(
+    context: Context, asked: Sequence[_BatchWrite], throttled: Mapping[int, ThroughputExceeded]
+) -> list[tuple[int, Outcome]]:
+    """Apply what is not throttled; the rest is refused. See `apply_each`."""
+    admitted = [each.write for n, each in enumerate(asked) if n not in throttled]
+    answers = iter(apply_each(context.cluster, admitted))
+    return [
+        (0, Refused(throttled[n], whole=True)) if n in throttled else next(answers)
+        for n in range(len(asked))
+    ]
+
+
 def _raise_refusals(outcomes: Sequence[Outcome]) -> None:
     """Fail where a write itself was at fault, where it may have happened, or where nothing was
     written."""
@@ -283,14 +362,16 @@ def _write_answer(
     request: Mapping[str, Any],
     tables: Mapping[str, Table],
     done: Sequence[tuple[_BatchWrite, Outcome]],
+    uses: Mapping[str, CapacityUse | None],
 ) -> dict[str, Any]:
     left: dict[str, list[Any]] = {}
     consumed = {name: Consumed() for name in tables}
     for asked, outcome in done:
         if not isinstance(outcome, Done):
             left.setdefault(asked.name, []).append(asked.given)
-        elif request.get("ReturnConsumedCapacity") in ASKING:
+        elif uses[asked.name] is not None or request.get("ReturnConsumedCapacity") in ASKING:
             charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
+    _settle(uses, consumed)
     answer: dict[str, Any] = {"UnprocessedItems": left}
     metrics = {
         name: collection_metrics(

@@ -1,6 +1,6 @@
 """ConsumedCapacity: what reads and writes would cost in DynamoDB, by its arithmetic.
 
-Nothing is throttled or charged here; the figures are for clients that log or budget them.
+The figures are for clients that log or budget them, and for `ProvisionedThroughput`.
 
 Source: Amazon DynamoDB Developer Guide, "Capacity unit consumption for read/write
 operations" and "Local/Global secondary indexes", on which changes of an item write how
@@ -16,6 +16,7 @@ from typing import Any
 from mynamo.catalog.tables import Index, Table
 from mynamo.schemas.items import item_size
 from mynamo.schemas.values import StoredItem
+from mynamo.writer import WriteRequest
 
 ASKING = frozenset({"TOTAL", "INDEXES"})
 """Values of ReturnConsumedCapacity that ask for it. Computing it takes time."""
@@ -47,6 +48,13 @@ class Consumed:
     def total(self) -> float:
         """All of it."""
         return self.table + sum(self.local.values()) + sum(self.overall.values())
+
+    def by_bucket(self) -> dict[str | None, float]:
+        """By whose provisioned throughput it counts for: the table's (None), with its LSIs, or that
+        of a GSI, by name."""
+        units: dict[str | None, float] = {None: self.table + sum(self.local.values())}
+        units.update(self.overall)
+        return units
 
     def report(self, table_name: str, kind: str, also: str | None = None) -> dict[str, Any]:
         """The answer's ConsumedCapacity.
@@ -121,6 +129,11 @@ def charge_write(
         units = _index_units(index, old, new)
         if units:
             consumed.charge(index, float(units))
+
+
+def least_write_units(write: WriteRequest) -> int:
+    """Units that a write costs its table, whatever item it finds."""
+    return max(1, _write_units(write.item)) if write.operation == "PUT" else 1
 
 
 def _index_units(index: Index, old: StoredItem | None, new: StoredItem | None) -> int:

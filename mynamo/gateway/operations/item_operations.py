@@ -13,12 +13,14 @@ from typing import Any
 from orjson import Fragment
 
 from mynamo.catalog.tables import Table
+from mynamo.errors import ConditionFailed
 from mynamo.expressions import Condition
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.operations.capacity import (
     ASKING,
     Consumed,
     charge_write,
+    least_write_units,
     read_units,
     reported,
 )
@@ -54,8 +56,14 @@ def write(
         MynamoError: see `apply`.
     """
     _check_paths(table, write_request)
+    use = context.capacity_use(table, "write")
+    if use is not None:
+        use.admit(least_write_units(write_request))
     ((shard_id, outcome),) = apply(context.cluster, [write_request])
     if isinstance(outcome, Refused):
+        if use is not None and isinstance(outcome.error, ConditionFailed):
+            found = outcome.error.item
+            use.settle(_consumed(table, found, found).by_bucket())
         raise outcome.error
     count_writes(context, [(table, shard_id, outcome)])
     answer_tokens(context.cluster, call, [(shard_id, outcome)])
@@ -65,14 +73,22 @@ def write(
         attributes = returned(kind, write_request, outcome)
         if attributes is not None:
             answer["Attributes"] = attributes
-    if request.get("ReturnConsumedCapacity") in ASKING:
-        consumed = Consumed()
-        charge_write(consumed, table, outcome.old, outcome.new)
+    if use is not None or request.get("ReturnConsumedCapacity") in ASKING:
+        consumed = _consumed(table, outcome.old, outcome.new)
         answer |= reported(request, consumed)
+        if use is not None:
+            use.settle(consumed.by_bucket())
     if request.get("ReturnItemCollectionMetrics") == "SIZE":
         for metrics in collection_metrics(table, [write_request.item]):
             answer["ItemCollectionMetrics"] = metrics
     return answer
+
+
+def _consumed(table: Table, old: StoredItem | None, new: StoredItem | None) -> Consumed:
+    """What a write has consumed; one whose condition fails is charged for what it finds."""
+    consumed = Consumed()
+    charge_write(consumed, table, old, new)
+    return consumed
 
 
 def _check_paths(table: Table, write_request: WriteRequest) -> None:
@@ -147,13 +163,19 @@ def get_item(context: Context, request: dict[str, Any], _: Call) -> dict[str, An
     projection = Expressions.of("GetItem", request).projection
     table = context.cluster.table(request["TableName"])
     check_scalar_keys(table, projection)
+    consistent = bool(request.get("ConsistentRead"))
+    use = context.capacity_use(table, "read")
+    if use is not None:
+        use.admit(read_units(0, consistent))
     (found,) = context.reader.get_each([Get(table.name, key, projection)])
     answer: dict[str, Any] = {}
     if found.raw is not None:
         answer["Item"] = Fragment(found.raw)
     elif found.item is not None:
         answer["Item"] = found.item
-    if request.get("ReturnConsumedCapacity") in ASKING:
-        consumed = Consumed(read_units(found.size, bool(request.get("ConsistentRead"))))
+    if use is not None or request.get("ReturnConsumedCapacity") in ASKING:
+        consumed = Consumed(read_units(found.size, consistent))
         answer |= reported(request, consumed)
+        if use is not None:
+            use.settle(consumed.by_bucket())
     return answer

@@ -12,7 +12,7 @@ from typing import Any
 
 from orjson import Fragment
 
-from mynamo.catalog.tables import Index
+from mynamo.catalog.tables import Index, Table
 from mynamo.errors import InvalidExpression, InvalidItem, TableNotFound
 from mynamo.expressions import KeyCondition
 from mynamo.expressions.key_conditions import key_conditions_in
@@ -24,6 +24,7 @@ from mynamo.gateway.operations.request_expressions import (
     check_not_mixed,
     check_scalar_keys,
 )
+from mynamo.gateway.provisioned_throughput import CapacityUse
 from mynamo.gateway.service_errors import invalid
 from mynamo.reader import Query, Scan, StoredPage
 from mynamo.reader.read_plans import ready_table
@@ -44,17 +45,18 @@ def query(context: Context, request: dict[str, Any], call: Call) -> dict[str, An
     start = _start_key(request)
     # The service puts these into an envelope of Query, and not of Scan.
     _check_select(request, _DETECTED)
-    index = _index(context, request, expressions)
+    table, index = _table_and_index(context, request, expressions)
+    use = _admitted(context, request, table, index)
     _await_own_writes(context, index)
     page = context.reader.query(
         Query(
-            **_reading(request, call, expressions, start, "QueryFilter"),
+            **_reading(request, call, expressions, start, "QueryFilter", use),
             key_conditions=key_conditions,
             descending=request.get("ScanIndexForward") is False,
         )
     )
     call.plan = page.plan
-    return _answer(request, index, page)
+    return _answer(request, index, page, use)
 
 
 def scan(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -64,17 +66,18 @@ def scan(context: Context, request: dict[str, Any], call: Call) -> dict[str, Any
     start = _start_key(request)
     _check_select(request, "")
     _check_segments(request)
-    index = _index(context, request, expressions)
+    table, index = _table_and_index(context, request, expressions)
+    use = _admitted(context, request, table, index)
     _await_own_writes(context, index)
     page = context.reader.scan(
         Scan(
-            **_reading(request, call, expressions, start, "ScanFilter"),
+            **_reading(request, call, expressions, start, "ScanFilter", use),
             segment=request.get("Segment"),
             total_segments=request.get("TotalSegments"),
         )
     )
     call.plan = page.plan
-    return _answer(request, index, page)
+    return _answer(request, index, page, use)
 
 
 def _key_conditions(
@@ -86,7 +89,7 @@ def _key_conditions(
             return key_conditions_in(expressions.key_expression.predicate)
         except InvalidExpression:
             with suppress(TableNotFound):
-                _index(context, request, expressions)  # of which DynamoDB speaks first
+                _table_and_index(context, request, expressions)  # of which DynamoDB speaks first
             raise
     if expressions.key_conditions is None:
         raise invalid(
@@ -141,8 +144,10 @@ def _check_segments(request: Mapping[str, Any]) -> None:
         )
 
 
-def _index(context: Context, request: Mapping[str, Any], expressions: Expressions) -> Index | None:
-    """The index that a request names, if any.
+def _table_and_index(
+    context: Context, request: Mapping[str, Any], expressions: Expressions
+) -> tuple[Table, Index | None]:
+    """The table that a request names, and the index, if any.
 
     Raises:
         TableNotFound, IndexNotFound: there is no such table or index.
@@ -151,7 +156,22 @@ def _index(context: Context, request: Mapping[str, Any], expressions: Expression
     """
     table, index = ready_table(context.cluster, request["TableName"], request.get("IndexName"))
     check_scalar_keys(table, expressions.projection, expressions.filter, expressions.key_expression)
-    return index
+    return table, index
+
+
+def _admitted(
+    context: Context, request: Mapping[str, Any], table: Table, index: Index | None
+) -> CapacityUse | None:
+    """What a page uses of the capacity units of the table or of its GSI; None: it is not limited.
+
+    Raises:
+        ThroughputExceeded: no units are left.
+    """
+    use = context.capacity_use(table, "read")
+    if use is not None:
+        name = index.name if index is not None and index.kind == "GSI" else None
+        use.admit(read_units(0, bool(request.get("ConsistentRead"))), name)
+    return use
 
 
 def _await_own_writes(context: Context, index: Index | None) -> None:
@@ -165,6 +185,7 @@ def _reading(
     expressions: Expressions,
     start: StoredItem | None,
     old_filter: str,
+    use: CapacityUse | None,
 ) -> dict[str, Any]:
     """What queries and scans have in common, as the reader takes it."""
     return {
@@ -177,24 +198,28 @@ def _reading(
         "limit": request.get("Limit"),
         "start": start,
         "consistent": bool(request.get("ConsistentRead")),
-        "raw": request.get("ReturnConsumedCapacity") not in ASKING,
+        "raw": use is None and request.get("ReturnConsumedCapacity") not in ASKING,
         "after": asked_tokens(call) or None,
         "timeout": TOKEN_TIMEOUT,
     }
 
 
-def _answer(request: Mapping[str, Any], index: Index | None, page: StoredPage) -> dict[str, Any]:
+def _answer(
+    request: Mapping[str, Any], index: Index | None, page: StoredPage, use: CapacityUse | None
+) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if request.get("Select") != "COUNT":
         answer["Items"] = page.items or Fragment(b"[%s]" % b",".join(page.raw))
     answer |= {"Count": page.count, "ScannedCount": page.scanned_count}
     if page.last_key is not None:
         answer["LastEvaluatedKey"] = page.last_key
-    if request.get("ReturnConsumedCapacity") not in ASKING:
+    if use is None and request.get("ReturnConsumedCapacity") not in ASKING:
         return answer
     consistent = bool(request.get("ConsistentRead"))
     consumed = Consumed()
     consumed.charge(index, read_units(page.size, consistent))
     if page.table_size:
         consumed.charge(None, read_units(page.table_size, consistent))
+    if use is not None:
+        use.settle(consumed.by_bucket())
     return answer | reported(request, consumed)

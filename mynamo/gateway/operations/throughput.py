@@ -1,4 +1,7 @@
-"""Billing mode and throughput of requests, by DynamoDB's rules. Nothing of it is enforced."""
+"""Billing mode and throughput of requests, by DynamoDB's rules.
+
+`mynamo.gateway.provisioned_throughput` enforces what is provisioned, if it is told to.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from mynamo.gateway.operations.capacity import (
     IN_TRANSACTION,
     Consumed,
     charge_write,
+    least_write_units,
     read_units,
     reported_all,
 )
@@ -35,6 +36,7 @@ from mynamo.gateway.operations.request_expressions import (
     check_not_mixed,
     check_scalar_keys,
 )
+from mynamo.gateway.provisioned_throughput import Access, CapacityUse
 from mynamo.gateway.service_errors import ServiceError, invalid
 from mynamo.reader import Get, Got
 from mynamo.schemas.items import check_size, item_size, normalise
@@ -103,11 +105,14 @@ def transact_write_items(context: Context, request: dict[str, Any], call: Call) 
         [write.table for write in writes],
         lambda n, table: _written_row(writes[n], table),
     )
+    least = [IN_TRANSACTION * least_write_units(write) for write in writes]
+    uses = _admitted(context, "write", places, least)
     transacted = transact(context.cluster, writes, _request_token(request, call.sender))
     _note_writes(context, call, writes, places, transacted)
     answer: dict[str, Any] = {}
-    if request.get("ReturnConsumedCapacity") in ASKING:
-        answer |= _capacity(context, request, writes, places, transacted)
+    asks = request.get("ReturnConsumedCapacity") in ASKING
+    if asks or (uses and not transacted.repeated):
+        answer |= _capacity(context, request, writes, places, transacted, uses)
     if request.get("ReturnItemCollectionMetrics") == "SIZE":
         answer |= _metrics(writes, places)
     return answer
@@ -191,6 +196,38 @@ def _places(
     return places
 
 
+Uses = Mapping[str, CapacityUse]
+"""What a transaction uses of the capacity units of its tables that are limited, by name."""
+
+
+def _admitted(
+    context: Context, access: Access, places: Sequence[_Place], least: Sequence[float]
+) -> Uses:
+    """Take the capacity units that a transaction costs at least.
+
+    Args:
+        least: of each entry.
+
+    Raises:
+        TransactionCanceled: a table has none left; nothing is taken.
+    """
+    uses: dict[str, CapacityUse] = {}
+    refusals: dict[str, MynamoError] = {}
+    for name, table in {place.table.name: place.table for place in places}.items():
+        use = context.capacity_use(table, access)
+        if use is not None:
+            uses[name] = use
+            refusal = use.refusal()
+            if refusal is not None:
+                refusals[name] = refusal
+    if refusals:
+        raise TransactionCanceled(reasons=[refusals.get(place.table.name) for place in places])
+    for place, units in zip(places, least, strict=True):
+        if place.table.name in uses:
+            uses[place.table.name].reserve(units)
+    return uses
+
+
 def _request_token(request: Mapping[str, Any], sender: Sender | None) -> RequestToken | None:
     """By what a repetition is known. How its JSON is arranged does not matter, nor what it wants
     to be told. A user with policies has tokens of its own: it learns nothing of others' requests.
@@ -199,7 +236,9 @@ def _request_token(request: Mapping[str, Any], sender: Sender | None) -> Request
     if token is None:
         return None
     content = orjson.dumps(request["TransactItems"], option=orjson.OPT_SORT_KEYS)
-    user = f"\0{sender.user}" if sender is not None and sender.principal is not None else ""
+    user = ""
+    if sender is not None and sender.signer.principal is not None:
+        user = f"\0{sender.signer.user}"
     return RequestToken(_hash(f"TransactWriteItems {token}{user}".encode()), _hash(content))
 
 
@@ -240,8 +279,10 @@ def _capacity(
     writes: Sequence[WriteRequest],
     places: Sequence[_Place],
     transacted: Transacted,
+    uses: Uses,
 ) -> dict[str, Any]:
-    """ConsumedCapacity; of a repeated request that of reading its items."""
+    """ConsumedCapacity, which is taken from the tables' units; of a repeated request that of
+    reading its items, for which it takes no more than it took to begin."""
     consumed = {write.table: Consumed() for write in writes}
     if transacted.repeated:
         keys = [place.table.key_attributes(w.item) for w, place in zip(writes, places, strict=True)]
@@ -250,7 +291,13 @@ def _capacity(
         return reported_all(request, consumed, "ReadCapacityUnits")
     for write, place, outcome in zip(writes, places, transacted.done, strict=True):
         charge_write(consumed[write.table], place.table, outcome.old, outcome.new, IN_TRANSACTION)
+    _settle(uses, consumed)
     return reported_all(request, consumed, "WriteCapacityUnits")
+
+
+def _settle(uses: Uses, consumed: Mapping[str, Consumed]) -> None:
+    for name, use in uses.items():
+        use.settle(consumed[name].by_bucket())
 
 
 def _charge_reads(
@@ -277,15 +324,20 @@ def _metrics(writes: Sequence[WriteRequest], places: Sequence[_Place]) -> dict[s
 def transact_get_items(context: Context, request: dict[str, Any], _: Call) -> dict[str, Any]:
     """TransactGetItems."""
     gets = [_get_of(entry["Get"]) for entry in request["TransactItems"]]
-    _places(context, [get.table for get in gets], lambda n, table: _read_row(gets[n], table))
+    places = _places(
+        context, [get.table for get in gets], lambda n, table: _read_row(gets[n], table)
+    )
+    least = [IN_TRANSACTION * read_units(0, consistent=True)] * len(gets)
+    uses = _admitted(context, "read", places, least)
     found = context.reader.transact_get(gets)
     stored = sum([len(got.data or b"") for got in found])  # an item is no larger than its JSON
     if stored > MAX_SIZE and sum([got.size for got in found]) > MAX_SIZE:
         raise invalid(_TOO_LARGE)
     answer: dict[str, Any] = {"Responses": [_response(got) for got in found]}
-    if request.get("ReturnConsumedCapacity") in ASKING:
+    if uses or request.get("ReturnConsumedCapacity") in ASKING:
         consumed = {get.table: Consumed() for get in gets}
         _charge_reads(consumed, gets, found)
+        _settle(uses, consumed)
         answer |= reported_all(request, consumed, "ReadCapacityUnits")
     return answer
 

@@ -7,6 +7,7 @@ import time
 
 from mynamo.errors import MynamoError
 from mynamo.gateway.context import Context, Sender
+from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.policies.iam_actions import PREFIX
 from mynamo.gateway.policies.policy_decisions import Access, Principal, decide, denies, names
 from mynamo.gateway.rights.condition_values import Request, Values, shared_values
@@ -28,10 +29,10 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
         ServiceError: AccessDeniedException, in AWS's words; or the request is not valid.
         MynamoError: the request is not valid, or the catalog does not answer.
     """
-    principal = sender.principal
+    principal = sender.signer.principal
     if principal is None:
         return
-    of_sender = _values_of(sender, principal) | shared_values(operation, request)
+    of_sender = _values_of(sender.peer, principal) | shared_values(operation, request)
     failure: Exception | None = None
     for touch in touched(context, operation, request):
         values = of_sender
@@ -77,17 +78,17 @@ def _denied(
     )
 
 
-def _values_of(sender: Sender, principal: Principal) -> Values:
+def _values_of(peer: Peer, principal: Principal) -> Values:
     """Values of AWS's own condition keys."""
     now = f"{time.time():.3f}"
     values: Values = {
         "aws:currenttime": (now,),
         "aws:epochtime": (now,),
-        "aws:securetransport": ("true" if sender.secure else "false",),
+        "aws:securetransport": ("true" if peer.secure else "false",),
         "aws:username": (principal.name,),
     }
-    if sender.address:
-        values["aws:sourceip"] = (_plain(sender.address),)
+    if peer.address:
+        values["aws:sourceip"] = (_plain(peer.address),)
     return values
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from mynamo.extras import EXTRAS
-from mynamo.local.cache import version_key
 from mynamo.local.disk import MEBIBYTE, free_bytes, shortage
 from mynamo.operations.doctor.diagnosis import Check
 from mynamo.release import release
 
 ABOUT = "this machine"
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,-]*\])?([^;]*)(?:;.*extra == .(\w+))?")
-_BOUND = re.compile(r"(>=|<)([\d.]+)")
 
 
 def look_at_machine(data: Path | None) -> Iterator[Check]:
@@ -42,26 +40,23 @@ def look_at_machine(data: Path | None) -> Iterator[Check]:
 def _packages() -> Iterator[Check]:
     """Packages that are missing, or not of a release that mynamo works with."""
     lines = (requires("mynamo") or ()) if release() else ()
-    for found in filter(None, map(_REQUIREMENT.match, lines)):
-        name, bounds, extra = found.groups()
-        if name == "mynamo" or (extra is not None and extra not in EXTRAS):
+    for needed in map(Requirement, lines):
+        is_extra = not _applies(needed, "")
+        if needed.name == "mynamo" or (is_extra and not any(_applies(needed, e) for e in EXTRAS)):
             continue
         try:
-            installed = version(name)
+            installed = version(needed.name)
         except PackageNotFoundError:
-            if extra is None:
-                text = f"the package {name} is not installed"
+            if not is_extra:
+                text = f"the package {needed.name} is not installed"
                 yield Check("problem", ABOUT, text, "pip install mynamo")
             continue
-        if not fits(installed, bounds):
-            text = f"{name} is {installed}, but mynamo works with {bounds.strip()}"
-            yield Check("problem", ABOUT, text, f"pip install '{name}{bounds.strip()}'")
+        if not needed.specifier.contains(installed, prereleases=True):
+            text = f"{needed.name} is {installed}, but mynamo works with {needed.specifier}"
+            todo = f"pip install '{needed.name}{needed.specifier}'"
+            yield Check("problem", ABOUT, text, todo)
 
 
-def fits(installed: str, bounds: str) -> bool:
-    """Whether a release is within bounds such as ">=1.2,<2"."""
-    number = version_key(installed)
-    return all(
-        (number >= version_key(bound)) if sign == ">=" else (number < version_key(bound))
-        for sign, bound in _BOUND.findall(bounds)
-    )
+def _applies(needed: Requirement, extra: str) -> bool:
+    """Whether a package is needed on this machine with an extra; empty: without any."""
+    return needed.marker is None or needed.marker.evaluate({"extra": extra})

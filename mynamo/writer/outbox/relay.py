@@ -15,12 +15,14 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.incarnation import incarnation_of
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.log.clients import Message
+from mynamo.log.message_spans import send_spans
 from mynamo.log.publisher import Publisher
 from mynamo.mysql.pool import Statement
 from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, wake_up
-from mynamo.schemas.events import complete_event, head_of
+from mynamo.runtime.tracing import TRACEPARENT, ended
+from mynamo.schemas.events import complete_event, head_of, without_traceparent
 from mynamo.writer.outbox.batches import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -270,7 +272,9 @@ class Relay:
         else:
             messages, reached = self._read(before, last_seq)
         if messages:
-            self.publisher.send(messages, self.lease.renew)
+            spans = send_spans(self._cluster.tracer, messages, {"mynamo.shard": self.shard.id})
+            with ended(spans):
+                self.publisher.send(messages, self.lease.renew)
             wake_up(self._cluster.id, INDEXER_WAKE_UPS)
         self._watermark = (before if self._watermark is None else self._watermark[0], reached)
         self.more = reached < last_seq
@@ -325,6 +329,7 @@ class Relay:
 
     def _message(self, row: tuple[Any, ...]) -> Message:
         outbox_id, seq, previous, part, feeds, item_version, created, payload = row
+        payload, traceparent = without_traceparent(payload)
         head = head_of(payload)
         value = complete_event(
             payload,
@@ -347,6 +352,8 @@ class Relay:
             headers += cloud_event_headers(
                 self._cluster.id, self.shard.id, outbox_id, head, created
             )
+        if traceparent is not None:
+            headers.append((TRACEPARENT, traceparent))
         key = b"%d:%b" % (head.table_id, head.keys)
         return self._topic, part, key, value, headers
 

@@ -8,6 +8,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.errors import CorruptData
 from mynamo.expressions import Update
 from mynamo.log.clients import Message
+from mynamo.runtime import tracing
 from mynamo.schemas.commands import WriteCommand
 from mynamo.schemas.items import normalise
 from mynamo.writer.transaction.expression_texts import parse_texts
@@ -60,7 +61,10 @@ def command_message(cluster: Cluster, command: WriteCommand) -> Message:
     key = command.table.encode() + b"\0" + row.hash + row.sort
     partition = cluster.partition_of(table.id, row.slot)
     topic = cluster.config.kafka.writes_topic
-    return topic, partition, key, command.dump(), [("table", command.table.encode())]
+    headers = [("table", command.table.encode())]
+    if (span := tracing.current_span.get()) is not None:
+        headers.append((tracing.TRACEPARENT, span.traceparent.encode()))
+    return topic, partition, key, command.dump(), headers
 
 
 def check_age(command: WriteCommand) -> None:

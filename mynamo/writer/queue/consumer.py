@@ -41,9 +41,11 @@ from mynamo.log.kafka_types import (
     OffsetAndMetadata,
     TopicPartition,
 )
+from mynamo.log.message_spans import process_span
 from mynamo.log.publisher import Publisher
 from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
+from mynamo.runtime.tracing import Span, ended, together
 from mynamo.schemas.commands import load_command
 from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.writer.queue.commands_topic import check_age, command_request
@@ -259,7 +261,7 @@ class WriteQueue:
         tried = [one for one in received if not_held(one[:1], held)]
         # 2. Apply. A crash from here on: when read again, what was applied changes nothing,
         #    and what was refused is refused again.
-        answers = self._apply([request for _, request in tried])
+        answers = self._apply_traced(tried)
         crash_point("queue.2")
         for (record, _), (shard_id, outcome) in zip(tried, answers, strict=True):
             if not isinstance(outcome, Refused):
@@ -311,6 +313,28 @@ class WriteQueue:
             return set()
         reasons = {command_id: one.reason for command_id, one in ids.items()}
         return {ids[i].letter_id for i in record_refusals(self._cluster, reasons)}
+
+    def _apply_traced(self, tried: Sequence[Received]) -> list[tuple[int, Outcome]]:
+        """`_apply`, within the spans of the commands: P5 of `docs/design/tracing.md`."""
+        requests = [request for _, request in tried]
+        spans = self._spans(tried)
+        if not spans:
+            return self._apply(requests)
+        with ended(spans), together(spans, "apply batch", {"mynamo.batch.commands": len(tried)}):
+            return self._apply(requests)
+
+    def _spans(self, tried: Sequence[Received]) -> list[Span]:
+        """One for each command that is traced; its event goes on from there."""
+        tracer = self._cluster.tracer
+        if tracer is None:
+            return []
+        spans = []
+        for record, request in tried:
+            span = process_span(tracer, record, self._config.writer_group, len(tried))
+            if span is not None:
+                request.traceparent = span.traceparent
+                spans.append(span)
+        return spans
 
     def _apply(self, requests: Sequence[WriteRequest]) -> list[tuple[int, Outcome]]:
         """Apply; what waits for a shard is `Refused` as a whole.

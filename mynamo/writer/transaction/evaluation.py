@@ -412,6 +412,7 @@ def _event(write: Write, before: Current, new: StoredItem | None, data: bytes | 
             new_image=None if data is None else Fragment(data),
             expired=isinstance(write.request.condition, StillDue),
             stream=None if stream is None else (stream.id, stream.view, write.row.slot),
+            traceparent=write.traceparent,
         ),
         records=stream is not None,
     )

@@ -261,8 +261,9 @@ class _OfShard:
 
 def _batcher(run: Callable[[list[_Entry]], None], gather: float = 0.0) -> _Batcher:
     return Batcher(
-        run, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES, gather=gather
-    )
+        run, max_running=AT_ONCE, max_count=MAX_WRITES, max_size=MAX_BYTES, gather=gather,
+        name="group commit",
+    )  # fmt: skip
 
 
 batcher_of = PerShard(_OfShard).of

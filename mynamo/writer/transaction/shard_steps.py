@@ -137,7 +137,9 @@ def apply_on(
         ShardUnavailable: some of it may have to be applied yet.
         CorruptData: a stored item is not what mynamo wrote; nothing was applied.
     """
-    return _finish(_Finishing(cluster, shard, transaction_id, applies=True), writes, seconds)
+    traceparent = writes[0].traceparent if writes else None
+    finishing = _Finishing(cluster, shard, transaction_id, True, traceparent)
+    return _finish(finishing, writes, seconds)
 
 
 def release_on(
@@ -162,12 +164,17 @@ def release_on(
 
 @dataclass(frozen=True, slots=True)
 class _Finishing:
-    """The intents of one transaction on one shard, which are to be applied or released."""
+    """The intents of one transaction on one shard, which are to be applied or released.
+
+    Attributes:
+        traceparent: see `Finish`.
+    """
 
     cluster: Cluster
     shard: DynamoDBShard
     transaction_id: bytes
     applies: bool
+    traceparent: str | None = None
 
     def at(self, routes: Mapping[LockedRow, Route], size: int = 0) -> Finish | None:
         """The step; None: there is nothing to do.
@@ -191,6 +198,7 @@ class _Finishing:
             routes=routes,
             tables=tables,
             applies=self.applies,
+            traceparent=self.traceparent,
         )
 
     def look_up(self) -> Finish | None:
@@ -311,8 +319,9 @@ class _OfShard:
     def __init__(self) -> None:
         self.alone_until = 0.0
         self.batcher: Batcher[_Request, object] = Batcher(
-            self._run, max_running=1, max_count=MAX_ROWS, max_size=MAX_BYTES
-        )
+            self._run, max_running=1, max_count=MAX_ROWS, max_size=MAX_BYTES,
+            name="transaction step",
+        )  # fmt: skip
 
     def _run(self, callers: list[_Entry]) -> None:
         first = callers[0].request

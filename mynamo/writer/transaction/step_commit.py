@@ -199,12 +199,14 @@ class Finish(Step[list[Applied]]):
     Attributes:
         routes: of its places, all to this shard.
         tables: of them, by id.
+        traceparent: of the transaction's request, if its coordinator is at work and it is traced.
     """
 
     transaction_id: bytes
     routes: Mapping[LockedRow, Route]
     tables: Mapping[int, Table]
     applies: bool
+    traceparent: str | None = None
 
 
 AnyStep = Prepare | Decide | Finish
@@ -556,7 +558,7 @@ def _write_of(step: Finish, rows: Mapping[LockedRow, Row], intent: Intent) -> Wr
         operation = "DELETE" if intent.action is Action.DELETE else "CHECK"
         request = WriteRequest(table.name, operation, key)
     route = step.routes[intent.table_id, intent.row]
-    return Write(request, table, intent.row, route, key, 0)
+    return Write(request, table, intent.row, route, key, 0, step.traceparent)
 
 
 def is_refused(outcomes: Sequence[Outcome]) -> bool:

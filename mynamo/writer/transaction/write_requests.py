@@ -15,6 +15,7 @@ from mynamo.catalog.snapshot import Snapshot
 from mynamo.catalog.tables import Index, RowKey, Table
 from mynamo.errors import ConditionFailed, InvalidItem, InvalidRequest
 from mynamo.expressions import Update
+from mynamo.runtime.tracing import current_span
 from mynamo.schemas.commands import Condition
 from mynamo.schemas.expiry import expires_at, is_due
 from mynamo.schemas.items import check_size
@@ -212,6 +213,7 @@ class WriteRequest:
         update: for UPDATE: the change; None: it only makes sure that there is an item.
         condition: what must hold.
         command_id: 16 bytes, of a queued write: its effect happens once.
+        traceparent: of a queued write, if it is traced.
     """
 
     table: str
@@ -220,6 +222,7 @@ class WriteRequest:
     update: expressions.Update | None = None
     condition: AnyCondition | None = None
     command_id: bytes | None = None
+    traceparent: str | None = None
 
 
 @dataclass(slots=True)
@@ -229,6 +232,7 @@ class Write:
     Attributes:
         key: the item's key attributes.
         size: of the item that is put, in bytes; 0 for others.
+        traceparent: of the request that it belongs to, if that is traced.
     """
 
     request: WriteRequest
@@ -237,6 +241,7 @@ class Write:
     route: Route
     key: StoredItem
     size: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +303,12 @@ def prepare(
     """
     key = {name: request.item[name] for name in table.key_names if name in request.item}
     row, size = check_request(request, table)
-    return Write(request, table, row, cluster.route(table.id, row.hash, snapshot), key, size)
+    write = Write(request, table, row, cluster.route(table.id, row.hash, snapshot), key, size)
+    span = current_span.get()
+    if span is not None:  # a worker's span, which applies many commands, is none of them
+        is_command = request.command_id is not None
+        write.traceparent = request.traceparent if is_command else span.traceparent
+    return write
 
 
 def check_request(request: WriteRequest, table: Table) -> tuple[RowKey, int]:
