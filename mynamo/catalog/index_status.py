@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.catalog.tables import Index, Table
 from mynamo.errors import IndexNotReady, MynamoError, ShardUnavailable, TableNotFound
 from mynamo.runtime.deadlines import check_timeout
@@ -34,23 +35,43 @@ def progress(cluster: Cluster, index: Index) -> Progress:
     slots_done = rows = skipped = 0
     finished = not cluster.lacking
     for shard in cluster.shards.values():
-        found = shard.run(
-            ("SELECT after_hash, rows_done, rows_skipped, finished FROM mynamo_backfill"
-             " WHERE index_id = %s", (index.id,))
-        )[0].rows  # fmt: skip
-        if not found:
-            finished = False  # the shard has not heard of the index yet
-            continue
-        after_hash, done, left_out, shard_finished = found[0]
-        rows, skipped = rows + done, skipped + left_out
-        finished = finished and bool(shard_finished)
-        reached = SLOTS if shard_finished else slot_of(after_hash) if after_hash else -1
-        slots_done += sum(
-            max(0, min(owned.last, reached) - owned.first + 1)
-            for owned in cluster.snapshot.slots
-            if owned.shard_id == shard.id
-        )
+        found = shard_progress(cluster, shard, index)
+        slots_done, rows = slots_done + found.slots, rows + found.rows
+        skipped, finished = skipped + found.skipped, finished and found.finished
     return Progress(slots_done / SLOTS, rows, skipped, finished)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far it has come on one shard.
+
+    Attributes:
+        slots: of the shard, that are done.
+        rows, skipped, finished: see `Progress`.
+    """
+
+    slots: int = 0
+    rows: int = 0
+    skipped: int = 0
+    finished: bool = False
+
+
+def shard_progress(cluster: Cluster, shard: DynamoDBShard, index: Index) -> ShardProgress:
+    """How far the backfill of an index has come on a shard."""
+    found = shard.run(
+        ("SELECT after_hash, rows_done, rows_skipped, finished FROM mynamo_backfill"
+         " WHERE index_id = %s", (index.id,))
+    )[0].rows  # fmt: skip
+    if not found:
+        return ShardProgress()  # the shard has not heard of the index yet
+    after_hash, rows, skipped, finished = found[0]
+    reached = SLOTS if finished else slot_of(after_hash) if after_hash else -1
+    slots = sum(
+        max(0, min(owned.last, reached) - owned.first + 1)
+        for owned in cluster.snapshot.slots
+        if owned.shard_id == shard.id
+    )
+    return ShardProgress(slots, rows, skipped, bool(finished))
 
 
 ACTIVE_TIMEOUT = 300.0

@@ -42,6 +42,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "demo-grow": Entry(
             "demo_grow", "demo_grow", "See a cluster grow and shrink under load.", False
         ),
+        "demo-watch": Entry(
+            "demo_watch", "demo_watch", "See failures on the dashboards and in the alerts.", False
+        ),
         "dev": Entry("dev", "dev", "Run a whole cluster on this machine.", False),
     },
     "Tables": {

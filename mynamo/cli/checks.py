@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -75,9 +76,23 @@ def _watch(cluster: Cluster, every: float, as_json: bool) -> None:
             time.sleep(every)
 
 
+def _checked_metrics(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+    """Find out before a long comparison that its metrics could not be written."""
+    if file is not None and file.suffix != ".prom":
+        raise click.BadParameter("the node exporter reads only files whose names end with .prom")
+    if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"no file can be written in {file.absolute().parent}")
+    return file
+
+
 @click.command()
 @table_name
 @effort
+@click.option(
+    "--metrics", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    callback=_checked_metrics,
+    help="Write the findings to FILE (*.prom), for Prometheus' node exporter (textfile collector).",
+)  # fmt: skip
 def verify(
     table: str,
     wait: float,
@@ -86,6 +101,7 @@ def verify(
     resume: Path | None,
     log: Path | None,
     as_json: bool,
+    metrics: Path | None,
 ) -> None:
     """Prove that a table's indexes are what the table says: no row missing, stale or too much.
 
@@ -99,7 +115,9 @@ def verify(
       mynamo verify orders && echo clean
       mynamo verify orders --parallel 4 --resume orders.state
       mynamo verify orders --rate 20000 --log findings.jsonl
+      mynamo verify orders --metrics /var/lib/prometheus/node-exporter/mynamo_orders.prom
     """
+    began = time.monotonic()
     shown = progress_shown(f"verifying {table}")
     with looking(resume), opened() as cluster, lines_to(log) as note, shown as moved:
 
@@ -116,6 +134,10 @@ def verify(
         print_json(verdict_json(verdict))
     else:
         print_verdict(verdict)
+    if metrics is not None:
+        from mynamo.metrics.verify_metrics import write_verdict
+
+        write_verdict(verdict, time.monotonic() - began, metrics)
     if not verdict.ok:
         raise SystemExit(WRONG if verdict.damaged else UNDECIDED)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import mynamo
@@ -96,6 +97,20 @@ class Worker:
         say(f"the {self.title} ended; starting it again (its log: {self.log})")
         self.start()
 
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP), until `thaw`; it answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, kind: signal.Signals) -> None:
+        pid = self._process.pid
+        if pid is None:
+            raise LocalServerError(f"the {self.title} has ended; its log: {self.log}")
+        os.kill(pid, kind)
+
     def stop(self) -> None:
         """Let it finish what it is about, and end it."""
         self._process.stop(STOP_SECONDS)
@@ -108,18 +123,31 @@ class Workers:
         cluster: whose tables they work on.
         port: of the gateway, on the loopback addresses; None for no gateway.
         options: of the gateway besides.
+        metrics_ports: of those that have metrics, by the command: writer, indexer, serve.
+
+    Attributes:
+        indexer: the indexer.
     """
 
     def __init__(
-        self, cluster: LocalCluster, port: int | None = None, options: Sequence[str] = ()
+        self,
+        cluster: LocalCluster,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        metrics_ports: Mapping[str, int] = {},
     ) -> None:
         folder = cluster.data_dir / "workers"
-        self._writer = Worker("writer", folder, cluster.config_file)
-        self._indexer = Worker("indexer", folder, cluster.config_file)
-        self._workers = [self._writer, self._indexer]
+        metrics = {
+            command: ("--metrics-port", str(of_metrics))
+            for command, of_metrics in metrics_ports.items()
+        }
+        self._writer = Worker("writer", folder, cluster.config_file, *metrics.get("writer", ()))
+        self.indexer = Worker("indexer", folder, cluster.config_file, *metrics.get("indexer", ()))
+        self._workers = [self._writer, self.indexer]
         self._gateway: Worker | None = None
         if port is not None:
             words = ("--host", LOCALHOST, "--port", str(port), "--no-auth", *options)
+            words += metrics.get("serve", ())
             self._gateway = Worker("serve", folder, cluster.config_file, *words, title="gateway")
             self._workers.append(self._gateway)
 
@@ -136,7 +164,7 @@ class Workers:
         """
         for worker in self._workers:
             worker.start()
-        self._indexer.await_line(READING, JOIN_SECONDS)
+        self.indexer.await_line(READING, JOIN_SECONDS)
         if self._gateway and not self._gateway.await_line(SERVING, JOIN_SECONDS):
             raise LocalServerError(f"the gateway did not start; its log: {self._gateway.log}")
 

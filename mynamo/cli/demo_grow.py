@@ -14,9 +14,9 @@ from mynamo.catalog.members import add_shard
 from mynamo.cli.checks import print_verdict
 from mynamo.cli.children import Workers
 from mynamo.cli.demo import data_folder
+from mynamo.cli.demo_grow_display import Watch
 from mynamo.cli.demo_load import Load, fill
 from mynamo.cli.demo_orders import SCHEMA, TABLE
-from mynamo.cli.demo_watch import Watch
 from mynamo.cli.interrupts import INTERRUPTED, interruptible, shield
 from mynamo.cli.moving import summary
 from mynamo.cli.output import console
@@ -68,7 +68,7 @@ def demo_grow(
     started = time.monotonic()
     try:
         with interruptible(), data_folder(None) as folder:
-            local = LocalCluster(folder, SHARDS, engine, kafka or _broker(), fetch=True)
+            local = LocalCluster(folder, SHARDS, engine, kafka or usual_broker(), fetch=True)
             workers: Workers | None = None
             try:
                 local.start(click.echo)
@@ -93,7 +93,8 @@ def demo_grow(
         raise SystemExit(1)
 
 
-def _broker() -> BrokerKind:
+def usual_broker() -> BrokerKind:
+    """Apache Kafka if this machine has it, else the embedded broker."""
     try:
         find_java()
         find_kafka()

@@ -1,118 +1,252 @@
-"""What `mynamo demo-grow` shows while it is at work."""
+"""`mynamo demo-watch`: failures, as the dashboards and the alerts show them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from itertools import chain
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table as Grid
-from rich.text import Text
+import click
+from rich.console import Console
 
+import mynamo
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.demo_load import Load, quantile
-from mynamo.errors import MynamoError
-from mynamo.operations import lag
-from mynamo.operations.resharding.mover import Report
+from mynamo.cli.checks import print_verdict
+from mynamo.cli.children import Workers
+from mynamo.cli.demo import data_folder
+from mynamo.cli.demo_alerts import AlertWatch
+from mynamo.cli.demo_failures import QUIET, USUAL_MINUTES, Failures, await_metrics, create_orders
+from mynamo.cli.demo_grow import BrokerKind, usual_broker
+from mynamo.cli.demo_load import fill
+from mynamo.cli.demo_pictures import draw_dashboards
+from mynamo.cli.demo_requests import Api, RequestLoad
+from mynamo.cli.interrupts import INTERRUPTED, interruptible, shield
+from mynamo.cli.output import console
+from mynamo.dashboards.panel_data import Span
+from mynamo.dashboards.prometheus_api import PrometheusApi
+from mynamo.errors import ConfigError
+from mynamo.extras import need
+from mynamo.local import EngineKind, LocalCluster
+from mynamo.local.fetch.downloads import provide_prometheus
+from mynamo.local.ports import LOOPBACK, free_port
+from mynamo.local.prometheus import LocalPrometheus
+from mynamo.log import ensure_topics
+from mynamo.operations.pipeline import wait_until_applied
 
-EVERY = 1.0
-LINE_EVERY = 5.0
-"""Seconds between two lines, where there is no terminal."""
-_BAR = 40
+SCRAPE_SECONDS = 5.0
 
 
-class Watch:
-    """Shows shards, moves and the load each second: a table on a terminal, else lines."""
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    local: LocalCluster
+    workers: Workers
+    port: int
+    prometheus: LocalPrometheus
+    textfiles: Path
 
-    def __init__(self, cluster: Cluster, load: Load, screen: Console) -> None:
-        self._cluster = cluster
-        self._load = load
-        self._screen = screen
-        self._live = Live(console=screen, auto_refresh=False) if screen.is_terminal else None
-        self._step = ""
-        self._report: Report | None = None
-        self._stop = threading.Event()
-        self._began = self._line_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        self._thread.start()
-        return self
+@click.command()
+@click.option("--items", type=click.IntRange(1000), default=30_000, show_default=True)
+@click.option(
+    "--minutes", type=click.FloatRange(0.5, 120), default=9.0, show_default=True,
+    help="For the failures, about. Alerts fire after minutes: in fewer than 9 some cannot.",
+)  # fmt: skip
+@click.option(
+    "--pictures", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    default=Path("dashboards"), show_default=True, help="Folder for the pictures.",
+)  # fmt: skip
+@click.option(
+    "--deploy", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Folder with grafana/*.json and prometheus/rules.yml.  [default: that of mynamo's "
+    "repository]",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["mysql", "mariadb"]),
+    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
+)  # fmt: skip
+@click.option(
+    "--kafka", type=click.Choice(["embedded", "apache"]),
+    help="The broker.  [default: Apache Kafka if this machine has it, else the embedded one]",
+)  # fmt: skip
+def demo_watch(
+    items: int,
+    minutes: float,
+    pictures: Path,
+    deploy: Path | None,
+    engine: EngineKind | None,
+    kafka: BrokerKind | None,
+) -> None:
+    """See failures as the dashboards and the alerts show them, in some ten minutes.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._live is not None:
-            self._live.stop()
+    Starts two shards, a broker, workers, DynamoDB's API, and a Prometheus with mynamo's alerts;
+    sends requests all the while. Kills a shard and starts it again; adds a GSI to the table;
+    freezes the indexer for a while. Tells what happens when, which alerts are pending, fire and
+    end. Then draws each dashboard of deploy/grafana from its JSON, and reads everything back. Ends
+    with status 0 only if no acknowledged change is lost, the table verified clean, and every panel
+    has data or a reason to have none.
 
-    def step(self, name: str) -> None:
-        """Say what begins."""
-        self._step, self._report = name, None
-        if self._live is None:
-            self._screen.print(f"[{time.monotonic() - self._began:4.0f} s] {name}")
+    \b
+    Examples:
+      mynamo demo-watch
+      mynamo demo-watch --minutes 2 --pictures /tmp/pictures
+    """
+    need("local", "`mynamo demo-watch`")
+    need("plots", "`mynamo demo-watch`")
+    deploy = _checked_deploy(deploy)
+    pictures.mkdir(parents=True, exist_ok=True)
+    screen = console()
+    started = time.monotonic()
+    try:
+        with (
+            interruptible(),
+            data_folder(None) as folder,
+            _running(folder, engine, kafka or usual_broker(), deploy) as servers,
+        ):
+            good = _run(servers, items, minutes, deploy, pictures, screen)
+    except KeyboardInterrupt:
+        screen.print("\ninterrupted; everything is stopped")
+        raise SystemExit(INTERRUPTED) from None
+    screen.print(f"\nAll of it took {time.monotonic() - started:.0f} s; everything is stopped.")
+    if not good:
+        raise SystemExit(1)
 
-    def moving(self, report: Report) -> None:
-        """Take note of how moves get on."""
-        self._report = report
 
-    def _run(self) -> None:
-        before = time.monotonic()
-        while not self._stop.wait(EVERY):
-            now = time.monotonic()
-            recent = sorted(chain.from_iterable(self._load.recent().values()))
-            figures = (
-                f"{len(recent) / (now - before):,.0f} requests/s, "
-                f"p50 {1000 * quantile(recent, 0.5):,.0f} ms, "
-                f"p99 {1000 * quantile(recent, 0.99):,.0f} ms, "
-                f"{len(self._load.failures)} errors, lag {self._lag()}"
-            )
-            before = now
-            if self._live is not None:
-                self._live.update(self._table(figures), refresh=True)
-            elif now - self._line_at >= LINE_EVERY:
-                self._line_at = now
-                slots = ", ".join(
-                    f"{id_}: {count}" for id_, count in self._cluster.snapshot.slot_counts.items()
-                )
-                self._screen.print(
-                    f"[{now - self._began:4.0f} s] slots {slots}; {figures}{self._doing()}"
-                )
+def _checked_deploy(deploy: Path | None) -> Path:
+    """The folder with dashboards and alerts.
 
-    def _lag(self) -> str:
-        try:
-            return f"{lag(self._cluster).seconds:.1f} s"
-        except MynamoError:
-            return "unknown"
-
-    def _doing(self) -> str:
-        report = self._report
-        if report is None:
-            return ""
-        move = report.move
-        return (
-            f"; {move.source} -> {move.target}: slots {move.first}-{move.last} {report.doing}, "
-            f"{report.rows:,} rows"
+    Raises:
+        ConfigError: they are not there.
+    """
+    folder = deploy or Path(mynamo.__file__).resolve().parents[1] / "deploy"
+    if not (folder / "prometheus" / "rules.yml").is_file() or not _dashboards(folder):
+        raise ConfigError(
+            f"{folder} has no grafana/*.json and prometheus/rules.yml, which are in mynamo's "
+            "repository and not in its package: name the repository's folder deploy with --deploy"
         )
+    return folder
 
-    def _table(self, figures: str) -> Group:
-        grid = Grid(box=None, pad_edge=False)
-        for name in ("shard", "state", "slots", ""):
-            grid.add_column(name, justify="right" if name in ("shard", "slots") else "left")
-        members = self._cluster.snapshot.members
-        for shard_id, count in self._cluster.snapshot.slot_counts.items():
-            bar = "#" * round(_BAR * count / 4096)
-            grid.add_row(str(shard_id), members[shard_id].state, f"{count:,}", bar)
-        seconds = time.monotonic() - self._began
-        lines = [f"{self._step} ({seconds:.0f} s)", figures, self._doing().lstrip("; ")]
-        return Group(grid, *(Text(line) for line in lines))
+
+def _dashboards(deploy: Path) -> list[Path]:
+    return sorted((deploy / "grafana").glob("*.json"))
+
+
+@contextmanager
+def _running(
+    folder: Path, engine: EngineKind | None, kafka: BrokerKind, deploy: Path
+) -> Iterator[_Servers]:
+    """All servers and workers; all of it is stopped in the end."""
+    local = LocalCluster(folder, 2, engine, kafka, fetch=True)
+    workers: Workers | None = None
+    prometheus: LocalPrometheus | None = None
+    try:
+        programs = provide_prometheus(click.echo)
+        local.start(click.echo)
+        ensure_topics(local.config.kafka)
+        with Cluster(local.config):
+            pass  # the first to open it sets it up
+        ports: list[int] = []
+        while len(ports) < 5:
+            ports.append(free_port(ports))
+        metrics_ports = dict(zip(("writer", "indexer", "serve"), ports, strict=False))
+        api_port, prometheus_port = ports[3:]
+        workers = Workers(local, api_port, ("--workers", "1"), metrics_ports)
+        workers.start()
+        textfiles = folder / "textfiles"
+        textfiles.mkdir()
+        with _node_exporter(textfiles) as textfile_port:
+            prometheus = LocalPrometheus(programs, folder / "prometheus", prometheus_port)
+            click.echo(f"starting {prometheus.title} on port {prometheus_port}")
+            instances = {"gateway" if c == "serve" else c: p for c, p in metrics_ports.items()}
+            jobs = {"mynamo": instances, "node": {"node": textfile_port}}
+            prometheus.start(jobs, deploy / "prometheus" / "rules.yml", SCRAPE_SECONDS)
+            yield _Servers(local, workers, api_port, prometheus, textfiles)
+    finally:
+        shield()
+        if prometheus is not None:
+            prometheus.stop()
+        if workers is not None:
+            workers.stop()
+        local.stop()
+
+
+@contextmanager
+def _node_exporter(folder: Path) -> Iterator[int]:
+    """Serve the *.prom files of a folder, as a node exporter's textfile collector does.
+
+    Yields:
+        The port.
+    """
+
+    class Files(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"".join(file.read_bytes() for file in sorted(folder.glob("*.prom")))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass  # nobody reads it
+
+    server = ThreadingHTTPServer((LOOPBACK, 0), Files)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _run(
+    servers: _Servers, items: int, minutes: float, deploy: Path, pictures: Path, screen: Console
+) -> bool:
+    """The failures, and what is left of them.
+
+    Returns:
+        Whether all is as it should be.
+    """
+    api, prometheus = Api(servers.port), PrometheusApi(servers.prometheus.url)
+    with Cluster(servers.local.config) as cluster:
+        create_orders(api)
+        fill(cluster, items, screen)
+        wait_until_applied(cluster, 600)
+        await_metrics(prometheus)
+        scale = minutes / USUAL_MINUTES
+        time.sleep(QUIET * scale)
+        screen.print(
+            f"Prometheus answers at {servers.prometheus.url} while this runs: a Grafana on this "
+            "machine can show the dashboards\nTimes are minutes and seconds, from the first request"
+        )
+        with (
+            RequestLoad(servers.port, items) as load,
+            AlertWatch(prometheus, load, screen) as watch,
+        ):
+            failures = Failures(
+                servers.local, cluster, servers.workers, api, prometheus, watch,
+                scale, servers.textfiles,
+            )  # fmt: skip
+            failures.run()
+        if watch.trouble is not None:
+            raise watch.trouble
+        wait_until_applied(cluster, 120)
+        verdict = failures.verify()
+        watch.show()
+        span = Span(watch.began, watch.ended, SCRAPE_SECONDS)
+        explained = draw_dashboards(
+            _dashboards(deploy), prometheus, span, watch.marks, pictures, screen
+        )
+        changed, wrong = load.lost()
+    api.close()
+    screen.print(
+        f"\n{load.requests:,} requests, {load.failed:,} failed; {changed:,} items were changed, "
+        f"{wrong:,} of them have fewer changes than were acknowledged, or too many\n"
+    )
+    print_verdict(verdict)
+    return verdict.ok and not wrong and explained

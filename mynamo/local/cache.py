@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-ServerKind = Literal["mysql", "mariadb", "kafka"]
+ServerKind = Literal["mysql", "mariadb", "kafka", "prometheus"]
 KINDS: tuple[ServerKind, ...] = get_args(ServerKind)
 STAMP = "fetched.json"
 

@@ -9,6 +9,7 @@
     work_metrics        what this process has counted of its work
     kafka_metrics       Kafka, dead letters, queued writes: asked of Kafka at each scrape
     pipeline_metrics    outboxes, relays, indexes, time to live: asked of the shards at each scrape
+    verify_metrics      what `mynamo verify` found, as a file
 
 A process that is not asked for metrics imports nothing of this package. It counts what
 `mynamo.runtime.counters` has, and nothing for a single request.

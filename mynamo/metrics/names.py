@@ -202,6 +202,12 @@ BACKFILL_ROWS = Metric(
     "Items that this process looked at to put them into an index that is being created.",
     ("table", "index"), "writer",
 )  # fmt: skip
+BACKFILL_DONE = Metric(
+    "mynamo_backfill_done_ratio", "gauge",
+    "Share of the shard's slots whose items have been looked at for an index that is being created,"
+    " 0 to 1. Left out once the index is ACTIVE.",
+    ("table", "index", "shard"), "writer",
+)  # fmt: skip
 INDEXER_EVENTS = Metric(
     "mynamo_indexer_events_total", "counter",
     "Changes that this process applied to GSIs.", (), "indexer",
@@ -304,6 +310,28 @@ MOVED_ROWS = Metric(
 SCRAPE_SECONDS = Metric(
     "mynamo_pipeline_scrape_seconds", "gauge",
     "How long it took to ask the shards for the metrics above.", (), "writer",
+)  # fmt: skip
+VERIFY_FINDINGS = Metric(
+    "mynamo_verify_findings", "gauge",
+    "What the last verify of the table found: index rows that are `missing`, `stale` or a `ghost`;"
+    " with an empty `index`, items that are `damaged` and a `mark` or an `intent` of no"
+    " transaction.",
+    ("table", "index", "kind"), "verify",
+)  # fmt: skip
+VERIFY_UNDECIDED = Metric(
+    "mynamo_verify_undecided", "gauge",
+    "Differences that it could not decide, as the indexers were behind.", ("table",), "verify",
+)  # fmt: skip
+VERIFY_ITEMS = Metric(
+    "mynamo_verify_items", "gauge", "Items that the table had.", ("table",), "verify",
+)  # fmt: skip
+VERIFY_SECONDS = Metric(
+    "mynamo_verify_seconds", "gauge", "How long it took.", ("table",), "verify",
+)  # fmt: skip
+VERIFY_END = Metric(
+    "mynamo_verify_end_timestamp_seconds", "gauge",
+    "When it ended, in seconds since 1970. A run that fails changes nothing of these metrics.",
+    ("table",), "verify",
 )  # fmt: skip
 BUILD_INFO = Metric(
     "mynamo_build_info", "gauge", "1, with the release as a label.", ("version", "role"), _ALL,

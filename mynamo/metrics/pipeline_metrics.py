@@ -18,6 +18,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.catalog.index_status import shard_progress
 from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import MynamoError
 from mynamo.metrics import names
@@ -46,7 +47,13 @@ class _State:
         snapshot = cluster.snapshot
         moves = [move for move in snapshot.open_moves if move.target == shard.id]
         self.copied_rows = copied_rows(shard, moves) if moves else None
+        self.backfilled: dict[tuple[str, str], float] = {}
+        owned = snapshot.slot_counts.get(shard.id, 0)
         for table in snapshot.tables.values():
+            for creating in table.user_indexes if owned else ():
+                if creating.status == "CREATING":
+                    slots = shard_progress(cluster, shard, creating).slots
+                    self.backfilled[table.name, creating.name] = slots / owned
             index = table.time_to_live
             if index is not None and index.status == "ACTIVE":
                 self.due[table.name] = due_items_on(shard, index)
@@ -122,6 +129,8 @@ class PipelineMetrics(Collector):
                 for index in table.global_indexes if table.status != "DELETING" else ():
                     put(names.INDEX_EVENTS, events, table.name, index.name, id_)
                     put(names.INDEX_SECONDS, seconds, table.name, index.name, id_)
+            for (name, index_name), share in state.backfilled.items():
+                put(names.BACKFILL_DONE, share, name, index_name, id_)
             for name, due in state.due.items():
                 if not due.trouble:
                     put(names.DUE_ITEMS, due.items, name, id_)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -57,6 +60,56 @@ def test_every_finding_is_said_and_logged(dev: Dev, tmp_path: Path) -> None:
     fates = [json.loads(line).get("fate") for line in log.read_text().splitlines()]
     assert fates == [None] * 3 + ["planned"] * 3 + ["mended"] * 3
     assert not state.exists()
+
+
+def test_findings_are_metrics(dev: Dev, tmp_path: Path) -> None:
+    create(dev, "counted")
+    dev.open_orders(dev.put(1, "counted"), "counted")
+    file = tmp_path / "counted.prom"
+    dev.run("verify", "counted", "--metrics", str(file))
+    clean = metrics_in(file)
+    findings = {
+        (labels["index"], labels["kind"]): value
+        for name, labels, value in clean if name == "mynamo_verify_findings"
+    }  # fmt: skip
+    assert findings == dict.fromkeys(
+        [("by_status", kind) for kind in ("missing", "stale", "ghost")]
+        + [("", kind) for kind in ("damaged", "mark", "intent")], 0.0,
+    )  # fmt: skip
+    others = {name: value for name, _, value in clean if name != "mynamo_verify_findings"}
+    assert others["mynamo_verify_items"] == 1
+    assert others["mynamo_verify_undecided"] == 0
+    assert 0 < others["mynamo_verify_seconds"] < 60
+    assert abs(others["mynamo_verify_end_timestamp_seconds"] - time.time()) < 120
+    assert {labels["table"] for _, labels, _ in clean} == {"counted"}
+    with Cluster(ClusterConfig.load(dev.config)) as cluster:  # behind mynamo's back
+        index = cluster.table("counted").index("by_status")
+        for shard in cluster.shards.values():
+            shard.run((f"DELETE FROM {sql.index_table(index)}", ()))
+    dev.run("verify", "counted", "--metrics", str(file), status=WRONG)
+    wrong = [(labels["index"], labels["kind"]) for name, labels, value in metrics_in(file)
+             if name == "mynamo_verify_findings" and value]  # fmt: skip
+    assert wrong == [("by_status", "missing")]
+    before = file.read_text()
+    dev.run("verify", "not_there", "--metrics", str(file), status=FAILED)
+    assert file.read_text() == before  # a run that fails says nothing of the table
+    assert [path.name for path in tmp_path.iterdir()] == ["counted.prom"]
+
+
+def test_a_file_of_metrics_that_cannot_be_had_is_refused_before(dev: Dev, tmp_path: Path) -> None:
+    create(dev, "refused")
+    for wrong in (tmp_path / "a.txt", tmp_path / "nowhere" / "a.prom"):
+        dev.run("verify", "refused", "--metrics", str(wrong), status=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def metrics_in(file: Path) -> list[tuple[str, dict[str, str], float]]:
+    """Its samples, as Prometheus reads them."""
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(file.read_text())
+        for sample in family.samples
+    ]
 
 
 def test_what_cannot_be_looked_at_is_not_called_damaged(dev: Dev, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from mynamo.operations.resharding.ranges import note, take
 from mynamo.producer import Producer
 from mynamo.schemas.config import ClusterConfig
 from mynamo.schemas.table import GlobalIndexSchema
+from mynamo.writer.backfill import backfiller
+from mynamo.writer.backfill.backfiller import Backfiller
 from mynamo.writer.outbox.lease import Lease
 from tests.expiring import enabled, now, put
 from tests.scraping import values
@@ -100,6 +102,31 @@ def test_items_that_have_expired(
     assert {labels[0] for labels in due} == {"orders"}
     assert sum(due.values()) == ITEMS
     assert all(99 < v < 700 for v in values(registry, "mynamo_expiry_behind_seconds").values())
+
+
+def test_how_far_a_backfill_is(
+    cluster: Cluster,
+    producer: Producer,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(ITEMS):
+        put(producer, f"i{number}")
+    assert values(registry, "mynamo_backfill_done_ratio") == {}
+    schema = GlobalIndexSchema.model_validate({"name": "by_z", "hash_key": "z"})
+    made = add_index(cluster, "orders", schema)
+    monkeypatch.setattr(backfiller, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(backfiller, "BESIDE_ROWS", 3)
+    shares: list[dict[tuple[str, ...], float]] = []
+    more = True
+    while more:
+        more = Backfiller(cluster, cluster.shards[1], made).work(0.0)
+        shares.append(values(registry, "mynamo_backfill_done_ratio"))
+    of_1 = [share["orders", "by_z", "1"] for share in shares]
+    assert of_1 == sorted(of_1)
+    assert any(0 < share < 1 for share in of_1)
+    assert of_1[-1] == 1
+    assert {share["orders", "by_z", "2"] for share in shares} == {0}
 
 
 def test_a_move_of_slots(cluster: Cluster, registry: CollectorRegistry) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ from subprocess import PIPE, STDOUT, CompletedProcess
 
 import pytest
 
+from mynamo.errors import LocalServerError
+from mynamo.local.prometheus import find_prometheus
 from tests.alert_rules import FOLDER, RULES, alerts
 from tests.clients.conftest import missing
 from tools.grafana_dashboards import FOLDER as DASHBOARDS
@@ -37,6 +38,8 @@ LATER = {
     "MynamoIndexBehind": ("> 60", "> 6000"),
     "MynamoDeadLetters": ("> 0", "> 10"),
     "MynamoExpiryBehind": ("> 3600", "> 36000"),
+    "MynamoVerifyFindings": ("> 0", "> 30"),
+    "MynamoVerifyOld": ("> 8 *", "> 80 *"),
     "MynamoErrors": ("> 0.01", "> 0.1"),
     "MynamoRequestsSlow": ("Query|", ""),
     "MynamoRequestsRefused": ("> 0.1", "> 10"),
@@ -56,6 +59,8 @@ SOONER = {
     "MynamoOutboxOld": ("> 300", "> 60"),
     "MynamoIndexBehind": ("> 60", "> 30"),
     "MynamoExpiryBehind": ("for: 30m", "for: 5m"),
+    "MynamoVerifyFindings": ("> 0", "> -1"),
+    "MynamoVerifyOld": ("> 8 *", "> 6 *"),
     "MynamoErrors": ('"5.."', '"[45].."'),
     "MynamoRequestsSlow": ("Query|", "CreateTable|"),
     "MynamoRequestsRefused": ("for: 5m", "for: 0s"),
@@ -66,10 +71,10 @@ SOONER = {
 @pytest.fixture(scope="module")
 def promtool() -> Promtool:
     """Run promtool."""
-    own = Path(os.environ["MYNAMO_CACHE"]) / "clients" / "promtool"
-    found = shutil.which("promtool", path=f"{os.environ['PATH']}{os.pathsep}{own}")
-    if found is None:
-        missing("promtool is not installed; `make clients` does it or says why")
+    try:
+        found = find_prometheus().promtool
+    except LocalServerError as error:
+        missing(str(error))
 
     def run(*words: str | Path) -> CompletedProcess[str]:
         return subprocess.run([found, *words], stdout=PIPE, stderr=STDOUT, text=True, check=False)

@@ -86,7 +86,7 @@ def test_the_documentation_has_all_of_them() -> None:
         ('rate(mynamo_requests_total{code="503"}[5m])', "mynamo_requests_total has no label code"),
         ("max by (server) (mynamo_shard_up)", "no label is server"),
         ("sum by (le) (rate(mynamo_request_seconds[5m]))", "no metric is mynamo_request_seconds"),
-        ("avg(up)", "no metric is avg"),
+        ("stddev(up)", "no metric is stddev"),
     ],
 )
 def test_control_a_wrong_query_is_found(query: str, found: str) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from mynamo.cli.app import root
 from tests.commands import start
 
-OWN_CLUSTER = {"dev", "demo", "demo-grow"}
+OWN_CLUSTER = {"dev", "demo", "demo-grow", "demo-watch"}
 """They make a cluster of their own, and take no `--config`."""
 ABOUT_TABLES = {
     "table describe", "table drop", "table protect", "table create", "index add", "index drop",

@@ -23,6 +23,7 @@ from mynamo.local.fetch.apt_sources import (
 )
 from mynamo.local.mysql_files import accounts_sql
 from mynamo.local.ports import ephemeral_start, is_free, is_listening
+from mynamo.local.prometheus import PROGRAMS, find_prometheus
 from mynamo.local.state import ClusterState, config_toml
 from mynamo.schemas.config import ClusterConfig, DatabaseConfig, KafkaConfig, ShardConfig
 
@@ -206,3 +207,21 @@ def test_state_round_trip(tmp_path: Path) -> None:
     state = ClusterState(engine="mysql", shard_ports=[1, 2], kafka_port=3)
     state.save(path)
     assert ClusterState.load(path) == state
+
+
+def test_prometheus_that_is_missing_or_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MYNAMO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LocalServerError, match=r"mynamo\.local\.fetch prometheus"):
+        find_prometheus()
+    for name in PROGRAMS:
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho something else\n")
+        program.chmod(0o755)
+    with pytest.raises(LocalServerError, match="does not say its version"):
+        find_prometheus()
+    (tmp_path / "prometheus").write_text("#!/bin/sh\necho prometheus, version 2.42.0+ds\n")
+    found = find_prometheus()
+    assert (found.title, found.promtool) == ("Prometheus 2.42.0", str(tmp_path / "promtool"))

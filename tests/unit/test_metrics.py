@@ -25,12 +25,13 @@ from mynamo.metrics.request_metrics import OTHER, RequestMetrics
 from mynamo.mysql.failures import CircuitOpen, Contention, Deadlock, LostConnection
 from mynamo.runtime.counters import Counted, Counters
 
-UNITS = {"seconds", "bytes", "total", "rows", "events", "items", "info"}
+UNITS = {"seconds", "bytes", "total", "rows", "events", "items", "info", "ratio"}
 COUNTS = {  # gauges of things that have no unit
     "mynamo_request_permits_free", "mynamo_breaker_open", "mynamo_pool_connections_in_use",
     "mynamo_pool_connections_idle", "mynamo_shard_up", "mynamo_transaction_intents",
     "mynamo_index_active", "mynamo_slot_moves_open", "mynamo_kafka_up", "mynamo_dead_letters",
-    "mynamo_queued_writes", "mynamo_shard_away",
+    "mynamo_queued_writes", "mynamo_shard_away", "mynamo_verify_findings",
+    "mynamo_verify_undecided",
 }  # fmt: skip
 LINE = re.compile(r"^\| `(mynamo_\w+)` \|", re.MULTILINE)
 

@@ -144,6 +144,7 @@ def test_everything_but_the_extras_works_without_them(wheel: Path) -> None:
         (["dev"], "pip install 'mynamo[local]'"),
         (["dev", "--kafka", "127.0.0.1:1"], "pip install 'mynamo[gateway]'"),
         (["demo"], "pip install 'mynamo[local]'"),
+        (["demo-watch"], "pip install 'mynamo[local]'"),
     ],
 )
 def test_commands_of_extras_say_what_to_install(

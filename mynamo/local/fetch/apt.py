@@ -41,7 +41,7 @@ class PrivateApt:
         if missing:
             raise LocalServerError(
                 f"{', '.join(missing)} not found: servers can be fetched only on Debian, Ubuntu "
-                "and their like; install MySQL or MariaDB with this system's own packages"
+                "and their like; install the server with this system's own packages"
             )
         self._folder = folder
         self._archives = folder / "archives"
@@ -94,6 +94,18 @@ class PrivateApt:
             raise LocalServerError(f"apt could not download {package}:\n{_last(said)}")
         return sorted(self._archives.glob("*.deb"))
 
+    def download_alone(self, package: str) -> Path:
+        """Download a package without what it depends on; apt verifies it.
+
+        Raises:
+            LocalServerError: it did not work.
+        """
+        done = self._run("apt-get", "download", package)
+        found = list(self._archives.glob("*.deb"))
+        if done.returncode != 0 or not found:
+            raise LocalServerError(f"apt could not download {package}:\n{_last(done.stderr)}")
+        return found[0]
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         with self._start(*words) as process:
             out, err = process.communicate()
@@ -127,6 +139,7 @@ class PrivateApt:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=self._archives,
             env=environment,
         )
 
@@ -138,13 +151,8 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
         LocalServerError: a package is damaged.
     """
     for package in packages:
-        if package.name.startswith(NOT_UNPACKED):
-            continue
-        done = subprocess.run(
-            ["dpkg-deb", "-x", str(package), str(root)], capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            raise LocalServerError(f"{package.name} cannot be unpacked: {_last(done.stderr)}")
+        if not package.name.startswith(NOT_UNPACKED):
+            unpack_one(package, root)
     for name in ("lib", "lib64", "bin", "sbin"):
         outside = root / name
         if outside.is_dir() and not outside.is_symlink():
@@ -153,6 +161,19 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
     for share in (root / "usr" / "share").iterdir():
         if share.is_dir() and not share.is_symlink() and share.name not in KEPT_SHARES:
             shutil.rmtree(share)
+
+
+def unpack_one(package: Path, root: Path) -> None:
+    """Unpack a package into a folder, as it is.
+
+    Raises:
+        LocalServerError: it is damaged.
+    """
+    done = subprocess.run(
+        ["dpkg-deb", "-x", str(package), str(root)], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise LocalServerError(f"{package.name} cannot be unpacked: {_last(done.stderr)}")
 
 
 def size_of(path: Path) -> int:

@@ -9,7 +9,8 @@ import fcntl
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,11 @@ from mynamo.errors import LocalServerError
 from mynamo.local.cache import cache_folder, discard_parts, find_fetched, store, version_key
 from mynamo.local.disk import shortage
 from mynamo.local.engines import Engine, EngineKind, find_engine, unpacked_engine
-from mynamo.local.fetch.apt import PrivateApt, unpack
+from mynamo.local.fetch.apt import PrivateApt, unpack, unpack_one
 from mynamo.local.fetch.apt_sources import Source, debian_suite, machine_sources, own_suite
 from mynamo.local.fetch.maven import KAFKA_VERSION, download_kafka
 from mynamo.local.kafka import archive_classes
+from mynamo.local.prometheus import PROGRAMS, PrometheusPrograms, find_prometheus
 
 MYSQL_SUITE = "sid"  # Debian's stable releases have no MySQL
 MYSQL_WANTED = "9.7"
@@ -77,6 +79,37 @@ def fetch_kafka(cache: Path, say: Say) -> None:
     _archive_classes(say)
 
 
+def fetch_prometheus(cache: Path, say: Say) -> None:
+    """Download Prometheus and promtool of this system's own packages, unless they are there.
+
+    Only these two programs of the package are kept: the rest of it starts a server.
+
+    Raises:
+        LocalServerError: it did not work.
+    """
+    try:
+        found = find_prometheus()
+    except LocalServerError:
+        pass
+    else:
+        say(f"{found.title} is there ({found.server})")
+        return
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+
+    def fill(root: Path) -> None:
+        unpack_one(package, root / "package")
+        for program in PROGRAMS:
+            (root / "package" / "usr" / "bin" / program).rename(root / program)
+        shutil.rmtree(root / "package")
+
+    sources = own_suite(machine_sources(), codename)
+    with _listed("prometheus", sources, cache, say) as (apt, version):
+        say(f"downloading the package prometheus {version} (20 MB)")
+        package = apt.download_alone("prometheus")
+        done = store("prometheus", version, fill, cache)
+    say(f"fetched {find_prometheus().title} (package {version}) into {done.folder}")
+
+
 def fetch_engine(cache: Path, say: Say) -> None:
     """Make sure that there is a server for shards: any installed one, else MySQL, else MariaDB.
 
@@ -124,6 +157,19 @@ def provide_kafka(say: Say | None) -> None:
         fetch("kafka", say or _silent)
 
 
+def provide_prometheus(say: Say | None) -> PrometheusPrograms:
+    """Find Prometheus, or download it.
+
+    Raises:
+        LocalServerError: there is none, and it could not be fetched.
+    """
+    try:
+        return find_prometheus()
+    except LocalServerError:
+        fetch("prometheus", say or _silent)
+        return find_prometheus()
+
+
 def fetch(what: str, say: Say) -> None:
     """Download one of `FETCHERS`; of several processes one does, the others wait for it.
 
@@ -153,6 +199,7 @@ FETCHERS: dict[str, Callable[[Path, Say], None]] = {
     "mariadb": fetch_mariadb,
     "kafka": fetch_kafka,
     "engine": fetch_engine,
+    "prometheus": fetch_prometheus,
 }
 
 
@@ -182,6 +229,29 @@ def _fetch_packages(
     kind: Literal["mysql", "mariadb"], sources: Sequence[Source], cache: Path, say: Say
 ) -> Engine:
     package = f"{kind}-server-core"
+    with _listed(package, sources, cache, say) as (apt, found):
+        version = found.rpartition(":")[2]
+        if kind == "mysql" and not version.startswith(MYSQL_WANTED):
+            _judge_other_mysql(version, say)
+        size = apt.size(package) // 1_000_000
+        say(f"downloading {package} {version} and its libraries ({size} MB)")
+        packages = apt.download(package, lambda done: say(f"  {done // 1_000_000} MB are there"))
+        say(f"unpacking {len(packages)} packages")
+        done = store(kind, version, lambda root: unpack(packages, root), cache)
+    engine = unpacked_engine(kind, done.folder)
+    say(f"fetched {engine.title} (package {found}) into {done.folder}")
+    return engine
+
+
+@contextmanager
+def _listed(
+    package: str, sources: Sequence[Source], cache: Path, say: Say
+) -> Iterator[tuple[PrivateApt, str]]:
+    """Yields an apt that knows what the sources have, and the version of the package there.
+
+    Raises:
+        LocalServerError: there is no such package.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".apt-", dir=cache))
     try:
@@ -191,19 +261,9 @@ def _fetch_packages(
         found = apt.candidate(package)
         if found is None:
             raise LocalServerError(f"there is no package {package} to fetch:\n{said[-1500:]}")
-        version = found.rpartition(":")[2]
-        if kind == "mysql" and not version.startswith(MYSQL_WANTED):
-            _judge_other_mysql(version, say)
-        size = apt.size(package) // 1_000_000
-        say(f"downloading {package} {version} and its libraries ({size} MB)")
-        packages = apt.download(package, lambda done: say(f"  {done // 1_000_000} MB are there"))
-        say(f"unpacking {len(packages)} packages")
-        done = store(kind, version, lambda root: unpack(packages, root), cache)
+        yield apt, found
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    engine = unpacked_engine(kind, done.folder)
-    say(f"fetched {engine.title} (package {found}) into {done.folder}")
-    return engine
 
 
 def _judge_other_mysql(version: str, say: Say) -> None:
