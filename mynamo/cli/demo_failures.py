@@ -8,6 +8,7 @@ from pathlib import Path
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.children import Workers
 from mynamo.cli.demo_alerts import LAG, AlertWatch
+from mynamo.cli.demo_console import ShownConsole
 from mynamo.cli.demo_orders import TABLE
 from mynamo.cli.demo_requests import EXPIRY, Api
 from mynamo.dashboards.prometheus_api import PrometheusApi
@@ -80,6 +81,7 @@ class Failures:
     Args:
         scale: of the steps' lengths.
         textfiles: the folder of files with metrics.
+        console: of which pictures are taken while something fails.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Failures:
         watch: AlertWatch,
         scale: float,
         textfiles: Path,
+        console: ShownConsole,
     ) -> None:
         self._local = local
         self._cluster = cluster
@@ -101,6 +104,7 @@ class Failures:
         self._watch = watch
         self._scale = scale
         self._textfiles = textfiles
+        self._console = console
 
     def run(self) -> None:
         """All steps.
@@ -114,6 +118,7 @@ class Failures:
             f"shard {KILLED} killed", "requests for its items fail with 503, all others go on"
         )
         self._rest(AWAY, LEAST)
+        self._console.picture("/", "console-shard-away.png")
         self._local.start_shard(KILLED)
         self._watch.happened(f"shard {KILLED} back")
         self._rest(BACK)
@@ -161,6 +166,7 @@ class Failures:
                 "indexer frozen (SIGSTOP)", "writes go on, GSIs show them later and later"
             )
             self._rest(FROZEN, LEAST)
+            self._console.picture("/lag", "console-index-behind.png")
         finally:
             self._workers.indexer.thaw()
         self._watch.happened("indexer goes on")

@@ -19,6 +19,7 @@ from mynamo.cli.checks import print_verdict
 from mynamo.cli.children import Workers
 from mynamo.cli.demo import data_folder
 from mynamo.cli.demo_alerts import AlertWatch
+from mynamo.cli.demo_console import ShownConsole
 from mynamo.cli.demo_failures import QUIET, USUAL_MINUTES, Failures, await_metrics, create_orders
 from mynamo.cli.demo_grow import BrokerKind, usual_broker
 from mynamo.cli.demo_load import fill
@@ -47,6 +48,7 @@ class _Servers:
     port: int
     prometheus: LocalPrometheus
     textfiles: Path
+    console: ShownConsole
 
 
 @click.command()
@@ -82,12 +84,13 @@ def demo_watch(
 ) -> None:
     """See failures as the dashboards and the alerts show them, in some ten minutes.
 
-    Starts two shards, a broker, workers, DynamoDB's API, and a Prometheus with mynamo's alerts;
-    sends requests all the while. Kills a shard and starts it again; adds a GSI to the table;
-    freezes the indexer for a while. Tells what happens when, which alerts are pending, fire and
-    end. Then draws each dashboard of deploy/grafana from its JSON, and reads everything back. Ends
-    with status 0 only if no acknowledged change is lost, the table verified clean, and every panel
-    has data or a reason to have none.
+    Starts two shards, a broker, workers, DynamoDB's API, the console, and a Prometheus with
+    mynamo's alerts; sends requests all the while. Kills a shard and starts it again; adds a GSI to
+    the table; freezes the indexer for a while. Tells what happens when, which alerts are pending,
+    fire and end. Takes pictures of the console meanwhile, if Chromium is there, and in the end
+    draws each dashboard of deploy/grafana from its JSON. Reads everything back. Ends with status 0
+    only if no acknowledged change is lost, the table verified clean, and every panel has data or a
+    reason to have none.
 
     \b
     Examples:
@@ -96,6 +99,7 @@ def demo_watch(
     """
     need("local", "`mynamo demo-watch`")
     need("plots", "`mynamo demo-watch`")
+    need("console", "`mynamo demo-watch`")
     deploy = _checked_deploy(deploy)
     pictures.mkdir(parents=True, exist_ok=True)
     screen = console()
@@ -104,7 +108,7 @@ def demo_watch(
         with (
             interruptible(),
             data_folder(None) as folder,
-            _running(folder, engine, kafka or usual_broker(), deploy) as servers,
+            _running(folder, engine, kafka or usual_broker(), deploy, pictures, screen) as servers,
         ):
             good = _run(servers, items, minutes, deploy, pictures, screen)
     except KeyboardInterrupt:
@@ -136,12 +140,18 @@ def _dashboards(deploy: Path) -> list[Path]:
 
 @contextmanager
 def _running(
-    folder: Path, engine: EngineKind | None, kafka: BrokerKind, deploy: Path
+    folder: Path,
+    engine: EngineKind | None,
+    kafka: BrokerKind,
+    deploy: Path,
+    pictures: Path,
+    screen: Console,
 ) -> Iterator[_Servers]:
     """All servers and workers; all of it is stopped in the end."""
     local = LocalCluster(folder, 2, engine, kafka, fetch=True)
     workers: Workers | None = None
     prometheus: LocalPrometheus | None = None
+    shown: ShownConsole | None = None
     try:
         programs = provide_prometheus(click.echo)
         local.start(click.echo)
@@ -149,12 +159,14 @@ def _running(
         with Cluster(local.config):
             pass  # the first to open it sets it up
         ports: list[int] = []
-        while len(ports) < 5:
+        while len(ports) < 6:
             ports.append(free_port(ports))
         metrics_ports = dict(zip(("writer", "indexer", "serve"), ports, strict=False))
-        api_port, prometheus_port = ports[3:]
+        api_port, prometheus_port, console_port = ports[3:]
         workers = Workers(local, api_port, ("--workers", "1"), metrics_ports)
         workers.start()
+        shown = ShownConsole(local, console_port, pictures, screen)
+        shown.start()
         textfiles = folder / "textfiles"
         textfiles.mkdir()
         with _node_exporter(textfiles) as textfile_port:
@@ -163,11 +175,13 @@ def _running(
             instances = {"gateway" if c == "serve" else c: p for c, p in metrics_ports.items()}
             jobs = {"mynamo": instances, "node": {"node": textfile_port}}
             prometheus.start(jobs, deploy / "prometheus" / "rules.yml", SCRAPE_SECONDS)
-            yield _Servers(local, workers, api_port, prometheus, textfiles)
+            yield _Servers(local, workers, api_port, prometheus, textfiles, shown)
     finally:
         shield()
         if prometheus is not None:
             prometheus.stop()
+        if shown is not None:
+            shown.stop()
         if workers is not None:
             workers.stop()
         local.stop()
@@ -222,7 +236,8 @@ def _run(
         time.sleep(QUIET * scale)
         screen.print(
             f"Prometheus answers at {servers.prometheus.url} while this runs: a Grafana on this "
-            "machine can show the dashboards\nTimes are minutes and seconds, from the first request"
+            f"machine can show the dashboards\nThe console is at {servers.console.url}\n"
+            "Times are minutes and seconds, from the first request"
         )
         with (
             RequestLoad(servers.port, items) as load,
@@ -230,7 +245,7 @@ def _run(
         ):
             failures = Failures(
                 servers.local, cluster, servers.workers, api, prometheus, watch,
-                scale, servers.textfiles,
+                scale, servers.textfiles, servers.console,
             )  # fmt: skip
             failures.run()
         if watch.trouble is not None:
