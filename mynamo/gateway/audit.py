@@ -1,4 +1,5 @@
-"""`AuditLog`: who changed tables and their settings, and who was refused for lack of rights."""
+"""`AuditLog`: who changed tables, their settings or a cluster, and who was refused for lack of
+rights."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from mynamo.errors import MynamoError
 from mynamo.gateway.call_lines import line_of
 from mynamo.gateway.context import Call, Context
 from mynamo.gateway.log_throttle import LogThrottle
+from mynamo.gateway.policies.iam_actions import REPAIR, REPLAY_DEAD_LETTERS
 from mynamo.gateway.rights.touched import tables_touched
 from mynamo.gateway.service_errors import ServiceError
 from mynamo.schemas.config import AUDIT_LOGGER
@@ -16,7 +18,7 @@ log = logging.getLogger(AUDIT_LOGGER)
 
 CONTROL_PLANE = frozenset({
     "CreateTable", "DeleteTable", "TagResource", "UntagResource", "UpdateContinuousBackups",
-    "UpdateTable", "UpdateTimeToLive",
+    "UpdateTable", "UpdateTimeToLive", REPAIR, REPLAY_DEAD_LETTERS,
 })  # fmt: skip
 SUCCESS = "success"
 

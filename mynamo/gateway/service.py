@@ -29,10 +29,11 @@ from mynamo.gateway.operations.consistency import TOKEN_HEADER
 from mynamo.gateway.own_writes import AnsweredWrites
 from mynamo.gateway.provisioned_throughput import CapacityBuckets, ProvisionedThroughput
 from mynamo.gateway.rates import RateLimits, rate_limits
-from mynamo.gateway.rights.authorization import authorize
+from mynamo.gateway.rights.authorization import authorize, authorize_operator
 from mynamo.gateway.service_errors import ServiceError, internal_error, log_failure, service_error
 from mynamo.gateway.slow_requests import SlowRequests
 from mynamo.gateway.unsupported import UNSUPPORTED
+from mynamo.reader import Plan
 from mynamo.runtime.tracing import Attributes, current_span
 from mynamo.schemas.gateway_config import GatewayConfig
 
@@ -47,11 +48,13 @@ class Answer(NamedTuple):
         status: of HTTP.
         body: JSON.
         headers: those that the operation sets; the HTTP layer adds its own.
+        plan: of a query or scan that was answered.
     """
 
     status: int
     body: bytes
     headers: dict[str, str]
+    plan: Plan | None = None
 
 
 class Service:
@@ -121,10 +124,40 @@ class Service:
             self._slow.note(call, error, seconds)
         return answer
 
+    def check_operator(self, sender: Sender, action: str, table: str | None = None) -> None:
+        """Check that an operator's action is allowed, which is no operation of DynamoDB's.
+
+        The audit log has refusals, and what is about to change something.
+
+        Args:
+            action, table: see `authorize_operator`.
+
+        Raises:
+            ServiceError: AccessDeniedException.
+        """
+        call = Call(action, table=table, sender=sender)
+        try:
+            authorize_operator(self.context, sender, action, table)
+        except ServiceError as error:
+            if self._audit is not None:
+                self._audit.note(call, error.kind)
+            raise
+        if self._audit is not None:
+            self._audit.note(call, "")
+
+    def allows_operator(self, sender: Sender, action: str, table: str | None = None) -> bool:
+        """Whether an operator's action is allowed; nothing is logged."""
+        try:
+            authorize_operator(self.context, sender, action, table)
+        except ServiceError:
+            return False
+        return True
+
     def _answer(self, call: Call, body: bytes) -> tuple[Answer, str]:
         """The answer, and the name of its error; empty: success."""
         try:
-            return Answer(200, orjson.dumps(self._run(call, body)), call.answer_headers), ""
+            answer = orjson.dumps(self._run(call, body))
+            return Answer(200, answer, call.answer_headers, call.plan), ""
         except ServiceError as failure:
             error = failure
         except Exception as failure:

@@ -295,6 +295,28 @@ class Verdict:
         return "\n".join(lines)
 
 
+def verdict_line(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    what = f"{verdict.table}, {verdict.items:,} items on {verdict.shards} shards"
+    if verdict.ok:
+        return f"CLEAN: {what}: every index is what the table says"
+    wrong = []
+    if verdict.unreadable:
+        wrong.append(f"{verdict.unreadable:,} damaged items (restore them from a backup)")
+    if verdict.findings:
+        mend = f"`mynamo repair {verdict.table}` mends them"
+        wrong.append(f"{verdict.findings:,} wrong index rows ({mend})")
+    if verdict.marks:
+        mend = f"`mynamo repair {verdict.table}` takes them away"
+        wrong.append(f"{verdict.marks:,} marks of no transaction ({mend})")
+    if verdict.intents:
+        finish = "`mynamo transaction resolve` finishes their transactions"
+        wrong.append(f"{verdict.intents:,} intents on items without a mark ({finish})")
+    if wrong:
+        return f"DAMAGED: {what}: {', '.join(wrong)}"
+    return f"UNDECIDED: {what}: {verdict.hint.removeprefix('undecided: ')}"
+
+
 def shown(item: StoredItem) -> str:
     """DynamoDB JSON for a person, of a bounded length."""
     text = orjson.dumps(item).decode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
@@ -14,6 +16,7 @@ from mynamo.log.clients import group_members, uncommitted
 from mynamo.mysql.pool import Result, Statement
 from mynamo.operations import standstill
 from mynamo.operations.pipeline import wait_until_applied as wait_until_applied
+from mynamo.runtime.side_by_side import side_by_side
 from mynamo.schemas.config import KafkaConfig
 
 _SAMPLE = 100
@@ -185,41 +188,82 @@ def lag(cluster: Cluster) -> LagReport:
             note in the report.
     """
     snapshot = cluster.refresh()
-    tables = snapshot.tables
+    looked = shard_lags(cluster)
+    notes = list(looked.notes)
+    queued: int | None = None
+    indexers: int | None = None
+    try:
+        queued, indexers = consumers_lag(cluster.config.kafka, bool(looked.indexes))
+    except MynamoError as failure:
+        notes.append(f"queued writes are not known: {failure}")
+    return LagReport(
+        standing=_standing(cluster, looked.shards),
+        shards=looked.shards,
+        indexes=looked.indexes,
+        queued_writes=queued,
+        notes=tuple(notes),
+        complete=len(looked.shards) == len(cluster.snapshot.epochs),
+        indexers=indexers,
+        moves=tuple(map(str, snapshot.moves_left)),
+    )
+
+
+class ShardLags(NamedTuple):
+    """What the shards know of how far everything is behind; see `LagReport`.
+
+    Attributes:
+        notes: of shards that did not answer.
+    """
+
+    shards: tuple[ShardLag, ...]
+    indexes: tuple[IndexLag, ...]
+    notes: tuple[str, ...]
+
+
+def shard_lags(cluster: Cluster) -> ShardLags:
+    """Ask all shards at once how far they are behind, by the tables that this process knows."""
+    tables = cluster.snapshot.tables
     notes = [f"shard {id_} is not in the configuration" for id_ in cluster.lacking]
     shards: list[ShardLag] = []
     indexes: list[IndexLag] = []
-    for shard in cluster.shards.values():
-        try:
-            entry, waiting = shard_lag(shard)
-        except ShardUnavailable as failure:
-            notes.append(f"shard {shard.id} is not known: {failure}")
+    for looked in side_by_side([partial(_looked, s) for s in cluster.shards.values()]):
+        if isinstance(looked, str):
+            notes.append(looked)
             continue
+        entry, waiting = looked
         shards.append(entry)
         for table in tables.values():
             events, seconds = waiting.get(table.id, (0, 0.0))
             for index in table.global_indexes if table.status != "DELETING" else ():
                 indexes.append(
-                    IndexLag(table.name, index.name, index.status, shard.id, events, seconds)
+                    IndexLag(table.name, index.name, index.status, entry.shard, events, seconds)
                 )
-    queued: int | None = None
-    indexers: int | None = None
-    try:
-        queued = _queued_writes(cluster.config.kafka)
-        wait = _RESTART if indexes else 0.0
-        indexers = group_members(cluster.config.kafka, cluster.config.kafka.indexer_group, wait)
-    except MynamoError as failure:
-        notes.append(f"queued writes are not known: {failure}")
-    return LagReport(
-        standing=_standing(cluster, shards),
-        shards=tuple(sorted(shards, key=lambda s: s.shard)),
-        indexes=tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
-        queued_writes=queued,
-        notes=tuple(notes),
-        complete=len(shards) == len(cluster.snapshot.epochs),
-        indexers=indexers,
-        moves=tuple(map(str, snapshot.moves_left)),
+    return ShardLags(
+        tuple(sorted(shards, key=lambda s: s.shard)),
+        tuple(sorted(indexes, key=lambda i: (i.table, i.index, i.shard))),
+        tuple(notes),
     )
+
+
+def _looked(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, float]]] | str:
+    """As `shard_lag`; a text says why it is not known."""
+    try:
+        return shard_lag(shard)
+    except ShardUnavailable as failure:
+        return f"shard {shard.id} is not known: {failure}"
+
+
+def consumers_lag(config: KafkaConfig, indexed: bool) -> tuple[int, int]:
+    """How many queued writes wait, and how many indexers are at work, as Kafka says.
+
+    Args:
+        indexed: there are GSIs, so that a first indexer is waited for.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+    queued = _queued_writes(config)
+    return queued, group_members(config, config.indexer_group, _RESTART if indexed else 0.0)
 
 
 def _standing(cluster: Cluster, lags: Sequence[ShardLag]) -> tuple[int, ...]:
@@ -250,9 +294,9 @@ def shard_lag(shard: DynamoDBShard) -> tuple[ShardLag, dict[int, tuple[int, floa
         unpublished_above(published), unapplied_above(lowest), average_size(first or 0, last or 0)
     )
     by_table: dict[int, tuple[int, float]] = {}
-    for table_id, events, oldest in (*waiting_first.rows, *waiting_next.rows):
+    for table_id, events, since in (*waiting_first.rows, *waiting_next.rows):
         before, seconds = by_table.get(table_id, (0, 0.0))
-        age = max(seconds, (now - oldest) / 1e6, 0.0)
+        age = max(seconds, (now - since) / 1e6, 0.0)
         by_table[table_id] = (before + events, age)
     open_intents, placed = intents.rows[0]
     entry = ShardLag(

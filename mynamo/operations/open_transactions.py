@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from mynamo.catalog import sql
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.intents import Decision, read_decision
+from mynamo.catalog.shard import DynamoDBShard
 from mynamo.errors import NotFound, ShardUnavailable
 from mynamo.mysql.pool import Statement
+from mynamo.runtime.side_by_side import side_by_side
 from mynamo.writer.transaction.resolver import resolve
 
 
@@ -62,11 +66,12 @@ def open_transactions(cluster: Cluster) -> OpenTransactions:
     """Find them. Nothing is changed: some may be under way."""
     found: dict[bytes, OpenTransaction] = {}
     notes = [f"shard {shard_id} is not in the configuration" for shard_id in cluster.lacking]
-    for shard in cluster.shards.values():
-        try:
-            rows = shard.run(_INTENTS)[0].rows
-        except ShardUnavailable as failure:
-            notes.append(f"shard {shard.id} is not known: {failure}")
+    shards = list(cluster.shards.values())
+    for shard, rows in zip(
+        shards, side_by_side([partial(_intents, s) for s in shards]), strict=True
+    ):
+        if isinstance(rows, str):
+            notes.append(rows)
             continue
         for transaction_id, decider, generation, items, age in rows:
             each = found.setdefault(
@@ -80,6 +85,14 @@ def open_transactions(cluster: Cluster) -> OpenTransactions:
         except ShardUnavailable as failure:
             each.unknown = str(failure)
     return OpenTransactions(sorted(found.values(), key=lambda each: each.id), notes)
+
+
+def _intents(shard: DynamoDBShard) -> Sequence[tuple[Any, ...]] | str:
+    """What `_INTENTS` gives; a text says why that is not known."""
+    try:
+        return shard.run(_INTENTS)[0].rows
+    except ShardUnavailable as failure:
+        return f"shard {shard.id} is not known: {failure}"
 
 
 def _decision_of(cluster: Cluster, transaction: OpenTransaction) -> Decision | None:

@@ -12,7 +12,7 @@ install_python() { # the AWS CLI, PynamoDB, aiodynamo, Celery, Flask-Session
     "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.lock"
 }
 
-install_js() { # the AWS SDK, Dynamoose, DynamoDB-Toolbox, ElectroDB, dynamodb-admin, playwright-core
+install_js() { # the AWS SDK, Dynamoose, DynamoDB-Toolbox, ElectroDB, dynamodb-admin, playwright-core, axe-core
     cp "$here"/package{,-lock}.json "$1"
     cd "$1"
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

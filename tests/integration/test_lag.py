@@ -82,6 +82,20 @@ def test_an_empty_cluster_has_no_lag(cluster: Cluster) -> None:
     assert wait_until_applied(cluster, 0)
 
 
+def test_the_oldest_row_need_not_wait_for_an_index(cluster: Cluster) -> None:
+    create_table(cluster, TableSchema.parse({"name": "plain", "hash_key": "id"}))
+    with Producer(cluster) as producer:
+        for n in range(10):
+            producer.put("plain", {"id": f"{n}"})
+        for shard in cluster.shards.values():
+            shard.run(("UPDATE mynamo_outbox SET created = created - 500000000", ()))
+        fill(cluster, ITEMS)
+    for each in lag(cluster).shards:
+        assert each.unapplied > 0
+        assert each.unapplied_seconds < 400
+        assert 500 < each.oldest_seconds < 900
+
+
 def test_waiting_means_that_the_indexes_are_complete(
     config: ClusterConfig, cluster: Cluster
 ) -> None:

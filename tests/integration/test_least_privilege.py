@@ -24,6 +24,7 @@ from mynamo.schemas.config import ClusterConfig, DatabaseConfig, ShardConfig
 from mynamo.schemas.table import GlobalIndexSchema, KeyAttribute, TableSchema
 from mynamo.writer import finish_transaction
 from mynamo.writer.maintenance import Maintenance
+from tests.console.conftest import Visitor, gateway_config, running
 from tests.following import number_all, read_all, with_stream
 from tests.intents import decide, place
 
@@ -150,3 +151,29 @@ def test_a_reader_cannot_write(users: LocalMySQL) -> None:
         pytest.raises(ShardUnavailable, match="lacks a right"),
     ):
         Producer(cluster).put("orders", {"id": "1"})
+
+
+@pytest.mark.parametrize("role", ["reader", "writer"])
+def test_a_console_that_only_shows_needs_no_more_than_reading(
+    users: LocalMySQL, tmp_path: Path, role: str
+) -> None:
+    with Cluster(config_of(users, "admin")) as cluster:
+        definitions.create_table(cluster, SCHEMA)
+    writes = role == "writer"
+    with running(config_of(users, role), gateway_config(tmp_path), writes=writes) as (site, _):
+        visitor = Visitor(site)
+        assert visitor.sign_in("admin").status == 303
+        for path in ("/", "/lag", "/tables", "/tables/orders", "/tables/orders/items?limit=25",
+                     "/transactions", "/streams", "/tables/orders/comparison"):  # fmt: skip
+            page = visitor.get(path)
+            assert page.status == 200, page.shown
+            assert "denied" not in page.shown
+            assert "lacks a right" not in page.shown
+        path = "/tables/orders/comparison"
+        assert visitor.send(path, {"action": "verify"}, visitor.get(path)).status == 303
+        assert "CLEAN" in visitor.until(f"{path}/state", "data-ended").shown
+        if writes:
+            item = {"after": '{"id": {"S": "1"}, "a": {"S": "x"}}'}
+            page = visitor.get("/tables/orders/new-item")
+            assert visitor.send("/tables/orders/new-item", item, page).status == 303
+            assert visitor.send(path, {"action": "plan"}, page).status == 303

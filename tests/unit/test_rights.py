@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from contextlib import suppress
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +17,10 @@ from mynamo.errors import InvalidExpression, InvalidItem, MynamoError, TableNotF
 from mynamo.gateway.context import Context, Sender, Signer
 from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.model.constraints import check
-from mynamo.gateway.policies.iam_actions import ACTIONS, PREFIX
+from mynamo.gateway.policies.iam_actions import ACTIONS, DESCRIBE_CLUSTER, PREFIX, VERIFY
 from mynamo.gateway.policies.policy_decisions import Principal
 from mynamo.gateway.policies.policy_documents import parse_policy
-from mynamo.gateway.rights.authorization import authorize
+from mynamo.gateway.rights.authorization import authorize, authorize_operator
 from mynamo.gateway.rights.touched import COVERED, touched
 from mynamo.gateway.service import OPERATIONS
 from mynamo.gateway.service_errors import ServiceError
@@ -443,3 +444,31 @@ def test_random_requests_are_for_their_own_client_alone(seed: int) -> None:
             counts[f"{client} {outcome}"] += 1
     assert counts["2 allowed"] == 0
     assert counts["1 allowed"] > 200
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ({"Action": "mynamo:*", "Resource": "*"}, {"orders", "others", "cluster"}),
+        ({"Action": "*", "Resource": "*"}, {"orders", "others", "cluster"}),
+        ({"Action": "mynamo:*", "Resource": ORDERS}, {"orders"}),
+        ({"Action": "mynamo:Verify", "Resource": "*"}, {"orders", "others"}),
+        ({"Action": "mynamo:DescribeCluster", "Resource": "*"}, {"cluster"}),
+        ({"Action": "dynamodb:*", "Resource": "*"}, set()),
+        ({"NotAction": "mynamo:*", "Resource": "*"}, set()),
+    ],
+)
+def test_what_operators_may_do(statement: dict[str, Any], allowed: set[str]) -> None:
+    text = json.dumps({"Statement": {"Effect": "Allow", **statement}})
+    signer = Signer("ann", Principal("ann", (parse_policy(text, "p", "ann"),)))
+    sender = Sender(signer, Peer("192.0.2.1", False))
+    found = set()
+    for name, action, table in (
+        ("orders", VERIFY, "orders"), ("others", VERIFY, "others"),
+        ("cluster", DESCRIBE_CLUSTER, None),
+    ):  # fmt: skip
+        with suppress(ServiceError):
+            authorize_operator(CONTEXT, sender, action, table)
+            found.add(name)
+    assert found == allowed
+    authorize_operator(CONTEXT, Sender(Signer("root"), Peer("", False)), VERIFY, "orders")

@@ -60,7 +60,7 @@ class Signatures:
             raise ServiceError("UnrecognizedClientException", UNKNOWN)
         key = credential.pair
         self._check_time(claim)
-        self._check_token(key, claim)
+        check_usable(key, claim.token, self._clock())
         _check_stated_hash(request)
         secret = key.secret_access_key.get_secret_value()
         wanted = signature(self._signing_key(secret, claim.date), request, claim)
@@ -87,15 +87,6 @@ class Signatures:
         if faults:
             raise ServiceError("InvalidSignatureException", "".join(faults))
 
-    def _check_token(self, key: AccessKey, claim: Signed) -> None:
-        wanted = key.session_token.get_secret_value() if key.session_token else None
-        if (wanted is None) != (claim.token is None) or not hmac.compare_digest(
-            (wanted or "").encode(), (claim.token or "").encode()
-        ):
-            raise ServiceError("UnrecognizedClientException", UNKNOWN)
-        if key.expires is not None and key.expires.timestamp() < self._clock():
-            raise ServiceError("ExpiredTokenException", EXPIRED)
-
     def _check_time(self, claim: Signed) -> None:
         now = datetime.fromtimestamp(int(self._clock()), UTC)
         made = claim.made_at
@@ -119,6 +110,24 @@ class Signatures:
         for part in (date, self._region, SERVICE, "aws4_request"):
             key = _hmac(key, part)
         return key
+
+
+def check_usable(key: AccessKey, token: str | None, now: float) -> None:
+    """Check that a key pair counts, with what came along as its session token.
+
+    Args:
+        now: seconds since 1970.
+
+    Raises:
+        ServiceError: it is another token, or none, or the pair has expired.
+    """
+    wanted = key.session_token.get_secret_value() if key.session_token else None
+    if (wanted is None) != (token is None) or not hmac.compare_digest(
+        (wanted or "").encode(), (token or "").encode()
+    ):
+        raise ServiceError("UnrecognizedClientException", UNKNOWN)
+    if key.expires is not None and key.expires.timestamp() < now:
+        raise ServiceError("ExpiredTokenException", EXPIRED)
 
 
 def _check_coverage(claim: Signed, request: Request) -> None:

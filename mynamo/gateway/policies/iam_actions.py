@@ -1,14 +1,25 @@
-"""The actions that policies can name.
+"""The actions that policies can name: DynamoDB's, and mynamo's own for operators.
 
-Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon
-DynamoDB", and the service's public API model.
+Source of DynamoDB's: Service Authorization Reference, "Actions, resources, and condition keys for
+Amazon DynamoDB", and the service's public API model.
 """
 
 from __future__ import annotations
 
 PREFIX = "dynamodb:"
 
-ACTIONS = frozenset(
+OPERATOR_PREFIX = "mynamo:"
+DESCRIBE_CLUSTER = OPERATOR_PREFIX + "DescribeCluster"
+LIST_DEAD_LETTERS = OPERATOR_PREFIX + "ListDeadLetters"
+REPAIR = OPERATOR_PREFIX + "Repair"
+REPLAY_DEAD_LETTERS = OPERATOR_PREFIX + "ReplayDeadLetters"
+VERIFY = OPERATOR_PREFIX + "Verify"
+OPERATOR_ACTIONS = frozenset(
+    {DESCRIBE_CLUSTER, LIST_DEAD_LETTERS, REPAIR, REPLAY_DEAD_LETTERS, VERIFY}
+)
+"""What operators do in the console; DynamoDB's API has nothing of it."""
+
+ACTIONS = OPERATOR_ACTIONS | frozenset(
     PREFIX + name
     for name in (
         "BatchGetItem",
@@ -74,7 +85,7 @@ ACTIONS = frozenset(
         "UpdateTimeToLive",
     )
 )
-"""Those of DynamoDB, as they are spelled; in a policy upper and lower case are the same."""
+"""All of them, as they are spelled; in a policy upper and lower case are the same."""
 
 OPERATIONS_ONLY = {
     "dynamodb:transactgetitems": "dynamodb:GetItem",

@@ -14,7 +14,12 @@ from typing import Any
 
 from mynamo.errors import InvalidPolicy
 from mynamo.gateway.policies.condition_operators import Condition, NullCheck
-from mynamo.gateway.policies.iam_actions import ACTIONS, OPERATIONS_ONLY, PREFIX
+from mynamo.gateway.policies.iam_actions import (
+    ACTIONS,
+    OPERATIONS_ONLY,
+    OPERATOR_PREFIX,
+    PREFIX,
+)
 from mynamo.gateway.policies.policy_conditions import conditions_of
 from mynamo.gateway.policies.policy_places import VERSION, Place
 from mynamo.gateway.policies.text_patterns import ESCAPES, Variables, like
@@ -158,8 +163,9 @@ def _actions(place: Place, given: Any) -> frozenset[str]:
             parts = OPERATIONS_ONLY.get(text.lower())
             if parts:
                 place.refuse(f"{text} is no action; name those of what is in it: {parts}")
-            hint = suggestion(text, ACTIONS) or f"; actions begin with {PREFIX}"
-            place.refuse(f"{text} is no action of DynamoDB{hint}")
+            begin = f"; actions begin with {PREFIX} or {OPERATOR_PREFIX}"
+            hint = suggestion(text, ACTIONS) or begin
+            place.refuse(f"{text} is no action of DynamoDB or mynamo{hint}")
         found |= matched
     return frozenset(found)
 

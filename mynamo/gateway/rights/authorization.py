@@ -6,6 +6,7 @@ import ipaddress
 import time
 
 from mynamo.errors import MynamoError
+from mynamo.gateway.arns import table_arn
 from mynamo.gateway.context import Context, Sender
 from mynamo.gateway.http.messages import Peer
 from mynamo.gateway.policies.iam_actions import PREFIX
@@ -46,16 +47,38 @@ def authorize(context: Context, sender: Sender, operation: str, request: Request
         raise failure
 
 
+def authorize_operator(
+    context: Context, sender: Sender, action: str, table: str | None = None
+) -> None:
+    """Check that an operator's action is allowed, before anything is done.
+
+    Args:
+        action: of `OPERATOR_ACTIONS`.
+        table: that it is about; None: the whole cluster.
+
+    Raises:
+        ServiceError: AccessDeniedException, in AWS's words.
+    """
+    principal = sender.signer.principal
+    if principal is not None:
+        resource = "*" if table is None else table_arn(context, table)
+        access = Access(action, resource, _values_of(sender.peer, principal))
+        _decide(context, principal, access)
+
+
 def _check(context: Context, principal: Principal, touch: Touch, values: Values) -> None:
     policies = principal.policies
-    access = _access(touch, values)
-    allowed, statement = decide(policies, access)
-    if not allowed:
-        raise _denied(context, principal, access, explicitly=statement is not None)
+    _decide(context, principal, _access(touch, values))
     if touch.in_effect is not None:
         same = Access(PREFIX + touch.in_effect, touch.resource, values)
         if denies(policies, same):
             raise _denied(context, principal, same, explicitly=True)
+
+
+def _decide(context: Context, principal: Principal, access: Access) -> None:
+    allowed, statement = decide(principal.policies, access)
+    if not allowed:
+        raise _denied(context, principal, access, explicitly=statement is not None)
 
 
 def _access(touch: Touch, values: Values) -> Access:

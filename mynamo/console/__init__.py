@@ -1,0 +1,1 @@
+"""A web console for people who run mynamo: pages made on the server, with little script."""

@@ -1,0 +1,96 @@
+"""Dead letters: their list, one of them, and replaying it."""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+import orjson
+from starlette.responses import RedirectResponse, Response
+
+from mynamo.console.page_parts import Part
+from mynamo.console.refused import Refused
+from mynamo.console.rendering import page
+from mynamo.console.visits import Visit
+from mynamo.errors import MynamoError, Unavailable
+from mynamo.gateway.policies.iam_actions import LIST_DEAD_LETTERS, REPLAY_DEAD_LETTERS
+from mynamo.log import Publisher
+from mynamo.log.dead_letter_topic import DeadLetterEntry, read_dead_letter_entries
+from mynamo.schemas.config import KafkaConfig
+from mynamo.writer.queue.replay import replay as replay_dead_letter
+
+DEAD_LETTERS = "dead letters"
+"""The part of pages that has them."""
+_SHOWN = 200
+
+
+def entries_of(config: KafkaConfig) -> list[DeadLetterEntry]:
+    """All dead letters, the newest first."""
+    return read_dead_letter_entries(config)[::-1]
+
+
+def dead_letters(visit: Visit) -> Response:
+    """Those that are open, or all."""
+    visit.check_right(LIST_DEAD_LETTERS)
+    everything = visit.query.get("show") == "all"
+    part = _entries(visit)
+    found = [one for one in part.value or () if everything or one.state == "open"]
+    return page(
+        visit, "dead_letters.html", trouble=part.trouble, entries=found[:_SHOWN],
+        count=len(found), everything=everything,
+    )  # fmt: skip
+
+
+def _entries(visit: Visit) -> Part:
+    work = partial(entries_of, visit.console.cluster.config.kafka)
+    return visit.console.parts.of({DEAD_LETTERS: work})[DEAD_LETTERS]
+
+
+def dead_letter(visit: Visit) -> Response:
+    """One, with its message."""
+    visit.check_right(LIST_DEAD_LETTERS)
+    entry = _entry(visit, visit.query.get("id", ""))
+    try:
+        message = orjson.dumps(
+            orjson.loads(entry.dead_letter.message), option=orjson.OPT_INDENT_2
+        ).decode()
+    except orjson.JSONDecodeError:
+        message = entry.dead_letter.message.decode("utf-8", "backslashreplace")
+    return page(
+        visit, "dead_letter.html", entry=entry, message=message,
+        may_replay=visit.may_write and visit.has_right(REPLAY_DEAD_LETTERS),
+        replayed="replayed" in visit.query,
+    )  # fmt: skip
+
+
+def _entry(visit: Visit, letter_id: str) -> DeadLetterEntry:
+    part = _entries(visit)
+    if part.trouble:
+        raise Refused(part.trouble, HTTPStatus.SERVICE_UNAVAILABLE)
+    for one in part.value:
+        if one.dead_letter.letter_id == letter_id:
+            found: DeadLetterEntry = one
+            return found
+    raise Refused("there is no dead letter of this id", HTTPStatus.NOT_FOUND)
+
+
+def replay(visit: Visit) -> Response:
+    """Try the message of one again."""
+    visit.check_writes()
+    visit.check_right(LIST_DEAD_LETTERS)
+    visit.check_right(REPLAY_DEAD_LETTERS)
+    letter_id = visit.form.get("id", "")
+    entry = _entry(visit, letter_id)
+    publisher = Publisher(visit.console.cluster.config.kafka)
+    try:
+        replay_dead_letter(visit.console.cluster, entry.dead_letter, publisher)
+    except Unavailable:
+        raise
+    except MynamoError as error:
+        raise Refused(f"it was not replayed: {error}", HTTPStatus.CONFLICT) from None
+    finally:
+        publisher.close()
+    visit.console.parts.forget(DEAD_LETTERS)
+    path = f"/dead-letter?{urlencode({'id': letter_id, 'replayed': 1})}"
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
