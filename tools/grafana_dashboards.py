@@ -343,7 +343,7 @@ WORKERS = (
     ),
     Panel(
         "Progress of backfill", "How much of the table has been looked at for an index that is"
-        " being created, on all shards together.", "percentunit",
+        " being created, on average of the shards.", "percentunit",
         {"{{table}}.{{index}}": "avg by (table, index)"
          " (max by (table, index, shard) (mynamo_backfill_done_ratio{JOB}))"},
     ),

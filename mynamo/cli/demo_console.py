@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from mynamo.cli.children import Worker
+from mynamo.cli.console_command import SHOWN
+from mynamo.errors import LocalServerError
 from mynamo.local import LocalCluster
-from mynamo.local.ports import LOOPBACK, is_listening
-from mynamo.local.process import ServerProcess
+from mynamo.local.ports import LOOPBACK
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _START_SECONDS = 60.0
@@ -31,29 +31,29 @@ class ShownConsole:
     """
 
     def __init__(self, local: LocalCluster, port: int, pictures: Path, screen: Console) -> None:
-        self._config = local.config_file
-        self._port = port
         self._profile = local.data_dir / "browser"
         self._pictures = pictures
         self._screen = screen
-        self._process = ServerProcess("console", local.data_dir / "workers")
+        words = ("--no-auth", "--port", str(port))
+        self._worker = Worker("console", local.data_dir / "workers", local.config_file, *words)
         self._browser = next(filter(None, map(shutil.which, BROWSERS)), None)
         self.url = f"http://{LOOPBACK}:{port}"
 
     def start(self) -> None:
-        """Start it. Raises LocalServerError if it does not start."""
-        words = ["--config", str(self._config), "console", "--no-auth", "--port", str(self._port)]
-        self._process.start(
-            [sys.executable, "-m", "mynamo", *words],
-            ready=partial(is_listening, self._port),
-            timeout=_START_SECONDS,
-        )
+        """Start it.
+
+        Raises:
+            LocalServerError: it does not serve.
+        """
+        self._worker.start()
+        if not self._worker.await_line(SHOWN, _START_SECONDS):
+            raise LocalServerError(f"the console does not serve; its log: {self._worker.log}")
         if self._browser is None:
             self._screen.print("no pictures of the console: Chromium was not found")
 
     def stop(self) -> None:
         """Stop it, if it runs."""
-        self._process.stop()
+        self._worker.stop()
 
     def picture(self, path: str, name: str) -> None:
         """Take a picture of a page, if there is a browser; say so if it cannot be taken.

@@ -55,7 +55,7 @@ class Api:
             self._connection.request("POST", "/", json.dumps(request), headers)
             answer = self._connection.getresponse()
             return answer.status, json.loads(answer.read())
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()  # the next request opens it again
             return 0, {"message": f"{type(error).__name__}: {error}"}
 

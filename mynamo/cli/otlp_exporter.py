@@ -106,8 +106,8 @@ class LoggedExporter(SpanExporter):
         if time.monotonic() - self._warned_at >= WARN_EVERY:
             self._warned_at = time.monotonic()
             log.warning(
-                "the collector of traces does not take them, and %d spans are lost so far; "
-                "requests go on. Check that it runs, and that tracing.endpoint is right",
+                "the collector of traces does not take them, and at least %d spans are lost so "
+                "far; requests go on. Check that it runs, and that tracing.endpoint is right",
                 self._lost,
             )  # fmt: skip
 

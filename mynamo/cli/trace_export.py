@@ -34,6 +34,8 @@ def traces_exported(config: TracingConfig, role: str) -> Iterator[None]:
     need("tracing", "tracing.enabled")
     if not log.isEnabledFor(logging.DEBUG):  # we say ourselves, now and then, what is lost
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        # This one says that spans come faster than they are exported.
+        logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.WARNING)
     from mynamo.cli.otlp_exporter import install_provider
 
     provider = install_provider(config, role)

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from typing import Any
 
 from mynamo.errors import LocalServerError
@@ -118,7 +119,7 @@ class PrometheusApi:
         except urllib.error.HTTPError as error:
             said = error.read().decode("utf-8", "replace")[:500]
             raise LocalServerError(f"Prometheus refuses {path} {parameters}: {said}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise LocalServerError(f"Prometheus at {self._url} does not answer: {error}") from None
 
 

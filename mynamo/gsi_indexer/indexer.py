@@ -66,7 +66,7 @@ from mynamo.log.message_spans import process_span
 from mynamo.runtime.counters import counters
 from mynamo.runtime.crash_points import crash_point
 from mynamo.runtime.local_wakeups import INDEXER_WAKE_UPS, LocalWakeUps, is_here
-from mynamo.runtime.tracing import Span, ended, together
+from mynamo.runtime.tracing import Span, together
 from mynamo.schemas.config import KafkaConfig
 from mynamo.schemas.dead_letters import DeadLetter
 
@@ -322,13 +322,18 @@ class Indexer:
 
     @contextmanager
     def _traced(self, batch: Sequence[Arrival]) -> Iterator[None]:
-        """P5 of `docs/design/tracing.md`: apply a batch within the spans of its events."""
+        """P5 of `docs/design/tracing.md`: apply a batch within the spans of its events.
+
+        If it fails, they do not end, and are not exported: it is tried again and again.
+        """
         spans = self._spans(batch)
         if not spans:
             yield
             return
-        with ended(spans), together(spans, "apply batch", {"mynamo.batch.events": len(batch)}):
+        with together(spans, "apply batch", {"mynamo.batch.events": len(batch)}):
             yield
+        for span in spans:
+            span.end()
 
     def _spans(self, batch: Sequence[Arrival]) -> list[Span]:
         tracer = self._cluster.tracer

@@ -31,7 +31,7 @@ def send_spans(
         name, traceparent = headers[-1]
         if name == TRACEPARENT:
             told = {**_messaging("send", topic, partition, len(messages)), **attributes}
-            above = {TRACEPARENT: traceparent.decode()}
+            above = {TRACEPARENT: traceparent.decode(errors="replace")}
             spans.append(tracer.start(f"send {topic}", "producer", told, above))
     return [span for span in spans if span is not None]
 

@@ -222,10 +222,15 @@ class Session:
         return True
 
 
+_SUMMARY_WORDS = 12
+
+
 def summary_of(statements: Sequence[Statement]) -> str:
     """What statements do, one after another, for the name of a span: "BEGIN; SELECT; COMMIT"."""
-    words = [sql.lstrip(" (").partition(" ")[0] for sql, _ in statements]
-    return "; ".join(word for word, _ in groupby(words))
+    words = [
+        word for word, _ in groupby(sql.lstrip(" (").partition(" ")[0] for sql, _ in statements)
+    ]
+    return "; ".join(words[:_SUMMARY_WORDS] + ["..."] * (len(words) > _SUMMARY_WORDS))
 
 
 def _result(result: StatementResult) -> Result:

@@ -325,6 +325,14 @@ def test_errors(client: Client, collector: Collector) -> None:
     assert span.attributes["error.type"] == "UnknownOperationException"
 
 
+def test_a_path_that_is_no_address_is_not_found(client: Client, collector: Collector) -> None:
+    connection = connect(client.url)
+    connection.request("POST", "//[?a", "{}", {"traceparent": traceparent("ef" * 16, "cd" * 8)})
+    assert connection.getresponse().status == 404
+    (span,) = collector.wait_for("ef" * 16, len)
+    assert span.attributes["url.path"] == "//["
+
+
 def test_a_damaged_header_begins_a_trace(client: Client, collector: Collector) -> None:
     for header in ("nonsense", f"00-{'0' * 32}-{'0' * 16}-01", "00-" + "f" * 600):
         before = len([s for s in collector.spans if s.name == "DynamoDB.ListTables"])

@@ -7,7 +7,6 @@ SDK, which the client's own span has: https://opentelemetry.io/docs/specs/semcon
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from mynamo.gateway.http.messages import Request, Response
 from mynamo.gateway.model.request_shapes import STREAM_REQUESTS
@@ -45,7 +44,7 @@ def _started(
     told: dict[str, str | int] = {
         "http.request.method": request.method,
         "url.scheme": "https" if request.peer.secure else "http",
-        "url.path": urlsplit(request.target).path,
+        "url.path": request.target.partition("?")[0],
         "aws.request_id": request_id,
     }
     if request.peer.address:
