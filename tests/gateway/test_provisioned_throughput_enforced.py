@@ -144,6 +144,10 @@ def test_a_table_is_throttled_beyond_its_burst_and_answers_again(served: Gateway
     for call in (client.update_item, client.delete_item):
         assert refusal(call, TableName="items", Key=one)[0] == EXCEEDED
     assert served.throttled("items", "", "write") == 3
+    # What can never succeed is not to be tried again.
+    wrong = {"id": {"N": "1"}}
+    assert refusal(client.put_item, TableName="items", Item=wrong)[0] == "ValidationException"
+    assert served.throttled("items", "", "write") == 3
 
     # What was refused was not written, and reads have units of their own: 25 for 100 KB.
     assert "Item" not in client.get_item(TableName="items", Key=one, ConsistentRead=True)

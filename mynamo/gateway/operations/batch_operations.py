@@ -278,9 +278,12 @@ def batch_write_item(context: Context, request: dict[str, Any], call: Call) -> d
         if isinstance(outcome, Done)
     ]
     count_writes(context, done)  # of a batch that fails too, a part may be written
+    answered = list(zip(asked, outcomes, strict=True))
+    consumed = _consumed(request, tables, answered, uses)  # likewise
+    _settle(uses, consumed)
     _raise_refusals(outcomes)
     answer_tokens(context.cluster, call, ((shard, outcome) for _, shard, outcome in done))
-    return _write_answer(request, tables, list(zip(asked, outcomes, strict=True)), uses)
+    return _write_answer(request, tables, answered, consumed)
 
 
 def _batch_writes(request: Mapping[str, Any]) -> list[_BatchWrite]:
@@ -358,20 +361,31 @@ def _raise_refusals(outcomes: Sequence[Outcome]) -> None:
             raise failure.error
 
 
-def _write_answer(
+def _consumed(
     request: Mapping[str, Any],
     tables: Mapping[str, Table],
     done: Sequence[tuple[_BatchWrite, Outcome]],
     uses: Mapping[str, CapacityUse | None],
+) -> dict[str, Consumed]:
+    """What was consumed, as far as it is asked for or limited; by table."""
+    consumed = {name: Consumed() for name in tables}
+    asks = request.get("ReturnConsumedCapacity") in ASKING
+    for asked, outcome in done:
+        if isinstance(outcome, Done) and (asks or uses[asked.name] is not None):
+            charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
+    return consumed
+
+
+def _write_answer(
+    request: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    done: Sequence[tuple[_BatchWrite, Outcome]],
+    consumed: Mapping[str, Consumed],
 ) -> dict[str, Any]:
     left: dict[str, list[Any]] = {}
-    consumed = {name: Consumed() for name in tables}
     for asked, outcome in done:
         if not isinstance(outcome, Done):
             left.setdefault(asked.name, []).append(asked.given)
-        elif uses[asked.name] is not None or request.get("ReturnConsumedCapacity") in ASKING:
-            charge_write(consumed[asked.name], tables[asked.name], outcome.old, outcome.new)
-    _settle(uses, consumed)
     answer: dict[str, Any] = {"UnprocessedItems": left}
     metrics = {
         name: collection_metrics(

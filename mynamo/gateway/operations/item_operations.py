@@ -58,6 +58,7 @@ def write(
     _check_paths(table, write_request)
     use = context.capacity_use(table, "write")
     if use is not None:
+        check_request(write_request, table)  # what can never succeed is not tried again
         use.admit(least_write_units(write_request))
     ((shard_id, outcome),) = apply(context.cluster, [write_request])
     if isinstance(outcome, Refused):

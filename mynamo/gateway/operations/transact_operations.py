@@ -8,7 +8,7 @@ the transaction, with a reason per entry, unless a key is empty.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,7 @@ def transact_write_items(context: Context, request: dict[str, Any], call: Call) 
         [write.table for write in writes],
         lambda n, table: _written_row(writes[n], table),
     )
-    least = [IN_TRANSACTION * least_write_units(write) for write in writes]
+    least = (IN_TRANSACTION * least_write_units(write) for write in writes)
     uses = _admitted(context, "write", places, least)
     transacted = transact(context.cluster, writes, _request_token(request, call.sender))
     _note_writes(context, call, writes, places, transacted)
@@ -201,12 +201,12 @@ Uses = Mapping[str, CapacityUse]
 
 
 def _admitted(
-    context: Context, access: Access, places: Sequence[_Place], least: Sequence[float]
+    context: Context, access: Access, places: Sequence[_Place], least: Iterable[float]
 ) -> Uses:
     """Take the capacity units that a transaction costs at least.
 
     Args:
-        least: of each entry.
+        least: of each entry; looked at if any is limited.
 
     Raises:
         TransactionCanceled: a table has none left; nothing is taken.
@@ -222,9 +222,10 @@ def _admitted(
                 refusals[name] = refusal
     if refusals:
         raise TransactionCanceled(reasons=[refusals.get(place.table.name) for place in places])
-    for place, units in zip(places, least, strict=True):
-        if place.table.name in uses:
-            uses[place.table.name].reserve(units)
+    if uses:
+        for place, units in zip(places, least, strict=True):
+            if place.table.name in uses:
+                uses[place.table.name].reserve(units)
     return uses
 
 
