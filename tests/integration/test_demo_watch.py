@@ -21,6 +21,7 @@ from mynamo.local.ports import free_port
 from mynamo.local.prometheus import LocalPrometheus, find_prometheus
 from mynamo.metrics.endpoint import new_registry, serving
 from tests.alert_rules import RULES
+from tests.amounts import nightly
 from tests.clients.conftest import missing
 from tests.commands import processes_of, start
 from tests.waiting import eventually
@@ -108,6 +109,7 @@ def test_the_demo_shows_its_failures_and_leaves_pictures_only(
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@nightly
 @pytest.mark.slow
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(
     prometheus: LocalPrometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
