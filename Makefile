@@ -30,7 +30,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "mynamo needs Python 3.11 or later; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,python3-venv); }
 	@[ -x $(BIN)/pip ] || { echo "making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
-	@echo "installing the packages of requirements.lock (about 350 MB in .venv)"
+	@echo "installing the packages of requirements.lock (about 480 MB in .venv)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat -e .  # found from any folder, also one up
