@@ -36,6 +36,16 @@ class _Latency:
         self.total = 0.0
 
 
+class _Series:
+    """How many requests have the same labels."""
+
+    __slots__ = ("count", "latency")
+
+    def __init__(self, latency: _Latency) -> None:
+        self.count = 0
+        self.latency = latency
+
+
 class RequestMetrics(Collector):
     """Counts requests. Safe to share between threads.
 
@@ -52,7 +62,9 @@ class RequestMetrics(Collector):
         self._most_tables = most_tables
         self._tables: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str, int, str], int] = {}
+        self._series: dict[tuple[str, str, int, str], _Series] = {}
+        self._found: dict[tuple[str, str | None, int, str], _Series] = {}
+        """The same, by the tables' names; those whose tables have labels of their own."""
         self._latencies: dict[str, _Latency] = {}
         self._throttled: dict[tuple[str, str, str], int] = {}
         registry.register(self)
@@ -76,16 +88,28 @@ class RequestMetrics(Collector):
             error: the exception's name; empty: success.
             seconds: that it took; None: it was refused before.
         """
-        label = "" if table is None or table not in tables else self._label(table)
-        key = (operation, label, status, error)
+        series = self._found.get((operation, table, status, error))
         with self._lock:
-            self._counts[key] = self._counts.get(key, 0) + 1
+            if series is None:
+                series = self._series_of(operation, table, tables, status, error)
+            series.count += 1
             if seconds is not None:
-                latency = self._latencies.get(operation)
-                if latency is None:
-                    latency = self._latencies[operation] = _Latency()
+                latency = series.latency
                 latency.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
                 latency.total += seconds
+
+    def _series_of(
+        self, operation: str, table: str | None, tables: Container[str], status: int, error: str
+    ) -> _Series:
+        label = "" if table is None or table not in tables else self._label(table)
+        key = (operation, label, status, error)
+        series = self._series.get(key)
+        if series is None:
+            latency = self._latencies.setdefault(operation, _Latency())
+            series = self._series[key] = _Series(latency)
+        if table is None or label == table:
+            self._found[operation, table, status, error] = series
+        return series
 
     def refused(self, operation: str, status: int, error: str) -> None:
         """Count a request that was refused before its operation began; see `answered`."""
@@ -119,10 +143,12 @@ class RequestMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
         with self._lock:
-            counts = dict(self._counts)
+            counts = {key: series.count for key, series in self._series.items()}
             throttled = dict(self._throttled)
             latencies = {
-                name: (list(one.counts), one.total) for name, one in self._latencies.items()
+                name: (list(one.counts), one.total)
+                for name, one in self._latencies.items()
+                if any(one.counts)
             }
         requests = counter(REQUESTS)
         for key, count in counts.items():
