@@ -61,7 +61,6 @@ class Console:
     def close(self) -> None:
         """Stop what runs in the background."""
         self.jobs.close()
-        self.parts.close()
 
 
 @dataclass(slots=True)

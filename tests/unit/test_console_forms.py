@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -381,7 +384,6 @@ def test_a_part_that_hangs_is_not_asked_twice_and_holds_up_no_other(
         assert len(calls) == 1
     finally:
         hanging.set()
-        parts.close()
 
 
 def test_a_defect_in_a_part_is_said_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -389,7 +391,6 @@ def test_a_defect_in_a_part_is_said_and_logged(caplog: pytest.LogCaptureFixture)
     found = parts.of({"broken": lambda: 1 // 0})["broken"]
     assert "defect" in found.trouble
     assert "ZeroDivisionError" in caplog.text
-    parts.close()
 
 
 def test_a_refusal_in_a_part_is_shown() -> None:
@@ -398,7 +399,6 @@ def test_a_refusal_in_a_part_is_shown() -> None:
 
     parts = PageParts()
     assert parts.of({"refused": refuse})["refused"].trouble == "no right"
-    parts.close()
 
 
 def test_a_part_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,4 +413,31 @@ def test_a_part_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(page_parts, "FRESH_SECONDS", 0.0)
     parts.of(work)
     assert len(calls) == 3
-    parts.close()
+
+
+def test_a_part_that_took_long_is_shown_again_for_a_moment_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(page_parts, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    parts, calls = PageParts(), []
+
+    def take_long() -> None:
+        calls.append(1)
+        now[0] += 2 * page_parts.FRESH_SECONDS
+
+    for _ in range(2):
+        parts.of({"part": take_long})
+    assert len(calls) == 1
+
+
+def test_a_part_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = (
+        "import threading\n"
+        "from mynamo.console.page_parts import PageParts\n"
+        "print(PageParts(0.1).of({'hangs': lambda: threading.Event().wait(300)}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=20, check=True, capture_output=True, text=True
+    )
+    assert "still awaited" in done.stdout
