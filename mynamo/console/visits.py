@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from mynamo.gateway.auth.credentials import Find
 from mynamo.gateway.context import Sender
 from mynamo.gateway.service import Service
 from mynamo.gateway.service_errors import ServiceError
+from mynamo.log.dead_letter_topic import DeadLetterList
 from mynamo.reader import Plan
 from mynamo.schemas.gateway_config import GatewayConfig
 
@@ -54,6 +56,8 @@ class Console:
         self.sessions = None if find is None else Sessions(find)
         self.attempts = FailedAttempts()
         self.parts = PageParts()
+        self.dead_letters = DeadLetterList(cluster.config.kafka)
+        self.dead_letters_lock = threading.Lock()
         self.jobs = ComparisonJobs(cluster)
         self.form_token = token_urlsafe(32)
         """Of all forms, where nobody signs in."""

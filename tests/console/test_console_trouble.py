@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.client import HTTPSConnection
@@ -26,13 +27,17 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, remove_credential
 from mynamo.cli.app import root
 from mynamo.cli.console_command import SHOWN
+from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
 from mynamo.local.state import config_toml
+from mynamo.log import Publisher, dead_letter_topic
+from mynamo.log.dead_letter_topic import resolve_dead_letter, send_dead_letters
 from mynamo.operations import verify
 from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import AUDIT_LOGGER, ClusterConfig, LogConfig
+from mynamo.schemas.dead_letters import DeadLetter
 from mynamo.schemas.gateway_config import GatewayConfig
 from tests.certificates import Authority
 from tests.commands import start
@@ -150,6 +155,56 @@ def test_a_dead_letter_is_shown_and_replayed(
     assert "<button>Replay" not in admin.get(path).text
     reader = Reader(console[1].cluster)
     eventually(lambda: reader.get("orders", key) == {**key, "n": 2}, 60)
+
+
+@pytest.fixture
+def letter(console_config: ClusterConfig) -> DeadLetter:
+    """One that is open, with a message that is nested deeply."""
+    value = base64.b64encode(b"[" * 300 + b"]" * 300).decode()
+    letter = DeadLetter(
+        letter_id=str(uuid.uuid4()), kind="event", reason="why", topic="t", partition=0, offset=1,
+        value=value,
+    )  # fmt: skip
+    publisher = Publisher(console_config.kafka)
+    send_dead_letters(publisher, [letter])
+    publisher.close()
+    return letter
+
+
+def test_dead_letters_are_read_once_and_kept_without_messages(
+    console: tuple[str, Console], letter: DeadLetter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = Visitor(console[0])
+    admin.sign_in("admin")
+    admin.until("/dead-letters", letter.letter_id)
+    read: list[bytes] = []
+    load = dead_letter_topic.load_dead_letter
+    monkeypatch.setattr(
+        dead_letter_topic, "load_dead_letter", lambda data: read.append(data) or load(data)
+    )
+    for path in ("/", "/dead-letters"):
+        console[1].parts.forget(DEAD_LETTERS)
+        assert "defect" not in admin.get(path).shown
+    assert read == []
+    entries = entries_of(console[1])
+    assert [one.dead_letter.value for one in entries] == [""] * len(entries) != []
+    assert "[[[[" in admin.get(f"/dead-letter?id={letter.letter_id}").shown
+    assert read != []  # its own page has the message
+
+
+def test_a_discarded_dead_letter_is_not_replayed(
+    console_config: ClusterConfig, console: tuple[str, Console], letter: DeadLetter
+) -> None:
+    admin = Visitor(console[0])
+    admin.sign_in("admin")
+    page = admin.get(f"/dead-letter?id={letter.letter_id}")
+    assert "<button>Replay" in page.text
+    publisher = Publisher(console_config.kafka)
+    resolve_dead_letter(publisher, letter, "discarded")
+    publisher.close()
+    answer = admin.send("/dead-letter", {"id": letter.letter_id}, page)
+    assert answer.status == 409
+    assert "it is discarded already" in answer.shown
 
 
 def test_open_transactions_and_streams_are_shown(
