@@ -15,6 +15,7 @@ import orjson
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.console.comparison_jobs import ComparisonJobs
+from mynamo.console.item_forms import encoded
 from mynamo.console.page_parts import PageParts, Part
 from mynamo.console.refused import Refused
 from mynamo.console.sign_ins import FailedAttempts, Sessions
@@ -142,7 +143,7 @@ class Visit:
             Refused: the answer is an error.
         """
         answer = self.console.service.call(
-            operation, orjson.dumps(request), {}, str(uuid.uuid4()), self.sender
+            operation, encoded(request), {}, str(uuid.uuid4()), self.sender
         )
         body = orjson.loads(answer.body)
         if answer.status == HTTPStatus.OK:
