@@ -31,13 +31,13 @@ from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
 from mynamo.local.state import config_toml
-from mynamo.log import Publisher, dead_letter_topic
+from mynamo.log import Publisher
 from mynamo.log.dead_letter_topic import resolve_dead_letter, send_dead_letters
 from mynamo.operations import verify
 from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import AUDIT_LOGGER, ClusterConfig, LogConfig
-from mynamo.schemas.dead_letters import DeadLetter
+from mynamo.schemas.dead_letters import DeadLetter, load_dead_letter
 from mynamo.schemas.gateway_config import GatewayConfig
 from tests.certificates import Authority
 from tests.commands import start
@@ -178,10 +178,12 @@ def test_dead_letters_are_read_once_and_kept_without_messages(
     admin.sign_in("admin")
     admin.until("/dead-letters", letter.letter_id)
     read: list[bytes] = []
-    load = dead_letter_topic.load_dead_letter
-    monkeypatch.setattr(
-        dead_letter_topic, "load_dead_letter", lambda data: read.append(data) or load(data)
-    )
+
+    def load(data: bytes) -> DeadLetter:
+        read.append(data)
+        return load_dead_letter(data)
+
+    monkeypatch.setattr("mynamo.log.dead_letter_topic.load_dead_letter", load)
     for path in ("/", "/dead-letters"):
         console[1].parts.forget(DEAD_LETTERS)
         assert "defect" not in admin.get(path).shown
