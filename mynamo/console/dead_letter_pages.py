@@ -22,6 +22,8 @@ from mynamo.writer.queue.replay import replay as replay_dead_letter
 DEAD_LETTERS = "dead letters"
 """The part of pages that has them."""
 _SHOWN = 200
+_REPLAY_SECONDS = 5.0
+"""That Kafka may take to answer a replay."""
 
 
 def entries_of(console: Console) -> list[DeadLetterEntry]:
@@ -85,15 +87,17 @@ def replay(visit: Visit) -> Response:
     entry = _entry(visit, letter_id)
     if entry.state != "open":
         raise Refused(f"it is {entry.state} already, so nothing was done", HTTPStatus.CONFLICT)
-    publisher = Publisher(visit.console.cluster.config.kafka)
+    publisher = Publisher(visit.console.cluster.config.kafka, _REPLAY_SECONDS)
     try:
         replay_dead_letter(visit.console.cluster, entry.dead_letter, publisher)
-    except Unavailable:
-        raise
     except MynamoError as error:
+        visit.note_done(REPLAY_DEAD_LETTERS, dead_letter=letter_id, error=type(error).__name__)
+        if isinstance(error, Unavailable):
+            raise
         raise Refused(f"it was not replayed: {error}", HTTPStatus.CONFLICT) from None
     finally:
         publisher.close()
+    visit.note_done(REPLAY_DEAD_LETTERS, dead_letter=letter_id)
     visit.console.parts.forget(DEAD_LETTERS)
     path = f"/dead-letter?{urlencode({'id': letter_id, 'replayed': 1})}"
     return RedirectResponse(path, HTTPStatus.SEE_OTHER)

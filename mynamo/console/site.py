@@ -187,6 +187,7 @@ def _visit(console: Console, request: Request) -> Visit | None:
     session, credential = found
     visit.session, visit.form_token = name, session.form_token
     visit.sender = Sender(Signer(credential.user, credential.principal), visit.sender.peer)
+    visit.pair = session.pair
     return visit
 
 
