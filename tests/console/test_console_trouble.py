@@ -12,6 +12,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, remove_credential
 from mynamo.cli.app import root
 from mynamo.cli.console_command import SHOWN
+from mynamo.console import comparison_jobs, comparison_pages
 from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
@@ -251,7 +253,10 @@ def test_damage_is_found_planned_and_mended(
             assert verify(cluster, "orders").findings == 0
 
 
-def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., Visitor]) -> None:
+def test_a_comparison_is_stopped(
+    config: ClusterConfig, visiting: Callable[..., Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison_pages, "LEAST_RATE", 1)
     path = "/tables/orders/comparison"
     with Cluster(config) as cluster, Producer(cluster) as producer:
         make_table(cluster)
@@ -270,6 +275,39 @@ def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., 
     assert admin.send(path, {"action": "stop"}, page).status == 303
     state = admin.until(f"{path}/state", "data-ended")
     assert "stopped before its end" in state.shown
+
+
+@pytest.mark.parametrize("gone", ["credential", "right"])
+def test_a_comparison_ends_with_the_right_of_who_began_it(
+    config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    monkeypatch.setattr(comparison_pages, "LEAST_RATE", 1)
+    monkeypatch.setattr(comparison_jobs, "CHECK_SECONDS", 0.0)
+    with Cluster(config) as cluster, Producer(cluster) as producer:
+        make_table(cluster)
+        for n in range(300):
+            producer.put("orders", {"id": f"i{n}", "at": "1", "price": n})
+    with running(config, gateway_config(tmp_path)) as (site, console):
+        admin = Visitor(site)
+        admin.sign_in("watcher")
+        path = "/tables/orders/comparison"
+        page = admin.get(path)
+        assert admin.send(path, {"action": "verify", "rate": "50"}, page).status == 303
+        assert admin.send("/sign-out", {}, page).status == 303
+        job = console.jobs.of("orders")
+        assert job is not None
+        eventually(lambda: job.progress is not None)
+        assert job.state == "running"  # though the session has ended
+        find = console.find
+        assert find is not None
+        other = find(key_of("reader"))
+        own = find(key_of("watcher"))
+        assert own is not None
+        assert other is not None
+        now = None if gone == "credential" else replace(own, principal=other.principal)
+        console.find = lambda _: now
+        assert eventually(lambda: job.state == "stopped")
+        assert job.outcome == "stopped before its end: watcher has no right to it any more"
 
 
 def test_the_end_of_a_console_stops_its_comparisons(config: ClusterConfig, tmp_path: Path) -> None:
@@ -308,13 +346,25 @@ def test_a_credential_of_the_catalog_signs_in_until_it_is_revoked(
 
 
 def test_what_operators_change_is_in_the_audit_log(
-    console_config: ClusterConfig, visiting: Callable[..., Visitor], caplog: Any
+    console_config: ClusterConfig,
+    visiting: Callable[..., Visitor],
+    letter: DeadLetter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
     caplog.set_level(logging.INFO, logger=AUDIT_LOGGER)
     config = console_config.model_copy(update={"log": LogConfig(audit=True)})
     admin = visiting(config)
     path = "/tables/orders/comparison"
-    assert admin.send(path, {"action": "repair"}, admin.get(path)).status == 303
+    page = admin.get(path)
+    jobs_full = comparison_jobs.MOST_RUNNING
+    monkeypatch.setattr(comparison_jobs, "MOST_RUNNING", 0)
+    assert admin.send(path, {"action": "repair"}, page).status == 409
+    monkeypatch.setattr(comparison_jobs, "MOST_RUNNING", jobs_full)
+    assert admin.send(path, {"action": "repair"}, page).status == 303
+    assert admin.send(path, {"action": "stop"}, page).status == 303
+    assert admin.send("/dead-letter", {"id": "no-such"}, page).status == 404
+    assert admin.send("/dead-letter", {"id": letter.letter_id}, page).status == 409
     watcher = Visitor(admin.site)
     watcher.sign_in("watcher")
     watcher.get("/dead-letters")
@@ -322,8 +372,10 @@ def test_what_operators_change_is_in_the_audit_log(
     told = [(one["operation"], one.get("table"), one["user"], one["outcome"]) for one in lines]
     assert told == [
         ("mynamo:Repair", "orders", "admin", "success"),
+        ("mynamo:ReplayDeadLetters", None, "admin", "CorruptData"),
         ("mynamo:ListDeadLetters", None, "watcher", "AccessDeniedException"),
     ]
+    assert [one.get("dead_letter") for one in lines] == [None, letter.letter_id, None]
     assert SECRET not in caplog.text
     admin.until(f"{path}/state", "data-ended")
 

@@ -7,14 +7,15 @@ import sys
 import threading
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from mynamo.console import page_parts, sign_ins
+from mynamo.catalog.cluster import Cluster
+from mynamo.console import comparison_jobs, page_parts, sign_ins
 from mynamo.console.browse_forms import Source, columns_of, reading_of, source_named, sources_of
 from mynamo.console.item_forms import (
     MOST_ATTRIBUTES,
@@ -36,6 +37,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.gateway.auth.credentials import Credential
 from mynamo.gateway.operations.request_expressions import Expressions
 from mynamo.schemas.gateway_config import AccessKey
+from tests.waiting import eventually
 
 DESCRIBED: dict[str, Any] = {
     "TableName": "orders",
@@ -354,6 +356,31 @@ def test_attempts_that_succeed_do_not_count() -> None:
 )  # fmt: skip
 def test_where_signing_in_leads(path: str, led: str) -> None:
     assert local_path(path) == led
+
+
+# Comparisons
+
+
+def test_a_job_that_runs_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def compare(_: Any, table: str, **__: Any) -> Any:
+        if table == "slow":
+            go.wait(30)
+        raise ShardUnavailable("away")
+
+    monkeypatch.setattr(comparison_jobs, "verify", compare)
+    monkeypatch.setattr(comparison_jobs, "_MOST_KEPT", 3)
+    jobs = comparison_jobs.ComparisonJobs(cast(Cluster, None))
+    slow = jobs.begin("verify", "slow", None)
+    for n in range(6):
+        jobs.begin("verify", f"t{n}", None)
+        assert eventually(lambda: [job.state for job in jobs.all()].count("running") == 1)
+    assert {job.table for job in jobs.all()} == {"slow", "t4", "t5"}
+    with pytest.raises(Refused, match="is running already"):
+        jobs.begin("verify", "slow", None)
+    go.set()
+    assert eventually(lambda: slow.state == "failed")
 
 
 # Parts of pages
