@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from math import inf
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -18,6 +19,17 @@ ANSWER_SECONDS = 60.0
 """In which a client must take its answer."""
 _SLOW_SECONDS = 1.0
 """After which a connection without a whole request may have to make room."""
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose servers wait for TLS's handshake as long as for a request; asyncio's own
+    wait for a minute."""
+
+    async def create_server(self, *given: Any, **options: Any) -> asyncio.Server:
+        """See `asyncio`."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = REQUEST_SECONDS
+        return await super().create_server(*given, **options)
 
 
 class BoundedConnection(H11Protocol):

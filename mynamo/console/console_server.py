@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 import uvicorn
 
 from mynamo.catalog.cluster import Cluster
-from mynamo.console.bounded_connections import CONNECTIONS, BoundedConnection
+from mynamo.console.bounded_connections import CONNECTIONS, BoundedConnection, BoundedLoop
 from mynamo.console.site import site
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
@@ -76,7 +76,7 @@ def serve_console(
             site(console),
             http=BoundedConnection,
             ws="none",
-            loop="asyncio",
+            loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
             lifespan="off",
             log_config=None,
             log_level="warning",

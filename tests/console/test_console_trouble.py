@@ -28,7 +28,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, remove_credential
 from mynamo.cli.app import root
 from mynamo.cli.console_command import SHOWN
-from mynamo.console import comparison_jobs, comparison_pages
+from mynamo.console import bounded_connections, comparison_jobs, comparison_pages
 from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
@@ -380,16 +380,23 @@ def test_what_operators_change_is_in_the_audit_log(
     admin.until(f"{path}/state", "data-ended")
 
 
-def test_over_tls_cookies_are_secure(console_config: ClusterConfig, tmp_path: Path) -> None:
+def test_over_tls_cookies_are_secure_and_silent_clients_let_go(
+    console_config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "REQUEST_SECONDS", 2.0)
     authority = Authority(tmp_path / "ca")
     cert, key = authority.issue("127.0.0.1")
     gateway = gateway_config(tmp_path).model_copy(update={"cert": cert, "key": key})
     with running(console_config, gateway) as (site, _):
         trusting = ssl.create_default_context(cafile=str(authority.file))
         connection = HTTPSConnection(urlsplit(site).netloc, timeout=30, context=trusting)
+        place = urlsplit(site)
+        silent = socket.create_connection((place.hostname, place.port), timeout=20)
         connection.request("GET", "/sign-in")
         cookies = connection.getresponse().headers.get_all("set-cookie")
         connection.close()
+        assert silent.recv(1) == b""  # though the handshake has not begun
+        silent.close()
     assert cookies
     assert all("; Secure" in one for one in cookies)
 
