@@ -77,7 +77,7 @@ def _overview(visit: Visit) -> dict[str, Any]:
     }
     shows_letters = visit.has_right(LIST_DEAD_LETTERS)
     if shows_letters:
-        works[DEAD_LETTERS] = partial(entries_of, cluster.config.kafka)
+        works[DEAD_LETTERS] = partial(entries_of, visit.console)
     parts = visit.parts(works)
     letters = parts.get(DEAD_LETTERS, Part())
     return {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -26,6 +28,8 @@ MOST_LINES = 200
 """Findings of one job that are shown; all are counted."""
 MOST_RUNNING = 2
 _MOST_KEPT = 100
+CHECK_SECONDS = 5.0
+"""Between looks at the rights of who began a job."""
 _CLOSING = 5.0
 
 
@@ -45,7 +49,9 @@ class Job:
         count: how many lines there are in all.
         verdict: once it is done.
         report: of a plan or a repair.
-        trouble: why it failed.
+        trouble: why it failed, or was stopped.
+        allowed: says whether who began it may still do so.
+        checked_at: when that was asked last, monotonic.
     """
 
     kind: Kind
@@ -59,6 +65,8 @@ class Job:
     verdict: Verdict | None = None
     report: RepairReport | None = None
     trouble: str = ""
+    allowed: Callable[[], bool] = lambda: True
+    checked_at: float = field(default_factory=time.monotonic)
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,6 +94,12 @@ class Job:
         self.progress = progress
         if self.stop.is_set():
             raise Stopped
+        now = time.monotonic()
+        if now - self.checked_at >= CHECK_SECONDS:
+            self.checked_at = now
+            if not self.allowed():
+                self.trouble = f"stopped before its end: {self.user} has no right to it any more"
+                raise Stopped
 
 
 def _done(report: RepairReport) -> str:
@@ -106,10 +120,18 @@ class ComparisonJobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._threads: list[threading.Thread] = []
 
-    def begin(self, kind: Kind, table: str, user: str | None, rate: float | None = None) -> Job:
+    def begin(
+        self,
+        kind: Kind,
+        table: str,
+        user: str | None,
+        rate: float | None = None,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> Job:
         """Begin one.
 
         Args:
+            allowed: see `Job`.
             rate: rows to read per second; None: as many as it can.
 
         Raises:
@@ -127,10 +149,11 @@ class ComparisonJobs:
                     f"{running} comparisons are running already; wait for one to end, or stop it",
                     HTTPStatus.CONFLICT,
                 )
-            job = self._jobs[table] = Job(kind, table, user)
+            job = self._jobs[table] = Job(kind, table, user, allowed=allowed)
             self._jobs.move_to_end(table)
             while len(self._jobs) > _MOST_KEPT:
-                self._jobs.popitem(last=False)
+                ended = (name for name, each in self._jobs.items() if each.state != "running")
+                del self._jobs[next(ended)]  # the oldest one; few are running
             thread = threading.Thread(
                 target=self._run, args=(job, rate), name=f"mynamo-console-{kind}", daemon=True
             )

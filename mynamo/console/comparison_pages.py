@@ -7,10 +7,14 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
+from mynamo.console.comparison_jobs import Kind
 from mynamo.console.refused import Refused
 from mynamo.console.rendering import page
 from mynamo.console.visits import Visit
 from mynamo.gateway.policies.iam_actions import REPAIR, VERIFY
+
+LEAST_RATE = 1000
+"""Rows per second: a slower one would take one of few places for days."""
 
 
 def comparisons(visit: Visit) -> Response:
@@ -52,14 +56,21 @@ def begin(visit: Visit) -> Response:
     elif action == "repair":
         visit.check_writes()
         visit.check_right(REPAIR, table)
-        jobs.begin("repair", table, visit.sender.signer.user, _rate(visit))
+        _begin(visit, "repair", REPAIR)
+        visit.note_done(REPAIR, table)
     elif action == "verify":
-        jobs.begin("verify", table, visit.sender.signer.user, _rate(visit))
+        _begin(visit, "verify", VERIFY)
     elif action == "plan":
-        jobs.begin("plan", table, visit.sender.signer.user, _rate(visit))
+        _begin(visit, "plan", VERIFY)
     else:
         raise Refused("the form says nothing to be done; go back, and choose a button")
     return RedirectResponse(f"/tables/{quote(table)}/comparison", HTTPStatus.SEE_OTHER)
+
+
+def _begin(visit: Visit, kind: Kind, right: str) -> None:
+    table = visit.given["table"]
+    allowed = visit.lasting_right(right, table)
+    visit.console.jobs.begin(kind, table, visit.sender.signer.user, _rate(visit), allowed)
 
 
 def _rate(visit: Visit) -> float | None:
@@ -71,6 +82,9 @@ def _rate(visit: Visit) -> float | None:
     text = visit.form.get("rate", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:12]) <= 10**9):
-        raise Refused("rows per second is a whole number, such as 20000, or empty: no limit")
+    if not (text.isascii() and text.isdigit() and LEAST_RATE <= int(text[:12]) <= 10**9):
+        raise Refused(
+            f"rows per second is a whole number from {LEAST_RATE} on, such as 20000, or empty: no "
+            "limit"
+        )
     return float(text)

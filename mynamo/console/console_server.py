@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 import uvicorn
 
 from mynamo.catalog.cluster import Cluster
+from mynamo.console.bounded_connections import CONNECTIONS, BoundedConnection, BoundedLoop
 from mynamo.console.site import site
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
@@ -19,7 +20,6 @@ from mynamo.gateway.http.server import tls_context
 from mynamo.schemas.gateway_config import GatewayConfig
 
 _GRACE_SECONDS = 10
-_CONNECTIONS = 256
 _HEADER_BYTES = 64 * 1024
 
 
@@ -74,16 +74,16 @@ def serve_console(
     server = uvicorn.Server(
         uvicorn.Config(
             site(console),
-            http="h11",
+            http=BoundedConnection,
             ws="none",
-            loop="asyncio",
+            loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
             lifespan="off",
             log_config=None,
             log_level="warning",
             access_log=False,  # addresses have keys of items
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=CONNECTIONS + 1,  # requests whose clients have gone count too
             timeout_graceful_shutdown=_GRACE_SECONDS,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             ssl_certfile=config.cert,

@@ -20,6 +20,20 @@ may have 300 operators and 4 KB."""
 _CELL = 80
 
 
+def encoded(value: Any) -> bytes:
+    """JSON.
+
+    Raises:
+        Refused: it is nested more deeply than can be sent.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise Refused(
+            "this is nested too deeply: an item has 32 levels of lists and maps at the most"
+        ) from None
+
+
 def dump_address(value: Mapping[str, Any]) -> str:
     """A key as a part of an address."""
     return base64.urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
@@ -37,6 +51,7 @@ def load_address(text: str) -> Item:
         value = None
     if not isinstance(value, dict):
         raise Refused("the address has no key of an item; go back to the table")
+    encoded(value)
     return value
 
 
@@ -67,6 +82,7 @@ def load_form(text: str) -> Item:
         raise Refused(f"this is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Refused('an item is a JSON object, such as {"id": {"S": "a"}}')
+    encoded(value)
     return value
 
 

@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from mynamo.console.refused import Refused
@@ -23,8 +23,8 @@ _SHARE = 0.75
 """Of that time: after which servers are not waited for any more, so that a part says which one does
 not answer."""
 FRESH_SECONDS = 1.0
-"""For which a part is shown again: several browsers that look cost as much as one."""
-_THREADS = 16
+"""For which a part is shown again once it is known: several browsers that look cost as much as
+one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,12 @@ class Part:
     trouble: str = ""
 
 
+@dataclass(slots=True)
+class _Asked:
+    future: Future[Any] = field(default_factory=Future)
+    ended_at: float = inf
+
+
 class PageParts:
     """Finds out what parts of pages show. One that hangs is not asked for a second time: whoever
     wants it next waits for the same answer. Safe to share between threads.
@@ -50,9 +56,8 @@ class PageParts:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._threads = ThreadPoolExecutor(_THREADS, "mynamo-console-part")
         self._lock = threading.Lock()
-        self._running: dict[str, tuple[Future[Any], float]] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def of(self, works: Mapping[str, Callable[[], Any]]) -> dict[str, Part]:
         """Find out several, at the same time.
@@ -66,25 +71,23 @@ class PageParts:
         return {name: self._part(name, future) for name, future in begun.items()}
 
     def forget(self, name: str) -> None:
-        """Ask anew from now on: something was changed."""
+        """Ask anew from now on: something was changed. What is still awaited stays."""
         with self._lock:
-            self._running.pop(name, None)
-
-    def close(self) -> None:
-        """Begin no more of them."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            if name in self._asked and self._asked[name].future.done():
+                del self._asked[name]
 
     def _begin(self, name: str, work: Callable[[], Any]) -> Future[Any]:
         now = time.monotonic()
         with self._lock:
-            future, begun_at = self._running.get(name, (None, 0.0))
-            if future is not None and (not future.done() or now - begun_at < FRESH_SECONDS):
-                return future
-            future = self._threads.submit(
-                partial(deadlines.until, now + _SHARE * self._seconds, work)
-            )
-            self._running[name] = future, now
-            return future
+            asked = self._asked.get(name)
+            if asked is not None and now - asked.ended_at < FRESH_SECONDS:
+                return asked.future
+            asked = self._asked[name] = _Asked()
+        threading.Thread(
+            target=_find_out, args=(asked, work, now + _SHARE * self._seconds),
+            name="mynamo-console-part", daemon=True,  # one that hangs does not hold up the end
+        ).start()  # fmt: skip
+        return asked.future
 
     def _part(self, name: str, future: Future[Any]) -> Part:
         if not future.done():
@@ -96,3 +99,14 @@ class PageParts:
             return Part(trouble=str(error))
         log.error("the console's part %s failed", name, exc_info=error)
         return Part(trouble="this is a defect in mynamo; the console's log has more")
+
+
+def _find_out(asked: _Asked, work: Callable[[], Any], ends_at: float) -> None:
+    try:
+        value = deadlines.until(ends_at, work)
+    except Exception as error:
+        asked.ended_at = time.monotonic()
+        asked.future.set_exception(error)
+    else:
+        asked.ended_at = time.monotonic()
+        asked.future.set_result(value)

@@ -86,10 +86,13 @@ def local_path(path: str) -> str:
 
 
 def _form(visit: Visit, trouble: str, status: HTTPStatus) -> Response:
-    visit.form_token = token_urlsafe(32)
+    token = token_urlsafe(32)
     target = visit.form.get("next") or visit.query.get("next", "")
-    answer = page(visit, "sign_in.html", status, trouble=trouble, target=local_path(target))
-    _set_cookie(visit.console, answer, _FORM_COOKIE, visit.form_token, None)
+    answer = page(
+        visit, "sign_in.html", status, sign_in_token=token, trouble=trouble,
+        target=local_path(target),
+    )  # fmt: skip
+    _set_cookie(visit.console, answer, _FORM_COOKIE, token, None)
     return answer
 
 

@@ -48,6 +48,15 @@ def signed_in(
     return credential
 
 
+def still_counts(find: Find, pair: AccessKey) -> Credential | None:
+    """The credential of a pair as it is now; None: it is revoked, rotated or expired."""
+    credential = find(pair.access_key_id)
+    if credential is None or credential.pair != pair:
+        return None
+    is_over = pair.expires is not None and pair.expires.timestamp() < time.time()
+    return None if is_over else credential
+
+
 @dataclass(slots=True)
 class Session:
     """A person who signed in.
@@ -100,14 +109,8 @@ class Sessions:
             if session is None:
                 return None
             idle, age = now - session.used_at, now - session.began_at
-            credential = self._find(session.pair.access_key_id)
-            if (
-                idle > IDLE_SECONDS
-                or age > LONGEST_SECONDS
-                or credential is None
-                or credential.pair != session.pair
-                or _is_over(session.pair)
-            ):
+            credential = still_counts(self._find, session.pair)
+            if idle > IDLE_SECONDS or age > LONGEST_SECONDS or credential is None:
                 del self._sessions[name]
                 return None
             if uses:
@@ -119,10 +122,6 @@ class Sessions:
         """End a session, if it is one."""
         with self._lock:
             self._sessions.pop(name, None)
-
-
-def _is_over(pair: AccessKey) -> bool:
-    return pair.expires is not None and pair.expires.timestamp() < time.time()
 
 
 class FailedAttempts:

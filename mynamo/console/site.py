@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -36,9 +37,11 @@ from mynamo.gateway.http.messages import Peer
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 8 * 1024 * 1024
-"""Of a form: an item twice, encoded for a form."""
+"""Of a form with an item: it is there twice, encoded for a form."""
+_LARGE_AT_ONCE = 4
+"""Such forms, of more than `_SMALL_BYTES`."""
 _SMALL_BYTES = 16 * 1024
-"""Of the form to sign in."""
+"""Of other forms."""
 _MOST_FIELDS = 50
 HEADERS = {
     "cache-control": "no-store",
@@ -87,12 +90,14 @@ _ROUTES: tuple[tuple[str, Handler | None, Handler | None], ...] = (
 def site(console: Console) -> ASGIApp:
     """The application."""
     routes: list[Route | Mount] = []
+    room = asyncio.Semaphore(_LARGE_AT_ONCE)
     for path, get, post in _ROUTES:
         for method, handler in (("GET", get), ("POST", post)):
             if handler is not None:
-                routes.append(Route(path, _endpoint(console, handler), methods=[method]))
+                routes.append(Route(path, _endpoint(console, handler, room), methods=[method]))
     for method, handler in (("GET", sign_in_pages.sign_in_page), ("POST", sign_in_pages.sign_in)):
-        routes.append(Route("/sign-in", _endpoint(console, handler, public=True), methods=[method]))
+        endpoint = _endpoint(console, handler, room, public=True)
+        routes.append(Route("/sign-in", endpoint, methods=[method]))
     routes.append(Mount("/static", StaticFiles(directory=_STATIC)))
     middleware = []
     names = [*LOOPBACK_NAMES, console.host]
@@ -102,18 +107,35 @@ def site(console: Console) -> ASGIApp:
 
 
 def _endpoint(
-    console: Console, handler: Handler, public: bool = False
+    console: Console, handler: Handler, room: asyncio.Semaphore, public: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
+    has_item = console.writes and handler in (item_pages.save, item_pages.create)
+
     async def answer(request: Request) -> Response:
-        visit = _visit(console, request)  # before the body is read: strangers send little
-        if not public and visit is None:
+        if not public and _visit(console, request) is None:  # strangers send little
             return _sign_in_first(console, request)
-        visit = visit or _stranger(console, request)
+        if not (has_item and int(request.headers.get("content-length", 0)) > _SMALL_BYTES):
+            return await answer_up_to(_SMALL_BYTES, request)
+        if room.locked():
+            message = "too many large forms are being sent: go back, and try again in a moment"
+            return PlainTextResponse(message, HTTPStatus.SERVICE_UNAVAILABLE)
+        async with room:
+            return await answer_up_to(MOST_BYTES, request)
+
+    async def answer_up_to(most: int, request: Request) -> Response:
+        form: dict[str, str] = {}
         try:
             if request.method == "POST":
-                visit.form = await _form_of(request, _SMALL_BYTES if public else MOST_BYTES)
+                form = await _form_of(request, most)
         except Refused as refusal:
             return PlainTextResponse(str(refusal), refusal.status)
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # which nobody reads
+        visit = _visit(console, request)  # only now: reading a form takes time
+        if visit is None and not public:
+            return _sign_in_first(console, request)
+        visit = visit or _stranger(console, request)
+        visit.form = form
         return await run_in_threadpool(_answer, visit, request, handler, public)
 
     return answer
@@ -165,6 +187,7 @@ def _visit(console: Console, request: Request) -> Visit | None:
     session, credential = found
     visit.session, visit.form_token = name, session.form_token
     visit.sender = Sender(Signer(credential.user, credential.principal), visit.sender.peer)
+    visit.pair = session.pair
     return visit
 
 
@@ -216,7 +239,11 @@ def _check_origin(request: Request) -> None:
         Refused: it is.
     """
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    try:
+        same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # it is no address
+        same = False
+    if not same:
         raise Refused("the form came from another site", HTTPStatus.FORBIDDEN)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,15 +15,17 @@ import orjson
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.console.comparison_jobs import ComparisonJobs
+from mynamo.console.item_forms import encoded
 from mynamo.console.page_parts import PageParts, Part
 from mynamo.console.refused import Refused
-from mynamo.console.sign_ins import FailedAttempts, Sessions
+from mynamo.console.sign_ins import FailedAttempts, Sessions, still_counts
 from mynamo.gateway.auth.credentials import Find
-from mynamo.gateway.context import Sender
+from mynamo.gateway.context import Sender, Signer
 from mynamo.gateway.service import Service
 from mynamo.gateway.service_errors import ServiceError
+from mynamo.log.dead_letter_topic import DeadLetterList
 from mynamo.reader import Plan
-from mynamo.schemas.gateway_config import GatewayConfig
+from mynamo.schemas.gateway_config import AccessKey, GatewayConfig
 
 FORM_TOKEN = "form_token"  # noqa: S105 -- the name of a field
 """The field of every form that shows that it came from a page of the console."""
@@ -54,6 +57,8 @@ class Console:
         self.sessions = None if find is None else Sessions(find)
         self.attempts = FailedAttempts()
         self.parts = PageParts()
+        self.dead_letters = DeadLetterList(cluster.config.kafka)
+        self.dead_letters_lock = threading.Lock()
         self.jobs = ComparisonJobs(cluster)
         self.form_token = token_urlsafe(32)
         """Of all forms, where nobody signs in."""
@@ -61,7 +66,6 @@ class Console:
     def close(self) -> None:
         """Stop what runs in the background."""
         self.jobs.close()
-        self.parts.close()
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Visit:
         form_token: that its form must bring along, and those of its page do.
         cookies: that came along.
         session: its name; empty: there is none.
+        pair: that whoever sends it signed in with.
         form: of the body, as `query`.
     """
 
@@ -99,6 +104,7 @@ class Visit:
     form_token: str
     cookies: Mapping[str, str]
     session: str = ""
+    pair: AccessKey | None = None
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -139,7 +145,7 @@ class Visit:
             Refused: the answer is an error.
         """
         answer = self.console.service.call(
-            operation, orjson.dumps(request), {}, str(uuid.uuid4()), self.sender
+            operation, encoded(request), {}, str(uuid.uuid4()), self.sender
         )
         body = orjson.loads(answer.body)
         if answer.status == HTTPStatus.OK:
@@ -161,6 +167,28 @@ class Visit:
     def has_right(self, action: str, table: str | None = None) -> bool:
         """Whether an operator's action is allowed; to offer it or not."""
         return self.console.service.allows_operator(self.sender, action, table)
+
+    def lasting_right(self, action: str, table: str) -> Callable[[], bool]:
+        """What says, at any later time, whether the sender still has a right: while his credential
+        counts, though the session may have ended."""
+        console, pair, peer = self.console, self.pair, self.sender.peer
+
+        def holds() -> bool:
+            if console.find is None or pair is None:
+                return True
+            credential = still_counts(console.find, pair)
+            if credential is None:
+                return False
+            sender = Sender(Signer(credential.user, credential.principal), peer)
+            return console.service.allows_operator(sender, action, table)
+
+        return holds
+
+    def note_done(
+        self, action: str, table: str | None = None, dead_letter: str = "", error: str = ""
+    ) -> None:
+        """Write to the audit log what an operator did, see `Service.note_operator`."""
+        self.console.service.note_operator(self.sender, action, table, dead_letter, error)
 
     def parts(self, works: Mapping[str, Callable[[], Any]]) -> dict[str, Part]:
         """Parts of the page, see `PageParts.of`."""

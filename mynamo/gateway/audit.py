@@ -38,11 +38,12 @@ class AuditLog:
         self._context = context
         self._failures = LogThrottle()
 
-    def note(self, call: Call, error: str) -> None:
+    def note(self, call: Call, error: str, dead_letter: str = "") -> None:
         """Log a call that was answered, if it is of these.
 
         Args:
             error: the exception's name; empty: success.
+            dead_letter: the id of the one that was replayed.
         """
         if call.operation not in CONTROL_PLANE and error != "AccessDeniedException":
             return
@@ -54,6 +55,7 @@ class AuditLog:
         fields = line_of(
             call,
             table=self._tables(call),
+            dead_letter=dead_letter,
             user=user,
             address=None if sender is None else sender.peer.address,
             outcome=error or SUCCESS,

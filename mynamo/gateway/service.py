@@ -127,7 +127,7 @@ class Service:
     def check_operator(self, sender: Sender, action: str, table: str | None = None) -> None:
         """Check that an operator's action is allowed, which is no operation of DynamoDB's.
 
-        The audit log has refusals, and what is about to change something.
+        The audit log has refusals.
 
         Args:
             action, table: see `authorize_operator`.
@@ -135,15 +135,29 @@ class Service:
         Raises:
             ServiceError: AccessDeniedException.
         """
-        call = Call(action, table=table, sender=sender)
         try:
             authorize_operator(self.context, sender, action, table)
         except ServiceError as error:
-            if self._audit is not None:
-                self._audit.note(call, error.kind)
+            self.note_operator(sender, action, table, error=error.kind)
             raise
+
+    def note_operator(
+        self,
+        sender: Sender,
+        action: str,
+        table: str | None = None,
+        dead_letter: str = "",
+        error: str = "",
+    ) -> None:
+        """Log an operator's action in the audit log, if it is one that changes something.
+
+        Args:
+            action, table: see `authorize_operator`.
+            dead_letter: the id of the one that it is about.
+            error: the exception's name; empty: it has begun, or is done.
+        """
         if self._audit is not None:
-            self._audit.note(call, "")
+            self._audit.note(Call(action, table=table, sender=sender), error, dead_letter)
 
     def allows_operator(self, sender: Sender, action: str, table: str | None = None) -> bool:
         """Whether an operator's action is allowed; nothing is logged."""

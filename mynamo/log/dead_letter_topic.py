@@ -123,12 +123,17 @@ def read_dead_letter_entries(config: KafkaConfig) -> list[DeadLetterEntry]:
     Raises:
         LogUnavailable: Kafka does not answer.
     """
-    consumer = open_consumer(config, None)
-    try:
-        with kafka_errors(config):
-            return merge_resolutions(_entries(_whole_topic(consumer, config.dead_letter_topic)))
-    finally:
-        consumer.close()
+    return merge_resolutions(_all_entries(config))
+
+
+def read_dead_letter_entry(config: KafkaConfig, letter_id: str) -> DeadLetterEntry | None:
+    """Read one dead letter; None: there is none of this id.
+
+    Raises:
+        LogUnavailable: Kafka does not answer.
+    """
+    of_id = (one for one in _all_entries(config) if one.letter_id == letter_id)
+    return next(iter(merge_resolutions(of_id)), None)
 
 
 def read_dead_letters(config: KafkaConfig, limit: int | None = None) -> list[DeadLetter]:
@@ -168,10 +173,9 @@ def _merge(by_id: dict[str, DeadLetterEntry], one: DeadLetter | Resolution) -> N
         by_id[one.letter_id] = DeadLetterEntry(one, known.attempts + 1)
 
 
-class OpenDeadLetters:
-    """How many dead letters are open. Each look reads what the topic has got since the last one.
-
-    It keeps what identifies dead letters, not their messages. Use by one thread at a time.
+class DeadLetterList:
+    """All dead letters, without their messages. Each look reads what the topic has got since the
+    last one. Use by one thread at a time.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -180,8 +184,12 @@ class OpenDeadLetters:
         self._first: dict[Any, int] = {}
         self._next: dict[Any, int] = {}
 
-    def count(self, consumer: Any) -> int:
-        """Look.
+    def count_open(self, consumer: Any) -> int:
+        """How many are open; see `look`."""
+        return sum(entry.state == "open" for entry in self.look(consumer))
+
+    def look(self, consumer: Any) -> list[DeadLetterEntry]:
+        """All of them, oldest first; `value` is empty.
 
         Args:
             consumer: of kafka-python, any one: to ask where the topic begins and ends.
@@ -198,9 +206,10 @@ class OpenDeadLetters:
         if ends != self._next:
             self._read(ends)
             self._next = ends
-        return sum(entry.state == "open" for entry in self._by_id.values())
+        return list(self._by_id.values())
 
     def _read(self, ends: Mapping[Any, int]) -> None:
+        by_id = dict(self._by_id)  # if this fails in the middle, the next look begins here again
         consumer = open_consumer(self._config, None)
         try:
             with kafka_errors(self._config):
@@ -208,13 +217,23 @@ class OpenDeadLetters:
                 for partition, offset in self._next.items():
                     consumer.seek(partition, offset)
                 for one in _entries(_up_to(consumer, ends)):
-                    _merge(self._by_id, _without_message(one))
+                    _merge(by_id, _without_message(one))
         finally:
             consumer.close()
+        self._by_id = by_id
 
 
 def _without_message(one: DeadLetter | Resolution) -> DeadLetter | Resolution:
     return one.model_copy(update={"value": ""}) if isinstance(one, DeadLetter) else one
+
+
+def _all_entries(config: KafkaConfig) -> Iterator[DeadLetter | Resolution]:
+    consumer = open_consumer(config, None)
+    try:
+        with kafka_errors(config):
+            yield from _entries(_whole_topic(consumer, config.dead_letter_topic))
+    finally:
+        consumer.close()
 
 
 def _entries(records: Iterable[Any]) -> Iterator[DeadLetter | Resolution]:

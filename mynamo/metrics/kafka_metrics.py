@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from mynamo.errors import LogUnavailable
 from mynamo.log.clients import kafka_errors, open_consumer, uncommitted
-from mynamo.log.dead_letter_topic import OpenDeadLetters
+from mynamo.log.dead_letter_topic import DeadLetterList
 from mynamo.log.kafka_types import KafkaError, TopicPartition
 from mynamo.metrics.families import gauge
 from mynamo.metrics.names import DEAD_LETTERS, KAFKA_UP, QUEUED_WRITES, Metric
@@ -98,7 +98,7 @@ class KafkaMetrics(Collector):
 
     def __init__(self, config: KafkaConfig, role: str) -> None:
         self._config = config
-        self._dead_letters = OpenDeadLetters(config)
+        self._dead_letters = DeadLetterList(config)
         self._scraping = threading.Lock()
         self._questions = [_Question(config, None, self._is_up)]
         if role == "writer":
@@ -134,6 +134,6 @@ class KafkaMetrics(Collector):
 
     def _waiting(self, consumer: Any) -> Found:
         return {
-            DEAD_LETTERS: self._dead_letters.count(consumer),
+            DEAD_LETTERS: self._dead_letters.count_open(consumer),
             QUEUED_WRITES: uncommitted(consumer, self._config.writes_topic),
         }

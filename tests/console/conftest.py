@@ -86,10 +86,10 @@ class Page:
 
     @property
     def form_token(self) -> str:
-        """Of the forms on it."""
-        found = re.search(r'name="form_token" value="([^"]+)"', self.text)
-        assert found is not None, self.shown
-        return found[1]
+        """Of the last form on it: the one to sign in has a token of its own."""
+        found: list[str] = re.findall(r'name="form_token" value="([^"]+)"', self.text)
+        assert found, self.shown
+        return found[-1]
 
     def field(self, name: str) -> str:
         """The value of a hidden field, or of a text area."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from http.client import HTTPConnection
@@ -23,6 +24,7 @@ from tests.console.conftest import (
     key_of,
     running,
 )
+from tests.waiting import eventually
 
 PAGES = (
     "/", "/lag", "/transactions", "/streams", "/tables", "/tables/orders",
@@ -82,6 +84,14 @@ def test_a_session_ends_when_signing_out(admin: Visitor) -> None:
     page = admin.post("/tables/orders/new-item", {"after": "{}"})
     assert page.status == 401
     assert "you are signed out, so nothing was done" in page.shown
+
+
+def test_signing_out_at_the_form_to_sign_in(admin: Visitor) -> None:
+    page = admin.get("/sign-in")
+    header = page.text.partition("<main")[0]
+    token = re.search(r'name="form_token" value="([^"]+)"', header)
+    assert token is not None
+    assert admin.post("/sign-out", {"form_token": token[1]}).status == 303
 
 
 @pytest.mark.parametrize(
@@ -183,6 +193,83 @@ def test_what_is_no_form_is_refused(admin: Visitor, console: tuple[str, Console]
     assert admin.get("/").status == 200
 
 
+def test_an_origin_that_is_no_address_is_another_site(admin: Visitor, caplog: Any) -> None:
+    page = admin.post("/sign-out", {"form_token": admin.get("/").form_token}, Origin="http://[")
+    assert page.status == 403
+    assert "Traceback" not in caplog.text
+
+
+def sending(visitor: Visitor, path: str, body: str) -> HTTPConnection:
+    """Somebody who has sent half of a form."""
+    connection = HTTPConnection(urlsplit(visitor.site).netloc, timeout=30)
+    connection.putrequest("POST", path)
+    cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    connection.putheader("Cookie", cookies)
+    connection.putheader("Content-Type", "application/x-www-form-urlencoded")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[: len(body) // 2].encode())
+    return connection
+
+
+def test_a_session_that_ends_while_its_form_is_sent_does_nothing(admin: Visitor) -> None:
+    page = admin.get("/tables/orders/new-item")
+    item = '{"id": {"S": "half"}, "at": {"S": "1"}}'
+    body = urlencode({"form_token": page.form_token, "after": item})
+    connection = sending(admin, "/tables/orders/new-item", body)
+    assert admin.send("/sign-out", {}, page).status == 303
+    connection.send(body[len(body) // 2 :].encode())
+    assert connection.getresponse().status == 401
+    connection.close()
+    admin.sign_in("admin")
+    assert admin.get(item_path("half", "1")).status == 404
+
+
+def test_who_goes_away_in_the_middle_of_a_form_is_no_defect(
+    console: tuple[str, Console], admin: Visitor, caplog: Any
+) -> None:
+    for path in ("/sign-out", "/sign-in", "/tables/orders/new-item"):
+        sending(admin, path, "x" * 20_000 if path.endswith("item") else "x" * 100).close()
+    assert admin.get("/").status == 200
+    assert "Traceback" not in caplog.text
+
+
+def test_large_forms_are_those_of_items_and_few_at_once(admin: Visitor) -> None:
+    page = admin.get("/tables/orders/new-item")
+    text = json.dumps({"id": {"S": "large"}, "at": {"S": "1"}, "text": {"S": "x" * 100_000}})
+    fields = {"form_token": page.form_token, "after": text}
+    sent = [sending(admin, "/tables/orders/new-item", urlencode(fields)) for _ in range(4)]
+
+    def is_refused() -> bool:
+        answer = admin.post("/tables/orders/new-item", {**fields, "after": "x" * 20_000})
+        return answer.status == 503
+
+    assert eventually(is_refused)
+    assert admin.get("/").status == 200
+    for one in sent:
+        one.close()
+    assert eventually(lambda: admin.post("/tables/orders/new-item", fields).status == 303)
+    for path in ("/sign-out", "/dead-letter", "/tables/orders/comparison"):
+        page = admin.post(path, {**fields, "after": "x" * 20_000})
+        assert page.status == 413, path
+
+
+def test_what_is_nested_too_deeply_is_refused(admin: Visitor) -> None:
+    page = admin.get("/tables/orders/new-item")
+    for levels in (120, 126, 300):
+        value = '{"L": [' * levels + '{"S": "x"}' + "]}" * levels
+        text = f'{{"id": {{"S": "deep"}}, "at": {{"S": "1"}}, "x": {value}}}'
+        answer = admin.send("/tables/orders/new-item", {"after": text}, page)
+        fields = {"before": text, "after": text.replace('"x"}', '"y"}'), "action": "save"}
+        changed = admin.send("/tables/orders/item", fields, page)
+        for one in (answer, changed):
+            assert one.status == 400
+            assert "nest" in one.shown.lower(), one.shown
+    key = dump_address({"id": {"S": "x"}})[:-2]
+    deep = base64.urlsafe_b64encode(b'{"id":' + b"[" * 300 + b"]" * 300 + b"}").decode()
+    assert "nested too deeply" in admin.get(f"/tables/orders/item?key={deep.rstrip('=')}").shown
+    assert admin.get(f"/tables/orders/item?key={key}").status == 400
+
+
 def test_a_read_only_console_changes_nothing(console_config: ClusterConfig, tmp_path: Any) -> None:
     with running(console_config, gateway_config(tmp_path), writes=False) as (site, _):
         visitor = Visitor(site)
@@ -255,9 +342,9 @@ def test_leading_keys_count(console: tuple[str, Console]) -> None:
         assert ann.send("/tables/orders/item", fields, page).status == 403
     assert ann.send("/tables/orders/new-item", {"after": theirs}, page).status == 403
     before = page.field("before")
-    fields = {"before": before, "after": before.replace('"7"', '"70"'), "action": "save"}
+    fields = {"before": before, "after": before.replace('"7"', '"17"'), "action": "save"}
     assert ann.send("/tables/orders/item", fields, page).status == 303
-    assert '"70"' in ann.get(item_path("ann", "07")).field("before")
+    assert '"17"' in ann.get(item_path("ann", "07")).field("before")
 
 
 def test_an_operator_sees_the_cluster_and_no_items(console: tuple[str, Console]) -> None:

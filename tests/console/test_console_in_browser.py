@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mynamo.console import comparison_pages
 from mynamo.console.visits import Console
 from tests.clients.conftest import WORKS, installed, missing, tool
 from tests.console.conftest import SECRET, key_of
@@ -47,5 +48,8 @@ def in_browser(console: tuple[str, Console]) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("script", ["keyboard", "accessible", "live"])
-def test_in_chromium(script: str, in_browser: Callable[[str], None]) -> None:
+def test_in_chromium(
+    script: str, in_browser: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison_pages, "LEAST_RATE", 1)  # so that a verify can be watched
     in_browser(f"{script}.mjs")

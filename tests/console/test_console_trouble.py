@@ -9,8 +9,10 @@ import re
 import socket
 import ssl
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,18 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.stored_credentials import add_credential, remove_credential
 from mynamo.cli.app import root
 from mynamo.cli.console_command import SHOWN
+from mynamo.console import bounded_connections, comparison_jobs, comparison_pages
+from mynamo.console.dead_letter_pages import DEAD_LETTERS, entries_of
 from mynamo.console.visits import Console
 from mynamo.gateway.auth.secrets_at_rest import new_key_pair, sealed
 from mynamo.local.state import config_toml
+from mynamo.log import Publisher
+from mynamo.log.dead_letter_topic import resolve_dead_letter, send_dead_letters
 from mynamo.operations import verify
 from mynamo.producer import Producer
 from mynamo.reader import Reader
 from mynamo.schemas.config import AUDIT_LOGGER, ClusterConfig, LogConfig
+from mynamo.schemas.dead_letters import DeadLetter, load_dead_letter
 from mynamo.schemas.gateway_config import GatewayConfig
 from tests.certificates import Authority
 from tests.commands import start
@@ -152,6 +159,58 @@ def test_a_dead_letter_is_shown_and_replayed(
     eventually(lambda: reader.get("orders", key) == {**key, "n": 2}, 60)
 
 
+@pytest.fixture
+def letter(console_config: ClusterConfig) -> DeadLetter:
+    """One that is open, with a message that is nested deeply."""
+    value = base64.b64encode(b"[" * 300 + b"]" * 300).decode()
+    letter = DeadLetter(
+        letter_id=str(uuid.uuid4()), kind="event", reason="why", topic="t", partition=0, offset=1,
+        value=value,
+    )  # fmt: skip
+    publisher = Publisher(console_config.kafka)
+    send_dead_letters(publisher, [letter])
+    publisher.close()
+    return letter
+
+
+def test_dead_letters_are_read_once_and_kept_without_messages(
+    console: tuple[str, Console], letter: DeadLetter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = Visitor(console[0])
+    admin.sign_in("admin")
+    admin.until("/dead-letters", letter.letter_id)
+    read: list[bytes] = []
+
+    def load(data: bytes) -> DeadLetter:
+        read.append(data)
+        return load_dead_letter(data)
+
+    monkeypatch.setattr("mynamo.log.dead_letter_topic.load_dead_letter", load)
+    for path in ("/", "/dead-letters"):
+        console[1].parts.forget(DEAD_LETTERS)
+        assert "defect" not in admin.get(path).shown
+    assert read == []
+    entries = entries_of(console[1])
+    assert [one.dead_letter.value for one in entries] == [""] * len(entries) != []
+    assert "[[[[" in admin.get(f"/dead-letter?id={letter.letter_id}").shown
+    assert read != []  # its own page has the message
+
+
+def test_a_discarded_dead_letter_is_not_replayed(
+    console_config: ClusterConfig, console: tuple[str, Console], letter: DeadLetter
+) -> None:
+    admin = Visitor(console[0])
+    admin.sign_in("admin")
+    page = admin.get(f"/dead-letter?id={letter.letter_id}")
+    assert "<button>Replay" in page.text
+    publisher = Publisher(console_config.kafka)
+    resolve_dead_letter(publisher, letter, "discarded")
+    publisher.close()
+    answer = admin.send("/dead-letter", {"id": letter.letter_id}, page)
+    assert answer.status == 409
+    assert "it is discarded already" in answer.shown
+
+
 def test_open_transactions_and_streams_are_shown(
     engine_config: ClusterConfig, visiting: Callable[..., Visitor]
 ) -> None:
@@ -194,7 +253,10 @@ def test_damage_is_found_planned_and_mended(
             assert verify(cluster, "orders").findings == 0
 
 
-def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., Visitor]) -> None:
+def test_a_comparison_is_stopped(
+    config: ClusterConfig, visiting: Callable[..., Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison_pages, "LEAST_RATE", 1)
     path = "/tables/orders/comparison"
     with Cluster(config) as cluster, Producer(cluster) as producer:
         make_table(cluster)
@@ -213,6 +275,39 @@ def test_a_comparison_is_stopped(config: ClusterConfig, visiting: Callable[..., 
     assert admin.send(path, {"action": "stop"}, page).status == 303
     state = admin.until(f"{path}/state", "data-ended")
     assert "stopped before its end" in state.shown
+
+
+@pytest.mark.parametrize("gone", ["credential", "right"])
+def test_a_comparison_ends_with_the_right_of_who_began_it(
+    config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    monkeypatch.setattr(comparison_pages, "LEAST_RATE", 1)
+    monkeypatch.setattr(comparison_jobs, "CHECK_SECONDS", 0.0)
+    with Cluster(config) as cluster, Producer(cluster) as producer:
+        make_table(cluster)
+        for n in range(300):
+            producer.put("orders", {"id": f"i{n}", "at": "1", "price": n})
+    with running(config, gateway_config(tmp_path)) as (site, console):
+        admin = Visitor(site)
+        admin.sign_in("watcher")
+        path = "/tables/orders/comparison"
+        page = admin.get(path)
+        assert admin.send(path, {"action": "verify", "rate": "50"}, page).status == 303
+        assert admin.send("/sign-out", {}, page).status == 303
+        job = console.jobs.of("orders")
+        assert job is not None
+        eventually(lambda: job.progress is not None)
+        assert job.state == "running"  # though the session has ended
+        find = console.find
+        assert find is not None
+        other = find(key_of("reader"))
+        own = find(key_of("watcher"))
+        assert own is not None
+        assert other is not None
+        now = None if gone == "credential" else replace(own, principal=other.principal)
+        console.find = lambda _: now
+        assert eventually(lambda: job.state == "stopped")
+        assert job.outcome == "stopped before its end: watcher has no right to it any more"
 
 
 def test_the_end_of_a_console_stops_its_comparisons(config: ClusterConfig, tmp_path: Path) -> None:
@@ -251,13 +346,25 @@ def test_a_credential_of_the_catalog_signs_in_until_it_is_revoked(
 
 
 def test_what_operators_change_is_in_the_audit_log(
-    console_config: ClusterConfig, visiting: Callable[..., Visitor], caplog: Any
+    console_config: ClusterConfig,
+    visiting: Callable[..., Visitor],
+    letter: DeadLetter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
     caplog.set_level(logging.INFO, logger=AUDIT_LOGGER)
     config = console_config.model_copy(update={"log": LogConfig(audit=True)})
     admin = visiting(config)
     path = "/tables/orders/comparison"
-    assert admin.send(path, {"action": "repair"}, admin.get(path)).status == 303
+    page = admin.get(path)
+    jobs_full = comparison_jobs.MOST_RUNNING
+    monkeypatch.setattr(comparison_jobs, "MOST_RUNNING", 0)
+    assert admin.send(path, {"action": "repair"}, page).status == 409
+    monkeypatch.setattr(comparison_jobs, "MOST_RUNNING", jobs_full)
+    assert admin.send(path, {"action": "repair"}, page).status == 303
+    assert admin.send(path, {"action": "stop"}, page).status == 303
+    assert admin.send("/dead-letter", {"id": "no-such"}, page).status == 404
+    assert admin.send("/dead-letter", {"id": letter.letter_id}, page).status == 409
     watcher = Visitor(admin.site)
     watcher.sign_in("watcher")
     watcher.get("/dead-letters")
@@ -265,22 +372,31 @@ def test_what_operators_change_is_in_the_audit_log(
     told = [(one["operation"], one.get("table"), one["user"], one["outcome"]) for one in lines]
     assert told == [
         ("mynamo:Repair", "orders", "admin", "success"),
+        ("mynamo:ReplayDeadLetters", None, "admin", "CorruptData"),
         ("mynamo:ListDeadLetters", None, "watcher", "AccessDeniedException"),
     ]
+    assert [one.get("dead_letter") for one in lines] == [None, letter.letter_id, None]
     assert SECRET not in caplog.text
     admin.until(f"{path}/state", "data-ended")
 
 
-def test_over_tls_cookies_are_secure(console_config: ClusterConfig, tmp_path: Path) -> None:
+def test_over_tls_cookies_are_secure_and_silent_clients_let_go(
+    console_config: ClusterConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "REQUEST_SECONDS", 2.0)
     authority = Authority(tmp_path / "ca")
     cert, key = authority.issue("127.0.0.1")
     gateway = gateway_config(tmp_path).model_copy(update={"cert": cert, "key": key})
     with running(console_config, gateway) as (site, _):
         trusting = ssl.create_default_context(cafile=str(authority.file))
         connection = HTTPSConnection(urlsplit(site).netloc, timeout=30, context=trusting)
+        place = urlsplit(site)
+        silent = socket.create_connection((place.hostname, place.port), timeout=20)
         connection.request("GET", "/sign-in")
         cookies = connection.getresponse().headers.get_all("set-cookie")
         connection.close()
+        assert silent.recv(1) == b""  # though the handshake has not begun
+        silent.close()
     assert cookies
     assert all("; Secure" in one for one in cookies)
 

@@ -12,7 +12,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.cli.metrics_option import metrics_of
 from mynamo.log import Publisher
 from mynamo.log.dead_letter_topic import (
-    OpenDeadLetters,
+    DeadLetterList,
     resolve_dead_letter,
     send_dead_letters,
 )
@@ -113,7 +113,7 @@ def test_dead_letters_that_take_long_do_not_say_that_kafka_is_down(
     publisher.reach()
     assert scrape(config.kafka, "writer")[DEAD] == 0
     go = threading.Event()
-    monkeypatch.setattr(OpenDeadLetters, "count", lambda *_: go.wait(20) and 5)
+    monkeypatch.setattr(DeadLetterList, "count_open", lambda *_: go.wait(20) and 5)
     monkeypatch.setattr(kafka_metrics, "PATIENCE_SECONDS", 1.0)
     assert scrape(config.kafka, "writer") == {UP: 1}
     go.set()

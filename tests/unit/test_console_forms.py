@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from http import HTTPStatus
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from mynamo.console import page_parts, sign_ins
+from mynamo.catalog.cluster import Cluster
+from mynamo.console import comparison_jobs, page_parts, sign_ins
 from mynamo.console.browse_forms import Source, columns_of, reading_of, source_named, sources_of
 from mynamo.console.item_forms import (
     MOST_ATTRIBUTES,
@@ -33,6 +37,7 @@ from mynamo.errors import ShardUnavailable
 from mynamo.gateway.auth.credentials import Credential
 from mynamo.gateway.operations.request_expressions import Expressions
 from mynamo.schemas.gateway_config import AccessKey
+from tests.waiting import eventually
 
 DESCRIBED: dict[str, Any] = {
     "TableName": "orders",
@@ -353,6 +358,31 @@ def test_where_signing_in_leads(path: str, led: str) -> None:
     assert local_path(path) == led
 
 
+# Comparisons
+
+
+def test_a_job_that_runs_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def compare(_: Any, table: str, **__: Any) -> Any:
+        if table == "slow":
+            go.wait(30)
+        raise ShardUnavailable("away")
+
+    monkeypatch.setattr(comparison_jobs, "verify", compare)
+    monkeypatch.setattr(comparison_jobs, "_MOST_KEPT", 3)
+    jobs = comparison_jobs.ComparisonJobs(cast(Cluster, None))
+    slow = jobs.begin("verify", "slow", None)
+    for n in range(6):
+        jobs.begin("verify", f"t{n}", None)
+        assert eventually(lambda: [job.state for job in jobs.all()].count("running") == 1)
+    assert {job.table for job in jobs.all()} == {"slow", "t4", "t5"}
+    with pytest.raises(Refused, match="is running already"):
+        jobs.begin("verify", "slow", None)
+    go.set()
+    assert eventually(lambda: slow.state == "failed")
+
+
 # Parts of pages
 
 
@@ -381,7 +411,6 @@ def test_a_part_that_hangs_is_not_asked_twice_and_holds_up_no_other(
         assert len(calls) == 1
     finally:
         hanging.set()
-        parts.close()
 
 
 def test_a_defect_in_a_part_is_said_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -389,7 +418,6 @@ def test_a_defect_in_a_part_is_said_and_logged(caplog: pytest.LogCaptureFixture)
     found = parts.of({"broken": lambda: 1 // 0})["broken"]
     assert "defect" in found.trouble
     assert "ZeroDivisionError" in caplog.text
-    parts.close()
 
 
 def test_a_refusal_in_a_part_is_shown() -> None:
@@ -398,7 +426,6 @@ def test_a_refusal_in_a_part_is_shown() -> None:
 
     parts = PageParts()
     assert parts.of({"refused": refuse})["refused"].trouble == "no right"
-    parts.close()
 
 
 def test_a_part_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,4 +440,31 @@ def test_a_part_is_shown_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(page_parts, "FRESH_SECONDS", 0.0)
     parts.of(work)
     assert len(calls) == 3
-    parts.close()
+
+
+def test_a_part_that_took_long_is_shown_again_for_a_moment_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(page_parts, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    parts, calls = PageParts(), []
+
+    def take_long() -> None:
+        calls.append(1)
+        now[0] += 2 * page_parts.FRESH_SECONDS
+
+    for _ in range(2):
+        parts.of({"part": take_long})
+    assert len(calls) == 1
+
+
+def test_a_part_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = (
+        "import threading\n"
+        "from mynamo.console.page_parts import PageParts\n"
+        "print(PageParts(0.1).of({'hangs': lambda: threading.Event().wait(300)}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=20, check=True, capture_output=True, text=True
+    )
+    assert "still awaited" in done.stdout
