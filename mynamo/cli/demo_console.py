@@ -71,11 +71,16 @@ class ShownConsole:
             f"--user-data-dir={self._profile}", f"--window-size={_SIZE}", f"--screenshot={file}",
             self.url + path,
         ]  # fmt: skip
+        # Chromium makes a socket in the folder for temporary files, whose path must be short.
+        env = {key: value for key, value in os.environ.items() if key != "TMPDIR"}
         try:
             subprocess.run(  # noqa: S603 -- found on the PATH, as users' commands are
-                command, capture_output=True, timeout=_PICTURE_SECONDS, check=True
+                command, capture_output=True, timeout=_PICTURE_SECONDS, check=True, env=env
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip()[-500:]
+            self._screen.print(f"no picture {name}: Chromium failed: {said}")
+        except (OSError, subprocess.TimeoutExpired) as error:
             self._screen.print(f"no picture {name}: {error}")
         else:
             self._screen.print(f"{self._pictures / name}: {path} of the console")
