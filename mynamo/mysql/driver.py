@@ -35,6 +35,8 @@ _NULL = 0xFB
 _WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 """After one of these a value's length takes so many bytes; below `_NULL`, it is the length."""
 _END = Struct("<HH")
+_LEAST_BYTES = 11
+"""Of what a statement gives: the packet of an `_OK`."""
 _OK = Struct("<xBBHH")
 """An answer without rows, whose numbers are small, and that has nothing to add."""
 
@@ -133,8 +135,10 @@ class Connection(connections.Connection):
         except TypeError as error:
             raise err.ProgrammingError(str(error)) from None
 
-    def ask(self, sql: str) -> Iterator[connections.MySQLResult]:
-        """Send statements, and give what each of them gave as it comes."""
+    def ask(self, sql: str, count: int) -> Iterator[connections.MySQLResult]:
+        """Send so many statements, and give what each of them gave as it comes."""
+        if count > 1 and self._sock is not None:
+            self._sock.expect(count * _LEAST_BYTES)
         self.query(sql)
         yield self._result
         while self._result.has_next:

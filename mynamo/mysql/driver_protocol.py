@@ -28,8 +28,8 @@ class Driver(Protocol):
     def bind(self, sql: str, values: Sequence[Any]) -> str:
         """Put values in the places of a statement's %s; without values it stays as it is."""
 
-    def ask(self, sql: str) -> Iterator[StatementResult]:
-        """Send statements, and give what each of them gave as it comes."""
+    def ask(self, sql: str, count: int) -> Iterator[StatementResult]:
+        """Send so many statements, and give what each of them gave as it comes."""
 
     def ping(self, reconnect: Literal[False]) -> None:
         """Ask the server for an answer; a connection that is lost stays so."""

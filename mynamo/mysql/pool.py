@@ -159,7 +159,7 @@ class Session:
         try:
             bind = self._connection.bind
             text = ";".join([bind(sql, values) for sql, values in statements])
-            results = [read(result) for result in self._connection.ask(text)]
+            results = [read(result) for result in self._connection.ask(text, len(statements))]
         except DRIVER_ERRORS as error:
             failure = self._failure(error)
             lost = isinstance(failure, LostConnection | WriteOutcomeUnknown)

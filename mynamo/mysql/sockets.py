@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 BUFFER_BYTES = 64 * 1024
+_GATHER = 0.02
+"""Seconds for which an answer in parts is waited for as a whole."""
 
 
 class Wire(io.RawIOBase):
@@ -41,6 +43,7 @@ class Wire(io.RawIOBase):
         self._socket = connected
         self._timeout = seconds
         self._asked = False  # what was sent will be answered, but hardly at once
+        self._least = 1
         self.ends_at: float | None = None
         """When to wait no longer (monotonic), however long `settimeout` allows."""
         self.on_silence: Callable[[], None] | None = None
@@ -50,6 +53,14 @@ class Wire(io.RawIOBase):
     def settimeout(self, seconds: float | None) -> None:
         """How long it may take until something comes or goes; None: for ever."""
         self._timeout = seconds
+
+    def expect(self, least: int) -> None:
+        """Wake the caller for the next answer when it has so many bytes, if it comes in parts.
+
+        A server sends each part as soon as it has it, and each would wake the caller. An answer may
+        be shorter, as errors are: it is read a moment later.
+        """
+        self._least = least
 
     def readable(self) -> bool:
         """See io.RawIOBase."""
@@ -64,7 +75,7 @@ class Wire(io.RawIOBase):
         """
         if self._asked:
             self._asked = False
-            self._wait(select.POLLIN)
+            self._wait_for_answer()
         while True:
             try:
                 return self._socket.recv_into(buffer)
@@ -98,6 +109,18 @@ class Wire(io.RawIOBase):
     def let_go(self) -> None:
         """Close a child's copy of its parent's socket, without a word to the other side."""
         forks.let_go(self._socket)
+
+    def _wait_for_answer(self) -> None:
+        least, self._least = self._least, 1
+        if least > 1:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+            try:
+                came = self._comes(select.POLLIN, _GATHER)
+            finally:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            if came:
+                return
+        self._wait(select.POLLIN)
 
     def _wait(self, event: int) -> None:
         seconds = math.inf if self._timeout is None else self._timeout
