@@ -150,6 +150,9 @@ class CannedWire(RawIOBase):
         """The socket's."""
         self._left = self._answers.to(bytes(data))
 
+    def expect(self, least: int) -> None:
+        """The socket's."""
+
     def settimeout(self, seconds: float | None) -> None:
         """The socket's."""
 

@@ -148,3 +148,55 @@ def test_a_task_waits_for_a_connection_without_its_thread() -> None:
     assert all(pool.permits.acquire(blocking=False) for _ in range(2))
     with pytest.raises(ShardUnavailable, match="were busy"):
         by_task(take)
+
+
+@pytest.fixture
+def tcp_pair() -> Iterator[tuple[Wire, socket.socket]]:
+    """As `pair`, over TCP, which knows how many bytes to wake a reader for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = socket.create_connection(server.getsockname())
+        there, _ = server.accept()
+    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    wire = Wire(here, TIMEOUT)
+    yield wire, there
+    wire.close()
+    there.close()
+
+
+def answered_in_parts(
+    wire: Wire, there: socket.socket, caller: Callable[[Callable[[], Any]], Any], least: int
+) -> int:
+    """Bytes that a caller is woken with, for an answer of 33 that comes in three parts."""
+
+    def send() -> None:
+        for _ in range(3):
+            there.sendall(b"x" * 11)
+            time.sleep(SOON)
+
+    def ask() -> int:
+        wire.expect(least)
+        wire.sendall(b"?")
+        return wire.readinto(bytearray(1000))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    count: int = caller(ask)
+    sender.join()
+    return count
+
+
+@callers
+def test_an_answer_in_parts_wakes_its_caller_once(
+    tcp_pair: tuple[Wire, socket.socket], caller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mynamo.mysql.sockets._GATHER", TIMEOUT)
+    assert answered_in_parts(*tcp_pair, caller, least=33) == 33
+    # The control: without the number, the first part wakes it.
+    assert answered_in_parts(*tcp_pair, caller, least=1) < 33
+
+
+@callers
+def test_an_answer_that_is_shorter_than_expected_is_read(
+    tcp_pair: tuple[Wire, socket.socket], caller: Any
+) -> None:
+    assert answered_in_parts(*tcp_pair, caller, least=1000) >= 11
