@@ -123,12 +123,12 @@ def test_what_is_bound_is_what_is_read(clients: tuple[Client, Client]) -> None:
     ours, _ = clients
     values = (b"\0'\\%s\xff", "it's \\ %s ü\U0001f600", 2**64 - 1, None)
     sql = ours.connection.bind("SELECT %s, %s, %s, %s", values)
-    assert [result.rows for result in ours.connection.ask(sql)] == [(values,)]
+    assert [result.rows for result in ours.connection.ask(sql, 1)] == [(values,)]
 
 
 def test_results_are_asked_for_one_after_the_other(clients: tuple[Client, Client]) -> None:
     ours, _ = clients
-    results = list(ours.connection.ask("SELECT 1 AS a; SET @x = 1; SELECT 2 AS b, 3 AS c"))
+    results = list(ours.connection.ask("SELECT 1 AS a; SET @x = 1; SELECT 2 AS b, 3 AS c", 3))
     assert [result.rows for result in results] == [((1,),), None, ((2, 3),)]
     assert [name for name, *_ in results[2].description] == ["b", "c"]
 
@@ -148,7 +148,7 @@ def test_a_large_value_there_and_back(clients: tuple[Client, Client]) -> None:
     ours, _ = clients
     data = bytes(range(256)) * 80_000
     sql = ours.connection.bind("SELECT %s, LENGTH(%s)", (data, b""))
-    (result,) = ours.connection.ask(sql)
+    (result,) = ours.connection.ask(sql, 1)
     assert result.rows == ((data, 0),)
 
 
