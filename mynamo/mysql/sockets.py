@@ -115,7 +115,7 @@ class Wire(io.RawIOBase):
         if least > 1:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
             try:
-                came = self._comes(select.POLLIN, _GATHER)
+                came = self._comes(select.POLLIN, min(_GATHER, self._seconds_left()))
             finally:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             if came:
@@ -123,9 +123,7 @@ class Wire(io.RawIOBase):
         self._wait(select.POLLIN)
 
     def _wait(self, event: int) -> None:
-        seconds = math.inf if self._timeout is None else self._timeout
-        if self.ends_at is not None:
-            seconds = min(seconds, max(0.0, self.ends_at - time.monotonic()))
+        seconds = self._seconds_left()
         if self._comes(event, min(seconds, LOOK_AFTER)):
             return
         ends_at = time.monotonic() + seconds - LOOK_AFTER
@@ -135,6 +133,12 @@ class Wire(io.RawIOBase):
             if self._comes(event, min(left, LOOK_AFTER)):
                 return
         raise TimeoutError("timed out")
+
+    def _seconds_left(self) -> float:
+        seconds = math.inf if self._timeout is None else self._timeout
+        if self.ends_at is not None:
+            seconds = min(seconds, max(0.0, self.ends_at - time.monotonic()))
+        return seconds
 
     def _comes(self, event: int, seconds: float) -> bool:
         me = current()
