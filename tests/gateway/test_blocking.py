@@ -173,4 +173,4 @@ def test_control_waiting_for_mysql_outside_a_task_is_found(
     monkeypatch.setattr(sockets, "current", lambda: None)
     with pytest.raises(ClientError):
         put_and_get(new_dynamodb)
-    assert any("in _wait\n" in stack for stack in blocked.take())
+    assert any("in _comes\n" in stack for stack in blocked.take())
