@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 
 import uvicorn
 
@@ -14,8 +14,8 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.console.bounded_connections import CONNECTIONS, BoundedConnection, BoundedLoop
 from mynamo.console.site import site
 from mynamo.console.visits import Console
-from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
-from mynamo.gateway.catalog_changes import following
+from mynamo.gateway.auth.credentials import Credential
+from mynamo.gateway.catalog_changes import following_credentials
 from mynamo.gateway.http.server import tls_context
 from mynamo.schemas.gateway_config import GatewayConfig
 
@@ -40,14 +40,11 @@ def console_of(
     Raises:
         ShardUnavailable: the catalog, which has credentials too, does not answer.
     """
-    with ExitStack() as stack:
-        find: Find | None = None if credentials is None else credentials.get
-        if credentials is not None and config.credentials_key is not None:
-            stored = StoredCredentials(cluster.catalog, config.stored_secrets_key(), credentials)
-            stored.look(cluster.snapshot)
-            stack.enter_context(following(cluster, [stored.look]))
-            find = stored.find
-        yield stack.enter_context(closing(Console(cluster, config, find, writes)))
+    with (
+        following_credentials(cluster, config, credentials) as find,
+        closing(Console(cluster, config, find, writes)) as console,
+    ):
+        yield console
 
 
 def serve_console(

@@ -1,16 +1,18 @@
-"""`following`: what others change in the catalog counts in this process within seconds."""
+"""What others change in the catalog counts in this process within seconds."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.snapshot import Snapshot
 from mynamo.errors import MynamoError
+from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
 from mynamo.runtime import deadlines
+from mynamo.schemas.gateway_config import GatewayConfig
 
 log = logging.getLogger(__name__)
 
@@ -58,3 +60,29 @@ def following(cluster: Cluster, looks: Sequence[Callable[[Snapshot], None]]) -> 
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def following_credentials(
+    cluster: Cluster, config: GatewayConfig, configured: Mapping[str, Credential] | None
+) -> Iterator[Find | None]:
+    """Find credentials of the configuration, and of the catalog if there is a key for them; what of
+    the catalog counts for requests is followed as long as the block runs.
+
+    Args:
+        configured: from `of_pairs`; None: nobody signs requests.
+
+    Raises:
+        ShardUnavailable: the catalog does not answer.
+    """
+    find: Find | None = None if configured is None else configured.get
+    looks = []
+    if configured is not None and config.credentials_key is not None:
+        stored = StoredCredentials(cluster.catalog, config.stored_secrets_key(), configured)
+        stored.look(cluster.snapshot)
+        find, looks = stored.find, [stored.look]
+    if looks or config.enforce_provisioned_throughput:
+        with following(cluster, looks):
+            yield find
+    else:
+        yield find

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.gateway.auth.claims import AnyCredentials
-from mynamo.gateway.auth.credentials import Credential, Find, StoredCredentials
+from mynamo.gateway.auth.credentials import Credential
 from mynamo.gateway.auth.signatures import Signatures
-from mynamo.gateway.catalog_changes import following
+from mynamo.gateway.catalog_changes import following_credentials
 from mynamo.gateway.health import Health
 from mynamo.gateway.http.api_protocol import App, Authenticator
 from mynamo.gateway.http.connection_counts import ConnectionCounts
@@ -60,19 +60,10 @@ def gateway(
     health = Health(cluster)
     with ExitStack() as stack:
         stack.callback(health.close)
+        find = stack.enter_context(following_credentials(cluster, config, credentials))
         authenticator: Authenticator = AnyCredentials()
-        stored: StoredCredentials | None = None
-        if credentials is not None:
-            find: Find = credentials.get
-            if config.credentials_key is not None:
-                key = config.stored_secrets_key()
-                stored = StoredCredentials(cluster.catalog, key, credentials)
-                stored.look(cluster.snapshot)
-                find = stored.find
+        if find is not None:
             authenticator = Signatures(find, config.region)
-        if stored is not None or config.enforce_provisioned_throughput:
-            looks = [] if stored is None else [stored.look]
-            stack.enter_context(following(cluster, looks))
         origins = config.cors_origins
         if origins is None and credentials is not None:
             origins = EVERYONE
