@@ -19,6 +19,11 @@ from mynamo.cli.output import console
 from mynamo.local import EngineKind, LocalCluster
 from mynamo.log import ensure_topics
 
+engine_option = click.option(
+    "--engine", type=click.Choice(["mysql", "mariadb"]),
+    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
+)  # fmt: skip
+
 
 @click.command()
 @click.option("--orders", type=click.IntRange(400), default=20_000, show_default=True)
@@ -26,10 +31,7 @@ from mynamo.log import ensure_topics
     "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Keep all data in this folder; `mynamo dev --data DIR` opens it again.",
 )  # fmt: skip
-@click.option(
-    "--engine", type=click.Choice(["mysql", "mariadb"]),
-    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
-)  # fmt: skip
+@engine_option
 @click.option(
     "--kafka", type=click.Choice(["embedded", "apache"]), default="embedded",
     show_default=True, help="The broker.",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 
 from mynamo.cli.demo_requests import RequestLoad
+from mynamo.cli.demo_threads import WhileInside
 from mynamo.cli.output import print_grid
 from mynamo.dashboards.picture_marks import Mark, minutes
 from mynamo.dashboards.prometheus_api import ActiveAlert, PrometheusApi
@@ -40,7 +39,7 @@ class Course:
     ended: float | None = None
 
 
-class AlertWatch:
+class AlertWatch(WhileInside):
     """Tells each second which alerts change, and the main figures now and then.
 
     Attributes:
@@ -60,12 +59,7 @@ class AlertWatch:
         self._load = load
         self._screen = screen
         self._figures_at = self.began
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        super().__init__(self._run)
 
     def __exit__(
         self,
@@ -73,8 +67,7 @@ class AlertWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self.ended = time.time()
 
     def happened(self, mark: str, more: str = "") -> None:

@@ -13,7 +13,7 @@ from mynamo.catalog.cluster import Cluster
 from mynamo.catalog.members import add_shard
 from mynamo.cli.checks import print_verdict
 from mynamo.cli.children import Workers
-from mynamo.cli.demo import data_folder
+from mynamo.cli.demo import data_folder, engine_option
 from mynamo.cli.demo_grow_display import Watch
 from mynamo.cli.demo_load import Load, fill
 from mynamo.cli.demo_orders import SCHEMA, TABLE
@@ -35,10 +35,7 @@ BrokerKind = Literal["embedded", "apache"]
 
 @click.command()
 @click.option("--items", type=click.IntRange(1000), default=1_000_000, show_default=True)
-@click.option(
-    "--engine", type=click.Choice(["mysql", "mariadb"]),
-    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
-)  # fmt: skip
+@engine_option
 @click.option(
     "--kafka", type=click.Choice(["embedded", "apache"]),
     help="The broker.  [default: Apache Kafka if this machine has it, else the embedded one, which "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from itertools import chain
 from types import TracebackType
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.demo_load import Load, quantile
+from mynamo.cli.demo_threads import WhileInside
 from mynamo.errors import MynamoError
 from mynamo.operations import lag
 from mynamo.operations.resharding.mover import Report
@@ -25,7 +25,7 @@ LINE_EVERY = 5.0
 _BAR = 40
 
 
-class Watch:
+class Watch(WhileInside):
     """Shows shards, moves and the load each second: a table on a terminal, else lines."""
 
     def __init__(self, cluster: Cluster, load: Load, screen: Console) -> None:
@@ -35,15 +35,13 @@ class Watch:
         self._live = Live(console=screen, auto_refresh=False) if screen.is_terminal else None
         self._step = ""
         self._report: Report | None = None
-        self._stop = threading.Event()
         self._began = self._line_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(self._run)
 
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -51,8 +49,7 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         if self._live is not None:
             self._live.stop()
 

@@ -6,14 +6,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.demo_orders import TABLE, order, order_key, orders
+from mynamo.cli.demo_threads import WhileInside
 from mynamo.cli.loading import Done, Loader
 from mynamo.cli.output import print_grid
 from mynamo.cli.records import FilePosition, Record
@@ -63,7 +64,7 @@ def fill(cluster: Cluster, count: int, screen: Console) -> None:
     screen.print(f"loaded {count:,} orders in {loader.counts.seconds:.0f} s")
 
 
-class Load:
+class Load(WhileInside):
     """Reads and writes orders until the block ends. Each thread changes orders of its own.
 
     Args:
@@ -79,29 +80,10 @@ class Load:
         self._cluster = cluster
         self._count = count
         self._pause = pause
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._taken = self._none()
         self._recent = self._none()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,), daemon=True)
-            for number in range(THREADS)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*(partial(self._work, number) for number in range(THREADS)))
 
     @staticmethod
     def _none() -> dict[str, list[float]]:

@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from mynamo.cli.demo_load import quantile
 from mynamo.cli.demo_orders import TABLE, order, order_key
+from mynamo.cli.demo_threads import WhileInside
 from mynamo.errors import MynamoError
 from mynamo.local.ports import LOOPBACK
 from mynamo.schemas.items import to_stored
@@ -90,7 +91,7 @@ class Changes:
     most: int = 0
 
 
-class RequestLoad:
+class RequestLoad(WhileInside):
     """Sends requests until the block ends. Each thread changes orders of its own.
 
     Args:
@@ -109,26 +110,7 @@ class RequestLoad:
         self._recent: list[float] = []
         self._recent_failed = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,), daemon=True)
-            for number in range(THREADS)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*(partial(self._work, number) for number in range(THREADS)))
 
     def recent(self) -> tuple[int, int, float]:
         """Since the last call: requests, failed ones, and their p99 in seconds."""

@@ -17,7 +17,7 @@ import mynamo
 from mynamo.catalog.cluster import Cluster
 from mynamo.cli.checks import print_verdict
 from mynamo.cli.children import Workers
-from mynamo.cli.demo import data_folder
+from mynamo.cli.demo import data_folder, engine_option
 from mynamo.cli.demo_alerts import AlertWatch
 from mynamo.cli.demo_console import ShownConsole
 from mynamo.cli.demo_failures import QUIET, USUAL_MINUTES, Failures, await_metrics, create_orders
@@ -66,10 +66,7 @@ class _Servers:
     help="Folder with grafana/*.json and prometheus/rules.yml.  [default: that of mynamo's "
     "repository]",
 )  # fmt: skip
-@click.option(
-    "--engine", type=click.Choice(["mysql", "mariadb"]),
-    help="Server of the shards.  [default: MySQL if this machine has it, else MariaDB]",
-)  # fmt: skip
+@engine_option
 @click.option(
     "--kafka", type=click.Choice(["embedded", "apache"]),
     help="The broker.  [default: Apache Kafka if this machine has it, else the embedded one]",
